@@ -1,0 +1,201 @@
+"""The settings of every stage. The REST door, the CLI, the job row and the stage read these classes.
+
+Unknown keys are refused (`explain` names the near miss), every field says what it does, and a
+config never changes once made. Needs pydantic only: no process pays for torch to check a setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PRESETS = Path(__file__).parent / "presets"
+
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Length = Annotated[int, Field(ge=8, le=1_048_576)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Stage(StrEnum):
+    """What a job can run."""
+
+    SFT = "sft"  # supervised fine-tuning on demonstrations
+    SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file
+    REWARD = "reward"  # a reward model from rankings
+    PPO = "ppo"  # the policy, against the reward model
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class LoRAConfig(Settings):
+    rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
+    alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
+    dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")
+
+
+class TrainingConfig(Settings):
+    """What the gradient stages share."""
+
+    learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
+    batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
+    micro_batch_size: Count = Field(default=8, description="Prompts in one forward pass; bounds memory.")
+    max_length: Length = Field(default=1024, description="Tokens of prompt and response together.")
+    warmup_ratio: Fraction = Field(default=0.03, description="Share of the steps over which the rate rises.")
+    weight_decay: NonNegative = Field(default=0.0, description="AdamW's decoupled weight decay.")
+    max_grad_norm: Positive = Field(default=1.0, description="Gradients are scaled down to this norm.")
+    gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
+    lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds every generator of the stage.")
+
+    @model_validator(mode="after")
+    def _micro_fits(self) -> Self:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+            )
+        return self
+
+
+class SFTConfig(TrainingConfig):
+    epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
+
+
+class RewardConfig(TrainingConfig):
+    """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2)."""
+
+    learning_rate: Rate = Field(default=9e-6, description="Peak learning rate; about 1e-4 suits LoRA.")
+    epochs: Positive = Field(default=1.0, le=1000, description="Passes over the rankings.")
+    heldout_fraction: Fraction = Field(default=0.1, description="Share of prompts kept for held-out accuracy.")
+    centering_coef: NonNegative = Field(default=0.01, description="Pulls the mean score to 0 (Eisenstein et al. 2023).")
+
+
+class PPOConfig(TrainingConfig):
+    """Defaults follow Ziegler et al. 2019 and Stiennon et al. 2020 as reproduced by Huang et al. 2024."""
+
+    learning_rate: Rate = Field(default=3e-6, description="Peak learning rate of the policy.")
+    critic_learning_rate: Rate | None = Field(default=None, description="The critic's; unset: as the policy's.")
+    batch_size: Count = Field(default=64, description="Episodes in one update.")
+    mini_batches: Count = Field(default=1, description="Optimizer steps in one pass over an update's episodes.")
+    inner_epochs: Count = Field(default=4, description="Passes over the episodes of one update.")
+    updates: Count = Field(default=100, description="Rollout-and-learn rounds.")
+    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
+    temperature: Positive = Field(default=1.0, description="Divides the logits in rollout, reference and update alike.")
+    kl_coef: NonNegative = Field(
+        default=0.05, description="Weight of the per-token KL to the SFT policy in the reward."
+    )
+    clip_range: Positive = Field(default=0.2, description="The ratio is clipped to 1 plus or minus this.")
+    value_clip_range: Positive = Field(default=0.2, description="New values stay this near the old ones.")
+    vf_coef: NonNegative = Field(default=0.1, description="Weight of the value loss.")
+    gamma: Fraction = Field(default=1.0, description="Discount of later rewards.")
+    gae_lambda: Fraction = Field(default=0.95, description="Bias-variance exchange of GAE (Schulman et al. 2015).")
+    whiten_advantages: bool = Field(default=True, description="Advantages to mean 0, variance 1 over the whole batch.")
+    missing_eos_score: float | None = Field(
+        default=-1.0, description="Replaces the score of a response that never ended; unset: score it as it is."
+    )
+    score_clip: Positive | None = Field(default=None, description="Scores are clipped to plus or minus this.")
+    target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
+    heldout_fraction: Fraction = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
+    evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
+    max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
+
+    @model_validator(mode="after")
+    def _mini_fits(self) -> Self:
+        if self.batch_size % self.mini_batches:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of mini_batches ({self.mini_batches})")
+        return self
+
+
+class SampleConfig(Settings):
+    responses_per_prompt: int = Field(default=4, ge=1, le=64, description="K: responses kept for a prompt and model.")
+    distinct: bool = Field(default=True, description="Keep only different texts; a prompt may then give fewer than K.")
+    oversample: int = Field(default=2, ge=1, le=16, description="Draws for a prompt are K times this when distinct.")
+    temperature: Positive = Field(default=1.0, description="Divides the logits.")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="Nucleus sampling.")
+    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
+    batch_size: Count = Field(default=64, description="Sequences that are generated together.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds the draws.")
+
+
+class PretrainConfig(Settings):
+    """A base model from plain text: for the toy world and for tests, not for real pretraining."""
+
+    hidden_size: int = Field(default=128, ge=16, le=8192, description="Width of the model.")
+    layers: int = Field(default=4, ge=1, le=128, description="Transformer blocks.")
+    heads: int = Field(default=4, ge=1, le=128, description="Attention heads; divides hidden_size.")
+    vocab_size: int = Field(default=2048, ge=64, le=262_144, description="Most tokens of the tokenizer.")
+    max_length: Length = Field(default=128, description="Longest sequence in tokens.")
+    batch_size: Count = Field(default=64, description="Texts in one step.")
+    steps: Count = Field(default=1500, description="Optimizer steps.")
+    learning_rate: Rate = Field(default=2e-3, description="Peak learning rate, cosine to a tenth.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds weights and batches.")
+
+
+CONFIGS: dict[Stage, type[Settings]] = {
+    Stage.SFT: SFTConfig,
+    Stage.SAMPLE: SampleConfig,
+    Stage.REWARD: RewardConfig,
+    Stage.PPO: PPOConfig,
+}
+
+
+class Problem(BaseModel):
+    """One thing wrong with an input: where (JSON pointer), what, and what would be right."""
+
+    pointer: str
+    message: str
+    value: str = ""
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> list[Problem]:
+    """Turn pydantic's errors into problems that name the field, the value and the near miss."""
+    problems = []
+    for item in error.errors(include_url=False, include_context=False):
+        pointer = "/" + "/".join(str(part) for part in item["loc"])
+        message = item["msg"]
+        if item["type"] == "extra_forbidden":
+            message = _unknown_key(str(item["loc"][-1]), _fields_at(model, item["loc"][:-1]))
+        value = "" if isinstance(item["input"], dict | list | BaseModel) else repr(item["input"])[:80]
+        problems.append(Problem(pointer=pointer, message=message, value=value))
+    return problems
+
+
+def _fields_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> list[str]:
+    """The field names of the model found by walking `path`; empty where it leaves known ground."""
+    for part in path:
+        if model is None:
+            return []
+        field = model.model_fields.get(str(part))
+        options = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    return list(model.model_fields) if model else []
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}." if known else ""
+    return f"Unknown key {key!r}.{hint}"
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(name: str, stage: Stage, overrides: dict[str, Any] | None = None) -> Settings:
+    """The stage's settings in a preset, with `overrides` on top.
+
+    Raises ValueError for an unknown preset, pydantic's ValidationError for a bad setting.
+    """
+    if name not in preset_names():
+        raise ValueError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
+    tables = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    return CONFIGS[stage].model_validate({**tables.get(stage.value, {}), **(overrides or {})})

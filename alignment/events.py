@@ -1,0 +1,109 @@
+"""What a training stage tells the outside world, and the one question that it asks back.
+
+A stage gets a `Reporter` and never knows who listens: a terminal, a test, or a Ray actor that
+carries the events to the launcher. It asks `cancelled()` at every step border.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class ErrorKind(StrEnum):
+    """Why a stage stopped. Stable: clients switch on these."""
+
+    BAD_INPUT = "bad_input"  # the caller's data, settings or model folder
+    DIVERGED = "diverged"  # NaN, Inf or a KL explosion
+    OUT_OF_MEMORY = "out_of_memory"  # host or GPU
+    DISK_FULL = "disk_full"  # no room for a checkpoint
+    CORRUPT_CHECKPOINT = "corrupt_checkpoint"  # a manifest does not match its files
+    CRASH = "crash"  # the process that ran the stage died
+    CLUSTER = "cluster"  # Ray was lost, or can never give what was asked for
+    DATABASE = "database"  # Postgres could not be reached for longer than the grace
+    CANCELLED = "cancelled"  # somebody asked for it
+    INTERNAL = "internal"  # a fault of ours: the traceback is on the job
+
+
+class StageError(Exception):
+    """A stage cannot go on. `cause` is one sentence, `next_step` says what the reader can do."""
+
+    def __init__(self, kind: ErrorKind, cause: str, next_step: str = "") -> None:
+        super().__init__(f"{cause} {next_step}".strip())
+        self.kind, self.cause, self.next_step = kind, cause, next_step
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Ray pickles exceptions on their way to the launcher
+        return (type(self), (self.kind, self.cause, self.next_step))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of a progress bar: where a stage stands and what it last measured."""
+
+    phase: str  # e.g. "train", "rollout", "evaluate"
+    step: int
+    total: int
+    rate: float  # steps a second since the phase began
+    seconds_left: float | None  # None until the rate is known
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Reporter(Protocol):
+    """Where a stage sends what it does. Calls are cheap and never raise."""
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Texts worth reading at `step`: each row has at least `prompt` and `response`."""
+
+    def note(self, message: str, *, level: str = "info") -> None: ...
+
+    def cancelled(self) -> bool:
+        """True once somebody asked the stage to stop."""
+
+
+class Meter:
+    """Times one phase and reports its steps: `meter.step(metrics)` after each.
+
+    Raises `StageError(CANCELLED)` at the first step border after a cancel request.
+    """
+
+    def __init__(self, reporter: Reporter, phase: str, total: int) -> None:
+        self.reporter, self.phase, self.total, self.done = reporter, phase, total, 0
+        self._began = time.monotonic()
+
+    def step(self, metrics: Mapping[str, float] | None = None, *, by: int = 1) -> None:
+        self.done += by
+        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        left = (self.total - self.done) / rate if rate else None
+        self.reporter.progress(Progress(self.phase, self.done, self.total, rate, left, dict(metrics or {})))
+        if self.reporter.cancelled():
+            raise StageError(ErrorKind.CANCELLED, f"Stopped on request in {self.phase}, step {self.done}.")
+
+
+class NullReporter:
+    """Hears nothing and never cancels: for tests and for use as a library."""
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def note(self, message: str, *, level: str = "info") -> None: ...
+
+    def cancelled(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves behind: the folder `out_dir` is complete when this is returned.
+
+    `metrics` are final numbers; `details` is anything else that a report needs (JSON types only).
+    """
+
+    stage: str
+    metrics: Mapping[str, float]
+    details: Mapping[str, Any] = field(default_factory=dict)

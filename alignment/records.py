@@ -1,0 +1,168 @@
+"""The records that the two halves of the loop exchange: prompts, demonstrations, rankings, pairs.
+
+Each is frozen, validated at construction, and has one canonical JSON line, so that a file of
+records has one content hash wherever it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_RESPONSES = 64  # a ranking of more is a fault in the file, not a ranking
+
+Criterion = Literal["helpful", "honest", "harmless"]
+Split = Literal["train", "heldout"]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def canonical(self) -> str:
+        """One JSON line: sorted keys, no blanks, unset optional fields left out, text as UTF-8."""
+        return canonical_json(self.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Self:
+        return cls.model_validate_json(line)
+
+
+class Message(Record):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(Record):
+    """The messages before the response; the last one is the user's."""
+
+    messages: tuple[Message, ...] = Field(min_length=1)
+    criterion: Criterion | None = Field(default=None, description="What a good response mainly needs here.")
+    language: str | None = Field(default=None, description="BCP 47 tag, for example en or zh.")
+
+    @model_validator(mode="after")
+    def _ends_with_user(self) -> Self:
+        if self.messages[-1].role != "user":
+            raise ValueError(f"the last message must be the user's, it is the {self.messages[-1].role}'s")
+        if not self.messages[-1].content.strip():
+            raise ValueError("the last message is empty; a prompt needs a question or request")
+        return self
+
+    @classmethod
+    def from_text(cls, text: str, **fields: Any) -> Prompt:
+        return cls(messages=(Message(role="user", content=text),), **fields)
+
+    @property
+    def text(self) -> str:
+        """The messages as one readable text (for logs and reports, not for a model)."""
+        if len(self.messages) == 1:
+            return self.messages[0].content
+        return "\n\n".join(f"{m.role}: {m.content}" for m in self.messages)
+
+    @property
+    def key(self) -> str:
+        """The hash of the messages alone: equal for two rows that ask the same."""
+        return sha256_text(canonical_json([[m.role, m.content] for m in self.messages]))
+
+
+class Demonstration(Record):
+    """A prompt and a response worth imitating (stage 1)."""
+
+    prompt: Prompt
+    response: str = Field(min_length=1)
+    lineage: dict[str, str] = Field(default_factory=dict)
+
+
+class Ranking(Record):
+    """One annotator's order of the K responses of one prompt (stage 2).
+
+    `groups` hold indices into `responses`, best group first; a group of several is a tie. Every
+    response stands in exactly one group, and identical responses stand in the same one.
+    """
+
+    prompt: Prompt
+    responses: tuple[str, ...] = Field(min_length=2, max_length=MAX_RESPONSES)
+    groups: tuple[tuple[int, ...], ...] = Field(min_length=1)
+    strength: int | None = Field(default=None, ge=1, le=4, description="Llama-2's steps; 4 = significantly better.")
+    all_bad: bool = False
+    criterion: Criterion | None = None
+    annotator: str | None = Field(default=None, description="A pseudonym, stable within a project.")
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    lineage: dict[str, str] = Field(default_factory=dict, description="Where the row came from: submission, task.")
+
+    @model_validator(mode="after")
+    def _is_an_order(self) -> Self:
+        flat = sorted(itertools.chain.from_iterable(self.groups))
+        if flat != list(range(len(self.responses))) or not all(self.groups):
+            raise ValueError(
+                f"groups must hold each index from 0 to {len(self.responses) - 1} exactly once, got {self.groups}"
+            )
+        rank_of_text: dict[str, int] = {}
+        for text, rank in zip(self.responses, self.ranks, strict=True):
+            if rank_of_text.setdefault(text, rank) != rank:
+                raise ValueError(f"identical responses must be tied, but {text[:60]!r} stands at two ranks")
+        return self
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The rank of each response, 0 = best, equal for ties: `(K,)`."""
+        rank = {i: r for r, group in enumerate(self.groups) for i in group}
+        return tuple(rank[i] for i in range(len(self.responses)))
+
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """All (better, worse) index pairs; ties give none."""
+        ranks = self.ranks
+        return tuple((i, j) for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j])
+
+
+class PreferencePair(Record):
+    """One comparison, in the columns that TRL reads."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+    margin: float | None = None
+    weight: float = 1.0
+    lineage: dict[str, str] = Field(default_factory=dict)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def canonical_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def split_of(prompt: Prompt, heldout_fraction: float) -> Split:
+    """The side on which a prompt stands: a function of its text alone, so no prompt is on both."""
+    return "heldout" if int(prompt.key[:12], 16) / 16**12 < heldout_fraction else "train"
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> str:
+    """Write one canonical line a record; return the sha256 of the file."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for record in records:
+            line = record.canonical().encode() + b"\n"
+            digest.update(line)
+            file.write(line)
+    return digest.hexdigest()
+
+
+def read_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
+    """Read records back; a bad line is a ValueError that names file and line."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield kind.from_line(line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error

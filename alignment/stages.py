@@ -1,0 +1,67 @@
+"""One door to the stages: names of inputs as files, checked before any model library is loaded.
+
+The CLI (`python -m alignment`) and the Ray actor both call `run`. The stage module is imported
+inside it, so that a wrong config is refused in milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from alignment.config import CONFIGS, Settings, Stage
+from alignment.events import ErrorKind, Reporter, StageError, StageResult
+
+
+class SFTInputs(Settings):
+    model: Path  # folder of a causal language model with its tokenizer
+    demonstrations: Path  # JSONL of records.Demonstration
+
+
+class SampleInputs(Settings):
+    models: dict[str, Path]  # name in the output -> model folder
+    prompts: Path  # JSONL of records.Prompt
+
+
+class RewardInputs(Settings):
+    model: Path  # usually the SFT model
+    rankings: Path  # JSONL of records.Ranking
+
+
+class PPOInputs(Settings):
+    model: Path  # the SFT model: start of the policy and frozen reference
+    reward_model: Path
+    prompts: Path  # JSONL of records.Prompt
+
+
+INPUTS: dict[Stage, type[Settings]] = {
+    Stage.SFT: SFTInputs,
+    Stage.SAMPLE: SampleInputs,
+    Stage.REWARD: RewardInputs,
+    Stage.PPO: PPOInputs,
+}
+MODULES = {
+    Stage.SFT: "alignment.sft",
+    Stage.SAMPLE: "alignment.generation",
+    Stage.REWARD: "alignment.reward",
+    Stage.PPO: "alignment.ppo",
+}
+
+
+def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: Path, reporter: Reporter) -> StageResult:
+    """Check settings and inputs, then run the stage into the empty folder `out_dir`.
+
+    Every stage module has `train(config, inputs, out_dir, reporter) -> StageResult`.
+    Raises pydantic.ValidationError for a bad setting, StageError for what fails later.
+    """
+    settings = CONFIGS[stage].model_validate(config)
+    files = INPUTS[stage].model_validate(inputs)
+    for name, value in files:
+        for path in value.values() if isinstance(value, dict) else [value]:
+            if not path.exists():
+                raise StageError(ErrorKind.BAD_INPUT, f"{name}: {path} does not exist.", "Check the path.")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    module = importlib.import_module(MODULES[stage])
+    result: StageResult = module.train(settings, files, out_dir, reporter)
+    return result

@@ -1,0 +1,463 @@
+"""Every table. Plain Postgres 15 or newer, no extension.
+
+Rules that the columns express: what was said is never changed (responses, submissions, snapshot
+rows and job events are append-only, by trigger); people are deactivated, never deleted; every write
+of a running job names the epoch of its lease.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from alignment.config import Stage
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        uuid.UUID: UUID(as_uuid=True),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        str: Text,
+    }
+
+
+def _id() -> Mapped[uuid.UUID]:
+    return mapped_column(primary_key=True, default=uuid.uuid4)
+
+
+def _now() -> Mapped[datetime]:
+    """The database's clock; leases and order never depend on a client's."""
+    return mapped_column(server_default=func.now(), nullable=False)
+
+
+def _enum(kind: type[StrEnum]) -> Enum:
+    """Stored as text with a check, so that a new value is an ordinary migration."""
+    return Enum(kind, native_enum=False, create_constraint=True, values_callable=lambda e: [m.value for m in e])
+
+
+# ---------------------------------------------------------------- people
+
+
+class Role(StrEnum):
+    ANNOTATOR = "annotator"  # ranks own tasks
+    REVIEWER = "reviewer"  # also reads others' annotations
+    ENGINEER = "engineer"  # data, jobs, models
+    ADMIN = "admin"  # also people and keys
+
+
+class Person(Base):
+    __tablename__ = "people"
+    id: Mapped[uuid.UUID] = _id()
+    email: Mapped[str] = mapped_column(unique=True)  # stored in lower case
+    name: Mapped[str]
+    role: Mapped[Role] = mapped_column(_enum(Role))
+    password_hash: Mapped[str]  # Argon2id
+    pseudonym: Mapped[str] = mapped_column(unique=True)  # what exports show
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = _now()
+
+
+class LoginSession(Base):
+    """A signed-in browser; the cookie holds the token, the row only its hash."""
+
+    __tablename__ = "login_sessions"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), index=True)
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+    id: Mapped[uuid.UUID] = _id()
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), index=True)
+    name: Mapped[str]
+    prefix: Mapped[str]  # the first characters, so that a person can tell keys apart
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Invitation(Base):
+    """A one-time link that makes a person of a role; the first-run set-up link is one for an admin."""
+
+    __tablename__ = "invitations"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[Role] = mapped_column(_enum(Role))
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime]
+    used_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("people.id"))
+
+
+# ---------------------------------------------------------------- data
+
+
+class Project(Base):
+    __tablename__ = "projects"
+    id: Mapped[uuid.UUID] = _id()
+    name: Mapped[str] = mapped_column(unique=True)
+    guidelines: Mapped[str] = mapped_column(server_default="")
+    overlap: Mapped[int] = mapped_column(server_default=text("1"))  # judgements wanted for a task
+    lease_seconds: Mapped[int] = mapped_column(server_default=text("300"))
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+
+
+class DatasetKind(StrEnum):
+    DEMONSTRATIONS = "demonstrations"
+    PREFERENCES = "preferences"
+    RANKINGS = "rankings"
+    PROMPTS = "prompts"
+    CONVERSATIONS = "conversations"
+
+
+class Dataset(Base):
+    """An imported file, whole: its rows are `alignment.records` in canonical form."""
+
+    __tablename__ = "datasets"
+    id: Mapped[uuid.UUID] = _id()
+    name: Mapped[str]
+    kind: Mapped[DatasetKind] = mapped_column(_enum(DatasetKind))
+    format: Mapped[str]
+    project_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("projects.id"))
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file as uploaded
+    accepted: Mapped[int]
+    duplicates: Mapped[int]
+    rejected: Mapped[int]
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+
+
+class DatasetRow(Base):
+    """One record. Demonstrations and conversations hold Demonstration, preferences and rankings
+    hold Ranking, prompts hold Prompt."""
+
+    __tablename__ = "dataset_rows"
+    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)  # physical row in the source, from 1
+    part: Mapped[int] = mapped_column(primary_key=True, server_default=text("0"))  # a tree or chat row gives several
+    record_hash: Mapped[str] = mapped_column(String(64))
+    record: Mapped[dict[str, Any]]
+
+
+class PromptRow(Base):
+    __tablename__ = "prompts"
+    __table_args__ = (UniqueConstraint("project_id", "key"),)
+    id: Mapped[uuid.UUID] = _id()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    key: Mapped[str] = mapped_column(String(64))  # records.Prompt.key
+    record: Mapped[dict[str, Any]]  # records.Prompt
+    created_at: Mapped[datetime] = _now()
+
+
+class ResponseRow(Base):
+    """Immutable. Knows the model version and the sampling settings that made it, or the import."""
+
+    __tablename__ = "responses"
+    __table_args__ = (Index("ix_responses_prompt_text", "prompt_id", "text_hash"),)
+    id: Mapped[uuid.UUID] = _id()
+    prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id"))
+    text: Mapped[str]
+    text_hash: Mapped[str] = mapped_column(String(64))
+    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    sampling: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    created_at: Mapped[datetime] = _now()
+
+
+# ---------------------------------------------------------------- annotation
+
+
+class Task(Base):
+    """K responses of one prompt to be judged by `overlap` people."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (Index("ix_tasks_queue", "project_id", text("priority DESC"), "created_at", "id"),)
+    id: Mapped[uuid.UUID] = _id()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id"))
+    kind: Mapped[str] = mapped_column(server_default="ranking")
+    overlap: Mapped[int]
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = _now()
+
+
+class TaskResponse(Base):
+    __tablename__ = "task_responses"
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # from 0; the order of sampling, never shown
+    response_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("responses.id"))
+
+
+class AssignmentState(StrEnum):
+    LEASED = "leased"  # a person has it, until lease_until
+    SUBMITTED = "submitted"  # a judgement came
+    SKIPPED = "skipped"  # the person passed, with a reason
+    EXPIRED = "expired"  # the lease ran out and somebody else may have the place
+
+
+class Assignment(Base):
+    __tablename__ = "assignments"
+    __table_args__ = (
+        Index(
+            "uq_assignments_live",
+            "task_id",
+            "person_id",
+            unique=True,
+            postgresql_where=text("state IN ('leased', 'submitted', 'skipped')"),
+        ),
+        Index("ix_assignments_person", "person_id", "state"),
+    )
+    id: Mapped[uuid.UUID] = _id()
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id"), index=True)
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    state: Mapped[AssignmentState] = mapped_column(_enum(AssignmentState))
+    display_order: Mapped[list[Any]]  # response ids as strings, in the order shown
+    lease_until: Mapped[datetime]
+    skip_reason: Mapped[str | None]
+    created_at: Mapped[datetime] = _now()
+
+
+class Submission(Base):
+    """Append-only. A correction is a new row that supersedes the old one."""
+
+    __tablename__ = "submissions"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # made by the client: a retry is the same row
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"), index=True)
+    supersedes: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("submissions.id"), unique=True)
+    kind: Mapped[str] = mapped_column(server_default="ranking")
+    payload: Mapped[dict[str, Any]]  # {"groups": [[response id, ...], ...], "all_bad": bool, ...}
+    payload_hash: Mapped[str] = mapped_column(String(64))
+    active_ms: Mapped[int | None]
+    created_at: Mapped[datetime] = _now()
+
+
+class Snapshot(Base):
+    """Training data, frozen: training reads these, never the live tables."""
+
+    __tablename__ = "snapshots"
+    id: Mapped[uuid.UUID] = _id()
+    kind: Mapped[DatasetKind] = mapped_column(_enum(DatasetKind))
+    sources: Mapped[dict[str, Any]]  # {"project": id} or {"datasets": [id, ...]}, and the last submission seq seen
+    sha256: Mapped[str] = mapped_column(String(64))  # of the canonical JSONL
+    rows: Mapped[int]
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+
+
+class SnapshotRow(Base):
+    __tablename__ = "snapshot_rows"
+    snapshot_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("snapshots.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    line: Mapped[str]  # one canonical line of a record in alignment.records
+    submission_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("submissions.id"), index=True)
+    dataset_id: Mapped[uuid.UUID | None]
+    dataset_row: Mapped[int | None]
+
+
+# ---------------------------------------------------------------- jobs
+
+
+class JobState(StrEnum):
+    BLOCKED = "blocked"  # waits for another job's artifact
+    QUEUED = "queued"  # may be claimed
+    STARTING = "starting"  # claimed; `reason` says waiting_gpu, infeasible or loading
+    RUNNING = "running"  # the stage reports steps
+    COMMITTING = "committing"  # the artifact is written, the rows are next
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # `error` says kind, cause and next step
+    CANCELLED = "cancelled"
+
+
+class Pipeline(Base):
+    """SFT, reward and PPO in turn; its state is read off its jobs."""
+
+    __tablename__ = "pipelines"
+    id: Mapped[uuid.UUID] = _id()
+    spec: Mapped[dict[str, Any]]
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(
+            "ix_jobs_claim",
+            text("priority DESC"),
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("ix_jobs_list", "created_at", "id"),
+        CheckConstraint("(lease_until IS NULL) = (state NOT IN ('starting', 'running', 'committing'))", name="lease"),
+    )
+    id: Mapped[uuid.UUID] = _id()
+    stage: Mapped[Stage] = mapped_column(_enum(Stage))
+    state: Mapped[JobState] = mapped_column(_enum(JobState))
+    reason: Mapped[str | None]
+    pipeline_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("pipelines.id"), index=True)
+    inputs: Mapped[dict[str, Any]]  # model, reward_model: {"model": id} or {"job": id}; snapshots: {"snapshot": id}
+    config: Mapped[dict[str, Any]]  # resolved: every setting of the stage's config class
+    gpus: Mapped[float] = mapped_column(Float, server_default=text("1"))
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    epoch: Mapped[int] = mapped_column(server_default=text("0"))  # the fence: rises with each claim
+    lease_until: Mapped[datetime | None]
+    claimed_by: Mapped[str | None]  # host:pid of the launcher (before it starts: of the dispatcher)
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    not_before: Mapped[datetime | None]  # backoff after a failed attempt
+    progress: Mapped[dict[str, Any] | None]  # the newest events.Progress, with the device in use
+    result: Mapped[dict[str, Any] | None]  # {"model": id, "metrics": {...}, "details": {...}}
+    error: Mapped[dict[str, Any] | None]  # {"kind", "cause", "next_step", "traceback", "log"}
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobDependency(Base):
+    """`job_id` stays blocked until `needs_id` has succeeded."""
+
+    __tablename__ = "job_dependencies"
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    needs_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
+
+
+class JobEvent(Base):
+    """Append-only; `seq` rises within a job without gaps and is the SSE event id."""
+
+    __tablename__ = "job_events"
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    epoch: Mapped[int]
+    type: Mapped[str]  # state, progress, note, samples
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = _now()
+
+
+class Metric(Base):
+    __tablename__ = "metrics"
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    phase: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float | None] = mapped_column(Float)  # NULL: not finite
+
+
+class Checkpoint(Base):
+    """A candidate that a stage compared, with what it measured; `chosen` is the one that was kept."""
+
+    __tablename__ = "checkpoints"
+    id: Mapped[uuid.UUID] = _id()
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), index=True)
+    epoch: Mapped[int]
+    step: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    chosen: Mapped[bool]
+    created_at: Mapped[datetime] = _now()
+
+
+class Artifact(Base):
+    """A file of a job's committed folder."""
+
+    __tablename__ = "artifacts"
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # path below the artifact folder
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+# ---------------------------------------------------------------- models
+
+
+class ModelKind(StrEnum):
+    BASE = "base"
+    SFT = "sft"
+    REWARD = "reward"
+    POLICY = "policy"
+
+
+class ModelVersion(Base):
+    """A model in the registry. Its folder holds safetensors and was whole before the row came."""
+
+    __tablename__ = "model_versions"
+    id: Mapped[uuid.UUID] = _id()
+    name: Mapped[str]
+    kind: Mapped[ModelKind] = mapped_column(_enum(ModelKind))
+    path: Mapped[str]  # a folder of the service's machine, or a hub id; clients send ids, never this
+    sha256: Mapped[str | None] = mapped_column(String(64))  # of the manifest
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)  # a job makes one version
+    snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
+    metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    created_at: Mapped[datetime] = _now()
+
+
+class ModelParent(Base):
+    __tablename__ = "model_parents"
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    parent_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    relation: Mapped[str]  # start, reward_model
+
+
+class Alias(Base):
+    """A movable name: champion, sft-current."""
+
+    __tablename__ = "aliases"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"))
+    updated_at: Mapped[datetime] = _now()
+
+
+# ---------------------------------------------------------------- requests
+
+
+class IdempotencyKey(Base):
+    """A POST that was answered: the same key and body get the same answer."""
+
+    __tablename__ = "idempotency_keys"
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))  # method, path and body
+    status: Mapped[int]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = _now()
