@@ -28,7 +28,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
-    text,
+    text as sql,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -87,7 +87,7 @@ class Person(Base):
     role: Mapped[Role] = mapped_column(_enum(Role))
     password_hash: Mapped[str]  # Argon2id
     pseudonym: Mapped[str] = mapped_column(unique=True)  # what exports show
-    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    active: Mapped[bool] = mapped_column(server_default=sql("true"))
     created_at: Mapped[datetime] = _now()
 
 
@@ -132,8 +132,8 @@ class Project(Base):
     id: Mapped[uuid.UUID] = _id()
     name: Mapped[str] = mapped_column(unique=True)
     guidelines: Mapped[str] = mapped_column(server_default="")
-    overlap: Mapped[int] = mapped_column(server_default=text("1"))  # judgements wanted for a task
-    lease_seconds: Mapped[int] = mapped_column(server_default=text("300"))
+    overlap: Mapped[int] = mapped_column(server_default=sql("1"))  # judgements wanted for a task
+    lease_seconds: Mapped[int] = mapped_column(server_default=sql("300"))
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = _now()
 
@@ -170,7 +170,7 @@ class DatasetRow(Base):
     __tablename__ = "dataset_rows"
     dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True)  # physical row in the source, from 1
-    part: Mapped[int] = mapped_column(primary_key=True, server_default=text("0"))  # a tree or chat row gives several
+    part: Mapped[int] = mapped_column(primary_key=True, server_default=sql("0"))  # a tree or chat row gives several
     record_hash: Mapped[str] = mapped_column(String(64))
     record: Mapped[dict[str, Any]]
 
@@ -196,7 +196,7 @@ class ResponseRow(Base):
     text_hash: Mapped[str] = mapped_column(String(64))
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"), index=True)
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))
-    sampling: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    sampling: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     created_at: Mapped[datetime] = _now()
 
 
@@ -207,13 +207,13 @@ class Task(Base):
     """K responses of one prompt to be judged by `overlap` people."""
 
     __tablename__ = "tasks"
-    __table_args__ = (Index("ix_tasks_queue", "project_id", text("priority DESC"), "created_at", "id"),)
+    __table_args__ = (Index("ix_tasks_queue", "project_id", sql("priority DESC"), "created_at", "id"),)
     id: Mapped[uuid.UUID] = _id()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id"))
     kind: Mapped[str] = mapped_column(server_default="ranking")
     overlap: Mapped[int]
-    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    priority: Mapped[int] = mapped_column(server_default=sql("0"))
     created_at: Mapped[datetime] = _now()
 
 
@@ -239,7 +239,7 @@ class Assignment(Base):
             "task_id",
             "person_id",
             unique=True,
-            postgresql_where=text("state IN ('leased', 'submitted', 'skipped')"),
+            postgresql_where=sql("state IN ('leased', 'submitted', 'skipped')"),
         ),
         Index("ix_assignments_person", "person_id", "state"),
     )
@@ -320,10 +320,10 @@ class Job(Base):
     __table_args__ = (
         Index(
             "ix_jobs_claim",
-            text("priority DESC"),
+            sql("priority DESC"),
             "created_at",
             "id",
-            postgresql_where=text("state = 'queued'"),
+            postgresql_where=sql("state = 'queued'"),
         ),
         Index("ix_jobs_list", "created_at", "id"),
         CheckConstraint("(lease_until IS NULL) = (state NOT IN ('starting', 'running', 'committing'))", name="lease"),
@@ -335,14 +335,14 @@ class Job(Base):
     pipeline_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("pipelines.id"), index=True)
     inputs: Mapped[dict[str, Any]]  # model, reward_model: {"model": id} or {"job": id}; snapshots: {"snapshot": id}
     config: Mapped[dict[str, Any]]  # resolved: every setting of the stage's config class
-    gpus: Mapped[float] = mapped_column(Float, server_default=text("1"))
-    priority: Mapped[int] = mapped_column(server_default=text("0"))
-    epoch: Mapped[int] = mapped_column(server_default=text("0"))  # the fence: rises with each claim
+    gpus: Mapped[float] = mapped_column(Float, server_default=sql("1"))
+    priority: Mapped[int] = mapped_column(server_default=sql("0"))
+    epoch: Mapped[int] = mapped_column(server_default=sql("0"))  # the fence: rises with each claim
     lease_until: Mapped[datetime | None]
     claimed_by: Mapped[str | None]  # host:pid of the launcher (before it starts: of the dispatcher)
-    attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
-    cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    attempts: Mapped[int] = mapped_column(server_default=sql("0"))
+    max_attempts: Mapped[int] = mapped_column(server_default=sql("5"))
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=sql("false"))
     not_before: Mapped[datetime | None]  # backoff after a failed attempt
     progress: Mapped[dict[str, Any] | None]  # the newest events.Progress, with the device in use
     result: Mapped[dict[str, Any] | None]  # {"model": id, "metrics": {...}, "details": {...}}
@@ -427,7 +427,7 @@ class ModelVersion(Base):
     sha256: Mapped[str | None] = mapped_column(String(64))  # of the manifest
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)  # a job makes one version
     snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
-    metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    metrics: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     created_at: Mapped[datetime] = _now()
 
 
