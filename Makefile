@@ -1,0 +1,50 @@
+# Every chore is a verb. `make demo` and `make test` are the two that a fresh machine needs.
+PYTHON ?= python3
+SEED ?= 0
+BIN := .venv/bin
+
+.PHONY: demo up test unit lint bench browser lock clean
+
+demo: .venv/ready
+	$(BIN)/rankloop demo --out runs/demo --seed $(SEED)
+
+up: .venv/ready
+	$(BIN)/rankloop up
+
+test: .venv/ready-test browser lint
+	$(BIN)/python -m pytest
+
+unit: .venv/ready-test
+	$(BIN)/python -m pytest -m "not postgres and not ray and not browser and not slow"
+
+lint: .venv/ready-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+bench: .venv/ready-test
+	$(BIN)/python -m tests.benchmarks.bench_stages
+
+# A Chromium for the browser tests, from the system's packages when none is found.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+# torch alone comes first: with it in place nothing else asks for another build of it.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/ready-test: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+# Pin what the dependencies pull in. torch brings its own set, which differs between CPU and CUDA builds.
+lock: .venv/ready-test
+	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torch|nvidia|triton|cuda)' > constraints.txt
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache

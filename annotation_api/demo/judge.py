@@ -1,0 +1,98 @@
+"""The gold side of the demo: grades that nothing trained or chosen ever sees."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alignment.records import Prompt
+from alignment.toyworld import gold
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One response of one model to a held-out prompt, with its gold grade in [0, 1]."""
+
+    prompt: int
+    criterion: str
+    model: str
+    text: str
+    grade: float
+
+
+@dataclass(frozen=True)
+class WinRate:
+    rate: float
+    low: float
+    high: float
+    n: int
+
+
+def grade(prompts: Sequence[Prompt], lines: Iterable[str], names: Mapping[str, str]) -> list[Reply]:
+    """Grade the rows of a sample job's responses.jsonl; `names` says what to call each model id."""
+    replies = []
+    for row in map(json.loads, lines):
+        prompt = prompts[row["prompt"]]
+        replies.append(
+            Reply(row["prompt"], prompt.criterion or "", names[row["model"]], row["text"], gold(prompt, row["text"]))
+        )
+    return replies
+
+
+def by_criterion(replies: Sequence[Reply], model: str) -> dict[str, float]:
+    """Mean gold of a model for each criterion, and `mean`, the mean of those."""
+    grades: dict[str, list[float]] = defaultdict(list)
+    for reply in replies:
+        if reply.model == model:
+            grades[reply.criterion].append(reply.grade)
+    means = {criterion: float(np.mean(values)) for criterion, values in sorted(grades.items())}
+    return {**means, "mean": float(np.mean(list(means.values())))}
+
+
+def count_by_criterion(replies: Sequence[Reply], model: str) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for reply in replies:
+        counts[reply.criterion] += reply.model == model
+    return dict(sorted(counts.items()))
+
+
+def win_rate(replies: Sequence[Reply], ours: str, theirs: str) -> WinRate:
+    """How often `ours` is graded above `theirs` on the same prompt, ties half.
+
+    Every reply of one meets every reply of the other; the 95 % interval is a bootstrap over prompts, since
+    replies to one prompt are not independent.
+    """
+    grades: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for reply in replies:
+        grades[reply.prompt][reply.model].append(reply.grade)
+    wins = []
+    for sides in grades.values():
+        difference = np.subtract.outer(sides[ours], sides[theirs])
+        wins.append(float(np.mean((difference > 0) + 0.5 * (difference == 0))))
+    scores = np.array(wins)
+    draws = np.random.default_rng(0).choice(scores, (RESAMPLES, len(scores))).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return WinRate(float(scores.mean()), float(low), float(high), sum(r.model == ours for r in replies))
+
+
+def side_by_side(prompts: Sequence[Prompt], replies: Sequence[Reply], models: Sequence[str]) -> list[dict[str, Any]]:
+    """For each prompt its first reply of each model: what the report shows."""
+    first: dict[tuple[int, str], Reply] = {}
+    for reply in replies:
+        first.setdefault((reply.prompt, reply.model), reply)
+    return [
+        {
+            "prompt": prompt.text,
+            "criterion": prompt.criterion,
+            "replies": [{"model": m, "text": first[i, m].text, "grade": first[i, m].grade} for m in models],
+        }
+        for i, prompt in enumerate(prompts)
+        if all((i, m) in first for m in models)
+    ]

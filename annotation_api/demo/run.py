@@ -1,0 +1,186 @@
+"""The demo from start to end: service up, base model, SFT, rankings, reward model, PPO, judgement, report."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from alignment.records import Prompt, read_jsonl
+from alignment.toyworld import ScriptedAnnotator, build_world
+from annotation_api.db.engine import DatabaseUnavailable
+from annotation_api.demo import annotators, judge
+from annotation_api.demo.client import DemoFailed, Engineer
+from annotation_api.demo.memory import PeakMemory
+from annotation_api.demo.report import write_report
+from annotation_api.settings import SettingsError, load_settings
+from annotation_api.up import CannotStart, Service, start_module
+
+PRESET = "toy"
+JUDGED_DRAWS = 3  # replies of each model to each held-out prompt
+NEXT_ROUND = 24  # prompts whose new replies go back to the annotators
+
+
+def main(out: Path, seed: int) -> int:
+    """Run the demo into the folder `out`; 0 only if the aligned policy beats the SFT policy."""
+    console = Console(width=120, highlight=False)
+    began = time.monotonic()
+    toy = out.resolve() / "toy"
+    home = out.resolve() / f"home-{datetime.now():%Y%m%d-%H%M%S}"  # its own for each run: no earlier rows in the way
+    home.mkdir(parents=True)
+    shutil.rmtree(toy, ignore_errors=True)
+    base = start_module("alignment", "toy", str(toy), "--seed", str(seed), log=home / "base.log")
+    try:
+        settings = load_settings().model_copy(update={"home": home, "model_roots": (toy,)})
+        with PeakMemory() as memory, Service(settings, "127.0.0.1", 0, say=console.print) as service:
+            console.print(f"The service runs at {service.url}; its files are in {home}")
+            report = Demo(service, console, toy, base, seed).run()
+        report |= {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": memory.megabytes}
+    except (DemoFailed, CannotStart, SettingsError, DatabaseUnavailable) as reason:
+        console.print(f"rankloop demo: {reason}", markup=False)
+        return 1
+    finally:
+        base.kill()
+        base.wait()
+    verdict = write_report(out, report)
+    console.print(verdict.text)
+    return 0 if verdict.aligned else 1
+
+
+@dataclass
+class Demo:
+    """One walk round the loop; the steps are in `run`, in the order of the README's drawing."""
+
+    service: Service
+    console: Console
+    toy: Path
+    base: subprocess.Popen[bytes]
+    seed: int
+    engineer: Engineer = field(init=False)
+    project: str = ""
+
+    def run(self) -> dict[str, Any]:
+        self.engineer = Engineer(self.service.url, self.service.api_key, self.console, self.service.tend)
+        team, password = build_world(self.seed).annotators, secrets.token_urlsafe(16)
+        self._join(team, password)
+        self._wait_for_base()
+        post, wait = self.engineer.post, self.engineer.wait
+
+        # 1. What an engineer brings: a base model, demonstrations, prompts.
+        base = post("/v1/models", {"name": "toy base", "path": str(self.toy / "base")})["id"]
+        demonstrations = self.engineer.upload(self.toy / "demonstrations.jsonl", "demonstrations")
+        prompts = self.engineer.upload(self.toy / "prompts.jsonl", "prompts")
+        heldout = self.engineer.upload(self.toy / "heldout.jsonl", "prompts")
+        self.project = post("/v1/projects", {"name": "Toy world", "guidelines": "Best first; equals share a rank."})[
+            "id"
+        ]
+
+        # 2. SFT; its policy answers the prompts, which makes the annotators' tasks.
+        sft = self._job("sft", {"model": {"model": base}, "demonstrations": {"dataset": demonstrations}})
+        asked = self._job(
+            "sample", {"models": [{"job": sft}], "prompts": {"dataset": prompts}, "project": self.project}
+        )
+        done = {"sft": wait(sft, "SFT on the demonstrations")}
+        wait(asked, "The SFT policy answers")
+
+        # 3. People rank; the rankings are frozen.
+        rankings = self._rank(team, password)
+        snapshot = post("/v1/snapshots", {"kind": "rankings", "project": self.project})
+
+        # 4. Reward model, PPO, and the judged replies of base, SFT and policy.
+        reward = self._job("reward", {"model": {"job": sft}, "rankings": {"snapshot": snapshot["id"]}})
+        inputs = {"model": {"job": sft}, "reward_model": {"job": reward}, "prompts": {"dataset": prompts}}
+        ppo = self._job("ppo", inputs)
+        models = [{"model": base}, {"job": sft}, {"job": ppo}]
+        draws = {"responses_per_prompt": JUDGED_DRAWS, "distinct": False}
+        judged = self._job("sample", {"models": models, "prompts": {"dataset": heldout}}, draws)
+        done["reward"] = wait(reward, "Reward model on the rankings")
+        done["ppo"] = wait(ppo, "PPO against the reward model")
+        wait(judged, "Base, SFT and policy are judged")
+
+        # 5. The new policy's responses go back to the annotators.
+        returned = self._return_to_annotators(done["ppo"]["result"]["model"])
+        models_by_id = {base: "base"} | {done[stage]["result"]["model"]: stage for stage in ("sft", "ppo")}
+        return self._figures(done, judged, models_by_id) | {
+            "seed": self.seed,
+            "annotators": len(team),
+            "rankings": rankings,
+            "snapshot": {k: snapshot[k] for k in ("id", "sha256", "rows")},
+            "next_round_tasks": returned,
+        }
+
+    def _job(self, stage: str, inputs: dict[str, Any], config: dict[str, Any] | None = None) -> str:
+        settings = {"seed": self.seed, **(config or {})}
+        body = {"stage": stage, "inputs": inputs, "preset": PRESET, "config": settings}
+        return str(self.engineer.post("/v1/jobs", body)["id"])
+
+    def _join(self, team: list[ScriptedAnnotator], password: str) -> None:
+        """Open the set-up link as the first admin, then invite the annotators."""
+        assert self.service.setup_url, "a fresh service has a set-up link"
+        token = self.service.setup_url.rsplit("/", 1)[-1]
+        account = {"email": "admin@example.com", "name": "Demo admin", "password": secrets.token_urlsafe(16)}
+        with self.engineer.bar(f"{len(team)} annotators join"), httpx.Client(base_url=self.service.url) as admin:
+            admin.post(f"/v1/invitations/{token}:accept", json=account).raise_for_status()
+            for annotator in team:
+                annotators.sign_up(admin, annotator, password)
+
+    def _wait_for_base(self) -> None:
+        with self.engineer.bar("Base model from scratch") as (progress, bar):
+            log = self.service.settings.home / "base.log"
+            while self.base.poll() is None:
+                self.service.tend()
+                progress.update(bar, note=log.read_text(errors="replace").strip()[-60:])
+                time.sleep(0.5)
+        if self.base.returncode:
+            raise DemoFailed(f"The base model could not be trained:\n{log.read_text(errors='replace')}")
+
+    def _rank(self, team: list[ScriptedAnnotator], password: str) -> int:
+        tasks = self.engineer.get(f"/v1/projects/{self.project}")["progress"]["tasks"]
+        with self.engineer.bar(f"{len(team)} annotators rank") as (progress, bar):
+            progress.update(bar, total=tasks)
+            return annotators.work_together(
+                self.service.url, self.project, team, password, lambda: progress.advance(bar)
+            )
+
+    def _return_to_annotators(self, policy: str) -> int:
+        """Queue the policy's own replies as new tasks; how many there are."""
+        path = self.toy / "next.jsonl"
+        with (self.toy / "prompts.jsonl").open() as source:
+            path.write_text("".join(itertools.islice(source, NEXT_ROUND)))
+        again = {"models": [{"model": policy}], "prompts": {"dataset": self.engineer.upload(path, "prompts")}}
+        job = self._job("sample", {**again, "project": self.project})
+        return int(self.engineer.wait(job, "The policy's replies are queued")["result"]["metrics"]["tasks"])
+
+    def _figures(self, done: dict[str, Any], judged: str, names: dict[str, str]) -> dict[str, Any]:
+        prompts = list(read_jsonl(self.toy / "heldout.jsonl", Prompt))
+        replies = judge.grade(prompts, self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl"), names)
+        win = judge.win_rate(replies, "ppo", "sft")
+        reward, ppo = done["reward"]["result"], done["ppo"]["result"]
+        return {
+            "stages": [_stage(name, row) for name, row in done.items()],
+            "reward_accuracy": {
+                "heldout": reward["metrics"]["heldout_accuracy"],
+                "n": int(reward["metrics"]["heldout_pairs"]),
+            },
+            "gold": {name: judge.by_criterion(replies, name) for name in ("base", "sft", "ppo")},
+            "judged": judge.count_by_criterion(replies, "ppo"),
+            "win_rate": {"ppo_vs_sft": win.rate, "ci95": [win.low, win.high], "n": win.n},
+            "kl_to_sft": ppo["metrics"]["kl"],
+            "details": {"reward": reward["details"], "ppo": ppo["details"]},
+            "samples": judge.side_by_side(prompts, replies, ("base", "sft", "ppo")),
+        }
+
+
+def _stage(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    began, ended = (datetime.fromisoformat(row[key]) for key in ("started_at", "finished_at"))
+    seconds = round((ended - began).total_seconds(), 1)
+    return {"stage": name, "job": row["id"], "model": row["result"]["model"], "seconds": seconds}

@@ -1,0 +1,271 @@
+"""`rankloop up`: the whole service in the foreground, and all of it stopped on Ctrl-C.
+
+One parent, three children: the embedded Postgres (unless RANKLOOP_DATABASE_URL is set), the API and
+the dispatcher. A child that dies is started again; a parent that is killed takes its children with
+it. Job launchers belong to the dispatcher, which ends them on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from sqlalchemy import Engine
+
+from annotation_api.db.embedded import EmbeddedPostgres
+from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
+from annotation_api.db.migrate import upgrade
+from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
+from annotation_api.settings import Settings, SettingsError, load_settings
+
+PR_SET_PDEATHSIG = 1
+START_LIMIT = 60.0  # seconds until the first page must answer
+STOP_GRACE = 20.0  # seconds for a child to end after SIGTERM
+QUICK_DEATH = 5.0  # a child that lives shorter than this is started again more slowly
+
+
+class CannotStart(Exception):
+    """The service cannot come up; the message is one sentence for the person at the terminal."""
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent ends, however it ends; elsewhere the parent's own stop must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@dataclass
+class Child:
+    """One process that must run as long as the service does."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+    started: float = field(init=False)
+    restart_at: float | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children in order
+                preexec_fn=_die_with_parent,
+            )
+        self.started, self.restart_at = time.monotonic(), None
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_GRACE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def last_words(self, lines: int = 5) -> str:
+        text = self.log.read_text(errors="replace").strip()
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Service:
+    """The running service: a context manager that starts every part and stops it again.
+
+    Inside, `url` is where the API answers, `setup_url` the one-time link for the first admin (None when
+    there is one) and `api_key` an engineer's key of this machine.
+    """
+
+    def __init__(self, settings: Settings, host: str, port: int, say: Callable[[str], None] = print) -> None:
+        self.settings = settings.model_copy(update={"home": settings.home.resolve()})
+        self.host, self.say = host, say
+        self.port = port or _free_port(host)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self.port}"
+        self.setup_url: str | None = None
+        self.api_key = ""
+        self.children: list[Child] = []
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Service:
+        with self._undo:  # undone here only if a step below raises
+            home = self.settings.home
+            for folder in ("artifacts", "staging", "models", "logs"):
+                (home / folder).mkdir(parents=True, exist_ok=True)
+            _refuse_taken_port(self.host, self.port)
+            database_url = self._database()
+            engine = make_engine(database_url)
+            try:
+                upgrade(database_url)
+                self._people(engine)
+            finally:
+                engine.dispose()
+            self._spawn(database_url)
+            self._wait_until_ready()
+            self._write_credentials()
+            self._undo = self._undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def tend(self) -> None:
+        """Start again what died: at once the first time, after QUICK_DEATH seconds if it keeps dying."""
+        now = time.monotonic()
+        for child in self.children:
+            code = child.process.poll()
+            if code is None:
+                continue
+            if child.restart_at is None:
+                child.restart_at = now + (QUICK_DEATH if now - child.started < QUICK_DEATH else 0)
+                self.say(f"The {child.name} ended with code {code}; starting it again. Its log: {child.log}")
+            if now >= child.restart_at:
+                child.start()
+
+    def _database(self) -> str:
+        if self.settings.database_url:
+            return self.settings.database_url.get_secret_value()
+        return self._undo.enter_context(_RunningPostgres(EmbeddedPostgres(self.settings.home)))
+
+    def _people(self, engine: Engine) -> None:
+        with session_factory(engine)() as session:
+            token = ensure_setup_link(session)
+            if token and not _is_loopback(self.host):
+                raise CannotStart(
+                    f"Refusing to listen on {self.host} before there is an admin. "
+                    "Run `rankloop up` on 127.0.0.1 first and open the set-up link."
+                )
+            self.setup_url = f"{self.url}/setup/{token}" if token else None
+            self.api_key = ensure_local_engineer_key(session, self._stored_key())
+            session.commit()
+
+    def _stored_key(self) -> str | None:
+        path = self.settings.home / "credentials.json"
+        stored = json.loads(path.read_text()).get("api_key") if path.exists() else None
+        return str(stored) if stored else None
+
+    def _spawn(self, database_url: str) -> None:
+        environment = {
+            **os.environ,
+            "RANKLOOP_DATABASE_URL": database_url,
+            "RANKLOOP_HOME": str(self.settings.home),
+            "RANKLOOP_MODEL_ROOTS": os.pathsep.join(str(root) for root in self.settings.roots),
+            "PYTHONUNBUFFERED": "1",
+        }
+        api = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
+        api += ["--host", self.host, "--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "3"]
+        commands = {"API": api, "dispatcher": [sys.executable, "-m", "workers"]}
+        for name, command in commands.items():
+            child = Child(name, command, environment, self.settings.home / "logs" / f"{name.lower()}.log")
+            child.start()
+            self._undo.callback(child.stop)
+            self.children.append(child)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            for child in self.children:
+                if child.process.poll() is not None:
+                    raise CannotStart(f"The {child.name} ended at once. The end of its log:\n{child.last_words()}")
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
+                    return
+            except httpx.TransportError:  # not listening yet
+                time.sleep(0.1)
+        raise CannotStart(f"The API did not answer within {START_LIMIT:.0f} s. Its log: {self.children[0].log}")
+
+    def _write_credentials(self) -> None:
+        path = self.settings.home / "credentials.json"
+        fresh = path.with_suffix(".new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump({"url": self.url, "api_key": self.api_key}, file)
+        fresh.replace(path)
+
+
+class _RunningPostgres:
+    def __init__(self, postgres: EmbeddedPostgres) -> None:
+        self.postgres = postgres
+
+    def __enter__(self) -> str:
+        return self.postgres.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.postgres.stop()
+
+
+def main(host: str, port: int) -> int:
+    """Run until Ctrl-C or SIGTERM; the exit code."""
+    stop = False
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stop
+        stop = True
+
+    signal.signal(signal.SIGINT, ask_to_stop)
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    try:
+        with Service(load_settings(), host, port) as service:
+            print(f"Rankloop is running at {service.url}")
+            if service.setup_url:
+                print(f"Make the first admin account here (the link works once): {service.setup_url}")
+            print("Stop with Ctrl-C.", flush=True)
+            while not stop:
+                service.tend()
+                time.sleep(0.5)
+            print("Stopping ...", flush=True)
+    except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
+        print(f"rankloop up: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start `python -m module ...` beside the service; it ends with this process."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            preexec_fn=_die_with_parent,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(f"Port {port} on {host} cannot be used ({error.strerror}). Try --port 0.") from error

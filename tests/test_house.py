@@ -1,0 +1,43 @@
+"""The house itself: import doors, presets, documented settings."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from alignment.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray"}
+
+
+@pytest.mark.parametrize("module", ["annotation_api.app", "annotation_api.cli", "workers.__main__", "alignment.stages"])
+def test_a_light_process_loads_no_model_library(module: str) -> None:
+    """import-linter sees the lines; only a fresh process sees what leaks through a package."""
+    code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []
+
+
+def test_every_preset_loads_for_every_stage() -> None:
+    assert "toy" in preset_names()
+    for name in preset_names():
+        tables = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+        assert set(tables) <= {stage.value for stage in Stage}
+        for stage in Stage:
+            load_preset(name, stage)
+
+
+def test_every_setting_has_a_sentence() -> None:
+    for model in CONFIGS.values():
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            assert field.description.rstrip().endswith("."), f"{model.__name__}.{name}"
+
+
+def test_dependencies_are_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+        assert "==" in line, line
