@@ -29,7 +29,7 @@ from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
-from annotation_api.settings import Settings, SettingsError, load_settings
+from annotation_api.settings import Settings, SettingsError
 
 PR_SET_PDEATHSIG = 1
 START_LIMIT = 60.0  # seconds until the first page must answer
@@ -141,7 +141,7 @@ class Service:
 
     def _database(self) -> str:
         if self.settings.database_url:
-            return self.settings.database_url.get_secret_value()
+            return self.settings.database_url
         return self._undo.enter_context(_RunningPostgres(EmbeddedPostgres(self.settings.home)))
 
     def _people(self, engine: Engine) -> None:
@@ -166,7 +166,7 @@ class Service:
             **os.environ,
             "RANKLOOP_DATABASE_URL": database_url,
             "RANKLOOP_HOME": str(self.settings.home),
-            "RANKLOOP_MODEL_ROOTS": os.pathsep.join(str(root) for root in self.settings.roots),
+            "RANKLOOP_MODEL_ROOTS": os.pathsep.join(str(root) for root in self.settings.model_roots),
             "PYTHONUNBUFFERED": "1",
         }
         api = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
@@ -221,7 +221,7 @@ def main(host: str, port: int) -> int:
     signal.signal(signal.SIGINT, ask_to_stop)
     signal.signal(signal.SIGTERM, ask_to_stop)
     try:
-        with Service(load_settings(), host, port) as service:
+        with Service(Settings.from_environment(), host, port) as service:
             print(f"Rankloop is running at {service.url}")
             if service.setup_url:
                 print(f"Make the first admin account here (the link works once): {service.setup_url}")

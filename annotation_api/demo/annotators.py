@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 
 from alignment.records import Prompt
-from alignment.toyworld import ScriptedAnnotator
+from alignment.toypeople import Annotator
 
 
-def sign_up(admin: httpx.Client, annotator: ScriptedAnnotator, password: str) -> None:
+def sign_up(admin: httpx.Client, annotator: Annotator, password: str) -> None:
     """Invite the annotator as the admin and accept the invitation as the new person."""
     invitation = admin.post("/v1/invitations", json={"role": "annotator"}).raise_for_status().json()
     person = {"email": annotator.email, "name": annotator.name, "password": password}
@@ -22,7 +22,7 @@ def sign_up(admin: httpx.Client, annotator: ScriptedAnnotator, password: str) ->
         client.post(f"/v1/invitations/{invitation['token']}:accept", json=person).raise_for_status()
 
 
-def work(url: str, project: str, annotator: ScriptedAnnotator, password: str, tick: Callable[[], None]) -> int:
+def work(url: str, project: str, annotator: Annotator, password: str, tick: Callable[[], None]) -> int:
     """Sign in, rank task after task, return how many were ranked."""
     with httpx.Client(base_url=url, timeout=60) as client:
         client.post("/v1/session", json={"email": annotator.email, "password": password}).raise_for_status()
@@ -35,14 +35,14 @@ def work(url: str, project: str, annotator: ScriptedAnnotator, password: str, ti
 
 
 def work_together(
-    url: str, project: str, annotators: list[ScriptedAnnotator], password: str, tick: Callable[[], None]
+    url: str, project: str, annotators: Sequence[Annotator], password: str, tick: Callable[[], None]
 ) -> int:
     """All annotators at once, a thread each; returns the number of rankings."""
     with ThreadPoolExecutor(len(annotators)) as pool:
         return sum(pool.map(lambda a: work(url, project, a, password, tick), annotators))
 
 
-def _submission(annotator: ScriptedAnnotator, task: dict[str, Any]) -> dict[str, Any]:
+def _submission(annotator: Annotator, task: dict[str, Any]) -> dict[str, Any]:
     shown = task["responses"]
     groups = annotator.rank(Prompt.model_validate_json(json.dumps(task["prompt"])), [r["text"] for r in shown])
     return {

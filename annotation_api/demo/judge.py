@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from alignment.records import Prompt
-from alignment.toyworld import gold
+from alignment.toyworld import World
 
 RESAMPLES = 4000
 
@@ -35,14 +35,15 @@ class WinRate:
     n: int
 
 
-def grade(prompts: Sequence[Prompt], lines: Iterable[str], names: Mapping[str, str]) -> list[Reply]:
+def grade_replies(
+    world: World, prompts: Sequence[Prompt], lines: Iterable[str], names: Mapping[str, str]
+) -> list[Reply]:
     """Grade the rows of a sample job's responses.jsonl; `names` says what to call each model id."""
     replies = []
     for row in map(json.loads, lines):
-        prompt = prompts[row["prompt"]]
-        replies.append(
-            Reply(row["prompt"], prompt.criterion or "", names[row["model"]], row["text"], gold(prompt, row["text"]))
-        )
+        prompt, text = prompts[row["prompt"]], row["text"]
+        grade = world.gold(prompt, text)
+        replies.append(Reply(row["prompt"], prompt.criterion or "", names[row["model"]], text, grade))
     return replies
 
 

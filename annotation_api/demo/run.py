@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +17,15 @@ import httpx
 from rich.console import Console
 
 from alignment.records import Prompt, read_jsonl
-from alignment.toyworld import ScriptedAnnotator, build_world
+from alignment.toypeople import Annotator
+from alignment.toypeople import annotators as people_of
+from alignment.toyworld import World, build_world
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.demo import annotators, judge
 from annotation_api.demo.client import DemoFailed, Engineer
 from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
-from annotation_api.settings import SettingsError, load_settings
+from annotation_api.settings import Settings, SettingsError
 from annotation_api.up import CannotStart, Service, start_module
 
 PRESET = "toy"
@@ -40,7 +43,7 @@ def main(out: Path, seed: int) -> int:
     shutil.rmtree(toy, ignore_errors=True)
     base = start_module("alignment", "toy", str(toy), "--seed", str(seed), log=home / "base.log")
     try:
-        settings = load_settings().model_copy(update={"home": home, "model_roots": (toy,)})
+        settings = Settings.from_environment().model_copy(update={"home": home, "model_roots": (toy,)})
         with PeakMemory() as memory, Service(settings, "127.0.0.1", 0, say=console.print) as service:
             console.print(f"The service runs at {service.url}; its files are in {home}")
             report = Demo(service, console, toy, base, seed).run()
@@ -66,11 +69,13 @@ class Demo:
     base: subprocess.Popen[bytes]
     seed: int
     engineer: Engineer = field(init=False)
+    world: World = field(init=False)
     project: str = ""
 
     def run(self) -> dict[str, Any]:
         self.engineer = Engineer(self.service.url, self.service.api_key, self.console, self.service.tend)
-        team, password = build_world(self.seed).annotators, secrets.token_urlsafe(16)
+        self.world = build_world(self.seed)
+        team, password = people_of(self.world), secrets.token_urlsafe(16)
         self._join(team, password)
         self._wait_for_base()
         post, wait = self.engineer.post, self.engineer.wait
@@ -123,7 +128,7 @@ class Demo:
         body = {"stage": stage, "inputs": inputs, "preset": PRESET, "config": settings}
         return str(self.engineer.post("/v1/jobs", body)["id"])
 
-    def _join(self, team: list[ScriptedAnnotator], password: str) -> None:
+    def _join(self, team: Sequence[Annotator], password: str) -> None:
         """Open the set-up link as the first admin, then invite the annotators."""
         assert self.service.setup_url, "a fresh service has a set-up link"
         token = self.service.setup_url.rsplit("/", 1)[-1]
@@ -143,8 +148,8 @@ class Demo:
         if self.base.returncode:
             raise DemoFailed(f"The base model could not be trained:\n{log.read_text(errors='replace')}")
 
-    def _rank(self, team: list[ScriptedAnnotator], password: str) -> int:
-        tasks = self.engineer.get(f"/v1/projects/{self.project}")["progress"]["tasks"]
+    def _rank(self, team: Sequence[Annotator], password: str) -> int:
+        tasks = self._tasks()
         with self.engineer.bar(f"{len(team)} annotators rank") as (progress, bar):
             progress.update(bar, total=tasks)
             return annotators.work_together(
@@ -157,12 +162,18 @@ class Demo:
         with (self.toy / "prompts.jsonl").open() as source:
             path.write_text("".join(itertools.islice(source, NEXT_ROUND)))
         again = {"models": [{"model": policy}], "prompts": {"dataset": self.engineer.upload(path, "prompts")}}
-        job = self._job("sample", {**again, "project": self.project})
-        return int(self.engineer.wait(job, "The policy's replies are queued")["result"]["metrics"]["tasks"])
+        before = self._tasks()
+        self.engineer.wait(self._job("sample", {**again, "project": self.project}), "The policy's replies are queued")
+        return self._tasks() - before
+
+    def _tasks(self) -> int:
+        return int(self.engineer.get(f"/v1/projects/{self.project}")["progress"]["tasks"])
 
     def _figures(self, done: dict[str, Any], judged: str, names: dict[str, str]) -> dict[str, Any]:
         prompts = list(read_jsonl(self.toy / "heldout.jsonl", Prompt))
-        replies = judge.grade(prompts, self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl"), names)
+        replies = judge.grade(
+            self.world, prompts, self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl"), names
+        )
         win = judge.win_rate(replies, "ppo", "sft")
         reward, ppo = done["reward"]["result"], done["ppo"]["result"]
         return {

@@ -1,0 +1,133 @@
+"""Any stage from a TOML file, without services; and the toy world with its base model.
+
+    python -m alignment sft|sample|reward|ppo run.toml [--out DIR]
+    python -m alignment toy DIR --seed 0
+
+A run file holds `preset` (optional), `[inputs]` (paths, from the working directory) and `[config]` (on
+top of the preset). All of it is checked before a model library is loaded. The result folder appears
+whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from alignment import stages, toyworld
+from alignment.checkpoint import publish
+from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, explain, load_preset
+from alignment.events import ErrorKind, StageError, StageResult
+from alignment.records import canonical_json
+from alignment.terminal import TerminalReporter
+
+
+class RunFile(Settings):
+    """What a run's TOML file may hold."""
+
+    preset: str | None = None
+    inputs: dict[str, Any]
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when its result folder stands, else 1 and one clear sentence."""
+    options = _parser().parse_args(arguments)
+    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on a busy machine
+    try:
+        folder = _toy(options) if options.command == "toy" else _stage(options)
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(folder)
+    return 0
+
+
+def read_run(path: Path, stage: Stage) -> tuple[Settings, Settings]:
+    """A run file's settings and inputs, checked. Raises StageError(BAD_INPUT) that names what is wrong."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        model: type[Settings] = RunFile
+        run = RunFile.model_validate(tables)
+        model = CONFIGS[stage]
+        settings = load_preset(run.preset, stage, run.config) if run.preset else model.model_validate(run.config)
+        model = stages.INPUTS[stage]
+        return settings, model.model_validate(run.inputs)
+    except ValidationError as error:
+        raise StageError(ErrorKind.BAD_INPUT, f"{path}: {_sentences(error, model)}") from error
+    except (OSError, ValueError) as error:  # no such file, no TOML, no such preset
+        raise StageError(ErrorKind.BAD_INPUT, f"{path}: {error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m alignment", description="One stage, without services.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for stage in Stage:
+        command = commands.add_parser(stage.value, help=f"run the {stage.value} stage")
+        command.add_argument("file", type=Path, help="TOML file with [inputs] and [config]")
+        command.add_argument("--out", type=Path, default=Path("runs") / stage.value, help="result folder, must be new")
+    toy = commands.add_parser("toy", help="write a toy world and train its base model")
+    toy.add_argument("folder", type=Path, help="gets the world's files, and the model in base/")
+    toy.add_argument("--seed", type=int, default=0, help="seeds the world and the model")
+    toy.add_argument("--steps", type=int, default=PretrainConfig().steps, help="pretraining steps")
+    return parser
+
+
+def _stage(options: argparse.Namespace) -> Path:
+    """One stage from its run file into `--out`."""
+    stage, out = Stage(options.command), options.out
+    settings, inputs = read_run(options.file, stage)
+    config = settings.model_dump(mode="json")
+    with TerminalReporter() as reporter:
+        return _make(out, config, lambda folder: stages.run(stage, config, inputs.model_dump(), folder, reporter))
+
+
+def _toy(options: argparse.Namespace) -> Path:
+    """The world's files, and its base model beside them in `base`."""
+    try:
+        config = PretrainConfig(seed=options.seed, steps=options.steps)
+    except ValidationError as error:
+        raise StageError(ErrorKind.BAD_INPUT, _sentences(error, PretrainConfig)) from error
+    world = toyworld.build_world(options.seed)
+    toyworld.write_world(world, options.folder)
+
+    from alignment.pretrain import pretrain  # torch: only now that the options are valid
+
+    with TerminalReporter() as reporter:
+        base, settings = options.folder / "base", config.model_dump(mode="json")
+        return _make(base, settings, lambda folder: pretrain(world.corpus(), config, folder, reporter))
+
+
+def _make(out: Path, config: dict[str, Any], work: Callable[[Path], StageResult]) -> Path:
+    """Let `work` fill a staging folder, add result.json and publish it as `out`; on failure nothing stays."""
+    if out.exists():
+        raise StageError(ErrorKind.BAD_INPUT, f"{out} exists already and is never overwritten.", "Choose a new folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        result = work(staging)
+        record = {"stage": result.stage, "config": config, "metrics": result.metrics, "details": result.details}
+        (staging / "result.json").write_text(canonical_json(record) + "\n", encoding="utf-8")
+        publish(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return out
+
+
+def _sentences(error: ValidationError, model: type[Settings]) -> str:
+    """All that is wrong, each with its field, value and what would be right."""
+    problems = explain(error, model)
+    return " ".join(f"{p.pointer}: {p.message}{f' (got {p.value})' if p.value else ''}." for p in problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Batches of tensors: a shape on every field, and how lists of token ids become them.
+
+Axes: B sequences, T all tokens, R response tokens, M comparisons. A sequence is its prompt followed
+at once by its response, padded on the right: positions need no shift, and a causal model cannot see
+the padding. Prompts are left-padded only inside a generation engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Prompts and their responses. A response's stop token is its last token."""
+
+    input_ids: Tensor  # (B, T) prompt, response, padding
+    prompt_lengths: Tensor  # (B,)
+    response_lengths: Tensor  # (B,) at least 1
+    finished: Tensor  # (B,) True = the response ended with the stop token
+
+    @classmethod
+    def join(
+        cls, prompts: Sequence[list[int]], responses: Sequence[list[int]], finished: Sequence[bool], pad_id: int
+    ) -> Sequences:
+        """One row for each prompt and its response; raises ValueError for an empty prompt or response."""
+        for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            if not prompt or not response:
+                raise ValueError(f"row {row}: {len(prompt)} prompt and {len(response)} response tokens; each needs one")
+        return cls(
+            pad_right([p + r for p, r in zip(prompts, responses, strict=True)], pad_id),
+            torch.tensor([len(p) for p in prompts]),
+            torch.tensor([len(r) for r in responses]),
+            torch.tensor(list(finished), dtype=torch.bool),
+        )
+
+    def __len__(self) -> int:
+        return self.input_ids.shape[0]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of prompt and response together: `(B,)`."""
+        return self.prompt_lengths + self.response_lengths
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """True on tokens, False on padding: `(B, T)`."""
+        return _below(self.lengths, self.input_ids.shape[1])
+
+    @property
+    def response_mask(self) -> Tensor:
+        """True on the tokens of each response: `(B, R)`, R the longest response."""
+        return _below(self.response_lengths, int(self.response_lengths.max()))
+
+    def positions(self) -> Tensor:
+        """Where in `input_ids` response token t stands: `(B, R)`; past the response, its last token."""
+        offsets = torch.arange(int(self.response_lengths.max()), device=self.input_ids.device)
+        return self.prompt_lengths[:, None] + offsets.minimum(self.response_lengths[:, None] - 1)
+
+    def select(self, rows: Tensor) -> Sequences:
+        """The given rows, without the padding that only other rows needed."""
+        longest = int(self.lengths[rows].max())
+        return Sequences(
+            self.input_ids[rows, :longest], self.prompt_lengths[rows], self.response_lengths[rows], self.finished[rows]
+        )
+
+    def to(self, device: torch.device) -> Sequences:
+        return Sequences(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Responses and all that was recorded when they were sampled."""
+
+    sequences: Sequences  # B rows
+    old_logprobs: Tensor  # (B, R) log-probability of each token under the policy that sampled it
+    ref_logprobs: Tensor  # (B, R) the same under the reference
+    values: Tensor  # (B, R) the critic's value of the state in which the token was chosen
+    scores: Tensor  # (B,) the reward model's, after missing-EOS replacement and clipping
+
+    @property
+    def mask(self) -> Tensor:
+        """True on response tokens: `(B, R)`."""
+        return self.sequences.response_mask
+
+
+@dataclass(frozen=True)
+class RankingBatch:
+    """K responses of each of several prompts, side by side, and the comparisons that a ranking implies."""
+
+    input_ids: Tensor  # (B, T) B = the sum of K over the rankings
+    attention_mask: Tensor  # (B, T)
+    better: Tensor  # (M,) rows of the preferred responses
+    worse: Tensor  # (M,) rows of the others
+    weights: Tensor  # (M,) sum to the ranking's weight over the comparisons of one ranking
+
+    def as_inputs(self) -> dict[str, Tensor]:
+        """The fields by name, as the Trainer moves them between devices."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def collate_rankings(examples: Sequence[Mapping[str, Any]], pad_id: int) -> RankingBatch:
+    """Rankings as `{"input_ids": K lists, "ranks": (K,), "weight": w}` to one batch."""
+    rows: list[list[int]] = []
+    better: list[int] = []
+    worse: list[int] = []
+    weights: list[float] = []
+    for example in examples:
+        pairs = comparisons(example["ranks"])
+        better += [len(rows) + i for i, _ in pairs]
+        worse += [len(rows) + j for _, j in pairs]
+        weights += [example["weight"] / len(pairs)] * len(pairs)
+        rows += example["input_ids"]
+    lengths = torch.tensor([len(row) for row in rows])
+    input_ids = pad_right(rows, pad_id)
+    return RankingBatch(
+        input_ids,
+        _below(lengths, input_ids.shape[1]).long(),
+        torch.tensor(better, dtype=torch.long),
+        torch.tensor(worse, dtype=torch.long),
+        torch.tensor(weights, dtype=torch.float32),
+    )
+
+
+def comparisons(ranks: Sequence[int]) -> list[tuple[int, int]]:
+    """All (better, worse) index pairs of the ranks, 0 = best; ties give none."""
+    return [(i, j) for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b]
+
+
+def pad_right(rows: Sequence[list[int]], pad_id: int) -> Tensor:
+    """Lists of ids to `(B, T)`."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], dtype=torch.long)
+
+
+def by_length(lengths: Sequence[int] | Tensor, size: int) -> Iterator[Tensor]:
+    """Row numbers in groups of at most `size` of similar length, longest first (memory fails early, not late)."""
+    order = torch.as_tensor(lengths).cpu().argsort(descending=True, stable=True)
+    yield from torch.split(order, size)
+
+
+def _below(lengths: Tensor, width: int) -> Tensor:
+    return torch.arange(width, device=lengths.device) < lengths[:, None]

@@ -1,0 +1,161 @@
+"""Forward passes of the four roles: log-probabilities, values, scores.
+
+The policy's log-probabilities come from this one function in rollout, reference and update alike,
+so that the PPO ratio is 1 before the first step whatever engine sampled the tokens. The language
+model head is applied on response tokens only, in chunks: logits over a large vocabulary are the
+largest tensor of the whole stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from alignment.batch import Sequences, by_length, pad_right
+from alignment.events import ErrorKind, StageError
+from alignment.models import autocast
+
+Model = PreTrainedModel | PeftModel
+
+LOGIT_CHUNK = 4096  # tokens whose logits exist at one time
+HEAD_TOLERANCE = 1e-2  # relative; a bf16 head differs from itself by less
+
+
+def response_logprobs(policy: Model, sequences: Sequences, temperature: float) -> Tensor:
+    """Log-probability of each response token given all before it: `(B, R)`, 0 on padding.
+
+    The logits are divided by `temperature`: these are the probabilities that the sampler drew from.
+    """
+    mask = sequences.response_mask
+    # The hidden state one position earlier predicts the token.
+    hidden = _gather(_hidden(policy, sequences), sequences.positions() - 1)[mask]  # (N, H)
+    targets = sequences.input_ids.gather(1, sequences.positions())[mask]  # (N,)
+    head = _head(policy)
+    parts = [
+        _chunk_logprobs(head, h, t, temperature, recompute=targets.numel() > LOGIT_CHUNK)
+        for h, t in zip(torch.split(hidden, LOGIT_CHUNK), torch.split(targets, LOGIT_CHUNK), strict=True)
+    ]
+    flat = torch.cat(parts)
+    return torch.zeros(mask.shape, dtype=flat.dtype, device=mask.device).masked_scatter(mask, flat)
+
+
+def response_values(critic: Model, sequences: Sequences) -> Tensor:
+    """The critic's value of the state in which each response token is chosen: `(B, R)`, 0 on padding."""
+    hidden = _gather(_hidden(critic, sequences), sequences.positions() - 1)
+    with autocast(hidden.device):
+        values = _base(critic).score(hidden).squeeze(-1).float()
+    # Born from a reward model, the critic predicts that model's score: less the same mean.
+    return torch.where(sequences.response_mask, values - score_mean(critic), 0.0)
+
+
+def end_scores(reward_model: Model, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The scalar head at the last real token of each row, whichever side is padded: `(B,)`, float32.
+
+    Transformers finds that token by looking for ids that differ from padding; the mask is right also
+    where a text contains the padding token.
+    """
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    last = torch.where(attention_mask.bool(), positions, -1).argmax(dim=1, keepdim=True)  # (B, 1)
+    position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    with autocast(input_ids.device):
+        hidden = _trunk(reward_model)(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+        scores: Tensor = _base(reward_model).score(_gather(hidden, last))
+    return scores.flatten().float()
+
+
+@torch.no_grad()
+def score_rows(reward_model: Model, rows: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
+    """`end_scores` of many sequences of any length, less the model's stored mean: `(B,)` on the CPU."""
+    device = next(reward_model.parameters()).device
+    scores = torch.empty(len(rows))
+    for group in by_length([len(row) for row in rows], batch_size):
+        ids = pad_right([rows[i] for i in group.tolist()], pad_id)
+        lengths = torch.tensor([len(rows[i]) for i in group.tolist()])
+        mask = torch.arange(ids.shape[1]) < lengths[:, None]
+        scores[group] = end_scores(reward_model, ids.to(device), mask.long().to(device)).cpu()
+    return scores - score_mean(reward_model)
+
+
+def score_mean(reward_model: Model) -> float:
+    """What the reward stage found reference answers to score: subtracted, so that they average 0."""
+    return float(getattr(reward_model.config, "score_mean", 0.0))
+
+
+def in_micro_batches(compute: Callable[[Sequences], Tensor], sequences: Sequences, size: int) -> Tensor:
+    """`compute` without gradient over groups of similar length, put back in order: `(B, R)`."""
+    out = torch.zeros(sequences.response_mask.shape, device=sequences.input_ids.device)
+    with torch.no_grad():
+        for rows in by_length(sequences.lengths, size):
+            part = compute(sequences.select(rows))
+            out[rows, : part.shape[1]] = part
+    return out
+
+
+@torch.no_grad()
+def check_head(policy: Model, input_ids: list[int]) -> None:
+    """Refuse a model whose logits are not its head's output (a soft cap or a scale follows in some).
+
+    Raises StageError(BAD_INPUT).
+    """
+    ids = torch.tensor([input_ids], device=next(policy.parameters()).device)
+    with autocast(ids.device):
+        theirs = policy(input_ids=ids, use_cache=False).logits.float()
+        ours = _head(policy)(_trunk(policy)(input_ids=ids, use_cache=False).last_hidden_state).float()
+    if not torch.allclose(ours, theirs, rtol=HEAD_TOLERANCE, atol=HEAD_TOLERANCE * float(theirs.abs().max())):
+        raise StageError(
+            ErrorKind.BAD_INPUT,
+            f"{type(_base(policy)).__name__} changes its logits after the output layer, which PPO does not reproduce.",
+            "Use a model of another architecture, such as Llama, Qwen or Mistral.",
+        )
+
+
+def _hidden(model: Model, sequences: Sequences) -> Tensor:
+    """Last hidden states: `(B, T, H)`. Right padding needs no shifted positions and is never attended to."""
+    device = sequences.input_ids.device
+    with autocast(device):
+        states: Tensor = _trunk(model)(
+            input_ids=sequences.input_ids, attention_mask=sequences.attention_mask.long(), use_cache=False
+        ).last_hidden_state
+    return states
+
+
+def _gather(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Hidden states `(B, T, H)` at `positions` `(B, R)`: `(B, R, H)`."""
+    return hidden.gather(1, positions[:, :, None].expand(-1, -1, hidden.shape[-1]))
+
+
+def _chunk_logprobs(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, temperature: float, *, recompute: bool
+) -> Tensor:
+    """Log-probabilities of `targets` `(N,)`; `recompute` drops the logits and makes them again for the gradient."""
+
+    def compute(h: Tensor) -> Tensor:
+        with autocast(h.device):
+            logits = head(h)
+        return -F.cross_entropy(logits.float() / temperature, targets, reduction="none")
+
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(compute, hidden, use_reentrant=False)  # type: ignore[no-any-return]
+    return compute(hidden)
+
+
+def _base(model: Model) -> Any:
+    """The model itself, adapters inside it, without PEFT's wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _trunk(model: Model) -> Callable[..., Any]:
+    return cast(Callable[..., Any], _base(model).base_model)
+
+
+def _head(model: Model) -> Callable[[Tensor], Tensor]:
+    return cast(Callable[[Tensor], Tensor], _base(model).get_output_embeddings())

@@ -1,0 +1,249 @@
+"""Models from local folders, and back: policies, reference models, reward models, critics.
+
+Everything that a stage needs to know about a machine (device, number type) and about a model folder
+(is it whole, does it stop, does it pad) is decided here, once. Weights are read from safetensors
+only; code that comes with a model is never run; nothing is fetched from a hub.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as hf_logging
+
+from alignment.config import LoRAConfig
+from alignment.events import ErrorKind, StageError
+
+PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
+    """The number type of a model's weights: bfloat16 for frozen weights on a GPU, float32 elsewhere.
+
+    Weights that an optimizer changes stay float32 (an update of 1e-6 vanishes in bfloat16's 8 bits);
+    on a GPU their matrix products still run in bfloat16, under `autocast`.
+    """
+    return torch.bfloat16 if device.type == "cuda" and not trained else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context of every forward pass: bfloat16 products on a GPU, nothing on a CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer, with an EOS token and a padding token that differs from it.
+
+    A tokenizer without a padding token, or with EOS as one, is given `<|pad|>`: were they equal, the
+    stop would be masked with the padding and never learned. Raises StageError(BAD_INPUT).
+    """
+    _check_folder(folder)
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise _bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
+    with _readable(folder, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise _bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    return tokenizer
+
+
+def load_causal_lm(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trained: bool,
+    dropout: bool = False,
+    lora: LoRAConfig | None = None,
+    device: torch.device | None = None,
+) -> PreTrainedModel | PeftModel:
+    """A causal language model on its device; `trained=False` freezes it, `lora` trains adapters only.
+
+    Raises StageError(BAD_INPUT) for a folder that is missing, unreadable, no causal model, or whose
+    embedding is smaller than the tokenizer's vocabulary.
+    """
+    config = _load_config(folder, dropout=dropout)
+    if _architecture(config).endswith("ForSequenceClassification"):
+        raise _bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+    model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
+    return _prepare(model, trained, lora, TaskType.CAUSAL_LM)
+
+
+def load_scorer(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trained: bool,
+    dropout: bool = False,
+    lora: LoRAConfig | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> PreTrainedModel | PeftModel:
+    """A model with one number as output (reward model or critic), from either kind of folder.
+
+    From a language model, the `score` head is new: normal with deviation 1/sqrt(width + 1), so that
+    scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one.
+    Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several labels.
+    """
+    config = _load_config(folder, dropout=dropout)
+    fresh = not _architecture(config).endswith("ForSequenceClassification")
+    if not fresh and config.num_labels != 1:
+        raise _bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+    config.num_labels = 1
+    model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
+    if fresh:
+        _new_head(model, seed)
+    return _prepare(model, trained, lora, TaskType.SEQ_CLS)
+
+
+def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights (safetensors), config and tokenizer; adapters are merged into a whole model."""
+    whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    whole.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def context_length(model: PreTrainedModel | PeftModel) -> int | None:
+    """How many tokens the model's positions reach; None where its config sets no bound."""
+    value = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(value) if value and value > 0 else None
+
+
+def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
+    """How many token ids the model can read."""
+    return cast(torch.Tensor, model.get_input_embeddings().weight).shape[0]
+
+
+def _load(
+    auto: Any,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PretrainedConfig,
+    full: bool,
+    device: torch.device | None,
+) -> PreTrainedModel:
+    """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
+    device = device or pick_device()
+    text = config.get_text_config()
+    text.pad_token_id, text.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    with _readable(folder, "model"):
+        model: PreTrainedModel = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype_for(device, trained=full),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    _fit_vocabulary(model, tokenizer, folder)
+    torch.nn.Module.to(model, device)  # the library's own `to` is untyped
+    return model
+
+
+def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
+    rows, needed = embedding_rows(model), len(tokenizer)
+    if rows >= needed:
+        return
+    if tokenizer.pad_token_id != rows or needed != rows + 1:
+        raise _bad(
+            f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
+            "Save the model with the tokenizer that it was trained with.",
+        )
+    model.resize_token_embeddings(needed, mean_resizing=False)
+
+
+def _prepare(
+    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: TaskType
+) -> PreTrainedModel | PeftModel:
+    if not trained:
+        model.requires_grad_(False)
+    model.train(trained)
+    return _with_adapters(model, lora, task) if trained and lora else model
+
+
+def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType) -> PeftModel:
+    """Adapters on every linear layer; a score head is new, so it is trained whole."""
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        exclude_modules=["score"],
+        modules_to_save=["score"] if task is TaskType.SEQ_CLS else None,
+        task_type=task,
+    )
+    adapted: PeftModel = get_peft_model(model, settings)
+    return adapted
+
+
+def _new_head(model: PreTrainedModel, seed: int) -> None:
+    head = cast(torch.nn.Linear, model.score).weight
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
+    with torch.no_grad():
+        head.copy_(values)
+
+
+def _load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
+    """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1)."""
+    _check_folder(folder)
+    with _readable(folder, "config.json"):
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    for name, value in config.get_text_config().to_dict().items():
+        if not dropout and "drop" in name and isinstance(value, float):
+            setattr(config.get_text_config(), name, 0.0)
+    return config
+
+
+def _architecture(config: PretrainedConfig) -> str:
+    return (config.architectures or [""])[0]
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise _bad(f"There is no model folder {folder}.", "Check the path.")
+    if not (folder / "config.json").exists():
+        raise _bad(f"{folder} is not a model folder: it has no config.json.", "Give a folder with a saved model.")
+
+
+@contextmanager
+def _readable(folder: Path, what: str) -> Iterator[None]:
+    """Turn what a loading library raises for a damaged or foreign folder into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise _bad(
+            f"The {what} in {folder} cannot be read: {first}", "Save it again; weights as safetensors."
+        ) from error
+
+
+def _bad(cause: str, next_step: str) -> StageError:
+    return StageError(ErrorKind.BAD_INPUT, cause, next_step)

@@ -1,0 +1,70 @@
+"""Which policy is kept: looks at held-out prompts, and the stated rule that chooses among them.
+
+The rule sees the reward model and the KL only. Reward models are over-optimised (Gao et al. 2022):
+their score keeps rising after quality has begun to fall, and the fall comes with KL. So a newer
+policy, which has moved further, must be better by more than the noise of the look to be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alignment.advantages import kl_estimate
+from alignment.batch import Sequences
+from alignment.config import PPOConfig
+from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the policy did on the held-out prompts after `update` updates (0: the SFT policy)."""
+
+    update: int
+    sequences: Sequences  # B prompts, one response each
+    scores: Tensor  # (B,) the reward model's
+    kl: Tensor  # (B,) k1 against the reference, summed over each response
+    kl_coef: float
+
+    @property
+    def objectives(self) -> Tensor:
+        """What PPO maximises, for each prompt: `(B,)`."""
+        return self.scores - self.kl_coef * self.kl
+
+    def metrics(self) -> dict[str, float]:
+        return {
+            "heldout_score": float(self.scores.mean()),
+            "heldout_kl": float(self.kl.mean()),
+            "heldout_objective": float(self.objectives.mean()),
+            "heldout_finished_share": float(self.sequences.finished.float().mean()),
+            "heldout_response_length": float(self.sequences.response_lengths.float().mean()),
+        }
+
+
+def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig) -> Look:
+    """Sample the policy on every prompt, with the same draws at every look."""
+    generator = torch.Generator(roles.device).manual_seed(config.seed)
+    sequences = reply(roles, prompts, config, generator)
+    kl = kl_estimate(policy_logprobs(roles, sequences, config), reference_logprobs(roles, sequences, config))
+    return Look(update, sequences, score(roles, sequences, config).cpu(), kl.sum(dim=1).cpu(), config.kl_coef)
+
+
+def replaces(new: Look, kept: Look, max_kl: float) -> bool:
+    """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`."""
+    gain = new.objectives - kept.objectives  # paired: the same prompts
+    error = float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return float(new.kl.mean()) <= max_kl and float(gain.mean()) > error
+
+
+def rule(config: PPOConfig, prompts: int) -> str:
+    """The rule in words, for the report."""
+    return (
+        f"Every {config.evaluate_every} updates the policy answers {prompts} held-out prompts. Kept at first is the "
+        f"SFT policy. A later policy takes its place if its mean KL to the SFT policy is at most {config.max_kl:g} and "
+        f"its mean of reward-model score - {config.kl_coef:g} * KL is higher by more than one standard error of the "
+        "difference, taken prompt by prompt."
+    )

@@ -1,0 +1,105 @@
+"""Stage 1: a language model learns from demonstrations, on TRL's SFTTrainer.
+
+The loss falls on the response and its stop token, nowhere else. Demonstrations that do not fit are
+left out, counted and named: cutting one would train a response that never stops.
+
+    python -m alignment sft config.toml
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, PrinterCallback
+from trl.trainer.sft_config import SFTConfig as TrainerConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from alignment import chat, models
+from alignment.config import SFTConfig
+from alignment.events import ErrorKind, Reporter, StageError, StageResult
+from alignment.records import Demonstration, read_jsonl
+from alignment.stages import SFTInputs
+from alignment.trainer import ReporterCallback, common_arguments
+
+IGNORED = -100  # the label that no loss falls on
+
+
+def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporter) -> StageResult:
+    """Tune `inputs.model` on the demonstrations and save it into `out_dir`.
+
+    Raises StageError: BAD_INPUT for unusable data or model, CANCELLED at a step border.
+    """
+    demonstrations = _read(inputs.demonstrations)
+    tokenizer = models.load_tokenizer(inputs.model)
+    if not chat.has_template(tokenizer):
+        chat.install_template(tokenizer)
+        reporter.note(
+            "The tokenizer has no chat template; the project's own was installed and is saved with the model."
+        )
+    model = models.load_causal_lm(inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora)
+    limit = min(config.max_length, models.context_length(model) or config.max_length)
+    rows, too_long = encode_rows(tokenizer, demonstrations, limit)
+    counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long}
+    _report(counts, limit, reporter)
+    curve = _fit(model, tokenizer, rows, config, reporter)
+    models.save_model(model, tokenizer, out_dir)
+    metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
+    return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
+
+
+def encode_rows(
+    tokenizer: PreTrainedTokenizerBase, demonstrations: list[Demonstration], limit: int
+) -> tuple[list[dict[str, list[int]]], int]:
+    """Token ids and labels of what fits into `limit` tokens, and the number that does not."""
+    rows = []
+    for item in demonstrations:
+        encoded = chat.encode(tokenizer, item.prompt, item.response)
+        if len(encoded.ids) <= limit:
+            labels = [i if counts else IGNORED for i, counts in zip(encoded.ids, encoded.response_mask, strict=True)]
+            assert labels[-1] == tokenizer.eos_token_id, "the stop token must be trained"
+            rows.append({"input_ids": encoded.ids, "labels": labels})
+    return rows, len(demonstrations) - len(rows)
+
+
+def _fit(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict[str, list[int]]],
+    config: SFTConfig,
+    reporter: Reporter,
+) -> list[dict[str, float]]:
+    """Run the trainer; return the loss curve, one point an optimizer step."""
+    with tempfile.TemporaryDirectory() as scratch:  # the trainer wants a folder, though it saves nothing
+        trainer = SFTTrainer(
+            model=model,
+            args=TrainerConfig(max_length=None, **common_arguments(config, Path(scratch))),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            callbacks=[ReporterCallback(reporter, "train")],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _read(path: Path) -> list[Demonstration]:
+    try:
+        demonstrations = list(read_jsonl(path, Demonstration))
+    except (ValueError, OSError) as error:
+        raise StageError(ErrorKind.BAD_INPUT, str(error), "Each line must be one demonstration record.") from error
+    if not demonstrations:
+        raise StageError(ErrorKind.BAD_INPUT, f"{path} holds no demonstrations.", "Give at least one.")
+    return demonstrations
+
+
+def _report(counts: dict[str, int], limit: int, reporter: Reporter) -> None:
+    too_long, total = counts["too_long"], counts["demonstrations"]
+    if not counts["used"]:
+        raise StageError(
+            ErrorKind.BAD_INPUT, f"None of {total} demonstrations fits into {limit} tokens.", "Raise max_length."
+        )
+    if too_long:
+        reporter.note(f"{too_long} of {total} demonstrations exceed {limit} tokens and were left out.", level="warning")

@@ -1,0 +1,90 @@
+"""The service: `uvicorn annotation_api.app:create_app --factory`.
+
+Routes come from the feature packages, each with its permission; this file only puts them together.
+Importing it loads neither torch, transformers, ray nor datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import Engine
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from annotation_api import errors, health
+from annotation_api.auth import Throttle
+from annotation_api.datasets import routes as datasets
+from annotation_api.db.engine import make_engine, session_factory
+from annotation_api.dependencies import check_permissions, own_origin_first
+from annotation_api.errors import ProblemBody
+from annotation_api.feedback import routes as feedback
+from annotation_api.jobs import routes as jobs
+from annotation_api.middleware import RequestGuard
+from annotation_api.models import routes as models
+from annotation_api.people import routes as people
+from annotation_api.settings import Settings, SettingsError
+from annotation_api.tasks import routes as tasks
+from annotation_api.web import pages
+from annotation_api.web.rendering import render_error
+
+STATIC = Path(pages.__file__).parent / "static"
+SLOTS = 30  # transactions at a time; fewer than the pool's connections and the worker threads
+FEATURES = (health, people, tasks, feedback, datasets, jobs, models)
+
+
+def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
+    """The application. Without arguments it reads the environment; connects at the first request.
+
+    Raises SettingsError for a setting that cannot work, RuntimeError for a route without a permission.
+    """
+    settings = settings or Settings.from_environment()
+    app = FastAPI(
+        title="Rankloop",
+        summary="From human rankings to an aligned language model.",
+        version="1",
+        openapi_url="/openapi.json",
+        docs_url=None,  # its scripts come from elsewhere
+        redoc_url=None,
+        dependencies=[own_origin_first],
+        responses={"default": {"model": ProblemBody, "description": "What is wrong, as problem+json."}},
+        generate_unique_id_function=_operation_id,
+        lifespan=_lifespan,
+    )
+    app.state.settings, app.state.engine = settings, engine or _engine(settings)
+    app.state.sessions = session_factory(app.state.engine)
+    app.state.slots, app.state.throttle = anyio.CapacityLimiter(SLOTS), Throttle()
+    errors.install(app, render_error)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
+    app.add_middleware(RequestGuard, tls=settings.tls)
+    for feature in FEATURES:
+        app.include_router(feature.router, max_body_size=settings.max_body_bytes)
+    app.include_router(pages.router, include_in_schema=False, max_body_size=settings.max_body_bytes)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    check_permissions(app.routes)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.engine.dispose()
+
+
+def _engine(settings: Settings) -> Engine:
+    if settings.database_url is None:
+        raise SettingsError(
+            "RANKLOOP_DATABASE_URL is not set. Run `rankloop up`, which starts a database, or set it to "
+            "postgresql://user:password@host:5432/name."
+        )
+    return make_engine(settings.database_url, application_name="rankloop-api")
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: `create_project` reads better in a generated client than a path."""
+    return route.name

@@ -1,0 +1,144 @@
+"""Who is calling: passwords (Argon2id), sessions and API keys. Only hashes of tokens are stored.
+
+Tokens carry 256 random bits, so a plain SHA-256 hides them; passwords do not, so they get Argon2id
+(19 MiB, 2 passes, 1 lane: OWASP's floor).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import ApiKey, LoginSession, Person
+
+SESSION_LIFE = timedelta(days=7)
+KEY_TAG = "rl"
+NO_PASSWORD = "!"  # verifies against nothing: a person who only has API keys
+
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_decoy = _hasher.hash(secrets.token_urlsafe(16))
+
+
+def hash_password(password: str) -> str:
+    return _hasher.hash(password)
+
+
+def verify_password(stored: str | None, password: str) -> bool:
+    """True if it is the password. Takes as long when there is no such person."""
+    try:
+        return _hasher.verify(stored or _decoy, password) and stored is not None
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_api_key() -> tuple[str, str]:
+    """A key `rl_<prefix>_<secret>` and its prefix, by which people tell keys apart."""
+    prefix = secrets.token_hex(4)
+    return f"{KEY_TAG}_{prefix}_{new_token()}", prefix
+
+
+def start_session(session: Session, person: Person) -> str:
+    """Sign the person in; returns the token for the cookie. Ended sessions are cleared on the way."""
+    session.execute(delete(LoginSession).where(LoginSession.expires_at < func.now()))
+    token = new_token()
+    session.add(
+        LoginSession(token_hash=hash_token(token), person_id=person.id, expires_at=func.now() + SESSION_LIFE),
+    )
+    session.flush()
+    return token
+
+
+def end_session(session: Session, token: str) -> None:
+    session.execute(delete(LoginSession).where(LoginSession.token_hash == hash_token(token)))
+
+
+def end_all_sessions(session: Session, person: Person) -> None:
+    session.execute(delete(LoginSession).where(LoginSession.person_id == person.id))
+
+
+def person_of_session(session: Session, token: str) -> Person | None:
+    """The active person of a live session."""
+    digest = hash_token(token)
+    row = session.execute(
+        select(LoginSession.token_hash, Person)
+        .join(Person, Person.id == LoginSession.person_id)
+        .where(LoginSession.token_hash == digest, LoginSession.expires_at > func.now(), Person.active)
+    ).one_or_none()
+    return row[1] if row and hmac.compare_digest(row[0], digest) else None
+
+
+def person_of_key(session: Session, key: str) -> Person | None:
+    """The active person of a key that is neither revoked nor expired."""
+    digest = hash_token(key)
+    row = session.execute(
+        select(ApiKey.key_hash, Person)
+        .join(Person, Person.id == ApiKey.person_id)
+        .where(
+            ApiKey.key_hash == digest,
+            ApiKey.revoked_at.is_(None),
+            (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now()),
+            Person.active,
+        )
+    ).one_or_none()
+    return row[1] if row and hmac.compare_digest(row[0], digest) else None
+
+
+class Throttle:
+    """Counts failed sign-ins in this process; too many close the door for a while.
+
+    Three counters: an account from one address, an account from anywhere, an address for any account.
+    """
+
+    WINDOW = 15 * 60.0  # seconds for which a failure counts
+    KEPT = 10_000  # counters, so that made-up names cannot fill the memory
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures: dict[str, deque[float]] = {}
+        self._clock, self._lock = clock, threading.Lock()
+
+    def seconds_closed(self, email: str, address: str) -> int:
+        """0 if a sign-in may be tried, else the seconds to wait."""
+        with self._lock:
+            return max(self._closed(key, limit) for key, limit in self._limits(email, address).items())
+
+    def failed(self, email: str, address: str) -> None:
+        with self._lock:
+            for key in self._limits(email, address):
+                self._failures.setdefault(key, deque()).append(self._clock())
+            while len(self._failures) > self.KEPT:
+                del self._failures[next(iter(self._failures))]
+
+    def succeeded(self, email: str, address: str) -> None:
+        """Forget this person's slips; the address keeps its count."""
+        with self._lock:
+            self._failures.pop(f"{email} {address}", None)
+
+    @staticmethod
+    def _limits(email: str, address: str) -> dict[str, int]:
+        return {f"{email} {address}": 5, email: 50, f"from {address}": 100}
+
+    def _closed(self, key: str, limit: int) -> int:
+        times = self._failures.get(key, deque())
+        while times and times[0] <= self._clock() - self.WINDOW:
+            times.popleft()
+        return math.ceil(times[-limit] + self.WINDOW - self._clock()) if len(times) >= limit else 0

@@ -1,0 +1,181 @@
+"""`rankloop`: run the service, and talk to it from a terminal or a script.
+
+    rankloop up
+    rankloop import rankings.jsonl.gz --as rankings
+    rankloop pipeline run --base MODEL --demonstrations DATASET --preferences DATASET --watch
+
+Client commands use the REST API only. Nothing here loads a model library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from annotation_api.client import Client, ClientError, find_credentials
+from annotation_api.commands import data, jobs, models, people
+from annotation_api.commands.output import emit, remark
+
+KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
+FORMATS = (
+    "auto", "alpaca", "sharegpt", "hh", "trl", "kto", "oasst", "gpt4llm", "alpaca_eval", "jsonl", "csv",
+    "llmzoo", "pandalm", "tulu", "graded", "questions",
+)  # fmt: skip
+STAGES = ("sft", "sample", "reward", "ppo")
+STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "cancelled")
+ROLES = ("annotator", "reviewer", "engineer", "admin")
+
+Command = Callable[[Client, argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 when all went well, 1 when something was refused, failed or lost."""
+    args = _parser().parse_args(argv)
+    if args.command == "up":
+        from annotation_api import up
+
+        return up.main(args.host, args.port)
+    if args.command == "demo":
+        from annotation_api import demo
+
+        return demo.main(args.out, args.seed)
+    return _client_command(args)
+
+
+def _client_command(args: argparse.Namespace) -> int:
+    try:
+        code: int = args.run(Client(find_credentials()), args)
+        return code
+    except ClientError as error:
+        if args.json:
+            emit({"error": str(error), **({"problem": error.body} if error.body else {})})
+        remark(f"rankloop: {error}")
+        for problem in error.body.get("errors", [])[1:]:
+            remark(f"rankloop: {problem.get('pointer', '')}: {problem.get('message', '')}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `rankloop ... | head`
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rankloop", description="From human rankings to an aligned language model.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_service(commands)
+    _add_data(commands)
+    _add_jobs(commands)
+    _add_pipeline(commands)
+    _add_models(commands)
+    _add_users(commands)
+    return parser
+
+
+Sub = argparse._SubParsersAction  # what add_subparsers returns; argparse names it no other way
+
+
+def _client(commands: Sub[argparse.ArgumentParser], name: str, run: Command, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _group(commands: Sub[argparse.ArgumentParser], name: str, text: str) -> Sub[argparse.ArgumentParser]:
+    parser = commands.add_parser(name, help=text, description=text)
+    return parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+
+
+def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
+    up = commands.add_parser("up", help="run the whole service in the foreground")
+    up.add_argument("--host", default="127.0.0.1")
+    up.add_argument("--port", type=int, default=8000)
+    demo = commands.add_parser("demo", help="run the closed loop on the toy world")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"))
+    demo.add_argument("--seed", type=int, default=0)
+    for parser in (up, demo):
+        parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
+    add = _client(commands, "import", data.import_file, "import a file, whole or not at all")
+    add.add_argument("file", metavar="FILE", help="JSON lines, a JSON array or CSV; plain or gzip")
+    add.add_argument("--as", dest="kind", choices=KINDS, required=True, help="what the rows become")
+    add.add_argument("--format", choices=FORMATS, default="auto", help="layout of the rows; auto looks at them")
+    add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
+    add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
+    out = _client(commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first")
+    out.add_argument("source", metavar="SNAPSHOT", help="snapshot id, dataset:ID or project:ID")
+    out.add_argument("--format", choices=("trl", "jsonl", "parquet"), default="jsonl")
+    out.add_argument("--as", dest="kind", choices=KINDS, help="freeze as this kind; unset: as the source is")
+    out.add_argument("--out", metavar="FILE")
+
+
+def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "jobs", "create, follow and stop jobs")
+    create = _client(group, "create", jobs.create, "queue one stage")
+    create.add_argument("stage", choices=STAGES)
+    create.add_argument(
+        "--model", action="append", required=True, metavar="MODEL", help="id, job:ID, alias:NAME, folder or hub id"
+    )
+    create.add_argument("--reward-model", metavar="MODEL", help="for ppo")
+    create.add_argument("--data", required=True, metavar="DATA", help="data set id, snapshot:ID or project:ID")
+    create.add_argument("--project", metavar="ID", help="for sample: where the responses become tasks")
+    create.add_argument("--validate", action="store_true", help="only say what it would do")
+    _settings(create)
+    create.add_argument("--priority", type=int, default=0)
+    listing = _client(group, "list", jobs.list_jobs, "newest first")
+    listing.add_argument("--stage", choices=STAGES)
+    listing.add_argument("--state", choices=STATES, action="append")
+    listing.add_argument("--limit", type=int, default=50)
+    for name, run, text in (
+        ("show", jobs.show, "one job"),
+        ("watch", jobs.watch_job, "follow a job to its end"),
+        ("cancel", jobs.cancel, "stop a job"),
+        ("retry", jobs.retry, "queue a failed or cancelled job again"),
+    ):
+        _client(group, name, run, text).add_argument("job", metavar="JOB")
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", help="named settings, for example toy")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
+    parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough")
+    parser.add_argument("--watch", action="store_true", help="show progress")
+
+
+def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "pipeline", "SFT, reward model and PPO in turn")
+    run = _client(group, "run", jobs.run_pipeline, "run the three stages and wait for them")
+    run.add_argument("--base", required=True, metavar="MODEL", help="hub id, folder, or id of a registered model")
+    run.add_argument("--demonstrations", required=True, metavar="DATASET")
+    run.add_argument("--preferences", required=True, metavar="DATASET")
+    run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
+    run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
+    _settings(run)
+
+
+def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "models", "the registry")
+    listing = _client(group, "list", models.list_models, "newest first")
+    listing.add_argument("--kind", choices=("base", "sft", "reward", "policy"))
+    listing.add_argument("--limit", type=int, default=50)
+    register = _client(group, "register", models.register_model, "register a base model")
+    register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
+    register.add_argument("--name")
+    _client(group, "show", models.show, "one model").add_argument("model", metavar="MODEL")
+    _client(group, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
+
+
+def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "users", "accounts; needs an administrator's key")
+    _client(group, "list", people.list_users, "everybody").add_argument("--limit", type=int, default=200)
+    invite = _client(group, "invite", people.invite, "a link that makes one account")
+    invite.add_argument("--role", choices=ROLES, default="annotator")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

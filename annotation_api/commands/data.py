@@ -1,0 +1,101 @@
+"""`rankloop import` and `rankloop export`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from annotation_api.client import Client, ClientError
+from annotation_api.commands.output import emit, remark
+from annotation_api.commands.references import data_ref
+
+SHOWN = 5  # refused rows that are told to a person; the JSON holds all
+REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
+
+
+def import_file(client: Client, args: Namespace) -> int:
+    """Import a file; 0 when all its rows are good, 1 when something was refused."""
+    source = Path(args.file)
+    if not source.is_file():
+        raise ClientError(f"There is no file {source}.")
+    fields = {"kind": args.kind, "format": args.format, "skip_bad": str(args.skip_bad).lower()}
+    if args.project:
+        fields["project"] = args.project
+    try:
+        report = client.upload("/v1/datasets", source, fields)
+    except ClientError as error:
+        if "rejected" not in error.body:
+            raise
+        report = {name: error.body[name] for name in (*REPORT, "kind", "format", "notes") if name in error.body}
+    emit(report)
+    _tell(source, report)
+    if report["rejected"] and report["dataset"]:
+        remark(f"The refused rows are in {_write_refused(source, args, report['errors'])}.")
+    return 1 if report["rejected"] else 0
+
+
+def _tell(source: Path, report: dict[str, Any]) -> None:
+    for error in report["errors"][:SHOWN]:
+        field = f", {error['field']}" if error["field"] else ""
+        remark(f"{source}, row {error['row']}{field}: {error['message']}")
+    if report["rejected"] > SHOWN:
+        remark(f"... and {report['rejected'] - SHOWN} more rows")
+    for note in report.get("notes", ()):
+        remark(f"note: {note}")
+    if report["dataset"]:
+        remark(f"Imported {report['accepted']} records as data set {report['dataset']}.")
+    else:
+        remark("Nothing was imported.")
+
+
+def _write_refused(source: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
+    """Each refused row with its reason and what it held, beside the source; whole or absent."""
+    from annotation_api.datasets.formats.source import rows
+
+    reasons = {error["row"]: error for error in errors}
+    target = source.with_name(f"{source.name}.refused.jsonl")
+    part = target.with_name(target.name + ".part")
+    try:
+        with source.open("rb") as stream, part.open("w", encoding="utf-8") as file:
+            for number, value in rows(stream, is_csv=args.format == "csv"):
+                if number in reasons:
+                    file.write(json.dumps({**reasons[number], "source": _source(value)}, ensure_ascii=True) + "\n")
+        part.replace(target)
+    except OSError as error:
+        raise ClientError(f"The refused rows cannot be written to {target}: {error.strerror or error}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _source(value: Any) -> Any:
+    """The row itself, or the text of one that could not be parsed."""
+    return value if isinstance(value, dict) else value.source.decode("utf-8", errors="replace")
+
+
+def export(client: Client, args: Namespace) -> int:
+    """Write a snapshot to a file; a data set or project is frozen first."""
+    reference = data_ref(args.source, default="snapshot")
+    if "snapshot" in reference:
+        snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
+    else:
+        snapshot = client.post("/v1/snapshots", {"kind": _kind(client, reference, args), **reference})
+    suffix = {"trl": "trl.jsonl"}.get(args.format, args.format)
+    target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
+    size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
+    shown = {key: snapshot[key] for key in ("id", "kind", "sha256", "rows")}
+    if args.json:
+        emit({"snapshot": shown, "file": str(target), "bytes": size})
+    else:
+        print(f"{target}: {size} bytes, snapshot {shown['id']} of {shown['rows']} {shown['kind']}")
+    return 0
+
+
+def _kind(client: Client, reference: dict[str, str], args: Namespace) -> str:
+    if args.kind:
+        return str(args.kind)
+    if "project" in reference:
+        return "rankings"
+    return str(client.get(f"/v1/datasets/{reference['dataset']}")["kind"])

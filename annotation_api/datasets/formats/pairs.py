@@ -1,0 +1,165 @@
+"""Two responses and which one was preferred: HH dialogues, chosen/rejected rows, judged pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alignment.records import Message, Prompt, Ranking
+from annotation_api.datasets.formats.chats import CHAT, INSTRUCTION, instruction
+from annotation_api.datasets.formats.orders import Made, best_first, by_scores
+from annotation_api.datasets.formats.values import (
+    Note,
+    Refused,
+    Row,
+    as_number,
+    as_text,
+    first_of,
+    message,
+    messages,
+    optional_text,
+    prompt_of,
+    text,
+)
+
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+_MARK = r"'\n\nHuman: ...\n\nAssistant: ...'"
+
+# ---------------------------------------------------------------- HH
+
+
+def hh_ranking(row: Row) -> Made:
+    """`chosen` and `rejected` are whole dialogues that share all but the last answer."""
+    prompt, chosen, rejected = _hh_parts(row)
+    yield from best_first(prompt, (as_text(chosen, "chosen"), as_text(rejected, "rejected")), "rejected")
+
+
+def hh_prompt(row: Row) -> Iterator[Prompt]:
+    yield _hh_parts(row)[0]
+
+
+def _hh_parts(row: Row) -> tuple[Prompt, str, str]:
+    chosen, chosen_answer = _dialogue(text(row, "chosen"), "chosen")
+    rejected, rejected_answer = _dialogue(text(row, "rejected"), "rejected")
+    if chosen != rejected:
+        raise Refused("rejected", "parts from chosen before the last answer; both must share every turn but the last")
+    return prompt_of(chosen, "chosen"), chosen_answer, rejected_answer
+
+
+def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
+    """The turns before the last answer, and that answer; blanks around a turn are the marks', not the text's."""
+    before, *parts = _TURN.split("\n\n" + value.lstrip("\n"))
+    turns = list(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+    if before.strip() or not turns:
+        raise Refused(field, f"must be a dialogue such as {_MARK}")
+    if turns[-1][0] != "Assistant":
+        raise Refused(field, "must end with the assistant's answer, it ends with the human's turn")
+    return [Message(role=_SPEAKERS[who], content=said) for who, said in turns[:-1]], turns[-1][1]  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- chosen and rejected (TRL, ShareGPT)
+
+
+def chosen_ranking(row: Row) -> Made:
+    """The prompt is `prompt`, `conversations`, or instruction and input; sides are text or messages.
+
+    Without a prompt of its own, both sides are whole message lists that share all but the last.
+    """
+    if not _has_own_prompt(row):
+        yield from _implicit(row)
+        return
+    sides = tuple(_side(row, name) for name in ("chosen", "rejected"))
+    yield from best_first(_own_prompt(row), sides, "rejected")
+
+
+def chosen_prompt(row: Row) -> Iterator[Prompt]:
+    yield _own_prompt(row) if _has_own_prompt(row) else _shared(row)[0]
+
+
+def _has_own_prompt(row: Row) -> bool:
+    return any(row.get(name) is not None for name in (*INSTRUCTION, *CHAT))
+
+
+def _own_prompt(row: Row) -> Prompt:
+    if any(row.get(name) is not None for name in INSTRUCTION):
+        return instruction(row)
+    name = first_of(row, CHAT)
+    return prompt_of(messages(row[name], name), name)
+
+
+def _side(row: Row, name: str) -> str:
+    """Text, one message, or a list of one message."""
+    value = row.get(name)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        return as_text(value, name)
+    said = message(value, name)
+    if said.role != "assistant":
+        raise Refused(name, f"must be the assistant's message, it is the {said.role}'s")
+    return said.content
+
+
+def _implicit(row: Row) -> Made:
+    prompt, sides = _shared(row)
+    yield from best_first(prompt, sides, "rejected")
+
+
+def _shared(row: Row) -> tuple[Prompt, tuple[str, str]]:
+    for name in ("chosen", "rejected"):
+        if not isinstance(row.get(name), list):
+            raise Refused("prompt", f"missing; name it in one of {', '.join((*INSTRUCTION, *CHAT))}")
+    chosen, rejected = messages(row["chosen"], "chosen"), messages(row["rejected"], "rejected")
+    if chosen[:-1] != rejected[:-1]:
+        raise Refused("rejected", "parts from chosen before the last message; both must share every turn but the last")
+    for name, turns in (("chosen", chosen), ("rejected", rejected)):
+        if turns[-1].role != "assistant":
+            raise Refused(name, f"must end with the assistant's message, it ends with the {turns[-1].role}'s")
+    return prompt_of(chosen[:-1], "chosen"), (chosen[-1].content, rejected[-1].content)
+
+
+# ---------------------------------------------------------------- judged pairs
+
+
+def alpaca_eval_ranking(row: Row) -> Made:
+    """`preference` runs from 1 (`output_1` is better) to 2 (`output_2` is better); 1.5 is a tie."""
+    grade = as_number(row.get("preference"), "preference")
+    if not 1 <= grade <= 2:
+        raise Refused("preference", f"must lie from 1 (output_1 is better) to 2 (output_2 is better), it is {grade:g}")
+    sides = (text(row, "output_1"), text(row, "output_2"))
+    annotator = optional_text(row, "annotator") or None
+    yield from by_scores(instruction(row), sides, (1.5 - grade, grade - 1.5), "preference", annotator=annotator)
+
+
+def pandalm_ranking(row: Row) -> Made:
+    """Each of `annotator1..3` is one person's ranking: 0 a tie, 1 or 2 the better response."""
+    sides = (text(row, "response1"), text(row, "response2"))
+    for name in ("annotator1", "annotator2", "annotator3"):
+        vote = as_number(row.get(name), name)
+        if vote not in (0, 1, 2):
+            raise Refused(name, f"must be 0 (tie), 1 (response1 is better) or 2 (response2 is better), it is {vote:g}")
+        scores = (float(vote == 1), float(vote == 2))
+        yield from by_scores(instruction(row), sides, scores, name, annotator=name)
+
+
+_TULU: dict[str, tuple[float, int | None]] = {  # a's score above b's; Llama-2's strength
+    "a-is-better": (1, 3),
+    "a-is-slightly-better": (1, 2),
+    "tie": (0, None),
+    "b-is-slightly-better": (-1, 2),
+    "b-is-better": (-1, 3),
+}
+
+
+def tulu_ranking(row: Row) -> Iterator[Ranking | Note]:
+    """Five-step judgements of `completion_a` against `completion_b`."""
+    said = text(row, "preference")
+    if said not in _TULU:
+        raise Refused("preference", f"must be one of {', '.join(_TULU)}, it is {said!r}")
+    score, strength = _TULU[said]
+    sides = (text(row, "completion_a"), text(row, "completion_b"))
+    annotator = optional_text(row, "evaluator") or None
+    if sides[0] == sides[1]:
+        strength = None
+    yield from by_scores(instruction(row), sides, (score, 0.0), "preference", annotator=annotator, strength=strength)

@@ -1,0 +1,126 @@
+"""/v1/datasets and /v1/snapshots."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session, sessionmaker
+
+from annotation_api.datasets import queries, service
+from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
+from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.schemas import DatasetOut, DatasetRowOut, ImportReport, NewSnapshot, SnapshotOut
+from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
+from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.idempotency import Once
+from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+
+MAX_UPLOAD_BYTES = 2 * 2**30
+
+router = APIRouter(prefix="/v1", tags=["data"])
+Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
+
+
+@router.post(
+    "/datasets",
+    status_code=201,
+    response_model=ImportReport,
+    max_body_size=MAX_UPLOAD_BYTES,
+    dependencies=[allow(*ENGINEERS)],
+)
+def import_dataset(
+    session: Db,
+    me: Me,
+    once: Once,
+    file: Annotated[UploadFile, File(description="JSON lines, a JSON array or CSV; plain or gzip; UTF-8.")],
+    kind: Annotated[DatasetKind, Form(description="What the rows are to become.")],
+    format: Annotated[Format, Form(description="The layout of the rows; `auto` looks at their fields.")] = Format.AUTO,
+    project: Annotated[str | None, Form(description="Id or name of a project that the data belong to.")] = None,
+    skip_bad: Annotated[bool, Form(description="Import the valid rows although others are refused.")] = False,
+    name: Annotated[str | None, Form(description="Shown in lists; unset: the name of the file.")] = None,
+) -> Response:
+    """Import a file whole. A refused row stops the import (422, with every refused row) unless `skip_bad`."""
+    title = name or file.filename or "upload"
+    asked = f"{service.sha256_of(file.file)} {kind} {format} {project} {skip_bad} {title}"
+    return once.run(
+        lambda: service.import_file(
+            session, me, file.file, name=title, kind=kind, format=format, project=project, skip_bad=skip_bad
+        ),
+        location="/v1/datasets/{dataset}",
+        content=asked,
+    )
+
+
+@router.get("/datasets", dependencies=[allow(*ENGINEERS)])
+def list_datasets(
+    session: Db,
+    kind: DatasetKind | None = None,
+    project: uuid.UUID | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[DatasetOut]:
+    """Data sets, newest first."""
+    query = queries.datasets(kind, project)
+    items, after = fetch_page(session, query, Dataset, DatasetOut.model_validate, limit=limit, cursor=cursor)
+    return Page(items=items, next=after)
+
+
+@router.get("/datasets/{dataset_id}", dependencies=[allow(*ENGINEERS)])
+def show_dataset(dataset_id: uuid.UUID, session: Db) -> DatasetOut:
+    """One data set and its counts."""
+    return DatasetOut.model_validate(service.get_dataset(session, dataset_id))
+
+
+@router.get("/datasets/{dataset_id}/rows", dependencies=[allow(*ENGINEERS)])
+def list_dataset_rows(
+    dataset_id: uuid.UUID,
+    session: Db,
+    limit: Limit = 100,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^\d{1,9}\.\d{1,9}$", description="`next` of the page before.")
+    ] = None,
+) -> Page[DatasetRowOut]:
+    """The records in the order of the source."""
+    service.get_dataset(session, dataset_id)
+    row, _, part = (cursor or "0.0").partition(".")
+    rows = queries.dataset_rows(session, dataset_id, (int(row), int(part)), limit + 1)
+    items = [DatasetRowOut.model_validate(found) for found in rows[:limit]]
+    return Page(items=items, next=f"{items[-1].row}.{items[-1].part}" if len(rows) > limit else None)
+
+
+@router.post("/snapshots", status_code=201, response_model=SnapshotOut, dependencies=[allow(*ENGINEERS)])
+def create_snapshot(body: NewSnapshot, session: Db, me: Me, once: Once) -> Response:
+    """Freeze the data of a project or a data set, as training will read them."""
+    return once.run(
+        lambda: SnapshotOut.model_validate(service.freeze_source(session, me, body)),
+        location="/v1/snapshots/{id}",
+    )
+
+
+@router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
+def list_snapshots(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[SnapshotOut]:
+    """Snapshots, newest first."""
+    query = queries.snapshots()
+    items, after = fetch_page(session, query, Snapshot, SnapshotOut.model_validate, limit=limit, cursor=cursor)
+    return Page(items=items, next=after)
+
+
+@router.get("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])
+def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
+    """One snapshot: what it was frozen from, its hash and its size."""
+    return SnapshotOut.model_validate(service.get_snapshot(session, snapshot_id))
+
+
+@router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])
+def export_snapshot(
+    snapshot_id: uuid.UUID, session: Db, sessions: Sessions, format: ExportFormat = ExportFormat.JSONL
+) -> StreamingResponse:
+    """The snapshot as a file: our own records, or TRL's columns as JSON lines or Parquet."""
+    snapshot = service.get_snapshot(session, snapshot_id)
+    pieces = export(queries.snapshot_lines(sessions, snapshot_id), snapshot.kind.value, format)
+    name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)

@@ -1,0 +1,80 @@
+"""Bodies of /v1/datasets and /v1/snapshots."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, model_validator
+
+from annotation_api.db.tables import DatasetKind
+from annotation_api.schemas import Body, Shown
+
+
+class RowProblem(BaseModel):
+    """Why a row was refused; `field` is a path inside the row, empty for the row as a whole."""
+
+    row: int
+    field: str
+    message: str
+
+
+class ImportReport(BaseModel):
+    """What became of a file: each record is accepted, a duplicate of an earlier one, or its row is refused.
+
+    `dataset` is null when nothing was stored.
+    """
+
+    dataset: uuid.UUID | None
+    kind: DatasetKind
+    format: str
+    accepted: int
+    duplicates: int
+    rejected: int
+    errors: list[RowProblem]
+    notes: list[str] = []
+
+
+class DatasetOut(Shown):
+    id: uuid.UUID
+    name: str
+    kind: DatasetKind
+    format: str
+    project_id: uuid.UUID | None
+    sha256: str
+    accepted: int
+    duplicates: int
+    rejected: int
+    created_by: uuid.UUID
+    created_at: datetime
+
+
+class DatasetRowOut(Shown):
+    row: int
+    part: int
+    record: dict[str, Any]
+
+
+class NewSnapshot(Body):
+    """Freeze the submissions of a project, or a data set."""
+
+    kind: DatasetKind
+    project: uuid.UUID | None = None
+    dataset: uuid.UUID | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.project is None) == (self.dataset is None):
+            raise ValueError("name either a project or a dataset, and not both")
+        return self
+
+
+class SnapshotOut(Shown):
+    id: uuid.UUID
+    kind: DatasetKind
+    sha256: str
+    rows: int
+    sources: dict[str, Any]
+    created_by: uuid.UUID
+    created_at: datetime

@@ -1,0 +1,89 @@
+"""Connections: one engine a process, made from one URL.
+
+A URL that cannot work and a server that cannot be reached both end in `DatabaseUnavailable`, one
+sentence without the password.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from sqlalchemy import Engine, ExceptionContext, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session, sessionmaker
+
+DRIVER = "postgresql+psycopg"
+CONNECT_SECONDS = 5
+TIMEOUTS = {
+    "statement_timeout": "60s",
+    "lock_timeout": "10s",  # a waiter gives up before its client does
+    "idle_in_transaction_session_timeout": "300s",  # a hung process cannot hold its locks for ever
+}
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres cannot be reached, or went away: what was asked may be tried again later."""
+
+
+def parse_url(url: str) -> URL:
+    """Read `postgresql://` or `postgresql+psycopg://`; raise DatabaseUnavailable for anything else."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseUnavailable(
+            "The database URL cannot be read; it looks like postgresql://user:password@host:5432/name."
+        ) from error
+    if parsed.drivername not in ("postgresql", "postgres", DRIVER):
+        raise DatabaseUnavailable(
+            f"The database URL starts with {parsed.drivername}://, but Rankloop stores its data in Postgres: "
+            "use postgresql://user:password@host:5432/name."
+        )
+    return parsed.set(drivername=DRIVER)
+
+
+def make_engine(url: str, *, application_name: str = "rankloop") -> Engine:
+    """An engine whose connections are checked before use and give up within stated times.
+
+    Connects to nothing yet. While it is used, DatabaseUnavailable is raised when the server cannot
+    be reached or a connection was lost.
+    """
+    parsed = parse_url(url)
+    engine = create_engine(
+        parsed,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=35,  # the API's thread pool has 40 threads
+        pool_timeout=10,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": application_name,
+            "options": " ".join(f"-c {name}={value}" for name, value in TIMEOUTS.items()),
+        },
+    )
+    event.listen(engine, "handle_error", _name_unavailable)
+    return engine
+
+
+def session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Sessions on `engine`; objects stay readable after a commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def _name_unavailable(context: ExceptionContext) -> None:
+    """Turn a failed connect and a lost connection into DatabaseUnavailable; leave the rest alone."""
+    if context.is_pre_ping:  # the pool replaces this connection by itself
+        return
+    connecting = context.connection is None
+    if not isinstance(context.original_exception, psycopg.OperationalError):
+        return
+    if connecting or context.is_disconnect:
+        place = _place(context.engine.url) if context.engine else "the database"
+        what = "cannot be reached" if connecting else "closed the connection"
+        cause = " ".join(str(context.original_exception).split())
+        raise DatabaseUnavailable(f"Postgres at {place} {what}: {cause}") from context.original_exception
+
+
+def _place(url: URL) -> str:
+    """Where the server is, without user and password."""
+    host = url.host or url.query.get("host") or "the default socket"
+    return f"{host}{f':{url.port}' if url.port else ''}, database {url.database}"

@@ -1,0 +1,129 @@
+"""Freezes what was collected: live rows become the lines of a snapshot, which training reads.
+
+A line is a canonical record of `alignment.records` that names the row it came from. Order and
+content follow from the sources alone, so freezing twice gives the same bytes, and when a source
+gives what it gave before, the snapshot of that time is returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from annotation_api.db import frozen_rows
+from annotation_api.db.frozen_rows import BATCH, FreezeError, Frozen
+from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
+
+# What can be frozen as what.
+DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
+    DatasetKind.DEMONSTRATIONS: frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS}),
+    DatasetKind.CONVERSATIONS: frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS}),
+    DatasetKind.PREFERENCES: frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS}),
+    DatasetKind.RANKINGS: frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS}),
+    DatasetKind.PROMPTS: frozenset(DatasetKind),
+}
+
+
+def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, created_by: uuid.UUID) -> Snapshot:
+    """Freeze an imported file as `kind`; as prompts, each prompt comes once.
+
+    Raises FreezeError when there is no such data set, when it is empty, or when it is of another kind.
+    """
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise FreezeError(f"There is no data set {dataset_id}.")
+    if dataset.kind not in DATASET_SOURCES[kind]:
+        fit = " or ".join(sorted(source.value for source in DATASET_SOURCES[kind]))
+        raise FreezeError(f"Data set {dataset.name} holds {dataset.kind.value}; a data set of {fit} is needed here.")
+    origin = {"datasets": [str(dataset_id)]}
+    if found := _frozen_before(session, kind, origin):  # a data set never changes
+        return found
+    rows = frozen_rows.of_dataset(session, dataset)
+    if kind is DatasetKind.PROMPTS:
+        rows = frozen_rows.prompts_once(rows)
+    return _freeze(session, kind, origin, created_by, rows, f"Data set {dataset.name} has no rows to freeze.")
+
+
+def freeze_project(
+    session: Session, project_id: uuid.UUID, created_by: uuid.UUID, kind: DatasetKind = DatasetKind.RANKINGS
+) -> Snapshot:
+    """Freeze a project's current judgements as rankings, or its prompts.
+
+    Raises FreezeError when there is no such project, when nothing was collected in it, or when
+    `kind` cannot come from a project.
+    """
+    project = session.get(Project, project_id)
+    if project is None:
+        raise FreezeError(f"There is no project {project_id}.")
+    origin = {"project": str(project_id)}
+    if kind is DatasetKind.PROMPTS:
+        rows = frozen_rows.prompts_of_project(session, project_id)
+        empty = f"Project {project.name} has no prompts to freeze: add tasks to it first."
+    elif kind is DatasetKind.RANKINGS:
+        rows = frozen_rows.of_project(session, project_id)
+        empty = f"Project {project.name} has no judgements to freeze: let annotators rank its tasks first."
+    else:
+        raise FreezeError(f"Project {project.name} collects rankings; {kind.value} come from a data set.")
+    return _freeze(session, kind, origin, created_by, rows, empty)
+
+
+def _freeze(
+    session: Session, kind: DatasetKind, origin: dict[str, Any], by: uuid.UUID, rows: Iterable[Frozen], empty: str
+) -> Snapshot:
+    """Store the rows in one pass; undo it when they turn out to be none, or what was frozen before."""
+    with session.begin_nested() as attempt:
+        snapshot = Snapshot(id=uuid.uuid4(), kind=kind, sources=origin, sha256="", rows=0, created_by=by)
+        session.add(snapshot)
+        session.flush()
+        snapshot.sha256, snapshot.rows = _store_rows(session, snapshot.id, rows)
+        if not snapshot.rows:
+            raise FreezeError(empty)
+        session.flush()
+        if found := _frozen_before(session, kind, origin, snapshot):
+            attempt.rollback()
+            return found
+        last = _last_submission(session, snapshot.id)
+        snapshot.sources = origin | ({} if last is None else {"last_submission": last})
+    return snapshot
+
+
+def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen]) -> tuple[str, int]:
+    """The lines, a batch in memory at a time; returns the hash of the JSONL and the number of lines."""
+    digest, position = hashlib.sha256(), 0
+    for batch in _batches(rows):
+        values = []
+        for row in batch:
+            line = row.record.canonical()
+            digest.update(line.encode() + b"\n")
+            values.append({"snapshot_id": snapshot_id, "position": position, "line": line} | row.origin)
+            position += 1
+        session.execute(insert(SnapshotRow), values)
+    return digest.hexdigest(), position
+
+
+def _batches(rows: Iterable[Frozen]) -> Iterator[list[Frozen]]:
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _frozen_before(
+    session: Session, kind: DatasetKind, origin: dict[str, Any], besides: Snapshot | None = None
+) -> Snapshot | None:
+    """The first snapshot of these sources; with `besides`, another one of the same content."""
+    query = select(Snapshot).where(Snapshot.kind == kind, Snapshot.sources.contains(origin))
+    if besides is not None:
+        query = query.where(Snapshot.id != besides.id, Snapshot.sha256 == besides.sha256)
+    return session.scalars(query.order_by(Snapshot.created_at, Snapshot.id).limit(1)).first()
+
+
+def _last_submission(session: Session, snapshot_id: uuid.UUID) -> int | None:
+    """The number of the newest judgement in the snapshot."""
+    newest = select(func.max(Submission.seq)).join(SnapshotRow, SnapshotRow.submission_id == Submission.id)
+    return session.scalar(newest.where(SnapshotRow.snapshot_id == snapshot_id))

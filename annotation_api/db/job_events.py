@@ -1,0 +1,90 @@
+"""Events and metrics of a job: append-only, numbered without gaps.
+
+Whoever appends holds the job's row lock, which `job_store` takes; so two writers never want the
+same number.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from alignment.events import Progress
+from annotation_api.db.tables import JobEvent, Metric
+
+
+@dataclass(frozen=True)
+class Event:
+    """What is to be appended: `type` is state, progress, note or samples; `data` holds JSON types."""
+
+    type: str
+    data: Mapping[str, Any]
+
+    @classmethod
+    def progress(cls, progress: Progress, **more: Any) -> Event:
+        """Also becomes the job's `progress` and its metrics; `more` is for example the device in use."""
+        return cls("progress", asdict(progress) | more)
+
+    @classmethod
+    def note(cls, message: str, level: str = "info") -> Event:
+        return cls("note", {"message": message, "level": level})
+
+    @classmethod
+    def samples(cls, step: int, rows: Sequence[Mapping[str, Any]]) -> Event:
+        return cls("samples", {"step": step, "rows": [dict(row) for row in rows]})
+
+
+def append(session: Session, job_id: uuid.UUID, epoch: int, events: Iterable[Event]) -> int:
+    """Add events in order; return the number of the last one (0: the job has none)."""
+    last = session.scalar(select(func.coalesce(func.max(JobEvent.seq), 0)).where(JobEvent.job_id == job_id)) or 0
+    rows = [
+        {"job_id": job_id, "seq": seq, "epoch": epoch, "type": event.type, "data": storable(event.data)}
+        for seq, event in enumerate(events, start=last + 1)
+    ]
+    if rows:
+        session.execute(insert(JobEvent), rows)
+    return last + len(rows)
+
+
+def record_metrics(session: Session, job_id: uuid.UUID, epoch: int, events: Iterable[Event]) -> None:
+    """Keep the numbers of progress events; a step that is told again replaces what it said before."""
+    rows = {
+        (event.data["phase"], event.data["step"], name): _finite(value)
+        for event in events
+        if event.type == "progress"
+        for name, value in event.data.get("metrics", {}).items()
+    }
+    if not rows:
+        return
+    statement = upsert(Metric)
+    keys = [column.name for column in Metric.__mapper__.primary_key]
+    session.execute(
+        statement.on_conflict_do_update(index_elements=keys, set_={"value": statement.excluded.value}),
+        [
+            {"job_id": job_id, "epoch": epoch, "phase": phase, "step": step, "name": name, "value": value}
+            for (phase, step, name), value in rows.items()
+        ],
+    )
+
+
+def storable(value: Any) -> Any:
+    """`value` as Postgres' jsonb takes it: numbers that are not finite become null, and characters
+    that it refuses (NUL, lone surrogates; a byte-level tokenizer can make them) become U+FFFD."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
+    return _finite(value) if isinstance(value, float) else value
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

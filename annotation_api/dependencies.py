@@ -1,0 +1,178 @@
+"""What a route may ask for: a session, the settings, the person; and the permission that it must declare.
+
+    @router.get("/v1/jobs", dependencies=[allow(Role.ENGINEER, Role.ADMIN)])
+    def list_jobs(session: Db, me: Me) -> ...
+
+A route without a permission keeps the app from starting (`check_permissions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import anyio
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
+
+from annotation_api.auth import person_of_key, person_of_session
+from annotation_api.db.tables import Person, Role
+from annotation_api.errors import ApiError
+from annotation_api.settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def get_settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def get_sessions(request: Request) -> sessionmaker[Session]:
+    """The factory, for the few (event streams) that outlive a request's transaction."""
+    factory: sessionmaker[Session] = request.app.state.sessions
+    return factory
+
+
+async def get_session(request: Request) -> AsyncIterator[Session]:
+    """One transaction a request: committed before the answer leaves, rolled back on any error.
+
+    A slot is taken first, so that requests queue here and never inside a worker thread for a
+    connection, where the ones holding connections could not finish.
+    """
+    slots: anyio.CapacityLimiter = request.app.state.slots
+    token = object()
+    await slots.acquire_on_behalf_of(token)
+    session = get_sessions(request)()
+    try:
+        yield session
+        await run_in_threadpool(session.commit)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(session.close)
+        slots.release_on_behalf_of(token)
+
+
+Db = Annotated[Session, Depends(get_session, scope="function")]
+Config = Annotated[Settings, Depends(get_settings)]
+
+
+def cookie_name(settings: Settings) -> str:
+    """`__Host-` binds the cookie to this host and to HTTPS; browsers refuse it without TLS."""
+    return "__Host-rankloop" if settings.tls else "rankloop"
+
+
+def bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def own_origin(request: Request) -> None:
+    """Refuse unsafe requests that another site made a browser send. Bearer keys are never sent by itself.
+
+    A request with neither Sec-Fetch-Site nor Origin does not come from a browser.
+    """
+    if request.method in SAFE_METHODS or bearer(request):
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    foreign = site not in ("same-origin", "none") if site else bool(origin) and not _is_own(request, str(origin))
+    if foreign:
+        raise ApiError(403, "cross-site", "This request came from another site. Open the page here and try again.")
+
+
+own_origin_first: Any = Depends(own_origin)
+
+
+def _is_own(request: Request, origin: str) -> bool:
+    return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+
+
+def optional_person(request: Request, session: Db, settings: Config) -> Person | None:
+    """The caller, if the key or cookie is good. A key that is given must be good."""
+    key = bearer(request)
+    if key is not None:
+        person = person_of_key(session, key)
+        if person is None:
+            detail = "This API key is unknown, expired or revoked. Make a new one on the page API keys."
+            raise ApiError(401, "bad-api-key", detail, headers={"WWW-Authenticate": "Bearer"})
+        return person
+    token = request.cookies.get(cookie_name(settings))
+    return person_of_session(session, token) if token else None
+
+
+MaybeMe = Annotated[Person | None, Depends(optional_person)]
+
+
+def current(person: MaybeMe) -> Person:
+    """The caller; 401 for nobody."""
+    if person is None:
+        detail = "Sign in, or send an API key in the header Authorization: Bearer rl_..."
+        raise ApiError(401, "not-signed-in", detail, headers={"WWW-Authenticate": "Bearer"})
+    return person
+
+
+Me = Annotated[Person, Depends(current)]
+
+
+@dataclass(frozen=True)
+class Permission:
+    """Lets the named roles through; the check that `allow` puts on a route."""
+
+    roles: frozenset[Role]
+
+    def __call__(self, person: Me) -> Person:
+        if person.role not in self.roles:
+            names = " or ".join(role.value for role in Role if role in self.roles)
+            raise ApiError(403, "forbidden", f"This needs the role {names}; yours is {person.role.value}.")
+        return person
+
+
+@dataclass(frozen=True)
+class Public:
+    """Lets everybody through, said aloud."""
+
+    def __call__(self) -> None:
+        return None
+
+
+def allow(*roles: Role) -> Any:
+    """The permission of a route: `dependencies=[allow(Role.ADMIN)]`, or `me: Annotated[Person, allow(...)]`."""
+    return Depends(Permission(frozenset(roles)))
+
+
+public: Any = Depends(Public())
+SIGNED_IN = tuple(Role)
+ANNOTATES = (Role.ANNOTATOR, Role.REVIEWER, Role.ADMIN)
+READS_RUNS = (Role.REVIEWER, Role.ENGINEER, Role.ADMIN)
+ENGINEERS = (Role.ENGINEER, Role.ADMIN)
+
+
+def permission_of(dependant: Dependant | None) -> Permission | Public | None:
+    """The permission that a route declares, directly or through a parameter."""
+    for found in _calls(dependant):
+        if isinstance(found, Permission | Public):
+            return found
+    return None
+
+
+def _calls(dependant: Dependant | None) -> Iterator[Any]:
+    for child in dependant.dependencies if dependant else ():
+        yield child.call
+        yield from _calls(child)
+
+
+def check_permissions(routes: Sequence[BaseRoute]) -> None:
+    """Raise RuntimeError if a route declares no permission. Static files and the schema are public."""
+    bare = [
+        f"{sorted(context.methods or ())} {context.path}"
+        for context in iter_route_contexts(routes)
+        if isinstance(context.original_route, APIRoute) and permission_of(getattr(context, "dependant", None)) is None
+    ]
+    if bare:
+        raise RuntimeError(f"These routes declare no permission (use allow(...) or public): {', '.join(bare)}")

@@ -1,0 +1,49 @@
+"""/v1/submissions."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from annotation_api.db.tables import Role, Submission
+from annotation_api.dependencies import ANNOTATES, SIGNED_IN, Db, Me, allow
+from annotation_api.feedback import queries, service
+from annotation_api.feedback.schemas import NewSubmission, SubmissionOut
+from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+
+router = APIRouter(prefix="/v1", tags=["annotation"])
+
+
+@router.post(
+    "/submissions",
+    status_code=201,
+    responses={200: {"description": "This very submission came before.", "model": SubmissionOut}},
+    dependencies=[allow(*ANNOTATES)],
+)
+def submit(body: NewSubmission, response: Response, session: Db, me: Me) -> SubmissionOut:
+    """Judge a task. The client makes the id, so that a retry is the same submission."""
+    row, new = service.submit(session, me, body)
+    response.status_code = 201 if new else 200
+    return service.show_submissions(session, [row])[0]
+
+
+@router.get("/submissions", dependencies=[allow(*SIGNED_IN)])
+def list_submissions(
+    session: Db,
+    me: Me,
+    project: Annotated[uuid.UUID | None, Query(description="Only this project.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[SubmissionOut]:
+    """The caller's submissions; with a project, everybody's in it, but not for annotators."""
+    own = project is None or me.role == Role.ANNOTATOR
+    query = queries.submissions(project=project, person=me if own else None)
+    rows, after = fetch_rows(session, query, Submission, limit=limit, cursor=cursor)
+    return Page(items=service.show_submissions(session, rows), next=after)
+
+
+@router.get("/submissions/{submission_id}", dependencies=[allow(*SIGNED_IN)])
+def show_submission(submission_id: uuid.UUID, session: Db, me: Me) -> SubmissionOut:
+    return service.show_submissions(session, [service.find_submission(session, me, submission_id)])[0]

@@ -1,0 +1,107 @@
+"""`Idempotency-Key`: a POST that creates may be sent twice and creates once.
+
+    @router.post("/v1/projects", status_code=201, response_model=ProjectOut, dependencies=[allow(*ENGINEERS)])
+    def create_project(body: NewProject, once: Once, ...) -> Response:
+        return once.run(lambda: service.create(...), location="/v1/projects/{id}")
+
+The answer is stored in the transaction of the work itself: neither can exist without the other, and a
+crash leaves the key unused. The same key with another body is 422, while the first is in flight 409.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from annotation_api.db.tables import IdempotencyKey, Person
+from annotation_api.dependencies import Db, Me
+from annotation_api.errors import ApiError
+
+Key = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Makes a retry safe.")
+]
+
+
+@dataclass
+class Idempotency:
+    session: Session
+    person: Person
+    key: str | None
+    request: str  # method, path and body (uploads: add `content`)
+
+    def run(
+        self,
+        make: Callable[[], BaseModel],
+        *,
+        status: int = 201,
+        location: str | None = None,
+        content: str = "",
+        secrets: tuple[str, ...] = (),
+    ) -> Response:
+        """Do the work once and answer; a repeat gets the stored answer without working again.
+
+        `location` is a pattern over the answer's fields, `content` the hash of an uploaded file,
+        `secrets` the fields that are shown once: a repeat has them as null.
+        """
+        if self.key is None:
+            return _answer(status, make().model_dump(mode="json"), location)
+        self._enter()
+        digest = hashlib.sha256(f"{self.request}\n{content}".encode()).hexdigest()
+        stored = self.session.get(IdempotencyKey, (self.person.id, self.key))
+        if stored is not None:
+            return self._replay(stored, digest)
+        body = make().model_dump(mode="json")
+        answer = _answer(status, body, location)
+        self._store(digest, status, {**body, **dict.fromkeys(secrets)}, answer.headers.get("location"))
+        return answer
+
+    def _enter(self) -> None:
+        """Hold the key for this transaction; whoever finds it held is told so instead of waiting."""
+        lock = int.from_bytes(hashlib.sha256(f"{self.person.id}:{self.key}".encode()).digest()[:8], signed=True)
+        if not self.session.scalar(select(func.pg_try_advisory_xact_lock(lock))):
+            detail = "The first request with this Idempotency-Key is still running. Try again in a moment."
+            raise ApiError(409, "idempotency-in-flight", detail, headers={"Retry-After": "1"})
+
+    def _replay(self, stored: IdempotencyKey, digest: str) -> Response:
+        if stored.request_hash != digest:
+            detail = "This Idempotency-Key came before with another request. Use a new key for a new request."
+            raise ApiError(422, "idempotency-key-reused", detail)
+        return JSONResponse(stored.body, stored.status, {**stored.headers, "Idempotent-Replayed": "true"})
+
+    def _store(self, digest: str, status: int, body: dict[str, Any], location: str | None) -> None:
+        headers = {"Location": location} if location else {}
+        self.session.add(
+            IdempotencyKey(
+                person_id=self.person.id,
+                key=self.key,
+                request_hash=digest,
+                status=status,
+                headers=headers,
+                body=body,
+            )
+        )
+
+
+def _answer(status: int, body: dict[str, Any], location: str | None) -> Response:
+    headers = {"Location": location.format(**body)} if location else None
+    return JSONResponse(body, status, headers)
+
+
+async def idempotency(request: Request, session: Db, person: Me, key: Key = None) -> Idempotency:
+    """The helper of a creating route. An upload's body is not read here: its route passes `content`."""
+    upload = request.headers.get("content-type", "").startswith("multipart/")
+    body = b"" if upload else await request.body()
+    head = f"{request.method} {request.url.path}?{request.url.query}"
+    return Idempotency(session, person, key, f"{head}\n{hashlib.sha256(body).hexdigest()}")
+
+
+Once = Annotated[Idempotency, Depends(idempotency)]

@@ -1,0 +1,229 @@
+"""The door of the queue: a job's settings and inputs are resolved and checked before it exists.
+
+Aliases become model versions and data sets become snapshots here, so that a job means the same
+whenever it runs. Everything that can be known to fail is refused now, by field.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from alignment.config import CONFIGS, Problem, RewardConfig, Settings, Stage, explain, load_preset, preset_names
+from alignment.records import Ranking, split_of
+from annotation_api.db import freeze
+from annotation_api.db.frozen_rows import FreezeError
+from annotation_api.db.tables import (
+    Alias,
+    Dataset,
+    DatasetKind,
+    Job,
+    JobState,
+    ModelKind,
+    ModelVersion,
+    Person,
+    Project,
+    Snapshot,
+)
+from annotation_api.jobs import queries
+from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
+
+WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
+SCORERS = frozenset({ModelKind.REWARD})
+MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
+
+DEMONSTRATIONS = frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS})
+COMPARISONS = frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS})
+PROMPTS = frozenset({DatasetKind.PROMPTS})
+DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS}
+FROZEN_AS = {
+    DEMONSTRATIONS: DatasetKind.DEMONSTRATIONS,
+    COMPARISONS: DatasetKind.RANKINGS,
+    PROMPTS: DatasetKind.PROMPTS,
+}
+
+MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model only memorises
+
+
+@dataclass
+class Prepared:
+    """A job that may be created: everything resolved."""
+
+    stage: Stage
+    config: Settings
+    inputs: dict[str, Any]
+    needs: set[uuid.UUID] = field(default_factory=set)
+    rows: int = 0  # records of its data
+    start: Path | None = None  # folder of the model that it starts from, where that is known now
+
+
+class Door:
+    """Collects what is wrong with one job. `places` renames pointers for callers with another body."""
+
+    def __init__(self, session: Session, me: Person, places: Mapping[str, str] | None = None) -> None:
+        self.session, self.me = session, me
+        self.places = places or {}
+        self.problems: list[Problem] = []
+
+    def check(self, job: StageJob) -> Prepared | None:
+        """The job with its inputs resolved, or None when `problems` say why not."""
+        config = self.config(job.stage, job.preset, job.config)
+        prepared = Prepared(job.stage, config or CONFIGS[job.stage](), {})
+        for name in type(job.inputs).model_fields:
+            prepared.inputs[name] = self._input(prepared, name, getattr(job.inputs, name))
+        if not self.problems and job.stage is Stage.REWARD:
+            self._enough(prepared)
+        return None if self.problems else prepared
+
+    def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> Settings | None:
+        """The stage's settings: the preset's with the overrides on top."""
+        if preset is not None and preset not in preset_names():
+            self._wrong("/preset", f"There is no such preset. Presets: {', '.join(preset_names())}.", preset)
+            return None
+        try:
+            return load_preset(preset, stage, overrides) if preset else CONFIGS[stage].model_validate(overrides)
+        except ValidationError as error:
+            for problem in explain(error, CONFIGS[stage]):
+                self._wrong("/config" + problem.pointer.rstrip("/"), problem.message, problem.value)
+            return None
+
+    def _input(self, prepared: Prepared, name: str, value: Any) -> Any:
+        at = f"/inputs/{name}"
+        if name == "models":
+            return [self._model(prepared, ref, f"{at}/{i}", WRITERS) for i, ref in enumerate(value)]
+        if name == "project":
+            return self._project(value, at)
+        if name in DATA_FIELDS:
+            return self._data(prepared, value, at, DATA_FIELDS[name])
+        return self._model(prepared, value, at, SCORERS if name == "reward_model" else WRITERS)
+
+    # ---------------------------------------------------------------- models
+
+    def _model(self, prepared: Prepared, ref: ModelRef, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
+        if ref.job is not None:
+            return self._job_edge(prepared, ref.job, at, kinds)
+        key = self._alias(ref.alias, at) if ref.alias is not None else ref.model
+        model = self.session.get(ModelVersion, key) if key else None
+        if model is None:
+            if key:
+                self._wrong(at, "There is no such model. GET /v1/models lists them.", key)
+            return {}
+        if model.kind not in kinds:
+            self._wrong(at, f"{model.name} is a {model.kind.value} model; a {_or(kinds)} model is needed.", key)
+        folder = Path(model.path)
+        if folder.is_absolute() and not folder.is_dir():
+            self._wrong(at, f"The folder of {model.name} is gone: {folder}. Restore it or register another.", key)
+        elif folder.is_absolute() and at.endswith(("/model", "/models/0")):
+            prepared.start = folder
+        return {"model": str(model.id)}
+
+    def _alias(self, name: str, at: str) -> uuid.UUID | None:
+        alias = self.session.get(Alias, name)
+        if alias is None:
+            self._wrong(at, "There is no such alias. GET /v1/aliases lists them.", name)
+        return alias.model_id if alias else None
+
+    def _job_edge(self, prepared: Prepared, key: uuid.UUID, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
+        job = self.session.get(Job, key)
+        if job is None:
+            self._wrong(at, "There is no such job.", key)
+        elif MAKES.get(job.stage) not in kinds:
+            self._wrong(at, f"A {job.stage.value} job makes no {_or(kinds)} model.", key)
+        elif job.state in (JobState.FAILED, JobState.CANCELLED):
+            self._wrong(at, f"That job is {job.state.value}; retry it first, or name a model.", key)
+        prepared.needs.add(key)
+        return {"job": str(key)}
+
+    # ---------------------------------------------------------------- data
+
+    def _data(self, prepared: Prepared, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> dict[str, str]:
+        """Freeze what is not frozen; the snapshot's rows are what the job will read."""
+        try:
+            snapshot = self._freeze(ref, at, kinds)
+        except FreezeError as error:
+            self._wrong(at, str(error))
+            return {}
+        if snapshot is None:
+            return {}
+        prepared.rows = snapshot.rows
+        return {"snapshot": str(snapshot.id)}
+
+    def _freeze(self, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
+        if ref.snapshot is not None:
+            return self._snapshot(ref.snapshot, at, kinds)
+        if ref.dataset is not None:
+            return self._dataset(ref.dataset, at, kinds)
+        assert ref.project is not None
+        if self.session.get(Project, ref.project) is None:
+            self._wrong(at, "There is no such project.", ref.project)
+        elif kinds is DEMONSTRATIONS:
+            self._wrong(at, "A project holds rankings and prompts, not demonstrations; import them.", ref.project)
+        else:
+            return freeze.freeze_project(self.session, ref.project, self.me.id, FROZEN_AS[kinds])
+        return None
+
+    def _snapshot(self, key: uuid.UUID, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
+        found = self.session.get(Snapshot, key)
+        if found is None:
+            self._wrong(at, "There is no such snapshot.", key)
+        elif found.kind in kinds:
+            return found
+        elif kinds is PROMPTS:
+            return self._prompts_behind(found)
+        else:
+            self._wrong(at, f"The snapshot holds {found.kind.value}; {_or(kinds)} are needed.", key)
+        return None
+
+    def _prompts_behind(self, snapshot: Snapshot) -> Snapshot:
+        """The prompts of what the snapshot was frozen from."""
+        if project := snapshot.sources.get("project"):
+            return freeze.freeze_project(self.session, uuid.UUID(project), self.me.id, DatasetKind.PROMPTS)
+        dataset = uuid.UUID(snapshot.sources["datasets"][0])
+        return freeze.freeze_dataset(self.session, dataset, DatasetKind.PROMPTS, self.me.id)
+
+    def _dataset(self, key: uuid.UUID, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
+        found = self.session.get(Dataset, key)
+        if found is None:
+            self._wrong(at, "There is no such data set.", key)
+        elif found.kind in kinds or kinds is PROMPTS:
+            return freeze.freeze_dataset(self.session, key, FROZEN_AS[kinds], self.me.id)
+        else:
+            self._wrong(at, f"{found.name} holds {found.kind.value}; {_or(kinds)} are needed.", key)
+        return None
+
+    def _project(self, key: uuid.UUID | None, at: str) -> str | None:
+        if key is not None and self.session.get(Project, key) is None:
+            self._wrong(at, "There is no such project.", key)
+        return str(key) if key else None
+
+    def _enough(self, prepared: Prepared) -> None:
+        """A reward model needs comparisons whose prompts are not held out."""
+        assert isinstance(prepared.config, RewardConfig)
+        found, fraction = 0, prepared.config.heldout_fraction
+        for line in queries.lines(self.session, uuid.UUID(prepared.inputs["rankings"]["snapshot"])):
+            ranking = Ranking.from_line(line)
+            found += len(ranking.groups) > 1 and split_of(ranking.prompt, fraction) == "train"
+            if found >= MIN_RANKINGS:
+                return
+        self._wrong(
+            "/inputs/rankings",
+            f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
+            f"{fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more.",
+        )
+
+    def _wrong(self, pointer: str, message: str, value: object = "") -> None:
+        for old, new in self.places.items():
+            if pointer == old or pointer.startswith(f"{old}/"):
+                pointer = new + pointer.removeprefix(old)
+                break
+        self.problems.append(Problem(pointer=pointer, message=message, value=str(value)[:80]))
+
+
+def _or(kinds: Collection[Any]) -> str:
+    return " or ".join(sorted(kind.value for kind in kinds))

@@ -1,0 +1,94 @@
+"""What is asked of the tables about jobs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from alignment.config import Stage
+from annotation_api.db.tables import (
+    Artifact,
+    Checkpoint,
+    DatasetRow,
+    Job,
+    JobDependency,
+    JobEvent,
+    JobState,
+    Metric,
+    SnapshotRow,
+)
+
+WAITING = (JobState.BLOCKED, JobState.QUEUED)
+QUEUE_LOCK = 7_162_534_091  # jobs are created one at a time, so that the limit of the queue holds
+
+
+def jobs(stage: Stage | None, states: Collection[JobState], pipeline: uuid.UUID | None) -> Select[Job]:
+    query = select(Job)
+    if stage is not None:
+        query = query.where(Job.stage == stage)
+    if states:
+        query = query.where(Job.state.in_(states))
+    if pipeline is not None:
+        query = query.where(Job.pipeline_id == pipeline)
+    return query
+
+
+def pipeline_jobs(session: Session, pipeline: uuid.UUID) -> Sequence[Job]:
+    """In the order of the stages."""
+    return session.scalars(select(Job).where(Job.pipeline_id == pipeline).order_by(Job.created_at, Job.id)).all()
+
+
+def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list[uuid.UUID]]:
+    """For each job the jobs that it waits for or waited for."""
+    found: dict[uuid.UUID, list[uuid.UUID]] = {job: [] for job in jobs}
+    for edge in session.scalars(select(JobDependency).where(JobDependency.job_id.in_(jobs))):
+        found[edge.job_id].append(edge.needs_id)
+    return found
+
+
+def waiting_jobs(session: Session) -> int:
+    """How many jobs wait; nobody else can add one until this transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(QUEUE_LOCK)))
+    return session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(WAITING))) or 0
+
+
+def events_after(session: Session, job: uuid.UUID, seq: int, limit: int) -> Sequence[JobEvent]:
+    query = select(JobEvent).where(JobEvent.job_id == job, JobEvent.seq > seq)
+    return session.scalars(query.order_by(JobEvent.seq).limit(limit)).all()
+
+
+def metrics(
+    session: Session, job: uuid.UUID, name: str | None, phase: str | None, after_step: int
+) -> Iterator[tuple[str, str, int, float | None]]:
+    """(phase, name, step, value) in that order; a step that several attempts measured counts once, the latest."""
+    key = (Metric.phase, Metric.name, Metric.step)
+    query = select(*key, Metric.value).where(Metric.job_id == job, Metric.step > after_step)
+    if name is not None:
+        query = query.where(Metric.name == name)
+    if phase is not None:
+        query = query.where(Metric.phase == phase)
+    rows = session.execute(query.ext(distinct_on(*key)).order_by(*key, Metric.epoch.desc()))
+    yield from ((at, what, step, value) for at, what, step, value in rows)
+
+
+def checkpoints(session: Session, job: uuid.UUID) -> Sequence[Checkpoint]:
+    return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job).order_by(Checkpoint.step)).all()
+
+
+def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:
+    return session.scalars(select(Artifact).where(Artifact.job_id == job).order_by(Artifact.name)).all()
+
+
+def lines(session: Session, snapshot: uuid.UUID) -> Iterator[str]:
+    query = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot).order_by(SnapshotRow.position)
+    yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def records(session: Session, dataset: uuid.UUID) -> Iterator[dict[str, Any]]:
+    query = select(DatasetRow.record).where(DatasetRow.dataset_id == dataset).order_by(DatasetRow.row, DatasetRow.part)
+    yield from session.scalars(query.execution_options(yield_per=500))

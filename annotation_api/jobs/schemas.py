@@ -1,0 +1,215 @@
+"""Bodies of /v1/jobs and /v1/pipelines: what each stage takes, typed."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage
+from annotation_api.db.tables import Job, JobState
+from annotation_api.schemas import Body, Shown
+
+
+class _OneOf(Body):
+    """Exactly one of the fields is given."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(type(self).model_fields)}; {len(given)} were given")
+        return self
+
+
+class ModelRef(_OneOf):
+    """A model version, what an alias stands for now, or what a job makes."""
+
+    model: uuid.UUID | None = None
+    alias: str | None = None
+    job: uuid.UUID | None = None
+
+
+class DataRef(_OneOf):
+    """Frozen data, or a data set or project that is frozen when the job is made."""
+
+    snapshot: uuid.UUID | None = None
+    dataset: uuid.UUID | None = None
+    project: uuid.UUID | None = None
+
+
+class SFTJobInputs(Body):
+    model: ModelRef = Field(description="A base, SFT or policy model.")
+    demonstrations: DataRef = Field(description="Demonstrations or conversations.")
+
+
+class SampleJobInputs(Body):
+    models: list[ModelRef] = Field(min_length=1, max_length=16, description="Who answers.")
+    prompts: DataRef = Field(description="Data of any kind; each of their prompts is answered once.")
+    project: uuid.UUID | None = Field(default=None, description="Where the answers become tasks; unset: only a file.")
+
+
+class RewardJobInputs(Body):
+    model: ModelRef = Field(description="Usually the SFT model.")
+    rankings: DataRef = Field(description="Preferences or rankings.")
+
+
+class PPOJobInputs(Body):
+    model: ModelRef = Field(description="The SFT model: where the policy starts and what the KL is measured to.")
+    reward_model: ModelRef
+    prompts: DataRef = Field(description="Data of any kind; the policy learns on their prompts.")
+
+
+class _SchemaOf:
+    """Documents a dict as another model: overrides are checked only together with their preset."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.model = model
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(self.model.__pydantic_core_schema__)
+
+
+class _JobBody(Body):
+    preset: str | None = Field(default=None, description="A named set of settings; `config` goes on top.")
+    gpus: float = Field(default=1, ge=0, le=1024, allow_inf_nan=False, description="0: the CPU is enough.")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
+
+
+class SFTJob(_JobBody):
+    stage: Literal[Stage.SFT]
+    inputs: SFTJobInputs
+    config: Annotated[dict[str, Any], _SchemaOf(SFTConfig)] = Field(default_factory=dict)
+
+
+class SampleJob(_JobBody):
+    stage: Literal[Stage.SAMPLE]
+    inputs: SampleJobInputs
+    config: Annotated[dict[str, Any], _SchemaOf(SampleConfig)] = Field(default_factory=dict)
+
+
+class RewardJob(_JobBody):
+    stage: Literal[Stage.REWARD]
+    inputs: RewardJobInputs
+    config: Annotated[dict[str, Any], _SchemaOf(RewardConfig)] = Field(default_factory=dict)
+
+
+class PPOJob(_JobBody):
+    stage: Literal[Stage.PPO]
+    inputs: PPOJobInputs
+    config: Annotated[dict[str, Any], _SchemaOf(PPOConfig)] = Field(default_factory=dict)
+
+
+StageJob = SFTJob | SampleJob | RewardJob | PPOJob
+JOBS: dict[Stage, type[StageJob]] = {
+    Stage.SFT: SFTJob,
+    Stage.SAMPLE: SampleJob,
+    Stage.REWARD: RewardJob,
+    Stage.PPO: PPOJob,
+}
+
+
+class NewJob(_JobBody):
+    """One stage to run. `inputs` and `config` are those of the stage; they are checked against its own class."""
+
+    stage: Stage
+    inputs: dict[str, Any]
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"oneOf": [handler(job.__pydantic_core_schema__) for job in JOBS.values()]}
+
+
+class JobOut(Shown):
+    id: uuid.UUID
+    stage: Stage
+    state: JobState
+    reason: str | None
+    pipeline: uuid.UUID | None
+    needs: list[uuid.UUID]
+    inputs: dict[str, Any]
+    config: dict[str, Any]
+    gpus: float
+    priority: int
+    attempts: int
+    max_attempts: int
+    cancel_requested: bool
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_by: uuid.UUID
+    created_at: datetime
+    not_before: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job, needs: list[uuid.UUID]) -> Self:
+        values = {name: getattr(job, name) for name in cls.model_fields if name not in ("pipeline", "needs")}
+        return cls(pipeline=job.pipeline_id, needs=needs, **values)
+
+
+class Estimate(BaseModel):
+    """What a job would do and take; null where that depends on a job that has not run."""
+
+    config: dict[str, Any]
+    rows: int | None
+    steps: int | None
+    gpus: float
+    disk_bytes: int | None
+
+
+class Validation(BaseModel):
+    """The answer of a dry run: nothing was created."""
+
+    ok: bool
+    problems: list[dict[str, Any]]
+    estimate: Estimate | None
+
+
+class Series(BaseModel):
+    """One measured number over the steps of a phase; null where it was not finite."""
+
+    phase: str
+    name: str
+    points: list[tuple[int, float | None]]
+
+
+class CheckpointOut(Shown):
+    id: uuid.UUID
+    epoch: int
+    step: int
+    metrics: dict[str, Any]
+    chosen: bool
+    created_at: datetime
+
+
+class ArtifactOut(Shown):
+    name: str
+    sha256: str
+    size: int
+
+
+class NewPipeline(Body):
+    """SFT, reward model and PPO in turn, each on what the one before made."""
+
+    model: ModelRef
+    demonstrations: DataRef
+    preferences: DataRef = Field(description="Preferences or rankings.")
+    prompts: DataRef | None = Field(default=None, description="For PPO; unset: those of the preferences.")
+    preset: str | None = None
+    config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
+    gpus: float = Field(default=1, ge=0, le=1024, allow_inf_nan=False)
+    priority: int = Field(default=0, ge=-1000, le=1000)
+
+
+class PipelineOut(BaseModel):
+    id: uuid.UUID
+    state: JobState
+    jobs: list[JobOut]
+    created_at: datetime

@@ -1,0 +1,188 @@
+"""Creating, cancelling and retrying jobs and pipelines. States change only in db/job_store.py."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from alignment.config import Problem, Stage
+from annotation_api.db import job_store
+from annotation_api.db.job_records import JobError
+from annotation_api.db.tables import Job, JobState, Person, Pipeline
+from annotation_api.errors import ApiError, from_validation, invalid, not_found
+from annotation_api.jobs import queries
+from annotation_api.jobs.door import Door, Prepared
+from annotation_api.jobs.estimates import estimate
+from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, NewPipeline, PipelineOut, StageJob, Validation
+
+MAX_WAITING = 500  # jobs that are queued or blocked
+RETRY_SECONDS = 60
+
+PIPELINE_PLACES = {
+    Stage.SFT: {"/inputs/model": "/model", "/inputs/demonstrations": "/demonstrations", "/config": "/config/sft"},
+    Stage.REWARD: {"/inputs/rankings": "/preferences", "/config": "/config/reward"},
+    Stage.PPO: {"/inputs/prompts": "/prompts", "/config": "/config/ppo"},
+}
+
+
+def typed(body: NewJob) -> StageJob:
+    """The body as its stage's own class; 422 with pointers where it does not fit."""
+    model = JOBS[body.stage]
+    try:
+        return model.model_validate(body.model_dump())
+    except ValidationError as error:
+        raise from_validation(error, model) from None
+
+
+def create(session: Session, me: Person, body: NewJob) -> Job:
+    """Check and queue a job; raises 422 with every problem, 429 when the queue is full."""
+    job = typed(body)
+    _room(session, 1)
+    return _create(session, me, job, {}, None)
+
+
+def validate(session: Session, me: Person, body: NewJob) -> Validation:
+    """What `create` would say, and what the job would take. Whatever was frozen on the way is undone."""
+    with session.begin_nested() as attempt:
+        door, prepared = Door(session, me), None
+        try:
+            prepared = door.check(typed(body))
+        except ApiError as error:
+            door.problems.extend(error.problems)
+        found = estimate(prepared, body.gpus) if prepared else None
+        attempt.rollback()
+    return Validation(ok=not door.problems, problems=[p.model_dump() for p in door.problems], estimate=found)
+
+
+def _create(session: Session, me: Person, job: StageJob, places: dict[str, str], pipeline: uuid.UUID | None) -> Job:
+    door = Door(session, me, places)
+    prepared = door.check(job)
+    if prepared is None:
+        raise invalid(door.problems)
+    return _store(session, me, job, prepared, pipeline)
+
+
+def _store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipeline: uuid.UUID | None) -> Job:
+    try:
+        return job_store.create_job(
+            session,
+            job.stage,
+            prepared.inputs,
+            prepared.config.model_dump(mode="json"),
+            me.id,
+            needs=prepared.needs,
+            gpus=job.gpus,
+            priority=job.priority,
+            pipeline_id=pipeline,
+        )
+    except JobError as error:  # a needed job failed since the door looked
+        raise invalid([Problem(pointer="/inputs", message=str(error))]) from None
+
+
+def _room(session: Session, wanted: int) -> None:
+    waiting = queries.waiting_jobs(session)
+    if waiting + wanted > MAX_WAITING:
+        detail = f"The queue is full: {waiting} jobs wait, the limit is {MAX_WAITING}. Cancel some, or try later."
+        raise ApiError(429, "queue-full", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+# ---------------------------------------------------------------- pipelines
+
+
+def create_pipeline(session: Session, me: Person, body: NewPipeline) -> Pipeline:
+    """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
+    _check_configs(session, me, body)
+    _room(session, 3)
+    row = Pipeline(spec=body.model_dump(mode="json", exclude_none=True), created_by=me.id)
+    session.add(row)
+    session.flush()
+    sft = _stage(session, me, body, row, Stage.SFT, {"model": body.model, "demonstrations": body.demonstrations})
+    reward = _stage(session, me, body, row, Stage.REWARD, {"model": {"job": sft.id}, "rankings": body.preferences})
+    models = {"model": {"job": sft.id}, "reward_model": {"job": reward.id}}
+    places = {} if body.prompts else {"/inputs/prompts": "/preferences"}
+    _stage(session, me, body, row, Stage.PPO, {**models, "prompts": body.prompts or body.preferences}, places)
+    return row
+
+
+def _stage(
+    session: Session,
+    me: Person,
+    body: NewPipeline,
+    pipeline: Pipeline,
+    stage: Stage,
+    inputs: dict[str, Any],
+    places: dict[str, str] | None = None,
+) -> Job:
+    shared = {"preset": body.preset, "gpus": body.gpus, "priority": body.priority}
+    job = JOBS[stage].model_validate(
+        {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}, from_attributes=True
+    )
+    return _create(session, me, job, {**PIPELINE_PLACES[stage], **(places or {})}, pipeline.id)
+
+
+def _check_configs(session: Session, me: Person, body: NewPipeline) -> None:
+    """The settings of all three stages at once, before anything is frozen."""
+    problems = []
+    for stage, places in PIPELINE_PLACES.items():
+        door = Door(session, me, places)
+        door.config(stage, body.preset, body.config.get(stage, {}))
+        problems += [found for found in door.problems if found not in problems]
+    if extra := set(body.config) - set(PIPELINE_PLACES):
+        name = next(iter(extra)).value
+        problems.append(Problem(pointer=f"/config/{name}", message="A pipeline has the stages sft, reward and ppo."))
+    if problems:
+        raise invalid(problems)
+
+
+def show_pipeline(session: Session, row: Pipeline) -> PipelineOut:
+    jobs = show(session, list(queries.pipeline_jobs(session, row.id)))
+    return PipelineOut(id=row.id, state=_state_of([job.state for job in jobs]), jobs=jobs, created_at=row.created_at)
+
+
+def _state_of(states: list[JobState]) -> JobState:
+    """One word for the whole: failed or cancelled if a stage is, otherwise that of the first unfinished stage."""
+    for word in (JobState.FAILED, JobState.CANCELLED):
+        if word in states:
+            return word
+    return next((state for state in states if state is not JobState.SUCCEEDED), JobState.SUCCEEDED)
+
+
+def get_pipeline(session: Session, key: uuid.UUID) -> Pipeline:
+    found = session.get(Pipeline, key)
+    if found is None:
+        raise not_found("pipeline", key)
+    return found
+
+
+# ---------------------------------------------------------------- one job
+
+
+def get(session: Session, key: uuid.UUID) -> Job:
+    found = session.get(Job, key)
+    if found is None:
+        raise not_found("job", key)
+    return found
+
+
+def show(session: Session, jobs: list[Job]) -> list[JobOut]:
+    needs = queries.needs(session, [job.id for job in jobs])
+    return [JobOut.of(job, needs[job.id]) for job in jobs]
+
+
+def cancel(session: Session, key: uuid.UUID) -> Job:
+    """Stop a job; one that has ended stays as it is."""
+    get(session, key)
+    return job_store.request_cancel(session, key)
+
+
+def retry(session: Session, key: uuid.UUID) -> Job:
+    """Queue a failed or cancelled job again; one that waits or runs already stays as it is."""
+    if get(session, key).state not in (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED):
+        return get(session, key)
+    try:
+        return job_store.retry(session, key)
+    except JobError as error:
+        raise ApiError(409, "not-retried", f"The job cannot be retried: {error}.") from None

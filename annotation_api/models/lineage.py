@@ -1,0 +1,77 @@
+"""Where a model came from: a walk over parents, jobs and snapshots back to data sets and annotations."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Snapshot
+from annotation_api.models import queries
+from annotation_api.models.schemas import Edge, Lineage, Node
+
+SUBMISSIONS_SHOWN = 1000  # ids in one node; the count is always whole
+
+
+def lineage(session: Session, model: ModelVersion) -> Lineage:
+    """The graph behind `model`, which is its first node."""
+    walk = _Walk(session)
+    waiting = [model]
+    while waiting:
+        waiting.extend(walk.model(waiting.pop(0)))
+    return Lineage(nodes=list(walk.nodes.values()), edges=walk.edges)
+
+
+class _Walk:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.nodes: dict[uuid.UUID, Node] = {}
+        self.edges: list[Edge] = []
+
+    def model(self, model: ModelVersion) -> list[ModelVersion]:
+        """Add a model with its job and data; the parents that are still to be visited."""
+        if model.id in self.nodes:
+            return []
+        facts = {"kind": model.kind.value, "sha256": model.sha256, "metrics": model.metrics}
+        self.nodes[model.id] = Node(id=model.id, type="model", label=model.name, facts=facts)
+        if model.job_id:
+            self._edge(model.id, model.job_id, "made by")
+            self._job(self.session.get_one(Job, model.job_id))
+        if model.snapshot_id:
+            self._edge(model.id, model.snapshot_id, "trained on")
+            self._snapshot(self.session.get_one(Snapshot, model.snapshot_id))
+        links = queries.parents(self.session, model.id)
+        for link in links:
+            self._edge(model.id, link.parent_id, link.relation)
+        return [self.session.get_one(ModelVersion, link.parent_id) for link in links]
+
+    def _edge(self, source: uuid.UUID, target: uuid.UUID, relation: str) -> None:
+        self.edges.append(Edge(source=source, target=target, relation=relation))
+
+    def _job(self, job: Job) -> None:
+        facts = {"state": job.state.value, "config": job.config, "epoch": job.epoch}
+        self.nodes[job.id] = Node(id=job.id, type="job", label=job.stage.value, facts=facts)
+
+    def _snapshot(self, snapshot: Snapshot) -> None:
+        if snapshot.id in self.nodes:
+            return
+        count, ids = queries.submission_ids(self.session, snapshot.id, SUBMISSIONS_SHOWN)
+        facts = {
+            "sha256": snapshot.sha256,
+            "rows": snapshot.rows,
+            "submissions": {"count": count, "ids": [str(key) for key in ids]},
+        }
+        self.nodes[snapshot.id] = Node(id=snapshot.id, type="snapshot", label=snapshot.kind.value, facts=facts)
+        for key, rows in queries.dataset_counts(self.session, snapshot.id).items():
+            self._edge(snapshot.id, key, "frozen from")
+            self._dataset(self.session.get_one(Dataset, key), rows)
+        if project := snapshot.sources.get("project"):
+            self._edge(snapshot.id, uuid.UUID(project), "frozen from")
+            self._project(self.session.get_one(Project, uuid.UUID(project)))
+
+    def _dataset(self, dataset: Dataset, rows: int) -> None:
+        facts = {"kind": dataset.kind.value, "sha256": dataset.sha256, "rows": rows}
+        self.nodes[dataset.id] = Node(id=dataset.id, type="dataset", label=dataset.name, facts=facts)
+
+    def _project(self, project: Project) -> None:
+        self.nodes[project.id] = Node(id=project.id, type="project", label=project.name)

@@ -1,0 +1,59 @@
+"""/v1/models and /v1/aliases."""
+
+from __future__ import annotations
+
+import uuid
+
+from fastapi import APIRouter, Response
+
+from annotation_api.db.tables import ModelKind, ModelVersion
+from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
+from annotation_api.idempotency import Once
+from annotation_api.models import queries, service
+from annotation_api.models.lineage import lineage
+from annotation_api.models.schemas import AliasOut, Lineage, ModelOut, NewAlias, NewModel
+from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+@router.post("/models", status_code=201, response_model=ModelOut, dependencies=[allow(*ENGINEERS)])
+def register_model(body: NewModel, session: Db, settings: Config, once: Once) -> Response:
+    """Register a base model: a folder of the service's machine below an allowed root, or an allowed hub id."""
+    return once.run(
+        lambda: ModelOut.model_validate(service.register(session, settings, body)), location="/v1/models/{id}"
+    )
+
+
+@router.get("/models", dependencies=[allow(*READS_RUNS)])
+def list_models(
+    session: Db, kind: ModelKind | None = None, limit: Limit = 100, cursor: Cursor = None
+) -> Page[ModelOut]:
+    """Model versions, newest first."""
+    query = queries.models(kind)
+    items, after = fetch_page(session, query, ModelVersion, ModelOut.model_validate, limit=limit, cursor=cursor)
+    return Page(items=items, next=after)
+
+
+@router.get("/models/{model_id}", dependencies=[allow(*READS_RUNS)])
+def show_model(model_id: uuid.UUID, session: Db) -> ModelOut:
+    """One model version."""
+    return ModelOut.model_validate(service.get_model(session, model_id))
+
+
+@router.get("/models/{model_id}/lineage", dependencies=[allow(*READS_RUNS)])
+def show_lineage(model_id: uuid.UUID, session: Db) -> Lineage:
+    """The graph from a model back to the annotations that it learned from."""
+    return lineage(session, service.get_model(session, model_id))
+
+
+@router.get("/aliases", dependencies=[allow(*READS_RUNS)])
+def list_aliases(session: Db) -> list[AliasOut]:
+    """Every alias and the model that it stands for now."""
+    return [AliasOut.model_validate(row) for row in queries.aliases(session)]
+
+
+@router.put("/aliases/{name}", dependencies=[allow(*ENGINEERS)])
+def put_alias(name: str, body: NewAlias, session: Db) -> AliasOut:
+    """Make an alias or move it to another model."""
+    return AliasOut.model_validate(service.point_alias(session, name, body.model))

@@ -1,0 +1,65 @@
+"""Bodies of /v1/models and /v1/aliases."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from annotation_api.db.tables import ModelKind
+from annotation_api.schemas import Body, Shown
+
+
+class NewModel(Body):
+    """A base model: a folder on the service's machine below an allowed root, or an allowed hub id."""
+
+    name: str = Field(min_length=1, max_length=200, description="Shown in lists.")
+    path: str = Field(min_length=1, max_length=4096, description="The folder, or a hub id such as owner/name.")
+
+
+class ModelOut(Shown):
+    id: uuid.UUID
+    name: str
+    kind: ModelKind
+    path: str
+    sha256: str | None
+    job_id: uuid.UUID | None
+    snapshot_id: uuid.UUID | None
+    metrics: dict[str, Any]
+    created_at: datetime
+
+
+class NewAlias(Body):
+    model: uuid.UUID
+
+
+class AliasOut(Shown):
+    name: str
+    model_id: uuid.UUID
+    updated_at: datetime
+
+
+class Node(BaseModel):
+    """Something that a model came from. `facts` depend on the type: a snapshot's hash and rows, for example."""
+
+    id: uuid.UUID
+    type: Literal["model", "job", "snapshot", "dataset", "project"]
+    label: str
+    facts: dict[str, Any] = {}
+
+
+class Edge(BaseModel):
+    """`source` was used by, made by or frozen from `target`; the relation says which."""
+
+    source: uuid.UUID
+    target: uuid.UUID
+    relation: str
+
+
+class Lineage(BaseModel):
+    """The graph from a model back to the annotations; the model is the first node."""
+
+    nodes: list[Node]
+    edges: list[Edge]

@@ -1,0 +1,52 @@
+"""The registry: base models come in by a checked folder, the others by their jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from alignment.config import Problem
+from annotation_api.db.tables import Alias, ModelKind, ModelVersion
+from annotation_api.errors import invalid, not_found
+from annotation_api.models import folders, queries
+from annotation_api.models.schemas import NewModel
+from annotation_api.settings import Settings
+
+ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def register(session: Session, settings: Settings, body: NewModel) -> ModelVersion:
+    """Add a base model; 422 when its folder or hub id cannot be used."""
+    path = folders.resolve(body.path, settings)
+    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=_manifest_hash(Path(path)), metrics={})
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _manifest_hash(folder: Path) -> str | None:
+    """The identity of a folder that this product wrote; others have none until it is hashed."""
+    manifest = folder / "manifest.json"
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
+
+
+def get_model(session: Session, key: uuid.UUID) -> ModelVersion:
+    found = session.get(ModelVersion, key)
+    if found is None:
+        raise not_found("model", key)
+    return found
+
+
+def point_alias(session: Session, name: str, model: uuid.UUID) -> Alias:
+    """Let `name` stand for the model from now on."""
+    if not ALIAS.fullmatch(name):
+        message = "Use up to 63 small letters, digits, dots, dashes and underscores, beginning with a letter or digit."
+        raise invalid([Problem(pointer="path:name", message=message, value=name[:80])])
+    if session.get(ModelVersion, model) is None:
+        raise invalid([Problem(pointer="/model", message="There is no such model.", value=str(model))])
+    queries.point_alias(session, name, model)
+    return session.get_one(Alias, name, populate_existing=True)

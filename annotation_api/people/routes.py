@@ -1,0 +1,137 @@
+"""/v1/session, /v1/me, /v1/people, /v1/invitations, /v1/api-keys."""
+
+from __future__ import annotations
+
+import uuid
+
+from fastapi import APIRouter, Request, Response
+
+from annotation_api import auth
+from annotation_api.db.tables import ApiKey, Person, Role
+from annotation_api.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie_name, public
+from annotation_api.idempotency import Once
+from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.people import queries, service
+from annotation_api.people.schemas import (
+    ApiKeyCreated,
+    ApiKeyOut,
+    InvitationOut,
+    NewApiKey,
+    NewInvitation,
+    NewPerson,
+    PersonChange,
+    PersonOut,
+    SignIn,
+)
+from annotation_api.settings import Settings
+
+router = APIRouter(prefix="/v1", tags=["people"])
+
+
+def set_cookie(response: Response, settings: Settings, token: str) -> None:
+    """Hand a session's token to the browser, out of reach of scripts."""
+    response.set_cookie(
+        cookie_name(settings),
+        token,
+        max_age=int(auth.SESSION_LIFE.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=settings.tls,
+    )
+
+
+def drop_cookie(response: Response, settings: Settings) -> None:
+    response.delete_cookie(cookie_name(settings), httponly=True, samesite="lax", secure=settings.tls)
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def join_url(request: Request, settings: Settings, token: str) -> str:
+    base = settings.public_url or str(request.base_url).rstrip("/")
+    return f"{base}/join/{token}"
+
+
+@router.post("/session", status_code=204, dependencies=[public])
+def sign_in(body: SignIn, request: Request, response: Response, session: Db, settings: Config) -> None:
+    """Sign in with e-mail and password; the answer sets the session cookie."""
+    throttle = request.app.state.throttle
+    set_cookie(response, settings, service.sign_in(session, throttle, body.email, body.password, address_of(request)))
+
+
+@router.delete("/session", status_code=204, dependencies=[allow(*SIGNED_IN)])
+def sign_out(request: Request, response: Response, session: Db, settings: Config) -> None:
+    """End the session of the cookie."""
+    auth.end_session(session, request.cookies.get(cookie_name(settings), ""))
+    drop_cookie(response, settings)
+
+
+@router.get("/me", dependencies=[allow(*SIGNED_IN)])
+def show_me(me: Me) -> PersonOut:
+    """The person who is calling."""
+    return PersonOut.model_validate(me)
+
+
+@router.get("/people", dependencies=[allow(Role.ADMIN)])
+def list_people(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[PersonOut]:
+    """Everybody, newest first."""
+    items, after = fetch_page(session, queries.people(), Person, PersonOut.model_validate, limit=limit, cursor=cursor)
+    return Page(items=items, next=after)
+
+
+@router.patch("/people/{person_id}", dependencies=[allow(Role.ADMIN)])
+def change_person(person_id: uuid.UUID, body: PersonChange, session: Db) -> PersonOut:
+    """Give another role, retire (`active: false`) or bring back. People are never deleted."""
+    return PersonOut.model_validate(service.change_person(session, person_id, body))
+
+
+@router.post("/invitations", status_code=201, response_model=InvitationOut, dependencies=[allow(Role.ADMIN)])
+def create_invitation(body: NewInvitation, request: Request, session: Db, settings: Config, once: Once) -> Response:
+    """A link that makes one person of the role; it works once, for 7 days."""
+
+    def make() -> InvitationOut:
+        token, row = service.invite(session, body.role)
+        url = join_url(request, settings, token)
+        return InvitationOut(token=token, url=url, role=row.role, expires_at=row.expires_at)
+
+    return once.run(make, secrets=("token", "url"))
+
+
+@router.post("/invitations/{token}:accept", status_code=201, dependencies=[public])
+def accept_invitation(token: str, body: NewPerson, response: Response, session: Db, settings: Config) -> PersonOut:
+    """Make the account that a link offers and sign it in."""
+    person = service.accept(session, token, body)
+    set_cookie(response, settings, auth.start_session(session, person))
+    return PersonOut.model_validate(person)
+
+
+@router.post("/api-keys", status_code=201, response_model=ApiKeyCreated, dependencies=[allow(*SIGNED_IN)])
+def create_api_key(body: NewApiKey, session: Db, me: Me, once: Once) -> Response:
+    """A key with the caller's role. The key itself is in this answer only."""
+
+    def make() -> ApiKeyCreated:
+        row, key = service.add_api_key(session, me, body)
+        return ApiKeyCreated(**ApiKeyOut.model_validate(row).model_dump(), key=key)
+
+    return once.run(make, location="/v1/api-keys/{id}", secrets=("key",))
+
+
+@router.get("/api-keys", dependencies=[allow(*SIGNED_IN)])
+def list_api_keys(session: Db, me: Me, limit: Limit = 100, cursor: Cursor = None) -> Page[ApiKeyOut]:
+    """The caller's keys, newest first; never the keys themselves."""
+    items, after = fetch_page(
+        session, queries.keys_of(me), ApiKey, ApiKeyOut.model_validate, limit=limit, cursor=cursor
+    )
+    return Page(items=items, next=after)
+
+
+@router.get("/api-keys/{key_id}", dependencies=[allow(*SIGNED_IN)])
+def show_api_key(key_id: uuid.UUID, session: Db, me: Me) -> ApiKeyOut:
+    return ApiKeyOut.model_validate(service.find_api_key(session, me, key_id))
+
+
+@router.delete("/api-keys/{key_id}", status_code=204, dependencies=[allow(*SIGNED_IN)])
+def revoke_api_key(key_id: uuid.UUID, session: Db, me: Me) -> None:
+    """End a key at once; an admin may end anybody's."""
+    service.revoke_api_key(session, me, key_id)

@@ -1,0 +1,73 @@
+"""What callers send and get about people, sessions, invitations and API keys."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from annotation_api.db.tables import Role
+from annotation_api.schemas import Body, Shown
+
+Email = Annotated[
+    str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Password = Annotated[str, Field(min_length=10, max_length=200, description="At least 10 characters.")]
+
+
+class SignIn(Body):
+    email: str = Field(max_length=254)
+    password: str = Field(max_length=200)
+
+
+class NewInvitation(Body):
+    role: Role
+
+
+class InvitationOut(Shown):
+    token: str | None = Field(description="Shown once.")
+    url: str | None
+    role: Role
+    expires_at: datetime
+
+
+class NewPerson(Body):
+    email: Email
+    name: Name
+    password: Password
+
+
+class PersonChange(Body):
+    role: Role | None = None
+    active: bool | None = None
+
+
+class PersonOut(Shown):
+    id: uuid.UUID
+    email: str
+    name: str
+    role: Role
+    pseudonym: str = Field(description="What exports show instead of the name.")
+    active: bool
+    created_at: datetime
+
+
+class NewApiKey(Body):
+    name: Name = Field(description="What the key is for.")
+    expires_in_days: int = Field(default=365, ge=1, le=3650)
+
+
+class ApiKeyOut(Shown):
+    id: uuid.UUID
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ApiKeyCreated(ApiKeyOut):
+    key: str | None = Field(description="The key itself, shown once.")

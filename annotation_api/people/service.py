@@ -1,0 +1,140 @@
+"""Who may come in and as what: the first admin, invitations, sign-in, roles, API keys."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import timedelta
+
+from sqlalchemy import delete, func
+from sqlalchemy.orm import Session
+
+from annotation_api import auth
+from annotation_api.db.tables import ApiKey, Invitation, Person, Role
+from annotation_api.errors import ApiError, not_found
+from annotation_api.people import queries
+from annotation_api.people.schemas import NewApiKey, NewPerson, PersonChange
+
+INVITATION_LIFE = timedelta(days=7)
+SETUP_LIFE = timedelta(hours=24)
+LOCAL_ENGINEER = "engineer@localhost"
+
+
+def ensure_setup_link(session: Session) -> str | None:
+    """A fresh one-time token for the first admin; None when an active admin exists. Older links stop working."""
+    if queries.has_active_admin(session):
+        return None
+    session.execute(delete(Invitation).where(Invitation.role == Role.ADMIN, Invitation.used_by.is_(None)))
+    token, _ = invite(session, Role.ADMIN, SETUP_LIFE)
+    return token
+
+
+def ensure_local_engineer_key(session: Session, current: str | None = None) -> str:
+    """An engineer's key for the person at this machine: `current` while it is good, else a new one."""
+    if current and auth.person_of_key(session, current):
+        return current
+    person = queries.person_by_email(session, LOCAL_ENGINEER)
+    if person is None:
+        person = _add_person(session, LOCAL_ENGINEER, "Local engineer", Role.ENGINEER, auth.NO_PASSWORD)
+    _, key = add_api_key(session, person, NewApiKey(name="this machine"))
+    return key
+
+
+def invite(session: Session, role: Role, life: timedelta = INVITATION_LIFE) -> tuple[str, Invitation]:
+    """An invitation and its token, which is not stored."""
+    token = auth.new_token()
+    invitation = Invitation(token_hash=auth.hash_token(token), role=role, expires_at=func.now() + life)
+    session.add(invitation)
+    session.flush()
+    session.refresh(invitation)
+    return token, invitation
+
+
+def look_up_invitation(session: Session, token: str, *, lock: bool = False) -> Invitation:
+    invitation = queries.open_invitation(session, auth.hash_token(token), lock=lock)
+    if invitation is None:
+        raise ApiError(404, "bad-link", "This link is unknown, used or expired. Ask an admin for a new one.")
+    return invitation
+
+
+def accept(session: Session, token: str, new: NewPerson) -> Person:
+    """Make the person of an invitation; the link works once."""
+    invitation = look_up_invitation(session, token, lock=True)
+    if queries.person_by_email(session, new.email):
+        raise ApiError(409, "email-taken", f"{new.email} already has an account. Sign in, or take another address.")
+    person = _add_person(session, new.email, new.name, invitation.role, auth.hash_password(new.password))
+    invitation.used_by = person.id
+    return person
+
+
+def _add_person(session: Session, email: str, name: str, role: Role, password_hash: str) -> Person:
+    pseudonym = f"person-{secrets.token_hex(4)}"
+    person = Person(email=email, name=name, role=role, password_hash=password_hash, pseudonym=pseudonym)
+    session.add(person)
+    session.flush()
+    session.refresh(person)
+    return person
+
+
+def sign_in(session: Session, throttle: auth.Throttle, email: str, password: str, address: str) -> str:
+    """A session token for the right password. The answer to a wrong one does not say what was wrong."""
+    email = email.strip().lower()
+    wait = throttle.seconds_closed(email, address)
+    if wait:
+        minutes = -(-wait // 60)
+        detail = f"Too many wrong passwords. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
+        raise ApiError(429, "too-many-attempts", detail, headers={"Retry-After": str(wait)})
+    person = queries.person_by_email(session, email)
+    right = auth.verify_password(person.password_hash if person else None, password)
+    if person is None or not right or not person.active:
+        throttle.failed(email, address)
+        raise ApiError(401, "wrong-credentials", "E-mail and password do not match an active account.")
+    throttle.succeeded(email, address)
+    return auth.start_session(session, person)
+
+
+def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) -> Person:
+    """Give a role, retire or bring back. The last active admin stays."""
+    queries.lock_admins(session)
+    person = session.get(Person, person_id)
+    if person is None:
+        raise not_found("person", person_id)
+    role = change.role or person.role
+    active = person.active if change.active is None else change.active
+    was_admin = person.role == Role.ADMIN and person.active
+    if was_admin and not (active and role == Role.ADMIN) and not queries.has_active_admin(session, besides=person.id):
+        raise ApiError(409, "last-admin", "This is the last active admin. Make another one first.")
+    person.role, person.active = role, active
+    if not active:
+        auth.end_all_sessions(session, person)
+    return person
+
+
+def add_api_key(session: Session, person: Person, new: NewApiKey) -> tuple[ApiKey, str]:
+    """The key's row and the key itself, which is not stored."""
+    secret, prefix = auth.new_api_key()
+    key = ApiKey(
+        person_id=person.id,
+        name=new.name,
+        prefix=prefix,
+        key_hash=auth.hash_token(secret),
+        expires_at=func.now() + timedelta(days=new.expires_in_days),
+    )
+    session.add(key)
+    session.flush()
+    session.refresh(key)
+    return key, secret
+
+
+def find_api_key(session: Session, person: Person, key_id: uuid.UUID) -> ApiKey:
+    key = queries.key_of(session, person, key_id)
+    if key is None:
+        raise not_found("API key", key_id)
+    return key
+
+
+def revoke_api_key(session: Session, person: Person, key_id: uuid.UUID) -> None:
+    """Ends the key; ending it twice is the same."""
+    key = find_api_key(session, person, key_id)
+    if key.revoked_at is None:
+        key.revoked_at = func.now()

@@ -1,0 +1,212 @@
+"""What is asked of the tables about projects, tasks and places.
+
+A task has `overlap` places. A place is taken by a submission or by a lease that still runs; time is
+the database's clock at the moment of the look, not of the transaction's start.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import (
+    Assignment,
+    AssignmentState,
+    Person,
+    Project,
+    PromptRow,
+    ResponseRow,
+    Task,
+    TaskResponse,
+)
+
+NOW = func.clock_timestamp()
+HELD = (AssignmentState.LEASED, AssignmentState.SUBMITTED, AssignmentState.SKIPPED)
+
+
+def takes_place() -> ColumnElement[bool]:
+    live = and_(Assignment.state == AssignmentState.LEASED, Assignment.lease_until > NOW)
+    return or_(Assignment.state == AssignmentState.SUBMITTED, live)
+
+
+def places_taken() -> ScalarSelect[int]:
+    """The taken places of the task of the outer query."""
+    return (
+        select(func.count()).select_from(Assignment).where(Assignment.task_id == Task.id, takes_place())
+    ).scalar_subquery()
+
+
+def open_to(person: Person, project_id: uuid.UUID) -> list[ColumnElement[bool]]:
+    """The tasks of a project with a free place, which the person neither has, had nor skipped."""
+    mine = select(Assignment.id).where(
+        Assignment.task_id == Task.id, Assignment.person_id == person.id, Assignment.state.in_(HELD)
+    )
+    return [Task.project_id == project_id, ~mine.exists(), places_taken() < Task.overlap]
+
+
+def first_open_task(
+    session: Session, person: Person, project_id: uuid.UUID, passed: Collection[uuid.UUID], *, wait: bool
+) -> Task | None:
+    """The first task in the queue that looks open, locked. Without `wait`, tasks in others' hands are passed over.
+
+    The count belongs to the statement's snapshot: once the lock is held, look again (`free_places`).
+    """
+    query = (
+        select(Task)
+        .where(*open_to(person, project_id), Task.id.not_in(passed))
+        .order_by(Task.priority.desc(), Task.created_at, Task.id)
+        .limit(1)
+        .with_for_update(skip_locked=not wait, key_share=True, of=Task)
+    )
+    return session.scalar(query)
+
+
+def lock_person(session: Session, person: Person) -> None:
+    """One claim or submission of a person at a time: two tabs cannot take two tasks."""
+    session.execute(select(Person.id).where(Person.id == person.id).with_for_update(key_share=True))
+
+
+def lock_task(session: Session, task_id: uuid.UUID) -> Task:
+    return session.scalars(select(Task).where(Task.id == task_id).with_for_update(key_share=True)).one()
+
+
+def free_places(session: Session, task: Task, *, besides: uuid.UUID | None = None) -> int:
+    """Free places of a locked task, counted afresh; the assignment `besides` does not count."""
+    query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id, takes_place())
+    if besides is not None:
+        query = query.where(Assignment.id != besides)
+    return task.overlap - (session.scalar(query) or 0)
+
+
+def own_leases(session: Session, person: Person, project_id: uuid.UUID) -> Sequence[Assignment]:
+    """The person's assignments in hand, oldest first, also those whose lease ran out unnoticed."""
+    return session.scalars(
+        select(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(
+            Task.project_id == project_id,
+            Assignment.person_id == person.id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .order_by(Assignment.created_at, Assignment.id)
+    ).all()
+
+
+def ended_leases(session: Session, task: Task) -> Sequence[Assignment]:
+    return session.scalars(
+        select(Assignment).where(
+            Assignment.task_id == task.id,
+            Assignment.state == AssignmentState.LEASED,
+            Assignment.lease_until <= NOW,
+        )
+    ).all()
+
+
+def own_assignment(session: Session, person: Person, assignment_id: uuid.UUID) -> Assignment | None:
+    return session.scalar(select(Assignment).where(Assignment.id == assignment_id, Assignment.person_id == person.id))
+
+
+def holds_again(session: Session, assignment: Assignment) -> bool:
+    """Whether the person of an assignment got the same task anew after this lease ran out."""
+    again = select(Assignment.id).where(
+        Assignment.task_id == assignment.task_id,
+        Assignment.person_id == assignment.person_id,
+        Assignment.state.in_(HELD),
+        Assignment.id != assignment.id,
+    )
+    return session.scalar(again) is not None
+
+
+def times_shown(session: Session, task: Task) -> int:
+    query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id)
+    return session.scalar(query) or 0
+
+
+def responses_of(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[ResponseRow]]:
+    """Each task's responses in the order of sampling."""
+    rows = session.execute(
+        select(TaskResponse.task_id, ResponseRow)
+        .join(ResponseRow, ResponseRow.id == TaskResponse.response_id)
+        .where(TaskResponse.task_id.in_(task_ids))
+        .order_by(TaskResponse.task_id, TaskResponse.position)
+    )
+    found: dict[uuid.UUID, list[ResponseRow]] = {task_id: [] for task_id in task_ids}
+    for task_id, response in rows:
+        found[task_id].append(response)
+    return found
+
+
+def prompt_of(session: Session, task: Task) -> PromptRow:
+    return session.get_one(PromptRow, task.prompt_id)
+
+
+def projects() -> Select[Project]:
+    return select(Project)
+
+
+def project_named(session: Session, name: str) -> Project | None:
+    return session.scalar(select(Project).where(Project.name == name))
+
+
+def tasks_of(project_id: uuid.UUID) -> Select[Task]:
+    return select(Task).where(Task.project_id == project_id)
+
+
+def judged_counts(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    rows = session.execute(
+        select(Assignment.task_id, func.count().label("n"))
+        .where(Assignment.task_id.in_(task_ids), Assignment.state == AssignmentState.SUBMITTED)
+        .group_by(Assignment.task_id)
+    )
+    return {row.task_id: row.n for row in rows}
+
+
+def progress_of(session: Session, project_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """Tasks, judgements wanted, judged and left, by project."""
+    judged = (
+        select(Assignment.task_id, func.count().label("n"))
+        .where(Assignment.state == AssignmentState.SUBMITTED)
+        .group_by(Assignment.task_id)
+        .subquery()
+    )
+    done = func.coalesce(judged.c.n, 0)
+    rows = session.execute(
+        select(
+            Task.project_id,
+            func.count().label("tasks"),
+            func.sum(Task.overlap).label("wanted"),
+            func.sum(done).label("judged"),
+            func.sum(func.greatest(Task.overlap - done, 0)).label("left"),
+        )
+        .outerjoin(judged, judged.c.task_id == Task.id)
+        .where(Task.project_id.in_(project_ids))
+        .group_by(Task.project_id)
+    )
+    return {row.project_id: row for row in rows}
+
+
+def progress_by_person(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
+    count = func.count()
+    return session.execute(
+        select(
+            Person.pseudonym,
+            Person.name,
+            count.filter(Assignment.state == AssignmentState.SUBMITTED).label("judged"),
+            count.filter(Assignment.state == AssignmentState.SKIPPED).label("skipped"),
+        )
+        .join(Assignment, Assignment.person_id == Person.id)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(Task.project_id == project_id)
+        .group_by(Person.id)
+        .order_by(Person.pseudonym)
+    ).all()
+
+
+def left_for(session: Session, person: Person, project_id: uuid.UUID) -> int:
+    """Tasks that the person may still get, the one in hand included."""
+    open_tasks = session.scalar(select(func.count()).select_from(Task).where(*open_to(person, project_id))) or 0
+    return open_tasks + len(own_leases(session, person, project_id))

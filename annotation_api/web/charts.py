@@ -1,0 +1,57 @@
+"""Metric curves as points for a small SVG. Pure: numbers in, strings and labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 300.0, 90.0
+MOST_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over steps, scaled to a box of WIDTH by HEIGHT; y grows downwards as in SVG."""
+
+    name: str
+    points: str  # of a polyline
+    last: float
+    low: float
+    high: float
+    first_step: int
+    last_step: int
+    end: tuple[float, float]  # where the line ends, for the dot
+
+
+def curves(rows: Iterable[tuple[str, int, float | None]]) -> list[Curve]:
+    """A curve for each metric in `rows` of (name, step, value), in the order of first sight.
+
+    Values that were not finite are missing; a metric without any value has no curve.
+    """
+    series: dict[str, dict[int, float]] = {}
+    for name, step, value in rows:
+        found = series.setdefault(name, {})
+        if value is not None:
+            found[step] = value
+    return [_curve(name, sorted(points.items())) for name, points in series.items() if points]
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]]) -> Curve:
+    points = _thin(points)
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    low, high = min(values), max(values)
+    xs = [_place(step, steps[0], steps[-1]) * WIDTH for step in steps]
+    ys = [(1 - _place(value, low, high)) * HEIGHT for value in values]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+    return Curve(name, line, values[-1], low, high, steps[0], steps[-1], (round(xs[-1], 1), round(ys[-1], 1)))
+
+
+def _thin(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+    """At most about MOST_POINTS, evenly spaced, the last one among them."""
+    stride = -(-len(points) // MOST_POINTS)
+    return points if stride == 1 else [*points[:-1:stride], points[-1]]
+
+
+def _place(value: float, low: float, high: float) -> float:
+    """0 at low, 1 at high; the middle when there is no span."""
+    return (value - low) / (high - low) if high > low else 0.5

@@ -1,0 +1,11 @@
+"""Every HTML page. The pages call the same services as /v1 and hold no rules of their own."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from annotation_api.web import account, annotate, home, runs
+
+router = APIRouter()
+for part in (account, home, annotate, runs):
+    router.include_router(part.router)

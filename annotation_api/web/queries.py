@@ -1,0 +1,68 @@
+"""What pages ask of the tables beyond the features' own queries: short lists, newest first."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import (
+    Alias,
+    Checkpoint,
+    Dataset,
+    Job,
+    JobEvent,
+    Metric,
+    ModelVersion,
+    Project,
+    Snapshot,
+)
+
+T = TypeVar("T", Project, Dataset, Snapshot, Job, ModelVersion)
+PAGE = 100
+SAMPLES_SHOWN = 12
+
+
+def newest(session: Session, table: type[T], limit: int = PAGE) -> Sequence[T]:
+    return session.scalars(select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)).all()
+
+
+def metrics_of(session: Session, job_id: uuid.UUID) -> list[tuple[str, int, float | None]]:
+    """(phase and name, step, value); where an attempt was repeated, the later one counts."""
+    rows = session.scalars(
+        select(Metric).where(Metric.job_id == job_id).order_by(Metric.phase, Metric.name, Metric.epoch, Metric.step)
+    )
+    return [(f"{row.phase}: {row.name}", row.step, row.value) for row in rows]
+
+
+def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEvent]:
+    """State changes and notes, newest first."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type.in_(("state", "note")))
+    return session.scalars(query.order_by(JobEvent.seq.desc()).limit(PAGE)).all()
+
+
+def last_samples(session: Session, job_id: uuid.UUID) -> JobEvent | None:
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == "samples")
+    return session.scalar(query.order_by(JobEvent.seq.desc()).limit(1))
+
+
+def last_event(session: Session, job_id: uuid.UUID) -> int:
+    return session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
+
+
+def checkpoints_of(session: Session, job_id: uuid.UUID) -> Sequence[Checkpoint]:
+    return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step)).all()
+
+
+def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:
+    return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
+
+
+def aliases_by_model(session: Session) -> dict[uuid.UUID, list[str]]:
+    found: dict[uuid.UUID, list[str]] = {}
+    for alias in session.scalars(select(Alias).order_by(Alias.name)):
+        found.setdefault(alias.model_id, []).append(alias.name)
+    return found

@@ -1,0 +1,168 @@
+"""Pages on data sets, jobs and models: what there is, how it goes, where it came from."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from sqlalchemy.orm import Session
+
+from annotation_api.datasets import service as datasets
+from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.routes import MAX_UPLOAD_BYTES
+from annotation_api.datasets.schemas import ImportReport
+from annotation_api.db.job_machine import ENDED
+from annotation_api.db.tables import Dataset, DatasetKind, Job, ModelVersion, Person, Snapshot
+from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.errors import ApiError
+from annotation_api.jobs import service as jobs
+from annotation_api.models import service as models
+from annotation_api.models.lineage import lineage
+from annotation_api.models.schemas import Lineage, Node
+from annotation_api.web import queries
+from annotation_api.web.charts import HEIGHT, WIDTH, curves
+from annotation_api.web.rendering import render, see_other
+
+router = APIRouter()
+
+
+@router.get("/datasets", dependencies=[allow(*ENGINEERS)])
+def datasets_page(request: Request, session: Db, me: Me) -> Response:
+    return _datasets(request, session, me)
+
+
+@router.post("/datasets", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
+def upload(
+    request: Request,
+    file: Annotated[UploadFile, File()],
+    kind: Annotated[DatasetKind, Form()],
+    session: Db,
+    me: Me,
+    format: Annotated[Format, Form()] = Format.AUTO,
+    skip_bad: Annotated[bool, Form()] = False,
+) -> Response:
+    """Import the chosen file; the page shows what became of it, refused rows and all."""
+    try:
+        report = datasets.import_file(
+            session,
+            me,
+            file.file,
+            name=file.filename or "upload",
+            kind=kind,
+            format=format,
+            project=None,
+            skip_bad=skip_bad,
+        )
+    except datasets.ImportRefused as refusal:
+        session.rollback()
+        return _datasets(request, session, me, report=refusal.report, error=refusal)
+    return _datasets(request, session, me, report=report)
+
+
+def _datasets(
+    request: Request,
+    session: Session,
+    me: Person,
+    *,
+    report: ImportReport | None = None,
+    error: ApiError | None = None,
+) -> Response:
+    return render(
+        request,
+        "datasets.html",
+        me,
+        error.status if error else 200,
+        datasets=queries.newest(session, Dataset),
+        snapshots=queries.newest(session, Snapshot),
+        kinds=list(DatasetKind),
+        formats=list(Format),
+        report=report,
+        error=error.detail if error else None,
+    )
+
+
+@router.get("/jobs", dependencies=[allow(*READS_RUNS)])
+def jobs_page(request: Request, session: Db, me: Me) -> Response:
+    return render(request, "jobs.html", me, jobs=queries.newest(session, Job))
+
+
+@router.get("/jobs/{job_id}", dependencies=[allow(*READS_RUNS)])
+def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    job = jobs.get(session, job_id)
+    return render(
+        request,
+        "job.html",
+        me,
+        job=job,
+        ended=job.state in ENDED,
+        last_event=queries.last_event(session, job.id),
+        curves=curves(queries.metrics_of(session, job.id)),
+        box=(WIDTH, HEIGHT),
+        notes=queries.notes_of(session, job.id),
+        samples=queries.last_samples(session, job.id),
+        checkpoints=queries.checkpoints_of(session, job.id),
+        model=queries.model_of_job(session, job.id),
+        samples_shown=queries.SAMPLES_SHOWN,
+    )
+
+
+@router.post("/jobs/{job_id}/cancel", dependencies=[allow(*ENGINEERS)])
+def cancel(job_id: uuid.UUID, session: Db) -> Response:
+    jobs.cancel(session, job_id)
+    return see_other(f"/jobs/{job_id}")
+
+
+@router.post("/jobs/{job_id}/retry", dependencies=[allow(*ENGINEERS)])
+def retry(job_id: uuid.UUID, session: Db) -> Response:
+    jobs.retry(session, job_id)
+    return see_other(f"/jobs/{job_id}")
+
+
+@router.get("/models", dependencies=[allow(*READS_RUNS)])
+def models_page(request: Request, session: Db, me: Me) -> Response:
+    return render(
+        request,
+        "models.html",
+        me,
+        models=queries.newest(session, ModelVersion),
+        aliases=queries.aliases_by_model(session),
+    )
+
+
+@router.get("/models/{model_id}", dependencies=[allow(*READS_RUNS)])
+def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    model = models.get_model(session, model_id)
+    graph = lineage(session, model)
+    aliases = queries.aliases_by_model(session).get(model.id, [])
+    return render(request, "model.html", me, model=model, aliases=aliases, tree=branches(graph))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A line of the lineage as a tree; what appeared before is named again but not unfolded."""
+
+    depth: int
+    relation: str
+    node: Node
+    again: bool
+
+
+def branches(graph: Lineage) -> list[Branch]:
+    """The lineage as indented lines, depth first from the model."""
+    nodes = {node.id: node for node in graph.nodes}
+    lines: list[Branch] = []
+    seen: set[uuid.UUID] = set()
+
+    def unfold(key: uuid.UUID, depth: int, relation: str) -> None:
+        lines.append(Branch(depth, relation, nodes[key], key in seen))
+        if key in seen:
+            return
+        seen.add(key)
+        for edge in graph.edges:
+            if edge.source == key:
+                unfold(edge.target, depth + 1, edge.relation)
+
+    unfold(graph.nodes[0].id, 0, "")
+    return lines

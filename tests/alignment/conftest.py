@@ -1,0 +1,55 @@
+"""A toy world and a base model of a few thousand weights, trained for a moment: real folders, in seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignment.config import PretrainConfig
+from alignment.events import NullReporter
+from alignment.toyworld import World, build_world, write_world
+
+
+class Recorder(NullReporter):
+    """A reporter that remembers, and asks to stop once `stop_after` steps were reported."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.steps: list[Any] = []
+        self.notes: list[str] = []
+        self.stop_after = stop_after
+
+    def progress(self, progress: Any) -> None:
+        self.steps.append(progress)
+
+    def note(self, message: str, *, level: str = "info") -> None:
+        self.notes.append(message)
+
+    def cancelled(self) -> bool:
+        return self.stop_after is not None and len(self.steps) >= self.stop_after
+
+
+@pytest.fixture
+def recorder() -> Callable[..., Recorder]:
+    return Recorder
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    return build_world(1)
+
+
+@pytest.fixture(scope="session")
+def world_files(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_world(world, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def tiny_base(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model that has seen a little of the world's text: it chats, badly."""
+    from alignment.pretrain import pretrain
+
+    folder = tmp_path_factory.mktemp("base")
+    config = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=512, batch_size=32, steps=40, max_length=96)
+    pretrain(world.corpus()[:3000], config, folder, NullReporter())
+    return folder

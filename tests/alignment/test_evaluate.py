@@ -1,0 +1,50 @@
+"""Accuracy, win rate and their intervals."""
+
+import math
+
+import pytest
+
+from alignment.evaluate import ranking_accuracy, ratio_estimate, win_rate
+
+
+def test_accuracy_by_hand() -> None:
+    """Ranks 0, 1, 1: two comparisons, one right, one equal. Ranks 0, 1: one comparison, wrong."""
+    result = ranking_accuracy([[2.0, 1.0, 2.0], [0.0, 1.0]], [[0, 1, 1], [0, 1]])
+    assert result.accuracy.value == pytest.approx(1.5 / 3)
+    assert result.accuracy.n == 3
+    assert result.loss == pytest.approx((math.log1p(math.exp(-1)) + math.log(2) + math.log1p(math.exp(1))) / 3)
+
+
+def test_calibration_of_a_scorer_that_is_as_right_as_it_says() -> None:
+    """Gap ln 3 states 3 of 4; it is right 3 times in 4. Stated twice as surely, it is off by 9/10 - 3/4."""
+    honest, sure = math.log(3), math.log(9)
+    ranks = [[0, 1]] * 3 + [[1, 0]]
+    assert ranking_accuracy([[honest, 0.0]] * 4, ranks).calibration_error == pytest.approx(0, abs=1e-9)
+    assert ranking_accuracy([[sure, 0.0]] * 4, ranks).calibration_error == pytest.approx(0.15, abs=1e-9)
+
+
+def test_nothing_to_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="orders two responses"):
+        ranking_accuracy([[1.0, 2.0]], [[0, 0]])
+
+
+def test_win_rate_counts_ties_half() -> None:
+    assert win_rate([1.0, 0.0, 0.5, 1.0], [0.0, 1.0, 0.5, 0.0]).value == pytest.approx(2.5 / 4)
+
+
+def test_interval_has_the_width_of_the_normal_approximation() -> None:
+    """400 coin flips at 0.5: half-width 1.96 * sqrt(0.25 / 400) = 0.049."""
+    estimate = ratio_estimate([1.0, 0.0] * 200, [1] * 400)
+    assert estimate.low == pytest.approx(0.451, abs=0.006)
+    assert estimate.high == pytest.approx(0.549, abs=0.006)
+
+
+def test_comparisons_of_one_prompt_are_not_independent() -> None:
+    """40 prompts of 10 comparisons that are all right or all wrong: as wide as 40 flips, not 400."""
+    grouped = ratio_estimate([10.0, 0.0] * 20, [10] * 40)
+    assert grouped.high - grouped.low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 40), abs=0.03)
+
+
+def test_nothing_counted_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing was counted"):
+        ratio_estimate([], [])

@@ -1,0 +1,199 @@
+"""The job state machine under real concurrency: several connections, real commits."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.orm import Session
+
+from alignment.config import Stage
+from alignment.events import ErrorKind
+from annotation_api.db import job_graph, job_store
+from annotation_api.db.job_events import Event
+from annotation_api.db.job_records import CancelRequested, Failure, JobError, NewModel
+from annotation_api.db.tables import Job, JobEvent, JobState, ModelKind, ModelVersion
+
+MODEL = NewModel("m", ModelKind.SFT, "/a", None)
+
+
+def setup_jobs(engine: Engine, factory: Any, count: int) -> list[Any]:
+    with Session(engine) as session:
+        make = factory(session)
+        person = make.person()
+        ids = [make.job(created_by=person.id).id for _ in range(count)]
+        session.commit()
+    return ids
+
+
+def together(*work: Callable[[], Any]) -> list[Any]:
+    """Run each in a thread of its own, all from one starting shot."""
+    shot = threading.Barrier(len(work))
+
+    def run(each: Callable[[], Any]) -> Any:
+        shot.wait()
+        return each()
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return [future.result() for future in [pool.submit(run, each) for each in work]]
+
+
+def test_claimers_never_share_a_job(fresh_engine: Engine, factory: Any) -> None:
+    ids = setup_jobs(fresh_engine, factory, 60)
+
+    def claim_all() -> list[Any]:
+        got = []
+        with Session(fresh_engine) as session:
+            while job := job_store.claim(session, threading.current_thread().name, 30):
+                got.append(job.id)
+                session.commit()
+        return got
+
+    claimed = [job_id for got in together(*[claim_all] * 6) for job_id in got]
+    assert sorted(claimed) == sorted(ids)
+
+
+def test_cancel_racing_finish_leaves_one_truth(fresh_engine: Engine, factory: Any) -> None:
+    ids = setup_jobs(fresh_engine, factory, 40)
+    outcomes = set()
+    for job_id in ids:
+        with Session(fresh_engine) as session:
+            job_store.claim(session, "w", 30)
+            job_store.mark_running(session, job_id, 1)
+            session.commit()
+
+        def finish(job_id: Any = job_id) -> None:
+            with Session(fresh_engine) as session:
+                try:
+                    job_store.mark_committing(session, job_id, 1)
+                    session.commit()
+                    job_store.commit_success(session, job_id, 1, result={}, artifacts=[], model=MODEL)
+                except CancelRequested:
+                    job_store.mark_cancelled(session, job_id, 1)
+                session.commit()
+
+        def cancel(job_id: Any = job_id) -> None:
+            with Session(fresh_engine) as session:
+                job_store.request_cancel(session, job_id)
+                session.commit()
+
+        together(*random.Random(str(job_id)).sample([finish, cancel], 2))
+        with Session(fresh_engine) as session:
+            job = session.get_one(Job, job_id)
+            models = session.scalar(select(func.count()).select_from(ModelVersion).where(ModelVersion.job_id == job_id))
+            outcomes.add((job.state, models))
+    assert outcomes <= {(JobState.SUCCEEDED, 1), (JobState.CANCELLED, 0)}
+
+
+def test_two_needs_that_finish_together_unblock_their_dependant(fresh_engine: Engine, factory: Any) -> None:
+    for _ in range(15):
+        with Session(fresh_engine) as session:
+            make = factory(session)
+            person = make.person().id
+            needs = [make.job(created_by=person).id for _ in range(2)]
+            both = make.job(Stage.PPO, created_by=person, needs=needs).id
+            for _ in needs:
+                job = job_store.claim(session, "w", 30)
+                assert job is not None
+                job_store.mark_running(session, job.id, 1)
+                job_store.mark_committing(session, job.id, 1)
+            session.commit()
+
+        def finish(job_id: Any) -> None:
+            with Session(fresh_engine) as session:
+                job_store.commit_success(session, job_id, 1, result={}, artifacts=[])
+                session.commit()
+
+        together(lambda a=needs[0]: finish(a), lambda b=needs[1]: finish(b))
+        with Session(fresh_engine) as session:
+            job = job_store.claim(session, "w", 30)
+            assert job is not None
+            assert job.id == both
+            session.commit()
+
+
+def test_events_from_two_writers_have_no_gap(fresh_engine: Engine, factory: Any) -> None:
+    (job_id,) = setup_jobs(fresh_engine, factory, 1)
+    with Session(fresh_engine) as session:
+        job_store.claim(session, "w", 30)
+        session.commit()
+
+    def write() -> None:
+        for number in range(20):
+            with Session(fresh_engine) as session:
+                job_store.append_events(session, job_id, 1, [Event.note(str(number))] * 2)
+                session.commit()
+
+    together(write, write, write)
+    with Session(fresh_engine) as session:
+        numbers = session.scalars(select(JobEvent.seq).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)).all()
+    assert list(numbers) == list(range(1, 2 + 3 * 20 * 2 + 1))
+
+
+VERBS: dict[str, Callable[[Session, Job, int], object]] = {
+    "claim": lambda s, j, e: job_store.claim(s, "w", 30),
+    "renew": lambda s, j, e: job_store.renew(s, j.id, e, 30),
+    "running": lambda s, j, e: job_store.mark_running(s, j.id, e),
+    "note": lambda s, j, e: job_store.append_events(s, j.id, e, [Event.note("x")]),
+    "committing": lambda s, j, e: job_store.mark_committing(s, j.id, e),
+    "commit": lambda s, j, e: job_store.commit_success(s, j.id, e, result={}, artifacts=[], model=MODEL),
+    "fail": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.DIVERGED, "NaN."), retry=False),
+    "again": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.CRASH, "Died."), retry=True),
+    "release": lambda s, j, e: job_store.release(s, j.id, e),
+    "cancelled": lambda s, j, e: job_store.mark_cancelled(s, j.id, e),
+    "cancel": lambda s, j, e: job_store.request_cancel(s, j.id),
+    "retry": lambda s, j, e: job_store.retry(s, j.id),
+    "expire": lambda s, j, e: s.execute(
+        text("UPDATE jobs SET lease_until = '2000-01-01' WHERE lease_until IS NOT NULL")
+    ),
+    "requeue": lambda s, j, e: job_store.requeue_expired(s),
+    "wait": lambda s, j, e: s.execute(text("UPDATE jobs SET not_before = NULL")),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(sorted(VERBS)), st.integers(0, 3), st.integers(0, 1)), max_size=40))
+def test_no_sequence_of_calls_breaks_the_invariants(
+    engine: Engine, factory: Any, calls: list[tuple[str, int, int]]
+) -> None:
+    """Any verb on any job of a small graph, with the true epoch or the one before it."""
+    with engine.connect() as connection, connection.begin() as outer:
+        session = Session(connection, join_transaction_mode="create_savepoint")
+        make = factory(session)
+        one = make.job()
+        two = make.job(Stage.REWARD, needs=[one.id])
+        jobs = [one, two, make.job(Stage.PPO, needs=[one.id, two.id]), make.job(max_attempts=2)]
+        for verb, which, stale in calls:
+            before = {job.id: (job.state, job.epoch) for job in jobs}
+            try:
+                with session.begin_nested():
+                    VERBS[verb](session, jobs[which], jobs[which].epoch - stale)
+            except JobError:
+                session.expire_all()
+                assert {job.id: (job.state, job.epoch) for job in jobs} == before
+            session.expire_all()
+            check_invariants(session, jobs)
+        session.close()
+        outer.rollback()
+
+
+def check_invariants(session: Session, jobs: list[Job]) -> None:
+    for job in jobs:
+        events = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.seq)).all()
+        assert [e.seq for e in events] == list(range(1, len(events) + 1))
+        assert [e.data["state"] for e in events if e.type == "state"][-1] == job.state.value
+        models = session.scalar(select(func.count()).select_from(ModelVersion).where(ModelVersion.job_id == job.id))
+        assert models == (job.state is JobState.SUCCEEDED)
+        assert job.attempts <= job.max_attempts
+        needs = {need.state for need in job_graph.needs(session, job.id)}
+        if job.state not in (JobState.BLOCKED, JobState.CANCELLED):
+            assert needs <= {JobState.SUCCEEDED}
+        if job.state is JobState.BLOCKED:
+            assert not needs & {JobState.FAILED, JobState.CANCELLED}
+            assert needs != {JobState.SUCCEEDED}

@@ -1,0 +1,129 @@
+"""The migrations build exactly what tables.py says, under any circumstances, and guard what was said."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from annotation_api.db.engine import DatabaseUnavailable, make_engine
+from annotation_api.db.migrate import alembic_config, is_current, upgrade
+from annotation_api.db.tables import Base
+
+CATALOGUE = """
+SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || ' null:' || (NOT a.attnotnull)
+       || ' default:' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' identity:' || a.attidentity::text
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+  LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+ WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped AND c.relname NOT LIKE 'alembic%'
+UNION ALL
+SELECT 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+  FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 'alembic_version'::regclass
+UNION ALL
+SELECT 'index', tablename || '.' || indexname, indexdef
+  FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+"""
+
+
+def catalogue(engine: Engine) -> set[tuple[str, ...]]:
+    with engine.connect() as connection:
+        return {tuple(row) for row in connection.execute(text(CATALOGUE))}
+
+
+def config_on(connection: Any) -> Config:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    return config
+
+
+@pytest.fixture
+def bare_engine(fresh_engine: Engine) -> Engine:
+    """An empty database: everything is migrated away again, which tries the downgrade too."""
+    with fresh_engine.begin() as connection:
+        command.downgrade(config_on(connection), "base")
+    return fresh_engine
+
+
+def test_a_downgrade_leaves_nothing(bare_engine: Engine) -> None:
+    with bare_engine.connect() as connection:
+        left = connection.execute(text("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"))
+        assert {name for (name,) in left} <= {"alembic_version", "alembic_version_pkc"}
+        functions = connection.execute(text("SELECT 1 FROM pg_proc WHERE pronamespace = 'public'::regnamespace"))
+        assert functions.first() is None
+    assert not is_current(bare_engine)
+
+
+def test_migrations_and_tables_build_the_same(engine: Engine, bare_engine: Engine) -> None:
+    """Every column, default, constraint and index, as Postgres itself spells them."""
+    Base.metadata.create_all(bare_engine)
+    assert catalogue(bare_engine) == catalogue(engine)
+
+
+def test_autogenerate_finds_nothing_to_do(engine: Engine) -> None:
+    with engine.connect() as connection:
+        command.check(config_on(connection))
+    assert is_current(engine)
+
+
+def test_several_processes_may_migrate_at_once(bare_engine: Engine) -> None:
+    url = bare_engine.url.render_as_string(hide_password=False)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(upgrade, [url] * 4))
+    assert is_current(bare_engine)
+
+
+def test_a_database_of_a_later_version_is_not_current(fresh_engine: Engine) -> None:
+    with fresh_engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert not is_current(fresh_engine)
+
+
+def test_the_alembic_command_connects_by_itself(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANKLOOP_DATABASE_URL", fresh_database)
+    command.check(alembic_config())
+    monkeypatch.delenv("RANKLOOP_DATABASE_URL")
+    with pytest.raises(SystemExit, match="Set RANKLOOP_DATABASE_URL"):
+        command.check(alembic_config())
+
+
+@pytest.mark.parametrize("table", ["responses", "submissions", "snapshot_rows", "job_events"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+def test_what_was_said_is_never_changed(session: Session, table: str, change: str) -> None:
+    column = "line" if table == "snapshot_rows" else "created_at"
+    word = change.split()[0]
+    with pytest.raises(DBAPIError, match=f"{table} is append-only: {word} is refused"):
+        session.execute(text(change.format(table, column, column)))
+
+
+def test_a_submission_cannot_be_corrected_twice(session: Session, make: Any) -> None:
+    task = make.task(make.prompt(make.project()))
+    first = make.submission(task, [[0], [1]])
+    correct = {"assignment_id": first.assignment_id, "supersedes": first.id}
+    make.submission(task, [[1], [0]], **correct)
+    with pytest.raises(DBAPIError, match="uq_submissions_supersedes"):
+        make.submission(task, [[0, 1]], **correct)
+
+
+def test_text_outside_ascii_is_sorted_by_code_point_and_kept(engine: Engine) -> None:
+    with engine.connect() as connection:
+        words = ["z", "ä", "a", "你好", "Z"]
+        query = text("SELECT word FROM unnest(:words ::text[]) AS word ORDER BY word")
+        assert connection.scalars(query, {"words": words}).all() == sorted(words)
+        assert connection.scalar(text("SELECT upper('ä')")) == "Ä"
+
+
+def test_times_are_utc(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.scalar(text("SHOW timezone")) == "UTC"
+
+
+def test_a_reachable_server_is_needed(tmp_path: Any) -> None:
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        upgrade(f"postgresql://nobody@/none?host={tmp_path}")
+    assert make_engine("postgresql://u:p@h/d").url.password == "p"

@@ -1,0 +1,101 @@
+"""/v1/pipelines: three jobs on edges, all or none."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from alignment.events import ErrorKind
+from alignment.records import Demonstration, Prompt, Ranking
+from annotation_api.db import job_store
+from annotation_api.db.job_records import Failure
+from annotation_api.db.tables import DatasetKind, Job, ModelKind, Pipeline, Role, Snapshot
+
+As = Callable[..., TestClient]
+
+
+@pytest.fixture
+def body(make: Any, tmp_path: Path) -> dict[str, Any]:
+    rankings = [Ranking(prompt=Prompt.from_text(f"Q{i}?"), responses=("a", "b"), groups=((0,), (1,))) for i in range(20)]
+    demonstrations = [Demonstration(prompt=Prompt.from_text("Q?"), response="a")]
+    return {
+        "model": {"model": str(make.model(path=str(tmp_path)).id)},
+        "demonstrations": {"dataset": str(make.dataset(DatasetKind.CONVERSATIONS, demonstrations).id)},
+        "preferences": {"dataset": str(make.dataset(DatasetKind.PREFERENCES, rankings).id)},
+        "config": {"ppo": {"updates": 3}, "sft": {"epochs": 1}},
+        "gpus": 0,
+    }
+
+
+def test_three_jobs_wait_for_one_another(as_: As, body: dict[str, Any], session: Session) -> None:
+    client = as_(Role.ENGINEER)
+    answer = client.post("/v1/pipelines", json=body)
+    assert answer.status_code == 202, answer.text
+    pipeline = answer.json()
+    sft, reward, ppo = pipeline["jobs"]
+    assert [job["stage"] for job in pipeline["jobs"]] == ["sft", "reward", "ppo"]
+    assert [job["state"] for job in pipeline["jobs"]] == ["queued", "blocked", "blocked"]
+    assert (reward["needs"], sorted(ppo["needs"])) == ([sft["id"]], sorted([sft["id"], reward["id"]]))
+    assert reward["inputs"]["model"] == {"job": sft["id"]}
+    assert (ppo["inputs"]["model"], ppo["inputs"]["reward_model"]) == ({"job": sft["id"]}, {"job": reward["id"]})
+    assert (sft["config"]["epochs"], ppo["config"]["updates"], ppo["gpus"]) == (1, 3, 0)
+    prompts = session.get_one(Snapshot, uuid.UUID(ppo["inputs"]["prompts"]["snapshot"]))
+    assert (prompts.kind, prompts.rows) == ("prompts", 20)  # the preferences' own prompts
+    assert client.get(answer.headers["location"]).json() == pipeline
+    assert pipeline["state"] == "queued"
+
+
+def test_a_failed_stage_shows_and_is_resumed_by_retry(as_: As, body: dict[str, Any], session: Session) -> None:
+    client = as_(Role.ENGINEER)
+    key = client.post("/v1/pipelines", json=body).json()["id"]
+    job = job_store.claim(session, "host:1", 60)
+    assert job is not None
+    job_store.fail(session, job.id, job.epoch, Failure(ErrorKind.BAD_INPUT, "No."), retry=False)
+    shown = client.get(f"/v1/pipelines/{key}").json()
+    assert (shown["state"], [row["state"] for row in shown["jobs"]]) == ("failed", ["failed", "cancelled", "cancelled"])
+    client.post(f"/v1/jobs/{job.id}:retry")
+    shown = client.get(f"/v1/pipelines/{key}").json()
+    assert [row["state"] for row in shown["jobs"]] == ["queued", "blocked", "blocked"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"config": {"sft": {"epochz": 1}}}, "/config/sft/epochz"),
+        ({"config": {"ppo": {"kl_coef": -1}}}, "/config/ppo/kl_coef"),
+        ({"config": {"sample": {}}}, "/config/sample"),
+        ({"config": {"dpo": {}}}, "/config/dpo"),
+        ({"preset": "nope"}, "/preset"),
+        ({"model": {"model": str(uuid.uuid4())}}, "/model"),
+        ({"demonstrations": {"dataset": str(uuid.uuid4())}}, "/demonstrations"),
+        ({"preferences": {"dataset": str(uuid.uuid4())}}, "/preferences"),
+        ({"prompts": {"dataset": str(uuid.uuid4())}}, "/prompts"),
+        ({"preferencs": {}}, "/preferencs"),
+    ],
+)
+def test_a_pipeline_is_all_or_none(
+    as_: As, body: dict[str, Any], session: Session, change: dict[str, Any], pointer: str
+) -> None:
+    answer = as_(Role.ENGINEER).post("/v1/pipelines", json={**body, **change})
+    assert answer.status_code == 422, answer.text
+    assert any(problem["pointer"].startswith(pointer) for problem in answer.json()["errors"]), answer.json()
+    assert [session.scalar(select(func.count()).select_from(t)) for t in (Pipeline, Job, Snapshot)] == [0, 0, 0]
+
+
+def test_settings_of_every_stage_are_checked_together(as_: As, body: dict[str, Any]) -> None:
+    config = {"sft": {"epochs": -1}, "reward": {"epochs": -1}, "ppo": {"updates": 0}}
+    problems = as_(Role.ENGINEER).post("/v1/pipelines", json={**body, "config": config}).json()["errors"]
+    assert [p["pointer"] for p in problems] == ["/config/sft/epochs", "/config/reward/epochs", "/config/ppo/updates"]
+
+
+def test_a_reward_model_cannot_be_the_base(as_: As, body: dict[str, Any], make: Any, tmp_path: Path) -> None:
+    model = make.model(ModelKind.REWARD, path=str(tmp_path))
+    answer = as_(Role.ENGINEER).post("/v1/pipelines", json={**body, "model": {"model": str(model.id)}})
+    assert answer.json()["errors"][0]["pointer"] == "/model"

@@ -1,0 +1,120 @@
+"""`next` under real concurrency: many people, many connections, no task over its overlap."""
+
+from __future__ import annotations
+
+import random
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role
+from annotation_api.tasks import service
+
+TASKS, OVERLAP, PEOPLE = 10, 3, 12
+
+
+def _fill(engine: Engine, factory, *, lease_seconds: int = 300) -> tuple[uuid.UUID, list[uuid.UUID]]:
+    with Session(engine) as session:
+        make = factory(session)
+        project = make.project(lease_seconds=lease_seconds)
+        for number in range(TASKS):
+            make.task(make.prompt(project, f"question {number}"), ("a", "b", "c"), overlap=OVERLAP)
+        people = [make.person(Role.ANNOTATOR).id for _ in range(PEOPLE)]
+        session.commit()
+        return project.id, people
+
+
+def _claim(engine: Engine, project_id: uuid.UUID, person_id: uuid.UUID) -> uuid.UUID | None:
+    with Session(engine) as session:
+        person, project = session.get_one(Person, person_id), session.get_one(Project, project_id)
+        found = service.next_assignment(session, person, project)
+        session.commit()
+        return found.id if found else None
+
+
+def _finish(engine: Engine, assignment_id: uuid.UUID) -> None:
+    with Session(engine) as session:
+        session.get_one(Assignment, assignment_id).state = AssignmentState.SUBMITTED
+        session.commit()
+
+
+def _judged(engine: Engine) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    with Session(engine) as session:
+        query = select(Assignment.task_id, Assignment.person_id)
+        rows = session.execute(query.where(Assignment.state == AssignmentState.SUBMITTED))
+        return [(task, person) for task, person in rows]
+
+
+def test_everybody_at_once_gets_exactly_the_overlap(fresh_engine: Engine, factory) -> None:
+    """12 people work until nothing is left: each task has 3 judgements by 3 people, none is forgotten."""
+    project, people = _fill(fresh_engine, factory)
+    gate = threading.Barrier(PEOPLE)
+
+    def work(person: uuid.UUID) -> None:
+        gate.wait()
+        while (assignment := _claim(fresh_engine, project, person)) is not None:
+            _finish(fresh_engine, assignment)
+
+    with ThreadPoolExecutor(PEOPLE) as pool:
+        list(pool.map(work, people))
+    judged = _judged(fresh_engine)
+    assert sorted(Counter(task for task, _ in judged).values()) == [OVERLAP] * TASKS
+    assert len(judged) == len(set(judged)) == TASKS * OVERLAP
+
+
+def test_leases_alone_fill_the_places_exactly(fresh_engine: Engine, factory) -> None:
+    """Nobody submits: with places for 2.5 leases each, all 30 places go out and not one more."""
+    project, people = _fill(fresh_engine, factory)
+    with Session(fresh_engine) as session:
+        make = factory(session)
+        people += [make.person(Role.ANNOTATOR).id for _ in range(40 - PEOPLE)]
+        session.commit()
+    gate = threading.Barrier(20)
+
+    def claim(person: uuid.UUID) -> uuid.UUID | None:
+        gate.wait()
+        return _claim(fresh_engine, project, person)
+
+    with ThreadPoolExecutor(20) as pool:
+        got = [assignment for assignment in pool.map(claim, people) if assignment]
+    assert len(got) == TASKS * OVERLAP
+    with Session(fresh_engine) as session:
+        counts = session.scalars(select(func.count()).select_from(Assignment).group_by(Assignment.task_id)).all()
+    assert list(counts) == [OVERLAP] * TASKS
+
+
+def test_one_person_in_many_tabs_has_one_task(fresh_engine: Engine, factory) -> None:
+    project, people = _fill(fresh_engine, factory)
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda _: _claim(fresh_engine, project, people[0]), range(8)))
+    assert len(set(got)) == 1
+
+
+def test_leases_that_run_out_in_the_rush_never_overfill(fresh_engine: Engine, factory) -> None:
+    """Half of the leases are let run out while others claim; late finishers count only if their place is free."""
+    project, people = _fill(fresh_engine, factory)
+    chance = random.Random(3)
+
+    def work(person: uuid.UUID) -> None:
+        for _ in range(TASKS * 3):
+            assignment = _claim(fresh_engine, project, person)
+            if assignment is None:
+                return
+            if chance.random() < 0.5:
+                _finish(fresh_engine, assignment)
+            else:
+                with fresh_engine.begin() as connection:
+                    connection.execute(
+                        text("UPDATE assignments SET lease_until = clock_timestamp() WHERE id = :id"),
+                        {"id": assignment},
+                    )
+
+    with ThreadPoolExecutor(PEOPLE) as pool:
+        list(pool.map(work, people))
+    counts = Counter(task for task, _ in _judged(fresh_engine))
+    assert max(counts.values()) <= OVERLAP
+    assert len(_judged(fresh_engine)) == len(set(_judged(fresh_engine)))

@@ -1,0 +1,185 @@
+"""The doors of the app: errors, hosts, origins, headers, sizes, health, and what importing it loads."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import sessionmaker
+
+from annotation_api.app import create_app
+from annotation_api.db.tables import Role
+from annotation_api.dependencies import check_permissions, public
+from annotation_api.settings import Settings, SettingsError
+
+NOWHERE = Settings(database_url="postgresql://nobody@127.0.0.1:9/none")
+
+
+def test_importing_the_app_loads_no_model_library() -> None:
+    code = (
+        "import sys, annotation_api.app; "
+        "print([m for m in ('torch', 'transformers', 'ray', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_route_without_a_permission_stops_the_app() -> None:
+    router = APIRouter()
+
+    @router.get("/v1/forgotten")
+    def forgotten() -> None: ...
+
+    app = FastAPI()
+    app.include_router(router)
+    with pytest.raises(RuntimeError, match=r"\['GET'\] /v1/forgotten"):
+        check_permissions(app.routes)
+
+
+def test_without_a_database_url_the_app_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANKLOOP_DATABASE_URL", raising=False)
+    with pytest.raises(SettingsError, match="rankloop up"):
+        create_app()
+
+
+def test_a_lost_database_is_503_with_a_time_to_retry() -> None:
+    client = TestClient(create_app(NOWHERE), base_url="http://localhost")
+    answer = client.get("/v1/me", headers={"Authorization": "Bearer rl_x_y"})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:rankloop:database-unavailable"
+    assert "127.0.0.1" not in answer.text
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_fault_of_ours_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(NOWHERE)
+
+    @app.get("/v1/broken", dependencies=[public])
+    def broken() -> None:
+        raise ValueError("the secret inside")
+
+    with caplog.at_level(logging.ERROR):
+        answer = TestClient(app, base_url="http://localhost").get("/v1/broken")
+    assert answer.status_code == 500
+    assert answer.json()["type"] == "urn:rankloop:internal"
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"] in answer.json()["detail"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "the secret inside" in caplog.text
+    assert answer.headers["x-request-id"] in caplog.text
+
+
+def test_ready_when_the_tables_are_there(client) -> None:
+    assert client.get("/readyz").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "slug"),
+    [("GET", "/v1/nothing", 404, "not-found"), ("PUT", "/v1/session", 405, "method-not-allowed")],
+)
+def test_unknown_paths_and_methods(client, method: str, path: str, status: int, slug: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"urn:rankloop:{slug}"
+
+
+def test_a_misspelt_key_names_the_near_miss(as_) -> None:
+    answer = as_(Role.ENGINEER).post("/v1/projects", json={"name": "x", "overlapp": 2})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/overlapp", "message": "Unknown key 'overlapp'. Did you mean 'overlap'?", "value": "2"}
+    ]
+
+
+def test_a_body_that_is_no_json_is_422(as_) -> None:
+    answer = as_(Role.ENGINEER).post("/v1/projects", content=b'{"name": ', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "JSON" in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800"])
+def test_text_that_postgres_cannot_hold_is_422(as_, text: str) -> None:
+    body = f'{{"name": "a{text}b"}}'.encode()
+    answer = as_(Role.ENGINEER).post("/v1/projects", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+
+
+def test_a_body_beyond_the_limit_is_413(as_) -> None:
+    answer = as_(Role.ENGINEER).post("/v1/projects", json={"name": "x", "guidelines": "y" * (5 * 2**20)})
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:rankloop:too-large"
+
+
+def test_another_host_name_is_refused(client) -> None:
+    assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/healthz", headers={"Host": "127.0.0.1:8000"}).status_code == 200
+    assert client.get("/healthz", headers={"Host": "[::1]:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({}, True),  # no browser
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, True),
+        ({"Origin": "http://localhost"}, True),  # a browser on plain HTTP sends no Sec-Fetch-Site
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"}, False),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://other.localhost"}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "http://localhost:9999"}, False),
+        ({"Origin": "null"}, False),
+    ],
+)
+def test_only_our_own_pages_may_use_a_cookie(browser_of, headers: dict[str, str], passes: bool) -> None:
+    browser = browser_of(Role.ANNOTATOR)
+    del browser.headers["Sec-Fetch-Site"]
+    answer = browser.post("/v1/api-keys", json={"name": "x"}, headers=headers)
+    assert answer.status_code == (201 if passes else 403)
+
+
+def test_an_api_key_is_not_bound_to_an_origin(as_) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Origin": "http://tool.example"}
+    assert as_(Role.ANNOTATOR).post("/v1/api-keys", json={"name": "x"}, headers=headers).status_code == 201
+
+
+def test_every_answer_carries_the_security_headers(client) -> None:
+    for path in ("/login", "/v1/me", "/static/style.css", "/nothing"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "script-src 'self'" in policy
+        assert "unsafe-inline" not in policy
+        assert headers["x-frame-options"] == "DENY"
+        assert len(headers["x-request-id"]) == 16
+
+
+def test_under_tls_the_cookie_is_bound_to_host_and_https(engine, person, session) -> None:
+    settings = Settings(
+        database_url="postgresql://x", public_url="https://rank.example.org", allowed_hosts=("rank.example.org",)
+    )
+    app = create_app(settings, engine)
+    app.state.sessions = sessionmaker(bind=session.connection(), join_transaction_mode="create_savepoint")
+    client = TestClient(app, base_url="https://rank.example.org")
+    answer = client.post("/v1/session", json={"email": person().email, "password": "three plain words"})
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-rankloop=")
+    assert "Secure" in cookie
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+    assert "max-age" in answer.headers["strict-transport-security"]
+    assert client.get("/v1/me").status_code == 200
+
+
+def test_the_schema_is_openapi_3_1_with_readable_operation_ids(client) -> None:
+    schema = client.get("/openapi.json").json()
+    assert schema["openapi"].startswith("3.1")
+    ids = [operation["operationId"] for path in schema["paths"].values() for operation in path.values()]
+    assert len(ids) == len(set(ids))
+    assert "create_project" in ids
+    assert not any(path.startswith(("/login", "/projects")) for path in schema["paths"])

@@ -1,0 +1,140 @@
+"""`rankloop up` as a person runs it: one process in the foreground, and nothing left when it ends."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = pytest.mark.postgres
+UP = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())", "up"]
+LIMIT = 40.0
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start `rankloop up` in a home of the test's own; what is still there afterwards is killed."""
+    running: list[subprocess.Popen[str]] = []
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RANKLOOP_")}
+
+    def run(*arguments: str, **extra: str) -> "subprocess.Popen[str]":
+        environment["RANKLOOP_HOME"] = str(tmp_path / "home")
+        process = subprocess.Popen(
+            [*UP, *(arguments or ("--port", "0"))],
+            env=environment | extra,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def read_until(process: "subprocess.Popen[str]", pattern: str) -> str:
+    """Lines of the process until one matches; its first group."""
+    assert process.stdout
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if found := re.search(pattern, line):
+            return found[1]
+    raise AssertionError(f"ended without {pattern!r}: {''.join(seen)}")
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def test_up_prints_its_address_and_stops_without_a_trace(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start()
+    url = read_until(process, r"running at (\S+)")
+    setup = read_until(process, r"works once\): (\S+)")
+    assert setup.startswith(f"{url}/setup/")
+    assert httpx.get(f"{url}/readyz").is_success
+    tree = psutil.Process(process.pid).children(recursive=True)
+    assert {"postgres"} < {p.name() for p in tree}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT) == 0
+    wait_until(lambda: all_gone(tree), "a child outlived rankloop up")
+
+
+def test_a_key_for_this_machine_lies_in_credentials(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    url = read_until(start(), r"running at (\S+)")
+    path = tmp_path / "home" / "credentials.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    stored = json.loads(path.read_text())
+    assert stored["url"] == url
+    me = httpx.get(f"{url}/v1/me", headers={"Authorization": f"Bearer {stored['api_key']}"})
+    assert me.json()["role"] == "engineer"
+
+
+def test_a_killed_api_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start()
+    url = read_until(process, r"running at (\S+)")
+    api = next(p for p in psutil.Process(process.pid).children() if "uvicorn" in p.cmdline())
+    api.kill()
+    read_until(process, r"The (API) ended")
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/healthz", timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, "the API did not come back")
+
+
+def test_a_killed_parent_takes_everything_with_it(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start()
+    read_until(process, r"running at (\S+)")
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    wait_until(lambda: all_gone(tree), f"left behind: {[p for p in tree if p.is_running()]}")
+
+
+def test_a_taken_port_is_one_sentence(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = start("--port", str(taken.getsockname()[1]))
+        output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert "cannot be used" in output
+    assert "Traceback" not in output
+
+
+def test_a_wrong_database_url_is_one_sentence(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    for url in ("mysql://localhost/x", "postgresql://nobody@127.0.0.1:9/none"):
+        process = start("--port", "0", RANKLOOP_DATABASE_URL=url)
+        output, _ = process.communicate(timeout=LIMIT)
+        assert process.returncode == 1, output
+        assert "Traceback" not in output
+        assert len(output.strip().splitlines()) == 1, output
+
+
+def test_it_will_not_listen_beyond_this_machine_without_an_admin(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start("--host", "0.0.0.0", "--port", "0")
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert "before there is an admin" in output

@@ -1,0 +1,141 @@
+"""The whole science without services: base, SFT, sample, rank, reward model, PPO, judged by gold.
+
+    python -m tests.benchmarks.bench_stages --seed 0 [--work FOLDER] [--set ppo.kl_coef=0.1 ...]
+
+Prints seconds of every stage (wall and CPU of this process) and the gold score by criterion of every
+policy. A folder that holds a stage's result already is not computed again, so that settings of a later
+stage can be tried against the same earlier ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alignment import chat, models, stages
+from alignment.config import PretrainConfig, Stage, load_preset
+from alignment.evaluate import Estimate, win_rate
+from alignment.events import NullReporter
+from alignment.generation import generate
+from alignment.pretrain import pretrain
+from alignment.records import Prompt, Ranking, write_jsonl
+from alignment.toypeople import annotators
+from alignment.toyworld import World, build_world, write_world
+
+RANKINGS = 1500
+REPLIES = 3  # to each held-out prompt: 360 a criterion
+
+
+def main() -> None:
+    options = _options()
+    work = Path(options.work or tempfile.mkdtemp())
+    world = build_world(options.seed)
+    files = write_world(world, work / "world")
+    bench = Bench(work, options.seed, dict(item.split("=", 1) for item in options.set))
+
+    bench.stage(
+        "base", lambda out: pretrain(world.corpus(), PretrainConfig(seed=options.seed), out, NullReporter()).metrics
+    )
+    bench.run(Stage.SFT, {"model": work / "base", "demonstrations": files["demonstrations"]})
+    bench.run(Stage.SAMPLE, {"models": {"sft": work / "sft"}, "prompts": files["prompts"]})
+    rankings = work / "rankings.jsonl"
+    write_jsonl(rankings, rank(world, work / "sample" / "responses.jsonl", RANKINGS, options.seed))
+    bench.run(Stage.REWARD, {"model": work / "sft", "rankings": rankings})
+    bench.run(Stage.PPO, {"model": work / "sft", "reward_model": work / "reward", "prompts": files["prompts"]})
+    bench.judge(world, ["base", "sft", "ppo"])
+    print(json.dumps(bench.report, indent=1, default=str))
+
+
+class Bench:
+    """Runs stages into folders of `work`, timing each."""
+
+    def __init__(self, work: Path, seed: int, overrides: dict[str, str]) -> None:
+        self.work, self.seed, self.overrides = work, seed, overrides
+        self.report: dict[str, Any] = {"seed": seed, "stages": {}}
+
+    def run(self, stage: Stage, inputs: dict[str, Any]) -> None:
+        """One stage with the toy preset, our seed and what `--set` names."""
+        chosen = {
+            key.split(".", 1)[1]: json.loads(value)
+            for key, value in self.overrides.items()
+            if key.startswith(stage.value + ".")
+        }
+        config = load_preset("toy", stage, {"seed": self.seed, **chosen}).model_dump()
+        self.stage(stage.value, lambda out: stages.run(stage, config, inputs, out, NullReporter()))
+
+    def stage(self, name: str, work: Callable[[Path], Any]) -> None:
+        """Compute one folder unless it is there; remember metrics, wall and CPU seconds."""
+        out = self.work / name
+        done = out / "bench.json"
+        if not done.exists():
+            wall, cpu = time.perf_counter(), time.process_time()
+            result = work(out)
+            seconds = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+            metrics = getattr(result, "metrics", result)
+            done.write_text(json.dumps({**seconds, **metrics}))
+            details = getattr(result, "details", {})
+            (out / "details.json").write_text(json.dumps(details, ensure_ascii=False, indent=1))
+        self.report["stages"][name] = json.loads(done.read_text())
+
+    def judge(self, world: World, names: Sequence[str]) -> None:
+        """Gold of each policy on the held-out prompts, and how often the last beats the one before it."""
+        grades: dict[str, list[float]] = {}
+        for name in names:
+            replies = answer(self.work / name, world.heldout, self.seed)
+            self.report.setdefault("gold", {})[name] = world.gold_by_criterion(replies)
+            grades[name] = [world.gold(prompt, text) for prompt, text in replies]
+        rate: Estimate = win_rate(grades[names[-1]], grades[names[-2]])
+        self.report["win_rate"] = {"value": rate.value, "ci95": [rate.low, rate.high], "n": rate.n}
+
+
+def rank(world: World, responses: Path, count: int, seed: int) -> list[Ranking]:
+    """About `count` rankings by the world's annotators, in turn, each of one prompt's responses in shown order."""
+    by_prompt: dict[int, list[str]] = {}
+    for line in responses.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        by_prompt.setdefault(row["prompt"], []).append(row["text"])
+    rng = random.Random(seed)
+    people = annotators(world)
+    work = [(number, person) for number, texts in by_prompt.items() if len(texts) > 1 for person in people]
+    rankings = []
+    for number, person in rng.sample(work, min(count, len(work))):
+        shown = rng.sample(by_prompt[number], len(by_prompt[number]))
+        prompt = world.train[number]
+        groups = person.rank(prompt, shown)
+        rankings.append(Ranking(prompt=prompt, responses=tuple(shown), groups=groups, annotator=person.email))
+    return rankings
+
+
+def answer(folder: Path, prompts: Sequence[Prompt], seed: int) -> list[tuple[Prompt, str]]:
+    """`REPLIES` sampled replies to every prompt."""
+    tokenizer = models.load_tokenizer(folder)
+    model = models.load_causal_lm(folder, tokenizer, trained=False)
+    asked = [prompt for prompt in prompts for _ in range(REPLIES)]
+    generated = generate(
+        model,
+        tokenizer,
+        [chat.prompt_ids(tokenizer, prompt) for prompt in asked],
+        max_new_tokens=40,
+        generator=torch.Generator(model.device).manual_seed(seed),
+    )
+    return [(prompt, chat.decode(tokenizer, generated.ids(row))) for row, prompt in enumerate(asked)]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", help="folder to work in; a new one when unset")
+    parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="a setting as JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

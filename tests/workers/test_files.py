@@ -1,0 +1,183 @@
+"""What an attempt reads and leaves: snapshots and models as files, artifacts as rows, sweeping."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from alignment import checkpoint
+from alignment.config import Stage
+from alignment.events import ErrorKind, StageError
+from alignment.records import Prompt, canonical_json
+from annotation_api.db import freeze, job_store
+from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
+from workers import pipeline
+from workers.candidates import add_candidates
+from workers.staging import Folders, sweep
+
+PROMPTS = [Prompt.from_text(words) for words in ("Where is the mill?", "Who bakes?", "What is red?")]
+
+
+def frozen_prompts(make: Any, session: Session) -> uuid.UUID:
+    person = make.person()
+    dataset = make.dataset(DatasetKind.PROMPTS, PROMPTS, person)
+    return freeze.freeze_dataset(session, dataset.id, DatasetKind.PROMPTS, person.id).id
+
+
+def trained(make: Any, session: Session, folder: Path, kind: ModelKind = ModelKind.SFT, name: str = "sft-1") -> Any:
+    """A model version that a job made, whole on disk."""
+    (folder / "staging").mkdir(parents=True)
+    (folder / "staging" / "model.safetensors").write_bytes(b"weights")
+    digest = checkpoint.publish(folder / "staging", folder / "1")
+    return make.model(kind, name=name, path=str(folder / "1"), sha256=digest, job_id=make.job().id)
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def test_a_ppo_job_gets_its_two_models_as_folders_and_its_prompts_as_lines(
+    make: Any, session: Session, tmp_path: Path
+) -> None:
+    policy = trained(make, session, tmp_path / "sft")
+    scorer = trained(make, session, tmp_path / "rm", ModelKind.REWARD)
+    inputs = {
+        "model": {"job": str(policy.job_id)},
+        "reward_model": {"model": str(scorer.id)},
+        "prompts": {"snapshot": str(frozen_prompts(make, session))},
+    }
+    resolved = pipeline.resolve(session, make.job(Stage.PPO, inputs=inputs), tmp_path)
+
+    assert resolved.inputs() == {
+        "model": tmp_path / "sft" / "1",
+        "reward_model": tmp_path / "rm" / "1",
+        "prompts": tmp_path / "prompts.jsonl",
+    }
+    assert resolved.parents == [(policy.id, "start"), (scorer.id, "reward_model")]
+    assert (tmp_path / "prompts.jsonl").read_text() == "".join(prompt.canonical() + "\n" for prompt in PROMPTS)
+
+
+def test_models_to_sample_from_are_told_apart_even_when_two_share_a_name(
+    make: Any, session: Session, tmp_path: Path
+) -> None:
+    models = [trained(make, session, tmp_path / str(i), name=name) for i, name in enumerate(["base", "twin", "twin"])]
+    inputs = {
+        "models": [{"model": str(model.id)} for model in models],
+        "prompts": {"snapshot": str(frozen_prompts(make, session))},
+    }
+    resolved = pipeline.resolve(session, make.job(Stage.SAMPLE, inputs=inputs), tmp_path)
+    assert resolved.inputs()["models"] == {
+        "base": tmp_path / "0" / "1",
+        f"twin-{str(models[1].id)[:8]}": tmp_path / "1" / "1",
+        f"twin-{str(models[2].id)[:8]}": tmp_path / "2" / "1",
+    }
+
+
+def test_a_model_that_changed_since_it_was_registered_is_refused(make: Any, session: Session, tmp_path: Path) -> None:
+    policy = trained(make, session, tmp_path / "sft")
+    inputs = {"model": {"model": str(policy.id)}, "demonstrations": {"snapshot": str(frozen_prompts(make, session))}}
+    resolved = pipeline.resolve(session, make.job(inputs=inputs), tmp_path)
+    (tmp_path / "sft" / "1" / "model.safetensors").write_bytes(b"WEIGHTS")
+    with pytest.raises(StageError, match="differs from the manifest") as caught:
+        resolved.inputs()
+    assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
+
+    checkpoint.write_manifest(tmp_path / "sft" / "1")  # whole again, but not what the registry knows
+    with pytest.raises(StageError, match="not what the registry knows as sft-1"):
+        resolved.inputs()
+
+
+def test_a_snapshot_whose_rows_were_changed_is_refused(make: Any, session: Session, tmp_path: Path) -> None:
+    snapshot = frozen_prompts(make, session)
+    session.execute(text("ALTER TABLE snapshot_rows DISABLE TRIGGER USER"))
+    session.execute(text("UPDATE snapshot_rows SET line = replace(line, 'mill', 'hill')"))
+    inputs = {"model": {"model": str(make.model().id)}, "demonstrations": {"snapshot": str(snapshot)}}
+    with pytest.raises(StageError, match=f"snapshot {snapshot}") as caught:
+        pipeline.resolve(session, make.job(inputs=inputs), tmp_path)
+    assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
+
+
+# ---------------------------------------------------------------- responses become tasks
+
+
+def test_sampled_responses_become_tasks_of_different_texts(make: Any, session: Session, tmp_path: Path) -> None:
+    project, job = make.project(overlap=3), make.job(Stage.SAMPLE)
+    known = make.prompt(project, PROMPTS[0])
+    models = {"base": make.model().id, "sft": make.model(ModelKind.SFT).id}
+    texts = [("base", 0, "by the river"), ("base", 0, "by the river"), ("sft", 0, "on the hill")]
+    texts += [("base", 1, "the baker"), ("sft", 1, "the baker")]  # nothing to rank
+    rows = [{"prompt": p, "model": model, "text": words, "sampling": {"seed": p}} for model, p, words in texts]
+    (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
+    (tmp_path / "prompts.jsonl").write_text("".join(prompt.canonical() + "\n" for prompt in PROMPTS))
+
+    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl", models) == 1
+
+    prompts = session.scalars(select(PromptRow).where(PromptRow.project_id == project.id)).all()
+    assert {row.key for row in prompts} == {prompt.key for prompt in PROMPTS}
+    assert Prompt.model_validate_json(json.dumps(prompts[0].record)) in PROMPTS
+    responses = session.scalars(select(ResponseRow).where(ResponseRow.job_id == job.id)).all()
+    assert sorted((r.model_id, r.text, r.sampling["seed"]) for r in responses) == sorted(
+        (models[model], words, p) for model, p, words in texts
+    )
+    (task,) = session.scalars(select(Task).where(Task.project_id == project.id))
+    assert (task.prompt_id, task.overlap, task.kind) == (known.id, 3, "ranking")
+    shown = select(ResponseRow.text).join(TaskResponse).where(TaskResponse.task_id == task.id)
+    assert list(session.scalars(shown.order_by(TaskResponse.position))) == ["by the river", "on the hill"]
+
+
+# ---------------------------------------------------------------- sweeping
+
+
+@pytest.fixture
+def attempts(make: Any, session: Session, tmp_path: Path) -> dict[str, Folders]:
+    """Jobs in each state, with files of their first and of their present attempt."""
+    found = {}
+    for name in ("running", "queued again", "failed", "succeeded"):
+        job = make.job()
+        for epoch in (1, 2):
+            job_store.claim(session, "here:1", 30)
+            found[f"{name} {epoch}"] = folders = Folders(tmp_path, job.id, epoch)
+            for folder in (folders.out, folders.artifact, folders.ray):
+                folder.mkdir(parents=True)
+            if epoch == 1:
+                job_store.release(session, job.id, 1)
+        finish(session, job, name)
+    yield found
+    for folders in found.values():
+        shutil.rmtree(folders.ray, ignore_errors=True)
+
+
+def finish(session: Session, job: Job, name: str) -> None:
+    if name == "queued again":
+        job_store.release(session, job.id, 2)
+        job.priority = -1  # claimed no more
+        job.not_before = text("clock_timestamp() + interval '1 hour'")
+    elif name == "failed":
+        job_store.fail(session, job.id, 2, job_store.Failure(ErrorKind.INTERNAL, "a fault"), retry=False)
+    elif name == "succeeded":
+        job_store.mark_running(session, job.id, 2)
+        job_store.mark_committing(session, job.id, 2)
+        job_store.commit_success(session, job.id, 2, result={}, artifacts=())
+    session.flush()
+
+
+def test_the_sweeper_takes_what_is_nobodys_and_nothing_else(
+    attempts: dict[str, Folders], session: Session, tmp_path: Path
+) -> None:
+    stranger = Folders(tmp_path, uuid.uuid4(), 1)
+    stranger.out.mkdir(parents=True)
+    (tmp_path / "staging" / "notes-1").mkdir()
+    sweep(session, tmp_path)
+
+    kept = {name for name, folders in attempts.items() if folders.staging.exists()}
+    assert kept == {"running 2"}
+    assert {name for name, folders in attempts.items() if folders.ray.exists()} == {"running 2"}
+    assert {name for name, folders in attempts.items() if folders.artifact.exists()} == {"running 2", "succeeded 2"}
+    assert stranger.out.exists()  # this database does not know the job: it may be another's
+    assert (tmp_path / "staging" / "notes-1").exists()

@@ -1,0 +1,88 @@
+"""The real stages as jobs: a tiny model is tuned, and what it says becomes tasks for annotators."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alignment import checkpoint
+from alignment.config import SampleConfig, SFTConfig, Stage
+from alignment.records import Demonstration, Prompt
+from annotation_api.db import freeze
+from annotation_api.db.tables import (
+    DatasetKind,
+    JobState,
+    ModelKind,
+    ModelParent,
+    PromptRow,
+    ResponseRow,
+    Task,
+    TaskResponse,
+)
+from tests.alignment import tiny
+from tests.workers.world import World
+
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.slow]
+
+DEMONSTRATIONS = [
+    Demonstration(prompt=Prompt.from_text(f"w{i} w{i + 1}"), response=f"w{i + 2} w{i + 3}") for i in range(8)
+]
+
+
+def test_sft_then_sample_hand_tasks_to_annotators(world: World) -> None:
+    base = tiny.save(tiny.causal(), world.home / "models" / "tiny")
+    with Session(world.engine, expire_on_commit=False) as session:
+        make = world.factory(session)
+        person, project = make.person(), make.project()
+        dataset = make.dataset(DatasetKind.DEMONSTRATIONS, DEMONSTRATIONS, person)
+        demonstrations = freeze.freeze_dataset(session, dataset.id, DatasetKind.DEMONSTRATIONS, person.id)
+        prompts = freeze.freeze_dataset(session, dataset.id, DatasetKind.PROMPTS, person.id)
+        model = make.model(path=str(base))
+        sft = make.job(
+            Stage.SFT,
+            inputs={"model": {"model": str(model.id)}, "demonstrations": {"snapshot": str(demonstrations.id)}},
+            config=SFTConfig(max_length=32, batch_size=4, micro_batch_size=4, epochs=1.0).model_dump(mode="json"),
+            gpus=1.0,
+        )
+        sample = make.job(
+            Stage.SAMPLE,
+            inputs={
+                "models": [{"job": str(sft.id)}],
+                "prompts": {"snapshot": str(prompts.id)},
+                "project": str(project.id),
+            },
+            config=SampleConfig(responses_per_prompt=2, max_response_length=4).model_dump(mode="json"),
+            needs=[sft.id],
+        )
+        session.commit()
+    world.start("-m", "workers")
+
+    assert world.wait(sft.id).state is JobState.SUCCEEDED
+    (version,) = world.versions(sft.id)
+    assert (version.kind, version.snapshot_id) == (ModelKind.SFT, demonstrations.id)
+    assert "model.safetensors" in checkpoint.verify(Path(version.path))["files"]
+    assert any("runs on the CPU" in note["message"] for note in world.events(sft.id, "note"))
+
+    done = world.wait(sample.id)
+    assert (done.state, done.result["metrics"]["prompts"]) == (JobState.SUCCEEDED, 8), world.report()
+    with Session(world.engine) as session:
+        parents = session.scalars(select(ModelParent.parent_id).where(ModelParent.model_id == version.id))
+        assert list(parents) == [model.id]
+        authors = session.scalars(select(ResponseRow.model_id).where(ResponseRow.job_id == sample.id)).all()
+        assert (set(authors), len(authors)) == ({version.id}, done.result["metrics"]["responses"])
+        shown = _texts_by_task(session, project.id)
+    assert len(shown) >= 6  # a model this small repeats itself now and then
+    assert all(len(texts) == len(set(texts)) == 2 for texts in shown)
+
+
+def _texts_by_task(session: Session, project_id: uuid.UUID) -> list[list[str]]:
+    texts: dict[uuid.UUID, list[str]] = {}
+    rows = select(Task.id, ResponseRow.text).join(TaskResponse, TaskResponse.task_id == Task.id)
+    rows = rows.join(ResponseRow).join(PromptRow).where(PromptRow.project_id == project_id)
+    for task_id, words in session.execute(rows):
+        texts.setdefault(task_id, []).append(words)
+    return list(texts.values())

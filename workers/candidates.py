@@ -1,0 +1,83 @@
+"""Sampled responses become annotation tasks: rows for one fenced transaction, committed with the job."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from alignment.events import ErrorKind, StageError
+from alignment.records import Prompt, read_jsonl, sha256_text
+from annotation_api.db.tables import Job, Project, PromptRow, ResponseRow, Task, TaskResponse
+
+FEWEST = 2  # different responses that can be ranked
+
+
+def add_candidates(
+    session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path, models: Mapping[str, uuid.UUID]
+) -> int:
+    """Add every response in `folder`/responses.jsonl, and a task for each prompt with two different ones.
+
+    `models` maps the names in that file to model versions. Returns the number of new tasks. Commits nothing.
+    """
+    project = session.get(Project, project_id)
+    if project is None:
+        raise StageError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
+    records = list(read_jsonl(prompts, Prompt))
+    prompt_ids = _prompt_ids(session, project_id, records)
+    tasks = 0
+    for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
+        responses = [_response(row, prompt_ids[records[index].key], job, models) for row in rows]
+        session.add_all(responses)
+        distinct = list({response.text_hash: response for response in reversed(responses)}.values())[::-1]
+        if len(distinct) >= FEWEST:
+            _add_task(session, project, distinct)
+            tasks += 1
+    session.flush()
+    return tasks
+
+
+def _prompt_ids(session: Session, project_id: uuid.UUID, prompts: Iterable[Prompt]) -> dict[str, uuid.UUID]:
+    """The project's row of each prompt, by key; made where it is missing."""
+    records = {prompt.key: json.loads(prompt.canonical()) for prompt in prompts}
+    rows = [
+        {"id": uuid.uuid4(), "project_id": project_id, "key": key, "record": record} for key, record in records.items()
+    ]
+    session.execute(insert(PromptRow).on_conflict_do_nothing(), rows)
+    found = select(PromptRow.key, PromptRow.id).where(PromptRow.project_id == project_id, PromptRow.key.in_(records))
+    return {row.key: row.id for row in session.execute(found)}
+
+
+def _responses(folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of the artifact, ordered by prompt, model and draw."""
+    with (folder / "responses.jsonl").open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def _response(row: Mapping[str, Any], prompt_id: uuid.UUID, job: Job, models: Mapping[str, uuid.UUID]) -> ResponseRow:
+    return ResponseRow(
+        id=uuid.uuid4(),
+        prompt_id=prompt_id,
+        text=row["text"],
+        text_hash=sha256_text(row["text"]),
+        model_id=models[row["model"]],
+        job_id=job.id,
+        sampling=row["sampling"],
+    )
+
+
+def _add_task(session: Session, project: Project, responses: list[ResponseRow]) -> None:
+    """Identical texts stand once: two people cannot disagree about which copy is better."""
+    task = Task(id=uuid.uuid4(), project_id=project.id, prompt_id=responses[0].prompt_id, overlap=project.overlap)
+    session.add(task)
+    session.add_all(
+        TaskResponse(task_id=task.id, position=position, response_id=response.id)
+        for position, response in enumerate(responses)
+    )

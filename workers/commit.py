@@ -1,0 +1,85 @@
+"""A finished stage becomes an artifact and rows: the folder first, then one fenced transaction.
+
+Readers trust rows only, so a death between the two leaves a folder for the sweeper and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from alignment import checkpoint
+from alignment.config import Stage
+from alignment.events import StageResult
+from alignment.records import canonical_json
+from annotation_api.db import job_store
+from annotation_api.db.job_events import Event, storable
+from annotation_api.db.job_records import ArtifactFile, NewCheckpoint, NewModel
+from annotation_api.db.tables import Job
+from workers.candidates import add_candidates
+from workers.pipeline import MAKES, Resolved, model_name
+from workers.staging import Folders
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A folder in its final place."""
+
+    sha256: str  # of its manifest
+    files: tuple[ArtifactFile, ...]
+
+
+def publish(folders: Folders, stage: Stage, config: Mapping[str, Any], result: StageResult) -> Published:
+    """Write `result.json` beside the stage's files and move the whole folder into place.
+
+    Raises StageError(DISK_FULL) when there is no room.
+    """
+    record = {"stage": stage.value, "config": config, "metrics": result.metrics, "details": result.details}
+    (folders.out / RESULT).write_text(canonical_json(storable(record)) + "\n", encoding="utf-8")
+    digest = checkpoint.publish(folders.out, folders.artifact)
+    manifest = json.loads((folders.artifact / checkpoint.MANIFEST).read_bytes())
+    files = (ArtifactFile(name, entry["sha256"], entry["size"]) for name, entry in manifest["files"].items())
+    return Published(digest, tuple(files))
+
+
+def commit(session: Session, folders: Folders, resolved: Resolved, published: Published, result: StageResult) -> None:
+    """All rows of the finished job. Raises LeaseLost."""
+    job = session.get_one(Job, folders.job_id)
+    if project := job.inputs.get("project"):
+        _add_tasks(session, job, uuid.UUID(project), folders, resolved)
+    job_store.commit_success(
+        session,
+        job.id,
+        folders.epoch,
+        result={"metrics": result.metrics, "details": result.details},
+        artifacts=published.files,
+        model=_model(job, folders, resolved, published, result) if job.stage in MAKES else None,
+        checkpoints=[NewCheckpoint(**candidate) for candidate in result.details.get("checkpoints", ())],
+    )
+
+
+def _add_tasks(session: Session, job: Job, project_id: uuid.UUID, folders: Folders, resolved: Resolved) -> None:
+    """The responses as tasks. An append comes first: it takes the job's lock and checks the fence."""
+    job_store.append_events(session, job.id, folders.epoch, [])
+    models = {name: model.id for name, model in resolved.models.items()}
+    count = add_candidates(session, job, project_id, folders.artifact, resolved.data, models)
+    job_store.append_events(session, job.id, folders.epoch, [Event.note(f"{count} tasks wait for annotators.")])
+
+
+def _model(job: Job, folders: Folders, resolved: Resolved, published: Published, result: StageResult) -> NewModel:
+    return NewModel(
+        name=model_name(job),
+        kind=MAKES[job.stage],
+        path=str(folders.artifact),
+        sha256=published.sha256,
+        snapshot_id=resolved.snapshot_id,
+        metrics=result.metrics,
+        parents=resolved.parents,
+    )

@@ -1,0 +1,126 @@
+"""What each stage hands to the next: a job's inputs as files, and its model's place in the lineage.
+
+A job row names models and snapshots by id. Here they become folders and JSONL files below the
+attempt's staging folder, each checked against the hash that the registry holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from alignment import checkpoint
+from alignment.config import Stage
+from alignment.events import ErrorKind, StageError
+from annotation_api.db import job_graph
+from annotation_api.db.tables import Job, ModelKind, ModelVersion
+from workers.snapshot import write_snapshot
+
+DATA = {
+    Stage.SFT: "demonstrations",
+    Stage.SAMPLE: "prompts",
+    Stage.REWARD: "rankings",
+    Stage.PPO: "prompts",
+}
+MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
+RELATIONS = {"model": "start", "reward_model": "reward_model"}  # a role in the inputs -> the edge in the lineage
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job's models and data, found. `models` has a role (model, reward_model) or, for sample, a name each."""
+
+    stage: Stage
+    data: Path  # the snapshot, written out
+    snapshot_id: uuid.UUID
+    models: dict[str, ModelVersion]
+
+    def inputs(self) -> dict[str, Any]:
+        """As alignment.stages.INPUTS wants them: every folder whole, hub models fetched. May take minutes."""
+        folders = {name: _folder(model) for name, model in self.models.items()}
+        models = {"models": folders} if self.stage is Stage.SAMPLE else folders
+        return {**models, DATA[self.stage]: self.data}
+
+    @property
+    def parents(self) -> list[tuple[uuid.UUID, str]]:
+        """The lineage of the version that this job makes."""
+        return [(model.id, RELATIONS[role]) for role, model in self.models.items()]
+
+
+def resolve(session: Session, job: Job, folder: Path) -> Resolved:
+    """Find the job's models and write its snapshot below `folder`, which must exist.
+
+    Raises StageError: BAD_INPUT for what is not there, CORRUPT_CHECKPOINT for what has changed.
+    """
+    given = job_graph.resolve_inputs(session, job)
+    name = DATA[job.stage]
+    data, snapshot_id = folder / f"{name}.jsonl", uuid.UUID(given[name]["snapshot"])
+    write_snapshot(session, snapshot_id, data)
+    if job.stage is Stage.SAMPLE:
+        models = _named([_model(session, reference) for reference in given["models"]])
+    else:
+        models = {role: _model(session, given[role]) for role in RELATIONS if role in given}
+    return Resolved(job.stage, data, snapshot_id, models)
+
+
+def model_name(job: Job) -> str:
+    """The name of the version that this job makes."""
+    return f"{MAKES[job.stage].value}-{str(job.id)[:8]}"
+
+
+def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:
+    model = session.get(ModelVersion, uuid.UUID(reference["model"]))
+    if model is None:
+        raise StageError(
+            ErrorKind.BAD_INPUT, f"There is no model version {reference['model']}.", "Create the job anew."
+        )
+    return model
+
+
+def _named(models: list[ModelVersion]) -> dict[str, ModelVersion]:
+    """Models by name; where two share one, the id tells them apart."""
+    names = [model.name for model in models]
+    return {m.name if names.count(m.name) == 1 else f"{m.name}-{str(m.id)[:8]}": m for m in models}
+
+
+def _folder(model: ModelVersion) -> Path:
+    """The model's folder, whole; a hub id is fetched first."""
+    folder = Path(model.path)
+    if model.job_id is not None:
+        _check(model, folder)
+    elif not folder.is_absolute() and not folder.is_dir():
+        folder = _fetch(model.path)
+    return folder
+
+
+def _check(model: ModelVersion, folder: Path) -> None:
+    checkpoint.verify(folder)
+    manifest = hashlib.sha256((folder / checkpoint.MANIFEST).read_bytes()).hexdigest()
+    if manifest != model.sha256:
+        raise StageError(
+            ErrorKind.CORRUPT_CHECKPOINT,
+            f"{folder} is not what the registry knows as {model.name}: its manifest hashes to {manifest}.",
+            "Train the stage again or restore the folder.",
+        )
+
+
+def _fetch(hub_id: str) -> Path:
+    """The hub's files of a model on this machine, fetched at most once."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise StageError(
+            ErrorKind.BAD_INPUT,
+            f"The model {hub_id} can be had neither from a folder nor from the hub: {error}",
+            "Register a local folder, or check the hub id and the connection.",
+        ) from error
