@@ -150,8 +150,6 @@ def _load(
 ) -> PreTrainedModel:
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
-    text = config.get_text_config()
-    text.pad_token_id, text.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     with _readable(folder, "model"):
         model: PreTrainedModel = auto.from_pretrained(
             folder,
@@ -162,6 +160,9 @@ def _load(
             trust_remote_code=False,
         )
     _fit_vocabulary(model, tokenizer, folder)
+    for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
+        if settings is not None:  # a scorer generates nothing
+            settings.pad_token_id, settings.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
     return model
 
@@ -190,13 +191,14 @@ def _prepare(
 
 def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType) -> PeftModel:
     """Adapters on every linear layer; a score head is new, so it is trained whole."""
+    head = ["score"] if task is TaskType.SEQ_CLS else None
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
         lora_dropout=lora.dropout,
         target_modules="all-linear",
-        exclude_modules=["score"],
-        modules_to_save=["score"] if task is TaskType.SEQ_CLS else None,
+        exclude_modules=head,
+        modules_to_save=head,
         task_type=task,
     )
     adapted: PeftModel = get_peft_model(model, settings)

@@ -47,8 +47,11 @@ class ReporterCallback(TrainerCallback):
 
     def __init__(self, reporter: Reporter, phase: str) -> None:
         self.reporter, self.phase = reporter, phase
-        self.meter: Meter | None = None
         self.latest: dict[str, float] = {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock."""
+        self.meter = Meter(self.reporter, self.phase, state.max_steps)
 
     def on_log(
         self,
@@ -70,5 +73,4 @@ class ReporterCallback(TrainerCallback):
                 "Lower learning_rate or max_grad_norm.",
             )
         self.latest = numbers
-        self.meter = self.meter or Meter(self.reporter, self.phase, state.max_steps)
         self.meter.step(numbers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 from fastapi import FastAPI
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots, app.state.throttle = anyio.CapacityLimiter(SLOTS), Throttle()
     errors.install(app, render_error)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(RequestGuard, tls=settings.tls)
     for feature in FEATURES:
         app.include_router(feature.router, max_body_size=settings.max_body_bytes)
@@ -83,6 +84,12 @@ def _engine(settings: Settings) -> Engine:
             "postgresql://user:password@host:5432/name."
         )
     return make_engine(settings.database_url, application_name="rankloop-api")
+
+
+def _hosts(settings: Settings) -> list[str]:
+    """The names that a request may carry; those of the public address among them."""
+    public = urlsplit(settings.public_url or "").hostname
+    return [*settings.allowed_hosts, *([public] if public else [])]
 
 
 def _operation_id(route: APIRoute) -> str:

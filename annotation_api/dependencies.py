@@ -73,7 +73,7 @@ def bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def own_origin(request: Request) -> None:
+def own_origin(request: Request, settings: Config) -> None:
     """Refuse unsafe requests that another site made a browser send. Bearer keys are never sent by itself.
 
     A request with neither Sec-Fetch-Site nor Origin does not come from a browser.
@@ -81,16 +81,16 @@ def own_origin(request: Request) -> None:
     if request.method in SAFE_METHODS or bearer(request):
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    foreign = site not in ("same-origin", "none") if site else bool(origin) and not _is_own(request, str(origin))
-    if foreign:
+    own_hosts = {request.headers.get("host", "").lower(), urlsplit(settings.public_url or "").netloc.lower()}
+    if site:
+        own = site in ("same-origin", "none")
+    else:
+        own = origin is None or (urlsplit(origin).netloc.lower() or None) in own_hosts
+    if not own:
         raise ApiError(403, "cross-site", "This request came from another site. Open the page here and try again.")
 
 
 own_origin_first: Any = Depends(own_origin)
-
-
-def _is_own(request: Request, origin: str) -> bool:
-    return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
 
 
 def optional_person(request: Request, session: Db, settings: Config) -> Person | None:

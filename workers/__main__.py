@@ -30,6 +30,7 @@ class CannotStart(Exception):
 def main(launcher: Sequence[str] = LAUNCHER) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `launcher` is the command that JOB and EPOCH are added to."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -47,7 +48,9 @@ def make_dispatcher(settings: WorkerSettings, launcher: Sequence[str]) -> Dispat
         raise CannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` starts a database and sets it.")
     engine = make_engine(settings.database_url, application_name="rankloop-dispatcher")
     if not is_current(engine):
-        raise CannotStart("The database is not at this version's migration level; run `alembic upgrade head` first.")
+        raise CannotStart(
+            "The database is not at this version's level; run `python -m annotation_api.db.migrate` first."
+        )
     return Dispatcher(session_factory(engine), settings, launcher)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from alignment.config import CONFIGS, Stage, explain
 from alignment.events import ErrorKind, Progress, Reporter, StageError, StageResult
@@ -91,15 +91,17 @@ class StageShell:
 
     def __init__(self, work: Work) -> None:
         os.environ.update(QUIET, OMP_NUM_THREADS=str(work.threads or cores()))
+        if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not used
         self._work, self._reporter = work, BufferedReporter()
 
     def run(self) -> StageResult:
-        """The stage's result; raises StageError for every fault that has a kind, the rest as it came."""
+        """The stage's result; raises StageError for every fault that has a kind, since not every exception travels."""
         work = self._work
         try:
             return work.run(work.stage, work.config, work.inputs, work.out_dir, self._reporter)
         except Exception as error:
-            fault = stage_error(error, work.stage)
+            fault = named_fault(error, CONFIGS[work.stage])
             if fault is None:
                 raise
             raise fault from error
@@ -121,17 +123,17 @@ class StageShell:
 StageActor: Any = cast(Any, ray.remote)(max_restarts=0, concurrency_groups={"io": 1})(StageShell)
 
 
-def stage_error(error: Exception, stage: Stage) -> StageError | None:
-    """The fault as clients know it, or None for one of ours. Decided here because not every exception travels."""
+def named_fault(error: Exception, settings: type[BaseModel] | None = None) -> StageError | None:
+    """The fault as clients know it, or None for one of ours. `settings` is the class that refused a config."""
     if isinstance(error, StageError):
         return error
     if isinstance(error, ValidationError):
-        first = explain(error, CONFIGS[stage])[0]
+        first = explain(error, settings)[0]
         return StageError(ErrorKind.BAD_INPUT, f"Setting {first.pointer}: {first.message}", "Correct it.")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without its import
         return StageError(
             ErrorKind.OUT_OF_MEMORY,
-            f"The {stage} stage ran out of memory: {str(error) or 'the host has none left'}.",
+            f"The stage ran out of memory: {str(error) or 'the host has none left'}.",
             "Lower micro_batch_size or max_length, or use a smaller model.",
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

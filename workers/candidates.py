@@ -15,17 +15,16 @@ from sqlalchemy.orm import Session
 
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt, read_jsonl, sha256_text
+from annotation_api.db.job_events import storable
 from annotation_api.db.tables import Job, Project, PromptRow, ResponseRow, Task, TaskResponse
 
 FEWEST = 2  # different responses that can be ranked
 
 
-def add_candidates(
-    session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path, models: Mapping[str, uuid.UUID]
-) -> int:
+def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path) -> int:
     """Add every response in `folder`/responses.jsonl, and a task for each prompt with two different ones.
 
-    `models` maps the names in that file to model versions. Returns the number of new tasks. Commits nothing.
+    `prompts` is the file that was sampled from. Returns the number of new tasks. Commits nothing.
     """
     project = session.get(Project, project_id)
     if project is None:
@@ -34,7 +33,7 @@ def add_candidates(
     prompt_ids = _prompt_ids(session, project_id, records)
     tasks = 0
     for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
-        responses = [_response(row, prompt_ids[records[index].key], job, models) for row in rows]
+        responses = [_response(row, prompt_ids[records[index].key], job) for row in rows]
         session.add_all(responses)
         distinct = list({response.text_hash: response for response in reversed(responses)}.values())[::-1]
         if len(distinct) >= FEWEST:
@@ -61,13 +60,14 @@ def _responses(folder: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def _response(row: Mapping[str, Any], prompt_id: uuid.UUID, job: Job, models: Mapping[str, uuid.UUID]) -> ResponseRow:
+def _response(row: Mapping[str, Any], prompt_id: uuid.UUID, job: Job) -> ResponseRow:
+    text = storable(row["text"])
     return ResponseRow(
         id=uuid.uuid4(),
         prompt_id=prompt_id,
-        text=row["text"],
-        text_hash=sha256_text(row["text"]),
-        model_id=models[row["model"]],
+        text=text,
+        text_hash=sha256_text(text),
+        model_id=uuid.UUID(row["model"]),
         job_id=job.id,
         sampling=row["sampling"],
     )

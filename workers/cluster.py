@@ -1,8 +1,12 @@
 """Ray: where it is, whether a job fits, and "waiting for a GPU" against "can never fit".
 
-Without an address every attempt starts a Ray of its own, which ends with the launcher. It listens on
-the loopback address only and shows no dashboard. What Ray reads from the environment, before it is
-imported, stands in `settings.launcher_environment`.
+Without an address every attempt starts a Ray of its own, which ends with the launcher and shows no
+dashboard. Ray cannot be told to listen on the loopback address alone, so a local one asks everybody
+for a token that only this attempt knows. What Ray reads before it is imported, that token too, stands
+in `settings.launcher_environment`.
+
+With an address, launchers must run on a machine of that cluster (a Ray driver needs a raylet beside
+it), and all its machines must see RANKLOOP_HOME and the model folders under the same paths.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ def connect(address: str | None, temp_dir: Path) -> None:
 
 
 def _start_local(temp_dir: Path) -> None:
+    temp_dir.parent.mkdir(mode=0o700, exist_ok=True)
     ray.init(
         address="local",  # never the cluster that a dead head left behind in the environment
         num_cpus=1,  # one worker process: the stage's; it still uses every core
@@ -60,7 +65,6 @@ def _start_local(temp_dir: Path) -> None:
         configure_logging=False,
         log_to_driver=True,
         _temp_dir=str(temp_dir),
-        _node_ip_address="127.0.0.1",
     )
 
 

@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -53,7 +54,7 @@ def commit(session: Session, folders: Folders, resolved: Resolved, published: Pu
     """All rows of the finished job. Raises LeaseLost."""
     job = session.get_one(Job, folders.job_id)
     if project := job.inputs.get("project"):
-        _add_tasks(session, job, uuid.UUID(project), folders, resolved)
+        _add_tasks(session, job, uuid.UUID(project), folders, resolved.data)
     job_store.commit_success(
         session,
         job.id,
@@ -65,11 +66,10 @@ def commit(session: Session, folders: Folders, resolved: Resolved, published: Pu
     )
 
 
-def _add_tasks(session: Session, job: Job, project_id: uuid.UUID, folders: Folders, resolved: Resolved) -> None:
+def _add_tasks(session: Session, job: Job, project_id: uuid.UUID, folders: Folders, prompts: Path) -> None:
     """The responses as tasks. An append comes first: it takes the job's lock and checks the fence."""
     job_store.append_events(session, job.id, folders.epoch, [])
-    models = {name: model.id for name, model in resolved.models.items()}
-    count = add_candidates(session, job, project_id, folders.artifact, resolved.data, models)
+    count = add_candidates(session, job, project_id, folders.artifact, prompts)
     job_store.append_events(session, job.id, folders.epoch, [Event.note(f"{count} tasks wait for annotators.")])
 
 

@@ -56,13 +56,11 @@ class Dispatcher:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then end this machine's launchers. Waits while Postgres is away."""
         log.info("The dispatcher is ready: %d slots, files in %s.", self._settings.slots, self._home)
-        away = False
         while not stop.is_set():
             try:
                 self.tick()
-                away = away and self._welcome_back()
             except AWAY as reason:
-                away = away or self._wait_for(reason)
+                self._wait_for_postgres(reason, stop)
             stop.wait(POLL_SECONDS)
         self.stop_launchers()
 
@@ -80,7 +78,7 @@ class Dispatcher:
 
     def stop_launchers(self) -> None:
         """Ask every launcher of this machine to give its job back, and wait for it."""
-        processes = [psutil.Process(pid) for pid in self._launcher_pids() if psutil.pid_exists(pid)]
+        processes = [process for process in map(_process, self._launcher_pids()) if process]
         log.info("Stopping; %d launchers give their jobs back.", len(processes))
         for process in processes:
             _signal(process, signal.SIGTERM)
@@ -171,14 +169,20 @@ class Dispatcher:
 
     # ------------------------------------------------------------ Postgres away, launchers
 
-    def _wait_for(self, reason: Exception) -> bool:
+    def _wait_for_postgres(self, reason: Exception, stop: threading.Event) -> None:
+        """Return once it answers or `stop` is set; launchers then get time to renew their leases."""
         log.warning("Waiting for Postgres; running jobs go on. %s", reason)
-        return True
-
-    def _welcome_back(self) -> bool:
-        log.info("Postgres is back.")
+        while not stop.is_set() and not self._postgres_answers():
+            stop.wait(POLL_SECONDS)
         self._expire_from = time.monotonic() + LEASE_SECONDS
-        return False
+        log.info("Postgres is back." if not stop.is_set() else "Stopped waiting for Postgres.")
+
+    def _postgres_answers(self) -> bool:
+        try:
+            with self._sessions.begin() as session:
+                return session.scalar(select(1)) == 1
+        except AWAY:
+            return False
 
     def _launcher_pids(self) -> set[int]:
         """This dispatcher's launchers, and those of a predecessor as far as the database can tell."""
@@ -211,6 +215,13 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         log.debug("Launcher %d left nothing behind.", pid)
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _signal(process: psutil.Process, number: int) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ray import exceptions as ray_errors
 
 from alignment.events import ErrorKind, StageError
-from annotation_api.db.job_records import Failure, JobError
+from annotation_api.db.job_records import Failure
+from workers.actors import named_fault
 from workers.cluster import NeverFits
 
 AGAIN = (ErrorKind.CRASH, ErrorKind.CLUSTER, ErrorKind.DATABASE)  # the same attempt may succeed next time
@@ -34,10 +35,9 @@ def fault_of(error: Exception) -> Fault:
     """Name what ended an attempt."""
     if isinstance(error, ray_errors.RayTaskError):
         return _of_stage(error)
-    if isinstance(error, StageError):
-        return Fault(error.kind, error.cause, error.next_step, error.kind in AGAIN and not isinstance(error, NeverFits))
-    if isinstance(error, JobError):
-        return Fault(ErrorKind.BAD_INPUT, f"{error}.", "Create the job anew with inputs that exist.", again=False)
+    if named := named_fault(error):
+        again = named.kind in AGAIN and not isinstance(named, NeverFits)
+        return Fault(named.kind, named.cause, named.next_step, again)
     if isinstance(error, ray_errors.OutOfMemoryError) or OUT_OF_MEMORY in str(error):
         step = "Lower micro_batch_size or max_length, or use a smaller model."
         return Fault(ErrorKind.OUT_OF_MEMORY, "Ray ended the stage: the machine ran out of memory.", step, again=False)

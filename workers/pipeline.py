@@ -19,6 +19,7 @@ from alignment import checkpoint
 from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
 from annotation_api.db import job_graph
+from annotation_api.db.job_records import JobError
 from annotation_api.db.tables import Job, ModelKind, ModelVersion
 from workers.snapshot import write_snapshot
 
@@ -35,7 +36,7 @@ HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weight
 
 @dataclass(frozen=True)
 class Resolved:
-    """A job's models and data, found. `models` has a role (model, reward_model) or, for sample, a name each."""
+    """A job's models and data, found. `models` are named by role (model, reward_model), for sample by id."""
 
     stage: Stage
     data: Path  # the snapshot, written out
@@ -59,12 +60,15 @@ def resolve(session: Session, job: Job, folder: Path) -> Resolved:
 
     Raises StageError: BAD_INPUT for what is not there, CORRUPT_CHECKPOINT for what has changed.
     """
-    given = job_graph.resolve_inputs(session, job)
+    try:
+        given = job_graph.resolve_inputs(session, job)
+    except JobError as error:
+        raise StageError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
     name = DATA[job.stage]
     data, snapshot_id = folder / f"{name}.jsonl", uuid.UUID(given[name]["snapshot"])
     write_snapshot(session, snapshot_id, data)
     if job.stage is Stage.SAMPLE:
-        models = _named([_model(session, reference) for reference in given["models"]])
+        models = {reference["model"]: _model(session, reference) for reference in given["models"]}
     else:
         models = {role: _model(session, given[role]) for role in RELATIONS if role in given}
     return Resolved(job.stage, data, snapshot_id, models)
@@ -82,12 +86,6 @@ def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:
             ErrorKind.BAD_INPUT, f"There is no model version {reference['model']}.", "Create the job anew."
         )
     return model
-
-
-def _named(models: list[ModelVersion]) -> dict[str, ModelVersion]:
-    """Models by name; where two share one, the id tells them apart."""
-    names = [model.name for model in models]
-    return {m.name if names.count(m.name) == 1 else f"{m.name}-{str(m.id)[:8]}": m for m in models}
 
 
 def _folder(model: ModelVersion) -> Path:

@@ -38,8 +38,9 @@ def import_file(client: Client, args: Namespace) -> int:
 
 def _tell(source: Path, report: dict[str, Any]) -> None:
     for error in report["errors"][:SHOWN]:
+        row = f", row {error['row']}" if error["row"] else ""  # 0: the file as a whole
         field = f", {error['field']}" if error["field"] else ""
-        remark(f"{source}, row {error['row']}{field}: {error['message']}")
+        remark(f"{source}{row}{field}: {error['message']}")
     if report["rejected"] > SHOWN:
         remark(f"... and {report['rejected'] - SHOWN} more rows")
     for note in report.get("notes", ()):

@@ -13,8 +13,9 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
 DRIVER = "postgresql+psycopg"
-CONNECT_SECONDS = 5
-TIMEOUTS = {
+CONNECT_SECONDS = "5"
+SETTINGS = {
+    "timezone": "UTC",
     "statement_timeout": "60s",
     "lock_timeout": "10s",  # a waiter gives up before its client does
     "idle_in_transaction_session_timeout": "300s",  # a hung process cannot hold its locks for ever
@@ -22,7 +23,10 @@ TIMEOUTS = {
 
 
 class DatabaseUnavailable(Exception):
-    """Postgres cannot be reached, or went away: what was asked may be tried again later."""
+    """There is no database to work with: it cannot be reached, went away, or is not usable as it is.
+
+    The message is one sentence for the person who runs Rankloop.
+    """
 
 
 def parse_url(url: str) -> URL:
@@ -54,14 +58,20 @@ def make_engine(url: str, *, application_name: str = "rankloop") -> Engine:
         pool_size=5,
         max_overflow=35,  # the API's thread pool has 40 threads
         pool_timeout=10,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": application_name,
-            "options": " ".join(f"-c {name}={value}" for name, value in TIMEOUTS.items()),
-        },
+        connect_args={"application_name": application_name} | _connection_settings(parsed),
     )
     event.listen(engine, "handle_error", _name_unavailable)
     return engine
+
+
+def _connection_settings(url: URL) -> dict[str, str]:
+    """Ours, unless the URL says otherwise."""
+    settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    theirs = {name: str(value) for name, value in url.query.items()}
+    return {
+        "connect_timeout": theirs.get("connect_timeout", CONNECT_SECONDS),
+        "options": f"{settings} {theirs.get('options', '')}".strip(),
+    }
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:

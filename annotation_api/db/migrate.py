@@ -11,18 +11,23 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
-from annotation_api.db.engine import make_engine
+from annotation_api.db.engine import DatabaseUnavailable, make_engine
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 LOCK = 7_265_011  # any number; equal in every Rankloop process, so that one of them migrates
 
 
+class NewerDatabase(DatabaseUnavailable):
+    """The database was migrated by a later version of Rankloop, which this one cannot read."""
+
+
 def upgrade(url: str) -> None:
     """Apply what is missing, in one transaction; several processes may call this at once.
 
-    Raises DatabaseUnavailable when the server cannot be reached.
+    Raises DatabaseUnavailable when the server cannot be reached, NewerDatabase when its tables are
+    of a later version.
     """
     engine = make_engine(url, application_name="rankloop-migrate")
     try:
@@ -31,10 +36,20 @@ def upgrade(url: str) -> None:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             config = alembic_config()
+            _refuse_newer(connection, ScriptDirectory.from_config(config))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:
         engine.dispose()
+
+
+def _refuse_newer(connection: Connection, scripts: ScriptDirectory) -> None:
+    known = {script.revision for script in scripts.walk_revisions()}
+    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+        raise NewerDatabase(
+            f"The database is at schema {', '.join(sorted(unknown))}, this Rankloop knows up to "
+            f"{', '.join(scripts.get_heads())}: install the newer version, or restore an older backup."
+        )
 
 
 def is_current(engine: Engine) -> bool:

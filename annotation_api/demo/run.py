@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ NEXT_ROUND = 24  # prompts whose new replies go back to the annotators
 
 def main(out: Path, seed: int) -> int:
     """Run the demo into the folder `out`; 0 only if the aligned policy beats the SFT policy."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the service is stopped in order, as on Ctrl-C
     console = Console(width=120, highlight=False)
     began = time.monotonic()
     toy = out.resolve() / "toy"

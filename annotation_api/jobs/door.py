@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,9 @@ class Prepared:
     stage: Stage
     config: Settings
     inputs: dict[str, Any]
-    needs: set[uuid.UUID] = field(default_factory=set)
-    rows: int = 0  # records of its data
-    start: Path | None = None  # folder of the model that it starts from, where that is known now
+    needs: set[uuid.UUID]
+    rows: int  # records of its data
+    start: Path | None  # folder of the model that it starts from, where that is known now
 
 
 class Door:
@@ -70,16 +70,19 @@ class Door:
         self.session, self.me = session, me
         self.places = places or {}
         self.problems: list[Problem] = []
+        self.needs: set[uuid.UUID] = set()
+        self.rows = 0
+        self.start: Path | None = None
 
     def check(self, job: StageJob) -> Prepared | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
-        prepared = Prepared(job.stage, config or CONFIGS[job.stage](), {})
-        for name in type(job.inputs).model_fields:
-            prepared.inputs[name] = self._input(prepared, name, getattr(job.inputs, name))
-        if not self.problems and job.stage is Stage.REWARD:
-            self._enough(prepared)
-        return None if self.problems else prepared
+        inputs = {name: self._input(name, getattr(job.inputs, name)) for name in type(job.inputs).model_fields}
+        if isinstance(config, RewardConfig) and not self.problems:
+            self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
+        if config is None or self.problems:
+            return None
+        return Prepared(job.stage, config, inputs, self.needs, self.rows, self.start)
 
     def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> Settings | None:
         """The stage's settings: the preset's with the overrides on top."""
@@ -93,21 +96,22 @@ class Door:
                 self._wrong("/config" + problem.pointer.rstrip("/"), problem.message, problem.value)
             return None
 
-    def _input(self, prepared: Prepared, name: str, value: Any) -> Any:
+    def _input(self, name: str, value: Any) -> Any:
         at = f"/inputs/{name}"
         if name == "models":
-            return [self._model(prepared, ref, f"{at}/{i}", WRITERS) for i, ref in enumerate(value)]
+            return [self.model(ref, f"{at}/{i}", WRITERS) for i, ref in enumerate(value)]
         if name == "project":
             return self._project(value, at)
         if name in DATA_FIELDS:
-            return self._data(prepared, value, at, DATA_FIELDS[name])
-        return self._model(prepared, value, at, SCORERS if name == "reward_model" else WRITERS)
+            return self.data(value, at, DATA_FIELDS[name])
+        return self.model(value, at, SCORERS if name == "reward_model" else WRITERS)
 
     # ---------------------------------------------------------------- models
 
-    def _model(self, prepared: Prepared, ref: ModelRef, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
+    def model(self, ref: ModelRef, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
+        """The model version, or the edge to the job that makes it; its kind is one of `kinds`."""
         if ref.job is not None:
-            return self._job_edge(prepared, ref.job, at, kinds)
+            return self._job_edge(ref.job, at, kinds)
         key = self._alias(ref.alias, at) if ref.alias is not None else ref.model
         model = self.session.get(ModelVersion, key) if key else None
         if model is None:
@@ -119,8 +123,8 @@ class Door:
         folder = Path(model.path)
         if folder.is_absolute() and not folder.is_dir():
             self._wrong(at, f"The folder of {model.name} is gone: {folder}. Restore it or register another.", key)
-        elif folder.is_absolute() and at.endswith(("/model", "/models/0")):
-            prepared.start = folder
+        elif folder.is_absolute() and kinds is WRITERS:
+            self.start = folder
         return {"model": str(model.id)}
 
     def _alias(self, name: str, at: str) -> uuid.UUID | None:
@@ -129,7 +133,7 @@ class Door:
             self._wrong(at, "There is no such alias. GET /v1/aliases lists them.", name)
         return alias.model_id if alias else None
 
-    def _job_edge(self, prepared: Prepared, key: uuid.UUID, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
+    def _job_edge(self, key: uuid.UUID, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
         job = self.session.get(Job, key)
         if job is None:
             self._wrong(at, "There is no such job.", key)
@@ -137,13 +141,13 @@ class Door:
             self._wrong(at, f"A {job.stage.value} job makes no {_or(kinds)} model.", key)
         elif job.state in (JobState.FAILED, JobState.CANCELLED):
             self._wrong(at, f"That job is {job.state.value}; retry it first, or name a model.", key)
-        prepared.needs.add(key)
+        self.needs.add(key)
         return {"job": str(key)}
 
     # ---------------------------------------------------------------- data
 
-    def _data(self, prepared: Prepared, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> dict[str, str]:
-        """Freeze what is not frozen; the snapshot's rows are what the job will read."""
+    def data(self, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> dict[str, str]:
+        """The snapshot of one of `kinds` that the job will read; what is not frozen is frozen now."""
         try:
             snapshot = self._freeze(ref, at, kinds)
         except FreezeError as error:
@@ -151,7 +155,7 @@ class Door:
             return {}
         if snapshot is None:
             return {}
-        prepared.rows = snapshot.rows
+        self.rows = snapshot.rows
         return {"snapshot": str(snapshot.id)}
 
     def _freeze(self, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
@@ -202,19 +206,18 @@ class Door:
             self._wrong(at, "There is no such project.", key)
         return str(key) if key else None
 
-    def _enough(self, prepared: Prepared) -> None:
+    def _enough(self, rankings: uuid.UUID, heldout_fraction: float) -> None:
         """A reward model needs comparisons whose prompts are not held out."""
-        assert isinstance(prepared.config, RewardConfig)
-        found, fraction = 0, prepared.config.heldout_fraction
-        for line in queries.lines(self.session, uuid.UUID(prepared.inputs["rankings"]["snapshot"])):
+        found = 0
+        for line in queries.lines(self.session, rankings):
             ranking = Ranking.from_line(line)
-            found += len(ranking.groups) > 1 and split_of(ranking.prompt, fraction) == "train"
+            found += len(ranking.groups) > 1 and split_of(ranking.prompt, heldout_fraction) == "train"
             if found >= MIN_RANKINGS:
                 return
         self._wrong(
             "/inputs/rankings",
             f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
-            f"{fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more.",
+            f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more.",
         )
 
     def _wrong(self, pointer: str, message: str, value: object = "") -> None:

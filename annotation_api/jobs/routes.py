@@ -87,9 +87,7 @@ def job_events(
     """Events as they come (state, progress, note, samples), then `end`. Resumes after `Last-Event-ID`."""
     service.get(session, job_id)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        events(sessions, job_id, last_event_id), media_type="text/event-stream", headers=headers
-    )
+    return StreamingResponse(events(sessions, job_id, last_event_id), media_type="text/event-stream", headers=headers)
 
 
 @router.get("/jobs/{job_id}/metrics", dependencies=[allow(*READS_RUNS)])

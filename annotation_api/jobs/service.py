@@ -14,17 +14,18 @@ from annotation_api.db.job_records import JobError
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.errors import ApiError, from_validation, invalid, not_found
 from annotation_api.jobs import queries
-from annotation_api.jobs.door import Door, Prepared
+from annotation_api.jobs.door import COMPARISONS, DEMONSTRATIONS, PROMPTS, WRITERS, Door, Prepared
 from annotation_api.jobs.estimates import estimate
 from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, NewPipeline, PipelineOut, StageJob, Validation
 
 MAX_WAITING = 500  # jobs that are queued or blocked
 RETRY_SECONDS = 60
 
-PIPELINE_PLACES = {
-    Stage.SFT: {"/inputs/model": "/model", "/inputs/demonstrations": "/demonstrations", "/config": "/config/sft"},
-    Stage.REWARD: {"/inputs/rankings": "/preferences", "/config": "/config/reward"},
-    Stage.PPO: {"/inputs/prompts": "/prompts", "/config": "/config/ppo"},
+# Where a stage's problems stand in the body of a pipeline.
+PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
+    Stage.SFT: {"/config": "/config/sft", "/inputs": ""},
+    Stage.REWARD: {"/config": "/config/reward", "/inputs/rankings": "/preferences"},
+    Stage.PPO: {"/config": "/config/ppo"},
 }
 
 
@@ -40,8 +41,9 @@ def typed(body: NewJob) -> StageJob:
 def create(session: Session, me: Person, body: NewJob) -> Job:
     """Check and queue a job; raises 422 with every problem, 429 when the queue is full."""
     job = typed(body)
+    prepared = _checked(session, me, job)
     _room(session, 1)
-    return _create(session, me, job, {}, None)
+    return _store(session, me, job, prepared, None)
 
 
 def validate(session: Session, me: Person, body: NewJob) -> Validation:
@@ -57,12 +59,12 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
     return Validation(ok=not door.problems, problems=[p.model_dump() for p in door.problems], estimate=found)
 
 
-def _create(session: Session, me: Person, job: StageJob, places: dict[str, str], pipeline: uuid.UUID | None) -> Job:
+def _checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> Prepared:
     door = Door(session, me, places)
     prepared = door.check(job)
     if prepared is None:
         raise invalid(door.problems)
-    return _store(session, me, job, prepared, pipeline)
+    return prepared
 
 
 def _store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipeline: uuid.UUID | None) -> Job:
@@ -94,47 +96,55 @@ def _room(session: Session, wanted: int) -> None:
 
 def create_pipeline(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
-    _check_configs(session, me, body)
+    model, data = _pipeline_inputs(session, me, body)
     _room(session, 3)
     row = Pipeline(spec=body.model_dump(mode="json", exclude_none=True), created_by=me.id)
     session.add(row)
     session.flush()
-    sft = _stage(session, me, body, row, Stage.SFT, {"model": body.model, "demonstrations": body.demonstrations})
-    reward = _stage(session, me, body, row, Stage.REWARD, {"model": {"job": sft.id}, "rankings": body.preferences})
-    models = {"model": {"job": sft.id}, "reward_model": {"job": reward.id}}
-    places = {} if body.prompts else {"/inputs/prompts": "/preferences"}
-    _stage(session, me, body, row, Stage.PPO, {**models, "prompts": body.prompts or body.preferences}, places)
+
+    def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
+        shared = {"preset": body.preset, "gpus": body.gpus, "priority": body.priority}
+        values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
+        job = JOBS[stage].model_validate(values)
+        prepared = _checked(session, me, job, PIPELINE_PLACES[stage])
+        return {"job": str(_store(session, me, job, prepared, row.id).id)}
+
+    sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
+    reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"])
+    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"])
     return row
 
 
-def _stage(
-    session: Session,
-    me: Person,
-    body: NewPipeline,
-    pipeline: Pipeline,
-    stage: Stage,
-    inputs: dict[str, Any],
-    places: dict[str, str] | None = None,
-) -> Job:
-    shared = {"preset": body.preset, "gpus": body.gpus, "priority": body.priority}
-    job = JOBS[stage].model_validate(
-        {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}, from_attributes=True
-    )
-    return _create(session, me, job, {**PIPELINE_PLACES[stage], **(places or {})}, pipeline.id)
+def _pipeline_inputs(
+    session: Session, me: Person, body: NewPipeline
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """The model and the frozen data; 422 with what is wrong in them and in the settings of all stages."""
+    problems = _config_problems(session, me, body)
+    door = Door(session, me)
+    model = door.model(body.model, "/model", WRITERS)
+    asked = {
+        "demonstrations": (body.demonstrations, "/demonstrations", DEMONSTRATIONS),
+        "preferences": (body.preferences, "/preferences", COMPARISONS),
+        "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", PROMPTS),
+    }
+    data = {name: door.data(*question) for name, question in asked.items()}
+    problems += [found for found in door.problems if found not in problems]
+    if problems:
+        raise invalid(problems)
+    return model, data
 
 
-def _check_configs(session: Session, me: Person, body: NewPipeline) -> None:
-    """The settings of all three stages at once, before anything is frozen."""
-    problems = []
+def _config_problems(session: Session, me: Person, body: NewPipeline) -> list[Problem]:
+    problems: list[Problem] = []
     for stage, places in PIPELINE_PLACES.items():
         door = Door(session, me, places)
         door.config(stage, body.preset, body.config.get(stage, {}))
         problems += [found for found in door.problems if found not in problems]
-    if extra := set(body.config) - set(PIPELINE_PLACES):
-        name = next(iter(extra)).value
-        problems.append(Problem(pointer=f"/config/{name}", message="A pipeline has the stages sft, reward and ppo."))
-    if problems:
-        raise invalid(problems)
+    for stage in body.config.keys() - PIPELINE_PLACES.keys():
+        problems.append(
+            Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")
+        )
+    return problems
 
 
 def show_pipeline(session: Session, row: Pipeline) -> PipelineOut:

@@ -90,35 +90,36 @@ def add_tasks(session: Session, project: Project, new: Sequence[NewTask]) -> lis
     """Put tasks in the project's queue, all or none; equal prompts share a row. Returns their ids."""
     prompts = [_prompt(number, task) for number, task in enumerate(new)]
     _check_responses(session, new)
-    keys = _prompt_rows(session, project, prompts)
+    prompt_ids = _prompt_rows(session, project, prompts)
     ids = []
     for prompt, item in zip(prompts, new, strict=True):
         task = Task(
             id=uuid.uuid4(),
             project_id=project.id,
-            prompt_id=keys[prompt.key],
+            prompt_id=prompt_ids[prompt.key],
             overlap=item.overlap or project.overlap,
             priority=item.priority,
         )
-        responses = [
-            ResponseRow(
-                id=uuid.uuid4(),
-                prompt_id=task.prompt_id,
-                text=response.text,
-                text_hash=sha256_text(response.text),
-                model_id=response.model,
-                sampling=response.sampling,
-            )
-            for response in item.responses
-        ]
-        links = [
-            TaskResponse(task_id=task.id, position=position, response_id=response.id)
-            for position, response in enumerate(responses)
-        ]
-        session.add_all([task, *responses, *links])
+        session.add_all([task, *_response_rows(task, item)])
         ids.append(task.id)
     session.flush()
     return ids
+
+
+def _response_rows(task: Task, item: NewTask) -> list[ResponseRow | TaskResponse]:
+    """The task's responses, and their places in it."""
+    rows: list[ResponseRow | TaskResponse] = []
+    for position, response in enumerate(item.responses):
+        row = ResponseRow(
+            id=uuid.uuid4(),
+            prompt_id=task.prompt_id,
+            text=response.text,
+            text_hash=sha256_text(response.text),
+            model_id=response.model,
+            sampling=response.sampling,
+        )
+        rows += [row, TaskResponse(task_id=task.id, position=position, response_id=row.id)]
+    return rows
 
 
 def _prompt(number: int, task: NewTask) -> Prompt:

@@ -26,6 +26,11 @@ router = APIRouter(prefix="/projects/{project_id}", dependencies=[allow(*ANNOTAT
 Form = Annotated[FormData, Depends(read_form)]
 
 
+PLAIN_WORDS = {  # where the service's own sentence speaks to programs
+    "already-submitted": "You answered this task already. “Change my last answer” lets you change it.",
+}
+
+
 @dataclass(frozen=True)
 class Card:
     """One text to rank; identical responses share a card, so that they are tied by themselves."""
@@ -176,7 +181,7 @@ def _page(
         shown=shown,
         cards=cards_of(shown) if shown else [],
         entered=entered,
-        error=error.detail if error else None,
+        error=PLAIN_WORDS.get(error.slug, error.detail) if error else None,
         done_today=judgements.judged_today(session, me, project.id),
         left=queries.left_for(session, me, project.id),
         can_correct=judgements.last_of(session, me, project.id) is not None,

@@ -1,5 +1,7 @@
-"""A toy world and a base model of a few thousand weights, trained for a moment: real folders, in seconds."""
+"""Small models for the tests beside this file: `tiny` (made on the spot), and a base model of a toy world."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ import pytest
 from alignment.config import PretrainConfig
 from alignment.events import NullReporter
 from alignment.toyworld import World, build_world, write_world
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads cost more than they give models this small
+sys.path.insert(0, str(Path(__file__).parent))  # lets the tests import `tiny`
 
 
 class Recorder(NullReporter):
@@ -50,6 +55,8 @@ def tiny_base(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from alignment.pretrain import pretrain
 
     folder = tmp_path_factory.mktemp("base")
-    config = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=512, batch_size=32, steps=40, max_length=96)
+    config = PretrainConfig(
+        hidden_size=32, layers=2, heads=2, vocab_size=512, batch_size=32, steps=150, max_length=96, learning_rate=1e-2
+    )
     pretrain(world.corpus()[:3000], config, folder, NullReporter())
     return folder

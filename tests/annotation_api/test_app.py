@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import subprocess
 import sys
+from urllib.parse import quote
 
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import sessionmaker
 
@@ -161,7 +165,8 @@ def test_every_answer_carries_the_security_headers(client) -> None:
 
 def test_under_tls_the_cookie_is_bound_to_host_and_https(engine, person, session) -> None:
     settings = Settings(
-        database_url="postgresql://x", public_url="https://rank.example.org", allowed_hosts=("rank.example.org",)
+        database_url="postgresql://x",
+        public_url="https://rank.example.org",
     )
     app = create_app(settings, engine)
     app.state.sessions = sessionmaker(bind=session.connection(), join_transaction_mode="create_savepoint")
@@ -174,6 +179,8 @@ def test_under_tls_the_cookie_is_bound_to_host_and_https(engine, person, session
     assert "Domain" not in cookie
     assert "max-age" in answer.headers["strict-transport-security"]
     assert client.get("/v1/me").status_code == 200
+    for origin, status in (("https://rank.example.org", 201), ("https://evil.example", 403)):
+        assert client.post("/v1/api-keys", json={"name": "x"}, headers={"Origin": origin}).status_code == status
 
 
 def test_the_schema_is_openapi_3_1_with_readable_operation_ids(client) -> None:
@@ -183,3 +190,48 @@ def test_the_schema_is_openapi_3_1_with_readable_operation_ids(client) -> None:
     assert len(ids) == len(set(ids))
     assert "create_project" in ids
     assert not any(path.startswith(("/login", "/projects")) for path in schema["paths"])
+
+
+JUNK = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"1e999",
+    b'"x"',
+    b"{}",
+    b'{"x": NaN}',
+    b'{"name": {"$gt": ""}, "id": 1}',
+    b"[" * 2000,
+]
+NAMES = ("email", "password", "name", "role", "prompt", "responses", "payload", "groups", "stage", "inputs", "config")
+JUNK += [json.dumps(dict.fromkeys(NAMES, value)).encode() for value in (None, -1, [], {}, "\u0000", "x" * 5000, [[1]])]
+
+
+def test_no_body_breaks_a_route(app: FastAPI, as_) -> None:
+    """Whatever is sent, the answer is never a fault of ours."""
+    admin, wrong = as_(Role.ADMIN), []
+    for context in iter_route_contexts(app.routes):
+        if not isinstance(context.original_route, APIRoute):
+            continue
+        for method in (context.methods or set()) - {"GET"}:
+            path = re.sub(r"\{[^}]+\}", "00000000-0000-4000-8000-000000000000", str(context.path))
+            for body in JUNK:
+                answer = admin.request(method, path, content=body, headers={"Content-Type": "application/json"})
+                if answer.status_code >= 500:
+                    wrong.append(f"{method} {path} {body[:40]!r}: {answer.status_code}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "99999999999999999999", "\x00", "1; DROP TABLE people", "../../etc"])
+def test_no_query_or_path_breaks_a_route(app: FastAPI, as_, value: str) -> None:
+    admin, wrong = as_(Role.ADMIN), []
+    for context in iter_route_contexts(app.routes):
+        if isinstance(context.original_route, APIRoute) and "GET" in (context.methods or ()):
+            path = re.sub(r"\{[^}]+\}", quote(value, safe=""), str(context.path))
+            query = dict.fromkeys(("limit", "cursor", "project", "kind", "stage", "state", "format", "name"), value)
+            for params in ({}, query):
+                status = admin.get(path, params=params, follow_redirects=False).status_code
+                if status >= 500:
+                    wrong.append(f"{path} {params}: {status}")
+    assert wrong == []

@@ -1,4 +1,4 @@
-"""`rankloop` against a service that really listens, on a real Postgres; commands run in this process or as `rankloop`."""
+"""`rankloop` against a service that really listens, on a real Postgres."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_export_writes_whole_files(ask: Callable[..., Any], run: Run, tmp_path: 
     dataset = ask("import", write(tmp_path / "pairs.jsonl", PAIRS), "--as", "preferences")["dataset"]
     told = ask("export", f"dataset:{dataset}", "--format", "trl", "--out", "out.jsonl")
     assert told["snapshot"]["rows"] == len((tmp_path / "out.jsonl").read_text().splitlines()) == 20
-    code, out, _ = run("export", told["snapshot"]["id"])
+    code, _, _ = run("export", told["snapshot"]["id"])
     assert code == 0
     assert (tmp_path / f"snapshot-{told['snapshot']['id']}.jsonl").stat().st_size > 0
     code, _, err = run("export", told["snapshot"]["id"], "--out", "no/such/folder/x")

@@ -45,7 +45,8 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
     """Take the scripted steps and leave a file that stands for the weights."""
     script = json.loads((Path(inputs["model"]) / "script.json").read_text())
     seen = sorted(name for name in os.environ if "DATABASE" in name or name == "HF_HUB_OFFLINE")
-    reporter.note(f"process {os.getpid()} sees {seen}, {os.environ['OMP_NUM_THREADS']} threads")
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    reporter.note(f"process {os.getpid()} sees {seen}, {os.environ['OMP_NUM_THREADS']} threads, GPUs {gpus!r}")
     meter = Meter(reporter, "train", script["steps"])
     for step in range(1, script["steps"] + 1):
         time.sleep(script.get("seconds", 0.0))

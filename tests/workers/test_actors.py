@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def start(tmp_path: Path, script: dict[str, Any], gpus: float = 0.0) -> Any:
     ("fault", "kind", "cause"),
     [
         ("diverged", ErrorKind.DIVERGED, "The loss is not a number."),
-        ("memory", ErrorKind.OUT_OF_MEMORY, "The sft stage ran out of memory: the host has none left."),
+        ("memory", ErrorKind.OUT_OF_MEMORY, "The stage ran out of memory: the host has none left."),
         ("setting", ErrorKind.BAD_INPUT, "Setting /batchsize: Unknown key 'batchsize'. Did you mean 'batch_size'?"),
         ("disk", ErrorKind.DISK_FULL, "The disk is full: model.safetensors."),
         ("bug", ErrorKind.INTERNAL, "An unexpected ZeroDivisionError: a fault of ours"),
@@ -95,6 +96,15 @@ def test_a_job_waits_for_gpus_that_are_busy_and_not_for_gpus_that_do_not_exist(t
     assert not fault_of(caught.value).again
     ray.kill(holder)
     poll(lambda: not cluster.place(1.0).waits, "the GPUs to be free again")
+
+
+def test_a_stage_without_gpus_sees_none(two_gpus: None, tmp_path: Path) -> None:
+    for gpus, seen in ((0.0, "''"), (1.0, "'[01]'")):
+        actor = start(tmp_path, {"steps": 1}, gpus)
+        ray.get(actor.run.remote())
+        ((_, message),) = ray.get(actor.drain.remote()).notes
+        assert re.search(f"3 threads, GPUs {seen}$", message), message
+        ray.kill(actor)
 
 
 def test_a_lost_cluster_is_tried_again() -> None:

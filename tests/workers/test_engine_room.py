@@ -105,6 +105,19 @@ def test_a_zombie_launcher_writes_nothing(world: World) -> None:
     assert len(world.versions(job_id)) == 1
 
 
+def test_a_database_that_goes_away_for_a_while_costs_nothing(world: World) -> None:
+    job_id = world.job({"steps": 50, "seconds": 0.1})
+    world.dispatcher()
+    world.running(job_id)
+    with world.closed_database():
+        poll(lambda: world.report().count("Waiting for Postgres") >= 2, "dispatcher and launcher to notice")
+
+    job = world.wait(job_id)
+    assert (job.state, job.epoch) == (JobState.SUCCEEDED, 1), world.report()
+    assert len(world.metrics(job_id)) == 50
+    assert "Postgres is back." in world.report()
+
+
 def test_cancel_stops_the_stage_and_keeps_nothing(world: World) -> None:
     job_id = world.job(SLOW)
     world.dispatcher()

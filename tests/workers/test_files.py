@@ -63,19 +63,16 @@ def test_a_ppo_job_gets_its_two_models_as_folders_and_its_prompts_as_lines(
     assert (tmp_path / "prompts.jsonl").read_text() == "".join(prompt.canonical() + "\n" for prompt in PROMPTS)
 
 
-def test_models_to_sample_from_are_told_apart_even_when_two_share_a_name(
-    make: Any, session: Session, tmp_path: Path
-) -> None:
-    models = [trained(make, session, tmp_path / str(i), name=name) for i, name in enumerate(["base", "twin", "twin"])]
+def test_models_to_sample_from_are_named_by_their_ids(make: Any, session: Session, tmp_path: Path) -> None:
+    first, second = (trained(make, session, tmp_path / name) for name in ("a", "b"))
     inputs = {
-        "models": [{"model": str(model.id)} for model in models],
+        "models": [{"model": str(first.id)}, {"job": str(second.job_id)}],
         "prompts": {"snapshot": str(frozen_prompts(make, session))},
     }
     resolved = pipeline.resolve(session, make.job(Stage.SAMPLE, inputs=inputs), tmp_path)
-    assert resolved.inputs()["models"] == {
-        "base": tmp_path / "0" / "1",
-        f"twin-{str(models[1].id)[:8]}": tmp_path / "1" / "1",
-        f"twin-{str(models[2].id)[:8]}": tmp_path / "2" / "1",
+    assert resolved.inputs() == {
+        "models": {str(first.id): tmp_path / "a" / "1", str(second.id): tmp_path / "b" / "1"},
+        "prompts": tmp_path / "prompts.jsonl",
     }
 
 
@@ -112,11 +109,13 @@ def test_sampled_responses_become_tasks_of_different_texts(make: Any, session: S
     models = {"base": make.model().id, "sft": make.model(ModelKind.SFT).id}
     texts = [("base", 0, "by the river"), ("base", 0, "by the river"), ("sft", 0, "on the hill")]
     texts += [("base", 1, "the baker"), ("sft", 1, "the baker")]  # nothing to rank
-    rows = [{"prompt": p, "model": model, "text": words, "sampling": {"seed": p}} for model, p, words in texts]
+    rows = [
+        {"prompt": p, "model": str(models[model]), "text": words, "sampling": {"seed": p}} for model, p, words in texts
+    ]
     (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
     (tmp_path / "prompts.jsonl").write_text("".join(prompt.canonical() + "\n" for prompt in PROMPTS))
 
-    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl", models) == 1
+    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl") == 1
 
     prompts = session.scalars(select(PromptRow).where(PromptRow.project_id == project.id)).all()
     assert {row.key for row in prompts} == {prompt.key for prompt in PROMPTS}

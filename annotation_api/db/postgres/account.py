@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from annotation_api.db.engine import DatabaseUnavailable
 
-class EmbeddedPostgresError(RuntimeError):
+
+class EmbeddedPostgresError(DatabaseUnavailable):
     """The embedded server cannot run; the message says why and what to do."""
 
 

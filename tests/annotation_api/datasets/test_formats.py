@@ -150,7 +150,9 @@ def test_seed_tasks_give_one_record_for_each_case() -> None:
 
 def test_hh_dialogues_share_all_but_the_last_answer() -> None:
     shared = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Help me"
-    record = one({"chosen": f"{shared}\n\nAssistant: Gladly.", "rejected": f"{shared}\n\nAssistant: No."}, "preferences")
+    record = one(
+        {"chosen": f"{shared}\n\nAssistant: Gladly.", "rejected": f"{shared}\n\nAssistant: No."}, "preferences"
+    )
     assert turns(record.prompt) == [("user", "Hi"), ("assistant", "Hello"), ("user", "Help me")]
     assert record.responses == ("Gladly.", "No.")
     assert record.groups == ((0,), (1,))
@@ -330,6 +332,7 @@ def test_right_solutions_stand_above_wrong_ones() -> None:
         ({"metadata": {"question": "Q?"}, "order": []}, "Q?"),
         ({"chosen": "\n\nHuman: Q?\n\nAssistant: a", "rejected": "\n\nHuman: Q?\n\nAssistant: b"}, "Q?"),
         (TREE, "Name a bird."),
+        ({"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "a"}]}, "Q?"),
         ({"messages": [{"role": "user", "content": "Q?"}]}, "Q?"),
         ({"prompt": "Q?"}, "Q?"),
     ],
@@ -407,7 +410,11 @@ def _spoiled(value: Any) -> list[Any]:
             copies += [{**value, name: bad} for bad in (*BROKEN_VALUES, *_spoiled(inner))]
         return copies
     if isinstance(value, list):
-        return [[*value[:i], bad, *value[i + 1 :]] for i in range(len(value)) for bad in (*BROKEN_VALUES, *_spoiled(value[i]))]
+        return [
+            [*value[:i], bad, *value[i + 1 :]]
+            for i in range(len(value))
+            for bad in (*BROKEN_VALUES, *_spoiled(value[i]))
+        ]
     return []
 
 

@@ -60,7 +60,12 @@ def test_a_real_file(
     with (DATA / f"{name}.jsonl.gz").open("rb") as file:
         reading = Reading(file, kind)
         stored = sum(1 for _ in reading)
-    assert (reading.format, stored, reading.duplicates, len(reading.refusals)) == (layout, accepted, duplicates, rejected)
+    assert (reading.format, stored, reading.duplicates, len(reading.refusals)) == (
+        layout,
+        accepted,
+        duplicates,
+        rejected,
+    )
     if rejected:
         assert why in reading.refusals[0].message
 

@@ -75,7 +75,7 @@ def test_array_elements_and_csv_records_are_counted_likewise() -> None:
 
 
 def test_a_string_may_hold_brackets_quotes_and_commas() -> None:
-    row = {"instruction": 'say "]},{[" \\', "output": "\\\""}
+    row = {"instruction": 'say "]},{[" \\', "output": '\\"'}
     assert read(json.dumps([row, row | {"output": "b"}]).encode()).accepted == 2
 
 

@@ -76,6 +76,12 @@ def test_nobody_waits_for_ever(engine: Any) -> None:
             assert connection.scalar(text(f"SHOW {name}")) not in ("0", None)
 
 
+def test_the_url_may_say_otherwise(fresh_database: str) -> None:
+    with make_engine(f"{fresh_database}&options=-c%20statement_timeout%3D5s").connect() as connection:
+        assert connection.scalar(text("SHOW statement_timeout")) == "5s"
+        assert connection.scalar(text("SHOW lock_timeout")) == "10s"
+
+
 def test_objects_stay_readable_after_a_commit(fresh_engine: Any, factory: Any) -> None:
     with session_factory(fresh_engine)() as session:
         person = factory(session).person(name="Ada")

@@ -59,6 +59,26 @@ def test_claimers_never_share_a_job(fresh_engine: Engine, factory: Any) -> None:
     assert sorted(claimed) == sorted(ids)
 
 
+def test_a_claimer_does_not_wait_for_another(fresh_engine: Engine, factory: Any) -> None:
+    first, second = setup_jobs(fresh_engine, factory, 2)
+    with Session(fresh_engine) as slow, Session(fresh_engine) as quick:
+        quick.execute(text("SET lock_timeout = '1s'"))
+        taken = [job_store.claim(session, "w", 30) for session in (slow, quick)]  # slow has not committed
+        assert [job and job.id for job in taken] == [first, second]
+        assert job_store.claim(quick, "w", 30) is None
+
+
+def test_a_session_that_saw_the_job_before_sees_what_others_did(fresh_engine: Engine, factory: Any) -> None:
+    (job_id,) = setup_jobs(fresh_engine, factory, 1)
+    with Session(fresh_engine, expire_on_commit=False) as launcher, Session(fresh_engine) as api:
+        job = job_store.claim(launcher, "w", 30)
+        launcher.commit()
+        job_store.request_cancel(api, job_id)
+        api.commit()
+        assert job is not None
+        assert job_store.renew(launcher, job_id, 1, 30) is True
+
+
 def test_cancel_racing_finish_leaves_one_truth(fresh_engine: Engine, factory: Any) -> None:
     ids = setup_jobs(fresh_engine, factory, 40)
     outcomes = set()
@@ -118,6 +138,23 @@ def test_two_needs_that_finish_together_unblock_their_dependant(fresh_engine: En
             session.commit()
 
 
+def test_an_expired_job_is_taken_back_once(fresh_engine: Engine, factory: Any) -> None:
+    ids = setup_jobs(fresh_engine, factory, 8)
+    with Session(fresh_engine) as session:
+        for _ in ids:
+            job_store.claim(session, "w", -1)
+        session.commit()
+
+    def take_back() -> list[Any]:
+        with Session(fresh_engine) as session:
+            taken = [job.id for job in job_store.requeue_expired(session)]
+            session.commit()
+        return taken
+
+    taken = [job_id for each in together(*[take_back] * 4) for job_id in each]
+    assert sorted(taken) == sorted(ids)
+
+
 def test_events_from_two_writers_have_no_gap(fresh_engine: Engine, factory: Any) -> None:
     (job_id,) = setup_jobs(fresh_engine, factory, 1)
     with Session(fresh_engine) as session:
@@ -154,11 +191,19 @@ VERBS: dict[str, Callable[[Session, Job, int], object]] = {
     ),
     "requeue": lambda s, j, e: job_store.requeue_expired(s),
     "wait": lambda s, j, e: s.execute(text("UPDATE jobs SET not_before = NULL")),
+    "finish": lambda s, j, e: finish_next(s),  # without it, a random walk hardly ever gets to an end
 }
 
 
+def finish_next(session: Session) -> None:
+    if job := job_store.claim(session, "w", 30):
+        job_store.mark_running(session, job.id, job.epoch)
+        job_store.mark_committing(session, job.id, job.epoch)
+        job_store.commit_success(session, job.id, job.epoch, result={}, artifacts=[], model=MODEL)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(sorted(VERBS)), st.integers(0, 3), st.integers(0, 1)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from(sorted(VERBS)), st.integers(0, 3), st.integers(0, 1)), max_size=25))
 def test_no_sequence_of_calls_breaks_the_invariants(
     engine: Engine, factory: Any, calls: list[tuple[str, int, int]]
 ) -> None:

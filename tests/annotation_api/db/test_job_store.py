@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from alignment.config import Stage
 from alignment.events import ErrorKind, Progress
 from annotation_api.db import job_graph, job_machine, job_store
-from annotation_api.db.job_events import Event
+from annotation_api.db.job_events import Event, storable
 from annotation_api.db.job_records import (
     ArtifactFile,
     CancelRequested,
@@ -163,6 +163,22 @@ def test_events_are_numbered_without_gaps_and_carry_metrics(session: Session, ma
     assert (job.progress["device"], job.progress["metrics"]) == ("cpu", {"loss": 1.25})
     metrics = {m.name: m.value for m in session.scalars(select(Metric).where(Metric.job_id == job.id))}
     assert metrics == {"loss": 1.25, "kl": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ({"a": [1, True, None, 0.5]}, {"a": [1, True, None, 0.5]}),
+        ([math.nan, (math.inf, -math.inf)], [None, [None, None]]),
+        ("a\0b \ud800 \ud83d\ude00 你好", "a\ufffdb \ufffd \U0001f600 你好"),
+        ({"k\0": {"n": math.nan}}, {"k\ufffd": {"n": None}}),
+    ],
+)
+def test_what_postgres_refuses_is_replaced(session: Session, make: Any, value: Any, stored: Any) -> None:
+    assert storable(value) == stored
+    job = make.job(config={"value": storable(value)})
+    session.refresh(job)
+    assert job.config == {"value": stored}
 
 
 def test_a_dependant_waits_for_all_its_needs(session: Session, make: Any) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
-from annotation_api.db.migrate import alembic_config, is_current, upgrade
+from annotation_api.db.migrate import NewerDatabase, alembic_config, is_current, upgrade
 from annotation_api.db.tables import Base
 
 CATALOGUE = """
@@ -78,10 +78,12 @@ def test_several_processes_may_migrate_at_once(bare_engine: Engine) -> None:
     assert is_current(bare_engine)
 
 
-def test_a_database_of_a_later_version_is_not_current(fresh_engine: Engine) -> None:
+def test_a_database_of_a_later_version_is_refused(fresh_engine: Engine, fresh_database: str) -> None:
     with fresh_engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert not is_current(fresh_engine)
+    with pytest.raises(NewerDatabase, match=r"^The database is at schema 9999, this Rankloop knows up to \d{4}: "):
+        upgrade(fresh_database)
 
 
 def test_the_alembic_command_connects_by_itself(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,9 @@ As = Callable[..., TestClient]
 
 @pytest.fixture
 def body(make: Any, tmp_path: Path) -> dict[str, Any]:
-    rankings = [Ranking(prompt=Prompt.from_text(f"Q{i}?"), responses=("a", "b"), groups=((0,), (1,))) for i in range(20)]
+    rankings = [
+        Ranking(prompt=Prompt.from_text(f"Q{i}?"), responses=("a", "b"), groups=((0,), (1,))) for i in range(20)
+    ]
     demonstrations = [Demonstration(prompt=Prompt.from_text("Q?"), response="a")]
     return {
         "model": {"model": str(make.model(path=str(tmp_path)).id)},

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,14 +28,14 @@ def sessions(fresh_engine: Engine) -> sessionmaker[Session]:
 
 
 @pytest.fixture
-def job(sessions: sessionmaker[Session], factory: Any) -> Iterator[tuple[uuid.UUID, int]]:
+def job(sessions: sessionmaker[Session], factory: Any) -> tuple[uuid.UUID, int]:
     """A running job: its id and epoch. It has 3 events: queued, starting, running."""
     with sessions.begin() as session:
         factory(session).job()
         claimed = job_store.claim(session, "host:1", 60)
         assert claimed is not None
         job_store.mark_running(session, claimed.id, claimed.epoch)
-    yield claimed.id, claimed.epoch
+    return claimed.id, claimed.epoch
 
 
 def report(sessions: sessionmaker[Session], job: tuple[uuid.UUID, int], *events: Event) -> None:
@@ -120,5 +119,5 @@ def test_a_quiet_job_is_kept_alive_by_comments(
 
 
 def test_comments_are_skipped_by_the_reader() -> None:
-    text = ": ping\n\nid: 4\nevent: note\ndata: {\"a\": 1}\n\n"
+    text = ': ping\n\nid: 4\nevent: note\ndata: {"a": 1}\n\n'
     assert list(parse_events(iter(text.split("\n")))) == [JobEvent(4, "note", json.loads('{"a": 1}'))]

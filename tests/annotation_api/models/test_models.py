@@ -128,7 +128,9 @@ def test_an_alias_moves(as_: As, make: Any) -> None:
     for model in (first, second):
         answer = client.put("/v1/aliases/champion", json={"model": str(model.id)})
         assert (answer.status_code, answer.json()["model_id"]) == (200, str(model.id))
-    assert [(row["name"], row["model_id"]) for row in client.get("/v1/aliases").json()] == [("champion", str(second.id))]
+    assert [(row["name"], row["model_id"]) for row in client.get("/v1/aliases").json()] == [
+        ("champion", str(second.id))
+    ]
     assert client.put("/v1/aliases/UPPER", json={"model": str(first.id)}).status_code == 422
     assert client.put("/v1/aliases/other", json={"model": str(uuid.uuid4())}).status_code == 422
 

@@ -150,6 +150,16 @@ def test_sending_the_form_twice_is_one_submission(browser_of, project, session: 
     assert len(session.scalars(select(Submission)).all()) == 1
 
 
+def test_an_old_form_for_an_answered_task_is_explained(browser_of, project, session: Session) -> None:
+    browser = browser_of(Role.ANNOTATOR)
+    body = ranked(open_task(browser, project), A="1", B="2", C="3")
+    browser.post(f"/projects/{project.id}/annotate", data=body)
+    stale = browser.post(f"/projects/{project.id}/annotate", data=body | {"submission": str(uuid.uuid4())})
+    assert stale.status_code == 409
+    assert "You answered this task already" in stale.text
+    assert len(session.scalars(select(Submission)).all()) == 1
+
+
 def test_an_incomplete_form_comes_back_as_it_was(browser_of, project, session: Session) -> None:
     browser = browser_of(Role.ANNOTATOR)
     body = ranked(open_task(browser, project), A="2", C="9") | {"note": "my <note>", "all_bad": "yes"}

@@ -1,0 +1,307 @@
+"""The PPO stage on models of a few thousand weights: the details that experts check, and the edges."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from alignment import models, ppo, roles, stages
+from alignment.batch import Rollout, Sequences
+from alignment.config import PPOConfig
+from alignment.events import ErrorKind, NullReporter, StageError
+from alignment.ppo_update import Learner, learning_rate_factor, targets_of, update
+from alignment.records import Prompt, write_jsonl
+
+SETTINGS = {
+    "learning_rate": 5e-3,
+    "batch_size": 32,
+    "micro_batch_size": 16,
+    "updates": 12,
+    "evaluate_every": 4,
+    "max_response_length": 8,
+    "max_length": 64,
+    "heldout_fraction": 0.3,
+    "kl_coef": 0.01,
+}
+PROMPTS = [Prompt.from_text(f"w{i} w{j}") for i in range(8) for j in range(8)]
+FAVOURITE = tiny.tokenizer().convert_tokens_to_ids("w3")
+
+
+def favouring(word: int) -> torch.nn.Module:
+    """A reward model, by construction: with all layers off, the score is the share of the last token's embedding.
+
+    The last token is the stop, so attention must carry the favourite there: the value path sums, over
+    all tokens, a dimension that only the favourite's embedding has.
+    """
+    model = tiny.scorer(num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        embeddings = model.model.embed_tokens.weight
+        embeddings[:, 0] = 1.0  # keeps the norm's scale about constant
+        embeddings[word, 1] = 1.0
+        layer = model.model.layers[0]
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm, model.model.norm):
+            norm.weight.fill_(1.0)
+        layer.self_attn.v_proj.weight[2, 1] = 1.0  # queries and keys are 0: attention is the mean over tokens
+        layer.self_attn.o_proj.weight[2, 2] = 1.0
+        model.score.weight[0, 2] = 2.0
+    return model
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    tiny.save(tiny.causal(), tmp_path / "sft")
+    tiny.save(favouring(FAVOURITE), tmp_path / "reward")
+    write_jsonl(tmp_path / "prompts.jsonl", PROMPTS)
+    return tmp_path
+
+
+class Listener(NullReporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps: list[dict[str, float]] = []
+        self.texts: list[dict[str, object]] = []
+
+    def note(self, message: str, *, level: str = "info") -> None:
+        self.notes.append(message)
+
+    def progress(self, progress) -> None:  # type: ignore[no-untyped-def]
+        self.steps.append(dict(progress.metrics))
+
+    def samples(self, step: int, rows) -> None:  # type: ignore[no-untyped-def]
+        self.texts += rows
+
+
+def inputs_of(folder: Path) -> dict[str, Path]:
+    return {"model": folder / "sft", "reward_model": folder / "reward", "prompts": folder / "prompts.jsonl"}
+
+
+def run(folder: Path, reporter: NullReporter | None = None, **settings: object) -> stages.StageResult:
+    return stages.run(
+        stages.Stage.PPO, SETTINGS | settings, inputs_of(folder), folder / "out", reporter or NullReporter()
+    )
+
+
+def cast_of(folder: Path, **settings: object) -> tuple[roles.Roles, PPOConfig]:
+    config = PPOConfig.model_validate(SETTINGS | settings)
+    return roles.load_roles(config, stages.PPOInputs.model_validate(inputs_of(folder))), config
+
+
+def rollout_of(cast: roles.Roles, config: PPOConfig) -> Rollout:
+    generator = torch.Generator().manual_seed(0)
+    prompts = [[3, 10, 11], [4, 12], [3, 13, 14, 15]] * (config.batch_size // 3 + 1)
+    sequences = roles.reply(cast, prompts[: config.batch_size], config, generator)
+    return roles.record(cast, sequences, config)
+
+
+def learners(cast: roles.Roles, config: PPOConfig) -> tuple[Learner, Learner]:
+    return Learner.of(cast.policy, config.learning_rate, config), Learner.of(cast.critic, config.learning_rate, config)
+
+
+def test_the_reward_rises_and_the_kept_policy_earns_it(folders: Path) -> None:
+    listener = Listener()
+    result = run(folders, listener)
+    details, metrics = result.details, result.metrics
+    assert metrics["heldout_score"] > metrics["heldout_score_sft"] + 0.2
+    assert 0 < metrics["heldout_kl"] <= 20
+    assert [c["step"] for c in details["checkpoints"]] == [0, 4, 8, 12]
+    assert [c["chosen"] for c in details["checkpoints"]].count(True) == 1
+    assert len(details["curve"]) == len(listener.steps) == 12
+    assert all(math.isfinite(value) for row in details["curve"] for value in row.values())
+    after = " ".join(row["after"] for row in details["samples"]).split()
+    before = " ".join(row["before"] for row in details["samples"]).split()
+    assert after.count("w3") / len(after) > before.count("w3") / len(before)
+    assert "standard error" in details["rule"]
+    assert {"prompt", "response", "score"} <= listener.texts[0].keys()
+    tokenizer = models.load_tokenizer(folders / "out")
+    models.load_causal_lm(folders / "out", tokenizer, trained=False)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(folders: Path) -> None:
+    curves = []
+    for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        (folders / name).mkdir()
+        config = PPOConfig.model_validate(SETTINGS | {"updates": 2, "seed": seed})
+        result = ppo.train(config, stages.PPOInputs.model_validate(inputs_of(folders)), folders / name, NullReporter())
+        curves.append(result.details["curve"])
+    assert curves[0] == curves[1]
+    assert curves[0] != curves[2]
+
+
+def test_the_ratio_is_one_and_the_kl_zero_before_the_first_step(folders: Path) -> None:
+    """With dropout in the model's own config, at a temperature other than 1: both must cancel out."""
+    tiny.save(tiny.causal(attention_dropout=0.3), folders / "sft")
+    cast, config = cast_of(folders, temperature=0.7, inner_epochs=1)
+    rollout = rollout_of(cast, config)
+    torch.testing.assert_close(rollout.old_logprobs, rollout.ref_logprobs, atol=0, rtol=0)
+    metrics = update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
+    assert metrics["ratio"] == pytest.approx(1.0, abs=1e-5)
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["kl"] == 0.0
+
+
+def test_adapters_have_no_dropout_and_are_off_in_the_reference(folders: Path) -> None:
+    lora = {"rank": 4, "dropout": 0.5}
+    cast, config = cast_of(folders, lora=lora, inner_epochs=1, learning_rate=1e-2)
+    assert cast.reference is None
+    rollout = rollout_of(cast, config)
+    metrics = update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
+    assert metrics["ratio"] == pytest.approx(1.0, abs=1e-5)
+    moved = roles.policy_logprobs(cast, rollout.sequences, config)
+    assert not torch.allclose(moved, rollout.old_logprobs, atol=1e-4)
+    still = roles.reference_logprobs(cast, rollout.sequences, config)
+    torch.testing.assert_close(still, rollout.ref_logprobs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_run_with_adapters_leaves_a_whole_model(folders: Path) -> None:
+    result = run(folders, lora={"rank": 4}, learning_rate=2e-2, updates=8)
+    assert result.metrics["heldout_score"] > result.metrics["heldout_score_sft"]
+    tokenizer = models.load_tokenizer(folders / "out")
+    merged = models.load_causal_lm(folders / "out", tokenizer, trained=False)
+    assert type(merged).__name__ == "LlamaForCausalLM"
+
+
+def test_the_critic_starts_as_the_reward_model(folders: Path) -> None:
+    """At a response's last state but one it says what the reward model would say of the text so far."""
+    cast, config = cast_of(folders, missing_eos_score=None)
+    rollout = rollout_of(cast, config)
+    sequences = rollout.sequences
+    cut = Sequences.join(
+        [sequences.input_ids[0, : int(sequences.prompt_lengths[0])].tolist()[:-1]],
+        [[int(sequences.input_ids[0, int(sequences.prompt_lengths[0]) - 1])]],
+        [True],
+        1,
+    )
+    assert float(rollout.values[0, 0]) == pytest.approx(float(roles.score(cast, cut, config)[0]), abs=1e-5)
+
+
+def test_policy_and_critic_share_no_weight(folders: Path) -> None:
+    cast, _ = cast_of(folders)
+    assert not {p.data_ptr() for p in cast.policy.parameters()} & {p.data_ptr() for p in cast.critic.parameters()}
+    assert not any(p.requires_grad for m in (cast.reference, cast.reward_model) for p in m.parameters())
+
+
+def test_a_missing_stop_token_replaces_the_score(folders: Path) -> None:
+    cast, config = cast_of(folders, missing_eos_score=-3.0)
+    sequences = Sequences.join([[3, 9], [3, 9]], [[FAVOURITE, 2], [FAVOURITE, FAVOURITE]], [True, False], 1)
+    scores = roles.score(cast, sequences, config)
+    assert float(scores[0]) > 0.0
+    assert float(scores[1]) == -3.0
+    as_it_is = roles.score(cast, sequences, PPOConfig.model_validate(SETTINGS | {"missing_eos_score": None}))
+    assert float(as_it_is[1]) > 0.0
+
+
+def test_scores_are_clipped(folders: Path) -> None:
+    cast, config = cast_of(folders, score_clip=0.05)
+    sequences = Sequences.join([[3, 9]], [[FAVOURITE, 2]], [True], 1)
+    assert float(roles.score(cast, sequences, config)[0]) == pytest.approx(0.05)
+
+
+def test_how_the_batch_is_cut_changes_nothing(folders: Path) -> None:
+    """Weights after one update, with micro-batches of 32, 8 and 1 over responses of unequal length."""
+    after = []
+    for micro in (32, 8, 1):
+        cast, config = cast_of(folders, micro_batch_size=micro, learning_rate=1e-3, inner_epochs=2)
+        rollout = rollout_of(cast, config)
+        update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
+        after.append(torch.cat([p.detach().flatten() for m in (cast.policy, cast.critic) for p in m.parameters()]))
+    # Adam's first steps have the size of the rate whatever the gradient's: leave room for its sign at 0.
+    torch.testing.assert_close(after[0], after[1], atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(after[0], after[2], atol=2e-4, rtol=1e-3)
+
+
+def test_values_on_padding_do_not_matter(folders: Path) -> None:
+    cast, config = cast_of(folders)
+    rollout = rollout_of(cast, config)
+    assert not rollout.mask.all()
+    spoilt = replace(
+        rollout,
+        values=torch.where(rollout.mask, rollout.values, 1e6),
+        ref_logprobs=torch.where(rollout.mask, rollout.ref_logprobs, math.nan),
+    )
+    clean, dirty = targets_of(rollout, config), targets_of(spoilt, config)
+    torch.testing.assert_close(clean.advantages, dirty.advantages)
+    torch.testing.assert_close(clean.returns, dirty.returns)
+    torch.testing.assert_close(clean.kl, dirty.kl)
+
+
+def test_an_update_ends_at_the_target_kl(folders: Path) -> None:
+    cast, config = cast_of(folders, target_kl=1e-4, inner_epochs=50, learning_rate=1e-2)
+    metrics = update(cast, *learners(cast, config), rollout_of(cast, config), config, torch.Generator())
+    assert 1 <= metrics["optimizer_steps"] < 50
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [learning_rate_factor(u, warmup=2.0, updates=4) for u in range(5)]
+    assert rates == pytest.approx([0.5, 0.75, 0.5, 0.25, 0.0])
+    assert learning_rate_factor(0, warmup=0.3, updates=10) == 1.0
+
+
+def test_a_step_too_large_is_divergence_and_the_last_good_policy_stays(folders: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        run(folders, learning_rate=1.0, kl_coef=0.0, max_kl=1.0, inner_epochs=8, updates=3, evaluate_every=1)
+    assert caught.value.kind is ErrorKind.DIVERGED
+    assert "is kept" in caught.value.next_step
+    tokenizer = models.load_tokenizer(folders / "out")
+    kept = models.load_causal_lm(folders / "out", tokenizer, trained=False)
+    assert all(p.isfinite().all() for p in kept.parameters())
+
+
+def test_a_reward_model_that_says_nan_is_named(folders: Path) -> None:
+    broken = tiny.scorer()
+    with torch.no_grad():
+        broken.score.weight.fill_(math.nan)
+    tiny.save(broken, folders / "reward")
+    with pytest.raises(StageError, match="The reward model scores") as caught:
+        run(folders)
+    assert caught.value.kind is ErrorKind.DIVERGED
+
+
+def test_another_tokenizer_is_refused(folders: Path) -> None:
+    other = tiny.tokenizer()
+    other.add_tokens(["w99"])
+    tiny.scorer(vocab_size=len(other)).save_pretrained(folders / "reward")
+    other.save_pretrained(folders / "reward")
+    with pytest.raises(StageError, match=r"another tokenizer \(27 tokens\)") as caught:
+        run(folders)
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+
+
+def test_long_prompts_are_counted_and_few_prompts_repeat(folders: Path) -> None:
+    long = Prompt.from_text(" ".join(["w1"] * 80))
+    write_jsonl(folders / "prompts.jsonl", [*PROMPTS[:12], PROMPTS[0], long])
+    listener = Listener()
+    result = run(folders, listener, updates=1)
+    counts = result.details["counts"]
+    assert counts["prompts"] == 13  # the repeated one stands once
+    assert counts["too_long"] == 1
+    assert counts["train"] + counts["heldout"] == 12
+    assert any("left out" in note for note in listener.notes)
+    assert any("by repeating" in note for note in listener.notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_response_length": 64}, "All 64 prompts are longer than the 0 tokens"),
+        ({"heldout_fraction": 1.0}, "All 64 prompts are held out"),
+    ],
+)
+def test_prompts_that_cannot_work_are_refused(folders: Path, settings: dict[str, object], said: str) -> None:
+    with pytest.raises(StageError, match=said) as caught:
+        run(folders, **settings)
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+
+
+def test_batches_cycle_evenly_in_changing_order() -> None:
+    batches: Iterator[list[list[int]]] = ppo.endless_batches(
+        [[i] for i in range(5)], 3, torch.Generator().manual_seed(0)
+    )
+    drawn = [ids[0] for _ in range(5) for ids in next(batches)]
+    assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
+    assert drawn[:5] != drawn[5:10]

@@ -1,0 +1,144 @@
+"""SFT: the loss falls on the response and its stop, nothing is dropped in silence, and it learns."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alignment import chat, models, sft
+from alignment.config import LoRAConfig, SFTConfig
+from alignment.events import ErrorKind, NullReporter, StageError
+from alignment.records import Demonstration, Prompt, read_jsonl, write_jsonl
+from alignment.stages import SFTInputs
+
+SETTINGS: dict[str, Any] = {"learning_rate": 2e-3, "batch_size": 16, "micro_batch_size": 8, "max_length": 96}
+
+
+@pytest.fixture(scope="module")
+def demonstrations(world_files: dict[str, Path]) -> list[Demonstration]:
+    return list(read_jsonl(world_files["demonstrations"], Demonstration))[:32]
+
+
+@pytest.fixture
+def run(tiny_base: Path, tmp_path: Path) -> Callable[..., Any]:
+    def call(rows: list[Demonstration], reporter: Any = None, model: Path = tiny_base, **settings: Any) -> Any:
+        write_jsonl(tmp_path / "demonstrations.jsonl", rows)
+        inputs = SFTInputs(model=model, demonstrations=tmp_path / "demonstrations.jsonl")
+        out = tmp_path / "out"
+        out.mkdir(exist_ok=True)
+        return sft.train(SFTConfig(**{**SETTINGS, **settings}), inputs, out, reporter or NullReporter()), out
+
+    return call
+
+
+def nll(folder: Path, rows: list[Demonstration]) -> float:
+    """The mean negative log-likelihood of the responses' tokens and stops, row by row."""
+    tokenizer = models.load_tokenizer(folder)
+    model = models.load_causal_lm(folder, tokenizer, trained=False)
+    losses = []
+    for row in rows:
+        before, after = chat.prompt_ids(tokenizer, row.prompt), chat.response_ids(tokenizer, row.response)
+        logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(after), reduction="none"))
+    return float(torch.cat(losses).mean())
+
+
+def test_the_first_loss_is_that_of_the_responses_alone(
+    run: Callable[..., Any], tiny_base: Path, demonstrations: list[Demonstration]
+) -> None:
+    """One step over all rows, in micro-batches of different padding: the mean is over tokens, not batches."""
+    result, _ = run(demonstrations, batch_size=32, epochs=1)
+    assert result.metrics["first_loss"] == pytest.approx(nll(tiny_base, demonstrations), rel=1e-3)
+
+
+def test_it_learns_and_leaves_a_model_folder(
+    run: Callable[..., Any], tiny_base: Path, demonstrations: list[Demonstration], recorder: Callable[..., Any]
+) -> None:
+    heard = recorder()
+    result, out = run(demonstrations, heard, epochs=4, learning_rate=2e-2)
+    assert nll(out, demonstrations) < 0.8 * nll(tiny_base, demonstrations)
+    assert result.details["counts"] == {"demonstrations": 32, "used": 32, "too_long": 0}
+    assert [point["step"] for point in result.details["curve"]] == list(range(1, 9))  # 32 rows, batches of 16, 4 passes
+    assert (heard.steps[-1].step, heard.steps[-1].total) == (8, 8)
+    assert heard.steps[-1].rate > 0
+
+
+def test_the_stop_is_learned(run: Callable[..., Any], tiny_base: Path) -> None:
+    """After training on one short answer, the stop is by far the likeliest token behind it."""
+    row = Demonstration(prompt=Prompt.from_text("Say it."), response="Milo is red.")
+    _, out = run([row] * 16, epochs=30, learning_rate=1e-2)
+    tokenizer = models.load_tokenizer(out)
+    model = models.load_causal_lm(out, tokenizer, trained=False)
+    ids = chat.encode(tokenizer, row.prompt, row.response).ids[:-1]
+    assert torch.softmax(model(torch.tensor([ids])).logits[0, -1], -1)[tokenizer.eos_token_id] > 0.9
+
+
+def test_what_is_too_long_is_counted_and_named(
+    run: Callable[..., Any], demonstrations: list[Demonstration], recorder: Callable[..., Any]
+) -> None:
+    long = Demonstration(prompt=demonstrations[0].prompt, response="word " * 100)
+    heard = recorder()
+    result, _ = run([*demonstrations, long, long], heard, epochs=1)
+    assert result.details["counts"] == {"demonstrations": 34, "used": 32, "too_long": 2}
+    assert heard.notes == ["2 of 34 demonstrations exceed 96 tokens and were left out."]
+
+
+def test_nothing_left_to_train_on_is_refused(run: Callable[..., Any], demonstrations: list[Demonstration]) -> None:
+    with pytest.raises(StageError, match="None of 32 demonstrations fits into 8 tokens") as caught:
+        run(demonstrations, max_length=8)
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+
+
+def test_no_rows_and_bad_rows_are_refused(run: Callable[..., Any], tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="holds no demonstrations"):
+        run([])
+    (tmp_path / "bad.jsonl").write_text('{"prompt":{"messages":[{"role":"user","content":"Hi"}]}}\n')
+    inputs = SFTInputs(model=tiny_base, demonstrations=tmp_path / "bad.jsonl")
+    with pytest.raises(StageError, match=r"bad\.jsonl, line 1"):
+        sft.train(SFTConfig(**SETTINGS), inputs, tmp_path, NullReporter())
+
+
+def test_a_cancel_stops_at_the_step_border(
+    run: Callable[..., Any], demonstrations: list[Demonstration], recorder: Callable[..., Any], tmp_path: Path
+) -> None:
+    heard = recorder(stop_after=3)
+    with pytest.raises(StageError) as caught:
+        run(demonstrations, heard, epochs=10)
+    assert caught.value.kind is ErrorKind.CANCELLED
+    assert len(heard.steps) == 3
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_seed_gives_the_same_weights(run: Callable[..., Any], demonstrations: list[Demonstration]) -> None:
+    digests = []
+    for seed in (1, 1, 2):
+        _, out = run(demonstrations, epochs=1, seed=seed)
+        digests.append(hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_tokenizer_without_template_gets_ours_and_says_so(
+    run: Callable[..., Any],
+    tiny_base: Path,
+    tmp_path: Path,
+    demonstrations: list[Demonstration],
+    recorder: Callable[..., Any],
+) -> None:
+    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer.chat_template = None
+    models.save_model(models.load_causal_lm(tiny_base, tokenizer, trained=False), tokenizer, tmp_path / "bare")
+    heard = recorder()
+    _, out = run(demonstrations, heard, model=tmp_path / "bare", epochs=1)
+    assert any("no chat template" in note for note in heard.notes)
+    assert models.load_tokenizer(out).chat_template == chat.TEMPLATE
+
+
+def test_adapters_train_and_leave_a_whole_model(
+    run: Callable[..., Any], tiny_base: Path, demonstrations: list[Demonstration]
+) -> None:
+    _, out = run(demonstrations, lora=LoRAConfig(rank=4, alpha=16), learning_rate=3e-2, epochs=6)
+    assert not (out / "adapter_config.json").exists()
+    assert nll(out, demonstrations) < 0.9 * nll(tiny_base, demonstrations)

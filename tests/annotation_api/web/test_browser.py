@@ -1,0 +1,165 @@
+"""In a real Chromium: sign in, rank by mouse and keyboard, see the next task; follow a job live."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from alignment.events import Progress
+from annotation_api import auth
+from annotation_api.app import create_app
+from annotation_api.db import job_store
+from annotation_api.db.job_events import Event
+from annotation_api.db.tables import Role, Submission
+from annotation_api.settings import Settings
+
+pytestmark = pytest.mark.browser
+
+PASSWORD = "three plain words"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+class Served:
+    """The app behind a real port, in a thread."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run)
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        while not self.server.started:
+            assert self.thread.is_alive()
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture
+def url(fresh_engine: Engine) -> Iterator[str]:
+    app = create_app(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)
+    with Served(app) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, url: str) -> Iterator[Page]:
+    """A page that fails its test on a script error or a request to anywhere else."""
+    context = chromium.new_context(base_url=url, viewport={"width": 360, "height": 740})
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda request: None if request.url.startswith(url) else faults.append(request.url))
+    yield page
+    context.close()
+    assert faults == []
+
+
+def _fill(engine: Engine, factory: Any) -> None:
+    with Session(engine) as session:
+        make = factory(session)
+        make.person(Role.ANNOTATOR, email="ann@example.org", password_hash=auth.hash_password(PASSWORD))
+        make.person(Role.ENGINEER, email="eng@example.org", password_hash=auth.hash_password(PASSWORD))
+        project = make.project(name="Politeness", lease_seconds=3)
+        texts = ("<img src=https://evil.example/x.png onerror=alert(1)>", "很好，谢谢！", "no")
+        make.task(make.prompt(project, "First question?"), texts, priority=1)
+        make.task(make.prompt(project, "Second question?"))
+        session.commit()
+
+
+def _sign_in(page: Page, email: str) -> None:
+    page.goto("/login")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Projects")).to_be_visible()
+
+
+def _card(page: Page, text: str) -> str:
+    """The letter of the answer with this text."""
+    card = page.get_by_role("article").filter(has_text=text)
+    return card.get_by_role("heading").inner_text().removeprefix("Answer ")
+
+
+def test_a_person_ranks_by_the_form_and_sees_the_next_task(page: Page, fresh_engine: Engine, factory: Any) -> None:
+    _fill(fresh_engine, factory)
+    _sign_in(page, "ann@example.org")
+    page.get_by_role("link", name="Start ranking").click()
+    expect(page.get_by_text("First question?")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+    page.get_by_role("button", name="Submit and go on").click()  # nothing is chosen: the browser refuses
+    expect(page.get_by_text("First question?")).to_be_visible()
+
+    hostile, good, bad = (_card(page, text) for text in ("onerror", "很好", "no"))
+    page.get_by_role("radio", name=f"Rank 1 for answer {good}").check()
+    page.get_by_role("radio", name=f"Rank 2 for answer {hostile}").check()
+    page.get_by_role("radio", name=f"Rank 1 for answer {bad}").focus()
+    page.keyboard.press("ArrowRight")  # radios move with the arrows, without any script of ours
+    with page.expect_response("**:renew") as renewed:  # a lease of 3 s is prolonged while the page is open
+        pass
+    assert renewed.value.ok
+    page.get_by_role("button", name="Submit and go on").click()
+
+    expect(page.get_by_text("Second question?")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("1 done today")
+    with Session(fresh_engine) as session:
+        groups = session.scalars(select(Submission)).one().payload["groups"]
+    assert [len(group) for group in groups] == [1, 2]
+
+    page.get_by_role("link", name="Change my last answer").click()
+    expect(page.get_by_role("radio", name=f"Rank 1 for answer {good}")).to_be_checked()
+    page.get_by_role("radio", name=f"Rank 3 for answer {bad}").check()
+    page.get_by_role("button", name="Change my answer").click()
+    expect(page.get_by_text("Second question?")).to_be_visible()
+    with Session(fresh_engine) as session:
+        newest = session.scalars(select(Submission).order_by(Submission.seq.desc())).first()
+    assert newest is not None
+    assert [len(group) for group in newest.payload["groups"]] == [1, 1, 1]
+
+
+def test_the_job_page_follows_the_job(page: Page, fresh_engine: Engine, factory: Any) -> None:
+    _fill(fresh_engine, factory)
+    with Session(fresh_engine) as session:
+        job_id: uuid.UUID = factory(session).job().id
+        session.commit()
+    _sign_in(page, "eng@example.org")
+    page.goto(f"/jobs/{job_id}")
+    expect(page.locator("#live .state")).to_have_text("queued")
+    with Session(fresh_engine) as session:
+        job = job_store.claim(session, "test:1", lease_seconds=60)
+        assert job is not None
+        job_store.mark_running(session, job.id, job.epoch)
+        session.commit()
+    expect(page.locator("#live .state")).to_have_text("running")  # the change of state loaded the page anew
+    with Session(fresh_engine) as session:
+        line = Progress("train", 30, 120, 2.5, 36.0, {"loss": 0.25})
+        job_store.append_events(session, job_id, 1, [Event.progress(line)])
+        session.commit()
+    expect(page.locator("#step")).to_have_text("30")
+    expect(page.locator("#metrics")).to_contain_text("loss 0.25")
+    assert page.locator("#live progress").evaluate("bar => bar.value / bar.max") == 0.25
