@@ -37,7 +37,7 @@ from alignment.trainer import ReporterCallback, common_arguments
 
 MIN_PROMPT = 16  # tokens of a shortened prompt; a response that leaves less room is refused
 
-Example = dict[str, Any]  # {"input_ids": K lists, "ranks": (K,), "weight": float, "criterion": str}
+Example = dict[str, Any]  # {"input_ids": K lists, "ranks": (K,), "weight": w, "length": longest, "criterion": name}
 
 
 def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -123,7 +123,11 @@ def fit(
     """Train in place; return the last step's loss, accuracy and margin."""
     callback = ReporterCallback(reporter, "train")
     with TemporaryDirectory() as scratch:
-        arguments = TRLRewardConfig(**common_arguments(config, Path(scratch)), max_length=None)
+        arguments = TRLRewardConfig(
+            **common_arguments(config, Path(scratch)),
+            max_length=None,
+            train_sampling_strategy="group_by_length",  # by the column `length`: little is computed on padding
+        )
         trainer = RankingTrainer(
             config.centering_coef,
             model=model,
@@ -165,7 +169,8 @@ def prepare(
             continue
         counts["used"] += 1
         counts["shortened"] += cut
-        example = {"input_ids": rows, "ranks": list(ranking.ranks), "weight": ranking.weight}
+        example: Example = {"input_ids": rows, "ranks": list(ranking.ranks), "weight": ranking.weight}
+        example["length"] = max(map(len, rows))
         example["criterion"] = ranking.criterion or ranking.prompt.criterion or ""
         sides[split_of(ranking.prompt, heldout_fraction)].append(example)
     return sides["train"], sides["heldout"], counts

@@ -71,10 +71,7 @@ class Dispatcher:
         for _ in range(len(held), self._settings.slots):
             if not self._claim_and_start():
                 break
-        if self._sweep_due:
-            with self._sessions.begin() as session:
-                sweep(session, self._home)
-            self._sweep_due = False
+        self._sweep()
 
     def stop_launchers(self) -> None:
         """Ask every launcher of this machine to give its job back, and wait for it."""
@@ -89,10 +86,18 @@ class Dispatcher:
         self._reap()
         try:
             self._take_back()  # the jobs of those that could not give them back
+            self._sweep()
         except AWAY as reason:
             log.warning("Jobs are left to their leases: %s", reason)
 
     # ------------------------------------------------------------ take back
+
+    def _sweep(self) -> None:
+        """Remove what dead attempts left: at the start, and after each launcher that ended."""
+        if self._sweep_due:
+            with self._sessions.begin() as session:
+                sweep(session, self._home)
+            self._sweep_due = False
 
     def _reap(self) -> None:
         """Bury launchers that ended, and what Ray left in their process group."""

@@ -116,12 +116,12 @@ def _reward(axes: Axes, curve: list[dict[str, Any]], checkpoints: list[dict[str,
     axes.plot([c["update"] for c in curve], [c["score"] for c in curve], color="#4a7fb5", label="train rollouts")
     axes.plot(
         [c["step"] for c in checkpoints],
-        [c["metrics"]["score"] for c in checkpoints],
+        [c["metrics"]["heldout_score"] for c in checkpoints],
         "o-",
         color="#2a7d4f",
         label="held out",
     )
-    _mark_chosen(axes, checkpoints, "score")
+    _mark_chosen(axes, checkpoints, "heldout_score")
     axes.set_xlabel("update")
     axes.set_ylabel("reward-model score")
     axes.legend(frameon=False)
@@ -131,12 +131,12 @@ def _kl(axes: Axes, curve: list[dict[str, Any]], checkpoints: list[dict[str, Any
     axes.plot([c["update"] for c in curve], [c["kl"] for c in curve], color="#b5524a", label="train rollouts")
     axes.plot(
         [c["step"] for c in checkpoints],
-        [c["metrics"]["kl"] for c in checkpoints],
+        [c["metrics"]["heldout_kl"] for c in checkpoints],
         "o-",
         color="#7d2a2a",
         label="held out",
     )
-    _mark_chosen(axes, checkpoints, "kl")
+    _mark_chosen(axes, checkpoints, "heldout_kl")
     axes.set_xlabel("update")
     axes.set_ylabel("KL to the SFT policy (nats a response)")
     axes.legend(frameon=False)

@@ -173,9 +173,8 @@ class Demo:
 
     def _figures(self, done: dict[str, Any], judged: str, names: dict[str, str]) -> dict[str, Any]:
         prompts = list(read_jsonl(self.toy / "heldout.jsonl", Prompt))
-        replies = judge.grade(
-            self.world, prompts, self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl"), names
-        )
+        lines = self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl")
+        replies = judge.grade_replies(self.world, prompts, lines, names)
         win = judge.win_rate(replies, "ppo", "sft")
         reward, ppo = done["reward"]["result"], done["ppo"]["result"]
         return {
@@ -187,7 +186,7 @@ class Demo:
             "gold": {name: judge.by_criterion(replies, name) for name in ("base", "sft", "ppo")},
             "judged": judge.count_by_criterion(replies, "ppo"),
             "win_rate": {"ppo_vs_sft": win.rate, "ci95": [win.low, win.high], "n": win.n},
-            "kl_to_sft": ppo["metrics"]["kl"],
+            "kl_to_sft": ppo["metrics"]["heldout_kl"],
             "details": {"reward": reward["details"], "ppo": ppo["details"]},
             "samples": judge.side_by_side(prompts, replies, ("base", "sft", "ppo")),
         }

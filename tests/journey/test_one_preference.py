@@ -25,7 +25,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LIMIT = 300.0  # seconds for one job
 
-QUESTIONS = ["what colour is the fox", "what does the owl eat", "狐狸是什么颜色", "where does the bear live"]
+ANIMALS = ["fox", "owl", "bear", "hare", "wolf", "swan", "crab", "mole"]
+QUESTIONS = [*(f"what colour is the {animal}" for animal in ANIMALS), "狐狸是什么颜色", "where does the bear live"]
 ANSWERS = ["the fox is red", "the owl eats mice", "i do not know"]
 
 
@@ -42,7 +43,7 @@ def folder() -> Iterator[Path]:
 def base(folder: Path) -> Path:
     from alignment.pretrain import pretrain
 
-    tiny = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=20)
+    tiny = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
     pretrain([*QUESTIONS, *ANSWERS] * 8, tiny, folder / "models" / "base", NullReporter())
     return folder / "models" / "base"
 
