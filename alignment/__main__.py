@@ -23,10 +23,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from alignment import stages, toyworld
-from alignment.checkpoint import publish
+from alignment.checkpoint import publish, write_result
 from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, explain, load_preset
 from alignment.events import ErrorKind, StageError, StageResult
-from alignment.records import canonical_json
 from alignment.terminal import TerminalReporter
 
 
@@ -115,8 +114,7 @@ def _make(out: Path, config: dict[str, Any], work: Callable[[Path], StageResult]
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         result = work(staging)
-        record = {"stage": result.stage, "config": config, "metrics": result.metrics, "details": result.details}
-        (staging / "result.json").write_text(canonical_json(record) + "\n", encoding="utf-8")
+        write_result(staging, config, result)
         publish(staging, out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -11,14 +11,15 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alignment.events import ErrorKind, StageError
-from alignment.records import canonical_json
+from alignment.events import ErrorKind, StageError, StageResult
+from alignment.records import canonical_json, storable
 
 MANIFEST = "manifest.json"
+RESULT = "result.json"
 
 
 def write_manifest(folder: Path) -> str:
@@ -30,6 +31,12 @@ def write_manifest(folder: Path) -> str:
         file.flush()
         os.fsync(file.fileno())
     return hashlib.sha256(data).hexdigest()
+
+
+def write_result(folder: Path, config: Mapping[str, Any], result: StageResult) -> None:
+    """Write `result.json`: the stage, its settings, and what it measured; numbers that are not finite are null."""
+    record = {"stage": result.stage, "config": config, "metrics": result.metrics, "details": result.details}
+    (folder / RESULT).write_text(canonical_json(storable(record)) + "\n", encoding="utf-8")
 
 
 def verify(folder: Path) -> dict[str, Any]:

@@ -190,15 +190,12 @@ def _prepare(
 
 
 def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType) -> PeftModel:
-    """Adapters on every linear layer; a score head is new, so it is trained whole."""
-    head = ["score"] if task is TaskType.SEQ_CLS else None
+    """Adapters on every linear layer; a score head has none: PEFT trains and keeps it whole."""
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
         lora_dropout=lora.dropout,
         target_modules="all-linear",
-        exclude_modules=head,
-        modules_to_save=head,
         task_type=task,
     )
     adapted: PeftModel = get_peft_model(model, settings)

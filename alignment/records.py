@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -136,6 +137,18 @@ R = TypeVar("R", bound=Record)
 
 def canonical_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def storable(value: Any) -> Any:
+    """`value` as Postgres' jsonb takes it: numbers that are not finite become null, and characters
+    that it refuses (NUL, lone surrogates; a byte-level tokenizer can make them) become U+FFFD."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
+    return (value if math.isfinite(value) else None) if isinstance(value, float) else value
 
 
 def sha256_text(text: str) -> str:

@@ -38,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api import up
 
         return up.main(args.host, args.port)
+    if args.command == "migrate":
+        from annotation_api import up
+
+        return up.migrate()
     if args.command == "demo":
         from annotation_api import demo
 
@@ -94,10 +98,13 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
     up = commands.add_parser("up", help="run the whole service in the foreground")
     up.add_argument("--host", default="127.0.0.1")
     up.add_argument("--port", type=int, default=8000)
+    migrate = commands.add_parser(
+        "migrate", help="bring a database up to date; print the set-up link if there is no admin"
+    )
     demo = commands.add_parser("demo", help="run the closed loop on the toy world")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"))
     demo.add_argument("--seed", type=int, default=0)
-    for parser in (up, demo):
+    for parser in (up, migrate, demo):
         parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
 
 

@@ -32,6 +32,7 @@ from annotation_api.people.service import ensure_local_engineer_key, ensure_setu
 from annotation_api.settings import Settings, SettingsError
 
 PR_SET_PDEATHSIG = 1
+SETUP = "Make the first admin account here (the link works once):"
 START_LIMIT = 60.0  # seconds until the first page must answer
 STOP_GRACE = 20.0  # seconds for a child to end after SIGTERM
 QUICK_DEATH = 5.0  # a child that lives shorter than this is started again more slowly
@@ -224,7 +225,7 @@ def main(host: str, port: int) -> int:
         with Service(Settings.from_environment(), host, port) as service:
             print(f"Rankloop is running at {service.url}")
             if service.setup_url:
-                print(f"Make the first admin account here (the link works once): {service.setup_url}")
+                print(f"{SETUP} {service.setup_url}")
             print("Stop with Ctrl-C.", flush=True)
             while not stop:
                 service.tend()
@@ -233,6 +234,24 @@ def main(host: str, port: int) -> int:
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
         print(f"rankloop up: {reason}", file=sys.stderr)
         return 1
+    return 0
+
+
+def migrate() -> int:
+    """Bring the configured database up to date, for services that run apart; the exit code."""
+    try:
+        settings = Settings.from_environment()
+        if settings.database_url is None:
+            raise CannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` migrates the embedded Postgres itself.")
+        upgrade(settings.database_url)
+        with session_factory(make_engine(settings.database_url)).begin() as session:
+            token = ensure_setup_link(session)
+    except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
+        print(f"rankloop migrate: {reason}", file=sys.stderr)
+        return 1
+    print("The database is up to date.")
+    if token:
+        print(f"{SETUP} {settings.public_url or 'http://127.0.0.1:8000'}/setup/{token}")
     return 0
 
 

@@ -48,9 +48,7 @@ def make_dispatcher(settings: WorkerSettings, launcher: Sequence[str]) -> Dispat
         raise CannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` starts a database and sets it.")
     engine = make_engine(settings.database_url, application_name="rankloop-dispatcher")
     if not is_current(engine):
-        raise CannotStart(
-            "The database is not at this version's level; run `python -m annotation_api.db.migrate` first."
-        )
+        raise CannotStart("The database is not at this version's level; run `rankloop migrate` first.")
     return Dispatcher(session_factory(engine), settings, launcher)
 
 

@@ -60,7 +60,7 @@ class Attempt:
         result = self._follow(actor)
         self._mark_running()
         self._move(job_store.mark_committing, JobState.COMMITTING)
-        published = publish(self._folders, job.stage, job.config, result)
+        published = publish(self._folders, job.config, result)
         self._lease.finish(lambda session: self._commit(session, resolved, published, result))
         log.info("Committed %s.", self._folders.artifact)
 

@@ -14,8 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from alignment.events import ErrorKind, StageError
-from alignment.records import Prompt, read_jsonl, sha256_text
-from annotation_api.db.job_events import storable
+from alignment.records import Prompt, read_jsonl, sha256_text, storable
 from annotation_api.db.tables import Job, Project, PromptRow, ResponseRow, Task, TaskResponse
 
 FEWEST = 2  # different responses that can be ranked

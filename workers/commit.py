@@ -15,18 +15,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment import checkpoint
-from alignment.config import Stage
 from alignment.events import StageResult
-from alignment.records import canonical_json
 from annotation_api.db import job_store
-from annotation_api.db.job_events import Event, storable
+from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import ArtifactFile, NewCheckpoint, NewModel
 from annotation_api.db.tables import Job
 from workers.candidates import add_candidates
 from workers.pipeline import MAKES, Resolved, model_name
 from workers.staging import Folders
-
-RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -37,13 +33,12 @@ class Published:
     files: tuple[ArtifactFile, ...]
 
 
-def publish(folders: Folders, stage: Stage, config: Mapping[str, Any], result: StageResult) -> Published:
+def publish(folders: Folders, config: Mapping[str, Any], result: StageResult) -> Published:
     """Write `result.json` beside the stage's files and move the whole folder into place.
 
     Raises StageError(DISK_FULL) when there is no room.
     """
-    record = {"stage": stage.value, "config": config, "metrics": result.metrics, "details": result.details}
-    (folders.out / RESULT).write_text(canonical_json(storable(record)) + "\n", encoding="utf-8")
+    checkpoint.write_result(folders.out, config, result)
     digest = checkpoint.publish(folders.out, folders.artifact)
     manifest = json.loads((folders.artifact / checkpoint.MANIFEST).read_bytes())
     files = (ArtifactFile(name, entry["sha256"], entry["size"]) for name, entry in manifest["files"].items())

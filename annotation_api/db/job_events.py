@@ -6,7 +6,6 @@ same number.
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from alignment.events import Progress
+from alignment.records import storable
 from annotation_api.db.tables import JobEvent, Metric
 
 
@@ -56,7 +56,7 @@ def append(session: Session, job_id: uuid.UUID, epoch: int, events: Iterable[Eve
 def record_metrics(session: Session, job_id: uuid.UUID, epoch: int, events: Iterable[Event]) -> None:
     """Keep the numbers of progress events; a step that is told again replaces what it said before."""
     rows = {
-        (event.data["phase"], event.data["step"], name): _finite(value)
+        (event.data["phase"], event.data["step"], name): storable(float(value))
         for event in events
         if event.type == "progress"
         for name, value in event.data.get("metrics", {}).items()
@@ -72,19 +72,3 @@ def record_metrics(session: Session, job_id: uuid.UUID, epoch: int, events: Iter
             for (phase, step, name), value in rows.items()
         ],
     )
-
-
-def storable(value: Any) -> Any:
-    """`value` as Postgres' jsonb takes it: numbers that are not finite become null, and characters
-    that it refuses (NUL, lone surrogates; a byte-level tokenizer can make them) become U+FFFD."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {storable(str(key)): storable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [storable(item) for item in value]
-    return _finite(value) if isinstance(value, float) else value
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

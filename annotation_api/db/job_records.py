@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alignment.events import ErrorKind
-from annotation_api.db.job_events import storable
+from alignment.records import storable
 from annotation_api.db.tables import ModelKind, ModelParent, ModelVersion
 
 

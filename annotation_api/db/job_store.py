@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 
 from alignment.config import Stage
 from alignment.events import ErrorKind
+from alignment.records import storable
 from annotation_api.db import job_events, job_graph
 from annotation_api.db import job_machine as machine
-from annotation_api.db.job_events import Event, storable
+from annotation_api.db.job_events import Event
 from annotation_api.db.job_machine import DEAD, ENDED, LIVE
 from annotation_api.db.job_records import (
     ArtifactFile,

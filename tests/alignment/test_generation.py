@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment import chat, generation, models
 from alignment.config import SampleConfig
@@ -27,6 +28,14 @@ def tokenizer(tiny_base: Path) -> Any:
 @pytest.fixture(scope="module")
 def model(tiny_base: Path, tokenizer: Any) -> Any:
     return models.load_causal_lm(tiny_base, tokenizer, trained=False)
+
+
+@pytest.fixture(scope="module")
+def gpt2(tokenizer: Any) -> Any:
+    """Counts positions one by one where Llama only sees distances: a wrong position id shows."""
+    torch.manual_seed(0)
+    shape = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=96, initializer_range=0.4)
+    return GPT2LMHeadModel(shape).eval()
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +64,11 @@ def test_cache_padding_and_batches_change_nothing(
     got = sample(model, tokenizer, prompts, batch_size=batch_size, top_p=1e-6)  # only the likeliest token is left
     expected = [plain_greedy(model, tokenizer.eos_token_id, prompt) for prompt in prompts]
     assert [got.ids(row) for row in range(len(prompts))] == expected
+
+
+def test_padding_moves_no_position(gpt2: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    got = sample(gpt2, tokenizer, prompts, top_p=1e-6)
+    assert [got.ids(row) for row in range(20)] == [plain_greedy(gpt2, tokenizer.eos_token_id, p) for p in prompts]
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.5])

@@ -82,7 +82,9 @@ def test_a_stage_leaves_a_whole_folder_and_never_overwrites_it(
     assert (result["stage"], result["config"]["epochs"], result["config"]["max_length"]) == ("sft", 1.0, 96)
     assert [path.name for path in out.parent.iterdir()] == ["sft"]
     assert main(["sft", run, "--out", str(out)]) == 1
-    assert "never overwritten" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "never overwritten" in error
+    assert "train" not in error  # refused before the work, not after it
 
 
 def test_a_failed_stage_leaves_nothing(inputs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def test_a_database_without_tables_is_refused_with_the_command_that_mends_it(
         connection.execute(text("DELETE FROM alembic_version"))
     result = run("workers", RANKLOOP_DATABASE_URL=fresh_database, RANKLOOP_HOME=str(tmp_path))
     assert result.returncode == 1
-    assert "python -m annotation_api.db.migrate" in result.stderr
+    assert "rankloop migrate" in result.stderr
 
 
 def test_zero_slots_are_refused(tmp_path: Path) -> None:

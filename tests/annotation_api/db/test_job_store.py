@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from alignment.config import Stage
 from alignment.events import ErrorKind, Progress
+from alignment.records import storable
 from annotation_api.db import job_graph, job_machine, job_store
-from annotation_api.db.job_events import Event, storable
+from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import (
     ArtifactFile,
     CancelRequested,
