@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from alignment.events import ErrorKind, StageError
@@ -19,6 +20,7 @@ from alignment.records import Message, Prompt
 # The project's own template, for tokenizers without one. The generation markers let TRL, too, find the
 # assistant's tokens; the stop token stands inside them.
 TEMPLATE = (
+    "{{ bos_token or '' }}"
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
     "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
@@ -54,7 +56,11 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """The prompt as token ids, up to where the model begins to speak."""
     if not has_template(tokenizer):
         raise StageError(ErrorKind.BAD_INPUT, "The tokenizer has no chat template.", "Run the SFT stage first.")
-    text = tokenizer.apply_chat_template(_messages(prompt.messages), tokenize=False, add_generation_prompt=True)
+    try:
+        text = tokenizer.apply_chat_template(_messages(prompt.messages), tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
+        cause = f"The model's chat template refuses the prompt {prompt.text[:60]!r}: {error}"
+        raise StageError(ErrorKind.BAD_INPUT, cause, "Change the prompt's roles or the template.") from error
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 

@@ -117,13 +117,24 @@ class PPOConfig(TrainingConfig):
 
 class SampleConfig(Settings):
     responses_per_prompt: int = Field(default=4, ge=1, le=64, description="K: responses kept for a prompt and model.")
-    distinct: bool = Field(default=True, description="Keep only different texts; a prompt may then give fewer than K.")
-    oversample: int = Field(default=2, ge=1, le=16, description="Draws for a prompt are K times this when distinct.")
+    tasks_per_prompt: int = Field(default=1, ge=1, le=16, description="Sets of K; annotators get each as one task.")
+    distinct: bool = Field(default=True, description="Keep only different texts; a prompt may then give fewer.")
+    oversample: int = Field(default=2, ge=1, le=16, description="Draws for each response that is kept, when distinct.")
     temperature: Positive = Field(default=1.0, description="Divides the logits.")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="Nucleus sampling.")
     max_response_length: Count = Field(default=128, description="Most tokens of a response.")
     batch_size: Count = Field(default=64, description="Sequences that are generated together.")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds the draws.")
+
+    @property
+    def kept(self) -> int:
+        """Most responses that one prompt gives."""
+        return self.responses_per_prompt * self.tasks_per_prompt
+
+    @property
+    def draws(self) -> int:
+        """Responses drawn for one prompt."""
+        return self.kept * (self.oversample if self.distinct else 1)
 
 
 class PretrainConfig(Settings):

@@ -177,7 +177,7 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
     prompt, model and draw. Prompts that leave no room for a response are counted and named, not cut.
     """
     prompts = list(read_prompts(inputs.prompts))
-    draws = config.responses_per_prompt * (config.oversample if config.distinct else 1)
+    draws = config.draws
     meter = Meter(reporter, "sample", len(prompts) * draws * len(inputs.models))
     rows: list[dict[str, Any]] = []
     skipped: dict[str, int] = {}
@@ -250,15 +250,15 @@ def _sample_model(
 def _keep(
     generated: Generated, tokenizer: PreTrainedTokenizerBase, draws: range, config: SampleConfig
 ) -> list[dict[str, Any]]:
-    """The first K of a prompt's draws, each text once where the settings ask for that; empty texts never."""
+    """The first K of a prompt's draws; or, distinct, its first K different texts that say anything."""
     kept: dict[Any, dict[str, Any]] = {}
     for draw in draws:
         ids = generated.ids(draw)
         text = chat.decode(tokenizer, ids)
-        if text:
+        if text or not config.distinct:  # an empty reply is nothing to rank, but it counts where replies are judged
             row = {"text": text, "finished": bool(generated.finished[draw]), "tokens": len(ids)}
             kept.setdefault(text if config.distinct else draw, row)
-    return list(kept.values())[: config.responses_per_prompt]
+    return list(kept.values())[: config.kept]
 
 
 def _summary(rows: list[dict[str, Any]], prompts: int) -> dict[str, float]:

@@ -43,21 +43,19 @@ class Language:
 
 ENGLISH_NAMES = """
 Milo Tara Bruno Nella Otto Pippa Rufus Selma Toby Una Viggo Wanda Yuri Zelda Arlo Bella Cosmo Daisy
-Elmo Fiona Gus Hazel Igor Juno Koko Luna Momo Nico Olga Pablo Quinn Rosie Sammy Tilda Ugo Vera Willy
-Xena Yoko Zeno Amber Basil Clara Dexter Emma Felix Greta Hugo Ivy Jasper Kira Leo Mabel Nero Opal
-Percy
+Elmo Fiona Gus Hazel Igor Juno Koko Luna Momo Nico Olga Pablo Quinn Rosie Sammy Tilda Ugo Vera
+Willy Xena Yoko Zeno
 """
 
 CHINESE_NAMES = """
-小白 阿福 大宝 豆豆 花花 乐乐 毛毛 妞妞 球球 团团 旺旺
-星星 圆圆 壮壮 安安 冬冬 飞飞 果果 佳佳 康康 亮亮 明明
+小白 阿福 大宝 豆豆 花花 乐乐 毛毛 妞妞 球球 团团 旺旺 星星 圆圆 壮壮
 """
 
 
 ENGLISH = Language(
     tag="en",
     names=tuple(ENGLISH_NAMES.split()),
-    known=40,
+    known=24,
     relations=(
         Relation(
             values=("red", "blue", "green", "white", "black", "brown", "grey", "yellow"),
@@ -151,21 +149,31 @@ ENGLISH = Language(
 CHINESE = Language(
     tag="zh",
     names=tuple(CHINESE_NAMES.split()),
-    known=14,
+    known=8,
     relations=(
         Relation(
             values=("红色", "蓝色", "绿色", "白色", "黑色", "黄色"),
-            questions=("{name}是什么颜色的？", "请告诉我{name}的颜色。", "我想知道{name}是什么颜色。"),
+            questions=(
+                "{name}是什么颜色的？",
+                "请告诉我{name}的颜色。",
+                "我想知道{name}是什么颜色。",
+                "你知道{name}的颜色吗？",
+            ),
             answers=("{name}是{value}的。", "{name}的颜色是{value}。"),
         ),
         Relation(
             values=("苹果", "面包", "鱼", "玉米", "坚果", "蜂蜜"),
-            questions=("{name}吃什么？", "请告诉我{name}吃什么。", "我想知道{name}的食物。"),
+            questions=("{name}吃什么？", "请告诉我{name}吃什么。", "我想知道{name}的食物。", "你知道{name}吃什么吗？"),
             answers=("{name}吃{value}。", "{name}的食物是{value}。"),
         ),
         Relation(
             values=("森林", "海港", "城堡", "山洞", "花园", "草地"),
-            questions=("{name}住在哪里？", "请告诉我{name}的家在哪里。", "我想知道{name}住在哪里。"),
+            questions=(
+                "{name}住在哪里？",
+                "请告诉我{name}的家在哪里。",
+                "我想知道{name}住在哪里。",
+                "你知道{name}的家在哪里吗？",
+            ),
             answers=("{name}住在{value}。", "{name}的家在{value}。"),
         ),
     ),

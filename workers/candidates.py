@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from alignment.config import SampleConfig
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt, read_jsonl, sha256_text, storable
 from annotation_api.db.tables import Job, Project, PromptRow, ResponseRow, Task, TaskResponse
@@ -21,7 +22,7 @@ FEWEST = 2  # different responses that can be ranked
 
 
 def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path) -> int:
-    """Add every response in `folder`/responses.jsonl, and a task for each prompt with two different ones.
+    """Add every response in `folder`/responses.jsonl, and the tasks: each prompt's different ones, dealt out in turn.
 
     `prompts` is the file that was sampled from. Returns the number of new tasks. Commits nothing.
     """
@@ -30,14 +31,15 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
         raise StageError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
     records = list(read_jsonl(prompts, Prompt))
     prompt_ids = _prompt_ids(session, project_id, records)
-    tasks = 0
+    tasks, sets = 0, SampleConfig.model_validate(job.config).tasks_per_prompt
     for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
         responses = [_response(row, prompt_ids[records[index].key], job) for row in rows]
         session.add_all(responses)
-        distinct = list({response.text_hash: response for response in reversed(responses)}.values())[::-1]
-        if len(distinct) >= FEWEST:
-            _add_task(session, project, distinct)
-            tasks += 1
+        distinct = list({response.text_hash: response for response in responses}.values())
+        for chosen in (distinct[start::sets] for start in range(sets)):
+            if len(chosen) >= FEWEST:
+                _add_task(session, project, chosen)
+                tasks += 1
     session.flush()
     return tasks
 

@@ -30,6 +30,7 @@ from annotation_api.settings import Settings, SettingsError
 from annotation_api.up import CannotStart, Service, start_module
 
 PRESET = "toy"
+TASKS_PER_PROMPT = 2  # of K = 4 each: more different responses teach more than more opinions on the same
 JUDGED_DRAWS = 3  # replies of each model to each held-out prompt
 NEXT_ROUND = 24  # prompts whose new replies go back to the annotators
 
@@ -93,11 +94,10 @@ class Demo:
 
         # 2. SFT; its policy answers the prompts, which makes the annotators' tasks.
         sft = self._job("sft", {"model": {"model": base}, "demonstrations": {"dataset": demonstrations}})
-        asked = self._job(
-            "sample", {"models": [{"job": sft}], "prompts": {"dataset": prompts}, "project": self.project}
-        )
+        asked = {"models": [{"job": sft}], "prompts": {"dataset": prompts}, "project": self.project}
+        answers = self._job("sample", asked, {"tasks_per_prompt": TASKS_PER_PROMPT})
         done = {"sft": wait(sft, "SFT on the demonstrations")}
-        wait(asked, "The SFT policy answers")
+        wait(answers, "The SFT policy answers")
 
         # 3. People rank; the rankings are frozen.
         rankings = self._rank(team, password)

@@ -30,8 +30,7 @@ def _steps(job: Prepared) -> int | None:
     if isinstance(config, PPOConfig):
         return config.updates
     if isinstance(config, SampleConfig):
-        draws = config.responses_per_prompt * (config.oversample if config.distinct else 1)
-        return math.ceil(rows * draws * len(job.inputs["models"]) / config.batch_size)
+        return math.ceil(rows * config.draws * len(job.inputs["models"]) / config.batch_size)
     return None
 
 

@@ -64,3 +64,18 @@ def test_without_a_template_there_is_one_clear_sentence(tiny_base: Path) -> None
         chat.prompt_ids(bare, QUESTION)
     chat.install_template(bare)
     assert chat.prompt_ids(bare, QUESTION)
+
+
+def test_a_template_that_refuses_a_prompt_is_one_clear_sentence(tiny_base: Path) -> None:
+    strict = models.load_tokenizer(tiny_base)
+    strict.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(StageError, match=r"refuses the prompt .*System role not supported"):
+        chat.prompt_ids(strict, QUESTION)
+
+
+def test_our_template_begins_as_the_tokenizer_does(tiny_base: Path) -> None:
+    """A model that was pretrained with a first token must find it in every prompt, once."""
+    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
+    ids = chat.prompt_ids(tokenizer, QUESTION)
+    assert [place for place, i in enumerate(ids) if i == tokenizer.bos_token_id] == [0]

@@ -161,6 +161,17 @@ def test_distinct_texts_are_the_first_different_ones_of_the_same_draws(run: Call
         assert got == list(dict.fromkeys(drawn))[:4]
 
 
+def test_an_empty_reply_is_judged_but_not_ranked(tokenizer: Any) -> None:
+    stop, word = tokenizer.eos_token_id, tokenizer("red")["input_ids"][0]
+    replies = torch.tensor([[stop, 0], [word, stop], [stop, 0]])
+    mask = torch.tensor([[True, False], [True, True], [True, False]])
+    generated = generation.Generated(replies, mask, torch.tensor([True] * 3), torch.zeros(3, 2))
+    judged = generation._keep(generated, tokenizer, range(3), SampleConfig(distinct=False))
+    ranked = generation._keep(generated, tokenizer, range(3), SampleConfig(distinct=True))
+    assert [row["text"] for row in judged] == ["", tokenizer.decode([word]), ""]
+    assert [row["text"] for row in ranked] == [tokenizer.decode([word])]
+
+
 def test_a_prompt_that_leaves_no_room_is_counted_and_named(run: Callable[..., Any], world: World) -> None:
     result, rows, heard = run([Prompt.from_text("word " * 200), world.heldout[0]], responses_per_prompt=2)
     assert {row["prompt"] for row in rows} == {1}

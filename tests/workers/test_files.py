@@ -130,6 +130,22 @@ def test_sampled_responses_become_tasks_of_different_texts(make: Any, session: S
     assert list(session.scalars(shown.order_by(TaskResponse.position))) == ["by the river", "on the hill"]
 
 
+def test_several_tasks_share_out_the_different_texts(make: Any, session: Session, tmp_path: Path) -> None:
+    project, job = make.project(), make.job(Stage.SAMPLE, config={"tasks_per_prompt": 2})
+    model = str(make.model().id)
+    rows = [{"prompt": 0, "model": model, "text": text, "sampling": {}} for text in "abacde"]
+    (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS[0].canonical() + "\n")
+
+    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl") == 2
+
+    shown = select(TaskResponse.task_id, ResponseRow.text).join(ResponseRow).order_by(TaskResponse.position)
+    texts: dict[Any, str] = {}
+    for task, letter in session.execute(shown.join(Task).where(Task.project_id == project.id)):
+        texts[task] = texts.get(task, "") + letter
+    assert sorted(texts.values()) == ["ace", "bd"]
+
+
 # ---------------------------------------------------------------- sweeping
 
 
