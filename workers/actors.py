@@ -28,6 +28,7 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_VERBOSITY": "warning",
     "TOKENIZERS_PARALLELISM": "false",  # no fork after threads
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve the service beside them
 }
 
 

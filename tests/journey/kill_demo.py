@@ -1,0 +1,104 @@
+"""The demo under fire: SIGKILL of the dispatcher, the launcher and the actor, each in the middle of PPO.
+
+    python -m tests.journey.kill_demo [--out runs/killed] [--seed 0]
+
+Exits 0 if the demo still ends with 0 and the registry holds exactly one policy version. Not part of
+`make test`: it takes as long as the demo and three restarts of PPO's stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from annotation_api.settings import Settings
+from annotation_api.up import Service
+
+RANKLOOP = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())"]
+TARGETS: dict[str, Callable[[psutil.Process], bool]] = {
+    "dispatcher": lambda p: p.cmdline()[1:] == ["-m", "workers"],
+    "launcher": lambda p: "workers.launcher" in p.cmdline(),
+    "actor": lambda p: p.cmdline()[0].startswith("ray::Stage"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/killed"))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    before = set(options.out.glob("home-*"))
+    demo = subprocess.Popen([*RANKLOOP, "demo", "--out", str(options.out), "--seed", str(options.seed)])
+    try:
+        home = wait_for(demo, lambda: next(iter(set(options.out.glob("home-*")) - before), None))
+        service = wait_for(demo, lambda: credentials(home))
+        for name, is_target in TARGETS.items():
+            wait_for(demo, lambda: in_the_middle_of_ppo(service))
+            victim = next(p for p in psutil.Process(demo.pid).children(recursive=True) if matches(is_target, p))
+            attempt = ppo_job(service)
+            print(f"killing the {name} ({victim.pid}) in attempt {attempt and attempt['attempts']}", flush=True)
+            victim.kill()
+            if name != "dispatcher":  # its launcher goes on; the other two end the attempt
+                wait_for(demo, lambda: not in_the_middle_of_ppo(service))
+        code = demo.wait()
+    finally:
+        demo.kill()
+    policies = policy_versions(home)
+    print(f"the demo ended with {code}; policy versions: {policies}")
+    return 0 if code == 0 and policies == 1 else 1
+
+
+def wait_for(demo: subprocess.Popen[bytes], look: Callable[[], Any]) -> Any:
+    """What `look` returns once it is true; the demo must still run."""
+    while not (found := look()):
+        if demo.poll() is not None:
+            raise SystemExit(f"the demo ended early with {demo.returncode}")
+        time.sleep(0.2)
+    return found
+
+
+def credentials(home: Path) -> dict[str, str] | None:
+    path = home / "credentials.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def ppo_job(service: dict[str, str]) -> dict[str, Any] | None:
+    headers = {"Authorization": f"Bearer {service['api_key']}"}
+    items = httpx.get(f"{service['url']}/v1/jobs", params={"stage": "ppo"}, headers=headers).json()["items"]
+    return items[0] if items else None
+
+
+def in_the_middle_of_ppo(service: dict[str, str]) -> bool:
+    job = ppo_job(service)
+    at = (job or {}).get("progress") or {}
+    return bool(job) and job["state"] == "running" and 2 <= at.get("step", 0) < at.get("total", 0) - 2
+
+
+def matches(is_target: Callable[[psutil.Process], bool], process: psutil.Process) -> bool:
+    try:
+        return bool(process.cmdline()) and is_target(process)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def policy_versions(home: Path) -> int:
+    """How many policies the registry holds, asked of the service started again on the same files."""
+    settings = Settings.from_environment(os.environ | {"RANKLOOP_HOME": str(home)})
+    with Service(settings, "127.0.0.1", 0) as service:
+        headers = {"Authorization": f"Bearer {service.api_key}"}
+        models = httpx.get(f"{service.url}/v1/models", headers=headers).json()["items"]
+    return sum(model["kind"] == "policy" for model in models)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
