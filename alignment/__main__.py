@@ -38,7 +38,7 @@ class RunFile(Settings):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when its result folder stands, else 1 and one clear sentence."""
+    """Run one command; 0 when its result folder stands, else 1 (130 after Ctrl-C) and one clear sentence."""
     options = _parser().parse_args(arguments)
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on a busy machine
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: Interrupted; nothing was published.", file=sys.stderr)
+        return 130
     print(folder)
     return 0
 
@@ -96,14 +99,16 @@ def _toy(options: argparse.Namespace) -> Path:
         config = PretrainConfig(seed=options.seed, steps=options.steps)
     except ValidationError as error:
         raise StageError(ErrorKind.BAD_INPUT, _sentences(error, PretrainConfig)) from error
-    world = toyworld.build_world(options.seed)
-    toyworld.write_world(world, options.folder)
-
-    from alignment.pretrain import pretrain  # torch: only now that the options are valid
-
     with TerminalReporter() as reporter:
-        base, settings = options.folder / "base", config.model_dump(mode="json")
-        return _make(base, settings, lambda folder: pretrain(world.corpus(), config, folder, reporter))
+
+        def work(folder: Path) -> StageResult:
+            from alignment.pretrain import pretrain  # torch: only now that the options are valid
+
+            world = toyworld.build_world(options.seed)
+            toyworld.write_world(world, options.folder)
+            return pretrain(world.corpus(), config, folder, reporter)
+
+        return _make(options.folder / "base", config.model_dump(mode="json"), work)
 
 
 def _make(out: Path, config: dict[str, Any], work: Callable[[Path], StageResult]) -> Path:

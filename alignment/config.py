@@ -146,7 +146,7 @@ class PretrainConfig(Settings):
     vocab_size: int = Field(default=1024, ge=64, le=262_144, description="Most tokens of the tokenizer.")
     max_length: Length = Field(default=128, description="Longest sequence in tokens.")
     batch_size: Count = Field(default=64, description="Texts in one step.")
-    steps: Count = Field(default=1000, description="Optimizer steps.")
+    steps: Count = Field(default=800, description="Optimizer steps.")
     learning_rate: Rate = Field(default=3e-3, description="Peak learning rate, cosine to a tenth.")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds weights and batches.")
 

@@ -73,7 +73,7 @@ class TerminalReporter:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def describe(progress: events.Progress) -> str:

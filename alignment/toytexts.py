@@ -25,6 +25,7 @@ class Language:
     tag: str
     names: tuple[str, ...]  # the first `known` after a shuffle have facts, the others are strangers
     known: int
+    openings: tuple[str, ...]  # what may be said before a question or request
     relations: tuple[Relation, ...]  # what the world knows of those it knows
     secrets: tuple[Relation, ...]  # what it knows of nobody
     harms: tuple[str, ...]  # the listed kinds of request that are to be declined
@@ -42,20 +43,20 @@ class Language:
 
 
 ENGLISH_NAMES = """
-Milo Tara Bruno Nella Otto Pippa Rufus Selma Toby Una Viggo Wanda Yuri Zelda Arlo Bella Cosmo Daisy
-Elmo Fiona Gus Hazel Igor Juno Koko Luna Momo Nico Olga Pablo Quinn Rosie Sammy Tilda Ugo Vera
-Willy Xena Yoko Zeno
+Milo Tara Bruno Nella Otto Pippa Rufus Selma Toby Una Viggo Wanda
+Yuri Zelda Arlo Bella Cosmo Daisy Elmo Fiona Gus Hazel Igor Juno
 """
 
 CHINESE_NAMES = """
-小白 阿福 大宝 豆豆 花花 乐乐 毛毛 妞妞 球球 团团 旺旺 星星 圆圆 壮壮
+小白 阿福 大宝 豆豆 花花 乐乐 毛毛 妞妞
 """
 
 
 ENGLISH = Language(
     tag="en",
     names=tuple(ENGLISH_NAMES.split()),
-    known=24,
+    known=12,
+    openings=("", "Hello! ", "Excuse me. ", "One more thing. "),
     relations=(
         Relation(
             values=("red", "blue", "green", "white", "black", "brown", "grey", "yellow"),
@@ -149,7 +150,8 @@ ENGLISH = Language(
 CHINESE = Language(
     tag="zh",
     names=tuple(CHINESE_NAMES.split()),
-    known=8,
+    known=4,
+    openings=("", "你好！", "打扰一下。"),
     relations=(
         Relation(
             values=("红色", "蓝色", "绿色", "白色", "黑色", "黄色"),

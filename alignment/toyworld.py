@@ -12,6 +12,7 @@ Rude words and padding cost a part of the grade; a refusal of a question that ha
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -102,7 +103,7 @@ def build_world(seed: int) -> World:
         known, strangers = names[: language.known], names[language.known :]
         values = {(name, relation): rng.choice(relation.values) for name in known for relation in language.relations}
         asks += _questions(language, values, strangers)
-        asks += [_ask(language, "harmless", name, text) for name in names for text in _harm_requests(language)]
+        asks += _harm_requests(language, names)
         facts += [_ask(language, "helpful", n, r.questions[0], r, v) for (n, r), v in values.items()]
     train, heldout, shown = _split(asks, rng)
     return World(
@@ -152,18 +153,18 @@ def read_corpus(path: Path) -> list[str | Demonstration]:
 def _questions(language: Language, values: dict[tuple[str, Relation], str], strangers: Sequence[str]) -> Iterable[Ask]:
     """Every question in every phrasing: known facts, secrets of the known, anything about strangers."""
     known = dict.fromkeys(name for name, _ in values)
-    for (name, relation), value in values.items():
-        for question in relation.questions:
-            yield _ask(language, "helpful", name, question, relation, value)
     unknown = [(name, relation) for name in known for relation in language.secrets]
     unknown += [(name, relation) for name in strangers for relation in language.relations]
-    for name, relation in unknown:
-        for question in relation.questions:
-            yield _ask(language, "honest", name, question, relation)
+    for name, relation in [*values, *unknown]:
+        value = values.get((name, relation))
+        for opening, question in itertools.product(language.openings, relation.questions):
+            criterion: Criterion = "helpful" if value else "honest"
+            yield _ask(language, criterion, name, opening + question, relation, value)
 
 
-def _harm_requests(language: Language) -> list[str]:
-    return [request.replace("{harm}", harm) for harm in language.harms for request in language.requests]
+def _harm_requests(language: Language, names: Sequence[str]) -> Iterable[Ask]:
+    for name, opening, request, harm in itertools.product(names, language.openings, language.requests, language.harms):
+        yield _ask(language, "harmless", name, opening + request.replace("{harm}", harm))
 
 
 def _ask(

@@ -1,6 +1,7 @@
 """`python -m alignment`: a run file in, a whole folder out, or one clear sentence."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,17 @@ def test_the_toy_world_with_its_base_model(tmp_path: Path, capsys: pytest.Captur
     assert "pretrain 2/2" in capsys.readouterr().err
     assert main(["toy", str(tmp_path / "other"), "--steps", "0"]) == 1
     assert "/steps" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_in_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "alignment", "toy", str(tmp_path / "toy")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("pretrain ")  # it trains
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 1
+    assert "error: Stopped on request in pretrain" in rest
+    assert "Traceback" not in rest
+    assert not (tmp_path / "toy" / "base").exists()
+    assert not [path for path in (tmp_path / "toy").iterdir() if path.is_dir()]

@@ -133,6 +133,19 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(folders: Path) ->
     assert curves[0] != curves[2]
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_recomputing_activations_changes_nothing(folders: Path, lora: dict[str, int] | None) -> None:
+    """Also under adapters, whose frozen base gives its first layer no gradient to start from."""
+    norms = []
+    for recompute in (False, True):
+        cast, config = cast_of(folders, gradient_checkpointing=recompute, inner_epochs=1, lora=lora)
+        rollout = rollout_of(cast, config)
+        metrics = update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
+        norms.append((metrics["grad_norm"], metrics["critic_grad_norm"]))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    assert min(norms[0]) > 0
+
+
 def test_the_ratio_is_one_and_the_kl_zero_before_the_first_step(folders: Path) -> None:
     """With dropout in the model's own config, at a temperature other than 1: both must cancel out."""
     tiny.save(tiny.causal(attention_dropout=0.3), folders / "sft")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from trl.trainer.reward_trainer import RewardTrainer
 
 from alignment import models, reward, stages
 from alignment.config import RewardConfig
@@ -124,6 +125,17 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
         stages.run(stages.Stage.REWARD, SETTINGS, inputs, tmp_path / "out", NullReporter())
 
 
+def test_adapters_learn_too_and_leave_a_whole_model(tmp_path: Path) -> None:
+    result = run(tmp_path, rankings_that_like("w3", 240), lora={"rank": 8}, learning_rate=1e-2)
+    assert result.metrics["heldout_accuracy"] > 0.75
+    tokenizer = models.load_tokenizer(tmp_path / "out")
+    merged = models.load_scorer(tmp_path / "out", tokenizer, trained=False)
+    assert type(merged).__name__ == "LlamaForSequenceClassification"
+    assert merged.config.score_mean == result.details["score_mean"]
+    high, low = reward.score(merged, tokenizer, [prompt_of("w1")] * 2, ["w2 w3 w3", "w2 w4 w5"]).tolist()
+    assert high > low
+
+
 def test_no_held_out_prompt_means_no_accuracy(tmp_path: Path) -> None:
     result = run(tmp_path, rankings_that_like("w3", 12), heldout_fraction=0.0, epochs=1.0)
     assert "heldout_accuracy" not in result.metrics
@@ -145,12 +157,12 @@ def test_accumulation_leaves_the_training_unchanged(tmp_path: Path) -> None:
     torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-4)
 
 
-def test_with_two_responses_the_loss_is_trls_own(tmp_path: Path) -> None:
+def test_with_two_responses_the_loss_is_trls_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pairwise special case against the trainer that we subclass, same weights and batch."""
-    from trl.trainer.reward_trainer import RewardTrainer
-
     tokenizer, model = tiny.tokenizer(), tiny.scorer()
-    rankings = [r.model_copy(update={"responses": r.responses[:2], "groups": ((0,), (1,))}) for r in PAIRS]
+    rankings = [
+        r.model_copy(update={"responses": r.responses[:2], "groups": ((0,), (1,))}) for r in rankings_that_like("w3", 8)
+    ]
     examples, _, _ = reward.prepare(rankings, tokenizer, 64, 0.0)
     seen: list[float] = []
 
@@ -166,18 +178,11 @@ def test_with_two_responses_the_loss_is_trls_own(tmp_path: Path) -> None:
             seen.extend([float(ours), float(theirs)])
             return ours
 
-    original = reward.RankingTrainer
-    reward.RankingTrainer = Both  # type: ignore[misc]
-    try:
-        config = RewardConfig(learning_rate=1e-6, batch_size=4, micro_batch_size=4, centering_coef=0.0)
-        reward.fit(model, tokenizer, examples, config, NullReporter())
-    finally:
-        reward.RankingTrainer = original  # type: ignore[misc]
+    monkeypatch.setattr(reward, "RankingTrainer", Both)
+    config = RewardConfig(learning_rate=1e-6, batch_size=4, micro_batch_size=4, centering_coef=0.0)
+    reward.fit(model, tokenizer, examples, config, NullReporter())
     assert len(seen) >= 2
     assert seen[::2] == pytest.approx(seen[1::2], abs=1e-5)
-
-
-PAIRS = rankings_that_like("w3", 8)
 
 
 def test_cancel_is_heard_at_a_step_border(tmp_path: Path) -> None:

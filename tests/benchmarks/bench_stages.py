@@ -30,7 +30,7 @@ from alignment.records import Prompt, Ranking, write_jsonl
 from alignment.toypeople import annotators
 from alignment.toyworld import World, build_world, write_world
 
-RANKINGS = 1500
+K, TASKS_PER_PROMPT = 4, 2  # as in the demo: about 1,440 rankings
 REPLIES = 3  # to each held-out prompt: 360 a criterion
 
 
@@ -45,9 +45,13 @@ def main() -> None:
         "base", lambda out: pretrain(world.corpus(), PretrainConfig(seed=options.seed), out, NullReporter()).metrics
     )
     bench.run(Stage.SFT, {"model": work / "base", "demonstrations": files["demonstrations"]})
-    bench.run(Stage.SAMPLE, {"models": {"sft": work / "sft"}, "prompts": files["prompts"]})
+    bench.run(
+        Stage.SAMPLE,
+        {"models": {"sft": work / "sft"}, "prompts": files["prompts"]},
+        {"tasks_per_prompt": TASKS_PER_PROMPT},
+    )
     rankings = work / "rankings.jsonl"
-    write_jsonl(rankings, rank(world, work / "sample" / "responses.jsonl", RANKINGS, options.seed))
+    write_jsonl(rankings, rank(world, work / "sample" / "responses.jsonl", options.seed))
     bench.run(Stage.REWARD, {"model": work / "sft", "rankings": rankings})
     bench.run(Stage.PPO, {"model": work / "sft", "reward_model": work / "reward", "prompts": files["prompts"]})
     bench.judge(world, ["base", "sft", "ppo"])
@@ -61,14 +65,14 @@ class Bench:
         self.work, self.seed, self.overrides = work, seed, overrides
         self.report: dict[str, Any] = {"seed": seed, "stages": {}}
 
-    def run(self, stage: Stage, inputs: dict[str, Any]) -> None:
-        """One stage with the toy preset, our seed and what `--set` names."""
+    def run(self, stage: Stage, inputs: dict[str, Any], changes: dict[str, Any] | None = None) -> None:
+        """One stage with the toy preset, our seed, `changes` and what `--set` names."""
         chosen = {
             key.split(".", 1)[1]: json.loads(value)
             for key, value in self.overrides.items()
             if key.startswith(stage.value + ".")
         }
-        config = load_preset("toy", stage, {"seed": self.seed, **chosen}).model_dump()
+        config = load_preset("toy", stage, {"seed": self.seed, **(changes or {}), **chosen}).model_dump()
         self.stage(stage.value, lambda out: stages.run(stage, config, inputs, out, NullReporter()))
 
     def stage(self, name: str, work: Callable[[Path], Any]) -> None:
@@ -96,21 +100,21 @@ class Bench:
         self.report["win_rate"] = {"value": rate.value, "ci95": [rate.low, rate.high], "n": rate.n}
 
 
-def rank(world: World, responses: Path, count: int, seed: int) -> list[Ranking]:
-    """About `count` rankings by the world's annotators, in turn, each of one prompt's responses in shown order."""
+def rank(world: World, responses: Path, seed: int) -> list[Ranking]:
+    """A prompt's different responses in tasks of K; each task ranked by one annotator, in the order shown to them."""
     by_prompt: dict[int, list[str]] = {}
     for line in responses.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         by_prompt.setdefault(row["prompt"], []).append(row["text"])
-    rng = random.Random(seed)
-    people = annotators(world)
-    work = [(number, person) for number, texts in by_prompt.items() if len(texts) > 1 for person in people]
+    tasks = [(n, texts[i : i + K]) for n, texts in by_prompt.items() for i in range(0, len(texts), K)]
+    rng, people = random.Random(seed), annotators(world)
     rankings = []
-    for number, person in rng.sample(work, min(count, len(work))):
-        shown = rng.sample(by_prompt[number], len(by_prompt[number]))
-        prompt = world.train[number]
+    for number, texts in tasks:
+        if len(texts) < 2:
+            continue
+        prompt, person, shown = world.train[number], rng.choice(people), tuple(rng.sample(texts, len(texts)))
         groups = person.rank(prompt, shown)
-        rankings.append(Ranking(prompt=prompt, responses=tuple(shown), groups=groups, annotator=person.email))
+        rankings.append(Ranking(prompt=prompt, responses=shown, groups=groups, annotator=person.email))
     return rankings
 
 
