@@ -99,7 +99,7 @@ def read_prompt_set(roles: Roles, config: PPOConfig, path: Path, reporter: Repor
     """
     unique = {prompt.key: prompt for prompt in read_prompts(path)}
     limits = [models.context_length(m) for m in (roles.policy, roles.reward_model)]
-    room = min(config.max_length, *(n for n in limits if n)) - config.max_response_length
+    room = min([config.max_length, *(n for n in limits if n)]) - config.max_response_length
     encoded = [(prompt, chat.prompt_ids(roles.tokenizer, prompt)) for prompt in unique.values()]
     fitting = [(prompt, ids) for prompt, ids in encoded if len(ids) <= room]
     sides: dict[str, list[tuple[Prompt, list[int]]]] = {"train": [], "heldout": []}

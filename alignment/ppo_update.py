@@ -89,6 +89,7 @@ def update(
     """
     targets = targets_of(rollout, config)
     steps: list[dict[str, float]] = []
+    rate = policy.schedule.get_last_lr()[0]
     for rows in _mini_batches(len(rollout.sequences), config, generator):
         metrics = _accumulate(roles, rollout, targets, rows, config)
         if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
@@ -100,7 +101,8 @@ def update(
     policy.schedule.step()
     critic.schedule.step()
     means = {name: sum(step[name] for step in steps) / len(steps) for name in (steps[0] if steps else {})}
-    return {**means, "optimizer_steps": float(len(steps)), **_summary(rollout, targets, config)}
+    counted = {"optimizer_steps": float(len(steps)), "learning_rate": float(rate)}
+    return {**means, **counted, **_summary(rollout, targets, config)}
 
 
 def _mini_batches(size: int, config: PPOConfig, generator: torch.Generator) -> Iterator[Tensor]:

@@ -55,7 +55,7 @@ def load_roles(config: PPOConfig, inputs: PPOInputs) -> Roles:
     for model in (policy, critic):
         _disable_dropout(model)
         if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
     return Roles(tokenizer, policy, reference, reward_model, critic)
 

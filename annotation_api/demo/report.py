@@ -63,8 +63,11 @@ def judge_report(report: dict[str, Any]) -> Verdict:
     ]
     aligned = gain > 0 and win["ci95"][0] > 0.5
     means = ", ".join(f"{model} {gold[model]['mean']:.2f}" for model in ("base", "sft", "ppo"))
+    low, high = win["ci95"]
     head = "Alignment happened" if aligned else "Alignment did not happen"
-    return Verdict(aligned, f"{head}: gold {means}; win rate {win['ppo_vs_sft']:.2f} in {win['ci95']}.", checks)
+    return Verdict(
+        aligned, f"{head}: gold {means}; win rate {win['ppo_vs_sft']:.2f} ({low:.2f} to {high:.2f}).", checks
+    )
 
 
 def _write(path: Path, text: str) -> None:

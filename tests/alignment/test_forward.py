@@ -22,7 +22,7 @@ def sequences() -> Sequences:
 
 def by_hand(model: torch.nn.Module, prompt: list[int], response: list[int], temperature: float) -> list[float]:
     """One sequence, no padding, the whole vocabulary: the plain definition."""
-    logits = model(torch.tensor([prompt + response])).logits[0] / temperature
+    logits = model(torch.tensor([prompt + response])).logits[0].detach() / temperature
     table = logits.log_softmax(-1)
     return [float(table[len(prompt) - 1 + t, token]) for t, token in enumerate(response)]
 

@@ -138,6 +138,7 @@ def test_recomputing_activations_changes_nothing(folders: Path, lora: dict[str, 
     """Also under adapters, whose frozen base gives its first layer no gradient to start from."""
     norms = []
     for recompute in (False, True):
+        torch.manual_seed(0)  # adapters begin at random
         cast, config = cast_of(folders, gradient_checkpointing=recompute, inner_epochs=1, lora=lora)
         rollout = rollout_of(cast, config)
         metrics = update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
@@ -163,8 +164,10 @@ def test_adapters_have_no_dropout_and_are_off_in_the_reference(folders: Path) ->
     cast, config = cast_of(folders, lora=lora, inner_epochs=1, learning_rate=1e-2)
     assert cast.reference is None
     rollout = rollout_of(cast, config)
-    metrics = update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
-    assert metrics["ratio"] == pytest.approx(1.0, abs=1e-5)
+    update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
+    # Adapters start as nothing: only from the second update on could their dropout be seen.
+    again = update(cast, *learners(cast, config), rollout_of(cast, config), config, torch.Generator().manual_seed(0))
+    assert again["approx_kl"] == pytest.approx(0.0, abs=1e-7)
     moved = roles.policy_logprobs(cast, rollout.sequences, config)
     assert not torch.allclose(moved, rollout.old_logprobs, atol=1e-4)
     still = roles.reference_logprobs(cast, rollout.sequences, config)

@@ -175,7 +175,7 @@ def test_with_two_responses_the_loss_is_trls_own(monkeypatch: pytest.MonkeyPatch
                 model,
                 {"input_ids": inputs["input_ids"][rows], "attention_mask": inputs["attention_mask"][rows]},
             )
-            seen.extend([float(ours), float(theirs)])
+            seen.extend([ours.item(), theirs.item()])
             return ours
 
     monkeypatch.setattr(reward, "RankingTrainer", Both)
