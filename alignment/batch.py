@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignment.records import comparisons
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -125,11 +127,6 @@ def collate_rankings(examples: Sequence[Mapping[str, Any]], pad_id: int) -> Rank
         torch.tensor(worse, dtype=torch.long),
         torch.tensor(weights, dtype=torch.float32),
     )
-
-
-def comparisons(ranks: Sequence[int]) -> list[tuple[int, int]]:
-    """All (better, worse) index pairs of the ranks, 0 = best; ties give none."""
-    return [(i, j) for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b]
 
 
 def pad_right(rows: Sequence[list[int]], pad_id: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How good is it, and how sure are we: reward accuracy, win rate, KL, each with its interval.
+"""How good is a reward model, and how sure are we: accuracy with its interval, loss, calibration.
 
 Prompts are the unit of resampling: the comparisons of one ranking share their prompt and their
 annotator, so counting them as independent would make every interval too narrow.
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import torch
 
-from alignment.batch import comparisons
+from alignment.records import comparisons
 
 RESAMPLES = 2000
 
@@ -51,12 +51,6 @@ def ranking_accuracy(scores: Sequence[Sequence[float]], ranks: Sequence[Sequence
         loss=float(torch.nn.functional.softplus(-flat).mean()),
         calibration_error=_calibration_error(flat),
     )
-
-
-def win_rate(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    """How often our reply has the higher grade on the same prompt, ties counted half."""
-    wins = [_won(a - b) for a, b in zip(ours, theirs, strict=True)]
-    return ratio_estimate(wins, [1] * len(wins))
 
 
 def ratio_estimate(totals: Sequence[float], counts: Sequence[int], seed: int = 0) -> Estimate:

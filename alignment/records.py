@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -117,8 +117,7 @@ class Ranking(Record):
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """All (better, worse) index pairs; ties give none."""
-        ranks = self.ranks
-        return tuple((i, j) for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j])
+        return tuple(comparisons(self.ranks))
 
 
 class PreferencePair(Record):
@@ -133,6 +132,11 @@ class PreferencePair(Record):
 
 
 R = TypeVar("R", bound=Record)
+
+
+def comparisons(ranks: Sequence[int]) -> list[tuple[int, int]]:
+    """All (better, worse) index pairs of the ranks, 0 = best; ties give none."""
+    return [(i, j) for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b]
 
 
 def canonical_json(value: Any) -> str:

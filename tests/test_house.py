@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alignment.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
+from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray"}
@@ -41,3 +42,9 @@ def test_dependencies_are_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
         assert "==" in line, line
+
+
+def test_every_variable_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in WorkerSettings.model_fields:
+        assert f"RANKLOOP_{name.upper()}" in readme, name

@@ -70,7 +70,7 @@ class Engineer:
 
 
 class _Bar:
-    """A progress bar with a note; on a terminal that is no terminal, one line when it ends."""
+    """A progress bar with a note on a terminal; everywhere one line when it ends."""
 
     def __init__(self, console: Console, title: str) -> None:
         columns = (
@@ -80,7 +80,7 @@ class _Bar:
             TextColumn("{task.fields[note]}"),
         )
         self.console, self.title = console, title
-        self.progress = Progress(*columns, console=console, transient=True)
+        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     def __enter__(self) -> tuple[Progress, Any]:
         self.began = time.monotonic()

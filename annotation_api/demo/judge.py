@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,25 +35,15 @@ class WinRate:
 
 
 def grade_replies(
-    world: World, prompts: Sequence[Prompt], lines: Iterable[str], names: Mapping[str, str]
+    world: World, prompts: Sequence[Prompt], rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]
 ) -> list[Reply]:
-    """Grade the rows of a sample job's responses.jsonl; `names` says what to call each model id."""
+    """Grade the rows of a sample job's responses.jsonl; `names` says what to call each model."""
     replies = []
-    for row in map(json.loads, lines):
+    for row in rows:
         prompt, text = prompts[row["prompt"]], row["text"]
         grade = world.gold(prompt, text)
         replies.append(Reply(row["prompt"], prompt.criterion or "", names[row["model"]], text, grade))
     return replies
-
-
-def by_criterion(replies: Sequence[Reply], model: str) -> dict[str, float]:
-    """Mean gold of a model for each criterion, and `mean`, the mean of those."""
-    grades: dict[str, list[float]] = defaultdict(list)
-    for reply in replies:
-        if reply.model == model:
-            grades[reply.criterion].append(reply.grade)
-    means = {criterion: float(np.mean(values)) for criterion, values in sorted(grades.items())}
-    return {**means, "mean": float(np.mean(list(means.values())))}
 
 
 def count_by_criterion(replies: Sequence[Reply], model: str) -> dict[str, int]:

@@ -63,11 +63,9 @@ def judge_report(report: dict[str, Any]) -> Verdict:
     ]
     aligned = gain > 0 and win["ci95"][0] > 0.5
     means = ", ".join(f"{model} {gold[model]['mean']:.2f}" for model in ("base", "sft", "ppo"))
-    low, high = win["ci95"]
     head = "Alignment happened" if aligned else "Alignment did not happen"
-    return Verdict(
-        aligned, f"{head}: gold {means}; win rate {win['ppo_vs_sft']:.2f} ({low:.2f} to {high:.2f}).", checks
-    )
+    wins = "win rate {:.2f} ({:.2f} to {:.2f})".format(win["ppo_vs_sft"], *win["ci95"])
+    return Verdict(aligned, f"{head}: gold {means}; {wins}.", checks)
 
 
 def _write(path: Path, text: str) -> None:

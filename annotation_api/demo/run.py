@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
 import shutil
 import signal
@@ -173,8 +174,8 @@ class Demo:
 
     def _figures(self, done: dict[str, Any], judged: str, names: dict[str, str]) -> dict[str, Any]:
         prompts = list(read_jsonl(self.toy / "heldout.jsonl", Prompt))
-        lines = self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl")
-        replies = judge.grade_replies(self.world, prompts, lines, names)
+        rows = map(json.loads, self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl"))
+        replies = judge.grade_replies(self.world, prompts, rows, names)
         win = judge.win_rate(replies, "ppo", "sft")
         reward, ppo = done["reward"]["result"], done["ppo"]["result"]
         return {
@@ -183,7 +184,10 @@ class Demo:
                 "heldout": reward["metrics"]["heldout_accuracy"],
                 "n": int(reward["metrics"]["heldout_pairs"]),
             },
-            "gold": {name: judge.by_criterion(replies, name) for name in ("base", "sft", "ppo")},
+            "gold": {
+                name: self.world.gold_by_criterion((prompts[r.prompt], r.text) for r in replies if r.model == name)
+                for name in ("base", "sft", "ppo")
+            },
             "judged": judge.count_by_criterion(replies, "ppo"),
             "win_rate": {"ppo_vs_sft": win.rate, "ci95": [win.low, win.high], "n": win.n},
             "kl_to_sft": ppo["metrics"]["heldout_kl"],

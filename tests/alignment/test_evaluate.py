@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from alignment.evaluate import ranking_accuracy, ratio_estimate, win_rate
+from alignment.evaluate import ranking_accuracy, ratio_estimate
 
 
 def test_accuracy_by_hand() -> None:
@@ -26,10 +26,6 @@ def test_calibration_of_a_scorer_that_is_as_right_as_it_says() -> None:
 def test_nothing_to_order_is_refused() -> None:
     with pytest.raises(ValueError, match="orders two responses"):
         ranking_accuracy([[1.0, 2.0]], [[0, 0]])
-
-
-def test_win_rate_counts_ties_half() -> None:
-    assert win_rate([1.0, 0.0, 0.5, 1.0], [0.0, 1.0, 0.5, 0.0]).value == pytest.approx(2.5 / 4)
 
 
 def test_interval_has_the_width_of_the_normal_approximation() -> None:

@@ -22,13 +22,13 @@ import torch
 
 from alignment import chat, models, stages
 from alignment.config import PretrainConfig, Stage, load_preset
-from alignment.evaluate import Estimate, win_rate
 from alignment.events import NullReporter
 from alignment.generation import generate
 from alignment.pretrain import pretrain
 from alignment.records import Prompt, Ranking, write_jsonl
 from alignment.toypeople import annotators
 from alignment.toyworld import World, build_world, write_world
+from annotation_api.demo.judge import grade_replies, win_rate
 
 K, TASKS_PER_PROMPT = 4, 2  # as in the demo: about 1,440 rankings
 REPLIES = 3  # to each held-out prompt: 360 a criterion
@@ -91,13 +91,13 @@ class Bench:
 
     def judge(self, world: World, names: Sequence[str]) -> None:
         """Gold of each policy on the held-out prompts, and how often the last beats the one before it."""
-        grades: dict[str, list[float]] = {}
+        rows = [row for name in names for row in answer(self.work / name, name, world.heldout, self.seed)]
         for name in names:
-            replies = answer(self.work / name, world.heldout, self.seed)
-            self.report.setdefault("gold", {})[name] = world.gold_by_criterion(replies)
-            grades[name] = [world.gold(prompt, text) for prompt, text in replies]
-        rate: Estimate = win_rate(grades[names[-1]], grades[names[-2]])
-        self.report["win_rate"] = {"value": rate.value, "ci95": [rate.low, rate.high], "n": rate.n}
+            mine = ((world.heldout[row["prompt"]], row["text"]) for row in rows if row["model"] == name)
+            self.report.setdefault("gold", {})[name] = world.gold_by_criterion(mine)
+        replies = grade_replies(world, world.heldout, rows, {name: name for name in names})
+        wins = win_rate(replies, names[-1], names[-2])
+        self.report["win_rate"] = {"value": wins.rate, "ci95": [wins.low, wins.high], "n": wins.n}
 
 
 def rank(world: World, responses: Path, seed: int) -> list[Ranking]:
@@ -118,19 +118,20 @@ def rank(world: World, responses: Path, seed: int) -> list[Ranking]:
     return rankings
 
 
-def answer(folder: Path, prompts: Sequence[Prompt], seed: int) -> list[tuple[Prompt, str]]:
-    """`REPLIES` sampled replies to every prompt."""
+def answer(folder: Path, name: str, prompts: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
+    """`REPLIES` sampled replies to every prompt, as rows of a sample job's responses.jsonl."""
     tokenizer = models.load_tokenizer(folder)
     model = models.load_causal_lm(folder, tokenizer, trained=False)
-    asked = [prompt for prompt in prompts for _ in range(REPLIES)]
+    asked = [number for number in range(len(prompts)) for _ in range(REPLIES)]
     generated = generate(
         model,
         tokenizer,
-        [chat.prompt_ids(tokenizer, prompt) for prompt in asked],
+        [chat.prompt_ids(tokenizer, prompts[number]) for number in asked],
         max_new_tokens=40,
         generator=torch.Generator(model.device).manual_seed(seed),
     )
-    return [(prompt, chat.decode(tokenizer, generated.ids(row))) for row, prompt in enumerate(asked)]
+    texts = [chat.decode(tokenizer, generated.ids(row)) for row in range(len(asked))]
+    return [{"prompt": number, "model": name, "text": text} for number, text in zip(asked, texts, strict=True)]
 
 
 def _options() -> argparse.Namespace:

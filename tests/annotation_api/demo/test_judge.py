@@ -1,0 +1,45 @@
+"""The gold side of the demo, by hand-worked numbers."""
+
+import pytest
+
+from annotation_api.demo.judge import Reply, count_by_criterion, win_rate
+from annotation_api.demo.report import judge_report
+
+GRADES = {"ppo": [[1.0, 0.0], [0.5, 0.5]], "sft": [[0.0, 0.0], [0.5, 1.0]]}
+REPLIES = [
+    Reply(prompt, "helpful", model, "text", grade)
+    for model, prompts in GRADES.items()
+    for prompt, grades in enumerate(prompts)
+    for grade in grades
+]
+
+
+def test_every_reply_meets_every_reply_and_ties_count_half() -> None:
+    """Prompt 0: 1 beats 0 twice, 0 ties 0 twice: (2 + 1) / 4. Prompt 1: two ties and two losses: 1 / 4."""
+    wins = win_rate(REPLIES, "ppo", "sft")
+    assert wins.rate == pytest.approx((0.75 + 0.25) / 2)
+    assert wins.n == 4
+
+
+def test_the_interval_is_over_prompts() -> None:
+    """With two prompts a resample holds 0.25, 0.5 or 0.75 wins, and nothing else."""
+    wins = win_rate(REPLIES, "ppo", "sft")
+    assert (wins.low, wins.high) == (0.25, 0.75)
+
+
+def test_replies_are_counted_by_criterion() -> None:
+    assert count_by_criterion(REPLIES, "ppo") == {"helpful": 4}
+
+
+@pytest.mark.parametrize(("gain", "low", "aligned"), [(0.3, 0.6, True), (0.3, 0.49, False), (-0.01, 0.6, False)])
+def test_alignment_needs_a_gain_and_an_interval_above_half(gain: float, low: float, aligned: bool) -> None:
+    level = dict.fromkeys(("helpful", "honest", "harmless", "mean"), 0.5)
+    report = {
+        "gold": {"base": level, "sft": level, "ppo": {name: value + gain for name, value in level.items()}},
+        "win_rate": {"ppo_vs_sft": 0.7, "ci95": [low, 0.8], "n": 900},
+        "kl_to_sft": 2.0,
+        "rankings": 1440,
+    }
+    verdict = judge_report(report)
+    assert verdict.aligned is aligned
+    assert dict(verdict.checks)["1440 rankings (wanted 400 or more)"]
