@@ -12,9 +12,10 @@ COPY migrations migrations
 RUN pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11.14-slim-bookworm
-RUN useradd --uid 10001 --create-home rankloop && install -d -o rankloop /var/lib/rankloop
+RUN useradd --uid 10001 --create-home rankloop && install -d -o rankloop /var/lib/rankloop /tmp/ray
 COPY --from=build /opt/rankloop /opt/rankloop
-ENV PATH=/opt/rankloop/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_DISABLE_TELEMETRY=1 RANKLOOP_HOME=/var/lib/rankloop
+ENV PATH=/opt/rankloop/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_DISABLE_TELEMETRY=1 RANKLOOP_HOME=/var/lib/rankloop \
+    HF_HOME=/var/lib/rankloop/hub
 USER 10001
 WORKDIR /var/lib/rankloop
 CMD ["rankloop", "--help"]

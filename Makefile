@@ -29,7 +29,9 @@ bench: .venv/ready-test
 
 # A Chromium for the browser tests, from the system's packages when none is found.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ $$(id -u) = 0 ]; then apt-get update -qq && apt-get install -y -qq chromium; \
+	else echo "The browser tests need Chromium: install it with your system's package manager."; exit 1; fi
 
 # torch alone comes first: with it in place nothing else asks for another build of it.
 .venv/ready: pyproject.toml constraints.txt

@@ -35,6 +35,7 @@ from annotation_api.web import pages
 from annotation_api.web.rendering import render_error
 
 STATIC = Path(pages.__file__).parent / "static"
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 30  # transactions at a time; fewer than the pool's connections and the worker threads
 FEATURES = (health, people, tasks, feedback, datasets, jobs, models)
 
@@ -87,9 +88,9 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _hosts(settings: Settings) -> list[str]:
-    """The names that a request may carry; those of the public address among them."""
+    """The names that a request may carry: this machine's own (health checks use them) and those that were set."""
     public = urlsplit(settings.public_url or "").hostname
-    return [*settings.allowed_hosts, *([public] if public else [])]
+    return [*LOOPBACK, *settings.allowed_hosts, *([public] if public else [])]
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -37,15 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "up":
         from annotation_api import up
 
-        return up.main(args.host, args.port)
+        return up.main(args.host, args.port, args.json)
     if args.command == "migrate":
         from annotation_api import up
 
-        return up.migrate()
+        return up.migrate(args.json)
     if args.command == "demo":
         from annotation_api import demo
 
-        return demo.main(args.out, args.seed)
+        return demo.main(args.out, args.seed, args.json)
     return _client_command(args)
 
 
@@ -105,7 +105,7 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
     demo.add_argument("--out", type=Path, default=Path("runs/demo"))
     demo.add_argument("--seed", type=int, default=0)
     for parser in (up, migrate, demo):
-        parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+        parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
 def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
@@ -129,7 +129,7 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
     create.add_argument(
         "--model", action="append", required=True, metavar="MODEL", help="id, job:ID, alias:NAME, folder or hub id"
     )
-    create.add_argument("--reward-model", metavar="MODEL", help="for ppo")
+    create.add_argument("--reward-model", metavar="MODEL", help="for ppo: id, job:ID or alias:NAME")
     create.add_argument("--data", required=True, metavar="DATA", help="data set id, snapshot:ID or project:ID")
     create.add_argument("--project", metavar="ID", help="for sample: where the responses become tasks")
     create.add_argument("--validate", action="store_true", help="only say what it would do")
@@ -144,6 +144,7 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
         ("watch", jobs.watch_job, "follow a job to its end"),
         ("cancel", jobs.cancel, "stop a job"),
         ("retry", jobs.retry, "queue a failed or cancelled job again"),
+        ("resume", jobs.resume, "the same as retry"),
     ):
         _client(group, name, run, text).add_argument("job", metavar="JOB")
 

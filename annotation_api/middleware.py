@@ -62,7 +62,9 @@ class RequestGuard:
         try:
             await self.app(scope, receive, guarded_send)
         except Exception:
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            # The route, not the path: set-up and invitation links carry their token in the path.
+            where = getattr(scope.get("route"), "path", "an unknown route")
+            log.exception("request %s: %s %s failed", request_id, scope["method"], where)
             if started:  # the answer is half out: the server must cut the connection
                 raise
             await internal(request_id).response()(scope, receive, guarded_send)

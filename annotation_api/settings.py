@@ -55,8 +55,7 @@ class Settings(BaseModel):
     ray_address: str | None = Field(default=None, description="A Ray cluster; unset: a local Ray.")
     public_url: str | None = Field(default=None, description="Where people reach the service, if not where it listens.")
     allowed_hosts: Names = Field(
-        default=("localhost", "127.0.0.1", "[::1]"),
-        description="Host names that requests may carry; *.example.com works.",
+        default=(), description="Host names that requests may carry besides this machine's own; *.example.com works."
     )
     max_body_bytes: int = Field(default=4 * 2**20, ge=2**10, description="Largest request, uploads apart.")
 
@@ -79,6 +78,14 @@ class Settings(BaseModel):
         """People come over HTTPS: cookies are marked Secure."""
         return bool(self.public_url and self.public_url.startswith("https://"))
 
+    def to_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """`environment` for a child process that must read exactly these settings, whatever it held of them."""
+        variables = {name: PREFIX + name.upper() for name in Settings.model_fields}
+        ours = {variable + ending for variable in variables.values() for ending in ("", "_FILE")}
+        told = {variable: _written(getattr(self, name)) for name, variable in variables.items()}
+        others = {name: value for name, value in environment.items() if name not in ours}
+        return others | {variable: text for variable, text in told.items() if text}
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings; raises SettingsError naming the variable and what would be right."""
@@ -90,6 +97,13 @@ class Settings(BaseModel):
             variable = PREFIX + str(first["loc"][0]).upper()
             message = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{variable} cannot be used: {message}.") from None
+
+
+def _written(value: object) -> str:
+    """A setting as `from_environment` reads it back; empty when it is unset."""
+    if isinstance(value, tuple):
+        return (os.pathsep if value and isinstance(value[0], Path) else ",").join(str(part) for part in value)
+    return "" if value is None else str(value)
 
 
 def _value(environment: Mapping[str, str], variable: str) -> str | None:

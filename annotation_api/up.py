@@ -98,11 +98,12 @@ class Service:
         self.settings = settings.model_copy(update={"home": settings.home.resolve()})
         self.host, self.say = host, say
         self.port = port or _free_port(host)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self.port}"
+        reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # a wildcard is no address to go to
+        self.url = f"http://{f'[{reached}]' if ':' in reached else reached}:{self.port}"
         self.setup_url: str | None = None
         self.api_key = ""
         self.children: list[Child] = []
+        self.postgres: EmbeddedPostgres | None = None
         self._undo = ExitStack()
 
     def __enter__(self) -> Service:
@@ -130,6 +131,9 @@ class Service:
     def tend(self) -> None:
         """Start again what died: at once the first time, after QUICK_DEATH seconds if it keeps dying."""
         now = time.monotonic()
+        if self.postgres and not self.postgres.running:
+            self.say("Postgres ended; starting it again.")
+            self.postgres.start()
         for child in self.children:
             code = child.process.poll()
             if code is None:
@@ -143,7 +147,9 @@ class Service:
     def _database(self) -> str:
         if self.settings.database_url:
             return self.settings.database_url
-        return self._undo.enter_context(_RunningPostgres(EmbeddedPostgres(self.settings.home)))
+        self.postgres = EmbeddedPostgres(self.settings.home)
+        self._undo.callback(self.postgres.stop)
+        return self.postgres.start()
 
     def _people(self, engine: Engine) -> None:
         with session_factory(engine)() as session:
@@ -159,17 +165,14 @@ class Service:
 
     def _stored_key(self) -> str | None:
         path = self.settings.home / "credentials.json"
-        stored = json.loads(path.read_text()).get("api_key") if path.exists() else None
-        return str(stored) if stored else None
+        try:
+            return str(json.loads(path.read_text())["api_key"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged: a new one is made
+            return None
 
     def _spawn(self, database_url: str) -> None:
-        environment = {
-            **os.environ,
-            "RANKLOOP_DATABASE_URL": database_url,
-            "RANKLOOP_HOME": str(self.settings.home),
-            "RANKLOOP_MODEL_ROOTS": os.pathsep.join(str(root) for root in self.settings.model_roots),
-            "PYTHONUNBUFFERED": "1",
-        }
+        settings = self.settings.model_copy(update={"database_url": database_url})
+        environment = settings.to_environment(os.environ) | {"PYTHONUNBUFFERED": "1"}
         api = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
         api += ["--host", self.host, "--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "3"]
         commands = {"API": api, "dispatcher": [sys.executable, "-m", "workers"]}
@@ -185,12 +188,16 @@ class Service:
             for child in self.children:
                 if child.process.poll() is not None:
                     raise CannotStart(f"The {child.name} ended at once. The end of its log:\n{child.last_words()}")
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
-                    return
-            except httpx.TransportError:  # not listening yet
-                time.sleep(0.1)
+            if self._answers():
+                return
+            time.sleep(0.1)
         raise CannotStart(f"The API did not answer within {START_LIMIT:.0f} s. Its log: {self.children[0].log}")
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).is_success
+        except httpx.TransportError:  # not listening yet
+            return False
 
     def _write_credentials(self) -> None:
         path = self.settings.home / "credentials.json"
@@ -200,19 +207,9 @@ class Service:
         fresh.replace(path)
 
 
-class _RunningPostgres:
-    def __init__(self, postgres: EmbeddedPostgres) -> None:
-        self.postgres = postgres
-
-    def __enter__(self) -> str:
-        return self.postgres.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.postgres.stop()
-
-
-def main(host: str, port: int) -> int:
-    """Run until Ctrl-C or SIGTERM; the exit code."""
+def main(host: str, port: int, as_json: bool = False) -> int:
+    """Run until Ctrl-C or SIGTERM; the exit code. `as_json` prints one line, {"url", "setup_url"}, and no more."""
+    say: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
     stop = False
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -222,22 +219,24 @@ def main(host: str, port: int) -> int:
     signal.signal(signal.SIGINT, ask_to_stop)
     signal.signal(signal.SIGTERM, ask_to_stop)
     try:
-        with Service(Settings.from_environment(), host, port) as service:
-            print(f"Rankloop is running at {service.url}")
+        with Service(Settings.from_environment(), host, port, say) as service:
+            if as_json:
+                print(json.dumps({"url": service.url, "setup_url": service.setup_url}), flush=True)
+            say(f"Rankloop is running at {service.url}")
             if service.setup_url:
-                print(f"{SETUP} {service.setup_url}")
-            print("Stop with Ctrl-C.", flush=True)
+                say(f"{SETUP} {service.setup_url}")
+            say("Stop with Ctrl-C.")
             while not stop:
                 service.tend()
                 time.sleep(0.5)
-            print("Stopping ...", flush=True)
+            say("Stopping ...")
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
         print(f"rankloop up: {reason}", file=sys.stderr)
         return 1
     return 0
 
 
-def migrate() -> int:
+def migrate(as_json: bool = False) -> int:
     """Bring the configured database up to date, for services that run apart; the exit code."""
     try:
         settings = Settings.from_environment()
@@ -249,9 +248,10 @@ def migrate() -> int:
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
         print(f"rankloop migrate: {reason}", file=sys.stderr)
         return 1
-    print("The database is up to date.")
-    if token:
-        print(f"{SETUP} {settings.public_url or 'http://127.0.0.1:8000'}/setup/{token}")
+    link = f"{settings.public_url or 'http://127.0.0.1:8000'}/setup/{token}" if token else None
+    print(json.dumps({"setup_url": link}) if as_json else "The database is up to date.")
+    if link and not as_json:
+        print(f"{SETUP} {link}")
     return 0
 
 
@@ -268,7 +268,10 @@ def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[by
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def _family(host: str) -> socket.AddressFamily:

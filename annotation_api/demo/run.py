@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from annotation_api.demo import annotators, judge
 from annotation_api.demo.client import DemoFailed, Engineer
 from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
-from annotation_api.settings import Settings, SettingsError
+from annotation_api.settings import Settings
 from annotation_api.up import CannotStart, Service, start_module
 
 PRESET = "toy"
@@ -36,10 +37,14 @@ JUDGED_DRAWS = 3  # replies of each model to each held-out prompt
 NEXT_ROUND = 24  # prompts whose new replies go back to the annotators
 
 
-def main(out: Path, seed: int) -> int:
-    """Run the demo into the folder `out`; 0 only if the aligned policy beats the SFT policy."""
+def main(out: Path, seed: int, as_json: bool = False) -> int:
+    """Run the demo into the folder `out`; 0 only if the aligned policy beats the SFT policy.
+
+    `as_json` prints report.json and nothing else. The demo has a database, a Ray and an address of its own,
+    whatever the environment says.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the service is stopped in order, as on Ctrl-C
-    console = Console(width=120, highlight=False)
+    console = Console(width=120, highlight=False, quiet=as_json)
     began = time.monotonic()
     toy = out.resolve() / "toy"
     home = out.resolve() / f"home-{datetime.now():%Y%m%d-%H%M%S}"  # its own for each run: no earlier rows in the way
@@ -47,19 +52,24 @@ def main(out: Path, seed: int) -> int:
     shutil.rmtree(toy, ignore_errors=True)
     base = start_module("alignment", "toy", str(toy), "--seed", str(seed), log=home / "base.log")
     try:
-        settings = Settings.from_environment().model_copy(update={"home": home, "model_roots": (toy,)})
+        settings = Settings(home=home, model_roots=(toy,))
         with PeakMemory() as memory, Service(settings, "127.0.0.1", 0, say=console.print) as service:
             console.print(f"The service runs at {service.url}; its files are in {home}")
             report = Demo(service, console, toy, base, seed).run()
         report |= {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": memory.megabytes}
-    except (DemoFailed, CannotStart, SettingsError, DatabaseUnavailable) as reason:
-        console.print(f"rankloop demo: {reason}", markup=False)
+    except (DemoFailed, CannotStart, DatabaseUnavailable) as reason:
+        print(f"rankloop demo: {reason}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("rankloop demo: stopped.", file=sys.stderr)
+        return 130
     finally:
         base.kill()
         base.wait()
     verdict = write_report(out, report)
     console.print(verdict.text)
+    if as_json:
+        print((out / "report.json").read_text())
     return 0 if verdict.aligned else 1
 
 

@@ -15,7 +15,7 @@ def test_defaults_are_local() -> None:
     assert settings.database_url is None
     assert settings.home == Path(".rankloop")
     assert settings.model_roots == (Path(".rankloop/models"), Path.cwd())
-    assert "localhost" in settings.allowed_hosts
+    assert settings.allowed_hosts == ()
 
 
 def test_lists_are_split() -> None:
@@ -51,3 +51,20 @@ def test_a_wrong_value_is_one_sentence(environment: dict[str, str], says: str) -
     assert str(caught.value).startswith(says)
     assert "\n" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_child_reads_the_settings_that_its_parent_has(tmp_path: Path) -> None:
+    """Also where the parent read a secret from a file, and whatever else stands in the environment."""
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://a@h/x")
+    environment = {
+        "RANKLOOP_DATABASE_URL_FILE": str(secret),
+        "RANKLOOP_ALLOWED_HOSTS": "a.example,b.example",
+        "HOME": "/h",
+    }
+    settings = Settings.from_environment(environment)
+    told = settings.to_environment(environment)
+    assert Settings.from_environment(told) == settings
+    assert told["HOME"] == "/h"
+    alone = settings.model_copy(update={"database_url": None, "allowed_hosts": ()})
+    assert Settings.from_environment(alone.to_environment(environment)) == alone

@@ -107,6 +107,41 @@ def test_a_killed_api_comes_back(start: Callable[..., "subprocess.Popen[str]"]) 
     wait_until(answers, "the API did not come back")
 
 
+def test_a_killed_database_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start()
+    url = read_until(process, r"running at (\S+)")
+    postmaster = next(p for p in psutil.Process(process.pid).children() if p.name() == "postgres")
+    postmaster.kill()
+    read_until(process, r"(Postgres) ended")
+    wait_until(lambda: httpx.get(f"{url}/readyz", timeout=5).is_success, "the database did not come back")
+
+
+def test_a_script_gets_one_line_of_json(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    """And the allowed hosts of a public address do not shut out this machine itself."""
+    process = start("--port", "0", "--json", RANKLOOP_ALLOWED_HOSTS="rank.example.org")
+    line = json.loads(read_until(process, r"(\{.*\})"))
+    assert line["setup_url"].startswith(line["url"])
+    assert httpx.get(f"{line['url']}/readyz").is_success
+
+
+def test_a_damaged_credentials_file_is_written_anew(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "credentials.json").write_text("{")
+    read_until(start(), r"running at (\S+)")
+    assert json.loads((tmp_path / "home" / "credentials.json").read_text())["api_key"].startswith("rl_")
+
+
+def test_migrate_prepares_a_database_and_may_be_repeated(fresh_database: str) -> None:
+    environment = os.environ | {"RANKLOOP_DATABASE_URL": fresh_database}
+    command = [*UP[:-1], "migrate"]
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert "The database is up to date." in done.stdout
+        assert "/setup/" in done.stdout
+
+
 def test_a_killed_parent_takes_everything_with_it(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     process = start()
     read_until(process, r"running at (\S+)")
