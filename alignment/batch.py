@@ -141,5 +141,10 @@ def by_length(lengths: Sequence[int] | Tensor, size: int) -> Iterator[Tensor]:
     yield from torch.split(order, size)
 
 
+def position_ids(mask: Tensor) -> Tensor:
+    """Positions `(B, T)` that count real tokens only, whichever side of the mask is padding; never below 0."""
+    return (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+
+
 def _below(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device) < lengths[:, None]

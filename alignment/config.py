@@ -20,6 +20,7 @@ Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Length = Annotated[int, Field(ge=8, le=1_048_576)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]  # something must be left
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -75,7 +76,7 @@ class RewardConfig(TrainingConfig):
 
     learning_rate: Rate = Field(default=9e-6, description="Peak learning rate; about 1e-4 suits LoRA.")
     epochs: Positive = Field(default=1.0, le=1000, description="Passes over the rankings.")
-    heldout_fraction: Fraction = Field(default=0.1, description="Share of prompts kept for held-out accuracy.")
+    heldout_fraction: Share = Field(default=0.1, description="Share of prompts kept for held-out accuracy.")
     centering_coef: NonNegative = Field(default=0.01, description="Pulls the mean score to 0 (Eisenstein et al. 2023).")
 
 
@@ -104,7 +105,7 @@ class PPOConfig(TrainingConfig):
     )
     score_clip: Positive | None = Field(default=None, description="Scores are clipped to plus or minus this.")
     target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
-    heldout_fraction: Fraction = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
+    heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
     evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
 
@@ -112,6 +113,15 @@ class PPOConfig(TrainingConfig):
     def _mini_fits(self) -> Self:
         if self.batch_size % self.mini_batches:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of mini_batches ({self.mini_batches})")
+        return self
+
+    @model_validator(mode="after")
+    def _response_leaves_room(self) -> Self:
+        if self.max_response_length >= self.max_length:
+            raise ValueError(
+                f"max_response_length ({self.max_response_length}) must be below max_length ({self.max_length}), which "
+                "holds prompt and response together"
+            )
         return self
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from alignment.batch import Sequences, by_length, pad_right
+from alignment.batch import Sequences, by_length, pad_right, position_ids
 from alignment.events import ErrorKind, StageError
 from alignment.models import autocast
 
@@ -63,10 +63,12 @@ def end_scores(reward_model: Model, input_ids: Tensor, attention_mask: Tensor) -
     """
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = torch.where(attention_mask.bool(), positions, -1).argmax(dim=1, keepdim=True)  # (B, 1)
-    position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
     with autocast(input_ids.device):
         hidden = _trunk(reward_model)(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids(attention_mask),
+            use_cache=False,
         ).last_hidden_state
         scores: Tensor = _base(reward_model).score(_gather(hidden, last))
     return scores.flatten().float()

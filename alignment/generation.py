@@ -17,6 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from alignment import chat, models
+from alignment.batch import position_ids
 from alignment.config import SampleConfig
 from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.records import Prompt, canonical_json, read_jsonl
@@ -83,11 +84,6 @@ def left_pad(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -
     return ids, mask
 
 
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Position ids `(B, T)` that count real tokens only; padding stands at 0."""
-    return (mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
 def _decode(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -107,7 +103,7 @@ def _decode(
     finished = torch.zeros(size, dtype=torch.bool, device=device)
     cache = DynamicCache(config=model.config)
     alive, going = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    place = positions(mask)
+    place = position_ids(mask)
     for step in range(max_new_tokens):
         with models.autocast(device):
             output = model(

@@ -81,9 +81,10 @@ def load_causal_lm(
     trained: bool,
     dropout: bool = False,
     lora: LoRAConfig | None = None,
+    seed: int = 0,
     device: torch.device | None = None,
 ) -> PreTrainedModel | PeftModel:
-    """A causal language model on its device; `trained=False` freezes it, `lora` trains adapters only.
+    """A causal language model on its device; `trained=False` freezes it, `lora` trains adapters only, seeded.
 
     Raises StageError(BAD_INPUT) for a folder that is missing, unreadable, no causal model, or whose
     embedding is smaller than the tokenizer's vocabulary.
@@ -92,7 +93,7 @@ def load_causal_lm(
     if _architecture(config).endswith("ForSequenceClassification"):
         raise _bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
-    return _prepare(model, trained, lora, TaskType.CAUSAL_LM)
+    return _prepare(model, trained, lora, TaskType.CAUSAL_LM, seed)
 
 
 def load_scorer(
@@ -119,7 +120,7 @@ def load_scorer(
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
     if fresh:
         _new_head(model, seed)
-    return _prepare(model, trained, lora, TaskType.SEQ_CLS)
+    return _prepare(model, trained, lora, TaskType.SEQ_CLS, seed)
 
 
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -181,15 +182,15 @@ def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def _prepare(
-    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: TaskType
+    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: TaskType, seed: int
 ) -> PreTrainedModel | PeftModel:
     if not trained:
         model.requires_grad_(False)
     model.train(trained)
-    return _with_adapters(model, lora, task) if trained and lora else model
+    return _with_adapters(model, lora, task, seed) if trained and lora else model
 
 
-def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType) -> PeftModel:
+def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType, seed: int) -> PeftModel:
     """Adapters on every linear layer; a score head has none: PEFT trains and keeps it whole."""
     settings = LoraConfig(
         r=lora.rank,
@@ -198,7 +199,11 @@ def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType) -> 
         target_modules="all-linear",
         task_type=task,
     )
+    torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
     adapted: PeftModel = get_peft_model(model, settings)
+    for weight in adapted.parameters():
+        if weight.requires_grad:  # PEFT leaves the whole score head in the base's number type
+            weight.data = weight.data.float()
     return adapted
 
 

@@ -50,7 +50,8 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
     """Train the policy and leave the one that the rule keeps in `out_dir`.
 
     Raises StageError: BAD_INPUT for models or prompts that cannot work, DIVERGED for numbers that are
-    none or a policy that ran away from the reference. After DIVERGED, `out_dir` holds the kept policy.
+    none or a policy that ran away from the reference. Where a later policy than the SFT policy was kept
+    before it diverged, that one is the result instead; details["stopped"] says why training ended early.
     """
     torch.manual_seed(config.seed)
     roles = load_roles(config, inputs)
@@ -64,6 +65,7 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
     keeper.add(look(roles, prompts.heldout, 0, config))
     curve: list[dict[str, float]] = []
     meter = Meter(reporter, "ppo", config.updates)
+    stopped: str | None = None
 
     try:
         for number in range(1, config.updates + 1):
@@ -81,14 +83,10 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
             reporter.samples(number, show(roles, rollout))
             meter.step(metrics)
     except StageError as error:
-        if error.kind is ErrorKind.DIVERGED:
-            kept = keeper.save(out_dir)
-            raise StageError(
-                error.kind, error.cause, f"{error.next_step} The policy of update {kept.update} is kept."
-            ) from error
-        raise
+        stopped = _rescued(error, keeper)
+        reporter.note(stopped, level="warning")
     kept = keeper.save(out_dir)
-    return _result(roles, prompts, config, keeper, kept, curve)
+    return _result(roles, prompts, config, keeper, kept, curve, stopped)
 
 
 def read_prompt_set(roles: Roles, config: PPOConfig, path: Path, reporter: Reporter) -> PromptSet:
@@ -180,7 +178,13 @@ def _texts(roles: Roles, sequences: Sequences, rows: int) -> list[tuple[str, str
 
 
 def _result(
-    roles: Roles, prompts: PromptSet, config: PPOConfig, keeper: Keeper, kept: Look, curve: list[dict[str, float]]
+    roles: Roles,
+    prompts: PromptSet,
+    config: PPOConfig,
+    keeper: Keeper,
+    kept: Look,
+    curve: list[dict[str, float]],
+    stopped: str | None,
 ) -> StageResult:
     first = keeper.looks[0]
     metrics = {
@@ -192,6 +196,7 @@ def _result(
     details = {
         "rule": rule(config, len(prompts.heldout)),
         "counts": prompts.counts,
+        "stopped": stopped,
         "curve": curve,
         "checkpoints": [
             {"step": entry.update, "metrics": entry.metrics(), "chosen": entry is kept} for entry in keeper.looks
@@ -215,6 +220,16 @@ def _before_and_after(roles: Roles, prompts: PromptSet, first: Look, kept: Look)
         }
         for row, (prompt, (_, old), (_, new)) in enumerate(zip(prompts.heldout_prompts, before, after, strict=False))
     ]
+
+
+def _rescued(error: StageError, keeper: Keeper) -> str:
+    """What to say of a run that diverged after a trained policy was kept; any other error is raised again."""
+    if error.kind is not ErrorKind.DIVERGED or keeper.kept is None or not keeper.kept.update:
+        raise error
+    return (
+        f"{error.cause} Training stopped there; the result is the policy of update {keeper.kept.update}, kept before. "
+        f"To train further: {error.next_step}"
+    )
 
 
 def _check(metrics: dict[str, float], number: int, config: PPOConfig) -> None:

@@ -1,4 +1,4 @@
-"""The records that the two halves of the loop exchange: prompts, demonstrations, rankings, pairs.
+"""The records that the two halves of the loop exchange: prompts, demonstrations, rankings.
 
 Each is frozen, validated at construction, and has one canonical JSON line, so that a file of
 records has one content hash wherever it is written.
@@ -118,17 +118,6 @@ class Ranking(Record):
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """All (better, worse) index pairs; ties give none."""
         return tuple(comparisons(self.ranks))
-
-
-class PreferencePair(Record):
-    """One comparison, in the columns that TRL reads."""
-
-    prompt: Prompt
-    chosen: str
-    rejected: str
-    margin: float | None = None
-    weight: float = 1.0
-    lineage: dict[str, str] = Field(default_factory=dict)
 
 
 R = TypeVar("R", bound=Record)

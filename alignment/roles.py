@@ -45,7 +45,7 @@ def load_roles(config: PPOConfig, inputs: PPOInputs) -> Roles:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
     tokenizer = models.load_tokenizer(inputs.model)
     _require_same_tokens(tokenizer, models.load_tokenizer(inputs.reward_model), inputs)
-    policy = models.load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora)
+    policy = models.load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
     # The reference keeps the policy's number type: in another one the KL would not start at 0.
     reference = None if config.lora else models.load_causal_lm(inputs.model, tokenizer, trained=True)
     critic = models.load_scorer(inputs.reward_model, tokenizer, trained=True, lora=config.lora, seed=config.seed)

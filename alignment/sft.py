@@ -39,7 +39,9 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
         reporter.note(
             "The tokenizer has no chat template; the project's own was installed and is saved with the model."
         )
-    model = models.load_causal_lm(inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora)
+    model = models.load_causal_lm(
+        inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora, seed=config.seed
+    )
     limit = min(config.max_length, models.context_length(model) or config.max_length)
     rows, too_long = encode_rows(tokenizer, demonstrations, limit)
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long}

@@ -19,6 +19,7 @@ import httpx
 RECONNECT_SECONDS = 2.0
 RECONNECTS = 30  # in a row without an event; about a minute
 READ_SECONDS = 60.0
+FOR_NOW = (502, 503, 504)  # the same request may succeed later
 
 
 class ClientError(Exception):
@@ -27,6 +28,10 @@ class ClientError(Exception):
     def __init__(self, message: str, body: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.body = dict(body or {})
+
+
+class Unavailable(ClientError):
+    """The service, or a proxy before it, says that it cannot answer just now."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,10 @@ class Client:
             part.unlink(missing_ok=True)
 
     def events(self, job: str) -> Iterator[JobEvent]:
-        """A job's events until it ends. A lost connection is taken up after the last number seen."""
+        """A job's events until it ends. A lost connection is taken up after the last number seen.
+
+        Raises ClientError, for a service that is not there only after `RECONNECTS` tries in a row.
+        """
         last, failures = 0, 0
         while True:
             try:
@@ -148,10 +156,10 @@ class Client:
                     yield event
                     if event.type == "end":
                         return
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, Unavailable) as error:
                 failures += 1
                 if failures > RECONNECTS:
-                    raise self._unreachable(error) from None
+                    raise error if isinstance(error, ClientError) else self._unreachable(error) from None
             time.sleep(RECONNECT_SECONDS)
 
     def _events(self, job: str, last: int) -> Iterator[JobEvent]:
@@ -199,9 +207,10 @@ def checked(answer: httpx.Response) -> httpx.Response:
         body = answer.json()
     except ValueError:
         body = {}
+    refusal = Unavailable if answer.status_code in FOR_NOW else ClientError
     if not isinstance(body, dict) or "detail" not in body:
-        raise ClientError(f"{answer.request.url} answered {answer.status_code}; is that a Rankloop service?")
-    raise ClientError(str(body["detail"]), body)
+        raise refusal(f"{answer.request.url} answered {answer.status_code}; is that a Rankloop service?")
+    raise refusal(str(body["detail"]), body)
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[JobEvent]:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.events import ErrorKind, StageError
@@ -28,7 +29,8 @@ LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0  # also how soon a cancel request is seen
 RETRY_SECONDS = 1.0
 GRACE_SECONDS = 600.0
-AWAY = (DatabaseUnavailable, OperationalError)  # Postgres is gone, or a lock was not to be had in time
+# Postgres is gone, or a lock or a connection was not to be had in time.
+AWAY = (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout)
 EXIT_LOST = 3
 
 log = logging.getLogger(__name__)
@@ -96,6 +98,9 @@ class Lease:
                 log.warning("The lease could not be renewed: %s", reason)
                 if time.monotonic() - last > GRACE_SECONDS:
                     _die(f"Postgres has been away for {GRACE_SECONDS:.0f} s.")
+            except Exception:  # a heart that stops in silence would let the stage outlive its lease
+                log.exception("The heartbeat failed.")
+                _die("The lease can no longer be renewed; ending without a write.")
 
 
 def _wait_or_raise(reason: Exception, deadline: float) -> None:

@@ -19,9 +19,9 @@ from alignment.events import StageResult
 from annotation_api.db import job_store
 from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import ArtifactFile, NewCheckpoint, NewModel
-from annotation_api.db.tables import Job
+from annotation_api.db.tables import MAKES, Job
 from workers.candidates import add_candidates
-from workers.pipeline import MAKES, Resolved, model_name
+from workers.pipeline import Resolved, model_name
 from workers.staging import Folders
 
 

@@ -20,7 +20,7 @@ from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
 from annotation_api.db import job_graph
 from annotation_api.db.job_records import JobError
-from annotation_api.db.tables import Job, ModelKind, ModelVersion
+from annotation_api.db.tables import MAKES, Job, ModelVersion
 from workers.snapshot import write_snapshot
 
 DATA = {
@@ -29,7 +29,6 @@ DATA = {
     Stage.REWARD: "rankings",
     Stage.PPO: "prompts",
 }
-MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
 RELATIONS = {"model": "start", "reward_model": "reward_model"}  # a role in the inputs -> the edge in the lineage
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
 

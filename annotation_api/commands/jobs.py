@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from annotation_api.client import Client
+from annotation_api.client import Client, ClientError
 from annotation_api.commands.output import emit, facts, table
 from annotation_api.commands.references import data_ref, model_ref, settings, start_model
 from annotation_api.commands.watch import verdict, watch
@@ -29,15 +29,13 @@ def create(client: Client, args: Namespace) -> int:
 
 
 def _body(client: Client, args: Namespace) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
-    if args.stage == "sample":
-        inputs["models"] = [model_ref(text) for text in args.model]
-        inputs["project"] = args.project
-    else:
-        inputs["model"] = start_model(client, args.model[-1])
+    inputs: dict[str, Any] = {STAGE_DATA[args.stage]: data_ref(args.data)}
+    if len(args.model) > 1 and args.stage != "sample":
+        raise ClientError(f"{args.stage} starts from one model, {len(args.model)} were given; name --model once.")
     if args.reward_model:
         inputs["reward_model"] = model_ref(args.reward_model)
-    inputs[STAGE_DATA[args.stage]] = data_ref(args.data)
+    models = [start_model(client, text) for text in args.model]
+    inputs |= {"models": models, "project": args.project} if args.stage == "sample" else {"model": models[0]}
     body = {"stage": args.stage, "inputs": inputs, "config": settings(args.set), "preset": args.preset}
     return body | {"gpus": args.gpus, "priority": args.priority}
 
@@ -72,6 +70,10 @@ def cancel(client: Client, args: Namespace) -> int:
 
 def retry(client: Client, args: Namespace) -> int:
     return _told(client.post(f"/v1/jobs/{args.job}:retry"), args)
+
+
+def resume(client: Client, args: Namespace) -> int:
+    return _told(client.post(f"/v1/jobs/{args.job}:resume"), args)
 
 
 def _told(row: dict[str, Any], args: Namespace) -> int:

@@ -19,11 +19,15 @@ def data_ref(text: str, default: str = "dataset") -> dict[str, str]:
 
 
 def model_ref(text: str) -> dict[str, str]:
-    """`ID`, `model:ID`, `job:ID` or `alias:NAME`; a bare word that is no id is an alias."""
+    """A model that the registry knows or will know: `ID`, `model:ID`, `job:ID` or `alias:NAME`."""
+    if not _in_registry(text):
+        raise ClientError(f"{text!r} names no registered model; write its id, job:ID or alias:NAME.")
+    return _ref(text, MODELS, "model")
+
+
+def _in_registry(text: str) -> bool:
     kind, colon, _ = text.partition(":")
-    if colon and kind in MODELS:
-        return _ref(text, MODELS, "model")
-    return {"model": text} if _is_id(text) else {"alias": text}
+    return _is_id(text) or (bool(colon) and kind in MODELS)
 
 
 def _ref(text: str, kinds: tuple[str, ...], default: str) -> dict[str, str]:
@@ -47,8 +51,7 @@ def _is_id(text: str) -> bool:
 
 def start_model(client: Client, text: str) -> dict[str, str]:
     """A model of the registry, or a folder or hub id, which is registered first."""
-    kind, colon, _ = text.partition(":")
-    if _is_id(text) or (colon and kind in MODELS):
+    if _in_registry(text):
         return model_ref(text)
     return {"model": str(register(client, text, None)["id"])}
 

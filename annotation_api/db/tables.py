@@ -418,6 +418,10 @@ class ModelKind(StrEnum):
     POLICY = "policy"
 
 
+# What each training stage makes.
+MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
+
+
 class ModelVersion(Base):
     """A model in the registry. Its folder holds safetensors and was whole before the row came."""
 

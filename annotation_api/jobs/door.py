@@ -15,11 +15,22 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.config import CONFIGS, Problem, RewardConfig, Settings, Stage, explain, load_preset, preset_names
-from alignment.records import Ranking, split_of
+from alignment.config import (
+    CONFIGS,
+    Problem,
+    RewardConfig,
+    SampleConfig,
+    Settings,
+    Stage,
+    explain,
+    load_preset,
+    preset_names,
+)
+from alignment.records import MAX_RESPONSES, Ranking, split_of
 from annotation_api.db import freeze
 from annotation_api.db.frozen_rows import FreezeError
 from annotation_api.db.tables import (
+    MAKES,
     Alias,
     Dataset,
     DatasetKind,
@@ -36,7 +47,6 @@ from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
-MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
 
 DEMONSTRATIONS = frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS})
 COMPARISONS = frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS})
@@ -80,6 +90,8 @@ class Door:
         inputs = {name: self._input(name, getattr(job.inputs, name)) for name in type(job.inputs).model_fields}
         if isinstance(config, RewardConfig) and not self.problems:
             self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
+        if isinstance(config, SampleConfig) and inputs["project"]:
+            self._rankable(len(inputs["models"]), config.responses_per_prompt)
         if config is None or self.problems:
             return None
         return Prepared(job.stage, config, inputs, self.needs, self.rows, self.start)
@@ -219,6 +231,16 @@ class Door:
             f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
             f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more.",
         )
+
+    def _rankable(self, models: int, responses: int) -> None:
+        """A task holds at most what all models give in one set; a ranking of more could never be frozen."""
+        if models * responses > MAX_RESPONSES:
+            self._wrong(
+                "/config/responses_per_prompt",
+                f"{models} models with {responses} responses each make tasks of up to {models * responses} responses; "
+                f"a ranking holds at most {MAX_RESPONSES}. At most {MAX_RESPONSES // models} fit.",
+                responses,
+            )
 
     def _wrong(self, pointer: str, message: str, value: object = "") -> None:
         for old, new in self.places.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -14,7 +13,6 @@ from alignment.config import Stage
 from annotation_api.db.tables import (
     Artifact,
     Checkpoint,
-    DatasetRow,
     Job,
     JobDependency,
     JobEvent,
@@ -86,9 +84,4 @@ def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:
 
 def lines(session: Session, snapshot: uuid.UUID) -> Iterator[str]:
     query = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot).order_by(SnapshotRow.position)
-    yield from session.scalars(query.execution_options(yield_per=500))
-
-
-def records(session: Session, dataset: uuid.UUID) -> Iterator[dict[str, Any]]:
-    query = select(DatasetRow.record).where(DatasetRow.dataset_id == dataset).order_by(DatasetRow.row, DatasetRow.part)
     yield from session.scalars(query.execution_options(yield_per=500))

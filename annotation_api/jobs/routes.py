@@ -134,8 +134,12 @@ def cancel_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
 
 
 @router.post("/jobs/{job_id}:retry", status_code=202, dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs/{job_id}:resume", status_code=202, dependencies=[allow(*ENGINEERS)])
 def retry_job(job_id: uuid.UUID, session: Db) -> JobOut:
-    """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it."""
+    """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it.
+
+    `:resume` and `:retry` are one action.
+    """
     return service.show(session, [service.retry(session, job_id)])[0]
 
 

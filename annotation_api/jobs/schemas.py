@@ -74,9 +74,21 @@ class _SchemaOf:
         return handler(self.model.__pydantic_core_schema__)
 
 
+# A stage is one process that trains on one device: more GPUs would be reserved and left idle, or double its batches.
+Gpus = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="A stage is one process on one GPU: at most 1. A fraction shares a GPU; 0: the CPU is enough.",
+    ),
+]
+
+
 class _JobBody(Body):
     preset: str | None = Field(default=None, description="A named set of settings; `config` goes on top.")
-    gpus: float = Field(default=1, ge=0, le=1024, allow_inf_nan=False, description="0: the CPU is enough.")
+    gpus: Gpus = 1
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
 
 
@@ -204,7 +216,7 @@ class NewPipeline(Body):
     prompts: DataRef | None = Field(default=None, description="For PPO; unset: those of the preferences.")
     preset: str | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
-    gpus: float = Field(default=1, ge=0, le=1024, allow_inf_nan=False)
+    gpus: Gpus = 1
     priority: int = Field(default=0, ge=-1000, le=1000)
 
 

@@ -33,7 +33,8 @@ def test_a_key_like_no_other_lists_what_there_is() -> None:
         (SFTConfig, "learning_rate", -1e-5),
         (SFTConfig, "learning_rate", float("nan")),
         (SFTConfig, "epochs", 0),
-        (RewardConfig, "heldout_fraction", 1.5),
+        (RewardConfig, "heldout_fraction", 1),
+        (PPOConfig, "heldout_fraction", 1),
         (PPOConfig, "gamma", -0.1),
         (PPOConfig, "updates", 0),
         (SampleConfig, "temperature", 0),
@@ -47,6 +48,12 @@ def test_absurd_numbers_are_refused_by_field(config: type, name: str, value: flo
 def test_batches_must_divide() -> None:
     message, _ = problems(SFTConfig, batch_size=8, micro_batch_size=3)["/"]
     assert "batch_size (8) must be a multiple of micro_batch_size (3)" in message
+
+
+@pytest.mark.parametrize("length", [64, 65])
+def test_a_response_must_leave_room_for_a_prompt(length: int) -> None:
+    message, _ = problems(PPOConfig, max_length=64, max_response_length=length)["/"]
+    assert f"max_response_length ({length}) must be below max_length (64)" in message
 
 
 def test_a_config_does_not_change() -> None:

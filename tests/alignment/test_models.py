@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,30 @@ def test_adapters_are_all_that_trains_and_are_merged_when_saved(folder: Path, tm
     models.save_model(model, tokenizer, tmp_path / "merged")
     again = load(tmp_path / "merged", tokenizer, trained=False)
     torch.testing.assert_close(again(IDS).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("load", [models.load_causal_lm, models.load_scorer])
+def test_adapters_begin_as_their_seed_says(folder: Path, load: Callable[..., torch.nn.Module]) -> None:
+    tokenizer = models.load_tokenizer(folder)
+
+    def start(seed: int) -> torch.Tensor:
+        torch.rand(1)  # whatever drew before
+        model = load(folder, tokenizer, trained=True, lora=LoRAConfig(rank=4), seed=seed)
+        return torch.cat([p.detach().flatten() for name, p in model.named_parameters() if "lora_A" in name])
+
+    first, again, other = start(0), start(0), start(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_under_adapters_all_that_trains_is_float32_on_a_bfloat16_base(folder: Path) -> None:
+    tokenizer = models.load_tokenizer(folder)
+    scorer = models.load_scorer(folder, tokenizer, trained=False).bfloat16()
+    adapted = models._with_adapters(scorer, LoRAConfig(rank=4), models.TaskType.SEQ_CLS, seed=0)
+    trained = {name: p.dtype for name, p in adapted.named_parameters() if p.requires_grad}
+    assert any("score" in name for name in trained)
+    assert set(trained.values()) == {torch.float32}
+    assert {p.dtype for p in adapted.parameters() if not p.requires_grad} == {torch.bfloat16}
 
 
 def test_dropout_is_off_unless_asked_for(folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -117,6 +118,7 @@ def test_the_reward_rises_and_the_kept_policy_earns_it(folders: Path) -> None:
     before = " ".join(row["before"] for row in details["samples"]).split()
     assert after.count("w3") / len(after) > before.count("w3") / len(before)
     assert "standard error" in details["rule"]
+    assert details["stopped"] is None
     assert {"prompt", "response", "score"} <= listener.texts[0].keys()
     tokenizer = models.load_tokenizer(folders / "out")
     models.load_causal_lm(folders / "out", tokenizer, trained=False)
@@ -138,7 +140,6 @@ def test_recomputing_activations_changes_nothing(folders: Path, lora: dict[str, 
     """Also under adapters, whose frozen base gives its first layer no gradient to start from."""
     norms = []
     for recompute in (False, True):
-        torch.manual_seed(0)  # adapters begin at random
         cast, config = cast_of(folders, gradient_checkpointing=recompute, inner_epochs=1, lora=lora)
         rollout = rollout_of(cast, config)
         metrics = update(cast, *learners(cast, config), rollout, config, torch.Generator().manual_seed(0))
@@ -262,14 +263,41 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     assert learning_rate_factor(0, warmup=0.3, updates=10) == 1.0
 
 
-def test_a_step_too_large_is_divergence_and_the_last_good_policy_stays(folders: Path) -> None:
+def test_a_step_too_large_is_divergence_and_leaves_nothing(folders: Path) -> None:
     with pytest.raises(StageError) as caught:
         run(folders, learning_rate=1.0, kl_coef=0.0, max_kl=1.0, inner_epochs=8, updates=3, evaluate_every=1)
     assert caught.value.kind is ErrorKind.DIVERGED
-    assert "is kept" in caught.value.next_step
-    tokenizer = models.load_tokenizer(folders / "out")
-    kept = models.load_causal_lm(folders / "out", tokenizer, trained=False)
-    assert all(p.isfinite().all() for p in kept.parameters())
+    assert caught.value.next_step == "Lower learning_rate, raise kl_coef or set target_kl."
+    assert not (folders / "out" / "config.json").exists()
+
+
+def test_divergence_after_a_kept_policy_ends_training_with_that_policy(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights break in update 9; the best policy of the looks at 4 and 8 is what the stage leaves."""
+    updates: list[int] = []
+
+    def breaking(cast: roles.Roles, *rest: Any) -> dict[str, float]:
+        metrics = update(cast, *rest)
+        updates.append(len(updates) + 1)
+        if updates[-1] == 9:
+            with torch.no_grad():
+                next(cast.policy.parameters()).fill_(math.nan)
+            metrics["policy_loss"] = math.nan
+        return metrics
+
+    monkeypatch.setattr(ppo, "update", breaking)
+    listener = Listener()
+    result = run(folders, listener)
+    kept = int(result.metrics["chosen_update"])
+    assert kept in (4, 8)
+    assert result.metrics["updates"] == len(result.details["curve"]) == 8
+    assert "policy_loss became nan in update 9" in result.details["stopped"]
+    assert f"the policy of update {kept}" in result.details["stopped"]
+    assert "Lower learning_rate" in result.details["stopped"]
+    assert result.details["stopped"] in listener.notes
+    left = models.load_causal_lm(folders / "out", models.load_tokenizer(folders / "out"), trained=False)
+    assert all(p.isfinite().all() for p in left.parameters())
 
 
 def test_a_reward_model_that_says_nan_is_named(folders: Path) -> None:
@@ -308,8 +336,8 @@ def test_long_prompts_are_counted_and_few_prompts_repeat(folders: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_response_length": 64}, "All 64 prompts are longer than the 0 tokens"),
-        ({"heldout_fraction": 1.0}, "All 64 prompts are held out"),
+        ({"max_response_length": 63}, "All 64 prompts are longer than the 1 tokens"),
+        ({"heldout_fraction": 0.999999}, "All 64 prompts are held out"),
     ],
 )
 def test_prompts_that_cannot_work_are_refused(folders: Path, settings: dict[str, object], said: str) -> None:

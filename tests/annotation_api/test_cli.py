@@ -253,12 +253,26 @@ def test_a_job_is_created_shown_cancelled_and_retried(
     assert ask("jobs", "show", job["id"])["stage"] == "sft"
     assert ask("jobs", "cancel", job["id"])["state"] == "cancelled"
     assert ask("jobs", "retry", job["id"])["state"] == "queued"
+    ask("jobs", "cancel", job["id"])
+    assert ask("jobs", "resume", job["id"])["state"] == "queued"
     code, out, _ = run("jobs", "list")
     assert code == 0
     assert job["id"] in out
     code, _, err = run(*words, "--set", "epohcs=1")
     assert code == 1
     assert "Did you mean 'epochs'" in err
+
+
+def test_every_stage_takes_models_in_the_same_ways(
+    run: Run, ask: Callable[..., Any], live: Live, data: tuple[str, str]
+) -> None:
+    folder = str(live.root / "tiny")
+    sample = ask("jobs", "create", "sample", "--model", folder, "--model", folder, "--data", data[1])
+    assert len(sample["inputs"]["models"]) == 2
+    words = ("jobs", "create", "ppo", "--model", folder, "--data", data[1], "--reward-model", folder)
+    one_sentence(run(*words), "names no registered model", "alias:NAME")
+    words = ("jobs", "create", "sft", "--model", folder, "--model", folder, "--data", data[0])
+    one_sentence(run(*words), "sft starts from one model, 2 were given")
 
 
 def test_the_registry_is_read(ask: Callable[..., Any], run: Run, live: Live, data: tuple[str, str]) -> None:
@@ -308,6 +322,24 @@ def test_watching_goes_on_after_a_lost_connection(live: Live, factory: Any, monk
     events = list(watcher.events(str(job.id)))
     assert [event.id for event in events] == [1, 2, 3, 4, 5, 6, None]
     assert asked == [0, 2]
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_watching_outlasts_a_service_that_is_away_for_a_moment(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    """Two tries in a row are allowed here: one 503 is got over, three end in the service's own sentence."""
+    monkeypatch.setattr(client, "RECONNECT_SECONDS", 0.0)
+    monkeypatch.setattr(client, "RECONNECTS", 2)
+    answers = [client.httpx.Response(503, json={"detail": "Postgres is away."}) for _ in range(failures)]
+    answers.append(client.httpx.Response(200, text="event: end\ndata: {}\n\n"))
+    watcher = client.Client(client.Credentials("http://a", "rl_a"))
+    watcher.http = client.httpx.Client(
+        base_url="http://a", transport=client.httpx.MockTransport(lambda _: answers.pop(0))
+    )
+    if failures > 2:
+        with pytest.raises(client.ClientError, match="Postgres is away"):
+            list(watcher.events("x"))
+    else:
+        assert [event.type for event in watcher.events("x")] == ["end"]
 
 
 def test_watch_shows_lines_where_there_is_no_terminal(run: Run, live: Live, factory: Any) -> None:

@@ -58,6 +58,7 @@ GET /v1/jobs/{job_id}/artifacts rem
 GET /v1/jobs/{job_id}/artifacts/{name:path} rem
 POST /v1/jobs/{job_id}:cancel em
 POST /v1/jobs/{job_id}:retry em
+POST /v1/jobs/{job_id}:resume em
 POST /v1/pipelines em
 GET /v1/pipelines/{pipeline_id} rem
 POST /v1/models em

@@ -25,11 +25,7 @@ from annotation_api.settings import Settings
 from annotation_api.up import Service
 
 RANKLOOP = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())"]
-TARGETS: dict[str, Callable[[psutil.Process], bool]] = {
-    "dispatcher": lambda p: p.cmdline()[1:] == ["-m", "workers"],
-    "launcher": lambda p: "workers.launcher" in p.cmdline(),
-    "actor": lambda p: p.cmdline()[0].startswith("ray::Stage"),
-}
+TARGETS = ("dispatcher", "launcher", "actor")
 
 
 def main() -> int:
@@ -42,11 +38,12 @@ def main() -> int:
     try:
         home = wait_for(demo, lambda: next(iter(set(options.out.glob("home-*")) - before), None))
         service = wait_for(demo, lambda: credentials(home))
-        for name, is_target in TARGETS.items():
-            wait_for(demo, lambda: in_the_middle_of_ppo(service))
-            victim = next(p for p in psutil.Process(demo.pid).children(recursive=True) if matches(is_target, p))
-            attempt = ppo_job(service)
-            print(f"killing the {name} ({victim.pid}) in attempt {attempt and attempt['attempts']}", flush=True)
+        for name in TARGETS:
+            job = wait_for(demo, lambda: in_the_middle_of_ppo(service))
+            victim = find(name, demo, job["id"])
+            print(
+                f"killing the {name} ({victim.pid}) in attempt {job['attempts']}, {job['progress']['step']}", flush=True
+            )
             victim.kill()
             if name != "dispatcher":  # its launcher goes on; the other two end the attempt
                 wait_for(demo, lambda: not in_the_middle_of_ppo(service))
@@ -78,17 +75,30 @@ def ppo_job(service: dict[str, str]) -> dict[str, Any] | None:
     return items[0] if items else None
 
 
-def in_the_middle_of_ppo(service: dict[str, str]) -> bool:
+def in_the_middle_of_ppo(service: dict[str, str]) -> dict[str, Any] | None:
+    """The running job, some updates after its start and before its end."""
     job = ppo_job(service)
-    at = (job or {}).get("progress") or {}
-    return bool(job) and job["state"] == "running" and 2 <= at.get("step", 0) < at.get("total", 0) - 2
+    if job is None or job["state"] != "running":
+        return None
+    at = job["progress"] or {}
+    return job if 2 <= at.get("step", 0) < at.get("total", 0) - 2 else None
 
 
-def matches(is_target: Callable[[psutil.Process], bool], process: psutil.Process) -> bool:
+def find(name: str, demo: subprocess.Popen[bytes], job: str) -> psutil.Process:
+    """The process of that name. A launcher outlives its dispatcher, so it is looked for everywhere."""
+    if name == "dispatcher":
+        return next(p for p in psutil.Process(demo.pid).children() if p.cmdline()[1:] == ["-m", "workers"])
+    launcher = next(p for p in psutil.process_iter() if job in command(p) and "workers.launcher" in command(p))
+    if name == "launcher":
+        return launcher
+    return next(p for p in launcher.children(recursive=True) if " ".join(command(p)).startswith("ray::Stage"))
+
+
+def command(process: psutil.Process) -> list[str]:
     try:
-        return bool(process.cmdline()) and is_target(process)
+        return process.cmdline()
     except psutil.NoSuchProcess:
-        return False
+        return []
 
 
 def policy_versions(home: Path) -> int:

@@ -151,12 +151,21 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("reward", {"rankings": {"dataset": "demonstrations"}}, {}, "/inputs/rankings", "holds demonstrations"),
     ("reward", {"rankings": {"dataset": "few"}}, {}, "/inputs/rankings", "at least 8"),
     ("reward", {"rankings": {"dataset": "ties"}}, {}, "/inputs/rankings", "Only 0 rankings"),
-    ("reward", {}, {"heldout_fraction": 1.0}, "/inputs/rankings", "Only 0 rankings"),
+    ("reward", {}, {"heldout_fraction": 0.999999}, "/inputs/rankings", "Only 0 rankings"),
+    ("reward", {}, {"heldout_fraction": 1.0}, "/config/heldout_fraction", "less than 1"),
+    ("ppo", {}, {"max_length": 64, "max_response_length": 64}, "/config", "below max_length (64)"),
     ("reward", {"rankings": {"project": "project"}}, {}, "/inputs/rankings", "no judgements"),
     ("reward", {"rankings": {"project": "nothing"}}, {}, "/inputs/rankings", "no such project"),
     ("sample", {"models": []}, {}, "/inputs/models", "at least 1"),
     ("sample", {"models": [{"model": "base"}, {"model": "reward"}]}, {}, "/inputs/models/1", "reward model"),
     ("sample", {"project": "nothing"}, {}, "/inputs/project", "no such project"),
+    (
+        "sample",
+        {"project": "project", "models": [{"model": "base"}, {"model": "base"}]},
+        {"responses_per_prompt": 33},
+        "/config/responses_per_prompt",
+        "66 responses; a ranking holds at most 64. At most 32 fit",
+    ),
 ]
 
 
@@ -190,6 +199,7 @@ def test_a_job_that_cannot_work_is_refused_at_the_door(
         ({"stage": "sftt"}, "/stage"),
         ({"preset": "toyy"}, "/preset"),
         ({"gpus": -1}, "/gpus"),
+        ({"gpus": 2}, "/gpus"),
         ({"priority": 10**6}, "/priority"),
         ({"inptus": {}}, "/inptus"),
     ],
@@ -198,6 +208,15 @@ def test_the_body_around_is_checked_too(as_: As, body: Body, change: dict[str, A
     answer = as_(Role.ENGINEER).post("/v1/jobs", json=body("sft") | change)
     assert answer.status_code == 422
     assert pointer in {problem["pointer"] for problem in answer.json()["errors"]}
+
+
+@pytest.mark.parametrize(("project", "responses"), [("project", 64), (None, 64)])
+def test_tasks_as_large_as_a_ranking_may_be_are_allowed(
+    as_: As, body: Body, project: str | None, responses: int
+) -> None:
+    models = [{"model": "base"}] * (1 if project else 2)  # a file of responses is no task and has no such limit
+    request = body("sample", {"responses_per_prompt": responses}, models=models, project=project)
+    assert as_(Role.ENGINEER).post("/v1/jobs", json=request).status_code == 202
 
 
 def test_every_problem_is_told_at_once(as_: As, body: Body) -> None:
@@ -263,7 +282,8 @@ def test_the_list_is_filtered_and_paged(as_: As, make: Any) -> None:
 # ---------------------------------------------------------------- cancel and retry
 
 
-def test_a_waiting_job_is_cancelled_at_once_with_those_behind_it(as_: As, make: Any, session: Session) -> None:
+@pytest.mark.parametrize("verb", ["retry", "resume"])
+def test_a_waiting_job_is_cancelled_at_once_with_those_behind_it(as_: As, make: Any, verb: str) -> None:
     first = make.job()
     behind = make.job(Stage.REWARD, needs=[first.id])
     client = as_(Role.ENGINEER)
@@ -271,9 +291,9 @@ def test_a_waiting_job_is_cancelled_at_once_with_those_behind_it(as_: As, make: 
         answer = client.post(f"/v1/jobs/{first.id}:cancel")
         assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
     assert client.get(f"/v1/jobs/{behind.id}").json()["state"] == "cancelled"
-    retried = client.post(f"/v1/jobs/{first.id}:retry")
+    retried = client.post(f"/v1/jobs/{first.id}:{verb}")
     assert (retried.status_code, retried.json()["state"]) == (202, "queued")
-    assert client.post(f"/v1/jobs/{first.id}:retry").json()["state"] == "queued"
+    assert client.post(f"/v1/jobs/{first.id}:{verb}").json()["state"] == "queued"
     assert client.get(f"/v1/jobs/{behind.id}").json()["state"] == "blocked"
 
 
