@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,16 +80,17 @@ def _shown(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Markup]:
-    curve = report["details"]["ppo"]["curve"]
-    checkpoints = report["details"]["ppo"]["checkpoints"]
+    ppo, kl = report["details"]["ppo"], "KL to the SFT policy (nats a response)"
+    accuracy = report["details"]["reward"]["heldout_by_criterion"] | {"all": report["reward_accuracy"]["heldout"]}
     return {
+        "accuracy": _figure(lambda axes: _accuracy(axes, accuracy)),
         "gold": _figure(lambda axes: _gold(axes, report["gold"])),
-        "reward": _figure(lambda axes: _reward(axes, curve, checkpoints)),
-        "kl": _figure(lambda axes: _kl(axes, curve, checkpoints)),
+        "reward": _figure(lambda axes: _course(axes, ppo, "score", "reward-model score", ("#4a7fb5", "#2a7d4f"))),
+        "kl": _figure(lambda axes: _course(axes, ppo, "kl", kl, ("#b5524a", "#7d2a2a"))),
     }
 
 
-def _figure(draw: Any) -> Markup:
+def _figure(draw: Callable[[Axes], None]) -> Markup:
     """An SVG of one set of axes; its text stays text, so it can be searched and read aloud."""
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rankloop", "font.size": 9}):
         figure = Figure(figsize=(5.2, 3.0), layout="constrained")
@@ -113,39 +115,26 @@ def _gold(axes: Axes, gold: dict[str, dict[str, float]]) -> None:
     axes.legend(frameon=False, ncols=3, loc="upper left")
 
 
-def _reward(axes: Axes, curve: list[dict[str, Any]], checkpoints: list[dict[str, Any]]) -> None:
-    axes.plot([c["update"] for c in curve], [c["score"] for c in curve], color="#4a7fb5", label="train rollouts")
-    axes.plot(
-        [c["step"] for c in checkpoints],
-        [c["metrics"]["heldout_score"] for c in checkpoints],
-        "o-",
-        color="#2a7d4f",
-        label="held out",
+def _accuracy(axes: Axes, accuracy: dict[str, float]) -> None:
+    bars = axes.bar(list(accuracy), list(accuracy.values()), 0.5, color="#8a6fb0")
+    axes.bar_label(bars, fmt="%.2f", fontsize=7)
+    axes.axhline(0.5, color="#888", linestyle=":")
+    axes.annotate(
+        "chance", (1, 0.5), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
     )
-    _mark_chosen(axes, checkpoints, "heldout_score")
+    axes.set_ylim(0, 1.1)
+    axes.set_ylabel("held-out pairs ordered rightly")
+
+
+def _course(axes: Axes, details: dict[str, Any], name: str, label: str, colours: tuple[str, str]) -> None:
+    """A number over the updates: in the train rollouts, and on the held-out prompts where policies are compared."""
+    curve, checkpoints = details["curve"], details["checkpoints"]
+    held = [c["metrics"][f"heldout_{name}"] for c in checkpoints]
+    axes.plot([c["update"] for c in curve], [c[name] for c in curve], color=colours[0], label="train rollouts")
+    axes.plot([c["step"] for c in checkpoints], held, "o-", color=colours[1], label="held out")
+    for checkpoint, value in zip(checkpoints, held, strict=True):
+        if checkpoint["chosen"]:
+            axes.annotate("kept", (checkpoint["step"], value), (0, 8), textcoords="offset points", ha="center")
     axes.set_xlabel("update")
-    axes.set_ylabel("reward-model score")
+    axes.set_ylabel(label)
     axes.legend(frameon=False)
-
-
-def _kl(axes: Axes, curve: list[dict[str, Any]], checkpoints: list[dict[str, Any]]) -> None:
-    axes.plot([c["update"] for c in curve], [c["kl"] for c in curve], color="#b5524a", label="train rollouts")
-    axes.plot(
-        [c["step"] for c in checkpoints],
-        [c["metrics"]["heldout_kl"] for c in checkpoints],
-        "o-",
-        color="#7d2a2a",
-        label="held out",
-    )
-    _mark_chosen(axes, checkpoints, "heldout_kl")
-    axes.set_xlabel("update")
-    axes.set_ylabel("KL to the SFT policy (nats a response)")
-    axes.legend(frameon=False)
-
-
-def _mark_chosen(axes: Axes, checkpoints: list[dict[str, Any]], name: str) -> None:
-    for c in checkpoints:
-        if c["chosen"]:
-            axes.annotate(
-                "kept", (c["step"], c["metrics"][name]), xytext=(0, 8), textcoords="offset points", ha="center"
-            )
