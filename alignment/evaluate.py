@@ -36,18 +36,24 @@ class RankingAccuracy:
     calibration_error: float  # mean distance between stated and observed probability, over 10 bins
 
 
-def ranking_accuracy(scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]]) -> RankingAccuracy:
+def ranking_accuracy(
+    scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]], prompts: Sequence[str]
+) -> RankingAccuracy:
     """Scores of the K responses of each ranking against its ranks (0 = best); equal scores count half.
 
+    `prompts` says which prompt each ranking belongs to: rankings of one prompt are resampled together.
     Raises ValueError when the rankings order nothing.
     """
     gaps = [[row[i] - row[j] for i, j in comparisons(order)] for row, order in zip(scores, ranks, strict=True)]
     flat = torch.tensor([gap for row in gaps for gap in row], dtype=torch.float64)
     if not len(flat):
         raise ValueError("no ranking orders two responses: there is nothing to be right about")
-    right = [sum(_won(gap) for gap in row) for row in gaps]
+    right, counted = dict.fromkeys(prompts, 0.0), dict.fromkeys(prompts, 0)
+    for prompt, row in zip(prompts, gaps, strict=True):
+        right[prompt] += sum(_won(gap) for gap in row)
+        counted[prompt] += len(row)
     return RankingAccuracy(
-        accuracy=ratio_estimate(right, [len(row) for row in gaps]),
+        accuracy=ratio_estimate(list(right.values()), list(counted.values())),
         loss=float(torch.nn.functional.softplus(-flat).mean()),
         calibration_error=_calibration_error(flat),
     )

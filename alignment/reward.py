@@ -27,7 +27,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 from alignment import chat, models
 from alignment.batch import RankingBatch, collate_rankings
 from alignment.config import RewardConfig
-from alignment.evaluate import ranking_accuracy
+from alignment.evaluate import RankingAccuracy, ranking_accuracy
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.forward import Model, end_scores, score_mean, score_rows
 from alignment.losses import ranking_loss
@@ -37,7 +37,8 @@ from alignment.trainer import ReporterCallback, common_arguments
 
 MIN_PROMPT = 16  # tokens of a shortened prompt; a response that leaves less room is refused
 
-Example = dict[str, Any]  # {"input_ids": K lists, "ranks": (K,), "weight": w, "length": longest, "criterion": name}
+# {"input_ids": K lists, "ranks": (K,), "weight": w, "length": longest, "prompt": key, "criterion": name}
+Example = dict[str, Any]
 
 
 def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -171,6 +172,7 @@ def prepare(
         counts["shortened"] += cut
         example: Example = {"input_ids": rows, "ranks": list(ranking.ranks), "weight": ranking.weight}
         example["length"] = max(map(len, rows))
+        example["prompt"] = ranking.prompt.key
         example["criterion"] = ranking.criterion or ranking.prompt.criterion or ""
         sides[split_of(ranking.prompt, heldout_fraction)].append(example)
     return sides["train"], sides["heldout"], counts
@@ -238,7 +240,7 @@ def measure(
     rows = [ids for e in examples for ids in e["input_ids"]]
     flat = score_rows(model, rows, tokenizer.pad_token_id, batch_size)
     scores = [part.tolist() for part in torch.split(flat, [len(e["ranks"]) for e in examples])]
-    result = ranking_accuracy(scores, [e["ranks"] for e in examples])
+    result = _accuracy(scores, examples)
     metrics = {
         "heldout_accuracy": result.accuracy.value,
         "heldout_accuracy_low": result.accuracy.low,
@@ -254,8 +256,12 @@ def _by_criterion(scores: Sequence[Sequence[float]], examples: Sequence[Example]
     found = {}
     for name in sorted({e["criterion"] for e in examples} - {""}):
         rows = [i for i, e in enumerate(examples) if e["criterion"] == name]
-        found[name] = ranking_accuracy([scores[i] for i in rows], [examples[i]["ranks"] for i in rows]).accuracy.value
+        found[name] = _accuracy([scores[i] for i in rows], [examples[i] for i in rows]).accuracy.value
     return found
+
+
+def _accuracy(scores: Sequence[Sequence[float]], examples: Sequence[Example]) -> RankingAccuracy:
+    return ranking_accuracy(scores, [e["ranks"] for e in examples], [e["prompt"] for e in examples])
 
 
 def _require(train_set: Sequence[Example], counts: Mapping[str, int], path: Path) -> None:
