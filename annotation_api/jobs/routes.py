@@ -134,13 +134,15 @@ def cancel_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
 
 
 @router.post("/jobs/{job_id}:retry", status_code=202, dependencies=[allow(*ENGINEERS)])
-@router.post("/jobs/{job_id}:resume", status_code=202, dependencies=[allow(*ENGINEERS)])
 def retry_job(job_id: uuid.UUID, session: Db) -> JobOut:
-    """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it.
-
-    `:resume` and `:retry` are one action.
-    """
+    """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it."""
     return service.show(session, [service.retry(session, job_id)])[0]
+
+
+@router.post("/jobs/{job_id}:resume", status_code=202, dependencies=[allow(*ENGINEERS)])
+def resume_job(job_id: uuid.UUID, session: Db) -> JobOut:
+    """The same as `:retry`."""
+    return retry_job(job_id, session)
 
 
 @router.post("/pipelines", status_code=202, response_model=PipelineOut, dependencies=[allow(*ENGINEERS)])

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import (
@@ -96,14 +96,14 @@ def own_leases(session: Session, person: Person, project_id: uuid.UUID) -> Seque
     ).all()
 
 
-def ended_leases(session: Session, task: Task) -> Sequence[Assignment]:
-    return session.scalars(
-        select(Assignment).where(
-            Assignment.task_id == task.id,
-            Assignment.state == AssignmentState.LEASED,
-            Assignment.lease_until <= NOW,
-        )
-    ).all()
+def expire(session: Session, which: ColumnElement[bool]) -> None:
+    """Mark leases that ran out. A row in another's hands is passed over: they are just expiring or renewing it."""
+    ended = (
+        select(Assignment.id)
+        .where(which, Assignment.state == AssignmentState.LEASED, Assignment.lease_until <= NOW)
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(update(Assignment).where(Assignment.id.in_(ended)).values(state=AssignmentState.EXPIRED))
 
 
 def own_assignment(session: Session, person: Person, assignment_id: uuid.UUID) -> Assignment | None:

@@ -30,11 +30,14 @@ def next_assignment(session: Session, person: Person, project: Project) -> Assig
 def _in_hand(session: Session, person: Person, project: Project) -> Assignment | None:
     """The person's own lease, prolonged; one that ran out counts as long as its place is free."""
     for assignment in queries.own_leases(session, person, project.id):
-        task = queries.lock_task(session, assignment.task_id)
-        if queries.free_places(session, task, besides=assignment.id) > 0:
-            return _prolong(session, assignment, project)
-        assignment.state = AssignmentState.EXPIRED
-        session.flush()
+        with session.begin_nested() as savepoint:
+            task = queries.lock_task(session, assignment.task_id)
+            session.refresh(assignment)  # others may have expired it before the lock
+            held = assignment.state == AssignmentState.LEASED
+            if held and queries.free_places(session, task, besides=assignment.id) > 0:
+                return _prolong(session, assignment, project)
+            savepoint.rollback()  # and with it the lock: who goes on to claim must hold no other task
+        queries.expire(session, Assignment.id == assignment.id)
     return None
 
 
@@ -59,8 +62,7 @@ def _claim(session: Session, person: Person, project: Project) -> Assignment | N
 
 
 def _assign(session: Session, person: Person, project: Project, task: Task) -> Assignment:
-    for ended in queries.ended_leases(session, task):
-        ended.state = AssignmentState.EXPIRED
+    queries.expire(session, Assignment.task_id == task.id)
     responses = [str(row.id) for row in queries.responses_of(session, [task.id])[task.id]]
     assignment = Assignment(
         task_id=task.id,
