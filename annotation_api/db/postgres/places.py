@@ -44,7 +44,7 @@ class Places:
 def find_places(home: Path, account: Account) -> Places:
     """The places recorded in `home`/postgres.json, or new ones, which are then recorded.
 
-    Data lie in `home`/postgres. Where the server's user cannot reach that (a home below /root), they
+    Data lie in `home`/postgres. Where the server's user cannot reach that (a home inside root's own), they
     lie below /var/lib/rankloop: the rights of folders that are not ours are never changed.
     """
     record = home / RECORD

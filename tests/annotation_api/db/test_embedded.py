@@ -229,7 +229,7 @@ def test_a_path_too_long_for_a_socket(empty: Path) -> None:
 
 @needs_root
 def test_a_home_that_the_servers_user_cannot_reach(tmp_path: Path) -> None:
-    """As below /root: the data go elsewhere and no folder's rights change."""
+    """As in a home inside root's own: the data go elsewhere and no folder's rights change."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     try:
@@ -252,7 +252,7 @@ def test_a_home_that_the_servers_user_cannot_reach(tmp_path: Path) -> None:
 def test_programs_that_the_servers_user_cannot_reach_are_copied(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a virtual environment below /root."""
+    """As in a virtual environment inside root's own home."""
     wheel = programs.find_programs(server_account()).folder.parents[1]
     monkeypatch.setattr(programs, "SHARED", home)
     (tmp_path / wheel.name).mkdir()
