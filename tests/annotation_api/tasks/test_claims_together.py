@@ -8,11 +8,12 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role
-from annotation_api.tasks import service
+from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role, Task
+from annotation_api.tasks import queries, service
 
 TASKS, OVERLAP, PEOPLE = 10, 3, 12
 
@@ -118,3 +119,27 @@ def test_leases_that_run_out_in_the_rush_never_overfill(fresh_engine: Engine, fa
     counts = Counter(task for task, _ in _judged(fresh_engine))
     assert max(counts.values()) <= OVERLAP
     assert len(_judged(fresh_engine)) == len(set(_judged(fresh_engine)))
+
+
+def test_a_lease_that_another_expires_meanwhile_is_not_revived(
+    fresh_engine: Engine, factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease ran out; just before its holder gets the task's lock, another claimer marks it expired."""
+    project, people = _fill(fresh_engine, factory)
+    old = _claim(fresh_engine, project, people[0])
+    with fresh_engine.begin() as connection:
+        connection.execute(text("UPDATE assignments SET lease_until = clock_timestamp()"))
+    lock = queries.lock_task
+
+    def overtaken(session: Session, task_id: uuid.UUID) -> Task:
+        with fresh_engine.begin() as connection:
+            connection.execute(text("UPDATE assignments SET state = 'expired' WHERE id = :id"), {"id": old})
+        return lock(session, task_id)
+
+    monkeypatch.setattr(queries, "lock_task", overtaken)
+    new = _claim(fresh_engine, project, people[0])
+    assert new is not None
+    assert new != old
+    with Session(fresh_engine) as session:
+        assert session.get_one(Assignment, old).state == AssignmentState.EXPIRED
+        assert session.get_one(Assignment, new).state == AssignmentState.LEASED
