@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+MOST_BYTES = 64 * 2**10  # of free-form JSON
+MOST_LEVELS = 20  # of free-form JSON
 
 
 class Body(BaseModel):
@@ -15,3 +22,45 @@ class Shown(BaseModel):
     """An answer, read off a row."""
 
     model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+
+def storable_text(text: str) -> str:
+    """Raise ValueError for what Postgres cannot hold: NUL, and half of a surrogate pair."""
+    if "\0" in text:
+        raise ValueError("it has a NUL character, which cannot be stored; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a surrogate pair, which is no character; remove it") from None
+    return text
+
+
+StoredText = Annotated[str, AfterValidator(storable_text)]
+
+
+def kept_small(payload: dict[str, Any]) -> dict[str, Any]:
+    """Free-form JSON that can be stored: 64 KiB, 20 levels, texts that Postgres holds. ValueError otherwise."""
+    for where, text in _texts(payload, ""):
+        try:
+            storable_text(text)
+        except ValueError as error:
+            raise ValueError(f"{where or 'a key'}: {error}") from None
+    size = len(json.dumps(payload, ensure_ascii=False).encode())
+    if size > MOST_BYTES:
+        raise ValueError(f"it has {size} bytes as JSON; at most {MOST_BYTES} are kept")
+    return payload
+
+
+def _texts(value: object, where: str, level: int = 0) -> Iterator[tuple[str, str]]:
+    """Every text in a JSON value, keys included, with its place."""
+    if level > MOST_LEVELS:
+        raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield "", key
+            yield from _texts(item, f"{where}/{key}", level + 1)
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _texts(item, f"{where}/{place}", level + 1)

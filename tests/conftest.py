@@ -22,9 +22,10 @@ from sqlalchemy.orm import Session
 
 from alignment.config import Stage
 from alignment.records import Prompt, Record, canonical_json, sha256_text
-from annotation_api.db import job_store, tables
+from annotation_api.db import form_rows, job_store, tables
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine, parse_url
+from annotation_api.db.forms import RankingForm
 from annotation_api.db.migrate import upgrade
 
 
@@ -61,6 +62,7 @@ def _forgo_durability(url: str) -> None:
     host = str(make_url(url).query["host"])
     with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET autovacuum = off")  # a database that it works in cannot be dropped
         connection.execute("SELECT pg_reload_conf()")
 
 
@@ -98,6 +100,15 @@ def fresh_engine(fresh_database: str) -> Iterator[Engine]:
     engine = make_engine(fresh_database)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def module_engine(postgres_url: str, template: str) -> Iterator[Engine]:
+    """A migrated database of this module's own, for a server that its tests share."""
+    with _new_database(postgres_url, template) as url:
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture
@@ -168,7 +179,11 @@ class Factory:
 
     def project(self, person: tables.Person | None = None, **fields: Any) -> tables.Project:
         person = person or self.person()
-        return self._add(tables.Project(**{"name": uuid.uuid4().hex, "created_by": person.id} | fields))
+        forms = fields.pop("forms", [RankingForm()])
+        project = self._add(tables.Project(**{"name": uuid.uuid4().hex, "created_by": person.id} | fields))
+        for form in forms:
+            form_rows.add_form(self.session, project.id, form, person.id)
+        return project
 
     def prompt(self, project: tables.Project, prompt: Prompt | str = "What is 2 + 2?") -> tables.PromptRow:
         record = Prompt.from_text(prompt) if isinstance(prompt, str) else prompt
@@ -176,9 +191,10 @@ class Factory:
 
     def task(self, prompt: tables.PromptRow, texts: tuple[str, ...] = ("four", "five"), **fields: Any) -> tables.Task:
         """A task with one new response for each text, in that order."""
-        task = self._add(
-            tables.Task(**{"project_id": prompt.project_id, "prompt_id": prompt.id, "overlap": 1} | fields)
-        )
+        kind = fields.get("kind", tables.FeedbackKind.RANKING)
+        form = form_rows.newest_form(self.session, prompt.project_id, kind)
+        values = {"project_id": prompt.project_id, "prompt_id": prompt.id, "overlap": 1, "form_id": form.id}
+        task = self._add(tables.Task(**values | fields))
         for position, answer in enumerate(texts):
             response = tables.ResponseRow(prompt_id=prompt.id, text=answer, text_hash=sha256_text(answer))
             self._add(response)

@@ -90,6 +90,8 @@ class Person(Base):
     password_hash: Mapped[str]  # Argon2id
     pseudonym: Mapped[str] = mapped_column(unique=True)  # what exports show
     active: Mapped[bool] = mapped_column(server_default=sql("true"))
+    language: Mapped[str | None]  # of the interface: en or zh; unset: as the browser asks
+    erased_at: Mapped[datetime | None]  # name and address are gone, the pseudonym stays with the work
     created_at: Mapped[datetime] = _now()
 
 
@@ -135,7 +137,31 @@ class Project(Base):
     name: Mapped[str] = mapped_column(unique=True)
     guidelines: Mapped[str] = mapped_column(server_default="")
     overlap: Mapped[int] = mapped_column(server_default=sql("1"))  # judgements wanted for a task
+    responses_per_task: Mapped[int] = mapped_column(server_default=sql("4"))  # K of tasks made from prompts
     lease_seconds: Mapped[int] = mapped_column(server_default=sql("300"))
+    daily_limit: Mapped[int | None]  # tasks that a person may judge in a day; unset: no limit
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+
+
+class FeedbackKind(StrEnum):
+    """The three forms in which people judge; a task, its form and its submissions are of one kind."""
+
+    RANKING = "ranking"  # an order of K responses
+    QUESTIONS = "questions"  # answers to fixed questions on a response or a pair
+    RULES = "rules"  # whether a response breaks rules
+
+
+class Form(Base):
+    """What is asked in a task, as data (`db.forms`). Never changed: a new wording is a new version."""
+
+    __tablename__ = "forms"
+    __table_args__ = (UniqueConstraint("project_id", "kind", "version"),)
+    id: Mapped[uuid.UUID] = _id()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    kind: Mapped[FeedbackKind] = mapped_column(_enum(FeedbackKind))
+    version: Mapped[int]  # from 1, for a kind in a project; the newest is used by new tasks
+    spec: Mapped[dict[str, Any]]
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = _now()
 
@@ -146,6 +172,8 @@ class DatasetKind(StrEnum):
     RANKINGS = "rankings"
     PROMPTS = "prompts"
     CONVERSATIONS = "conversations"
+    ANSWERS = "answers"  # to questions; collected here and frozen, never imported
+    VERDICTS = "verdicts"  # on rules; likewise
 
 
 class Dataset(Base):
@@ -206,15 +234,28 @@ class ResponseRow(Base):
 
 
 class Task(Base):
-    """K responses of one prompt to be judged by `overlap` people."""
+    """Responses of one prompt to be judged by `overlap` people: K to rank, one or two to ask about."""
 
     __tablename__ = "tasks"
-    __table_args__ = (Index("ix_tasks_queue", "project_id", sql("priority DESC"), "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_tasks_list", "project_id", "created_at", "id"),
+        Index(
+            "ix_tasks_open",
+            "project_id",
+            sql("priority DESC"),
+            "created_at",
+            "id",
+            postgresql_where=sql("judged < overlap"),
+        ),
+    )
     id: Mapped[uuid.UUID] = _id()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id"))
-    kind: Mapped[str] = mapped_column(server_default="ranking")
+    kind: Mapped[FeedbackKind] = mapped_column(_enum(FeedbackKind), server_default="ranking")
+    form_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("forms.id"))
+    rules: Mapped[list[Any] | None]  # of a rules task: the ids to probe; unset: all of the form
     overlap: Mapped[int]
+    judged: Mapped[int] = mapped_column(server_default=sql("0"))  # submitted assignments; changed under the row's lock
     priority: Mapped[int] = mapped_column(server_default=sql("0"))
     created_at: Mapped[datetime] = _now()
 
@@ -263,11 +304,21 @@ class Submission(Base):
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"), index=True)
     supersedes: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("submissions.id"), unique=True)
-    kind: Mapped[str] = mapped_column(server_default="ranking")
-    payload: Mapped[dict[str, Any]]  # {"groups": [[response id, ...], ...], "all_bad": bool, ...}
+    kind: Mapped[FeedbackKind] = mapped_column(_enum(FeedbackKind), server_default="ranking")
+    payload: Mapped[dict[str, Any]]  # the payload of its kind in `db.forms`, without defaults
     payload_hash: Mapped[str] = mapped_column(String(64))
-    active_ms: Mapped[int | None]
+    active_ms: Mapped[int | None]  # with the page in view and in use
+    total_ms: Mapped[int | None]  # from the first sight of the task
     created_at: Mapped[datetime] = _now()
+
+
+class Draft(Base):
+    """What stands in a form that was not submitted. Never an answer; gone once there is one."""
+
+    __tablename__ = "drafts"
+    assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"), primary_key=True)
+    payload: Mapped[dict[str, Any]]  # as the page wrote it; checked for size only
+    updated_at: Mapped[datetime] = _now()
 
 
 class Snapshot(Base):

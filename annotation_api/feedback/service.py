@@ -7,47 +7,58 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from alignment.records import canonical_json, sha256_text
+from annotation_api.auth import Someone
+from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Role, Submission, Task
 from annotation_api.errors import ApiError, invalid, not_found
 from annotation_api.feedback import queries
-from annotation_api.feedback.ranking import problems_of
+from annotation_api.feedback.checks import problems_of
 from annotation_api.feedback.schemas import NewSubmission, SubmissionOut
 from annotation_api.tasks import queries as queue
+from annotation_api.tasks.contents import Content, content_of
 
 
-def submit(session: Session, person: Person, new: NewSubmission) -> tuple[Submission, bool]:
+def submit(session: Session, person: Someone, sent: NewSubmission) -> tuple[Submission, bool]:
     """Store a judgement; True if it is new, False if this very one came before.
 
     The assignment must be the person's own (404). 409 when the id has another body, when the task is
     already answered, or when a lease ran out and its place went to somebody else.
     """
-    queue.lock_person(session, person)
+    shown, new = judge(session, person, sent)
+    row = queries.submission(session, shown.id)
+    assert row is not None
+    return row, new
+
+
+def judge(session: Session, person: Someone, new: NewSubmission) -> tuple[SubmissionOut, bool]:
+    """As `submit`, with the judgement as it is shown."""
+    lock_person(session, person.id)
     digest = _digest(new)
-    before = queries.submission(session, new.id)
-    if before is not None:
-        return _replayed(session, person, before, digest), False
-    assignment = queue.own_assignment(session, person, new.assignment)
-    if assignment is None:
+    found = queries.lock_judged(session, person, new.assignment, new.id)
+    if (found is None or found.before) and (before := queries.submission(session, new.id)):
+        return show_submissions(session, [_replayed(session, person, before, digest)])[0], False
+    if found is None:
         raise not_found("assignment", new.assignment)
-    task = queue.lock_task(session, assignment.task_id)
-    session.refresh(assignment)  # others may have expired it before the lock
-    _check_payload(session, task, new)
+    asked = content_of(session, found.task_id)
+    if problems := problems_of(asked.form, new.payload, asked.texts, asked.rules):
+        raise invalid(problems)
     if new.supersedes is None:
-        _take_place(session, task, assignment)
+        _check_place(session, found, new.assignment)
     else:
-        _check_correction(session, person, assignment, new.supersedes)
-    return _append(session, new, digest), True
+        _check_correction(session, person, new.assignment, new.supersedes)
+    return _append(session, person, asked, new, digest), True
 
 
 def _digest(new: NewSubmission) -> str:
     return sha256_text(canonical_json(new.model_dump(mode="json", exclude={"id"})))
 
 
-def _replayed(session: Session, person: Person, before: Submission, digest: str) -> Submission:
+def _replayed(session: Session, person: Someone, before: Submission, digest: str) -> Submission:
     if before.payload_hash != digest or queries.author_of(session, before) != person.id:
         raise _id_taken(before.id)
     return before
@@ -58,52 +69,66 @@ def _id_taken(key: uuid.UUID) -> ApiError:
     return ApiError(409, "submission-id-taken", detail)
 
 
-def _check_payload(session: Session, task: Task, new: NewSubmission) -> None:
-    texts = {row.id: row.text for row in queue.responses_of(session, [task.id])[task.id]}
-    problems = problems_of(new.payload.groups, texts)
-    if problems:
-        raise invalid(problems)
-
-
-def _take_place(session: Session, task: Task, assignment: Assignment) -> None:
-    """Turn the lease into a judgement; late work is kept as long as the place is still free."""
-    if assignment.state == AssignmentState.SUBMITTED:
-        current = queries.current_of(session, assignment.id)
+def _check_place(session: Session, found: Any, assignment_id: uuid.UUID) -> None:
+    """A live lease has its place; late work is kept as long as a place is still free."""
+    if found.state == AssignmentState.SUBMITTED:
+        current = queries.current_of(session, assignment_id)
         detail = f"You answered this task already. To change it, send supersedes: {current.id if current else ''}."
         raise ApiError(409, "already-submitted", detail)
-    if assignment.state == AssignmentState.SKIPPED:
+    if found.state == AssignmentState.SKIPPED:
         raise ApiError(409, "assignment-closed", "You skipped this task. Ask for the next one.")
-    if queue.free_places(session, task, besides=assignment.id) < 1 or queue.holds_again(session, assignment):
+    live = found.state == AssignmentState.LEASED and found.live
+    if not found.room or not (live or _place_is_free(session, found.task_id, assignment_id)):
         detail = "The time for this task ran out and its place is taken, so this answer is not needed. Take the next."
         raise ApiError(409, "lease-ended", detail)
-    assignment.state = AssignmentState.SUBMITTED
 
 
-def _check_correction(session: Session, person: Person, assignment: Assignment, old_id: uuid.UUID) -> None:
+def _place_is_free(session: Session, task_id: uuid.UUID, assignment_id: uuid.UUID) -> bool:
+    """Of a locked task, for a lease that ran out; not if its person holds the task anew."""
+    task, assignment = session.get_one(Task, task_id), session.get_one(Assignment, assignment_id)
+    return queue.free_places(session, task, besides=assignment_id) > 0 and not queue.holds_again(session, assignment)
+
+
+def _check_correction(session: Session, person: Someone, assignment_id: uuid.UUID, old_id: uuid.UUID) -> None:
     old = queries.submission(session, old_id)
-    if old is None or queries.author_of(session, old) != person.id or old.assignment_id != assignment.id:
+    if old is None or queries.author_of(session, old) != person.id or old.assignment_id != assignment_id:
         raise not_found("submission of this assignment", old_id)
     newer = queries.successor_of(session, old_id)
     if newer is not None:
         raise ApiError(409, "already-superseded", f"This answer was changed already; correct {newer} instead.")
 
 
-def _append(session: Session, new: NewSubmission, digest: str) -> Submission:
-    added = queries.add_submission(
-        session,
-        {
-            "id": new.id,
-            "assignment_id": new.assignment,
-            "supersedes": new.supersedes,
-            "kind": new.kind,
-            "payload": new.payload.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
-            "payload_hash": digest,
-            "active_ms": new.active_ms,
-        },
-    )
-    if not added:  # another person used this id at the same moment
+def _append(session: Session, person: Someone, asked: Content, new: NewSubmission, digest: str) -> SubmissionOut:
+    payload = new.payload.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    values = {
+        "id": new.id,
+        "task": asked.task_id,
+        "first": new.supersedes is None,
+        "assignment": new.assignment,
+        "supersedes": new.supersedes,
+        "kind": new.kind,
+        "payload": canonical_json(payload),
+        "digest": digest,
+        "active": new.active_ms,
+        "total": new.total_ms,
+    }
+    created_at = queries.append(session, values)
+    if created_at is None:  # another person used this id at the same moment
         raise _id_taken(new.id)
-    return session.get_one(Submission, new.id)
+    return SubmissionOut(
+        id=new.id,
+        assignment=new.assignment,
+        task=asked.task_id,
+        project=asked.project_id,
+        annotator=person.pseudonym,
+        kind=new.kind,
+        payload=payload,
+        supersedes=new.supersedes,
+        current=True,
+        active_ms=new.active_ms,
+        total_ms=new.total_ms,
+        created_at=created_at,
+    )
 
 
 def find_submission(session: Session, viewer: Person, submission_id: uuid.UUID) -> Submission:
@@ -132,5 +157,6 @@ def _show(row: Submission, task: uuid.UUID, project: uuid.UUID, annotator: str, 
         supersedes=row.supersedes,
         current=current,
         active_ms=row.active_ms,
+        total_ms=row.total_ms,
         created_at=row.created_at,
     )

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from annotation_api.db import form_rows
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
+from annotation_api.db.forms import read_form
 from annotation_api.db.migrate import NewerDatabase, alembic_config, is_current, upgrade
-from annotation_api.db.tables import Base
+from annotation_api.db.tables import Base, FeedbackKind, Task
 
 CATALOGUE = """
 SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || ' null:' || (NOT a.attnotnull)
@@ -129,3 +131,30 @@ def test_a_reachable_server_is_needed(tmp_path: Any) -> None:
     with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
         upgrade(f"postgresql://nobody@/none?host={tmp_path}")
     assert make_engine("postgresql://u:p@h/d").url.password == "p"
+
+
+def test_what_was_collected_before_forms_keeps_its_meaning(fresh_engine: Engine) -> None:
+    """A project of the first version, judged in part, goes up to today's tables."""
+    with fresh_engine.begin() as connection:
+        command.downgrade(config_on(connection), "0001")
+        connection.execute(
+            text(
+                """
+                INSERT INTO people (id, email, name, role, password_hash, pseudonym)
+                VALUES ('00000000-0000-4000-8000-000000000001', 'a@b.c', 'A', 'annotator', '!', 'p');
+                INSERT INTO projects (id, name, created_by) SELECT id, 'old', id FROM people;
+                INSERT INTO prompts (id, project_id, key, record) SELECT id, id, 'k', '{}' FROM people;
+                INSERT INTO tasks (id, project_id, prompt_id, overlap) SELECT id, id, id, 2 FROM people;
+                INSERT INTO assignments (id, task_id, person_id, state, display_order, lease_until)
+                SELECT id, id, id, 'submitted', '[]', now() FROM people;
+                """
+            )
+        )
+        command.upgrade(config_on(connection), "head")
+    with Session(fresh_engine) as session:
+        task = session.scalars(select(Task)).one()
+        form = form_rows.newest_form(session, task.project_id)
+        assert form is not None
+        assert (task.form_id, task.kind, task.judged) == (form.id, FeedbackKind.RANKING, 1)
+        asked = read_form(form.spec)
+        assert (asked.kind, asked.flags, asked.demonstration) == ("ranking", (), False)
