@@ -6,16 +6,18 @@ Importing it loads neither torch, transformers, ray nor datasets.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import anyio
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from annotation_api import errors, health
@@ -30,14 +32,17 @@ from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
+from annotation_api.tasks import project_routes
 from annotation_api.tasks import routes as tasks
 from annotation_api.web import pages
 from annotation_api.web.rendering import render_error
 
 STATIC = Path(pages.__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-SLOTS = 30  # transactions at a time; fewer than the pool's connections and the worker threads
-FEATURES = (health, people, tasks, feedback, datasets, jobs, models)
+SLOTS = 26  # transactions at a time; with the quick ones as many as the pool's connections and the worker threads
+QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
+KEPT = 20  # connections that stay open
+FEATURES = (health, people, tasks, project_routes, feedback, datasets, jobs, models)
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
@@ -60,20 +65,27 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     )
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
-    app.state.slots, app.state.throttle = anyio.CapacityLimiter(SLOTS), Throttle()
+    app.state.slots, app.state.quick_slots = asyncio.Semaphore(SLOTS), asyncio.Semaphore(QUICK_SLOTS)
+    app.state.throttle = Throttle()
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(RequestGuard, tls=settings.tls)
+    for router in (tasks.quick, feedback.quick):  # first, because routes are looked through in turn
+        app.include_router(router, max_body_size=settings.max_body_bytes)
     for feature in FEATURES:
         app.include_router(feature.router, max_body_size=settings.max_body_bytes)
     app.include_router(pages.router, include_in_schema=False, max_body_size=settings.max_body_bytes)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount(
+        "/static", GZipMiddleware(StaticFiles(directory=STATIC), minimum_size=500, compresslevel=6), name="static"
+    )
     check_permissions(app.routes)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    gc.collect()
+    gc.freeze()  # what is loaded now stays; to look through it for garbage would stop everybody for 100 ms
     yield
     app.state.engine.dispose()
 
@@ -84,7 +96,7 @@ def _engine(settings: Settings) -> Engine:
             "RANKLOOP_DATABASE_URL is not set. Run `rankloop up`, which starts a database, or set it to "
             "postgresql://user:password@host:5432/name."
         )
-    return make_engine(settings.database_url, application_name="rankloop-api")
+    return make_engine(settings.database_url, application_name="rankloop-api", kept=KEPT)
 
 
 def _hosts(settings: Settings) -> list[str]:

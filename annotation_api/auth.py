@@ -12,8 +12,10 @@ import math
 import secrets
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from argon2 import PasswordHasher
@@ -21,7 +23,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import ApiKey, LoginSession, Person
+from annotation_api.db import locks
+from annotation_api.db.direct import one_row
+from annotation_api.db.tables import ApiKey, LoginSession, Person, Role
 
 SESSION_LIFE = timedelta(days=7)
 KEY_TAG = "rl"
@@ -101,6 +105,44 @@ def person_of_key(session: Session, key: str) -> Person | None:
         )
     ).one_or_none()
     return row[1] if row and hmac.compare_digest(row[0], digest) else None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who claims or judges: a person, as far as that needs to know."""
+
+    id: uuid.UUID
+    role: Role
+    pseudonym: str
+
+
+Someone = Person | Caller
+
+# As `person_of_session` and `person_of_key`, and the person's row is locked until the transaction ends.
+LOCK_BY_SESSION = """
+SELECT s.token_hash AS digest, p.id, p.role, p.pseudonym
+FROM login_sessions s JOIN people p ON p.id = s.person_id
+WHERE s.token_hash = %(digest)s AND s.expires_at > now() AND p.active FOR NO KEY UPDATE OF p
+"""
+LOCK_BY_KEY = """
+SELECT k.key_hash AS digest, p.id, p.role, p.pseudonym
+FROM api_keys k JOIN people p ON p.id = k.person_id
+WHERE k.key_hash = %(digest)s AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND p.active
+FOR NO KEY UPDATE OF p
+"""
+
+
+def lock_caller(session: Session, *, key: str | None, token: str | None) -> Caller | None:
+    """The active person of an API key or else of a cookie, alone: others of the person's claims wait."""
+    secret = key if key is not None else token
+    if secret is None:
+        return None
+    digest = hash_token(secret)
+    row = one_row(session, LOCK_BY_SESSION if key is None else LOCK_BY_KEY, digest=digest)
+    if row is None or not hmac.compare_digest(row.digest, digest):
+        return None
+    locks.remember(session, row.id)
+    return Caller(row.id, Role(row.role), row.pseudonym)
 
 
 class Throttle:

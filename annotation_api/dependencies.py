@@ -3,14 +3,16 @@
     @router.get("/v1/jobs", dependencies=[allow(Role.ENGINEER, Role.ADMIN)])
     def list_jobs(session: Db, me: Me) -> ...
 
-A route without a permission keeps the app from starting (`check_permissions`).
+A route without a permission keeps the app from starting (`check_permissions`). What needs no database
+is async, so that a request changes threads only for its sign-in, its work and its commit.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
-from annotation_api.auth import person_of_key, person_of_session
+from annotation_api.auth import Caller, lock_caller, person_of_key, person_of_session
 from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
 from annotation_api.settings import Settings
@@ -29,7 +31,7 @@ from annotation_api.settings import Settings
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
@@ -44,19 +46,22 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
     """One transaction a request: committed before the answer leaves, rolled back on any error.
 
     A slot is taken first, so that requests queue here and never inside a worker thread for a
-    connection, where the ones holding connections could not finish.
+    connection, where the ones holding connections could not finish. A route that commits as its last
+    deed saves the change of threads for it.
     """
-    slots: anyio.CapacityLimiter = request.app.state.slots
-    token = object()
-    await slots.acquire_on_behalf_of(token)
-    session = get_sessions(request)()
-    try:
-        yield session
-        await run_in_threadpool(session.commit)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_in_threadpool(session.close)
-        slots.release_on_behalf_of(token)
+    slots: asyncio.Semaphore = request.app.state.slots
+    async with slots:
+        session = get_sessions(request)()
+        try:
+            yield session
+            if session.in_transaction():
+                await run_in_threadpool(session.commit)
+        finally:
+            if session.in_transaction():
+                with anyio.CancelScope(shield=True):
+                    await run_in_threadpool(session.close)
+            else:
+                session.close()
 
 
 Db = Annotated[Session, Depends(get_session, scope="function")]
@@ -73,7 +78,7 @@ def bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def own_origin(request: Request, settings: Config) -> None:
+async def own_origin(request: Request, settings: Config) -> None:
     """Refuse unsafe requests that another site made a browser send. Bearer keys are never sent by itself.
 
     A request with neither Sec-Fetch-Site nor Origin does not come from a browser.
@@ -93,28 +98,38 @@ def own_origin(request: Request, settings: Config) -> None:
 own_origin_first: Any = Depends(own_origin)
 
 
-def optional_person(request: Request, session: Db, settings: Config) -> Person | None:
+def _find_person(request: Request, session: Session, settings: Settings) -> Person | None:
     """The caller, if the key or cookie is good. A key that is given must be good."""
     key = bearer(request)
     if key is not None:
-        person = person_of_key(session, key)
-        if person is None:
-            detail = "This API key is unknown, expired or revoked. Make a new one on the page API keys."
-            raise ApiError(401, "bad-api-key", detail, headers={"WWW-Authenticate": "Bearer"})
-        return person
+        return person_of_key(session, key) or _bad_key()
     token = request.cookies.get(cookie_name(settings))
     return person_of_session(session, token) if token else None
+
+
+def _bad_key() -> NoReturn:
+    detail = "This API key is unknown, expired or revoked. Make a new one on the page API keys."
+    raise ApiError(401, "bad-api-key", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _nobody() -> NoReturn:
+    detail = "Sign in, or send an API key in the header Authorization: Bearer rl_..."
+    raise ApiError(401, "not-signed-in", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+async def optional_person(request: Request, session: Db, settings: Config) -> Person | None:
+    """The caller, or None for nobody; 401 for a key that is not good."""
+    if bearer(request) is None and cookie_name(settings) not in request.cookies:
+        return None
+    return await run_in_threadpool(_find_person, request, session, settings)
 
 
 MaybeMe = Annotated[Person | None, Depends(optional_person)]
 
 
-def current(person: MaybeMe) -> Person:
+async def current(person: MaybeMe) -> Person:
     """The caller; 401 for nobody."""
-    if person is None:
-        detail = "Sign in, or send an API key in the header Authorization: Bearer rl_..."
-        raise ApiError(401, "not-signed-in", detail, headers={"WWW-Authenticate": "Bearer"})
-    return person
+    return person or _nobody()
 
 
 Me = Annotated[Person, Depends(current)]
@@ -126,24 +141,48 @@ class Permission:
 
     roles: frozenset[Role]
 
-    def __call__(self, person: Me) -> Person:
-        if person.role not in self.roles:
-            names = " or ".join(role.value for role in Role if role in self.roles)
-            raise ApiError(403, "forbidden", f"This needs the role {names}; yours is {person.role.value}.")
+    async def __call__(self, person: Me) -> Person:
+        self.check(person.role)
         return person
+
+    def check(self, role: Role) -> None:
+        if role not in self.roles:
+            names = " or ".join(role.value for role in Role if role in self.roles)
+            raise ApiError(403, "forbidden", f"This needs the role {names}; yours is {role.value}.")
+
+
+@dataclass(frozen=True)
+class Alone:
+    """As `Permission`, and holds the person's row: one such request of a person at a time (`allow_alone`)."""
+
+    permission: Permission
+
+    async def __call__(self, request: Request, session: Db, settings: Config) -> Caller:
+        return await run_in_threadpool(self.enter, request, session, settings)
+
+    def enter(self, request: Request, session: Session, settings: Settings) -> Caller:
+        key, token = bearer(request), request.cookies.get(cookie_name(settings))
+        caller = lock_caller(session, key=key, token=token) or (_nobody() if key is None else _bad_key())
+        self.permission.check(caller.role)
+        return caller
 
 
 @dataclass(frozen=True)
 class Public:
     """Lets everybody through, said aloud."""
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         return None
 
 
 def allow(*roles: Role) -> Any:
     """The permission of a route: `dependencies=[allow(Role.ADMIN)]`, or `me: Annotated[Person, allow(...)]`."""
     return Depends(Permission(frozenset(roles)))
+
+
+def allow_alone(*roles: Role) -> Any:
+    """For a route that claims or judges, as the parameter `me: Annotated[Caller, allow_alone(...)]`."""
+    return Depends(Alone(Permission(frozenset(roles))))
 
 
 public: Any = Depends(Public())
@@ -156,9 +195,16 @@ ENGINEERS = (Role.ENGINEER, Role.ADMIN)
 def permission_of(dependant: Dependant | None) -> Permission | Public | None:
     """The permission that a route declares, directly or through a parameter."""
     for found in _calls(dependant):
+        if isinstance(found, Alone):
+            return found.permission
         if isinstance(found, Permission | Public):
             return found
     return None
+
+
+def alone_of(dependant: Dependant) -> Alone:
+    """The check of a route that declares `allow_alone`."""
+    return next(found for found in _calls(dependant) if isinstance(found, Alone))
 
 
 def _calls(dependant: Dependant | None) -> Iterator[Any]:

@@ -173,9 +173,7 @@ class Service:
     def _spawn(self, database_url: str) -> None:
         settings = self.settings.model_copy(update={"database_url": database_url})
         environment = settings.to_environment(os.environ) | {"PYTHONUNBUFFERED": "1"}
-        api = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
-        api += ["--host", self.host, "--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "3"]
-        commands = {"API": api, "dispatcher": [sys.executable, "-m", "workers"]}
+        commands = {"API": api_command(self.host, self.port), "dispatcher": [sys.executable, "-m", "workers"]}
         for name, command in commands.items():
             child = Child(name, command, environment, self.settings.home / "logs" / f"{name.lower()}.log")
             child.start()
@@ -253,6 +251,13 @@ def migrate(as_json: bool = False) -> int:
     if link and not as_json:
         print(f"{SETUP} {link}")
     return 0
+
+
+def api_command(host: str, port: int) -> list[str]:
+    """The API's process. It keeps connections for longer than people think and than proxies keep theirs."""
+    command = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
+    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "3"]
+    return [*command, "--timeout-keep-alive", "75", "--host", host, "--port", str(port)]
 
 
 def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,19 +17,26 @@ from sqlalchemy.orm import Session
 from alignment.config import SampleConfig
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt, read_jsonl, sha256_text, storable
-from annotation_api.db.tables import Job, Project, PromptRow, ResponseRow, Task, TaskResponse
+from annotation_api.db import form_rows
+from annotation_api.db.forms import MAX_RANKED
+from annotation_api.db.tables import Form, Job, Project, PromptRow, ResponseRow, Task, TaskResponse
 
 FEWEST = 2  # different responses that can be ranked
 
 
 def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path) -> int:
-    """Add every response in `folder`/responses.jsonl, and the tasks: each prompt's different ones, dealt out in turn.
+    """Add every response in `folder`/responses.jsonl, and the tasks: each prompt's different ones, dealt out in turn,
+    at most MAX_RANKED to a task.
 
     `prompts` is the file that was sampled from. Returns the number of new tasks. Commits nothing.
     """
     project = session.get(Project, project_id)
     if project is None:
         raise StageError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
+    form = form_rows.newest_form(session, project_id)
+    if form is None:
+        hint = "Give the project a form of the kind ranking."
+        raise StageError(ErrorKind.BAD_INPUT, f"Project {project.name} does not ask for rankings.", hint)
     records = list(read_jsonl(prompts, Prompt))
     prompt_ids = _prompt_ids(session, project_id, records)
     tasks, sets = 0, SampleConfig.model_validate(job.config).tasks_per_prompt
@@ -36,9 +44,10 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
         responses = [_response(row, prompt_ids[records[index].key], job) for row in rows]
         session.add_all(responses)
         distinct = list({response.text_hash: response for response in responses}.values())
-        for chosen in (distinct[start::sets] for start in range(sets)):
+        turns = max(sets, math.ceil(len(distinct) / MAX_RANKED))
+        for chosen in (distinct[start::turns] for start in range(turns)):
             if len(chosen) >= FEWEST:
-                _add_task(session, project, chosen)
+                _add_task(session, project, form, chosen)
                 tasks += 1
     session.flush()
     return tasks
@@ -74,9 +83,15 @@ def _response(row: Mapping[str, Any], prompt_id: uuid.UUID, job: Job) -> Respons
     )
 
 
-def _add_task(session: Session, project: Project, responses: list[ResponseRow]) -> None:
+def _add_task(session: Session, project: Project, form: Form, responses: list[ResponseRow]) -> None:
     """Identical texts stand once: two people cannot disagree about which copy is better."""
-    task = Task(id=uuid.uuid4(), project_id=project.id, prompt_id=responses[0].prompt_id, overlap=project.overlap)
+    task = Task(
+        id=uuid.uuid4(),
+        project_id=project.id,
+        prompt_id=responses[0].prompt_id,
+        form_id=form.id,
+        overlap=project.overlap,
+    )
     session.add(task)
     session.add_all(
         TaskResponse(task_id=task.id, position=position, response_id=response.id)

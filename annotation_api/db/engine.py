@@ -6,14 +6,19 @@ sentence without the password.
 
 from __future__ import annotations
 
+import select
+import time
+
 import psycopg
 from sqlalchemy import Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 DRIVER = "postgresql+psycopg"
 CONNECT_SECONDS = "5"
+RESTED_SECONDS = 30.0
 SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "60s",
@@ -45,23 +50,46 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername=DRIVER)
 
 
-def make_engine(url: str, *, application_name: str = "rankloop") -> Engine:
+def make_engine(url: str, *, application_name: str = "rankloop", kept: int = 5) -> Engine:
     """An engine whose connections are checked before use and give up within stated times.
 
-    Connects to nothing yet. While it is used, DatabaseUnavailable is raised when the server cannot
-    be reached or a connection was lost.
+    Connects to nothing yet; up to `kept` connections stay open between uses. While it is used,
+    DatabaseUnavailable is raised when the server cannot be reached or a connection was lost.
     """
     parsed = parse_url(url)
     engine = create_engine(
         parsed,
-        pool_pre_ping=True,
-        pool_size=5,
-        max_overflow=35,  # the API's thread pool has 40 threads
+        pool_size=kept,
+        max_overflow=40 - kept,  # the API's thread pool has 40 threads
         pool_timeout=10,
         connect_args={"application_name": application_name} | _connection_settings(parsed),
     )
     event.listen(engine, "handle_error", _name_unavailable)
+    event.listen(engine, "checkin", _note_time)
+    event.listen(engine, "checkout", _check_alive)
     return engine
+
+
+def _note_time(connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["returned"] = time.monotonic()
+
+
+def _check_alive(connection: psycopg.Connection[object], record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Have the pool replace a connection that died in it.
+
+    A question to the server costs as much as a small query, so it is asked only of a connection that rested
+    for long or that has something to read: a server that goes away says so, or closes the socket.
+    """
+    rested = time.monotonic() - record.info.get("returned", time.monotonic())
+    watch = select.poll()
+    watch.register(connection.fileno(), select.POLLIN)
+    if rested < RESTED_SECONDS and not watch.poll(0):
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except psycopg.OperationalError as error:
+        raise DisconnectionError("the connection died in the pool") from error
 
 
 def _connection_settings(url: URL) -> dict[str, str]:
@@ -81,8 +109,6 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
 
 def _name_unavailable(context: ExceptionContext) -> None:
     """Turn a failed connect and a lost connection into DatabaseUnavailable; leave the rest alone."""
-    if context.is_pre_ping:  # the pool replaces this connection by itself
-        return
     connecting = context.connection is None
     if not isinstance(context.original_exception, psycopg.OperationalError):
         return

@@ -26,8 +26,10 @@ from alignment.config import (
     load_preset,
     preset_names,
 )
-from alignment.records import MAX_RESPONSES, Ranking, split_of
+from alignment.records import Ranking, split_of
 from annotation_api.db import freeze
+from annotation_api.db.form_rows import newest_form
+from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.frozen_rows import FreezeError
 from annotation_api.db.tables import (
     MAKES,
@@ -178,8 +180,6 @@ class Door:
         assert ref.project is not None
         if self.session.get(Project, ref.project) is None:
             self._wrong(at, "There is no such project.", ref.project)
-        elif kinds is DEMONSTRATIONS:
-            self._wrong(at, "A project holds rankings and prompts, not demonstrations; import them.", ref.project)
         else:
             return freeze.freeze_project(self.session, ref.project, self.me.id, FROZEN_AS[kinds])
         return None
@@ -216,6 +216,8 @@ class Door:
     def _project(self, key: uuid.UUID | None, at: str) -> str | None:
         if key is not None and self.session.get(Project, key) is None:
             self._wrong(at, "There is no such project.", key)
+        elif key is not None and newest_form(self.session, key) is None:
+            self._wrong(at, "This project does not ask for rankings; give it a form of the kind ranking.", key)
         return str(key) if key else None
 
     def _enough(self, rankings: uuid.UUID, heldout_fraction: float) -> None:
@@ -233,12 +235,13 @@ class Door:
         )
 
     def _rankable(self, models: int, responses: int) -> None:
-        """A task holds at most what all models give in one set; a ranking of more could never be frozen."""
-        if models * responses > MAX_RESPONSES:
+        """A task holds what all models give in one set; nobody ranks more than MAX_RANKED responses at once."""
+        if models * responses > MAX_RANKED:
+            fit = MAX_RANKED // models
             self._wrong(
                 "/config/responses_per_prompt",
                 f"{models} models with {responses} responses each make tasks of up to {models * responses} responses; "
-                f"a ranking holds at most {MAX_RESPONSES}. At most {MAX_RESPONSES // models} fit.",
+                f"a person ranks at most {MAX_RANKED}. " + (f"At most {fit} fit." if fit else "Name fewer models."),
                 responses,
             )
 

@@ -10,12 +10,16 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from annotation_api.auth import Someone
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
+    Draft,
+    Form,
     Person,
     Project,
     PromptRow,
@@ -33,43 +37,6 @@ def takes_place() -> ColumnElement[bool]:
     return or_(Assignment.state == AssignmentState.SUBMITTED, live)
 
 
-def places_taken() -> ScalarSelect[int]:
-    """The taken places of the task of the outer query."""
-    return (
-        select(func.count()).select_from(Assignment).where(Assignment.task_id == Task.id, takes_place())
-    ).scalar_subquery()
-
-
-def open_to(person: Person, project_id: uuid.UUID) -> list[ColumnElement[bool]]:
-    """The tasks of a project with a free place, which the person neither has, had nor skipped."""
-    mine = select(Assignment.id).where(
-        Assignment.task_id == Task.id, Assignment.person_id == person.id, Assignment.state.in_(HELD)
-    )
-    return [Task.project_id == project_id, ~mine.exists(), places_taken() < Task.overlap]
-
-
-def first_open_task(
-    session: Session, person: Person, project_id: uuid.UUID, passed: Collection[uuid.UUID], *, wait: bool
-) -> Task | None:
-    """The first task in the queue that looks open, locked. Without `wait`, tasks in others' hands are passed over.
-
-    The count belongs to the statement's snapshot: once the lock is held, look again (`free_places`).
-    """
-    query = (
-        select(Task)
-        .where(*open_to(person, project_id), Task.id.not_in(passed))
-        .order_by(Task.priority.desc(), Task.created_at, Task.id)
-        .limit(1)
-        .with_for_update(skip_locked=not wait, key_share=True, of=Task)
-    )
-    return session.scalar(query)
-
-
-def lock_person(session: Session, person: Person) -> None:
-    """One claim or submission of a person at a time: two tabs cannot take two tasks."""
-    session.execute(select(Person.id).where(Person.id == person.id).with_for_update(key_share=True))
-
-
 def lock_task(session: Session, task_id: uuid.UUID) -> Task:
     return session.scalars(select(Task).where(Task.id == task_id).with_for_update(key_share=True)).one()
 
@@ -82,20 +49,6 @@ def free_places(session: Session, task: Task, *, besides: uuid.UUID | None = Non
     return task.overlap - (session.scalar(query) or 0)
 
 
-def own_leases(session: Session, person: Person, project_id: uuid.UUID) -> Sequence[Assignment]:
-    """The person's assignments in hand, oldest first, also those whose lease ran out unnoticed."""
-    return session.scalars(
-        select(Assignment)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(
-            Task.project_id == project_id,
-            Assignment.person_id == person.id,
-            Assignment.state == AssignmentState.LEASED,
-        )
-        .order_by(Assignment.created_at, Assignment.id)
-    ).all()
-
-
 def expire(session: Session, which: ColumnElement[bool]) -> None:
     """Mark leases that ran out. A row in another's hands is passed over: they are just expiring or renewing it."""
     ended = (
@@ -106,7 +59,7 @@ def expire(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(update(Assignment).where(Assignment.id.in_(ended)).values(state=AssignmentState.EXPIRED))
 
 
-def own_assignment(session: Session, person: Person, assignment_id: uuid.UUID) -> Assignment | None:
+def own_assignment(session: Session, person: Someone, assignment_id: uuid.UUID) -> Assignment | None:
     return session.scalar(select(Assignment).where(Assignment.id == assignment_id, Assignment.person_id == person.id))
 
 
@@ -121,9 +74,8 @@ def holds_again(session: Session, assignment: Assignment) -> bool:
     return session.scalar(again) is not None
 
 
-def times_shown(session: Session, task: Task) -> int:
-    query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id)
-    return session.scalar(query) or 0
+def draft_of(session: Session, assignment_id: uuid.UUID) -> dict[str, Any] | None:
+    return session.scalar(select(Draft.payload).where(Draft.assignment_id == assignment_id))
 
 
 def responses_of(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[ResponseRow]]:
@@ -206,7 +158,31 @@ def progress_by_person(session: Session, project_id: uuid.UUID) -> Sequence[Any]
     ).all()
 
 
-def left_for(session: Session, person: Person, project_id: uuid.UUID) -> int:
-    """Tasks that the person may still get, the one in hand included."""
-    open_tasks = session.scalar(select(func.count()).select_from(Task).where(*open_to(person, project_id))) or 0
-    return open_tasks + len(own_leases(session, person, project_id))
+def newest_forms(project_ids: Collection[uuid.UUID]) -> Select[Form]:
+    """The newest form of each kind that each of the projects asks for."""
+    newest = select(Form.id).where(Form.project_id.in_(project_ids)).ext(distinct_on(Form.project_id, Form.kind))
+    newest = newest.order_by(Form.project_id, Form.kind, Form.version.desc())
+    return select(Form).where(Form.id.in_(newest.subquery().select())).order_by(Form.project_id, Form.kind)
+
+
+def form_versions(project_id: uuid.UUID) -> Select[Any]:
+    """(form, tasks made with it) of every version, by kind, newest first."""
+    made = select(func.count()).where(Task.project_id == project_id, Task.form_id == Form.id).scalar_subquery()
+    query = select(Form, made).where(Form.project_id == project_id)
+    return query.order_by(Form.kind, Form.version.desc())
+
+
+def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
+    """Tasks that the person may still get, those in hand included, and those that others hold just now."""
+    unfinished = (Task.project_id == project_id, Task.judged < Task.overlap)
+    mine = (
+        select(func.count())
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(
+            *unfinished,
+            Assignment.person_id == person.id,
+            Assignment.state.in_((AssignmentState.SUBMITTED, AssignmentState.SKIPPED)),
+        )
+    ).scalar_subquery()
+    return session.scalar(select(func.count() - mine).select_from(Task).where(*unfinished)) or 0

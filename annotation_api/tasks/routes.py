@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
+from annotation_api.auth import Caller
+from annotation_api.db.direct import commit_lightly
 from annotation_api.db.tables import Project, Task
-from annotation_api.dependencies import ANNOTATES, ENGINEERS, READS_RUNS, SIGNED_IN, Db, Me, allow
+from annotation_api.dependencies import ANNOTATES, ENGINEERS, READS_RUNS, SIGNED_IN, Db, Me, allow, allow_alone
 from annotation_api.idempotency import Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.quick import QuickRoute, as_json
 from annotation_api.tasks import projects, queries, service
 from annotation_api.tasks.schemas import (
     AssignmentOut,
     Lease,
+    NewDraft,
     NewProject,
     NewTasks,
     ProjectOut,
@@ -23,6 +28,8 @@ from annotation_api.tasks.schemas import (
 )
 
 router = APIRouter(prefix="/v1", tags=["annotation"])
+quick = APIRouter(prefix="/v1", tags=["annotation"], route_class=QuickRoute)
+Annotator = Annotated[Caller, allow_alone(*ANNOTATES)]
 
 
 @router.post("/projects", status_code=201, response_model=ProjectOut, dependencies=[allow(*ENGINEERS)])
@@ -61,27 +68,40 @@ def list_tasks(project_id: uuid.UUID, session: Db, me: Me, limit: Limit = 100, c
     return Page(items=projects.show_tasks(session, me, rows), next=after)
 
 
-@router.post(
+@quick.post(
     "/projects/{project_id}/next",
     response_model=AssignmentOut,
     responses={204: {"description": "Nothing is left for you."}},
-    dependencies=[allow(*ANNOTATES)],
 )
-def next_task(project_id: uuid.UUID, session: Db, me: Me) -> AssignmentOut | Response:
+def next_task(
+    project_id: uuid.UUID,
+    session: Db,
+    me: Annotator,
+    besides: Annotated[uuid.UUID | None, Query(description="Another one than this assignment, ahead of time.")] = None,
+) -> Response:
     """The caller's task in hand, else the next of the queue, leased; 204 when nothing is left."""
-    assignment = service.next_assignment(session, me, projects.find_project(session, project_id))
-    return service.show_assignment(session, assignment) if assignment else Response(status_code=204)
+    commit_lightly(session)
+    held = service.next_in(session, me, project_id, besides)
+    return as_json(service.show_assignment(session, held)) if held else Response(status_code=204)
 
 
-@router.post("/assignments/{assignment_id}:renew", dependencies=[allow(*ANNOTATES)])
-def renew_lease(assignment_id: uuid.UUID, session: Db, me: Me) -> Lease:
+@quick.post("/assignments/{assignment_id}:renew", response_model=Lease)
+def renew_lease(assignment_id: uuid.UUID, session: Db, me: Annotator) -> Response:
     """Heartbeat: keep the task for another lease."""
-    assignment = service.renew(session, me, assignment_id)
-    session.refresh(assignment)
-    return Lease(lease_until=assignment.lease_until)
+    commit_lightly(session)
+    return as_json(Lease(lease_until=service.renew(session, me, assignment_id).lease_until))
 
 
-@router.post("/assignments/{assignment_id}:skip", status_code=204, dependencies=[allow(*ANNOTATES)])
-def skip_task(assignment_id: uuid.UUID, body: Skip, session: Db, me: Me) -> None:
+@quick.post("/assignments/{assignment_id}:skip", status_code=204)
+def skip_task(assignment_id: uuid.UUID, body: Skip, session: Db, me: Annotator) -> Response:
     """Pass on a task, with a reason."""
     service.skip(session, me, assignment_id, body.reason)
+    return Response(status_code=204)
+
+
+@quick.put("/assignments/{assignment_id}/draft", status_code=204)
+def save_draft(assignment_id: uuid.UUID, body: NewDraft, session: Db, me: Annotator) -> Response:
+    """Keep what stands in the form. It is never an answer, and gone once there is one."""
+    commit_lightly(session)
+    service.save_draft(session, me, assignment_id, body.payload)
+    return Response(status_code=204)

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-from alignment.records import MAX_RESPONSES
-from annotation_api.schemas import Body, Shown
+from annotation_api.db.forms import MAX_RANKED as MAX_RANKED
+from annotation_api.db.forms import FormSpec, QuestionsForm, RankingForm, RulesForm
+from annotation_api.db.tables import FeedbackKind
+from annotation_api.schemas import Body, Shown, kept_small, storable_text
 
 MAX_TASKS = 1000  # in one request
+
+
+def _ranking_only() -> list[RankingForm | QuestionsForm | RulesForm]:
+    return [RankingForm()]
 
 
 class NewProject(Body):
@@ -19,6 +33,21 @@ class NewProject(Body):
     guidelines: str = Field(default="", max_length=20_000, description="What a good answer is, for the annotators.")
     overlap: int = Field(default=1, ge=1, le=50, description="How many people judge each task.")
     lease_seconds: int = Field(default=300, ge=1, le=86_400, description="For how long a task is kept for a person.")
+    responses_per_task: int = Field(default=4, ge=2, le=MAX_RANKED, description="K: how many responses a task holds.")
+    daily_limit: int | None = Field(default=None, ge=1, le=100_000, description="Tasks a day and person; null: any.")
+    forms: list[FormSpec] = Field(
+        default_factory=_ranking_only,
+        min_length=1,
+        max_length=3,
+        description="What is asked: at most one form of each kind (ranking, questions, rules).",
+    )
+
+    @model_validator(mode="after")
+    def _one_form_a_kind(self) -> Self:
+        kinds = [form.kind for form in self.forms]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"forms: one of each kind at most, got {', '.join(kinds)}")
+        return self
 
 
 class PersonProgress(BaseModel):
@@ -26,6 +55,13 @@ class PersonProgress(BaseModel):
     name: str | None = Field(description="For admins only.")
     judged: int
     skipped: int
+
+
+class FormOut(BaseModel):
+    id: uuid.UUID
+    kind: FeedbackKind
+    version: int
+    spec: FormSpec
 
 
 class Progress(Shown):
@@ -41,6 +77,9 @@ class ProjectOut(Shown):
     guidelines: str
     overlap: int
     lease_seconds: int
+    responses_per_task: int
+    daily_limit: int | None
+    forms: list[FormOut] = Field(description="The newest of each kind.")
     created_at: datetime
     progress: Progress
     people: list[PersonProgress] | None = Field(default=None, description="Not for annotators.")
@@ -57,7 +96,13 @@ class NewTask(Body):
         description="{messages: [{role: system|user|assistant, content}, ...], criterion?, language?}; "
         "the last message is the user's."
     )
-    responses: list[NewResponse] = Field(min_length=2, max_length=MAX_RESPONSES)
+    kind: FeedbackKind = Field(default=FeedbackKind.RANKING, description="Which of the project's forms is asked.")
+    responses: list[NewResponse] = Field(
+        min_length=1,
+        max_length=MAX_RANKED,
+        description="To rank: 2 to 9. For questions: one, or two if the form is about a pair. For rules: one.",
+    )
+    rules: list[str] | None = Field(default=None, min_length=1, description="For rules: ids to probe; unset: all.")
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher comes first.")
     overlap: int | None = Field(default=None, ge=1, le=50, description="Unset: as the project.")
 
@@ -81,7 +126,8 @@ class TaskResponseOut(BaseModel):
 
 class TaskOut(BaseModel):
     id: uuid.UUID
-    kind: str
+    kind: FeedbackKind
+    rules: list[str] | None
     overlap: int
     priority: int
     judged: int
@@ -101,15 +147,31 @@ class AssignmentOut(BaseModel):
     assignment: uuid.UUID
     task: uuid.UUID
     project: uuid.UUID
-    kind: str
+    kind: FeedbackKind
+    form: FormSpec
+    rules: list[str] | None = Field(description="Of a rules task: the ids to probe; null: all of the form.")
     prompt: dict[str, Any]
     responses: list[ShownResponse]
     lease_until: datetime
+    draft: dict[str, Any] | None = Field(
+        description="What the person left unfinished in the form, as the page wrote it."
+    )
 
 
 class Lease(BaseModel):
     lease_until: datetime
 
 
+class NewDraft(Body):
+    payload: dict[str, Any] = Field(description="What stands in the form, as the page wrote it: 64 KiB at most.")
+
+    @field_validator("payload")
+    @classmethod
+    def _is_small(cls, payload: dict[str, Any]) -> dict[str, Any]:
+        return kept_small(payload)
+
+
 class Skip(Body):
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    reason: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(storable_text)
+    ]

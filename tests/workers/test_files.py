@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from alignment import checkpoint
@@ -144,6 +144,19 @@ def test_several_tasks_share_out_the_different_texts(make: Any, session: Session
     for task, letter in session.execute(shown.join(Task).where(Task.project_id == project.id)):
         texts[task] = texts.get(task, "") + letter
     assert sorted(texts.values()) == ["ace", "bd"]
+
+
+def test_a_task_never_holds_more_than_a_person_ranks(make: Any, session: Session, tmp_path: Path) -> None:
+    project, job = make.project(), make.job(Stage.SAMPLE)
+    model = str(make.model().id)
+    rows = [{"prompt": 0, "model": model, "text": text, "sampling": {}} for text in "abcdefghijk"]
+    (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS[0].canonical() + "\n")
+
+    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl") == 2
+
+    sizes = select(func.count()).select_from(TaskResponse).group_by(TaskResponse.task_id).join(Task)
+    assert sorted(session.scalars(sizes.where(Task.project_id == project.id))) == [5, 6]
 
 
 # ---------------------------------------------------------------- sweeping

@@ -49,6 +49,7 @@ def things(make: Any, session: Session, tmp_path: Path) -> dict[str, Any]:
         "ties": make.dataset(DatasetKind.RANKINGS, [ranking(i, tie=True) for i in range(30)]).id,
         "prompts": make.dataset(DatasetKind.PROMPTS, [Prompt.from_text(f"P{i}?") for i in range(10)]).id,
         "project": make.project().id,
+        "asks nothing": make.project(forms=[]).id,
         "nothing": uuid.uuid4(),
     }
 
@@ -146,7 +147,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("ppo", {"model": {"model": "reward"}}, {}, "/inputs/model", "base or policy or sft"),
     ("sft", {"demonstrations": {"dataset": "nothing"}}, {}, "/inputs/demonstrations", "no such data set"),
     ("sft", {"demonstrations": {"snapshot": "nothing"}}, {}, "/inputs/demonstrations", "no such snapshot"),
-    ("sft", {"demonstrations": {"project": "project"}}, {}, "/inputs/demonstrations", "not demonstrations"),
+    ("sft", {"demonstrations": {"project": "project"}}, {}, "/inputs/demonstrations", "no better answers"),
     ("sft", {"demonstrations": {"dataset": "rankings"}}, {}, "/inputs/demonstrations", "holds rankings"),
     ("reward", {"rankings": {"dataset": "demonstrations"}}, {}, "/inputs/rankings", "holds demonstrations"),
     ("reward", {"rankings": {"dataset": "few"}}, {}, "/inputs/rankings", "at least 8"),
@@ -162,10 +163,18 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     (
         "sample",
         {"project": "project", "models": [{"model": "base"}, {"model": "base"}]},
-        {"responses_per_prompt": 33},
+        {"responses_per_prompt": 5},
         "/config/responses_per_prompt",
-        "66 responses; a ranking holds at most 64. At most 32 fit",
+        "10 responses; a person ranks at most 9. At most 4 fit",
     ),
+    (
+        "sample",
+        {"project": "project", "models": [{"model": "base"}] * 10},
+        {"responses_per_prompt": 1},
+        "/config/responses_per_prompt",
+        "Name fewer models",
+    ),
+    ("sample", {"project": "asks nothing"}, {}, "/inputs/project", "does not ask for rankings"),
 ]
 
 
@@ -210,8 +219,8 @@ def test_the_body_around_is_checked_too(as_: As, body: Body, change: dict[str, A
     assert pointer in {problem["pointer"] for problem in answer.json()["errors"]}
 
 
-@pytest.mark.parametrize(("project", "responses"), [("project", 64), (None, 64)])
-def test_tasks_as_large_as_a_ranking_may_be_are_allowed(
+@pytest.mark.parametrize(("project", "responses"), [("project", 9), (None, 64)])
+def test_tasks_as_large_as_a_person_can_rank_are_allowed(
     as_: As, body: Body, project: str | None, responses: int
 ) -> None:
     models = [{"model": "base"}] * (1 if project else 2)  # a file of responses is no task and has no such limit

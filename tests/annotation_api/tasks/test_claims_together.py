@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role, Task
-from annotation_api.tasks import queries, service
+from annotation_api.errors import ApiError
+from annotation_api.tasks import claims, queries, service
 
 TASKS, OVERLAP, PEOPLE = 10, 3, 12
 
@@ -143,3 +145,94 @@ def test_a_lease_that_another_expires_meanwhile_is_not_revived(
     with Session(fresh_engine) as session:
         assert session.get_one(Assignment, old).state == AssignmentState.EXPIRED
         assert session.get_one(Assignment, new).state == AssignmentState.LEASED
+
+
+@pytest.mark.parametrize("takes_it", [False, True])
+def test_a_place_in_anothers_hands_is_waited_for(fresh_engine: Engine, factory, takes_it: bool) -> None:
+    """The only open task is locked by somebody who may take it or not: only then it is known whether any is left."""
+    with Session(fresh_engine) as session:
+        make = factory(session)
+        project = make.project()
+        task = make.task(make.prompt(project), overlap=1)
+        one, two = (make.person(Role.ANNOTATOR) for _ in range(2))
+        session.commit()
+        ids = (project.id, task.id, one.id, two.id)
+    project_id, task_id, holder, waiter = ids
+    with ThreadPoolExecutor(1) as pool, Session(fresh_engine) as session:
+        queries.lock_task(session, task_id)
+        waiting = pool.submit(_claim, fresh_engine, project_id, waiter)
+        time.sleep(0.2)
+        assert not waiting.done()
+        if takes_it:
+            person, project = session.get_one(Person, holder), session.get_one(Project, project_id)
+            assert service.next_assignment(session, person, project) is not None
+        session.commit()
+        assert (waiting.result(10) is None) is takes_it
+
+
+def test_a_claimer_does_not_wait_for_ever(fresh_engine: Engine, factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PATIENCE", 0.2)
+    project, people = _fill(fresh_engine, factory)
+    with Session(fresh_engine) as session:
+        session.execute(select(Task).with_for_update())
+        with pytest.raises(ApiError, match="Try again"):
+            _claim(fresh_engine, project, people[0])
+
+
+def test_many_tabs_of_one_person_hold_two_tasks(fresh_engine: Engine, factory) -> None:
+    project_id, people = _fill(fresh_engine, factory)
+    first = _claim(fresh_engine, project_id, people[0])
+
+    def ahead(_: int) -> uuid.UUID:
+        with Session(fresh_engine) as session:
+            person, project = session.get_one(Person, people[0]), session.get_one(Project, project_id)
+            found = service.next_assignment(session, person, project, besides=first)
+            session.commit()
+            return found.id
+
+    with ThreadPoolExecutor(8) as pool:
+        got = set(pool.map(ahead, range(8)))
+    assert len(got) == 1
+    assert first not in got
+
+
+def test_the_orders_shown_in_a_rush_are_balanced(fresh_engine: Engine, factory) -> None:
+    """Four people at once on a task of four responses: each response stands once in each place."""
+    with Session(fresh_engine) as session:
+        make = factory(session)
+        project = make.project()
+        make.task(make.prompt(project), ("a", "b", "c", "d"), overlap=4)
+        people = [make.person(Role.ANNOTATOR).id for _ in range(4)]
+        session.commit()
+        project_id = project.id
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda person: _claim(fresh_engine, project_id, person), people))
+    with Session(fresh_engine) as session:
+        orders = session.scalars(select(Assignment.display_order)).all()
+    assert all(len({order[place] for order in orders}) == 4 for place in range(4))
+
+
+def test_a_task_that_filled_up_before_the_lock_is_passed_over(
+    fresh_engine: Engine, factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look said open; when the lock is there, another has the last place."""
+    with Session(fresh_engine) as session:
+        make = factory(session)
+        project = make.project()
+        full, other = (make.task(make.prompt(project, name), overlap=1, priority=n) for n, name in ((1, "a"), (0, "b")))
+        one, two = (make.person(Role.ANNOTATOR).id for _ in range(2))
+        session.commit()
+        project_id, full_id, other_id = project.id, full.id, other.id
+    _claim(fresh_engine, project_id, one)
+    look, seen = claims.lock_first_free, []
+
+    def outdated(session: Session, person: Person, project: uuid.UUID, passed: set[uuid.UUID]) -> uuid.UUID | None:
+        seen.append(set(passed))
+        return queries.lock_task(session, full_id).id if len(seen) == 1 else look(session, person, project, passed)
+
+    monkeypatch.setattr(claims, "lock_first_free", outdated)
+    held = _claim(fresh_engine, project_id, two)
+    assert seen == [set(), {full_id}]
+    with Session(fresh_engine) as session:
+        assert session.get_one(Assignment, held).task_id == other_id
+        assert session.scalar(select(func.count()).where(Assignment.task_id == full_id)) == 1

@@ -58,7 +58,7 @@ def test_tasks_come_singly_or_as_a_list(as_, make, session: Session) -> None:
             "/0/responses/0/model",
             "no such model",
         ),
-        ({**a_task(), "responses": [{"text": "a"}]}, "/0/responses", "at least 2 items"),
+        ({**a_task(), "responses": [{"text": "a"}]}, "/0/responses", "at least 2 responses"),
     ],
 )
 def test_a_bad_task_is_named_and_nothing_is_stored(

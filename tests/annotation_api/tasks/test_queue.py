@@ -11,7 +11,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Assignment, AssignmentState, Role
-from annotation_api.tasks.service import display_order
+from annotation_api.tasks.contents import display_order
+from annotation_api.tasks.schemas import AssignmentOut
 
 
 def next_of(client, project) -> dict:
@@ -45,7 +46,7 @@ def test_the_task_in_hand_comes_again_until_it_is_done(as_, make) -> None:
     assert first["assignment"] == again["assignment"]
     assert first["responses"] == again["responses"]  # the stored order
     assert again["lease_until"] > first["lease_until"]  # asking again prolongs it
-    assert set(first) == {"assignment", "task", "project", "kind", "prompt", "responses", "lease_until"}
+    assert set(first) == set(AssignmentOut.model_fields)
     assert set(first["responses"][0]) == {"id", "text"}
     assert submit(annotator, first).status_code == 201
     assert next_of(annotator, project)["task"] != first["task"]
