@@ -20,10 +20,12 @@ from annotation_api.commands import data, jobs, models, people
 from annotation_api.commands.output import emit, remark
 
 KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
+COLLECTED = ("answers", "verdicts")  # made in projects; exported, never imported
 FORMATS = (
     "auto", "alpaca", "sharegpt", "hh", "trl", "kto", "oasst", "gpt4llm", "alpaca_eval", "jsonl", "csv",
     "llmzoo", "pandalm", "tulu", "graded", "questions",
 )  # fmt: skip
+EXPORTS = ("trl", "jsonl", "parquet", "records-parquet", "csv")
 STAGES = ("sft", "sample", "reward", "ppo")
 STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "cancelled")
 ROLES = ("annotator", "reviewer", "engineer", "admin")
@@ -111,15 +113,29 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
 def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
     add = _client(commands, "import", data.import_file, "import a file, whole or not at all")
     add.add_argument("file", metavar="FILE", help="JSON lines, a JSON array or CSV; plain or gzip")
-    add.add_argument("--as", dest="kind", choices=KINDS, required=True, help="what the rows become")
+    add.add_argument("--as", dest="kind", type=_importable, choices=KINDS, required=True, help="what the rows become")
     add.add_argument("--format", choices=FORMATS, default="auto", help="layout of the rows; auto looks at them")
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
+    add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
     out = _client(commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first")
     out.add_argument("source", metavar="SNAPSHOT", help="snapshot id, dataset:ID or project:ID")
-    out.add_argument("--format", choices=("trl", "jsonl", "parquet"), default="jsonl")
-    out.add_argument("--as", dest="kind", choices=KINDS, help="freeze as this kind; unset: as the source is")
+    out.add_argument(
+        "--format",
+        choices=EXPORTS,
+        default="jsonl",
+        help="jsonl and records-parquet: the records in full; trl, parquet and csv: TRL's columns",
+    )
+    out.add_argument(
+        "--as", dest="kind", choices=(*KINDS, *COLLECTED), help="freeze as this kind; unset: as the source is"
+    )
     out.add_argument("--out", metavar="FILE")
+
+
+def _importable(kind: str) -> str:
+    if kind in COLLECTED:
+        raise argparse.ArgumentTypeError(f"{kind} are collected in projects and never imported; `export` writes them")
+    return kind
 
 
 def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ RECONNECT_SECONDS = 2.0
 RECONNECTS = 30  # in a row without an event; about a minute
 READ_SECONDS = 60.0
 FOR_NOW = (502, 503, 504)  # the same request may succeed later
+
+
+Sent = Callable[[int, int], None]  # bytes more, bytes in all
 
 
 class ClientError(Exception):
@@ -105,13 +109,18 @@ class Client:
     def put(self, path: str, body: Any) -> Any:
         return self._send("PUT", path, json=body).json()
 
-    def upload(self, path: str, file: Path, fields: Mapping[str, str]) -> Any:
-        """Send a file as multipart; importing may take longer than any read timeout."""
+    def upload(self, path: str, file: Path, fields: Mapping[str, str], *, key: str, sent: Sent) -> Any:
+        """Send a file as multipart; importing may take longer than any read timeout.
+
+        `key` makes a retry safe; `sent` is told how many more bytes left, and how many there are.
+        """
         try:
-            with file.open("rb") as stream:
+            with _Counting(file, sent) as stream:
                 files = {"file": (file.name, stream)}
                 timeout = httpx.Timeout(READ_SECONDS, read=None)
-                return self._send("POST", path, files=files, data=dict(fields), timeout=timeout).json()
+                headers = {"Idempotency-Key": key}
+                options = {"files": files, "data": dict(fields), "timeout": timeout, "headers": headers}
+                return self._send("POST", path, **options).json()
         except OSError as error:
             raise ClientError(f"{file} cannot be read: {error.strerror or error}.") from None
 
@@ -180,6 +189,19 @@ class Client:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return ClientError(f"The service at {self.url} does not answer. Is `rankloop up` running?")
         return ClientError(f"The connection to {self.url} failed: {str(error) or type(error).__name__}.")
+
+
+class _Counting(io.BufferedReader):
+    """A file that says how much of it is read."""
+
+    def __init__(self, path: Path, sent: Sent) -> None:
+        super().__init__(io.FileIO(path))
+        self._sent, self._total = sent, path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._sent(len(data), self._total)
+        return data
 
 
 class _Checked:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from annotation_api.client import Client, ClientError
+from annotation_api.commands import progress
 from annotation_api.commands.output import emit, remark
 from annotation_api.commands.references import data_ref
 
@@ -16,27 +18,46 @@ REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
 
 
 def import_file(client: Client, args: Namespace) -> int:
-    """Import a file; 0 when all its rows are good, 1 when something was refused."""
+    """Import a file, or only preview it; 0 when all its rows are good, 1 when something was refused."""
     source = Path(args.file)
     if not source.is_file():
         raise ClientError(f"There is no file {source}.")
-    fields = {"kind": args.kind, "format": args.format, "skip_bad": str(args.skip_bad).lower()}
-    if args.project:
-        fields["project"] = args.project
-    try:
-        report = client.upload("/v1/datasets", source, fields)
-    except ClientError as error:
-        if "rejected" not in error.body:
-            raise
-        report = {name: error.body[name] for name in (*REPORT, "kind", "format", "notes") if name in error.body}
+    report = _upload(client, source, args)
     emit(report)
+    if args.preview:
+        _tell_preview(source, report)
+        return 1 if report["rejected"] else 0
     _tell(source, report)
     if report["rejected"] and report["dataset"]:
         remark(f"The refused rows are in {_write_refused(source, args, report['errors'])}.")
     return 1 if report["rejected"] else 0
 
 
-def _tell(source: Path, report: dict[str, Any]) -> None:
+def _upload(client: Client, source: Path, args: Namespace) -> dict[str, Any]:
+    """The service's report, also when it refused the file for its rows."""
+    fields = {"kind": args.kind, "format": args.format}
+    if not args.preview:
+        fields |= {"skip_bad": str(args.skip_bad).lower()} | ({"project": args.project} if args.project else {})
+    key, path = str(uuid.uuid4()), "/v1/datasets:preview" if args.preview else "/v1/datasets"
+    try:
+        with progress.shown(args.json) as bar, progress.polled(client, key, bar):
+            report: dict[str, Any] = client.upload(path, source, fields, key=key, sent=bar.sent)
+            return report
+    except ClientError as error:
+        if "rejected" not in error.body:
+            raise
+        return {name: error.body[name] for name in (*REPORT, "kind", "format", "notes") if name in error.body}
+
+
+def _tell_preview(source: Path, report: dict[str, Any]) -> None:
+    _tell_errors(source, report)
+    remark(
+        f"Preview: {report['accepted']} records, {report['duplicates']} duplicates, {report['rejected']} refused "
+        f"(layout {report['format']}). Nothing was stored."
+    )
+
+
+def _tell_errors(source: Path, report: dict[str, Any]) -> None:
     for error in report["errors"][:SHOWN]:
         row = f", row {error['row']}" if error["row"] else ""  # 0: the file as a whole
         field = f", {error['field']}" if error["field"] else ""
@@ -45,6 +66,10 @@ def _tell(source: Path, report: dict[str, Any]) -> None:
         remark(f"... and {report['rejected'] - SHOWN} more rows")
     for note in report.get("notes", ()):
         remark(f"note: {note}")
+
+
+def _tell(source: Path, report: dict[str, Any]) -> None:
+    _tell_errors(source, report)
     if report["dataset"]:
         remark(f"Imported {report['accepted']} records as data set {report['dataset']}.")
     else:
@@ -83,7 +108,7 @@ def export(client: Client, args: Namespace) -> int:
         snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
     else:
         snapshot = client.post("/v1/snapshots", {"kind": _kind(client, reference, args), **reference})
-    suffix = {"trl": "trl.jsonl"}.get(args.format, args.format)
+    suffix = {"trl": "trl.jsonl", "records-parquet": "records.parquet"}.get(args.format, args.format)
     target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
     size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
     shown = {key: snapshot[key] for key in ("id", "kind", "sha256", "rows")}

@@ -1,92 +1,126 @@
-"""A snapshot as a file: our records, TRL's columns as JSON lines, or the same columns as Parquet.
+"""A snapshot as a file: our own records, or their columns, as JSON lines, Parquet or CSV.
 
-TRL's columns hold messages as lists of role and content. A ranking gives one row for each pair of
-a better and a worse response. `weight` is the ranking's weight over its number of pairs, so that a
-ranking counts once however many responses it has; `margin` follows Llama 2 (Touvron et al. 2023,
-table 27, small margins) and is 0 where no strength was asked.
+`datasets` takes the types of JSON lines from the first 10 MB, where a rare field may be absent: a large
+snapshot in full goes to it as `records-parquet`, whose columns are typed.
+
+The bytes follow from the snapshot and the format alone. Pieces are of about PIECE bytes, so that a
+server hands them on in few steps, and no more than one group of rows is in memory at a time.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-from alignment.config import RewardConfig
-from alignment.records import Demonstration, Prompt, Ranking, Record, canonical_json, split_of
-from annotation_api.datasets.formats.table import KINDS
+from alignment.records import Record, canonical_json
+from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full
+from annotation_api.db.frozen_rows import HOLDS
+from annotation_api.db.tables import DatasetKind
 
-MARGINS = {4: 1.0, 3: 2 / 3, 2: 1 / 3, 1: 0.0}
-HELDOUT_FRACTION = RewardConfig().heldout_fraction
-ROW_GROUP = 1000
-
-Columns = dict[str, Any]
+PIECE = 2**18  # bytes handed to the server at once
+GROUP = 2**21  # characters of a row group of Parquet, as JSON
+FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # what a cell that is run as a formula starts with
 
 
 class ExportFormat(StrEnum):
-    TRL = "trl"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
+    """What a snapshot can be downloaded as."""
+
+    TRL = "trl"  # TRL's columns as JSON lines
+    JSONL = "jsonl"  # the records in full: the very lines of the snapshot's hash
+    PARQUET = "parquet"  # TRL's columns
+    RECORDS_PARQUET = "records-parquet"  # the records in full
+    CSV = "csv"  # TRL's columns for spreadsheets; formulas are disarmed
 
 
 MEDIA_TYPES = {
     ExportFormat.TRL: "application/x-ndjson",
     ExportFormat.JSONL: "application/x-ndjson",
     ExportFormat.PARQUET: "application/vnd.apache.parquet",
+    ExportFormat.RECORDS_PARQUET: "application/vnd.apache.parquet",
+    ExportFormat.CSV: "text/csv; charset=utf-8",
 }
-SUFFIXES = {ExportFormat.TRL: "trl.jsonl", ExportFormat.JSONL: "jsonl", ExportFormat.PARQUET: "parquet"}
+SUFFIXES = {
+    ExportFormat.TRL: "trl.jsonl",
+    ExportFormat.JSONL: "jsonl",
+    ExportFormat.PARQUET: "parquet",
+    ExportFormat.RECORDS_PARQUET: "records.parquet",
+    ExportFormat.CSV: "csv",
+}
 
 
 def export(lines: Iterable[str], kind: str, format: ExportFormat) -> Iterator[bytes]:
     """The bytes of the file, in pieces; `lines` are the canonical records of a snapshot of `kind`."""
+    held = HOLDS[DatasetKind(kind)]
     if format is ExportFormat.JSONL:
-        return (f"{line}\n".encode() for line in lines)
-    rows = itertools.chain.from_iterable(columns(KINDS[kind].from_line(line)) for line in lines)
-    if format is ExportFormat.TRL:
-        return (f"{canonical_json(row)}\n".encode() for row in rows)
-    return _parquet(rows, KINDS[kind])
+        return _gathered(f"{line}\n" for line in lines)
+    records = (held.from_line(line) for line in lines)
+    if format is ExportFormat.RECORDS_PARQUET:
+        return _parquet(_rows(records, full), FULL[held])
+    rows = _rows(records, flat)
+    if format is ExportFormat.PARQUET:
+        return _parquet(rows, FLAT[held])
+    if format is ExportFormat.CSV:
+        return _gathered(_csv(rows, list(FLAT[held])))
+    return _gathered(f"{canonical_json(row)}\n" for row in rows)
 
 
-def columns(record: Record) -> Iterator[Columns]:
-    """The rows in TRL's columns that one record gives; a ranking without a preference gives none."""
-    if isinstance(record, Ranking):
-        yield from _pairs(record)
-    elif isinstance(record, Demonstration):
-        yield {
-            "prompt": _messages(record.prompt),
-            "completion": _answer(record.response),
-            **_origin(record.prompt, record.lineage),
-        }
-    elif isinstance(record, Prompt):
-        yield {"prompt": _messages(record), **_origin(record, {})}
+def _rows(records: Iterable[Record], columns: Any) -> Iterator[Columns]:
+    return itertools.chain.from_iterable(columns(record) for record in records)
 
 
-def _pairs(ranking: Ranking) -> Iterator[Columns]:
-    pairs = ranking.pairs()
-    for better, worse in pairs:
-        yield {
-            "prompt": _messages(ranking.prompt),
-            "chosen": _answer(ranking.responses[better]),
-            "rejected": _answer(ranking.responses[worse]),
-            "margin": MARGINS[ranking.strength] if ranking.strength else 0.0,
-            "weight": ranking.weight / len(pairs),
-            **_origin(ranking.prompt, ranking.lineage),
-        }
+def _gathered(texts: Iterable[str], enough: int = PIECE) -> Iterator[bytes]:
+    """UTF-8 in pieces of whole texts, each `enough` characters or one text more."""
+    waiting: list[str] = []
+    size = 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= enough:
+            yield "".join(waiting).encode()
+            waiting, size = [], 0
+    if waiting:
+        yield "".join(waiting).encode()
 
 
-def _messages(prompt: Prompt) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in prompt.messages]
+# ---------------------------------------------------------------- CSV
 
 
-def _answer(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
+def _csv(rows: Iterable[Columns], names: list[str]) -> Iterator[str]:
+    """RFC 4180: a header, CRLF, quotes where they are needed and doubled inside."""
+    line = csv.writer(_Echo(), lineterminator="\r\n").writerow  # returns what the file's `write` returned
+    yield str(line(names))
+    for row in rows:
+        yield str(line([cell(row[name]) for name in names]))
 
 
-def _origin(prompt: Prompt, lineage: dict[str, str]) -> Columns:
-    return {"split": split_of(prompt, HELDOUT_FRACTION), "lineage": json.dumps(lineage, sort_keys=True)}
+class _Echo:
+    """A file whose `write` hands back what it was given."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def cell(value: object) -> str:
+    """A cell that no spreadsheet runs: text that could start a formula gets an apostrophe before it.
+
+    One message is its text, several are JSON; so are lists. null is an empty cell.
+    """
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list):
+        text = _readable(value)
+    else:
+        return "" if value is None else canonical_json(value)
+    return f"'{text}" if text[:1] in FORMULA else text
+
+
+def _readable(value: list[Any]) -> str:
+    one = value[0] if len(value) == 1 else None
+    return str(one["content"]) if isinstance(one, dict) and "content" in one else canonical_json(value)
 
 
 # ---------------------------------------------------------------- Parquet
@@ -116,27 +150,39 @@ class _Sink(io.RawIOBase):
         return taken
 
 
-def _parquet(rows: Iterator[Columns], kind: type[Record]) -> Iterator[bytes]:
-    """Row groups as they fill; the footer last. pyarrow is loaded only here."""
-    import pyarrow
-    from pyarrow import parquet
+def _parquet(rows: Iterable[Columns], columns: Mapping[str, str]) -> Iterator[bytes]:
+    """Row groups as they fill; the footer last.
 
-    schema, sink = _schema(kind, pyarrow), _Sink()
+    pyarrow is loaded only here, and its JSON reader makes the columns: making them from Python lists
+    would load pandas, some 50 MB for good.
+    """
+    import pyarrow
+    from pyarrow import json, parquet
+
+    schema, sink = _schema(columns, pyarrow), _Sink()
+    parse = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     with parquet.ParquetWriter(sink, schema) as writer:
-        while group := list(itertools.islice(rows, ROW_GROUP)):
-            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+        for group in _gathered((f"{canonical_json(row)}\n" for row in rows), GROUP):
+            whole = json.ReadOptions(use_threads=False, block_size=len(group) + 1)
+            table = json.read_json(io.BytesIO(group), read_options=whole, parse_options=parse)
+            writer.write_table(table.select(schema.names))
             yield sink.take()
     yield sink.take()
 
 
-def _schema(kind: type[Record], pyarrow: Any) -> Any:
-    text = pyarrow.string()
-    messages = pyarrow.list_(pyarrow.struct([("role", text), ("content", text)]))
-    middle: dict[type[Record], list[tuple[str, Any]]] = {
-        Ranking: [("chosen", messages), ("rejected", messages), ("margin", pyarrow.float64())],
-        Demonstration: [("completion", messages)],
-        Prompt: [],
+def _schema(columns: Mapping[str, str], pyarrow: Any) -> Any:
+    text, whole = pyarrow.string(), pyarrow.int32()
+    answer = [("question", text), ("text", text), ("value", text), ("criterion", text)]
+    types = {
+        "text": text,
+        "texts": pyarrow.list_(text),
+        "lists": pyarrow.list_(pyarrow.list_(text)),
+        "whole": whole,
+        "wholes": pyarrow.list_(whole),
+        "groups": pyarrow.list_(pyarrow.list_(whole)),
+        "number": pyarrow.float64(),
+        "flag": pyarrow.bool_(),
+        "messages": pyarrow.list_(pyarrow.struct([("role", text), ("content", text)])),
+        "answers": pyarrow.list_(pyarrow.struct(answer)),
     }
-    weight = [("weight", pyarrow.float64())] if kind is Ranking else []
-    fields = [("prompt", messages), *middle[kind], *weight, ("split", text), ("lineage", text)]
-    return pyarrow.schema(fields)
+    return pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])

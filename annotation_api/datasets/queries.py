@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, Text, cast, func, select, text, tuple_
+from sqlalchemy.dialects.postgresql import JSONPATH
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Project, Snapshot, SnapshotRow
+from annotation_api.db.tables import (
+    Assignment,
+    Dataset,
+    DatasetKind,
+    DatasetRow,
+    Project,
+    Snapshot,
+    SnapshotRow,
+    Submission,
+)
 
+SEARCH_SECONDS = 5
+QUERY_CANCELED = "57014"  # Postgres: a statement ran into its timeout
 EXPORT_BATCH = 1000
+EXPORT_BYTES = 2**23  # of lines in memory at once, unless one line is longer
 
 
 def datasets(kind: DatasetKind | None, project: uuid.UUID | None) -> Select[Dataset]:
@@ -22,10 +37,37 @@ def datasets(kind: DatasetKind | None, project: uuid.UUID | None) -> Select[Data
     return query
 
 
-def dataset_rows(session: Session, dataset: uuid.UUID, after: tuple[int, int], limit: int) -> Sequence[DatasetRow]:
-    """Rows after (row, part) in the order of the source."""
+class SearchTooSlow(Exception):
+    """Finding the next page of matches took longer than SEARCH_SECONDS."""
+
+
+def dataset_rows(
+    session: Session, dataset: uuid.UUID, after: tuple[int, int], limit: int, words: str = ""
+) -> Sequence[DatasetRow]:
+    """Rows after (row, part) in the order of the source; with `words`, those in which a text holds them."""
     query = select(DatasetRow).where(DatasetRow.dataset_id == dataset, tuple_(DatasetRow.row, DatasetRow.part) > after)
-    return session.scalars(query.order_by(DatasetRow.row, DatasetRow.part).limit(limit)).all()
+    query = query.order_by(DatasetRow.row, DatasetRow.part).limit(limit)
+    if not words:
+        return session.scalars(query).all()
+    try:
+        with session.begin_nested():
+            session.execute(text(f"SET LOCAL statement_timeout = '{SEARCH_SECONDS}s'"))
+            return session.scalars(query.where(*_holds(words))).all()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
+            raise SearchTooSlow from error
+        raise
+
+
+def _holds(words: str) -> tuple[ColumnElement[bool], ...]:
+    """Letter case aside. The quick look at the whole JSON comes first; the path leaves the names of fields out."""
+    written = json.dumps(words, ensure_ascii=False)
+    like = "".join(f"\\{mark}" if mark in "\\%_" else mark for mark in written[1:-1])
+    path = f'$.** ? (@ like_regex {json.dumps(words)} flag "iq")'
+    return (
+        cast(DatasetRow.record, Text).ilike(f"%{like}%", escape="\\"),
+        func.jsonb_path_exists(DatasetRow.record, cast(path, JSONPATH)),
+    )
 
 
 def project_named(session: Session, name: str) -> Project | None:
@@ -40,6 +82,24 @@ def snapshots() -> Select[Snapshot]:
     return select(Snapshot)
 
 
+def first_lines(session: Session, snapshot: uuid.UUID, limit: int) -> Sequence[str]:
+    query = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot)
+    return session.scalars(query.order_by(SnapshotRow.position).limit(limit)).all()
+
+
+def snapshot_counts(session: Session, snapshot: uuid.UUID) -> tuple[int, int]:
+    """How many people and how many tasks the rows of a snapshot came from; zeros for imported files."""
+    query = (
+        select(func.count(Assignment.person_id.distinct()), func.count(Assignment.task_id.distinct()))
+        .select_from(SnapshotRow)
+        .join(Submission, Submission.id == SnapshotRow.submission_id)
+        .join(Assignment, Assignment.id == Submission.assignment_id)
+        .where(SnapshotRow.snapshot_id == snapshot)
+    )
+    people, tasks = session.execute(query).one()
+    return people, tasks
+
+
 def snapshot_lines(sessions: sessionmaker[Session], snapshot: uuid.UUID) -> Iterator[str]:
     """The canonical lines in order. A batch is read at a time, each on its own short connection."""
     last = -1
@@ -49,9 +109,14 @@ def snapshot_lines(sessions: sessionmaker[Session], snapshot: uuid.UUID) -> Iter
 
 
 def _lines_after(sessions: sessionmaker[Session], snapshot: uuid.UUID, last: int) -> list[tuple[int, str]]:
-    query = select(SnapshotRow.position, SnapshotRow.line).where(
+    """The next lines: EXPORT_BATCH at most, and about EXPORT_BYTES, but one at least."""
+    rows = select(SnapshotRow.position, SnapshotRow.line).where(
         SnapshotRow.snapshot_id == snapshot, SnapshotRow.position > last
     )
+    batch = rows.order_by(SnapshotRow.position).limit(EXPORT_BATCH).subquery()
+    size = func.octet_length(batch.c.line)
+    before = func.sum(size).over(order_by=batch.c.position) - size
+    sized = select(batch, before.label("before")).subquery()
+    query = select(sized.c.position, sized.c.line).where(sized.c.before < EXPORT_BYTES).order_by(sized.c.position)
     with sessions() as session:
-        rows = session.execute(query.order_by(SnapshotRow.position).limit(EXPORT_BATCH))
-        return [(position, line) for position, line in rows]
+        return [(position, line) for position, line in session.execute(query)]

@@ -9,13 +9,21 @@ from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session, sessionmaker
 
-from annotation_api.datasets import queries, service
+from annotation_api.datasets import progress, queries, service
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
 from annotation_api.datasets.formats.table import Format
-from annotation_api.datasets.schemas import DatasetOut, DatasetRowOut, ImportReport, NewSnapshot, SnapshotOut
+from annotation_api.datasets.schemas import (
+    DatasetOut,
+    DatasetRowOut,
+    ImportPreview,
+    ImportProgress,
+    ImportReport,
+    NewSnapshot,
+    SnapshotOut,
+)
 from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
 from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
-from annotation_api.idempotency import Once
+from annotation_api.idempotency import Key, Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 
 MAX_UPLOAD_BYTES = 2 * 2**30
@@ -47,11 +55,38 @@ def import_dataset(
     asked = f"{service.sha256_of(file.file)} {kind} {format} {project} {skip_bad} {title}"
     return once.run(
         lambda: service.import_file(
-            session, me, file.file, name=title, kind=kind, format=format, project=project, skip_bad=skip_bad
+            session,
+            me,
+            file.file,
+            name=title,
+            kind=kind,
+            format=format,
+            project=project,
+            skip_bad=skip_bad,
+            key=once.key,
         ),
         location="/v1/datasets/{dataset}",
         content=asked,
     )
+
+
+@router.post("/datasets:preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
+def preview_dataset(
+    me: Me,
+    file: Annotated[UploadFile, File(description="As for an import.")],
+    kind: Annotated[DatasetKind, Form(description="What the rows are to become.")],
+    format: Annotated[Format, Form(description="The layout of the rows; `auto` looks at their fields.")] = Format.AUTO,
+    key: Key = None,
+) -> ImportPreview:
+    """Read a file whole and say what importing it would give, with its first records; stores nothing."""
+    return service.preview(me, file.file, kind, format, key)
+
+
+@router.get("/imports/{key}", dependencies=[allow(*ENGINEERS)])
+def show_import(key: str, me: Me) -> ImportProgress | None:
+    """How far the caller's own import or preview with this Idempotency-Key is; null when none runs."""
+    found = progress.running(me.id, key)
+    return ImportProgress.model_validate(found) if found else None
 
 
 @router.get("/datasets", dependencies=[allow(*ENGINEERS)])
@@ -118,7 +153,8 @@ def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
 def export_snapshot(
     snapshot_id: uuid.UUID, session: Db, sessions: Sessions, format: ExportFormat = ExportFormat.JSONL
 ) -> StreamingResponse:
-    """The snapshot as a file: our own records, or TRL's columns as JSON lines or Parquet."""
+    """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
+    and `csv` for spreadsheets, with formulas disarmed)."""
     snapshot = service.get_snapshot(session, snapshot_id)
     pieces = export(queries.snapshot_lines(sessions, snapshot_id), snapshot.kind.value, format)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"

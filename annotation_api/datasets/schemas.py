@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from annotation_api.db.tables import DatasetKind
 from annotation_api.schemas import Body, Shown
@@ -34,6 +34,30 @@ class ImportReport(BaseModel):
     rejected: int
     errors: list[RowProblem]
     notes: list[str] = []
+
+
+class RecordOut(BaseModel):
+    """A record, and the row of the file that it came from."""
+
+    row: int
+    part: int
+    record: dict[str, Any]
+
+
+class ImportPreview(ImportReport):
+    """What importing would report, and the first records as they would be stored."""
+
+    broken: bool = Field(description="The file cannot be read to its end, so that nothing of it can be imported.")
+    records: list[RecordOut]
+
+
+class ImportProgress(Shown):
+    """How far a running import is: bytes of the file as uploaded, and rows that became records so far."""
+
+    bytes: int
+    total: int
+    rows: int
+    seconds: float
 
 
 class DatasetOut(Shown):

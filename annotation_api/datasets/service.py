@@ -9,16 +9,19 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from alignment.config import Problem
-from annotation_api.datasets import queries
+from annotation_api.datasets import progress, queries
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format
-from annotation_api.datasets.schemas import ImportReport, NewSnapshot, RowProblem
+from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
 from annotation_api.db import freeze
-from annotation_api.db.frozen_rows import FreezeError
+from annotation_api.db.frozen_rows import COLLECTED, FreezeError
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project, Snapshot
 from annotation_api.errors import ApiError, invalid, not_found
 
-INSERT_BATCH = 1000
+INSERT_BATCH = 1000  # rows written at once, or fewer of together
+INSERT_SIZE = 2**22  # characters
+PREVIEWED = 20  # records in a preview, or fewer of together
+PREVIEW_SIZE = 2**20  # characters
 
 
 class ImportRefused(ApiError):
@@ -49,12 +52,16 @@ def import_file(
     format: Format,
     project: str | None,
     skip_bad: bool,
+    key: str | None = None,
 ) -> ImportReport:
     """Store the records of `file` as one data set; with `skip_bad` without the rows that are refused.
+
+    `key` is the upload's Idempotency-Key, under which `progress` tells how far it is.
 
     Raises ImportRefused (and stores nothing) when a row is refused without `skip_bad`, when the file
     cannot be read to its end, or when no row is left.
     """
+    _refuse_collected(kind)
     owner = _project(session, project)
     dataset = Dataset(
         name=name, kind=kind, format=format, project_id=owner.id if owner else None, sha256=sha256_of(file),
@@ -62,8 +69,9 @@ def import_file(
     )  # fmt: skip
     session.add(dataset)
     session.flush()
-    reading = Reading(file, kind.value, format.value)
-    _store(session, dataset, reading, skip_bad)
+    with progress.watched(file, me.id, key) as watched:
+        reading = Reading(watched, kind.value, format.value)
+        _store(session, dataset, reading, skip_bad, watched)
     refusal = _why_not(reading, skip_bad)
     report = _report(reading, None if refusal else dataset)
     if refusal:
@@ -75,29 +83,58 @@ def import_file(
     return report
 
 
-def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool) -> None:
+def preview(me: Person, file: IO[bytes], kind: DatasetKind, format: Format, key: str | None = None) -> ImportPreview:
+    """What importing the file would report, and its first records; stores nothing."""
+    _refuse_collected(kind)
+    first: list[RecordOut] = []
+    size = 0
+    with progress.watched(file, me.id, key) as watched:
+        reading = Reading(watched, kind.value, format.value)
+        for item in reading:
+            watched.rows = reading.accepted + reading.duplicates
+            size += item.size
+            if len(first) < PREVIEWED and (size <= PREVIEW_SIZE or not first):
+                first.append(RecordOut(row=item.row, part=item.part, record=_record(item)))
+    return ImportPreview(**_report(reading, None).model_dump(), broken=reading.broken, records=first)
+
+
+def _refuse_collected(kind: DatasetKind) -> None:
+    if kind in COLLECTED:
+        message = (
+            f"{kind.value} are collected in projects and never imported; import rankings, demonstrations or prompts."
+        )
+        raise invalid([Problem(pointer="/kind", message=message.capitalize(), value=kind.value)])
+
+
+def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool, watched: progress.Watched) -> None:
     """Write the records in batches; a strict import stops writing at the first bad row, but reads on."""
     batch: list[dict[str, Any]] = []
+    size = 0
     for item in reading:
         if reading.refusals and not skip_bad:
             continue
         batch.append(_row(dataset, item))
-        if len(batch) == INSERT_BATCH:
+        size += item.size
+        if len(batch) == INSERT_BATCH or size >= INSERT_SIZE:
             session.execute(insert(DatasetRow), batch)
-            batch = []
+            batch, size = [], 0
+            watched.rows = reading.accepted + reading.duplicates
     if batch:
         session.execute(insert(DatasetRow), batch)
 
 
 def _row(dataset: Dataset, item: Accepted) -> dict[str, Any]:
-    record = item.record.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     return {
         "dataset_id": dataset.id,
         "row": item.row,
         "part": item.part,
         "record_hash": item.hash,
-        "record": record,
+        "record": _record(item),
     }
+
+
+def _record(item: Accepted) -> dict[str, Any]:
+    return item.record.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
 def _why_not(reading: Reading, skip_bad: bool) -> str | None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from annotation_api.db import frozen_rows
-from annotation_api.db.frozen_rows import BATCH, FreezeError, Frozen
+from annotation_api.db import frozen_rows, judged_rows
+from annotation_api.db.frozen_rows import COLLECTED, FreezeError, Frozen
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
+
+BATCH = 1000  # lines written at once, or fewer of together
+BATCH_SIZE = 2**23  # characters
 
 # What can be frozen as what.
 DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
@@ -26,7 +28,19 @@ DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
     DatasetKind.CONVERSATIONS: frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS}),
     DatasetKind.PREFERENCES: frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS}),
     DatasetKind.RANKINGS: frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS}),
-    DatasetKind.PROMPTS: frozenset(DatasetKind),
+    DatasetKind.PROMPTS: frozenset(DatasetKind) - COLLECTED,
+}
+
+# What a project can be frozen as, and what to do first when it has none of it.
+PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator[Frozen]], str]] = {
+    DatasetKind.RANKINGS: (judged_rows.rankings, "judgements to freeze: let annotators rank its tasks first"),
+    DatasetKind.ANSWERS: (judged_rows.answers, "answers to freeze: let annotators answer its questions first"),
+    DatasetKind.VERDICTS: (judged_rows.verdicts, "verdicts to freeze: let annotators judge by its rules first"),
+    DatasetKind.DEMONSTRATIONS: (
+        judged_rows.demonstrations,
+        "better answers to freeze: annotators write them in tasks",
+    ),
+    DatasetKind.PROMPTS: (frozen_rows.prompts_of_project, "prompts to freeze: add tasks to it first"),
 }
 
 
@@ -38,6 +52,8 @@ def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, c
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise FreezeError(f"There is no data set {dataset_id}.")
+    if kind in COLLECTED:
+        raise FreezeError(f"A data set holds no {kind.value}: they are collected in a project; name one.")
     if dataset.kind not in DATASET_SOURCES[kind]:
         fit = " or ".join(sorted(source.value for source in DATASET_SOURCES[kind]))
         raise FreezeError(f"Data set {dataset.name} holds {dataset.kind.value}; a data set of {fit} is needed here.")
@@ -53,24 +69,20 @@ def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, c
 def freeze_project(
     session: Session, project_id: uuid.UUID, created_by: uuid.UUID, kind: DatasetKind = DatasetKind.RANKINGS
 ) -> Snapshot:
-    """Freeze a project's current judgements as rankings, or its prompts.
+    """Freeze a project's current judgements as `kind`, or its prompts.
 
-    Raises FreezeError when there is no such project, when nothing was collected in it, or when
-    `kind` cannot come from a project.
+    Raises FreezeError when there is no such project, when nothing of the kind was collected in it, or
+    when `kind` cannot come from a project.
     """
     project = session.get(Project, project_id)
     if project is None:
         raise FreezeError(f"There is no project {project_id}.")
-    origin = {"project": str(project_id)}
-    if kind is DatasetKind.PROMPTS:
-        rows = frozen_rows.prompts_of_project(session, project_id)
-        empty = f"Project {project.name} has no prompts to freeze: add tasks to it first."
-    elif kind is DatasetKind.RANKINGS:
-        rows = frozen_rows.of_project(session, project_id)
-        empty = f"Project {project.name} has no judgements to freeze: let annotators rank its tasks first."
-    else:
-        raise FreezeError(f"Project {project.name} collects rankings; {kind.value} come from a data set.")
-    return _freeze(session, kind, origin, created_by, rows, empty)
+    if kind not in PROJECT_SOURCES:
+        known = ", ".join(known.value for known in PROJECT_SOURCES)
+        raise FreezeError(f"A project is frozen as {known}; {kind.value} come from a data set.")
+    source, first = PROJECT_SOURCES[kind]
+    empty = f"Project {project.name} has no {first}."
+    return _freeze(session, kind, {"project": str(project_id)}, created_by, source(session, project_id), empty)
 
 
 def _freeze(
@@ -95,22 +107,20 @@ def _freeze(
 
 def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen]) -> tuple[str, int]:
     """The lines, a batch in memory at a time; returns the hash of the JSONL and the number of lines."""
-    digest, position = hashlib.sha256(), 0
-    for batch in _batches(rows):
-        values = []
-        for row in batch:
-            line = row.record.canonical()
-            digest.update(line.encode() + b"\n")
-            values.append({"snapshot_id": snapshot_id, "position": position, "line": line} | row.origin)
-            position += 1
-        session.execute(insert(SnapshotRow), values)
+    digest = hashlib.sha256()
+    position, size = 0, 0
+    batch: list[dict[str, Any]] = []
+    for position, row in enumerate(rows, start=1):
+        line = row.record.canonical()
+        digest.update(line.encode() + b"\n")
+        batch.append({"snapshot_id": snapshot_id, "position": position - 1, "line": line} | row.origin)
+        size += len(line)
+        if len(batch) >= BATCH or size >= BATCH_SIZE:
+            session.execute(insert(SnapshotRow), batch)
+            batch, size = [], 0
+    if batch:
+        session.execute(insert(SnapshotRow), batch)
     return digest.hexdigest(), position
-
-
-def _batches(rows: Iterable[Frozen]) -> Iterator[list[Frozen]]:
-    rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
-        yield batch
 
 
 def _frozen_before(

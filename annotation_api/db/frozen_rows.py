@@ -1,41 +1,34 @@
-"""The rows that a snapshot is made of, streamed in an order that depends on the sources alone."""
+"""The rows that a snapshot is made of, streamed in an order that depends on the sources alone.
+
+This file has the rows of imported files and of prompts; `judged_rows` has what people judged.
+"""
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, Text, cast, exists, func, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Text, cast, select
+from sqlalchemy.orm import Session
 
-from alignment.records import Demonstration, Prompt, Ranking
-from annotation_api.db.tables import (
-    Assignment,
-    Dataset,
-    DatasetKind,
-    DatasetRow,
-    Person,
-    PromptRow,
-    ResponseRow,
-    Submission,
-    Task,
-    TaskResponse,
-)
+from alignment.records import Answers, Demonstration, Prompt, Ranking, Verdict
+from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, PromptRow
 
-BATCH = 1000  # rows held in memory at once
+BATCH = 50  # rows read at once; one may be of some megabytes
 
-Stored = Demonstration | Ranking | Prompt
+Stored = Demonstration | Ranking | Prompt | Answers | Verdict
 HOLDS: dict[DatasetKind, type[Stored]] = {
     DatasetKind.DEMONSTRATIONS: Demonstration,
     DatasetKind.CONVERSATIONS: Demonstration,
     DatasetKind.PREFERENCES: Ranking,
     DatasetKind.RANKINGS: Ranking,
     DatasetKind.PROMPTS: Prompt,
+    DatasetKind.ANSWERS: Answers,
+    DatasetKind.VERDICTS: Verdict,
 }
+COLLECTED = frozenset({DatasetKind.ANSWERS, DatasetKind.VERDICTS})  # made here only, never imported
 
 
 class FreezeError(Exception):
@@ -71,15 +64,6 @@ def of_dataset(session: Session, dataset: Dataset) -> Iterator[Frozen]:
         yield Frozen(record, dataset_id=dataset.id, dataset_row=row)
 
 
-def of_project(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
-    """The current judgements of a project as rankings, oldest first; superseded ones are left out.
-
-    Raises FreezeError for a judgement that is no order of its task's responses.
-    """
-    for row in session.execute(_judgements(project_id).execution_options(yield_per=BATCH)):
-        yield Frozen(_ranking(*row), submission_id=row[0])
-
-
 def prompts_of_project(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
     """The prompts of a project, oldest first."""
     rows = select(cast(PromptRow.record, Text)).where(PromptRow.project_id == project_id)
@@ -97,47 +81,3 @@ def prompts_once(rows: Iterable[Frozen]) -> Iterator[Frozen]:
         if key not in seen:
             seen.add(key)
             yield Frozen(prompt, row.submission_id, row.dataset_id, row.dataset_row)
-
-
-def _judgements(project_id: uuid.UUID) -> Select[Any]:
-    later = aliased(Submission)
-    in_order = aggregate_order_by(func.jsonb_build_array(ResponseRow.id, ResponseRow.text), TaskResponse.position)
-    responses = (
-        select(cast(func.jsonb_agg(in_order), Text))
-        .select_from(ResponseRow)
-        .join(TaskResponse, TaskResponse.response_id == ResponseRow.id)
-        .where(TaskResponse.task_id == Task.id)
-        .correlate(Task)
-        .scalar_subquery()
-    )
-    return (
-        select(Submission.id, Task.id, Person.pseudonym, Submission.payload, cast(PromptRow.record, Text), responses)
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .join(PromptRow, PromptRow.id == Task.prompt_id)
-        .join(Person, Person.id == Assignment.person_id)
-        .where(Task.project_id == project_id, Submission.kind == "ranking")
-        .where(~exists().where(later.supersedes == Submission.id))
-        .order_by(Submission.seq)
-    )
-
-
-def _ranking(
-    submission: uuid.UUID, task: uuid.UUID, annotator: str, payload: dict[str, Any], prompt: str, responses: str
-) -> Ranking:
-    texts: dict[str, str] = dict(json.loads(responses))
-    place = {response: index for index, response in enumerate(texts)}
-    asked = Prompt.from_line(prompt)
-    try:
-        return Ranking(
-            prompt=asked,
-            responses=tuple(texts.values()),
-            groups=tuple(tuple(sorted(place[response] for response in group)) for group in payload["groups"]),
-            strength=payload.get("strength"),
-            all_bad=payload.get("all_bad", False),
-            criterion=asked.criterion,
-            annotator=annotator,
-            lineage={"submission": str(submission), "task": str(task)},
-        )
-    except (KeyError, ValueError) as error:
-        raise FreezeError(f"submission {submission} is no order of the responses of task {task}: {error}") from error

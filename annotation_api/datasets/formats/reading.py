@@ -16,18 +16,19 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from alignment.config import Problem, explain
 from alignment.records import Record
-from annotation_api.datasets.formats.source import Numbered, rows
+from annotation_api.datasets.formats.source import Numbered, Readable, rows
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
 from annotation_api.datasets.formats.values import Note, Refused, Unreadable
 
 MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
 MAX_RECORDS = 2_000_000  # bounds the memory for finding duplicates to about 200 MB
+MAX_WORDS = 600  # characters of a refusal: names of fields in a row can be as long as the row
 LOOK_AHEAD = 100  # rows that `auto` may look at to find the layout
 
 
@@ -37,6 +38,7 @@ class Accepted:
     part: int  # from 0: a tree or a row with three votes gives several records
     record: Record
     hash: str
+    size: int  # characters of its canonical line
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Reading:
     `broken` set, which means that its valid rows must not be used either.
     """
 
-    def __init__(self, stream: IO[bytes], kind: str, format: str = Format.AUTO) -> None:
+    def __init__(self, stream: Readable, kind: str, format: str = Format.AUTO) -> None:
         self.kind, self.format = kind, Format(format)
         self.accepted = self.duplicates = 0
         self.refusals: list[Refusal] = []
@@ -119,7 +121,8 @@ class Reading:
 
     def _new(self, number: int, records: list[Record]) -> Iterator[Accepted]:
         for part, record in enumerate(records):
-            digest = hashlib.sha256(record.canonical().encode())
+            line = record.canonical()
+            digest = hashlib.sha256(line.encode())
             if digest.digest()[:16] in self._seen:
                 self.duplicates += 1
                 continue
@@ -127,15 +130,19 @@ class Reading:
                 raise Unreadable(number, f"the file holds more than {MAX_RECORDS:,} records; split it")
             self._seen.add(digest.digest()[:16])
             self.accepted += 1
-            yield Accepted(number, part, record, digest.hexdigest())
+            yield Accepted(number, part, record, digest.hexdigest(), len(line))
 
     def _refuse(self, number: int, error: Refused | Unreadable) -> None:
         field = error.field if isinstance(error, Refused) else ""
-        self.refusals.append(Refusal(number, field, error.message))
+        self.refusals.append(Refusal(number, _clip(field), _clip(error.message)))
         if len(self.refusals) == MAX_REFUSALS:
             raise Unreadable(
                 number, f"{MAX_REFUSALS:,} rows are refused, so reading stopped; check --format and --as for this file"
             )
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}…"
 
 
 def _refused(problems: list[Problem]) -> Refused:

@@ -10,30 +10,37 @@ import csv
 import gzip
 import io
 import json
+import time
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from annotation_api.datasets.formats.beginnings import GZIP_MAGIC, other_kind
 from annotation_api.datasets.formats.elements import array_elements
 from annotation_api.datasets.formats.values import Refused, Unreadable, show
 
 MAX_ROW_BYTES = 8 * 2**20  # one line, array element or CSV cell
 MAX_UNPACKED_BYTES = 4 * 2**30  # the whole file after gunzip
+MAX_ROWS = 5_000_000  # lines, array elements or CSV records; bounds the time that one file can take
+MAX_SECONDS = 600  # of computing on one file; a file of 2,000,000 records needs about 200
 MAX_DEPTH = 200  # lists and objects inside one another; a long conversation tree needs about 60
 CHUNK = 2**16
 
-GZIP_MAGIC = b"\x1f\x8b"
 UTF8_BOM = b"\xef\xbb\xbf"
-UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-
 Numbered = tuple[int, "dict[str, Any] | Refused"]
 
 
+class Readable(Protocol):
+    """All that is asked of a file."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class _Counted(io.RawIOBase):
-    """Passes bytes on and stops at MAX_UNPACKED_BYTES."""
+    """Passes bytes on and stops at MAX_UNPACKED_BYTES, or when the thread computed for MAX_SECONDS."""
 
     def __init__(self, source: gzip.GzipFile | io.BufferedReader[Any]) -> None:
-        self._source, self._read = source, 0
+        self._source, self._read, self._started = source, 0, time.thread_time()
 
     def readable(self) -> bool:
         return True
@@ -43,11 +50,13 @@ class _Counted(io.RawIOBase):
         self._read += len(data)
         if self._read > MAX_UNPACKED_BYTES:
             raise Unreadable(0, f"the unpacked file is larger than {MAX_UNPACKED_BYTES // 2**30} GiB; split it")
+        if time.thread_time() - self._started > MAX_SECONDS:
+            raise Unreadable(0, f"reading took longer than {MAX_SECONDS} seconds; split the file")
         buffer[: len(data)] = data
         return len(data)
 
 
-def rows(stream: IO[bytes], *, is_csv: bool = False) -> Iterator[Numbered]:
+def rows(stream: Readable, *, is_csv: bool = False) -> Iterator[Numbered]:
     """Every row with its number from 1: an object, or why it is none.
 
     Rows are counted by physical line; array elements and CSV records (after the header) likewise.
@@ -58,21 +67,27 @@ def rows(stream: IO[bytes], *, is_csv: bool = False) -> Iterator[Numbered]:
     try:
         for number, value in _rows(_unpacked(stream), is_csv):
             yield number, value
+            _check_count(number)
     except Unreadable as error:
         raise Unreadable(error.row or number, error.message) from error
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(number + 1, f"the gzip file is damaged or cut short ({error}); copy it again") from error
 
 
-def _unpacked(stream: IO[bytes]) -> io.BufferedReader[Any]:
+def _check_count(number: int) -> None:
+    if number >= MAX_ROWS:
+        raise Unreadable(number, f"the file holds more than {MAX_ROWS:,} rows; split it")
+
+
+def _unpacked(stream: Readable) -> io.BufferedReader[Any]:
     """The plain bytes, past a byte order mark."""
     head = io.BufferedReader(_Plain(stream), CHUNK)
     plain = gzip.GzipFile(fileobj=head) if head.peek(2)[:2] == GZIP_MAGIC else head
     reader: io.BufferedReader[Any] = io.BufferedReader(_Counted(plain), CHUNK)
-    start = reader.peek(3)[:3]
-    if start[:2] in UTF16_BOMS:
-        raise Unreadable(0, "the file is UTF-16; save it as UTF-8")
-    if start == UTF8_BOM:
+    start = reader.peek(CHUNK)
+    if other := other_kind(start):
+        raise Unreadable(0, f"the file is {other}")
+    if start[:3] == UTF8_BOM:
         reader.read(3)
     return reader
 
@@ -80,7 +95,7 @@ def _unpacked(stream: IO[bytes]) -> io.BufferedReader[Any]:
 class _Plain(io.RawIOBase):
     """Any object with `read` as a raw stream (an upload is not always an `io` class)."""
 
-    def __init__(self, source: IO[bytes]) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
 
     def readable(self) -> bool:
@@ -110,7 +125,11 @@ def _json_rows(reader: io.BufferedReader[Any], *, is_array: bool) -> Iterator[tu
     if is_array:
         yield from enumerate(array_elements(reader, MAX_ROW_BYTES), start=1)
     else:
-        yield from ((n, line) for n, line in enumerate(_lines(reader), start=1) if line is None or line.strip())
+        for number, line in enumerate(_lines(reader), start=1):
+            if line is None or line.strip():
+                yield number, line
+            else:
+                _check_count(number)
 
 
 def _lines(reader: io.BufferedReader[Any]) -> Iterator[bytes | None]:
@@ -147,7 +166,9 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(
-            "", f"byte 0x{data[error.start]:02x} at position {error.start} is not UTF-8; save the file as UTF-8"
+            "",
+            f"byte 0x{data[error.start]:02x} at position {error.start} is not UTF-8 "
+            "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
         ) from None
 
 
@@ -211,13 +232,14 @@ def _is_csv_header(head: bytes) -> bool:
 
 
 def _csv_rows(reader: io.BufferedReader[Any]) -> Iterator[Numbered]:
-    lines = _csv_lines(reader)
+    lines = _CsvLines(reader)
     names, delimiter = _header_of(next(lines, "").strip())
     if len(set(names)) < len(names):
         raise Unreadable(0, f"the CSV header names a column twice: {', '.join(names)}")
     records = csv.reader(lines, delimiter=delimiter, strict=True)
     number = 0
     while True:
+        lines.size = 0
         try:
             cells = next(records)
         except StopIteration:
@@ -231,11 +253,24 @@ def _csv_rows(reader: io.BufferedReader[Any]) -> Iterator[Numbered]:
             yield number, _csv_object(names, cells)
 
 
-def _csv_lines(reader: io.BufferedReader[Any]) -> Iterator[str]:
-    for line in _lines(reader):
-        if line is None:
-            raise Unreadable(0, f"a line of the CSV file is longer than {MAX_ROW_BYTES // 2**20} MiB")
-        yield line.decode("utf-8", errors="surrogateescape")
+class _CsvLines:
+    """The lines of a CSV file; `size` counts the bytes since it was set back, which is once a record."""
+
+    def __init__(self, reader: io.BufferedReader[Any]) -> None:
+        self._lines, self.size, self.count = _lines(reader), 0, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.size += MAX_ROW_BYTES + 1 if line is None else len(line)
+        self.count += 1
+        if line is None or self.size > MAX_ROW_BYTES:
+            most = f"{MAX_ROW_BYTES // 2**20} MiB"
+            raise Unreadable(0, f"a record of the CSV file is longer than {most}; a quote may be missing")
+        _check_count(self.count)
+        return line.decode("utf-8", errors="surrogateescape")
 
 
 def _csv_object(names: list[str], cells: list[str]) -> dict[str, Any] | Refused:

@@ -79,6 +79,8 @@ def first_of(row: Row, names: tuple[str, ...]) -> str:
 
 def as_text(value: object, field: str) -> str:
     """Text with something in it."""
+    if value is None:
+        raise Refused(field, "is missing; it must hold text")
     if not isinstance(value, str):
         raise Refused(field, f"must be text, it is {show(value)}")
     if not value.strip():

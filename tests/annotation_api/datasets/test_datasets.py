@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.records import Ranking, sha256_text, split_of
+from annotation_api.datasets import queries, service
 from annotation_api.db.tables import Dataset, DatasetRow, Role
 
 As = Callable[..., TestClient]
@@ -138,6 +139,74 @@ def test_data_are_for_engineers(as_: As, role: Role) -> None:
     assert client.get("/v1/datasets").status_code == 403
 
 
+def preview(client: TestClient, data: bytes, **fields: str) -> Any:
+    form = {"kind": "preferences", **fields}
+    return client.post("/v1/datasets:preview", files={"file": ("pairs.jsonl", data)}, data=form)
+
+
+def test_a_preview_is_the_report_and_the_first_records(as_: As, session: Session) -> None:
+    many = [{"prompt": f"Q{i}?", "chosen": "yes", "rejected": "no"} for i in range(30)]
+    answer = preview(as_(Role.ENGINEER), lines([*many[:2], "{broken", *many]))
+    assert answer.status_code == 200
+    seen = answer.json()
+    counts = [seen[name] for name in ("dataset", "accepted", "duplicates", "rejected", "broken", "format")]
+    assert counts == [None, 30, 2, 1, False, "trl"]
+    assert [record["row"] for record in seen["records"]] == [1, 2, *range(6, 24)]
+    assert Ranking.model_validate_json(json.dumps(seen["records"][0]["record"])).responses == ("yes", "no")
+    assert session.scalar(select(func.count()).select_from(Dataset)) == 0
+
+
+def test_a_preview_of_long_records_shows_few_of_them(as_: As) -> None:
+    long = [{"prompt": f"Q{i}?", "chosen": "y" * 600_000, "rejected": "no"} for i in range(4)]
+    assert len(preview(as_(Role.ENGINEER), lines(long)).json()["records"]) == 1
+
+
+def test_a_preview_says_when_a_file_cannot_be_read_on(as_: As) -> None:
+    seen = preview(as_(Role.ENGINEER), gzip.compress(lines(PAIRS))[:-5]).json()
+    assert seen["broken"]
+    assert "cut short" in seen["errors"][-1]["message"]
+
+
+@pytest.mark.parametrize("kind", ["answers", "verdicts"])
+def test_what_is_collected_here_is_never_imported(as_: As, kind: str) -> None:
+    for send in (upload, preview):
+        answer = send(as_(Role.ENGINEER), lines(PAIRS), kind=kind)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/kind"
+        assert f"{kind.capitalize()} are collected in projects and never imported" in answer.json()["detail"]
+
+
+def test_an_import_tells_how_far_it_is(as_: As, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only to the one whose import it is, and only while it runs."""
+    erin = person(Role.ENGINEER)
+    engineer, other = as_(erin), as_(Role.ENGINEER)
+    seen: list[Any] = []
+
+    def looking(*arguments: Any, **named: Any) -> Any:
+        for item in original(*arguments, **named):
+            if item.row == 5:
+                seen.extend(client.get("/v1/imports/my-key").json() for client in (engineer, other))
+            yield item
+
+    original = service.Reading.__iter__
+    monkeypatch.setattr(service.Reading, "__iter__", looking)
+    data = lines(PAIRS)
+    assert upload(engineer, data, {"Idempotency-Key": "my-key"}).status_code == 201
+    assert (seen[0]["bytes"], seen[0]["total"], seen[1]) == (len(data), len(data), None)
+    assert engineer.get("/v1/imports/my-key").json() is None
+
+
+def test_records_are_written_in_batches_of_bounded_size(
+    as_: As, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rows, size in ((2, 10**9), (1000, 200)):
+        monkeypatch.setattr(service, "INSERT_BATCH", rows)
+        monkeypatch.setattr(service, "INSERT_SIZE", size)
+        key = upload(as_(Role.ENGINEER), lines(PAIRS)).json()["dataset"]
+        stored = session.scalars(select(DatasetRow.row).where(DatasetRow.dataset_id == uuid.UUID(key)))
+        assert sorted(stored) == [1, 2, 3, 4, 5]
+
+
 # ---------------------------------------------------------------- snapshots and exports
 
 
@@ -174,6 +243,17 @@ def test_a_snapshot_exports_the_very_lines_of_its_hash(snapshot: tuple[TestClien
     assert sha256_text(data.decode()) == row["sha256"]
     assert len(data.splitlines()) == row["rows"] == 3
     assert client.get(f"/v1/snapshots/{row['id']}").json()["sha256"] == row["sha256"]
+
+
+def test_lines_are_read_in_batches_of_bounded_size(
+    snapshot: tuple[TestClient, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, row = snapshot
+    whole = export(client, row["id"], "jsonl")
+    for lines_at_once, size in ((2, 10**9), (1000, 1)):
+        monkeypatch.setattr(queries, "EXPORT_BATCH", lines_at_once)
+        monkeypatch.setattr(queries, "EXPORT_BYTES", size)
+        assert export(client, row["id"], "jsonl") == whole
 
 
 def test_trl_columns_are_pairs_that_share_their_rankings_weight(snapshot: tuple[TestClient, dict[str, Any]]) -> None:

@@ -6,11 +6,17 @@ the same layouts with rows of our own.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from annotation_api.datasets.formats.reading import Reading
+from annotation_api.datasets.formats.source import rows
+from annotation_api.db.tables import DatasetRow, Role
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is absent: real samples are not tested")
@@ -89,7 +95,40 @@ def test_the_ties_that_the_readme_counts() -> None:
     assert ties["rank_gpt4llm_format_en"][0] == 15  # 14 in the README, and one of identical answers graded differently
 
 
-@pytest.mark.parametrize("name", ["corpus_tinyshakespeare_en", "corpus_wiki_demo_en", "corpus_zh_mixed"])
+CORPORA = ["corpus_tinyshakespeare_en", "corpus_wiki_demo_en", "corpus_wikitext2_valid_en", "corpus_zh_mixed"]
+
+
+def test_every_file_is_in_the_table_with_the_records_that_the_readme_counts() -> None:
+    counted = dict(re.findall(r"^\| (\S+)\.jsonl\.gz \| (\d+) \|", (DATA / "README.md").read_text(), re.MULTILINE))
+    assert {path.name for path in DATA.glob("*.gz")} == {f"{name}.jsonl.gz" for name in counted} | {
+        f"{name}.txt.gz" for name in CORPORA
+    }
+    assert set(counted) == {line[0] for line in TABLE}
+    for name, records in counted.items():
+        with (DATA / f"{name}.jsonl.gz").open("rb") as file:
+            assert sum(1 for _ in rows(file)) == int(records), name
+
+
+def test_the_files_go_through_the_service_and_into_the_database(as_: Any, session: Session) -> None:
+    """With --skip-bad; without it a file with a refused row stores nothing."""
+    engineer = as_(Role.ENGINEER)
+    print(f"\n{'file':34} {'as':15} {'layout':12} {'records':>8} {'same':>5} {'refused':>8}  first reason")
+    for name, kind, layout, accepted, duplicates, rejected, _ in TABLE:
+        form = {"kind": kind, "skip_bad": "true"}
+        with (DATA / f"{name}.jsonl.gz").open("rb") as file:
+            report = engineer.post("/v1/datasets", files={"file": (f"{name}.jsonl.gz", file)}, data=form).json()
+        found = [report[field] for field in ("format", "accepted", "duplicates", "rejected")]
+        reason = "{row} {field}: {message}".format(**report["errors"][0])[:100] if rejected else ""
+        print(f"{name:34} {kind:15} {layout:12} {accepted:8} {duplicates:5} {rejected:8}  {reason}")
+        assert found == [layout, accepted, duplicates, rejected], name
+        stored = select(func.count()).select_from(DatasetRow).where(DatasetRow.dataset_id == report["dataset"])
+        assert session.scalar(stored) == accepted
+    with (DATA / "sft_alpaca_en.jsonl.gz").open("rb") as file:
+        strict = engineer.post("/v1/datasets", files={"file": file}, data={"kind": "demonstrations"})
+    assert (strict.status_code, strict.json()["rejected"], strict.json()["dataset"]) == (422, 1, None)
+
+
+@pytest.mark.parametrize("name", CORPORA)
 def test_a_corpus_is_no_table(name: str) -> None:
     with (DATA / f"{name}.txt.gz").open("rb") as file:
         reading = Reading(file, "prompts")

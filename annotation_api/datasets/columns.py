@@ -1,0 +1,190 @@
+"""The columns of an exported record: flat rows for trainers and spreadsheets, or the record in full.
+
+Flat rows use TRL's names. A ranking gives one row for each pair of a better and a worse response:
+`weight` is the ranking's weight over its number of pairs, so that a ranking counts once however many
+responses it has; `margin` follows Llama 2 (Touvron et al. 2023, table 27, small margins) and is 0 where
+no strength was asked. A verdict is TRL's unpaired preference (`label`: the rule was kept; null: unsure).
+An answer gives one row for each question. `split` follows from the prompt alone, so that no prompt
+stands on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from alignment.config import RewardConfig
+from alignment.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict, canonical_json, split_of
+
+MARGINS = {4: 1.0, 3: 2 / 3, 2: 1 / 3, 1: 0.0}
+HELDOUT_FRACTION = RewardConfig().heldout_fraction
+
+Columns = dict[str, Any]
+
+# Column to type, in the order of a file; `writers` has the types.
+_ORIGIN = {"split": "text", "lineage": "text"}
+FLAT: dict[type[Record], dict[str, str]] = {
+    Ranking: {
+        "prompt": "messages",
+        "chosen": "messages",
+        "rejected": "messages",
+        "margin": "number",
+        "weight": "number",
+        **_ORIGIN,
+    },
+    Demonstration: {"prompt": "messages", "completion": "messages", **_ORIGIN},
+    Prompt: {"prompt": "messages", **_ORIGIN},
+    Verdict: {
+        "prompt": "messages",
+        "completion": "messages",
+        "label": "flag",
+        "rule": "text",
+        "text": "text",
+        "verdict": "text",
+        "criterion": "text",
+        "annotator": "text",
+        "weight": "number",
+        **_ORIGIN,
+    },
+    Answers: {
+        "prompt": "messages",
+        "responses": "texts",
+        "question": "text",
+        "text": "text",
+        "value": "text",
+        "criterion": "text",
+        "annotator": "text",
+        "weight": "number",
+        **_ORIGIN,
+    },
+}
+_JUDGED = {"rationale": "text", "criterion": "text", "annotator": "text", "weight": "number"}
+_ASKED = {"prompt": "messages", "prompt_criterion": "text", "language": "text"}
+FULL: dict[type[Record], dict[str, str]] = {
+    Ranking: {
+        **_ASKED,
+        "responses": "texts",
+        "groups": "groups",
+        "strength": "whole",
+        "all_bad": "flag",
+        "ratings": "wholes",
+        "flags": "lists",
+        "broken_rules": "lists",
+        **_JUDGED,
+        **_ORIGIN,
+    },
+    Demonstration: {**_ASKED, "response": "text", **_ORIGIN},
+    Prompt: {**_ASKED, **_ORIGIN},
+    Verdict: {
+        **_ASKED,
+        "response": "text",
+        "rule": "text",
+        "text": "text",
+        "verdict": "text",
+        "flags": "texts",
+        **_JUDGED,
+        **_ORIGIN,
+    },
+    Answers: {
+        **_ASKED,
+        "responses": "texts",
+        "answers": "answers",
+        "flags": "lists",
+        "rationale": "text",
+        "annotator": "text",
+        "weight": "number",
+        **_ORIGIN,
+    },
+}
+
+
+def flat(record: Record) -> Iterator[Columns]:
+    """The flat rows of one record; a ranking without a preference gives none."""
+    yield from _FLAT[type(record)](record)
+
+
+def full(record: Record) -> Iterator[Columns]:
+    """The record as one row, under its own names; answers hold their values as JSON text."""
+    prompt = record if isinstance(record, Prompt) else record.prompt  # type: ignore[attr-defined]
+    row = record.model_dump(mode="json")
+    row |= {"prompt": _messages(prompt), "prompt_criterion": prompt.criterion, "language": prompt.language}
+    for answer in row.get("answers", ()):
+        answer["value"] = canonical_json(answer["value"])
+    yield {**row, **_origin(prompt, row.get("lineage", {}))}
+
+
+def _pairs(ranking: Ranking) -> Iterator[Columns]:
+    pairs = ranking.pairs()
+    if not pairs:
+        return
+    prompt, sides = _messages(ranking.prompt), [_answer(text) for text in ranking.responses]
+    rest = {
+        "margin": MARGINS[ranking.strength] if ranking.strength else 0.0,
+        "weight": ranking.weight / len(pairs),
+        **_origin(ranking.prompt, ranking.lineage),
+    }
+    for better, worse in pairs:
+        yield {"prompt": prompt, "chosen": sides[better], "rejected": sides[worse], **rest}
+
+
+def _demonstration(record: Demonstration) -> Iterator[Columns]:
+    yield {
+        "prompt": _messages(record.prompt),
+        "completion": _answer(record.response),
+        **_origin(record.prompt, record.lineage),
+    }
+
+
+def _prompt(record: Prompt) -> Iterator[Columns]:
+    yield {"prompt": _messages(record), **_origin(record, {})}
+
+
+def _verdict(record: Verdict) -> Iterator[Columns]:
+    yield {
+        "prompt": _messages(record.prompt),
+        "completion": _answer(record.response),
+        "label": {"kept": True, "broken": False}.get(record.verdict),
+        "rule": record.rule,
+        "text": record.text,
+        "verdict": record.verdict,
+        "criterion": record.criterion,
+        "annotator": record.annotator,
+        "weight": record.weight,
+        **_origin(record.prompt, record.lineage),
+    }
+
+
+def _answers(record: Answers) -> Iterator[Columns]:
+    for answer in record.answers:
+        yield {
+            "prompt": _messages(record.prompt),
+            "responses": list(record.responses),
+            "question": answer.question,
+            "text": answer.text,
+            "value": canonical_json(answer.value),
+            "criterion": answer.criterion,
+            "annotator": record.annotator,
+            "weight": record.weight,
+            **_origin(record.prompt, record.lineage),
+        }
+
+
+_FLAT: dict[type[Record], Callable[[Any], Iterator[Columns]]] = {
+    Ranking: _pairs,
+    Demonstration: _demonstration,
+    Prompt: _prompt,
+    Verdict: _verdict,
+    Answers: _answers,
+}
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in prompt.messages]
+
+
+def _answer(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _origin(prompt: Prompt, lineage: dict[str, str]) -> Columns:
+    return {"split": split_of(prompt, HELDOUT_FRACTION), "lineage": canonical_json(lineage)}

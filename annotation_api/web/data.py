@@ -1,0 +1,168 @@
+"""Pages on data sets: what there is, an upload with a look at it before it is stored, browsing with search.
+
+Without scripts an upload is two plain forms: the first sends the file and shows the preview, the second
+says yes. data.js adds how far they are.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from sqlalchemy.orm import Session
+
+from annotation_api.datasets import queries, refusals, service, staged
+from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.routes import MAX_UPLOAD_BYTES
+from annotation_api.datasets.schemas import ImportPreview
+from annotation_api.db.frozen_rows import COLLECTED, HOLDS
+from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project
+from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
+from annotation_api.errors import ApiError
+from annotation_api.settings import Settings
+from annotation_api.web.queries import newest
+from annotation_api.web.rendering import render, see_other
+
+router = APIRouter()
+
+IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
+PAGE = 20  # records on a page
+SHOWN_PROBLEMS = 50
+Key = Annotated[str | None, Form(max_length=255)]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that waits for a yes, and what was said about it."""
+
+    token: str
+    name: str
+    kind: DatasetKind
+    format: Format
+    project: str
+
+
+@router.get("/datasets", dependencies=[allow(*ENGINEERS)])
+def datasets_page(request: Request, session: Db, me: Me) -> Response:
+    context = {"kinds": IMPORTED, "formats": list(Format), "projects": newest(session, Project)}
+    return render(request, "datasets.html", me, datasets=newest(session, Dataset), **context)
+
+
+@router.post("/datasets/preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
+def preview(
+    request: Request,
+    file: Annotated[UploadFile, File()],
+    kind: Annotated[DatasetKind, Form()],
+    me: Me,
+    settings: Config,
+    format: Annotated[Format, Form()] = Format.AUTO,
+    project: Annotated[str, Form()] = "",
+    key: Key = None,
+) -> Response:
+    """Keep the file for the second form, and show what importing it would give."""
+    token = staged.keep(settings.home, me.id, file.file)
+    return _preview(request, me, settings, Upload(token, file.filename or "upload", kind, format, project), key)
+
+
+@router.post("/datasets", dependencies=[allow(*ENGINEERS)])
+def commit(
+    request: Request,
+    token: Annotated[str, Form()],
+    name: Annotated[str, Form(max_length=300)],
+    kind: Annotated[DatasetKind, Form()],
+    session: Db,
+    me: Me,
+    settings: Config,
+    format: Annotated[Format, Form()] = Format.AUTO,
+    project: Annotated[str, Form()] = "",
+    skip_bad: Annotated[bool, Form()] = False,
+    key: Key = None,
+) -> Response:
+    """Store the file that was previewed; the page of the new data set."""
+    upload = Upload(token, name, kind, format, project)
+    try:
+        with staged.reopen(settings.home, me.id, token) as file:
+            report = service.import_file(
+                session,
+                me,
+                file,
+                name=name,
+                kind=kind,
+                format=format,
+                project=project or None,
+                skip_bad=skip_bad,
+                key=key,
+            )
+    except service.ImportRefused as refusal:
+        session.rollback()
+        return _preview(request, me, settings, upload, key, error=refusal)
+    assert report.dataset is not None
+    refusals.keep(settings.home, report.dataset, report.errors)
+    staged.forget(settings.home, me.id, token)
+    return see_other(f"/datasets/{report.dataset}")
+
+
+def _preview(
+    request: Request, me: Person, settings: Settings, upload: Upload, key: str | None, error: ApiError | None = None
+) -> Response:
+    with staged.reopen(settings.home, me.id, upload.token) as file:
+        seen = service.preview(me, file, upload.kind, upload.format, key)
+    return render(
+        request,
+        "dataset_preview.html",
+        me,
+        error.status if error else 200,
+        upload=upload,
+        seen=seen,
+        problems=seen.errors[:SHOWN_PROBLEMS],
+        holds=HOLDS[upload.kind].__name__,
+        importable=_importable(seen),
+        error=error.detail if error else None,
+    )
+
+
+def _importable(seen: ImportPreview) -> bool:
+    return bool(seen.accepted) and not seen.broken
+
+
+@router.get("/datasets/{dataset_id}", dependencies=[allow(*ENGINEERS)])
+def dataset_page(
+    dataset_id: uuid.UUID,
+    request: Request,
+    session: Db,
+    me: Me,
+    settings: Config,
+    q: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[str, Query(pattern=r"^\d{1,9}\.\d{1,9}$")] = "0.0",
+) -> Response:
+    """Counts, what was refused, and the records a page at a time, all or those with some words in them."""
+    dataset = service.get_dataset(session, dataset_id)
+    rows, too_slow = _rows(session, dataset, q.strip(), after)
+    problems = refusals.kept(settings.home, dataset.id)
+    return render(
+        request,
+        "dataset.html",
+        me,
+        dataset=dataset,
+        project=session.get(Project, dataset.project_id) if dataset.project_id else None,
+        holds=HOLDS[dataset.kind].__name__,
+        rows=rows[:PAGE],
+        next=f"{rows[PAGE - 1].row}.{rows[PAGE - 1].part}" if len(rows) > PAGE else None,
+        q=q,
+        after=after,
+        too_slow=too_slow,
+        problems=problems[:SHOWN_PROBLEMS],
+        problems_kept=len(problems),
+    )
+
+
+def _rows(session: Session, dataset: Dataset, words: str, after: str) -> tuple[list[DatasetRow], bool]:
+    row, _, part = after.partition(".")
+    place = (int(row), int(part))
+    try:
+        found = queries.dataset_rows(session, dataset.id, place, PAGE + 1, words)
+    except queries.SearchTooSlow:
+        return [], True
+    return list(found), False

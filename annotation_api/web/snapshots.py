@@ -1,0 +1,115 @@
+"""Pages on snapshots: make one from a project or a data set, see what is in it, download it in every format."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from annotation_api.datasets import queries, service
+from annotation_api.datasets.exports import ExportFormat
+from annotation_api.datasets.schemas import NewSnapshot
+from annotation_api.db.freeze import DATASET_SOURCES, PROJECT_SOURCES
+from annotation_api.db.frozen_rows import HOLDS
+from annotation_api.db.tables import Dataset, DatasetKind, Person, Project, Snapshot
+from annotation_api.dependencies import ENGINEERS, Db, Me, allow
+from annotation_api.errors import ApiError
+from annotation_api.web.queries import newest
+from annotation_api.web.rendering import render, see_other
+
+router = APIRouter()
+
+FIRST = 10  # records shown of a snapshot
+
+
+@router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
+def snapshots_page(
+    request: Request, session: Db, me: Me, project: uuid.UUID | None = None, dataset: uuid.UUID | None = None
+) -> Response:
+    """All snapshots, newest first, and the form to make one; `project` or `dataset` fills it in."""
+    chosen = f"project:{project}" if project else f"dataset:{dataset}" if dataset else ""
+    return _snapshots(request, session, me, chosen=chosen)
+
+
+@router.post("/snapshots", dependencies=[allow(*ENGINEERS)])
+def freeze(
+    request: Request,
+    session: Db,
+    me: Me,
+    source: Annotated[str, Form(description="project:ID or dataset:ID")],
+    kind: Annotated[DatasetKind, Form()],
+) -> Response:
+    """Freeze the source as the kind; the page of the snapshot."""
+    what, _, key = source.partition(":")
+    try:
+        wanted = NewSnapshot.model_validate({what: key, "kind": kind})
+        return see_other(f"/snapshots/{service.freeze_source(session, me, wanted).id}")
+    except ValidationError:
+        error = "Choose a project or a data set from the list."
+    except ApiError as refusal:
+        error = refusal.problems[0].message if refusal.problems else refusal.detail
+    session.rollback()
+    return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, error=error)
+
+
+def _snapshots(
+    request: Request,
+    session: Session,
+    me: Person,
+    status: int = 200,
+    *,
+    chosen: str,
+    kind: str = "",
+    error: str | None = None,
+) -> Response:
+    shown = newest(session, Snapshot)
+    return render(
+        request,
+        "snapshots.html",
+        me,
+        status,
+        snapshots=shown,
+        origins={row.id: origin(session, row) for row in shown},
+        projects=newest(session, Project),
+        datasets=newest(session, Dataset),
+        project_kinds=list(PROJECT_SOURCES),
+        dataset_kinds=list(DATASET_SOURCES),
+        chosen=chosen,
+        kind=kind,
+        error=error,
+    )
+
+
+@router.get("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])
+def snapshot_page(snapshot_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    snapshot = service.get_snapshot(session, snapshot_id)
+    held = HOLDS[snapshot.kind]
+    return render(
+        request,
+        "snapshot.html",
+        me,
+        snapshot=snapshot,
+        origin=origin(session, snapshot),
+        maker=session.get_one(Person, snapshot.created_by),
+        counts=queries.snapshot_counts(session, snapshot.id),
+        formats=list(ExportFormat),
+        holds=held.__name__,
+        records=[
+            held.from_line(line).model_dump(mode="json", exclude_none=True)
+            for line in queries.first_lines(session, snapshot.id, FIRST)
+        ],
+    )
+
+
+def origin(session: Session, snapshot: Snapshot) -> dict[str, Any]:
+    """What the snapshot was frozen from: its kind, id and name."""
+    sources = snapshot.sources
+    if "project" in sources:
+        project = session.get(Project, uuid.UUID(sources["project"]))
+        return {"kind": "project", "id": sources["project"], "name": project.name if project else sources["project"]}
+    key = sources["datasets"][0]
+    dataset = session.get(Dataset, uuid.UUID(key))
+    return {"kind": "dataset", "id": key, "name": dataset.name if dataset else key}
