@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import ApiKey, Invitation, Person, Role
+from annotation_api.db.tables import ApiKey, IdempotencyKey, Invitation, LoginSession, Person, Role
 
 
 def person_by_email(session: Session, email: str) -> Person | None:
@@ -26,16 +27,30 @@ def lock_admins(session: Session) -> None:
     session.execute(select(Person.id).where(Person.role == Role.ADMIN).order_by(Person.id).with_for_update())
 
 
+def is_open() -> ColumnElement[bool]:
+    return Invitation.used_by.is_(None) & (Invitation.expires_at > func.now())
+
+
+def open_invitations(session: Session) -> Sequence[Invitation]:
+    """Links that still work, newest first."""
+    return session.scalars(select(Invitation).where(is_open()).order_by(Invitation.created_at.desc())).all()
+
+
 def open_invitation(session: Session, token_hash: str, *, lock: bool = False) -> Invitation | None:
     """The invitation, if it is neither used nor expired; `lock` keeps a second taker waiting."""
-    query = select(Invitation).where(
-        Invitation.token_hash == token_hash, Invitation.used_by.is_(None), Invitation.expires_at > func.now()
-    )
+    query = select(Invitation).where(Invitation.token_hash == token_hash, is_open())
     return session.scalar(query.with_for_update() if lock else query)
 
 
 def people() -> Select[Person]:
     return select(Person)
+
+
+def found_by(words: str, most: int) -> Select[Person]:
+    """The first `most` people, the active ones first, whose name, address or pseudonym holds the words."""
+    shown = func.lower(func.concat_ws(" ", Person.name, Person.email, Person.pseudonym))
+    query = people().where(func.strpos(shown, func.lower(words.strip())) > 0)
+    return query.order_by(Person.active.desc(), func.lower(Person.name), Person.id).limit(most)
 
 
 def keys_of(person: Person) -> Select[ApiKey]:
@@ -46,3 +61,9 @@ def key_of(session: Session, person: Person, key_id: uuid.UUID) -> ApiKey | None
     """The person's key; an admin finds anybody's."""
     key = session.get(ApiKey, key_id)
     return key if key and (key.person_id == person.id or person.role == Role.ADMIN) else None
+
+
+def drop_access(session: Session, person: Person) -> None:
+    """Remove the person's sessions, keys and kept answers; work is in other tables and stays."""
+    for table in (LoginSession, ApiKey, IdempotencyKey):
+        session.execute(delete(table).where(table.person_id == person.id))

@@ -18,7 +18,9 @@ from annotation_api.people.schemas import (
     InvitationOut,
     NewApiKey,
     NewInvitation,
+    NewPassword,
     NewPerson,
+    OpenInvitation,
     PersonChange,
     PersonOut,
     SignIn,
@@ -73,6 +75,14 @@ def show_me(me: Me) -> PersonOut:
     return PersonOut.model_validate(me)
 
 
+@router.post("/me:password", status_code=204, dependencies=[allow(*SIGNED_IN)])
+def change_password(
+    body: NewPassword, request: Request, response: Response, session: Db, settings: Config, me: Me
+) -> None:
+    """Change the own password. Every other session ends; the answer sets a fresh cookie."""
+    set_cookie(response, settings, service.change_password(session, request.app.state.throttle, me, body))
+
+
 @router.get("/people", dependencies=[allow(Role.ADMIN)])
 def list_people(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[PersonOut]:
     """Everybody, newest first."""
@@ -84,6 +94,29 @@ def list_people(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[
 def change_person(person_id: uuid.UUID, body: PersonChange, session: Db) -> PersonOut:
     """Give another role, retire (`active: false`) or bring back. People are never deleted."""
     return PersonOut.model_validate(service.change_person(session, person_id, body))
+
+
+@router.get("/people/{person_id}", dependencies=[allow(Role.ADMIN)])
+def show_person(person_id: uuid.UUID, session: Db) -> PersonOut:
+    return PersonOut.model_validate(service.find_person(session, person_id))
+
+
+@router.post("/people/{person_id}:erase", dependencies=[allow(Role.ADMIN)])
+def erase_person(person_id: uuid.UUID, session: Db) -> PersonOut:
+    """Take name, address, password, sessions and keys away, for good; pseudonym and work stay."""
+    return PersonOut.model_validate(service.erase(session, person_id))
+
+
+@router.get("/invitations", dependencies=[allow(Role.ADMIN)])
+def list_invitations(session: Db) -> Page[OpenInvitation]:
+    """Links that were neither used nor withdrawn and still work, newest first; never the links themselves."""
+    return Page(items=[OpenInvitation.model_validate(row) for row in queries.open_invitations(session)])
+
+
+@router.delete("/invitations/{invitation_id}", status_code=204, dependencies=[allow(Role.ADMIN)])
+def withdraw_invitation(invitation_id: str, session: Db) -> None:
+    """End an open invitation; its link stops working."""
+    service.withdraw(session, invitation_id)
 
 
 @router.post("/invitations", status_code=201, response_model=InvitationOut, dependencies=[allow(Role.ADMIN)])

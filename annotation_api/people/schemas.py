@@ -23,8 +23,22 @@ class SignIn(Body):
     password: str = Field(max_length=200)
 
 
+class NewPassword(Body):
+    current: str = Field(max_length=200, description="The password so far.")
+    new: Password
+
+
 class NewInvitation(Body):
     role: Role
+
+
+class OpenInvitation(Shown):
+    """A link that was sent and not used yet; the link itself is not known any more."""
+
+    id: str = Field(validation_alias="token_hash")
+    role: Role
+    created_at: datetime
+    expires_at: datetime
 
 
 class InvitationOut(Shown):
@@ -52,6 +66,7 @@ class PersonOut(Shown):
     role: Role
     pseudonym: str = Field(description="What exports show instead of the name.")
     active: bool
+    erased_at: datetime | None = Field(description="When the name and address were taken away, for good.")
     created_at: datetime
 
 

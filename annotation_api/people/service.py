@@ -13,7 +13,7 @@ from annotation_api import auth
 from annotation_api.db.tables import ApiKey, Invitation, Person, Role
 from annotation_api.errors import ApiError, not_found
 from annotation_api.people import queries
-from annotation_api.people.schemas import NewApiKey, NewPerson, PersonChange
+from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson, PersonChange
 
 INVITATION_LIFE = timedelta(days=7)
 SETUP_LIFE = timedelta(hours=24)
@@ -96,18 +96,68 @@ def sign_in(session: Session, throttle: auth.Throttle, email: str, password: str
 def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) -> Person:
     """Give a role, retire or bring back. The last active admin stays."""
     queries.lock_admins(session)
-    person = session.get(Person, person_id)
-    if person is None:
-        raise not_found("person", person_id)
+    person = find_person(session, person_id)
+    if person.erased_at is not None:
+        raise ApiError(409, "erased", "This person's name and address are gone for good. Invite them anew.")
     role = change.role or person.role
     active = person.active if change.active is None else change.active
-    was_admin = person.role == Role.ADMIN and person.active
-    if was_admin and not (active and role == Role.ADMIN) and not queries.has_active_admin(session, besides=person.id):
-        raise ApiError(409, "last-admin", "This is the last active admin. Make another one first.")
+    if not (active and role == Role.ADMIN):
+        _refuse_last_admin(session, person)
     person.role, person.active = role, active
     if not active:
         auth.end_all_sessions(session, person)
     return person
+
+
+def find_person(session: Session, person_id: uuid.UUID) -> Person:
+    person = session.get(Person, person_id)
+    if person is None:
+        raise not_found("person", person_id)
+    return person
+
+
+def _refuse_last_admin(session: Session, person: Person) -> None:
+    is_admin = person.role == Role.ADMIN and person.active
+    if is_admin and not queries.has_active_admin(session, besides=person.id):
+        raise ApiError(409, "last-admin", "This is the last active admin. Make another one first.")
+
+
+def erase(session: Session, person_id: uuid.UUID) -> Person:
+    """Take name, address, password, sessions and keys away, for good. The pseudonym and all work stay.
+
+    Doing it twice is the same. 409 for the last active admin.
+    """
+    queries.lock_admins(session)
+    person = find_person(session, person_id)
+    if person.erased_at is None:
+        _refuse_last_admin(session, person)
+        person.name, person.email = person.pseudonym, f"{person.pseudonym}@erased.invalid"
+        person.password_hash, person.language, person.active = auth.NO_PASSWORD, None, False
+        person.erased_at = func.now()
+        queries.drop_access(session, person)
+        session.flush()
+        session.refresh(person)
+    return person
+
+
+def change_password(session: Session, throttle: auth.Throttle, person: Person, change: NewPassword) -> str:
+    """Set a new password and end every session; returns the token of a fresh one."""
+    if throttle.seconds_closed(person.email, "own password"):
+        raise ApiError(429, "too-many-attempts", "Too many wrong passwords. Try again in 15 minutes.")
+    if not auth.verify_password(person.password_hash, change.current):
+        throttle.failed(person.email, "own password")
+        raise ApiError(422, "wrong-password", "The password so far is not right. Nothing was changed.")
+    person.password_hash = auth.hash_password(change.new)
+    auth.end_all_sessions(session, person)
+    return auth.start_session(session, person)
+
+
+def withdraw(session: Session, invitation_id: str) -> None:
+    """End an open invitation; its link stops working."""
+    invitation = queries.open_invitation(session, invitation_id, lock=True)
+    if invitation is None:
+        raise not_found("open invitation", invitation_id)
+    session.delete(invitation)
 
 
 def add_api_key(session: Session, person: Person, new: NewApiKey) -> tuple[ApiKey, str]:

@@ -1,4 +1,4 @@
-"""Pages to come in and go out: set-up, join, sign in, sign out; people and API keys."""
+"""Pages to come in and go out: set-up, join, sign in, sign out; the own account, its keys and its looks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from annotation_api import auth
-from annotation_api.db.tables import Person, Role
+from annotation_api.db.tables import Person
 from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
 from annotation_api.errors import ApiError, from_validation
 from annotation_api.people import queries, service
-from annotation_api.people.routes import address_of, drop_cookie, join_url, set_cookie
-from annotation_api.people.schemas import NewApiKey, NewPerson, PersonChange
-from annotation_api.web.rendering import local_path, read_form, render, see_other, text_of
+from annotation_api.people.routes import address_of, drop_cookie, set_cookie
+from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson
+from annotation_api.settings import Settings
+from annotation_api.web import language
+from annotation_api.web.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
 
 router = APIRouter()
 Form = Annotated[FormData, Depends(read_form)]
+YEAR = 365 * 24 * 3600
 
 
 @router.get("/login", dependencies=[public])
@@ -93,53 +96,45 @@ def _new_person(values: dict[str, str]) -> NewPerson:
         raise ApiError(422, "invalid", detail) from None
 
 
-@router.get("/people")
-def people_page(request: Request, session: Db, me: Annotated[Person, allow(Role.ADMIN)]) -> Response:
-    return _people(request, session, me)
+@router.post("/preferences", dependencies=[public])
+def prefer(form: Form, me: MaybeMe, settings: Config) -> Response:
+    """The language or the looks of the pages, for this browser; the language also for the person."""
+    answer = see_other(local_path(text_of(form, "back")))
+    words, theme = text_of(form, "language"), text_of(form, "theme")
+    if words in language.LANGUAGES:
+        _remember(answer, settings, language.COOKIE, words)
+        if me is not None:
+            me.language = words
+    if theme in THEMES:
+        _remember(answer, settings, THEME_COOKIE, theme)
+    return answer
 
 
-@router.post("/people")
-def invite(
-    request: Request, form: Form, session: Db, settings: Config, me: Annotated[Person, allow(Role.ADMIN)]
-) -> Response:
-    token, invitation = service.invite(session, _role(text_of(form, "role")))
-    return _people(request, session, me, link=join_url(request, settings, token), role=invitation.role)
+def _remember(answer: Response, settings: Settings, name: str, value: str) -> None:
+    answer.set_cookie(name, value, max_age=YEAR, httponly=True, samesite="lax", secure=settings.tls)
 
 
-@router.post("/people/{person_id}")
-def change_person(
-    person_id: uuid.UUID, request: Request, form: Form, session: Db, me: Annotated[Person, allow(Role.ADMIN)]
-) -> Response:
-    change = PersonChange(role=_role(text_of(form, "role")), active=text_of(form, "active") == "yes")
+@router.get("/account", dependencies=[allow(*SIGNED_IN)])
+def account_page(request: Request, me: Me, changed: bool = False) -> Response:
+    return render(request, "account.html", me, changed=changed, error=None)
+
+
+@router.post("/account/password", dependencies=[allow(*SIGNED_IN)])
+def change_password(request: Request, form: Form, session: Db, settings: Config, me: Me) -> Response:
     try:
-        service.change_person(session, person_id, change)
+        token = service.change_password(session, request.app.state.throttle, me, _new_password(form))
     except ApiError as error:
-        return _people(request, session, me, error=error.detail, status=error.status)
-    return see_other("/people")
+        return render(request, "account.html", me, error.status, changed=False, error=error.detail)
+    answer = see_other("/account?changed=true")
+    set_cookie(answer, settings, token)
+    return answer
 
 
-def _role(value: str) -> Role:
+def _new_password(form: FormData) -> NewPassword:
     try:
-        return Role(value)
-    except ValueError:
-        detail = f"There is no role {value!r}. Roles: {', '.join(role.value for role in Role)}."
-        raise ApiError(422, "invalid", detail) from None
-
-
-def _people(
-    request: Request,
-    session: Session,
-    me: Person,
-    *,
-    link: str | None = None,
-    role: Role | None = None,
-    error: str | None = None,
-    status: int = 200,
-) -> Response:
-    everybody = session.scalars(queries.people().order_by(Person.active.desc(), Person.name)).all()
-    return render(
-        request, "people.html", me, status, people=everybody, roles=list(Role), link=link, role=role, error=error
-    )
+        return NewPassword(current=text_of(form, "current"), new=text_of(form, "new"))
+    except ValidationError:
+        raise ApiError(422, "invalid", f"{LABELS['password']}: {RULES['password']}.") from None
 
 
 @router.get("/keys", dependencies=[allow(*SIGNED_IN)])

@@ -1,4 +1,4 @@
-"""Metric curves as points for a small SVG. Pure: numbers in, strings and labels out."""
+"""Curves and bars for small SVGs. Pure: numbers in, places and labels out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,29 @@ class Curve:
     first_step: int
     last_step: int
     end: tuple[float, float]  # where the line ends, for the dot
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart that is WIDTH by HEIGHT, standing on its floor."""
+
+    label: str
+    value: float
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def bars(values: Sequence[tuple[str, float]]) -> list[Bar]:
+    """A bar for each (label, value of 0 or more), the highest as high as the box; a few bars stay slim."""
+    highest = max((value for _, value in values), default=0.0) or 1.0
+    step = WIDTH / max(len(values), 14)
+    return [
+        Bar(label, value, round(n * step, 1), round((1 - value / highest) * HEIGHT, 1), round(step * 0.7, 1), h)
+        for n, (label, value) in enumerate(values)
+        for h in [round(value / highest * HEIGHT, 1)]
+    ]
 
 
 def curves(rows: Iterable[tuple[str, int, float | None]]) -> list[Curve]:

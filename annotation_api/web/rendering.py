@@ -15,8 +15,13 @@ from starlette.responses import RedirectResponse, Response
 
 from annotation_api.db.tables import Person
 from annotation_api.errors import ApiError
+from annotation_api.web import language
+from annotation_api.web.language import translate as _
+from annotation_api.web.richtext import rich
 
 HERE = Path(__file__).parent
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "rankloop_theme"
 
 
 def _when(value: datetime | None) -> str:
@@ -33,7 +38,9 @@ def _span(seconds: float | None) -> str:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if hours:
+        return _("%(h)s h %(m)s min", h=hours, m=minutes)
+    return _("%(m)s min %(s)s s", m=minutes, s=rest) if minutes else _("%(s)s s", s=rest)
 
 
 _environment = Environment(
@@ -43,20 +50,33 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, number=_number, span=_span)
+_environment.filters.update(when=_when, number=_number, span=_span, rich=rich)
+_environment.globals.update(_=_, language=language.current, LANGUAGES=language.LANGUAGES, LANGUAGE_TAGS=language.TAGS)
 _templates = Jinja2Templates(env=_environment)
 
 
-def render(request: Request, template: str, me: Person | None, status: int = 200, **context: Any) -> Response:
+def render(request: Request, template: str, me: Person | None, status: int = 200, /, **context: Any) -> Response:
     """A page; `me` decides what the navigation shows."""
-    return _templates.TemplateResponse(request, template, {"me": me, **context}, status_code=status)
+    shared = {"me": me, "theme": theme_of(request), "here": here(request)}
+    with language.speaking(language.language_of(request, me)):
+        return _templates.TemplateResponse(request, template, {**shared, **context}, status_code=status)
+
+
+def theme_of(request: Request) -> str:
+    """This browser's choice; auto follows the system."""
+    choice = request.cookies.get(THEME_COOKIE, "auto")
+    return choice if choice in THEMES else "auto"
+
+
+def here(request: Request) -> str:
+    """The page's own address on this site, to come back to."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def render_error(request: Request, error: ApiError) -> Response:
     """What a person in a browser gets for an error: the sign-in page for 401, else a page with the reason."""
     if error.status == 401 and request.method == "GET":
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?next={quote(target)}", 303)
+        return RedirectResponse(f"/login?next={quote(here(request))}", 303)
     answer = render(request, "error.html", None, error.status, error=error)
     answer.headers.update(error.headers)
     return answer

@@ -1,22 +1,15 @@
-"""Pages on data sets, jobs and models: what there is, how it goes, where it came from."""
+"""Pages on jobs and models: what there is, how it goes, where it came from."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
-from sqlalchemy.orm import Session
+from fastapi import APIRouter, Request, Response
 
-from annotation_api.datasets import service as datasets
-from annotation_api.datasets.formats.table import Format
-from annotation_api.datasets.routes import MAX_UPLOAD_BYTES
-from annotation_api.datasets.schemas import ImportReport
 from annotation_api.db.job_machine import ENDED
-from annotation_api.db.tables import Dataset, DatasetKind, Job, ModelVersion, Person, Snapshot
+from annotation_api.db.tables import Job, ModelVersion
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
-from annotation_api.errors import ApiError
 from annotation_api.jobs import service as jobs
 from annotation_api.models import service as models
 from annotation_api.models.lineage import lineage
@@ -26,61 +19,6 @@ from annotation_api.web.charts import HEIGHT, WIDTH, curves
 from annotation_api.web.rendering import render, see_other
 
 router = APIRouter()
-
-
-@router.get("/datasets", dependencies=[allow(*ENGINEERS)])
-def datasets_page(request: Request, session: Db, me: Me) -> Response:
-    return _datasets(request, session, me)
-
-
-@router.post("/datasets", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
-def upload(
-    request: Request,
-    file: Annotated[UploadFile, File()],
-    kind: Annotated[DatasetKind, Form()],
-    session: Db,
-    me: Me,
-    format: Annotated[Format, Form()] = Format.AUTO,
-    skip_bad: Annotated[bool, Form()] = False,
-) -> Response:
-    """Import the chosen file; the page shows what became of it, refused rows and all."""
-    try:
-        report = datasets.import_file(
-            session,
-            me,
-            file.file,
-            name=file.filename or "upload",
-            kind=kind,
-            format=format,
-            project=None,
-            skip_bad=skip_bad,
-        )
-    except datasets.ImportRefused as refusal:
-        session.rollback()
-        return _datasets(request, session, me, report=refusal.report, error=refusal)
-    return _datasets(request, session, me, report=report)
-
-
-def _datasets(
-    request: Request,
-    session: Session,
-    me: Person,
-    *,
-    report: ImportReport | None = None,
-    error: ApiError | None = None,
-) -> Response:
-    return render(
-        request,
-        "datasets.html",
-        me,
-        error.status if error else 200,
-        datasets=queries.newest(session, Dataset),
-        snapshots=queries.newest(session, Snapshot),
-        kinds=list(DatasetKind),
-        formats=list(Format),
-        report=report,
-        error=error.detail if error else None,
-    )
 
 
 @router.get("/jobs", dependencies=[allow(*READS_RUNS)])

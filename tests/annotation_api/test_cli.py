@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -22,12 +23,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from alignment.events import ErrorKind, Progress
 from annotation_api import cli, client
 from annotation_api.app import create_app
+from annotation_api.datasets.exports import ExportFormat
 from annotation_api.datasets.formats.table import KINDS, Format
 from annotation_api.db import job_store
 from annotation_api.db.engine import session_factory
 from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import Failure, NewModel
-from annotation_api.db.tables import Job, JobState, ModelKind, Role
+from annotation_api.db.tables import Dataset, DatasetKind, Job, JobState, ModelKind, Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
@@ -181,6 +183,53 @@ def test_skip_bad_leaves_the_refused_rows_beside_the_source(run: Run, tmp_path: 
     rows = [json.loads(line) for line in beside.read_text().splitlines()]
     assert [(row["row"], row["source"]) for row in rows] == [(2, {"prompt": "Q?"}), (4, "{broken 问\n")]
     assert rows[0]["message"] == report["errors"][0]["message"]
+
+
+def test_a_preview_stores_nothing(run: Run, ask: Callable[..., Any], tmp_path: Path, live: Live) -> None:
+    code, out, err = run("import", write(tmp_path / "bad.jsonl", BAD), "--as", "preferences", "--preview")
+    report = json.loads(out)
+    assert (code, report["dataset"], report["accepted"], report["rejected"]) == (1, None, 2, 2)
+    assert [record["row"] for record in report["records"]] == [1, 3]
+    assert "Preview: 2 records, 0 duplicates, 2 refused (layout trl). Nothing was stored." in err
+    with live.sessions() as session:
+        assert session.query(Dataset).count() == 0
+    assert ask("import", write(tmp_path / "good.jsonl", PAIRS), "--as", "preferences", "--preview")["accepted"] == 20
+
+
+def test_people_at_a_terminal_see_how_far_it_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("annotation_api.commands.progress.POLL_SECONDS", 0.01)
+    source = write(tmp_path / "many.jsonl", [{"instruction": f"Q{n}?", "output": "a"} for n in range(3000)])
+    for flags, words in (((), ("Uploading", "Importing", "records", "/s")), (("--json",), ())):
+        screen = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setenv("TERM", "xterm")
+            patch.setattr("sys.stderr", screen)
+            assert cli.main(["import", source, "--as", "demonstrations", *flags]) == 0
+        shown = screen.getvalue()
+        assert all(word in shown for word in words)
+        assert ("Uploading" in shown) == bool(words)
+
+
+@pytest.mark.parametrize("kind", cli.COLLECTED)
+def test_what_is_collected_is_never_imported(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["import", "file.jsonl", "--as", kind])
+    assert stop.value.code == 2
+    assert f"{kind} are collected in projects and never imported; `export` writes them" in capsys.readouterr().err
+
+
+def test_export_writes_every_format(ask: Callable[..., Any], tmp_path: Path) -> None:
+    dataset = ask("import", write(tmp_path / "pairs.jsonl", PAIRS), "--as", "preferences")["dataset"]
+    files = {format: ask("export", f"dataset:{dataset}", "--format", format)["file"] for format in cli.EXPORTS}
+    assert [name.split(".", 1)[1] for name in files.values()] == [
+        "trl.jsonl", "jsonl", "parquet", "records.parquet", "csv",
+    ]  # fmt: skip
+    assert (tmp_path / files["csv"]).read_bytes().startswith(b"prompt,chosen,rejected,margin,weight,split,lineage\r\n")
+    assert (tmp_path / files["parquet"]).read_bytes()[-4:] == b"PAR1"
 
 
 def test_export_writes_whole_files(ask: Callable[..., Any], run: Run, tmp_path: Path) -> None:
@@ -461,6 +510,8 @@ def test_damaged_credentials_are_named(tmp_path: Path) -> None:
 
 def test_choices_are_those_of_the_service() -> None:
     assert set(cli.KINDS) == set(KINDS)
+    assert set(cli.EXPORTS) == {format.value for format in ExportFormat}
+    assert {*cli.KINDS, *cli.COLLECTED} == {kind.value for kind in DatasetKind}
     assert set(cli.FORMATS) == {format.value for format in Format}
     assert set(cli.STATES) == {state.value for state in JobState}
     assert set(cli.ROLES) == {role.value for role in Role}

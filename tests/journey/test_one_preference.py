@@ -166,7 +166,8 @@ def rank_everything(page: Page, service: Service, project: str) -> dict[str, dic
     """Rank each task in the form: the true answer first, the other two tied below; what was clicked."""
     page.goto(f"{service.url}/projects/{project}/annotate")
     clicked: dict[str, dict[str, int]] = {}
-    while page.locator("#ranking").count():
+    while page.locator("#work").count():
+        task = page.locator("#task").get_attribute("data-assignment")
         question = page.locator(".prompt .text").inner_text()
         texts = page.locator("article.answer .text").all_inner_texts()
         best = sorted(texts)[len(clicked) % len(texts)]
@@ -175,7 +176,9 @@ def rank_everything(page: Page, service: Service, project: str) -> dict[str, dic
             page.get_by_label(f"Rank {place} for answer {card}").check(force=True)
         clicked[question] = {text: 0 if text == best else 1 for text in texts}
         page.get_by_role("button", name="Submit and go on").click()
-        page.wait_for_load_state()
+        page.locator(f'#task[data-assignment="{task}"]').wait_for(state="detached")
+        page.locator("#work, .done h2").first.wait_for()
+    page.locator('#desk[data-unsent="0"]').wait_for()  # the last answers travel behind the page
     assert set(clicked) == set(QUESTIONS)
     return clicked
 

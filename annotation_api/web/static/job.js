@@ -4,10 +4,14 @@ const live = document.getElementById("live");
 const bar = live.querySelector("progress");
 const put = (id, text) => { document.getElementById(id).textContent = text; };
 
+const words = JSON.parse(live.dataset.words); // the page's language: how it says hours, minutes, seconds
+
 function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const whole = Math.round(seconds), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
-  return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+  const form = hours ? words.h : minutes ? words.m : words.s;
+  const figures = { h: hours, m: minutes, s: whole % 60 };
+  return form.replace(/%\((\w)\)s/g, (_, name) => figures[name]);
 }
 
 function number(value) {

@@ -10,7 +10,17 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from annotation_api import auth
-from annotation_api.db.tables import ApiKey, Invitation, LoginSession, Person, Role
+from annotation_api.db.tables import (
+    ApiKey,
+    Assignment,
+    IdempotencyKey,
+    Invitation,
+    LoginSession,
+    Person,
+    Role,
+    Submission,
+    Task,
+)
 from annotation_api.people import service
 
 PASSWORD = "three plain words"
@@ -183,3 +193,106 @@ def test_the_local_key_is_kept_while_it_is_good(session: Session, client) -> Non
     assert service.ensure_local_engineer_key(session, key) == key
     session.execute(update(ApiKey).values(revoked_at=func.now()))
     assert service.ensure_local_engineer_key(session, key) != key
+
+
+# ---------------------------------------------------------------- going, and taking the name along
+
+
+def test_an_erased_person_leaves_the_work_and_nothing_else(session: Session, client, as_, person, make) -> None:
+    someone = person(Role.ANNOTATOR)
+    key, admin = as_(someone), as_(Role.ADMIN)
+    key.post("/v1/api-keys", json={"name": f"key of {someone.name}"}, headers={"Idempotency-Key": "one"})
+    client.post("/v1/session", json={"email": someone.email, "password": PASSWORD})
+    judged = make.submission(make.task(make.prompt(make.project())), [[0], [1]], someone)
+    gone = (someone.name, someone.email)
+
+    answer = admin.post(f"/v1/people/{someone.id}:erase")
+    assert answer.status_code == 200
+    assert answer.json()["active"] is False
+    assert answer.json()["erased_at"]
+    assert answer.json()["pseudonym"] == someone.pseudonym
+    stored = "".join(
+        str(value)
+        for table in (Person, ApiKey, LoginSession, IdempotencyKey)
+        for row in session.execute(select(*table.__table__.columns))
+        for value in row
+    )
+    assert not any(secret in stored for secret in gone)
+    session.refresh(someone)
+    assert someone.password_hash == auth.NO_PASSWORD
+    assert key.get("/v1/me").status_code == client.get("/v1/me").status_code == 401
+    work = admin.get("/v1/submissions", params={"project": str(project_of(session, judged))}).json()["items"]
+    assert [(row["id"], row["annotator"]) for row in work] == [(str(judged.id), someone.pseudonym)]
+
+
+def project_of(session: Session, row: Submission) -> object:
+    task = session.get_one(Assignment, row.assignment_id).task_id
+    return session.get_one(Task, task).project_id
+
+
+def test_erasing_twice_is_the_same_and_there_is_no_way_back(as_, person) -> None:
+    someone, admin = person(), as_(Role.ADMIN)
+    first = admin.post(f"/v1/people/{someone.id}:erase").json()
+    assert admin.post(f"/v1/people/{someone.id}:erase").json() == first
+    back = admin.patch(f"/v1/people/{someone.id}", json={"active": True})
+    assert back.status_code == 409
+    assert back.json()["type"] == "urn:rankloop:erased"
+
+
+def test_the_last_admin_is_not_erased(as_, person) -> None:
+    first = person(Role.ADMIN)
+    caller = as_(first)
+    refused = caller.post(f"/v1/people/{first.id}:erase")
+    assert refused.json()["type"] == "urn:rankloop:last-admin"
+    assert caller.get("/v1/me").json()["name"] == first.name
+    person(Role.ADMIN)
+    assert caller.post(f"/v1/people/{first.id}:erase").status_code == 200
+    assert caller.get("/v1/me").status_code == 401
+
+
+# ---------------------------------------------------------------- invitations and passwords
+
+
+def test_open_invitations_are_listed_without_their_links_and_withdrawn(as_, client) -> None:
+    admin = as_(Role.ADMIN)
+    tokens = [admin.post("/v1/invitations", json={"role": role}).json()["token"] for role in ("annotator", "reviewer")]
+    client.post(f"/v1/invitations/{tokens[0]}:accept", json=ADA)
+    listed = admin.get("/v1/invitations")
+    assert [row["role"] for row in listed.json()["items"]] == ["reviewer"]
+    assert tokens[1] not in listed.text
+    path = f"/v1/invitations/{listed.json()['items'][0]['id']}"
+    assert admin.delete(path).status_code == 204
+    assert admin.delete(path).status_code == 404
+    late = client.post(f"/v1/invitations/{tokens[1]}:accept", json={**ADA, "email": "eve@example.org"})
+    assert late.status_code == 404
+
+
+def test_a_new_password_ends_every_other_session(client, person) -> None:
+    someone = person()
+    body = {"email": someone.email, "password": PASSWORD}
+    client.post("/v1/session", json=body)
+    other = client.cookies["rankloop"]
+    client.cookies.clear()
+    client.post("/v1/session", json=body)
+
+    wrong = client.post("/v1/me:password", json={"current": "not this one", "new": "four other plain words"})
+    assert wrong.status_code == 422
+    assert wrong.json()["type"] == "urn:rankloop:wrong-password"
+    short = client.post("/v1/me:password", json={"current": PASSWORD, "new": "short"})
+    assert short.status_code == 422
+    assert (
+        client.post("/v1/me:password", json={"current": PASSWORD, "new": "four other plain words"}).status_code == 204
+    )
+    assert client.get("/v1/me").status_code == 200  # the answer brought a fresh session
+    client.cookies.clear()
+    client.cookies.set("rankloop", other)
+    assert client.get("/v1/me").status_code == 401
+    client.cookies.clear()
+    assert client.post("/v1/session", json=body).status_code == 401
+    assert client.post("/v1/session", json={**body, "password": "four other plain words"}).status_code == 204
+
+
+def test_a_stolen_session_cannot_guess_the_password(client, person) -> None:
+    client.post("/v1/session", json={"email": person().email, "password": PASSWORD})
+    body = {"current": "a guess", "new": "four other plain words"}
+    assert [client.post("/v1/me:password", json=body).status_code for _ in range(6)] == [422] * 5 + [429]

@@ -101,7 +101,7 @@ def _sign_in(page: Page, email: str) -> None:
 
 def _card(page: Page, text: str) -> str:
     """The letter of the answer with this text."""
-    card = page.get_by_role("article").filter(has_text=text)
+    card = page.get_by_role("article").filter(has=page.locator(".rich", has_text=text))
     return card.get_by_role("heading").inner_text().removeprefix("Answer ")
 
 
@@ -109,11 +109,11 @@ def test_a_person_ranks_by_the_form_and_sees_the_next_task(page: Page, fresh_eng
     _fill(fresh_engine, factory)
     _sign_in(page, "ann@example.org")
     page.get_by_role("link", name="Start ranking").click()
-    expect(page.get_by_text("First question?")).to_be_visible()
+    expect(page.locator(".prompt .rich")).to_have_text("First question?")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
     page.get_by_role("button", name="Submit and go on").click()  # nothing is chosen: the browser refuses
-    expect(page.get_by_text("First question?")).to_be_visible()
+    expect(page.locator(".prompt .rich")).to_have_text("First question?")
 
     hostile, good, bad = (_card(page, text) for text in ("onerror", "很好", "no"))
     page.get_by_role("radio", name=f"Rank 1 for answer {good}").check()
@@ -125,7 +125,7 @@ def test_a_person_ranks_by_the_form_and_sees_the_next_task(page: Page, fresh_eng
     assert renewed.value.ok
     page.get_by_role("button", name="Submit and go on").click()
 
-    expect(page.get_by_text("Second question?")).to_be_visible()
+    expect(page.locator(".prompt .rich")).to_have_text("Second question?")
     expect(page.get_by_role("status")).to_contain_text("1 done today")
     with Session(fresh_engine) as session:
         groups = session.scalars(select(Submission)).one().payload["groups"]
@@ -135,7 +135,8 @@ def test_a_person_ranks_by_the_form_and_sees_the_next_task(page: Page, fresh_eng
     expect(page.get_by_role("radio", name=f"Rank 1 for answer {good}")).to_be_checked()
     page.get_by_role("radio", name=f"Rank 3 for answer {bad}").check()
     page.get_by_role("button", name="Change my answer").click()
-    expect(page.get_by_text("Second question?")).to_be_visible()
+    expect(page.locator(".prompt .rich")).to_have_text("Second question?")
+    expect(page.locator("#desk")).to_have_attribute("data-unsent", "0")
     with Session(fresh_engine) as session:
         newest = session.scalars(select(Submission).order_by(Submission.seq.desc())).first()
     assert newest is not None

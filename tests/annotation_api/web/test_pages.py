@@ -42,7 +42,7 @@ class Page(HTMLParser):
         found = dict(attributes)
         self.tags.append((tag, found))
         if tag == "input" and found.get("type") == "radio":
-            self.radios.append(found)
+            self.radios += [found] if str(found["name"]).startswith("rank-") else []
         elif tag == "input" and found.get("name"):
             self.fields.setdefault(str(found["name"]), found.get("value") or "")
 
@@ -162,7 +162,7 @@ def test_an_old_form_for_an_answered_task_is_explained(browser_of, project, sess
 
 def test_an_incomplete_form_comes_back_as_it_was(browser_of, project, session: Session) -> None:
     browser = browser_of(Role.ANNOTATOR)
-    body = ranked(open_task(browser, project), A="2", C="9") | {"note": "my <note>", "all_bad": "yes"}
+    body = ranked(open_task(browser, project), A="2", C="9") | {"note": "my <note>"}
     answer = browser.post(f"/projects/{project.id}/annotate", data=body)
     assert answer.status_code == 422
     again = Page(answer.text)
@@ -300,17 +300,19 @@ def test_a_key_is_shown_once_and_revoked(browser_of, client) -> None:
     assert client.get("/v1/me", headers=header).status_code == 401
 
 
-def test_a_data_set_is_imported_by_form(browser_of) -> None:
+def test_a_data_set_is_looked_at_then_imported_by_form(browser_of) -> None:
     browser = browser_of(Role.ENGINEER)
     rows = b'{"prompt": "Hi", "chosen": "Hello!", "rejected": "Go."}\n{"prompt": "Hi"}\n'
-    body = {"kind": "preferences", "format": "auto"}
-    refused = browser.post("/datasets", data=body, files={"file": ("p.jsonl", rows)})
-    assert refused.status_code == 422
-    assert "nothing was stored" in Page(refused.text).text
-    done = browser.post("/datasets", data={**body, "skip_bad": "yes"}, files={"file": ("p.jsonl", rows)})
-    assert done.status_code == 200
-    assert "1 accepted" in Page(done.text).text
-    assert "p.jsonl" in done.text
+    seen = browser.post("/datasets/preview", data={"kind": "preferences"}, files={"file": ("p.jsonl", rows)}).text
+    assert "Refused rows: 1." in Page(seen).text
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', seen.split('action="/datasets"')[1]))
+    strict = browser.post("/datasets", data={**fields, "skip_bad": "no"})
+    assert strict.status_code == 422
+    assert "Nothing was imported: 1 of its rows are refused" in Page(strict.text).text
+    done = browser.post("/datasets", data=fields)
+    assert done.status_code == 303
+    assert "p.jsonl" in browser.get(done.headers["location"]).text
+    assert browser.post("/datasets", data=fields).status_code == 410  # the upload was used up
 
 
 def test_the_job_page_shows_progress_curves_and_the_error(browser_of, make, session: Session) -> None:

@@ -1,0 +1,119 @@
+"""Pages for admins on people: invitations, roles, who did what, and taking a name away for good."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
+
+from annotation_api.db.tables import Person, Role
+from annotation_api.dependencies import Config, Db, Me, allow
+from annotation_api.errors import ApiError
+from annotation_api.people import queries, service
+from annotation_api.people.routes import join_url
+from annotation_api.people.schemas import PersonChange
+from annotation_api.web import work_queries
+from annotation_api.web.rendering import read_form, render, see_other, text_of
+
+router = APIRouter(prefix="/people", dependencies=[allow(Role.ADMIN)])
+MOST_SHOWN = 200
+Form = Annotated[FormData, Depends(read_form)]
+
+
+@router.get("")
+def people_page(request: Request, session: Db, me: Me, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+    return _people(request, session, me, wanted=q)
+
+
+@router.post("")
+def invite(request: Request, form: Form, session: Db, settings: Config, me: Me) -> Response:
+    token, invitation = service.invite(session, _role(text_of(form, "role")))
+    return _people(request, session, me, link=join_url(request, settings, token), role=invitation.role)
+
+
+@router.post("/invitations/{invitation_id}/withdraw")
+def withdraw(invitation_id: str, session: Db) -> Response:
+    service.withdraw(session, invitation_id)
+    return see_other("/people")
+
+
+@router.get("/{person_id}")
+def person_page(person_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    return _person(request, session, me, service.find_person(session, person_id))
+
+
+@router.post("/{person_id}")
+def change_person(person_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me) -> Response:
+    change = PersonChange(role=_role(text_of(form, "role")), active=text_of(form, "active") == "yes")
+    try:
+        service.change_person(session, person_id, change)
+    except ApiError as error:
+        return _person(request, session, me, service.find_person(session, person_id), error)
+    return see_other(f"/people/{person_id}")
+
+
+@router.get("/{person_id}/erase")
+def ask_before_erasing(person_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    """The second look before what cannot be undone."""
+    return render(request, "erase.html", me, person=service.find_person(session, person_id))
+
+
+@router.post("/{person_id}/erase")
+def erase(person_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me) -> Response:
+    if text_of(form, "sure") != "yes":
+        return see_other(f"/people/{person_id}/erase")
+    try:
+        service.erase(session, person_id)
+    except ApiError as error:
+        return _person(request, session, me, service.find_person(session, person_id), error)
+    return see_other("/login" if person_id == me.id else f"/people/{person_id}")
+
+
+def _role(value: str) -> Role:
+    try:
+        return Role(value)
+    except ValueError:
+        detail = f"There is no role {value!r}. Roles: {', '.join(role.value for role in Role)}."
+        raise ApiError(422, "invalid", detail) from None
+
+
+def _people(
+    request: Request,
+    session: Session,
+    me: Person,
+    *,
+    wanted: str = "",
+    link: str | None = None,
+    role: Role | None = None,
+) -> Response:
+    found = session.scalars(queries.found_by(wanted, MOST_SHOWN + 1)).all()
+    return render(
+        request,
+        "people.html",
+        me,
+        people=found[:MOST_SHOWN],
+        more=len(found) > MOST_SHOWN,
+        wanted=wanted,
+        judged=work_queries.judged_by_person(session),
+        invitations=queries.open_invitations(session),
+        roles=list(Role),
+        link=link,
+        role=role,
+    )
+
+
+def _person(request: Request, session: Session, me: Person, person: Person, error: ApiError | None = None) -> Response:
+    return render(
+        request,
+        "person.html",
+        me,
+        error.status if error else 200,
+        person=person,
+        roles=list(Role),
+        by_project=work_queries.by_project(session, person.id),
+        last_seen=work_queries.last_seen(session, person.id),
+        error=error.detail if error else None,
+    )
