@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -177,28 +179,64 @@ class Problem(BaseModel):
     value: str = ""
 
 
-def explain(error: ValidationError, model: type[BaseModel] | None = None) -> list[Problem]:
-    """Turn pydantic's errors into problems that name the field, the value and the near miss."""
+def explain(error: ValidationError, model: Any = None) -> list[Problem]:
+    """Turn pydantic's errors into problems that name the field, the value and the near miss.
+
+    `model` is what was validated against: a model class, or a union of such told apart by a field.
+    """
     problems = []
     for item in error.errors(include_url=False, include_context=False):
-        pointer = "/" + "/".join(str(part) for part in item["loc"])
+        path, known = _locate(model, item["loc"])
         message = item["msg"]
         if item["type"] == "extra_forbidden":
-            message = _unknown_key(str(item["loc"][-1]), _fields_at(model, item["loc"][:-1]))
+            message = _unknown_key(path[-1], known)
         value = "" if isinstance(item["input"], dict | list | BaseModel) else repr(item["input"])[:80]
-        problems.append(Problem(pointer=pointer, message=message, value=value))
+        problems.append(Problem(pointer="/" + "/".join(path), message=message, value=value))
     return problems
 
 
-def _fields_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> list[str]:
-    """The field names of the model found by walking `path`; empty where it leaves known ground."""
-    for part in path:
-        if model is None:
-            return []
-        field = model.model_fields.get(str(part))
-        options = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-    return list(model.model_fields) if model else []
+def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The parts of a JSON pointer, and the field names of the model that holds the last one.
+
+    pydantic puts a union's tag into the location, where the input has nothing of that name: left out.
+    """
+    path: list[str] = []
+    known: list[str] = []
+    for part in loc:
+        options = _options(kind)
+        tagged = [option for option in options if len(options) > 1 and part in _tags(option)]
+        if tagged:
+            kind = tagged[0]
+            continue
+        path.append(str(part))
+        model = next((option for option in options if _is_model(option)), None)
+        known = list(model.model_fields) if model else []
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:
+            inner = next((get_args(option) for option in options if get_args(option)), (None,))
+            kind = inner[0] if isinstance(part, int) else inner[-1]  # of a list, of a dict
+    return path, known
+
+
+def _options(kind: Any) -> list[Any]:
+    """The members of a union, or the type alone; what Annotated adds is put aside."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, UnionType):
+        return [option for member in get_args(kind) for option in _options(member)]
+    return [kind]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _tags(kind: Any) -> list[Any]:
+    """The values by which a model says which one of a union it is."""
+    fields = kind.model_fields.values() if _is_model(kind) else ()
+    return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
 
 
 def _unknown_key(key: str, known: list[str]) -> str:

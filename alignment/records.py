@@ -91,6 +91,10 @@ class Ranking(Record):
     groups: tuple[tuple[int, ...], ...] = Field(min_length=1)
     strength: int | None = Field(default=None, ge=1, le=4, description="Llama-2's steps; 4 = significantly better.")
     all_bad: bool = False
+    ratings: tuple[int, ...] | None = Field(default=None, description="1 (worst) to 7 (best), one a response: (K,).")
+    flags: tuple[tuple[str, ...], ...] | None = Field(default=None, description="Of each response: pii, unsafe, ...")
+    broken_rules: tuple[tuple[str, ...], ...] | None = Field(default=None, description="Rule ids, of each response.")
+    rationale: str | None = None
     criterion: Criterion | None = None
     annotator: str | None = Field(default=None, description="A pseudonym, stable within a project.")
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -109,6 +113,16 @@ class Ranking(Record):
                 raise ValueError(f"identical responses must be tied, but {text[:60]!r} stands at two ranks")
         return self
 
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        for name in ("ratings", "flags", "broken_rules"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.responses):
+                raise ValueError(f"{name} must hold one entry a response ({len(self.responses)}), got {len(given)}")
+        if self.ratings and not all(1 <= rating <= 7 for rating in self.ratings):
+            raise ValueError(f"ratings run from 1 to 7, got {self.ratings}")
+        return self
+
     @property
     def ranks(self) -> tuple[int, ...]:
         """The rank of each response, 0 = best, equal for ties: `(K,)`."""
@@ -118,6 +132,44 @@ class Ranking(Record):
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """All (better, worse) index pairs; ties give none."""
         return tuple(comparisons(self.ranks))
+
+
+class Answer(Record):
+    """One question of a form and what was answered."""
+
+    question: str = Field(description="The question's id, stable over versions of the form.")
+    text: str = Field(description="As it was asked.")
+    value: bool | int | str
+    criterion: Criterion | None = None
+
+
+class Answers(Record):
+    """Question-based feedback: one annotator's answers on one response, or on a pair."""
+
+    prompt: Prompt
+    responses: tuple[str, ...] = Field(min_length=1, max_length=2)
+    answers: tuple[Answer, ...]
+    flags: tuple[tuple[str, ...], ...] | None = None
+    rationale: str | None = None
+    annotator: str | None = None
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    lineage: dict[str, str] = Field(default_factory=dict, description="Submission, task, and the form's version.")
+
+
+class Verdict(Record):
+    """Rule-based feedback: whether one response breaks one rule, as one annotator sees it."""
+
+    prompt: Prompt
+    response: str
+    rule: str = Field(description="The rule's id, stable over versions of the rule set.")
+    text: str = Field(description="The rule as it was shown.")
+    verdict: Literal["broken", "kept", "unsure"]
+    criterion: Criterion | None = None
+    flags: tuple[str, ...] | None = Field(default=None, description="Of the response: pii, unsafe, ...")
+    rationale: str | None = None
+    annotator: str | None = None
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    lineage: dict[str, str] = Field(default_factory=dict)
 
 
 R = TypeVar("R", bound=Record)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, TypeAdapter, ValidationError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -87,7 +87,7 @@ def invalid(problems: Sequence[Problem]) -> ApiError:
     return ApiError(422, "invalid", f"{first.pointer}: {first.message}{more}", problems)
 
 
-def from_validation(error: ValidationError, model: type[BaseModel], under: str = "") -> ApiError:
+def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiError:
     """A 422 from pydantic's errors; `under` is the pointer at which `model` stands in the request."""
     found = explain(error, model)
     return invalid([problem.model_copy(update={"pointer": under + problem.pointer}) for problem in found])
@@ -162,20 +162,23 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
 
 def _from_request(request: Request, error: RequestValidationError) -> ApiError:
     """Body errors are explained with near misses; query and path errors keep pydantic's words."""
-    model = _body_model(request)
+    model = _body_type(request)
     errors = error.errors()
     if model is not None and isinstance(error.body, dict) and all(item["loc"][0] == "body" for item in errors):
         try:
-            model.model_validate(error.body)
+            TypeAdapter(model).validate_python(error.body)
         except ValidationError as again:
             return from_validation(again, model)
     return invalid([_problem(item) for item in errors])
 
 
-def _body_model(request: Request) -> type[BaseModel] | None:
+def _body_type(request: Request) -> Any:
+    """What the route validates the body against; None where that is not one body."""
     field = getattr(request.scope.get("route"), "body_field", None)
-    model = field.field_info.annotation if field is not None else None
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+    if field is None:
+        return None
+    told_apart = [note for note in field.field_info.metadata if isinstance(note, Discriminator)]
+    return Annotated[field.field_info.annotation, *told_apart] if told_apart else field.field_info.annotation
 
 
 def _problem(item: Mapping[str, Any]) -> Problem:
