@@ -7,11 +7,12 @@ only; code that comes with a model is never run; nothing is fetched from a hub.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -28,10 +29,23 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from alignment.config import LoRAConfig
+from alignment.ensemble import Ensemble, EnsembleFile
 from alignment.events import ErrorKind, StageError
 
+ADAPTER = "adapter_config.json"
+SCALE = "score.json"
 PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+class ScoreScale(NamedTuple):
+    """How a reward model's raw scores lie on reference answers: `(score - mean) / std` is comparable."""
+
+    mean: float
+    std: float
+    reference: str  # which answers those are
+    n: int  # how many
+
 
 hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -62,6 +76,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     A tokenizer without a padding token, or with EOS as one, is given `<|pad|>`: were they equal, the
     stop would be masked with the padding and never learned. Raises StageError(BAD_INPUT).
     """
+    folder = _first_member(folder)
     _check_folder(folder)
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
         raise _bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
@@ -90,7 +105,7 @@ def load_causal_lm(
     embedding is smaller than the tokenizer's vocabulary.
     """
     config = _load_config(folder, dropout=dropout)
-    if _architecture(config).endswith("ForSequenceClassification"):
+    if _is_scorer(config):
         raise _bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
     return _prepare(model, trained, lora, TaskType.CAUSAL_LM, seed)
@@ -109,18 +124,60 @@ def load_scorer(
     """A model with one number as output (reward model or critic), from either kind of folder.
 
     From a language model, the `score` head is new: normal with deviation 1/sqrt(width + 1), so that
-    scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one.
-    Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several labels.
+    scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one, of an
+    ensemble the first member's. Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several
+    labels, a reward model without its head, or weights that are no numbers.
     """
+    folder = _first_member(folder)
     config = _load_config(folder, dropout=dropout)
-    fresh = not _architecture(config).endswith("ForSequenceClassification")
+    fresh = not _is_scorer(config)
     if not fresh and config.num_labels != 1:
         raise _bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
     config.num_labels = 1
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
     if fresh:
         _new_head(model, seed)
+    _require_numbers(model, folder)
     return _prepare(model, trained, lora, TaskType.SEQ_CLS, seed)
+
+
+def load_reward_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, device: torch.device | None = None
+) -> PreTrainedModel | PeftModel | Ensemble:
+    """A frozen reward model to score with: one model, or all members of an ensemble's folder.
+
+    `forward.score_rows` takes either. Raises StageError(BAD_INPUT) as `load_scorer`.
+    """
+    if not (folder / EnsembleFile.NAME).exists():
+        return load_scorer(folder, tokenizer, trained=False, device=device)
+    file = _ensemble_file(folder)
+    if not file.adapters:
+        loaded = [load_scorer(folder / name, tokenizer, trained=False, device=device) for name in file.members]
+        return Ensemble(tuple(loaded), (None,) * len(loaded), file.combine, file.variance_coef)
+    first = folder / file.members[0]
+    model = _with_adapter(_adapter_base(first, tokenizer, _load_config(first, dropout=False), device), first)
+    for name in file.members[1:]:
+        with _readable(folder / name, "adapter"):
+            model.load_adapter(str(folder / name), adapter_name=name, is_trainable=False)
+    model.requires_grad_(False)
+    model.eval()
+    names = ("default", *file.members[1:])
+    means = tuple(float(_load_config(folder / name, dropout=False).score_mean) for name in file.members)
+    return Ensemble((model,) * len(names), names, file.combine, file.variance_coef, means)
+
+
+def read_score_scale(folder: Path) -> ScoreScale | None:
+    """Mean and deviation of the model's raw scores on reference answers; None where nobody measured them."""
+    path = _first_member(folder) / SCALE
+    if not path.exists():
+        return None
+    with _readable(folder, SCALE):
+        return ScoreScale(**json.loads(path.read_text()))
+
+
+def save_score_scale(folder: Path, scale: ScoreScale) -> None:
+    """Write `score.json` beside the model."""
+    (folder / SCALE).write_text(json.dumps(scale._asdict()) + "\n")
 
 
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -130,9 +187,31 @@ def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenize
     tokenizer.save_pretrained(folder)
 
 
-def context_length(model: PreTrainedModel | PeftModel) -> int | None:
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str) -> None:
+    """Write adapters and score head alone, with config and tokenizer; `base`: the folder they belong to.
+
+    A relative `base` is seen from `folder`, so that an artifact that holds both can be moved.
+    """
+    for settings in model.peft_config.values():
+        settings.base_model_name_or_path = base
+    model.save_pretrained(str(folder), safe_serialization=True)
+    model.config.architectures = [type(model.get_base_model()).__name__]
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
     """How many tokens the model's positions reach; None where its config sets no bound."""
-    value = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _positions(model.config)
+
+
+def context_length_of(folder: Path) -> int | None:
+    """The same, without loading the model."""
+    return _positions(_load_config(_first_member(folder), dropout=False))
+
+
+def _positions(config: PretrainedConfig) -> int | None:
+    value = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(value) if value and value > 0 else None
 
 
@@ -151,21 +230,66 @@ def _load(
 ) -> PreTrainedModel:
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
+    if (folder / ADAPTER).exists():
+        return _with_adapter(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
     with _readable(folder, "model"):
-        model: PreTrainedModel = auto.from_pretrained(
+        model, found = auto.from_pretrained(
             folder,
             config=config,
             dtype=dtype_for(device, trained=full),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
+    if _is_scorer(config) and any(name.endswith("score.weight") for name in found["missing_keys"]):
+        raise _bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
     _fit_vocabulary(model, tokenizer, folder)
     for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
         if settings is not None:  # a scorer generates nothing
             settings.pad_token_id, settings.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
+    return cast(PreTrainedModel, model)
+
+
+def _adapter_base(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
+) -> PreTrainedModel:
+    """The model that the adapters in `folder` were trained on, with a head that they replace."""
+    with _readable(folder, ADAPTER):
+        base = folder / json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+    if not base.is_dir():
+        raise _bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+    own = _load_config(base, dropout=False)
+    own.num_labels = 1
+    model = _load(AutoModelForSequenceClassification, base, tokenizer, own, False, device)
+    model.config.score_mean = getattr(config, "score_mean", 0.0)
     return model
+
+
+def _with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    with _readable(folder, "adapter"):
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+
+
+def _first_member(folder: Path) -> Path:
+    """The folder itself, or, of an ensemble, that of its first member: what a critic begins from."""
+    return folder / _ensemble_file(folder).members[0] if (folder / EnsembleFile.NAME).exists() else folder
+
+
+def _ensemble_file(folder: Path) -> EnsembleFile:
+    with _readable(folder, EnsembleFile.NAME):
+        return EnsembleFile.read(folder)
+
+
+def _require_numbers(model: PreTrainedModel, folder: Path) -> None:
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise _bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
+
+
+def _is_scorer(config: PretrainedConfig) -> bool:
+    return _architecture(config).endswith("ForSequenceClassification")
 
 
 def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

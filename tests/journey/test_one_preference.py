@@ -184,18 +184,20 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
     """Mean of -log sigmoid(better - worse) over the comparisons that the clicks imply."""
     import torch
 
-    from alignment import models
-    from alignment.batch import collate_rankings
-    from alignment.forward import end_scores
+    from alignment import models, opinions
+    from alignment.config import RewardConfig
     from alignment.losses import ranking_loss
-    from alignment.reward import prepare
+    from alignment.ranking_batch import collate_rankings
+    from alignment.reward_data import prepare
+    from alignment.scoring import packed_scores
 
     tokenizer = models.load_tokenizer(base)
     scorer = models.load_scorer(base, tokenizer, trained=False, seed=0)
-    examples, _, _ = prepare([ranking], tokenizer, 64, 0.0)
+    config = RewardConfig(heldout_fraction=0.0)
+    examples = prepare([opinions.of_ranking(ranking, config)], tokenizer, 64, config).train
     batch = collate_rankings(examples, tokenizer.pad_token_id)
     with torch.no_grad():
-        scores = end_scores(scorer, batch.input_ids, batch.attention_mask)
+        scores = packed_scores(scorer, batch)
     by_text = dict(zip(ranking.responses, scores.tolist(), strict=True))
     gaps = [by_text[a] - by_text[b] for a in ranks for b in ranks if ranks[a] < ranks[b]]
     assert len(gaps) == 2
