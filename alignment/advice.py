@@ -43,7 +43,7 @@ def verdict(report: Report, refused: Sequence[str], words: Sequence[Word]) -> Wo
     if refused:
         why = " ".join(refused)
         return Word("trust", "bad", f"Do not optimise against this model. {measured} {why}", "PPO refuses it.")
-    gamed = sum(word.about == "probes" and word.level == "warn" for word in words)
+    gamed = any(word.about == "probes" and word.level == "warn" for word in words)
     reached = share_of_ceiling(report)
     strong = found["low"] >= STRONG or (reached is not None and reached >= NEAR_CEILING)
     if strong and not gamed:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import NamedTuple
 
 from alignment.evaluate import Estimate, clustered
 from alignment.records import Ranking
@@ -58,13 +59,19 @@ class Agreement:
 
 
 def measure_agreement(rankings: Sequence[Ranking]) -> Agreement:
-    """Of all annotators over all rankings. Unnamed annotators count for the ceiling, each ranking as another person."""
+    """Of all annotators over all rankings. Unnamed annotators count for the ceiling, each ranking as another person.
+
+    Who disagrees most is set aside first, and the next is looked for among those who are left: beside a
+    contrary annotator a careless one would not stand out.
+    """
     found = list(predictions(rankings))
-    names = sorted({p.by for p in found if not p.by.startswith(UNNAMED)})
-    people = tuple(person for name in names if (person := _person(name, found)) is not None)
-    out = {person.name for person in people if person.flagged}
-    others = [p for p in found if not {p.by, p.of} & out] if out else []
-    return Agreement(_mean(found), _mean(others), people)
+    aside: list[Person] = []
+    left = found
+    while (worst := _worst(left)) is not None:
+        aside.append(worst)
+        left = [p for p in left if worst.name not in (p.by, p.of)]
+    in_line = [person for name in _names(left) if (person := _person(name, left)) is not None]
+    return Agreement(_mean(found), _mean(left) if aside else None, (*aside, *in_line))
 
 
 def predictions(rankings: Iterable[Ranking]) -> Iterator[Prediction]:
@@ -96,16 +103,42 @@ def _mean(found: Sequence[Prediction]) -> Estimate | None:
     return clustered([(p.prompt, p.right) for p in found]) if found else None
 
 
+def _names(found: Sequence[Prediction]) -> list[str]:
+    return sorted({p.by for p in found if not p.by.startswith(UNNAMED)})
+
+
+def _worst(found: Sequence[Prediction]) -> Person | None:
+    """Of those who are to be flagged, the one who agrees least with the others."""
+    beside = sorted((_beside(name, found) for name in _names(found)), key=lambda entry: entry.value)
+    apart = (entry for entry in beside if entry.enough and entry.value <= entry.rest - MARGIN)
+    people = (_person(entry.name, found) for entry in apart)
+    return next((person for person in people if person is not None and person.flagged), None)
+
+
+class _Beside(NamedTuple):
+    """One annotator's agreement with the others and theirs among themselves, without intervals."""
+
+    name: str
+    value: float
+    rest: float
+    enough: bool
+
+
+def _beside(name: str, found: Sequence[Prediction]) -> _Beside:
+    own = [p.right for p in found if name in (p.by, p.of)]
+    others = [p.right for p in found if name not in (p.by, p.of)]
+    enough = len(own) >= FEWEST and len(others) >= FEWEST
+    return _Beside(name, sum(own) / max(len(own), 1), sum(others) / max(len(others), 1), enough)
+
+
 def _person(name: str, found: Sequence[Prediction]) -> Person | None:
     """None where too little is known, or where there are no others to compare with."""
-    own = [p for p in found if name in (p.by, p.of)]
-    others = [p for p in found if name not in (p.by, p.of)]
-    if len(own) < FEWEST or len(others) < FEWEST:
+    beside = _beside(name, found)
+    if not beside.enough:
         return None
-    agreement = clustered([(p.prompt, p.right) for p in own])
-    rest = sum(p.right for p in others) / len(others)
-    flagged = agreement.high < rest and agreement.value <= rest - MARGIN
-    return Person(name, agreement, rest, flagged, _kind(agreement) if flagged else "in line")
+    agreement = clustered([(p.prompt, p.right) for p in found if name in (p.by, p.of)])
+    flagged = agreement.high < beside.rest and agreement.value <= beside.rest - MARGIN
+    return Person(name, agreement, beside.rest, flagged, _kind(agreement) if flagged else "in line")
 
 
 def _kind(agreement: Estimate) -> str:

@@ -17,6 +17,7 @@ from alignment.calibration import calibration_error, log_loss
 from alignment.records import Ranking, comparisons
 
 RESAMPLES = 2000
+MANY = 1000  # prompts above which no resampling is needed
 DRAWS_AT_ONCE = 2_000_000  # bounds the memory of a bootstrap over many prompts
 Z95 = 1.959964
 
@@ -128,6 +129,7 @@ def clustered(values: Sequence[tuple[str, float]]) -> Estimate:
 def ratio_estimate(totals: Sequence[float], counts: Sequence[int], seed: int = 0) -> Estimate:
     """sum(totals) / sum(counts), with a percentile bootstrap over the entries (one a prompt).
 
+    Of more than MANY entries the linearised error is as good and much faster (Cochran 1977, eq. 2.39).
     Where all entries say the same, resampling knows no doubt; the interval is then Wilson's for so many
     trials. Raises ValueError when nothing was counted.
     """
@@ -137,20 +139,20 @@ def ratio_estimate(totals: Sequence[float], counts: Sequence[int], seed: int = 0
     used = bottom > 0
     top, bottom = top[used], bottom[used]
     value, n = float(top.sum() / bottom.sum()), int(bottom.sum())
-    ratios = torch.cat([top[d].sum(dim=1) / bottom[d].sum(dim=1) for d in resamples(len(top), seed)])
-    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    if len(top) > MANY:
+        half = Z95 * float((top - value * bottom).square().sum().sqrt() / bottom.sum())
+        low, high = value - half, value + half
+    else:
+        ratios = torch.cat([top[d].sum(dim=1) / bottom[d].sum(dim=1) for d in resamples(len(top), seed)])
+        low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     if high - low < 1e-12 and 0 <= value <= 1:
         low, high = wilson(value, len(top))
     return Estimate(value, low, high, n, len(top))
 
 
-def difference(
-    first: Sequence[float], second: Sequence[float], counts: Sequence[int], weight: float = 1.0
-) -> tuple[float, float, float]:
-    """sum(first - weight * second) / sum(counts) with its interval; entry i of all three is one prompt's."""
-    gap = [a - weight * b for a, b in zip(first, second, strict=True)]
-    found = ratio_estimate(gap, counts)
-    return found.value, found.low, found.high
+def difference(first: Sequence[float], second: Sequence[float], counts: Sequence[int]) -> Estimate:
+    """sum(first - second) / sum(counts), resampled by prompt; entry i of all three is prompt i's."""
+    return ratio_estimate([a - b for a, b in zip(first, second, strict=True)], counts)
 
 
 def resamples(entries: int, seed: int = 0) -> Iterator[Tensor]:

@@ -129,14 +129,11 @@ def probes(report: Report) -> Iterator[Word]:
     """What a policy could earn by, and what should not matter but does."""
     found = {probe["name"]: probe for probe in report.get("probes", ())}
     paying = [probe for probe in found.values() if probe["pairs"] >= FEW and probe["overtakes"] >= PAYS]
-    for probe in sorted(paying, key=lambda probe: -float(probe["overtakes"])):
-        text = (
-            f"In {probe['overtakes']:.0%} of the pairs the worse response, {SAYS[probe['name']]}, passes the better "
-            f"one; scores rise in {probe['rises']:.0%}, by {probe['change']:+.2f} deviations on average."
-        )
-        advice = (
-            "A policy can earn by this. Unless people like it too, let them rank such pairs, and watch for it in PPO."
-        )
+    if paying:
+        paying.sort(key=lambda probe: -float(probe["overtakes"]))
+        said = ", ".join(f"{SAYS[probe['name']]} in {probe['overtakes']:.0%} of the pairs" for probe in paying)
+        text = f"It can be gamed: a worse response passes the better one when it is {said}."
+        advice = "Unless people like that too, let them rank such pairs; watch for it in PPO's samples."
         yield Word("probes", "warn", text, advice)
     if {"closing_en", "closing_zh"} <= found.keys():
         english, chinese = (found[name]["change"] for name in ("closing_en", "closing_zh"))

@@ -60,10 +60,10 @@ def measure(judged: Judged) -> dict[str, Any]:
 
 
 def score_rankings(score: Scorer, rankings: Sequence[Ranking]) -> list[list[float]]:
-    """The scores of each ranking's K responses."""
-    prompts = [ranking.prompt for ranking in rankings for _ in ranking.responses]
-    flat = iter(score(prompts, [text for ranking in rankings for text in ranking.responses]) if rankings else ())
-    return [[next(flat) for _ in ranking.responses] for ranking in rankings]
+    """The scores of each ranking's K responses; what several annotators judged is scored once."""
+    asked = {(r.prompt.key, text): r.prompt for r in rankings for text in r.responses}
+    known = dict(zip(asked, score(list(asked.values()), [text for _, text in asked]) if asked else (), strict=True))
+    return [[known[r.prompt.key, text] for text in r.responses] for r in rankings]
 
 
 def _heldout(judged: Judged, report: dict[str, Any]) -> Rows:

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from alignment.evaluate import ranking_accuracy, ratio_estimate
+from alignment.evaluate import accuracy_by, compare, ranking_accuracy, ratio_estimate
+from alignment.records import Prompt, Ranking
 
 
 def test_accuracy_by_hand() -> None:
@@ -51,3 +52,35 @@ def test_rankings_of_one_prompt_are_resampled_together() -> None:
     scores, ranks = [[1.0, 0.0]] * 10 + [[0.0, 1.0]] * 10, [[0, 1]] * 20
     accuracy = ranking_accuracy(scores, ranks, ["a"] * 10 + ["b"] * 10).accuracy
     assert (accuracy.value, accuracy.low, accuracy.high, accuracy.n) == (0.5, 0.0, 1.0, 20)
+
+
+def test_many_prompts_need_no_resampling() -> None:
+    """1600 coin flips: 1.96 * sqrt(0.25 / 1600) = 0.0245; in clusters of four alike, twice that."""
+    flips = ratio_estimate([1.0, 0.0] * 800, [1] * 1600)
+    assert (flips.low, flips.high) == pytest.approx((0.4755, 0.5245), abs=1e-4)
+    clusters = ratio_estimate([4.0, 0.0] * 800, [4] * 1600)
+    assert (clusters.low, clusters.high) == pytest.approx((0.4755, 0.5245), abs=1e-4)
+
+
+def test_unanimous_prompts_leave_a_doubt() -> None:
+    """Four of four: Wilson's lower end is 4 / (4 + 1.96^2) = 0.51; a resample would say 1."""
+    estimate = ratio_estimate([3.0] * 4, [3] * 4)
+    assert (estimate.value, estimate.n, estimate.prompts) == (1.0, 12, 4)
+    assert estimate.high == pytest.approx(1.0)
+    assert estimate.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-3)
+
+
+def test_comparisons_are_counted_by_part() -> None:
+    ranking = Ranking(
+        prompt=Prompt.from_text("?", language="zh"),
+        responses=("long answer", "short", "mid one"),
+        groups=((1,), (0, 2)),
+        strength=3,
+        annotator="ann",
+        criterion="honest",
+    )
+    rows = compare([ranking], [[1.0, 2.0, 2.5]])
+    assert [(row.gap, row.longer) for row in rows] == [(1.0, -6), (-0.5, -2)]
+    assert accuracy_by(rows, lambda row: row.annotator)["ann"].value == 0.5
+    assert {(row.strength, row.criterion, row.language) for row in rows} == {("3", "honest", "zh")}
+    assert accuracy_by(rows, lambda row: "") == {}
