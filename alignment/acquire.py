@@ -1,14 +1,14 @@
 """What to rank next: the candidate sets from which a ranking would teach the reward model most.
 
-    python -m alignment.acquire responses.jsonl prompts.jsonl MODEL MODEL [MODEL ...] --count 100 --out queue.jsonl
+    python -m alignment.acquire responses.jsonl prompts.jsonl MODEL [MODEL ...] --count 100 --out queue.jsonl
 
 An ensemble knows where it is unsure: where each member is sure but they contradict one another, a
 ranking settles something; where all of them waver alike, it would only add noise. BALD (Houlsby et al.
 2011, eq. 2) measures just that. A share of the queue is always drawn at random, from the same pool, as
 the control arm: without it nobody knows whether choosing helped. `compare_arms` says whether it did.
 
-The models are reward models of one base that differ in seed or data. `responses.jsonl` is what the
-sample stage leaves; a line of the queue holds a prompt, its responses, its arm and what was expected of it.
+MODEL is an ensemble's folder, or several reward models that differ in seed or data. `responses.jsonl` is what
+the sample stage leaves; a line of the queue holds a prompt, its responses, its arm and what was expected of it.
 """
 
 from __future__ import annotations
@@ -138,18 +138,16 @@ def read_candidates(responses: Path, prompts: Path) -> list[Candidates]:
 
 
 def score_candidates(folders: Sequence[Path], candidates: Sequence[Candidates]) -> list[Tensor]:
-    """Every model's scores of every set: a tensor `(M, K)` for each."""
+    """Every member's scores of every set: a tensor `(M, K)` for each. A folder holds one reward model or an ensemble."""
     from alignment import models, reward
 
     prompts = [c.prompt for c in candidates for _ in c.responses]
     texts = [text for c in candidates for text in c.responses]
-    sizes = [len(c.responses) for c in candidates]
     members = []
     for folder in folders:
         tokenizer = models.load_tokenizer(folder)
-        scores = reward.score(models.load_scorer(folder, tokenizer, trained=False), tokenizer, prompts, texts)
-        members.append(torch.split(torch.as_tensor(scores, dtype=torch.float64), sizes))
-    return [torch.stack(rows) for rows in zip(*members, strict=True)]
+        members.append(reward.member_scores(models.load_reward_model(folder, tokenizer), tokenizer, prompts, texts))
+    return list(torch.split(torch.cat(members), [len(c.responses) for c in candidates], dim=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,7 +201,8 @@ def _one_a_prompt(candidates: Sequence[Candidates], order: Sequence[int], count:
 
 def _entropy(p: Tensor) -> Tensor:
     """Of a coin that falls on its head with probability p, in nats."""
-    return -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p))
+    entropy: Tensor = -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p))
+    return entropy
 
 
 if __name__ == "__main__":

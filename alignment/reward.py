@@ -20,14 +20,15 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from alignment import checkpoint, models, reward_data
+from alignment import checkpoint, models, reward_data, reward_report
 from alignment.config import RewardConfig
 from alignment.ensemble import Ensemble, EnsembleFile
-from alignment.evaluate import RankingAccuracy, ranking_accuracy
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
-from alignment.forward import Model, score_mean, score_rows
+from alignment.forward import Model, score_mean, score_members, score_rows
+from alignment.judgement import Judged
+from alignment.opinions import Opinion
 from alignment.records import Prompt, Ranking, canonical_json, sha256_text
-from alignment.reward_data import Example, Prepared, encode_responses
+from alignment.reward_data import Example, Fate, Prepared, encode_responses
 from alignment.reward_trainer import fit
 from alignment.stages import RewardInputs
 
@@ -62,11 +63,11 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     batch_size = 4 * config.micro_batch_size
     trained = models.load_reward_model(out_dir, models.load_tokenizer(out_dir))
     details: dict[str, Any] = {"counts": counts, "score_mean": score_mean(trained)}
-    heldout = [rankings[i] for i in prepared.heldout if i < len(rankings) and rows[i].orders]
-    if heldout:
-        measured, by_criterion = measure(trained, tokenizer, heldout, batch_size)
-        metrics |= measured
-        details["heldout_by_criterion"] = by_criterion
+    report = reward_report.write(out_dir, judged(trained, tokenizer, rankings, rows, prepared, counts, batch_size))
+    metrics |= report["metrics"]
+    details["words"] = report["words"]
+    if "by" in report:
+        details["heldout_by_criterion"] = {name: part["value"] for name, part in report["by"]["criterion"].items()}
     else:
         reporter.note("No prompt is held out: the accuracy is unknown.", level="warning")
     return StageResult("reward", metrics, details)
@@ -87,6 +88,20 @@ def score(
     return score_rows(model, rows, tokenizer.pad_token_id, batch_size)
 
 
+def member_scores(
+    model: Model | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    batch_size: int = 64,
+) -> Tensor:
+    """`score` by each member, `(M, B)`; a single model is the only member."""
+    if not isinstance(model, Ensemble):
+        return score(model, tokenizer, prompts, responses, batch_size)[None]
+    rows = _sequences(model, tokenizer, prompts, responses)
+    return score_members(model, rows, tokenizer.pad_token_id, batch_size)
+
+
 def centre(
     model: Model, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], batch_size: int
 ) -> models.ScoreScale:
@@ -105,23 +120,28 @@ def centre(
     return models.ScoreScale(score_mean(model), std, "best-ranked train responses", len(scores))
 
 
-def measure(
-    model: Model | Ensemble, tokenizer: PreTrainedTokenizerBase, rankings: Sequence[Ranking], batch_size: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Held-out accuracy with its interval, loss and calibration; and the accuracy by criterion."""
-    prompts = [r.prompt for r in rankings for _ in r.responses]
-    flat = score(model, tokenizer, prompts, [text for r in rankings for text in r.responses], batch_size)
-    scores = [part.tolist() for part in torch.split(flat, [len(r.responses) for r in rankings])]
-    result = _accuracy(scores, rankings)
-    metrics = {
-        "heldout_accuracy": result.accuracy.value,
-        "heldout_accuracy_low": result.accuracy.low,
-        "heldout_accuracy_high": result.accuracy.high,
-        "heldout_pairs": float(result.accuracy.n),
-        "heldout_loss": result.loss,
-        "heldout_calibration_error": result.calibration_error,
-    }
-    return metrics, _by_criterion(scores, rankings)
+def judged(
+    model: Model | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    rankings: Sequence[Ranking],
+    rows: Sequence[Opinion],
+    prepared: Prepared,
+    counts: Mapping[str, int],
+    batch_size: int,
+) -> Judged:
+    """What the report measures: the rankings that were used, as each annotator gave them, and the scorer."""
+
+    def score_all(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
+        return score(model, tokenizer, prompts, responses, batch_size).tolist()
+
+    def score_each(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[list[float]]:
+        return member_scores(model, tokenizer, prompts, responses, batch_size).tolist()
+
+    def those(fate: Fate) -> list[Ranking]:
+        return [r for r, row, f in zip(rankings, rows, prepared.fates, strict=False) if f is fate and row.orders]
+
+    members = score_each if isinstance(model, Ensemble) else None
+    return Judged(those(Fate.HELDOUT), those(Fate.TRAINED), score_all, members, counts=counts)
 
 
 def _train_members(
@@ -200,19 +220,6 @@ def _sequences(
             )
         rows.append(before + after[0])
     return rows
-
-
-def _by_criterion(scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    names = [r.criterion or r.prompt.criterion for r in rankings]
-    for name in sorted({name for name in names if name}):
-        rows = [i for i, other in enumerate(names) if other == name]
-        found[name] = _accuracy([scores[i] for i in rows], [rankings[i] for i in rows]).accuracy.value
-    return found
-
-
-def _accuracy(scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]) -> RankingAccuracy:
-    return ranking_accuracy(scores, [r.ranks for r in rankings], [r.prompt.key for r in rankings])
 
 
 def _require(prepared: Prepared, counts: Mapping[str, int], path: Path) -> None:
