@@ -138,7 +138,7 @@ def read_candidates(responses: Path, prompts: Path) -> list[Candidates]:
 
 
 def score_candidates(folders: Sequence[Path], candidates: Sequence[Candidates]) -> list[Tensor]:
-    """Every member's scores of every set: a tensor `(M, K)` for each. A folder holds one reward model or an ensemble."""
+    """Every member's scores of every set: a tensor `(M, K)` for each. A folder holds a reward model or an ensemble."""
     from alignment import models, reward
 
     prompts = [c.prompt for c in candidates for _ in c.responses]

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alignment.calibration import calibration_error, log_loss
-from alignment.records import Ranking, comparisons
+from alignment.records import Ranking
 
 RESAMPLES = 2000
 MANY = 1000  # prompts above which no resampling is needed
@@ -34,15 +33,6 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class RankingAccuracy:
-    """How often scores order two responses as an annotator did, and how sure they were."""
-
-    accuracy: Estimate  # n = comparisons
-    loss: float  # mean negative log-likelihood of the comparisons; log 2 = 0.693 knows nothing
-    calibration_error: float  # mean distance between stated and observed probability, over 10 bins
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One annotator prefers one response to another, and what a scorer says to that."""
 
@@ -58,27 +48,7 @@ class Comparison:
     @property
     def won(self) -> float:
         """1 where the scorer agrees with the annotator, 0 where it does not, equal scores half."""
-        return _won(self.gap)
-
-
-def ranking_accuracy(
-    scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]], prompts: Sequence[str]
-) -> RankingAccuracy:
-    """Scores of the K responses of each ranking against its ranks (0 = best); equal scores count half.
-
-    `prompts` says which prompt each ranking belongs to: rankings of one prompt are resampled together.
-    Raises ValueError when the rankings order nothing.
-    """
-    rows = zip(scores, ranks, prompts, strict=True)
-    gaps = [(prompt, row[i] - row[j]) for row, order, prompt in rows for i, j in comparisons(order)]
-    if not gaps:
-        raise ValueError("no ranking orders two responses: there is nothing to be right about")
-    flat = torch.tensor([gap for _, gap in gaps], dtype=torch.float64)
-    return RankingAccuracy(
-        accuracy=clustered([(prompt, _won(gap)) for prompt, gap in gaps]),
-        loss=log_loss(flat),
-        calibration_error=calibration_error(flat),
-    )
+        return 0.5 if self.gap == 0 else float(self.gap > 0)
 
 
 def compare(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> list[Comparison]:
@@ -168,7 +138,3 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _won(gap: float) -> float:
-    return 0.5 if gap == 0 else float(gap > 0)

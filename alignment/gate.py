@@ -20,6 +20,7 @@ from alignment.config import GateConfig
 from alignment.events import ErrorKind, StageError
 
 REPORT = "reward_report.json"  # beside the model's weights
+PAGE = "reward_report.html"  # the same for people
 FEWEST_PROMPTS = 10  # held out, below which an interval means nothing
 HOW = 'To use it all the same, say why in the setting accept_reward_model = "...": the reason is recorded.'
 

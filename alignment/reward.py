@@ -20,7 +20,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from alignment import checkpoint, models, reward_data, reward_report
+from alignment import chat, checkpoint, models, reward_data, reward_report
 from alignment.config import RewardConfig
 from alignment.ensemble import Ensemble, EnsembleFile
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
@@ -28,7 +28,7 @@ from alignment.forward import Model, score_mean, score_members, score_rows
 from alignment.judgement import Judged
 from alignment.opinions import Opinion
 from alignment.records import Prompt, Ranking, canonical_json, sha256_text
-from alignment.reward_data import Example, Fate, Prepared, encode_responses
+from alignment.reward_data import MIN_PROMPT, Example, Fate, Prepared, encode_responses
 from alignment.reward_trainer import fit
 from alignment.stages import RewardInputs
 
@@ -79,12 +79,14 @@ def score(
     prompts: Sequence[Prompt],
     responses: Sequence[str],
     batch_size: int = 64,
+    *,
+    cut: bool = False,
 ) -> Tensor:
     """The reward model's score of each response to its prompt, reference answers at 0: `(B,)`.
 
-    Raises StageError(BAD_INPUT) for a response that does not fit the model.
+    A response that does not fit the model is read as far as it fits with `cut`, else StageError(BAD_INPUT).
     """
-    rows = _sequences(model, tokenizer, prompts, responses)
+    rows = _sequences(model, tokenizer, prompts, responses, cut)
     return score_rows(model, rows, tokenizer.pad_token_id, batch_size)
 
 
@@ -94,11 +96,13 @@ def member_scores(
     prompts: Sequence[Prompt],
     responses: Sequence[str],
     batch_size: int = 64,
+    *,
+    cut: bool = False,
 ) -> Tensor:
     """`score` by each member, `(M, B)`; a single model is the only member."""
     if not isinstance(model, Ensemble):
-        return score(model, tokenizer, prompts, responses, batch_size)[None]
-    rows = _sequences(model, tokenizer, prompts, responses)
+        return score(model, tokenizer, prompts, responses, batch_size, cut=cut)[None]
+    rows = _sequences(model, tokenizer, prompts, responses, cut)
     return score_members(model, rows, tokenizer.pad_token_id, batch_size)
 
 
@@ -129,13 +133,16 @@ def judged(
     counts: Mapping[str, int],
     batch_size: int,
 ) -> Judged:
-    """What the report measures: the rankings that were used, as each annotator gave them, and the scorer."""
+    """What the report measures: the rankings that were used, as each annotator gave them, and the scorer.
+
+    Its probes lengthen responses; one that then passes the model's context is read as far as it fits.
+    """
 
     def score_all(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
-        return score(model, tokenizer, prompts, responses, batch_size).tolist()
+        return score(model, tokenizer, prompts, responses, batch_size, cut=True).tolist()
 
     def score_each(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[list[float]]:
-        return member_scores(model, tokenizer, prompts, responses, batch_size).tolist()
+        return member_scores(model, tokenizer, prompts, responses, batch_size, cut=True).tolist()
 
     def those(fate: Fate) -> list[Ranking]:
         return [r for r, row, f in zip(rankings, rows, prepared.fates, strict=False) if f is fate and row.orders]
@@ -206,12 +213,20 @@ def _checkpoint_folder(config: RewardConfig, inputs: RewardInputs) -> Path | Non
 
 
 def _sequences(
-    model: Model | Ensemble, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], responses: Sequence[str]
+    model: Model | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    cut: bool,
 ) -> list[list[int]]:
     limit = models.context_length(model) or 2**31
     rows = []
     for prompt, response in zip(prompts, responses, strict=True):
         before, after = encode_responses(tokenizer, prompt, [response], limit)
+        if not after and cut:
+            ids = chat.response_ids(tokenizer, response)
+            before = before[-min(len(before), MIN_PROMPT) :]
+            after = [ids[: limit - len(before) - 1] + ids[-1:]]  # the stop stays
         if not after:
             raise StageError(
                 ErrorKind.BAD_INPUT,

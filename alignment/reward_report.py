@@ -23,14 +23,13 @@ from matplotlib.axes import Axes
 from alignment import figures
 from alignment.advice import advise
 from alignment.findings import Word, sure
-from alignment.gate import REPORT
+from alignment.gate import PAGE, REPORT
 from alignment.judgement import Judged, measure
 from alignment.probes import SAYS
 from alignment.records import storable
 
-__all__ = ["PAGE", "Judged", "write"]
+__all__ = ["Judged", "write"]
 
-PAGE = "reward_report.html"
 HEADLINES = {
     "bad": "Do not optimise against this reward model",
     "warn": "This reward model knows a little",

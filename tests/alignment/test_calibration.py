@@ -21,6 +21,11 @@ def test_the_curve_has_a_point_where_the_model_is_equally_sure() -> None:
     assert error == pytest.approx(0.45 * 2 / 6)
 
 
+def test_the_loss_by_hand() -> None:
+    expected = (math.log1p(math.exp(-1)) + math.log(2) + math.log1p(math.exp(1))) / 3
+    assert log_loss(torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64)) == pytest.approx(expected)
+
+
 def test_probabilities_of_one_fall_in_the_last_bin() -> None:
     assert calibration_error(torch.full((5,), 1000.0)) == pytest.approx(0)
 

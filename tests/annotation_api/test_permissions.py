@@ -91,6 +91,7 @@ GET /datasets em
 POST /datasets em
 GET /jobs rem
 GET /jobs/{job_id} rem
+GET /jobs/{job_id}/report rem
 POST /jobs/{job_id}/cancel em
 POST /jobs/{job_id}/retry em
 GET /models rem

@@ -122,8 +122,10 @@ def test_a_ranking_travels_from_the_form_to_a_ppo_step(
             "max_response_length": 8,
             "heldout_fraction": 0.3,
             "learning_rate": 1e-3,
+            "accept_reward_model": "Ten rankings and none held out: this run shows the way, not a policy.",
         },
     )
+    assert ppo["result"]["details"]["gate"]["outcome"] == "accepted"
     assert len(ppo["result"]["details"]["curve"]) == 1
     assert math.isfinite(ppo["result"]["details"]["curve"][0]["score"])
     assert [m["kind"] for m in engineer.get("/v1/models").json()["items"]].count("policy") == 1
