@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from datasets import Dataset
@@ -113,7 +113,7 @@ class RankingTrainer(RewardTrainer):
         parts = self.current_gradient_accumulation_steps  # the log averages shares; make them sum
         self._metrics["train"]["accuracy"].append(float(out.accuracy) * parts)
         self._metrics["train"]["margin"].append(float(out.margin) * parts)
-        return out.loss * self.accelerator.num_processes  # whose gradients are averaged
+        return cast(Tensor, out.loss * self.accelerator.num_processes)  # whose gradients are averaged
 
     def _save_checkpoint(self, *args: Any, **options: Any) -> None:
         """TRL's checkpoint, then the manifest: without one, or with a wrong one, it counts as absent."""
