@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -173,13 +172,18 @@ def _memory(k: int) -> dict[str, float]:
 
 
 def _peak(options: argparse.Namespace) -> float:
-    """MB that training adds to what the imports took."""
+    """MB that training adds to what the imports took (Linux: of the resident set)."""
     examples = rankings(options.k[0], options.prompts, options.prompt, options.response, options.vocab)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident("VmRSS")
     (train_trl if options.side == "trl" else train_ours)(examples, options)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def _seconds(work: Callable[[], None]) -> dict[str, float]:
