@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -30,22 +26,24 @@ from transformers.utils import logging as hf_logging
 
 from alignment.config import LoRAConfig
 from alignment.ensemble import Ensemble, EnsembleFile
-from alignment.events import ErrorKind, StageError
+from alignment.model_folders import ScoreScale as ScoreScale
+from alignment.model_folders import (
+    bad,
+    check_folder,
+    ensemble_file,
+    first_member,
+    is_scorer,
+    load_config,
+    positions,
+    readable,
+)
+from alignment.model_folders import context_length_of as context_length_of
+from alignment.model_folders import read_score_scale as read_score_scale
+from alignment.model_folders import save_score_scale as save_score_scale
 
 ADAPTER = "adapter_config.json"
-SCALE = "score.json"
 PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-
-
-class ScoreScale(NamedTuple):
-    """How a reward model's raw scores lie on reference answers: `(score - mean) / std` is comparable."""
-
-    mean: float
-    std: float
-    reference: str  # which answers those are
-    n: int  # how many
-
 
 hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -76,14 +74,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     A tokenizer without a padding token, or with EOS as one, is given `<|pad|>`: were they equal, the
     stop would be masked with the padding and never learned. Raises StageError(BAD_INPUT).
     """
-    folder = _first_member(folder)
-    _check_folder(folder)
+    folder = first_member(folder)
+    check_folder(folder)
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise _bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
-    with _readable(folder, "tokenizer"):
+        raise bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
+    with readable(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
-        raise _bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
@@ -104,9 +102,9 @@ def load_causal_lm(
     Raises StageError(BAD_INPUT) for a folder that is missing, unreadable, no causal model, or whose
     embedding is smaller than the tokenizer's vocabulary.
     """
-    config = _load_config(folder, dropout=dropout)
-    if _is_scorer(config):
-        raise _bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+    config = load_config(folder, dropout=dropout)
+    if is_scorer(config):
+        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
     return _prepare(model, trained, lora, TaskType.CAUSAL_LM, seed)
 
@@ -128,11 +126,11 @@ def load_scorer(
     ensemble the first member's. Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several
     labels, a reward model without its head, or weights that are no numbers.
     """
-    folder = _first_member(folder)
-    config = _load_config(folder, dropout=dropout)
-    fresh = not _is_scorer(config)
+    folder = first_member(folder)
+    config = load_config(folder, dropout=dropout)
+    fresh = not is_scorer(config)
     if not fresh and config.num_labels != 1:
-        raise _bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
     config.num_labels = 1
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
     if fresh:
@@ -150,34 +148,20 @@ def load_reward_model(
     """
     if not (folder / EnsembleFile.NAME).exists():
         return load_scorer(folder, tokenizer, trained=False, device=device)
-    file = _ensemble_file(folder)
+    file = ensemble_file(folder)
     if not file.adapters:
         loaded = [load_scorer(folder / name, tokenizer, trained=False, device=device) for name in file.members]
         return Ensemble(tuple(loaded), (None,) * len(loaded), file.combine, file.variance_coef)
     first = folder / file.members[0]
-    model = _with_adapter(_adapter_base(first, tokenizer, _load_config(first, dropout=False), device), first)
+    model = _with_adapter(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
     for name in file.members[1:]:
-        with _readable(folder / name, "adapter"):
+        with readable(folder / name, "adapter"):
             model.load_adapter(str(folder / name), adapter_name=name, is_trainable=False)
     model.requires_grad_(False)
     model.eval()
     names = ("default", *file.members[1:])
-    means = tuple(float(_load_config(folder / name, dropout=False).score_mean) for name in file.members)
+    means = tuple(float(load_config(folder / name, dropout=False).score_mean) for name in file.members)
     return Ensemble((model,) * len(names), names, file.combine, file.variance_coef, means)
-
-
-def read_score_scale(folder: Path) -> ScoreScale | None:
-    """Mean and deviation of the model's raw scores on reference answers; None where nobody measured them."""
-    path = _first_member(folder) / SCALE
-    if not path.exists():
-        return None
-    with _readable(folder, SCALE):
-        return ScoreScale(**json.loads(path.read_text()))
-
-
-def save_score_scale(folder: Path, scale: ScoreScale) -> None:
-    """Write `score.json` beside the model."""
-    (folder / SCALE).write_text(json.dumps(scale._asdict()) + "\n")
 
 
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -202,17 +186,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
 
 def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
     """How many tokens the model's positions reach; None where its config sets no bound."""
-    return _positions(model.config)
-
-
-def context_length_of(folder: Path) -> int | None:
-    """The same, without loading the model."""
-    return _positions(_load_config(_first_member(folder), dropout=False))
-
-
-def _positions(config: PretrainedConfig) -> int | None:
-    value = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(value) if value and value > 0 else None
+    return positions(model.config)
 
 
 def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
@@ -232,7 +206,7 @@ def _load(
     device = device or pick_device()
     if (folder / ADAPTER).exists():
         return _with_adapter(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
-    with _readable(folder, "model"):
+    with readable(folder, "model"):
         model, found = auto.from_pretrained(
             folder,
             config=config,
@@ -242,8 +216,8 @@ def _load(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    if _is_scorer(config) and any(name.endswith("score.weight") for name in found["missing_keys"]):
-        raise _bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
+    if is_scorer(config) and any(name.endswith("score.weight") for name in found["missing_keys"]):
+        raise bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
     _fit_vocabulary(model, tokenizer, folder)
     for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
         if settings is not None:  # a scorer generates nothing
@@ -256,11 +230,11 @@ def _adapter_base(
     folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
 ) -> PreTrainedModel:
     """The model that the adapters in `folder` were trained on, with a head that they replace."""
-    with _readable(folder, ADAPTER):
+    with readable(folder, ADAPTER):
         base = folder / json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
     if not base.is_dir():
-        raise _bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
-    own = _load_config(base, dropout=False)
+        raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+    own = load_config(base, dropout=False)
     own.num_labels = 1
     model = _load(AutoModelForSequenceClassification, base, tokenizer, own, False, device)
     model.config.score_mean = getattr(config, "score_mean", 0.0)
@@ -268,28 +242,14 @@ def _adapter_base(
 
 
 def _with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    with _readable(folder, "adapter"):
+    with readable(folder, "adapter"):
         return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-
-
-def _first_member(folder: Path) -> Path:
-    """The folder itself, or, of an ensemble, that of its first member: what a critic begins from."""
-    return folder / _ensemble_file(folder).members[0] if (folder / EnsembleFile.NAME).exists() else folder
-
-
-def _ensemble_file(folder: Path) -> EnsembleFile:
-    with _readable(folder, EnsembleFile.NAME):
-        return EnsembleFile.read(folder)
 
 
 def _require_numbers(model: PreTrainedModel, folder: Path) -> None:
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
-            raise _bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
-
-
-def _is_scorer(config: PretrainedConfig) -> bool:
-    return _architecture(config).endswith("ForSequenceClassification")
+            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
 
 
 def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -298,7 +258,7 @@ def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     if rows >= needed:
         return
     if tokenizer.pad_token_id != rows or needed != rows + 1:
-        raise _bad(
+        raise bad(
             f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
             "Save the model with the tokenizer that it was trained with.",
         )
@@ -337,41 +297,3 @@ def _new_head(model: PreTrainedModel, seed: int) -> None:
     values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
     with torch.no_grad():
         head.copy_(values)
-
-
-def _load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
-    """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1)."""
-    _check_folder(folder)
-    with _readable(folder, "config.json"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    for name, value in config.get_text_config().to_dict().items():
-        if not dropout and "drop" in name and isinstance(value, float):
-            setattr(config.get_text_config(), name, 0.0)
-    return config
-
-
-def _architecture(config: PretrainedConfig) -> str:
-    return (config.architectures or [""])[0]
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise _bad(f"There is no model folder {folder}.", "Check the path.")
-    if not (folder / "config.json").exists():
-        raise _bad(f"{folder} is not a model folder: it has no config.json.", "Give a folder with a saved model.")
-
-
-@contextmanager
-def _readable(folder: Path, what: str) -> Iterator[None]:
-    """Turn what a loading library raises for a damaged or foreign folder into one sentence."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise _bad(
-            f"The {what} in {folder} cannot be read: {first}", "Save it again; weights as safetensors."
-        ) from error
-
-
-def _bad(cause: str, next_step: str) -> StageError:
-    return StageError(ErrorKind.BAD_INPUT, cause, next_step)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     batch_size = 4 * config.micro_batch_size
     trained = models.load_reward_model(out_dir, models.load_tokenizer(out_dir))
     details: dict[str, Any] = {"counts": counts, "score_mean": score_mean(trained)}
-    report = reward_report.write(out_dir, judged(trained, tokenizer, rankings, rows, prepared, counts, batch_size))
+    material = judged(trained, tokenizer, rankings, rows, prepared, counts, batch_size)
+    report = reward_report.write(out_dir, replace(material, samples=reward_data.read_samples(inputs)))
     metrics |= report["metrics"]
     details["words"] = report["words"]
     if "by" in report:

@@ -19,7 +19,8 @@ from alignment import chat, opinions, votes
 from alignment.config import RewardConfig
 from alignment.events import ErrorKind, StageError
 from alignment.opinions import Opinion
-from alignment.records import Answers, Prompt, Ranking, Record, Verdict, canonical_json, comparisons, read_jsonl
+from alignment.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict, canonical_json
+from alignment.records import comparisons, read_jsonl
 from alignment.records import split_of as side_of
 from alignment.stages import RewardInputs
 
@@ -114,6 +115,11 @@ def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], lis
     if inputs.answers:
         rows += [made for given in _read(inputs.answers, Answers) for made in opinions.of_answers(given, config)]
     return rankings, rows
+
+
+def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
+    """What a policy wrote, where that is given; StageError names a bad line."""
+    return [(row.prompt, row.response) for row in _read(inputs.samples, Demonstration)] if inputs.samples else []
 
 
 def prepare(rows: Sequence[Opinion], tokenizer: PreTrainedTokenizerBase, limit: int, config: RewardConfig) -> Prepared:

@@ -91,10 +91,9 @@ class RankingTrainer(RewardTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
         """The weight of this optimizer step's examples, on all processes."""
-        here = torch.stack([batch["example_weights"].sum() for batch in batch_samples]).sum().to(device)
-        if self.accelerator.num_processes == 1:
-            return here
-        return torch.as_tensor(self.accelerator.gather(here)).sum()
+        return self._everywhere(
+            torch.stack([batch["example_weights"].sum() for batch in batch_samples]).sum().to(device)
+        )
 
     def compute_loss(
         self,
@@ -111,9 +110,15 @@ class RankingTrainer(RewardTrainer):
         total = batch.example_weights.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         out = batch_loss(scores, batch, self.settings, total.clamp(min=1e-12))
         parts = self.current_gradient_accumulation_steps  # the log averages shares; make them sum
-        self._metrics["train"]["accuracy"].append(float(out.accuracy) * parts)
-        self._metrics["train"]["margin"].append(float(out.margin) * parts)
+        self._metrics["train"]["accuracy"].append(float(self._everywhere(out.accuracy)) * parts)
+        self._metrics["train"]["margin"].append(float(self._everywhere(out.margin)) * parts)
         return cast(Tensor, out.loss * self.accelerator.num_processes)  # whose gradients are averaged
+
+    def _everywhere(self, share: Tensor) -> Tensor:
+        """The sum of every process's share."""
+        if self.accelerator.num_processes == 1:
+            return share
+        return torch.as_tensor(self.accelerator.gather(share)).sum()
 
     def _save_checkpoint(self, *args: Any, **options: Any) -> None:
         """TRL's checkpoint, then the manifest: without one, or with a wrong one, it counts as absent."""

@@ -29,6 +29,7 @@ class RewardInputs(Settings):
     rankings: Path  # JSONL of records.Ranking
     answers: Path | None = None  # JSONL of records.Answers
     verdicts: Path | None = None  # JSONL of records.Verdict
+    samples: Path | None = None  # JSONL of records.Demonstration: what a policy wrote; the report says how new it is
     checkpoints: Path | None = None  # an existing folder that outlives the attempt: save_every writes there, and a
     # later attempt with the same settings and data goes on from the newest whole checkpoint
 
