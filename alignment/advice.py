@@ -71,13 +71,13 @@ def ceiling(report: Report) -> Iterator[Word]:
         yield Word("ceiling", "note", "The human ceiling is unknown: no two annotators judged the same responses.",
                    "Let two people judge some of the tasks (a project's overlap).")  # fmt: skip
         return
-    text = f"One annotator foretells another in {sure(known)} of {known['n']} judgements of the same pairs."
+    text = f"One annotator foretells another in {sure(known)} of {known['n']} cases in which both judged the same pair."
     if known["low"] <= 0.5:
         yield Word("ceiling", "bad", f"{text} That is no better than chance: the labels look random.",
                    "Clear up the guidelines and check the import before you collect more.")  # fmt: skip
         return
     if (reached := share_of_ceiling(report)) is not None:
-        text += f" The model has come {reached:.0%} of the way from chance to that."
+        text += f" The model has come {max(0.0, reached):.0%} of the way from chance to that."
     if (best := report["agreement"]["reachable"]) > known["value"] + 0.02:
         text += f" It may pass it: were all annotators wrong equally often, a perfect model would reach {best:.0%}."
     yield Word("ceiling", "note", text)

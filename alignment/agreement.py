@@ -17,7 +17,7 @@ from alignment.evaluate import Estimate, clustered
 from alignment.records import Ranking
 
 FEWEST = 20  # predictions below which nothing is said of an annotator
-MARGIN = 0.1  # an annotator is flagged who lies this far below the rest, with the interval
+MARGIN = 0.1  # an annotator is flagged who lies this far below the rest, and below their interval with the own
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Person:
 
     name: str
     agreement: Estimate  # with the others, where both judged
-    rest: float  # how the others agree with one another
+    rest: Estimate  # how the others agree with one another
     flagged: bool
     kind: str  # "in line", "careless" (near a coin), "contrary" (below a coin), "apart" (between)
 
@@ -133,12 +133,12 @@ def _beside(name: str, found: Sequence[Prediction]) -> _Beside:
 
 def _person(name: str, found: Sequence[Prediction]) -> Person | None:
     """None where too little is known, or where there are no others to compare with."""
-    beside = _beside(name, found)
-    if not beside.enough:
+    if not _beside(name, found).enough:
         return None
     agreement = clustered([(p.prompt, p.right) for p in found if name in (p.by, p.of)])
-    flagged = agreement.high < beside.rest and agreement.value <= beside.rest - MARGIN
-    return Person(name, agreement, beside.rest, flagged, _kind(agreement) if flagged else "in line")
+    rest = clustered([(p.prompt, p.right) for p in found if name not in (p.by, p.of)])
+    flagged = agreement.high < rest.low and agreement.value <= rest.value - MARGIN
+    return Person(name, agreement, rest, flagged, _kind(agreement) if flagged else "in line")
 
 
 def _kind(agreement: Estimate) -> str:

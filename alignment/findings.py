@@ -20,6 +20,8 @@ MOVES = 0.25  # deviations by which the language of one sentence may move a scor
 SAME = 0.01  # deviations by which a score may move with its place in a batch
 UNSURE = 0.05  # calibration error that is worth a sentence
 DRIFT = 0.3  # deviations of reference answers from 0
+MOSTLY_PROMPT = 0.7  # share of the variance of scores
+BEYOND = 0.05  # share of a policy's samples that score above all train responses
 STRAYS = 1.5  # members' disagreement on new responses, times that on train ones
 
 
@@ -44,8 +46,8 @@ def people(report: Report) -> Iterator[Word]:
         if person["flagged"]:
             name, found = person["name"], person["agreement"]
             text = (
-                f"{name} agrees with the others {KINDS[person['kind']]}: in {sure(found)} of {found['n']} judgements, "
-                f"where they agree among themselves in {person['rest']:.0%}."
+                f"{name} agrees with the others {KINDS[person['kind']]}: in {sure(found)} of {found['n']} cases, "
+                f"where they agree among themselves in {sure(person['rest'])}."
             )
             yield Word("annotators", "warn", text, _about(name, person["kind"]))
     if (better := agreement["without_flagged"]) is not None:
@@ -135,6 +137,10 @@ def probes(report: Report) -> Iterator[Word]:
         text = f"It can be gamed: a worse response passes the better one when it is {said}."
         advice = "Unless people like that too, let them rank such pairs; watch for it in PPO's samples."
         yield Word("probes", "warn", text, advice)
+    elif found:
+        yield Word(
+            "probes", "good", "No probe turns the order of many pairs: formatting, flattery, cuts and repetition."
+        )
     if {"closing_en", "closing_zh"} <= found.keys():
         english, chinese = (found[name]["change"] for name in ("closing_en", "closing_zh"))
         if abs(chinese - english) >= MOVES:
@@ -152,6 +158,8 @@ def calibrated(report: Report) -> Iterator[Word]:
     if (found := report.get("calibration")) is None:
         return
     text, heat = f"Its probabilities are off by {found['error']:.1%} on average", found["temperature"]
+    if report["accuracy"]["low"] <= 0.5:
+        return  # no scale makes a coin right
     if found["error"] < UNSURE:
         yield Word("calibration", "good", f"{text}: it means what it says.")
     elif heat > 1:
@@ -169,6 +177,24 @@ def scale(report: Report) -> Iterator[Word]:
     if abs(mean) > DRIFT and not reference["low"] <= 0 <= reference["high"]:
         text = f"Best answers to held-out prompts average {mean:+.2f} deviations, not 0 as in training: scores drift."
         yield Word("scale", "note", text, "Compare scores within a prompt only, and set missing_eos_score with care.")
+    if found["between_prompts"] > MOSTLY_PROMPT:
+        text = (
+            f"{found['between_prompts']:.0%} of the spread of its scores lies between prompts, not between responses."
+        )
+        yield Word("scale", "note", text, "Compare scores within a prompt only.")
+
+
+def samples(report: Report) -> Iterator[Word]:
+    """Whether a policy's samples lie where the model has learnt."""
+    if (found := report.get("samples")) is None:
+        return
+    text = (
+        f"A policy's {found['n']} samples score {found['change']:+.2f} deviations beside train responses, "
+        f"{found['beyond']:.0%} of them above all of those."
+    )
+    strays = found["beyond"] > BEYOND
+    advice = "Rank some of them next: scores up there were never learnt." if strays else ""
+    yield Word("samples", "warn" if strays else "note", text, advice)
 
 
 def ensemble(report: Report) -> Iterator[Word]:
@@ -185,7 +211,7 @@ def ensemble(report: Report) -> Iterator[Word]:
 
 
 ALL: tuple[Callable[[Report], Iterator[Word]], ...] = (
-    people, parts, strengths, length, probes, calibrated, scale, ensemble,
+    people, parts, strengths, length, probes, calibrated, scale, samples, ensemble,
 )  # fmt: skip
 
 

@@ -54,6 +54,8 @@ def measure(judged: Judged) -> dict[str, Any]:
         report["probes"] = [asdict(probe) for probe in run_probes(judged.heldout, judged.score)]
         report["batch_dependence"] = batch_dependence(judged.heldout, judged.score)
         _slices(report, rows)
+    if judged.samples and train:
+        report["samples"] = _samples(judged, train)
     if judged.score_members is not None:
         report["ensemble"] = _ensemble(judged, judged.score_members, train)
     return report
@@ -119,6 +121,18 @@ def _scale(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> di
         "reference": asdict(evaluate.clustered(best)),
         "deviation": total**0.5,
         "between_prompts": 1 - float((within * within).mean()) / total if total > 0 else 0.0,
+    }
+
+
+def _samples(judged: Judged, train: Sequence[Ranking]) -> dict[str, Any]:
+    """Where a policy's samples score beside the responses that the model learnt from."""
+    known = torch.tensor([value for row in score_rankings(judged.score, train) for value in row], dtype=torch.float64)
+    new = judged.score([prompt for prompt, _ in judged.samples], [text for _, text in judged.samples])
+    scores = torch.tensor(list(new), dtype=torch.float64)
+    return {
+        "n": len(scores),
+        "change": float((scores.mean() - known.mean()) / known.std(correction=0).clamp(min=1e-12)),
+        "beyond": float((scores > known.max()).double().mean()),
     }
 
 

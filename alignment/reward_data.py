@@ -19,8 +19,17 @@ from alignment import chat, opinions, votes
 from alignment.config import RewardConfig
 from alignment.events import ErrorKind, StageError
 from alignment.opinions import Opinion
-from alignment.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict, canonical_json
-from alignment.records import comparisons, read_jsonl
+from alignment.records import (
+    Answers,
+    Demonstration,
+    Prompt,
+    Ranking,
+    Record,
+    Verdict,
+    canonical_json,
+    comparisons,
+    read_jsonl,
+)
 from alignment.records import split_of as side_of
 from alignment.stages import RewardInputs
 

@@ -1,12 +1,15 @@
 """What to rank next: BALD by hand, a queue that is the same each time, and a control arm that stays."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
-from alignment.acquire import Candidates, bald, choose, compare_arms, information
-from alignment.records import Prompt
+from alignment.acquire import Candidates, bald, choose, compare_arms, information, main
+from alignment.records import Prompt, write_jsonl
 
 
 def test_bald_is_the_doubt_that_a_label_would_settle() -> None:
@@ -78,3 +81,23 @@ def test_arms_are_compared_prompt_by_prompt() -> None:
     assert found.random.value == pytest.approx(0.25)
     assert found.advantage.value == pytest.approx(0.25)
     assert 0 < found.advantage.low < 0.25 < found.advantage.high
+
+
+def test_the_command_queues_sampled_responses_by_reward_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tiny.save(tiny.scorer(seed), tmp_path / f"rm{seed}") for seed in (0, 1)]
+    prompts = [Prompt.from_text(f"w{i} w{i + 1}") for i in range(8)]
+    write_jsonl(tmp_path / "prompts.jsonl", prompts)
+    texts = [(i, f"w{i} w{k}") for i in range(7) for k in (3, 4, 5)] + [(7, "w1"), (7, "w1")]  # the last says one thing
+    with (tmp_path / "responses.jsonl").open("w") as file:
+        file.writelines(json.dumps({"prompt": i, "text": text, "model": "m"}) + "\n" for i, text in texts)
+    given = [str(tmp_path / name) for name in ("responses.jsonl", "prompts.jsonl")]
+    out = tmp_path / "queue.jsonl"
+    assert main([*given, *map(str, folders), "--count", "4", "--out", str(out)]) == 0
+    queue = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(queue) == 4
+    assert [row["arm"] for row in queue].count("random") == 1
+    assert all(len(row["responses"]) == 3 and row["information"] >= 0 for row in queue)
+    assert main([*given, str(folders[0]), "--out", str(out)]) == 1
+    assert "give two or more" in capsys.readouterr().err

@@ -137,6 +137,16 @@ def test_members_that_stray_on_a_policys_samples_are_pointed_out() -> None:
     assert "on a policy's samples" in texts[0]
 
 
+def test_samples_that_score_above_all_that_was_learnt_are_pointed_out() -> None:
+    def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+        return [9.0 if "new" in t else s for s, t in zip(knows(prompts, texts), texts, strict=True)]
+
+    samples = [(r.prompt, "new" if i % 4 else "old") for i, r in enumerate(rankings(20))]
+    (text,) = words_of(Judged(rankings(40), rankings(40, seed=1), score, samples=samples))["samples"]
+    assert text.startswith("warn: A policy's 20 samples score")
+    assert "75% of them above all of those" in text
+
+
 def test_disagreement_by_hand() -> None:
     """Members at 1 and 3 deviate by 1, at 2 and 2 by 0."""
     import torch
