@@ -78,3 +78,13 @@ def test_a_careless_and_a_contrary_annotator_are_found_and_no_other() -> None:
 
 def test_of_two_people_who_disagree_neither_is_the_careless_one() -> None:
     assert measure_agreement(crowd({"ada": 0.0, "bo": 0.5})).people == ()
+
+
+def test_a_low_agreement_that_may_be_chance_is_not_flagged() -> None:
+    """Contrary in 4 of 12: 67 % with the others, who agree always; twelve prompts prove neither."""
+    same = [ranking(who, ((0,), (1,)), f"p{i}") for i in range(12) for who in "abc"]
+    other = [ranking("d", ((1,), (0,)) if i < 4 else ((0,), (1,)), f"p{i}") for i in range(12)]
+    (person,) = [person for person in measure_agreement([*same, *other]).people if person.name == "d"]
+    assert person.agreement.value == pytest.approx(8 / 12)
+    assert person.rest.value == 1.0
+    assert not person.flagged

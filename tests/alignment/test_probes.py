@@ -46,6 +46,13 @@ def test_a_scorer_of_length_can_be_gamed_by_whatever_is_longer() -> None:
     assert found["flattery"].pairs == 36
 
 
+def test_what_rises_without_passing_the_better_one_does_not_overtake() -> None:
+    """The good answer is far above; of the three pairs of a ranking only the other two can change places."""
+    found = measured(lambda prompts, texts: [len(text) + 500.0 * ("good" in text) for text in texts])
+    assert found["flattery"].rises == 1.0
+    assert found["flattery"].overtakes == pytest.approx(1 / 3)
+
+
 def test_a_scorer_that_ignores_the_change_is_not_moved() -> None:
     found = measured(lambda prompts, texts: [float("good" in text) - float("ask" in text) for text in texts])
     assert found["flattery"] == Probe("flattery", 0.0, 0.0, 0.0, 0.0, 36, 36)
