@@ -72,7 +72,8 @@ def ceiling(report: Report) -> Iterator[Word]:
                    "Let two people judge some of the tasks (a project's overlap).")  # fmt: skip
         return
     text = f"One annotator foretells another in {sure(known)} of {known['n']} cases in which both judged the same pair."
-    if known["low"] <= 0.5:
+    others = report["agreement"]["without_flagged"]
+    if known["low"] <= 0.5 and (others is None or others["low"] <= 0.5):
         yield Word("ceiling", "bad", f"{text} That is no better than chance: the labels look random.",
                    "Clear up the guidelines and check the import before you collect more.")  # fmt: skip
         return

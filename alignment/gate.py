@@ -88,8 +88,8 @@ def refusals(measured: Mapping[str, Any], settings: GateConfig) -> list[str]:
             f"Its held-out accuracy of {accuracy:.1%} ({low:.1%} to {high:.1%}) is not above chance with its interval."
         )
     found += _below_ceiling(measured, accuracy, settings.min_ceiling_share)
-    if low > 0.5:
-        found += _mostly_length(measured, accuracy, settings.min_length_controlled_share)
+    if low > 0.5 and (why := mostly_length(measured, settings)):
+        found.append(why)
     return found
 
 
@@ -138,15 +138,26 @@ def _below_ceiling(measured: Mapping[str, Any], accuracy: float, share: float) -
     ]
 
 
-def _mostly_length(measured: Mapping[str, Any], accuracy: float, share: float) -> list[str]:
-    """Mostly: less than `share` of the gain over chance is left once length cannot help."""
-    controlled = _number(measured, "length_controlled_accuracy")
-    if controlled is None or controlled - 0.5 >= share * (accuracy - 0.5):
-        return []
-    return [
-        f"It is mostly length: with length controlled its accuracy falls from {accuracy:.1%} to {controlled:.1%}, "
-        f"and less than {share:.0%} of its gain over chance is left."
-    ]
+def mostly_length(measured: Mapping[str, Any], settings: GateConfig) -> str | None:
+    """Why the model counts as a measure of length, or None.
+
+    Either less than a set share of its gain over chance is left once length is controlled; or nothing is
+    surely left (the interval reaches chance) and always preferring the longer, or the shorter, does as well.
+    """
+    accuracy, controlled = (_number(measured, name) for name in ("heldout_accuracy", "length_controlled_accuracy"))
+    if accuracy is None or controlled is None:
+        return None
+    falls = f"with length controlled its accuracy falls from {accuracy:.1%} to {controlled:.1%}"
+    share = settings.min_length_controlled_share
+    if controlled - 0.5 < share * (accuracy - 0.5):
+        return f"It is mostly length: {falls}, and less than {share:.0%} of its gain over chance is left."
+    low, longer = (_number(measured, name) for name in ("length_controlled_accuracy_low", "longer_rule_accuracy"))
+    if low is None or longer is None or low > 0.5 or max(longer, 1 - longer) < accuracy:
+        return None
+    return (
+        f"It may be nothing but length: a rule of length alone is right in {max(longer, 1 - longer):.1%}, and {falls}, "
+        f"of which chance is not excluded ({low:.1%} at the low end)."
+    )
 
 
 def _number(measured: Mapping[str, Any], name: str) -> float | None:

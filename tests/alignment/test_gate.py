@@ -42,6 +42,9 @@ def test_a_sound_model_passes_with_or_without_what_is_unknown() -> None:
         ({"heldout_prompts": 9.0}, "Only 9 held-out prompts"),
         # Half of the way from 0.5 to 0.76 is 0.63.
         ({"heldout_accuracy": 0.625, "heldout_accuracy_low": 0.55}, "at least 63.0% is asked"),
+        # A rule of length alone is as good, and what is left without length may be chance.
+        ({"longer_rule_accuracy": 0.76, "length_controlled_accuracy_low": 0.5}, "nothing but length"),
+        ({"longer_rule_accuracy": 0.24, "length_controlled_accuracy_low": 0.49}, "right in 76.0%"),
         # The gain is 0.26; less than half of it is left.
         ({"length_controlled_accuracy": 0.62}, "mostly length"),
     ],
@@ -56,6 +59,8 @@ def test_the_borders_are_on_the_good_side() -> None:
     assert outcome(heldout_accuracy=0.63, heldout_accuracy_low=0.55, length_controlled_accuracy=0.63) is Outcome.PASSED
     assert outcome(length_controlled_accuracy=0.63) is Outcome.PASSED
     assert outcome(heldout_prompts=10.0) is Outcome.PASSED
+    assert outcome(longer_rule_accuracy=0.75, length_controlled_accuracy_low=0.4) is Outcome.PASSED
+    assert outcome(longer_rule_accuracy=0.9, length_controlled_accuracy_low=0.51) is Outcome.PASSED
 
 
 def test_annotators_who_agree_no_better_than_a_coin_set_no_bar() -> None:

@@ -45,7 +45,7 @@ def outcome(report: dict[str, Any]) -> Outcome:
 
 @pytest.mark.slow
 def test_a_known_score_is_learnt_to_within_two_points_of_the_bayes_limit(tmp_path: Path) -> None:
-    plan = Plan(2400)
+    plan = Plan(3200)
     report = trained(tmp_path, plan)
     tokenizer = models.load_tokenizer(tmp_path / "out")
     model = models.load_reward_model(tmp_path / "out", tokenizer)
@@ -82,7 +82,7 @@ def test_random_labels_that_nobody_judged_twice_are_stopped_too(tmp_path: Path) 
 def test_a_planted_length_bias_is_found_and_stopped(tmp_path: Path) -> None:
     report = trained(tmp_path, Plan(400, judges=(("ann", lover_of_length),)))
     assert report["accuracy"]["low"] > 0.6  # by its accuracy alone it would pass
-    assert "It mostly measures length" in said(report, "length", "bad")
+    assert "It is mostly length" in said(report, "length", "bad")
     assert report["lengths"]["spearman"] > 0.6
     assert outcome(report) is Outcome.REFUSED
 
@@ -94,6 +94,7 @@ def test_a_careless_and_a_contrary_annotator_are_found_among_those_who_share_tas
     assert "dan agrees with the others about as a coin would" in said(report, "annotators", "warn")
     assert "Ask eve whether best and worst were swapped" in said(report, "annotators", "warn")
     assert "Without those who disagree, agreement is" in said(report, "annotators")
+    assert "look random" not in said(report, "ceiling")
 
 
 def test_a_careless_annotator_who_shares_no_task_is_found_by_the_model(tmp_path: Path) -> None:
