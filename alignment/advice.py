@@ -19,6 +19,7 @@ NEAR_CEILING = 0.8  # share of the way from chance to the annotators' agreement
 SHORT_OF_CEILING = 0.7
 WIDE = 0.05  # half an interval above which more held-out prompts are asked for
 WANTED = 0.03  # the half-width that they should give
+LOST = 0.1  # share of the rankings that were too long
 BY_HEART = 0.12  # train accuracy above held-out accuracy
 ORDER: dict[Level, int] = {"bad": 0, "warn": 1, "note": 2, "good": 3}
 
@@ -26,7 +27,7 @@ ORDER: dict[Level, int] = {"bad": 0, "warn": 1, "note": 2, "good": 3}
 def advise(report: Report, settings: GateConfig | None = None) -> list[Word]:
     """All that the numbers say: the verdict, then the rest, worst first."""
     refused = refusals(report["metrics"], settings or GateConfig())
-    parts = (ceiling, learning, size, *findings.ALL)
+    parts = (ceiling, learning, lost, size, *findings.ALL)
     words = [word for speak in parts for word in speak(report)]
     return [verdict(report, refused, words), *sorted(words, key=lambda word: ORDER[word.level])]
 
@@ -117,3 +118,14 @@ def size(report: Report) -> Iterator[Word]:
     wanted = round(found["prompts"] * (half / WANTED) ** 2, -1)
     advice = f"About {wanted:.0f} held-out prompts instead of {found['prompts']} would give {100 * WANTED:.0f}."
     yield Word("data", "note", f"The accuracy is known to {100 * half:.0f} points either way.", advice)
+
+
+def lost(report: Report) -> Iterator[Word]:
+    """Whether what was left out changes what the numbers are about."""
+    refused, used = (report["counts"].get(name, 0) for name in ("refused", "used"))
+    if refused > LOST * (refused + used):
+        text = f"{refused} of {refused + used} rankings were left out: a response alone fills max_length."
+        advice = (
+            "Raise max_length, or take a base model with a longer context; until then trust it on short responses only."
+        )
+        yield Word("data", "warn", text, advice)

@@ -147,6 +147,12 @@ def test_samples_that_score_above_all_that_was_learnt_are_pointed_out() -> None:
     assert "75% of them above all of those" in text
 
 
+def test_what_was_too_long_limits_what_is_known() -> None:
+    words = words_of(Judged(rankings(200), [], knows, counts={"used": 80, "refused": 20}))
+    assert words["data"][0].startswith("warn: 20 of 100 rankings were left out")
+    assert "data" not in words_of(Judged(rankings(200), [], knows, counts={"used": 95, "refused": 5}))
+
+
 def test_disagreement_by_hand() -> None:
     """Members at 1 and 3 deviate by 1, at 2 and 2 by 0."""
     import torch
