@@ -1,20 +1,17 @@
 """Batches of tensors: a shape on every field, and how lists of token ids become them.
 
-Axes: B sequences, T all tokens, R response tokens, M comparisons. A sequence is its prompt followed
-at once by its response, padded on the right: positions need no shift, and a causal model cannot see
-the padding. Prompts are left-padded only inside a generation engine.
+Axes: B sequences, T all tokens, R response tokens. A sequence is its prompt followed at once by its
+response, padded on the right: positions need no shift, and a causal model cannot see the padding.
+Prompts are left-padded only inside a generation engine. Batches of rankings are in `ranking_batch`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
-
-from alignment.records import comparisons
 
 
 @dataclass(frozen=True)
@@ -89,44 +86,6 @@ class Rollout:
     def mask(self) -> Tensor:
         """True on response tokens: `(B, R)`."""
         return self.sequences.response_mask
-
-
-@dataclass(frozen=True)
-class RankingBatch:
-    """K responses of each of several prompts, side by side, and the comparisons that a ranking implies."""
-
-    input_ids: Tensor  # (B, T) B = the sum of K over the rankings
-    attention_mask: Tensor  # (B, T)
-    better: Tensor  # (M,) rows of the preferred responses
-    worse: Tensor  # (M,) rows of the others
-    weights: Tensor  # (M,) sum to the ranking's weight over the comparisons of one ranking
-
-    def as_inputs(self) -> dict[str, Tensor]:
-        """The fields by name, as the Trainer moves them between devices."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-def collate_rankings(examples: Sequence[Mapping[str, Any]], pad_id: int) -> RankingBatch:
-    """Rankings as `{"input_ids": K lists, "ranks": (K,), "weight": w}` to one batch."""
-    rows: list[list[int]] = []
-    better: list[int] = []
-    worse: list[int] = []
-    weights: list[float] = []
-    for example in examples:
-        pairs = comparisons(example["ranks"])
-        better += [len(rows) + i for i, _ in pairs]
-        worse += [len(rows) + j for _, j in pairs]
-        weights += [example["weight"] / len(pairs)] * len(pairs)
-        rows += example["input_ids"]
-    lengths = torch.tensor([len(row) for row in rows])
-    input_ids = pad_right(rows, pad_id)
-    return RankingBatch(
-        input_ids,
-        _below(lengths, input_ids.shape[1]).long(),
-        torch.tensor(better, dtype=torch.long),
-        torch.tensor(worse, dtype=torch.long),
-        torch.tensor(weights, dtype=torch.float32),
-    )
 
 
 def pad_right(rows: Sequence[list[int]], pad_id: int) -> Tensor:

@@ -74,12 +74,81 @@ class SFTConfig(TrainingConfig):
 
 
 class RewardConfig(TrainingConfig):
-    """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2)."""
+    """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
 
-    learning_rate: Rate = Field(default=9e-6, description="Peak learning rate; about 1e-4 suits LoRA.")
+    A learning rate that is not set follows what is trained: 1e-4 for adapters (TRL), 1e-3 for a head alone.
+    """
+
+    learning_rate: Rate = Field(default=9e-6, description="Peak learning rate; unset: by what is trained.")
     epochs: Positive = Field(default=1.0, le=1000, description="Passes over the rankings.")
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts kept for held-out accuracy.")
     centering_coef: NonNegative = Field(default=0.01, description="Pulls the mean score to 0 (Eisenstein et al. 2023).")
+    loss: Literal["bradley_terry", "plackett_luce"] = Field(
+        default="bradley_terry", description="Over all pairs of a ranking, or list-wise over its order."
+    )
+    ties: Literal["drop", "soft"] = Field(default="drop", description="Ties teach nothing, or that both are equal.")
+    margins: Literal["small", "large", "none"] = Field(
+        default="small",
+        description="The gap that a strength asks for (Llama 2, table 27); large hurts near-ties and splits scores.",
+    )
+    votes: Literal["each", "agreement", "reliability", "modal"] = Field(
+        default="each", description="How several rankings of one task count: alike, weighted, or by majority."
+    )
+    all_bad_coef: NonNegative = Field(default=0.1, description="Pulls the scores of responses called all bad below 0.")
+    rating_coef: NonNegative = Field(default=0.1, description="Pulls scores to where their ratings from 1 to 7 stand.")
+    rule_coef: NonNegative = Field(default=0.1, description="Pulls the scores of responses that break a rule below 0.")
+    questions: dict[str, Literal["good", "bad"]] = Field(
+        default_factory=dict, description="What a yes to each question says of a response; others are not used."
+    )
+    answer_coef: NonNegative = Field(default=0.1, description="Weight of what answers say of one response.")
+    frozen_trunk: bool = Field(default=False, description="Train the score head alone.")
+    save_adapter: bool = Field(default=False, description="Save adapters beside their base instead of merged into it.")
+    share_prompt: bool = Field(default=True, description="Compute a prompt once for its responses, where that pays.")
+    members: int = Field(default=1, ge=1, le=5, description="Reward models that are trained; more than 1: an ensemble.")
+    member_kind: Literal["seed", "bootstrap", "adapter"] = Field(
+        default="seed", description="How members differ: seed, prompts drawn with repetition, adapters on one base."
+    )
+    combine: Literal["mean", "min", "variance"] = Field(
+        default="mean", description="The ensemble's score: mean, worst member, or mean less a share of the variance."
+    )
+    variance_coef: NonNegative = Field(default=0.5, description="That share (Coste et al. 2023, eq. 4).")
+    save_every: Count | None = Field(default=None, description="Optimizer steps between two checkpoints; unset: none.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_by_what_is_trained(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "learning_rate" not in values:
+            if values.get("lora") is not None:
+                return {**values, "learning_rate": 1e-4}
+            if values.get("frozen_trunk") is True:
+                return {**values, "learning_rate": 1e-3}
+        return values
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.frozen_trunk and self.lora:
+            raise ValueError("frozen_trunk trains the head alone: leave lora unset, or frozen_trunk false")
+        if self.save_adapter and not self.lora:
+            raise ValueError("save_adapter needs lora: without it there is no adapter")
+        if self.members > 1 and self.member_kind == "adapter" and not self.lora:
+            raise ValueError("member_kind 'adapter' needs lora: the members are adapters on one base")
+        if self.votes == "modal" and self.loss == "plackett_luce":
+            raise ValueError("votes 'modal' decides pairs, which need loss 'bradley_terry': choose another of the two")
+        return self
+
+
+class GateConfig(Settings):
+    """When PPO refuses a reward model (gate.py). Chance is 0.5; what a model has above it is its gain."""
+
+    min_ceiling_share: Fraction = Field(
+        default=0.5, description="Least gain, as a share of the low end of what annotators' agreement has above chance."
+    )
+    min_length_controlled_share: Fraction = Field(
+        default=0.5, description="Least share of the gain that must be left once length cannot help."
+    )
+    unmeasured: Literal["allow", "refuse"] = Field(
+        default="allow", description="What to do with a model whose folder holds no report, as one from elsewhere."
+    )
 
 
 class PPOConfig(TrainingConfig):
@@ -110,6 +179,10 @@ class PPOConfig(TrainingConfig):
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
     evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
+    gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")
+    accept_reward_model: str | None = Field(
+        default=None, min_length=10, max_length=500, description="Why a refused reward model is used all the same."
+    )
 
     @model_validator(mode="after")
     def _mini_fits(self) -> Self:

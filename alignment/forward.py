@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from alignment.batch import Sequences, by_length, pad_right, position_ids
+from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
 from alignment.models import autocast
 
@@ -75,8 +76,11 @@ def end_scores(reward_model: Model, input_ids: Tensor, attention_mask: Tensor) -
 
 
 @torch.no_grad()
-def score_rows(reward_model: Model, rows: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
+def score_rows(reward_model: Model | Ensemble, rows: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
     """`end_scores` of many sequences of any length, less the model's stored mean: `(B,)` on the CPU."""
+    if isinstance(reward_model, Ensemble):
+        members = score_members(reward_model, rows, pad_id, batch_size)
+        return combine_scores(members, reward_model.combine, reward_model.variance_coef)
     device = next(reward_model.parameters()).device
     scores = torch.empty(len(rows))
     for group in by_length([len(row) for row in rows], batch_size):
@@ -87,7 +91,18 @@ def score_rows(reward_model: Model, rows: list[list[int]], pad_id: int, batch_si
     return scores - score_mean(reward_model)
 
 
-def score_mean(reward_model: Model) -> float:
+def score_members(ensemble: Ensemble, rows: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
+    """Each member's scores, its reference answers at 0: `(M, B)` on the CPU."""
+    found = []
+    for number, (model, adapter) in enumerate(zip(ensemble.models, ensemble.adapters, strict=True)):
+        if adapter is not None:
+            model.set_adapter(adapter, inference_mode=True)
+            model.config.score_mean = ensemble.means[number]
+        found.append(score_rows(model, rows, pad_id, batch_size))
+    return torch.stack(found)
+
+
+def score_mean(reward_model: Model | Ensemble) -> float:
     """What the reward stage found reference answers to score: subtracted, so that they average 0."""
     return float(getattr(reward_model.config, "score_mean", 0.0))
 

@@ -1,8 +1,8 @@
-"""The three losses: clipped policy, clipped value, Bradley-Terry over all pairs of rankings.
+"""The losses: clipped policy and clipped value of PPO; rankings and labels of the reward model.
 
-Pure functions on tensors. Axes: B sequences, R response positions, M comparisons. Every mean takes
-a `denominator`: what the whole optimizer step holds, so that micro-batches of unequal size add up
-to the gradient of one large batch.
+Pure functions on tensors. Axes: B sequences, R response positions; N responses, M comparisons, V votes
+of K responses. Every mean takes a `denominator`: what the whole optimizer step holds, so that
+micro-batches of unequal size add up to the gradient of one large batch.
 """
 
 from __future__ import annotations
@@ -77,18 +77,80 @@ def ranking_loss(
     weights: Tensor,
     centering_coef: float = 0.0,
     denominator: Tensor | float | None = None,
+    *,
+    targets: Tensor | None = None,
+    margins: Tensor | None = None,
 ) -> RankingLoss:
     """Bradley-Terry over all comparisons of rankings (Ouyang et al. 2022, eq. 1).
 
-    scores `(B,)`; better, worse `(M,)` index into it; weights `(M,)` are 1 / (comparisons of that
+    scores `(N,)`; better, worse `(M,)` index into it; weights `(M,)` are 1 / (comparisons of that
     ranking) times the ranking's own weight, so that a ranking counts once whatever its K: the sum
     over a ranking's comparisons is its mean. `denominator` defaults to the sum of the weights.
-    Centering (Eisenstein et al. 2023, eq. 2) pulls the mean score of a pair to 0. Computed in
-    float32 whatever the scores' type: logsigmoid of a bf16 difference loses the near ties.
+    targets `(M,)`: probability that `better` wins, 1 unless it is a tie (1/2). margins `(M,)`: how far
+    `better` must lead (Touvron et al. 2023, eq. 2). Centering (Eisenstein et al. 2023, eq. 2) pulls the
+    mean score of a pair to 0. Computed in float32 whatever the scores' type: logsigmoid of a bf16
+    difference loses the near ties.
     """
     scores = scores.float()
     gap = scores[better] - scores[worse]
-    each = -F.logsigmoid(gap) + centering_coef * (scores[better] + scores[worse]) ** 2
-    scale = weights.sum().clamp(min=1e-12) if denominator is None else denominator
-    accuracy = (weights * (gap > 0)).sum() / scale
+    wins = torch.ones_like(gap) if targets is None else targets
+    ahead = gap if margins is None else gap - margins
+    each = F.binary_cross_entropy_with_logits(ahead, wins, reduction="none")
+    each = each + centering_coef * (scores[better] + scores[worse]) ** 2
+    scale = _scale(weights, denominator)
+    right = torch.where(wins == 0.5, 0.5, (gap > 0).float())  # a tie can be neither right nor wrong
+    accuracy = (weights * right).sum() / scale
     return RankingLoss((weights * each).sum() / scale, accuracy.detach(), (weights * gap).sum().detach() / scale)
+
+
+def listwise_loss(
+    scores: Tensor,
+    ranks: Tensor,
+    weights: Tensor,
+    denominator: Tensor | float | None = None,
+    *,
+    soft_ties: bool = False,
+) -> Tensor:
+    """Plackett-Luce: the best is chosen from all, the next from the rest, and so on; scalar.
+
+    scores, ranks `(V, K)`: one vote a row, rank 0 = best, -1 = no response; weights `(V,)`. A vote's
+    loss is the mean over its choices, so that K = 2 is Bradley-Terry. It is Cox's partial likelihood, and
+    so are its ties: `soft_ties` takes Efron's average over the orders of a tie (Efron 1977; for ranked data
+    Allison & Christakis 1994, eq. 8); otherwise the tied do not compete with one another, each is
+    chosen from itself and what is worse. Ties at the end say nothing without `soft_ties`.
+    """
+    scores = torch.where(ranks >= 0, scores.float(), 0.0)
+    there = (ranks >= 0)[:, None, :]  # (V, 1, K)
+    worse = (ranks[:, :, None] < ranks[:, None, :]) & there  # (V, K, K): j stands below i
+    same = (ranks[:, :, None] == ranks[:, None, :]) & there
+    itself = torch.eye(ranks.shape[1], dtype=torch.bool, device=ranks.device)
+    if soft_ties:
+        # The t-th of a tie of d is chosen when a share t/d of the tie has gone already.
+        gone = same.tril(-1).sum(dim=2) / same.sum(dim=2).clamp(min=1)
+        shares = worse + same * (1.0 - gone[:, :, None])
+        chosen = (ranks >= 0) & ((worse | same).sum(dim=2) > 1)  # from more than itself
+    else:
+        shares = (worse | (same & itself)).float()
+        chosen = (ranks >= 0) & worse.any(dim=2)
+    logs = torch.where(shares > 0, shares, 1.0).log()
+    logits = torch.where(shares > 0, scores[:, None, :] + logs, -torch.inf)
+    each = torch.where(chosen, torch.where(chosen[:, :, None], logits, 0.0).logsumexp(dim=2) - scores, 0.0)
+    means = each.sum(dim=1) / chosen.sum(dim=1).clamp(min=1)  # (V,)
+    return (weights * means).sum() / _scale(weights, denominator)
+
+
+def label_loss(
+    scores: Tensor, rows: Tensor, targets: Tensor, weights: Tensor, denominator: Tensor | float | None = None
+) -> Tensor:
+    """Cross-entropy of sigmoid(score) as the probability that a response is acceptable; scalar.
+
+    Comparisons say nothing about the level of the scores. Labels do: rows `(L,)` index into scores `(N,)`,
+    targets `(L,)` lie in [0, 1]. All bad and a broken rule are 0 and so push a score below 0, where
+    centering holds the mean of all; a rating r of 1..7 is (r - 1) / 6.
+    """
+    each = F.binary_cross_entropy_with_logits(scores.float()[rows], targets, reduction="none")
+    return (weights * each).sum() / _scale(weights, denominator)
+
+
+def _scale(weights: Tensor, denominator: Tensor | float | None) -> Tensor | float:
+    return weights.sum().clamp(min=1e-12) if denominator is None else denominator

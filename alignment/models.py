@@ -7,17 +7,14 @@ only; code that comes with a model is never run; nothing is fetched from a hub.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -28,8 +25,23 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from alignment.config import LoRAConfig
-from alignment.events import ErrorKind, StageError
+from alignment.ensemble import Ensemble, EnsembleFile
+from alignment.model_folders import ScoreScale as ScoreScale
+from alignment.model_folders import (
+    bad,
+    check_folder,
+    ensemble_file,
+    first_member,
+    is_scorer,
+    load_config,
+    positions,
+    readable,
+)
+from alignment.model_folders import context_length_of as context_length_of
+from alignment.model_folders import read_score_scale as read_score_scale
+from alignment.model_folders import save_score_scale as save_score_scale
 
+ADAPTER = "adapter_config.json"
 PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -62,13 +74,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     A tokenizer without a padding token, or with EOS as one, is given `<|pad|>`: were they equal, the
     stop would be masked with the padding and never learned. Raises StageError(BAD_INPUT).
     """
-    _check_folder(folder)
+    folder = first_member(folder)
+    check_folder(folder)
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise _bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
-    with _readable(folder, "tokenizer"):
+        raise bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
+    with readable(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
-        raise _bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
@@ -89,9 +102,9 @@ def load_causal_lm(
     Raises StageError(BAD_INPUT) for a folder that is missing, unreadable, no causal model, or whose
     embedding is smaller than the tokenizer's vocabulary.
     """
-    config = _load_config(folder, dropout=dropout)
-    if _architecture(config).endswith("ForSequenceClassification"):
-        raise _bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+    config = load_config(folder, dropout=dropout)
+    if is_scorer(config):
+        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
     return _prepare(model, trained, lora, TaskType.CAUSAL_LM, seed)
 
@@ -109,18 +122,46 @@ def load_scorer(
     """A model with one number as output (reward model or critic), from either kind of folder.
 
     From a language model, the `score` head is new: normal with deviation 1/sqrt(width + 1), so that
-    scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one.
-    Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several labels.
+    scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one, of an
+    ensemble the first member's. Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several
+    labels, a reward model without its head, or weights that are no numbers.
     """
-    config = _load_config(folder, dropout=dropout)
-    fresh = not _architecture(config).endswith("ForSequenceClassification")
+    folder = first_member(folder)
+    config = load_config(folder, dropout=dropout)
+    fresh = not is_scorer(config)
     if not fresh and config.num_labels != 1:
-        raise _bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
     config.num_labels = 1
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
     if fresh:
         _new_head(model, seed)
+    _require_numbers(model, folder)
     return _prepare(model, trained, lora, TaskType.SEQ_CLS, seed)
+
+
+def load_reward_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, device: torch.device | None = None
+) -> PreTrainedModel | PeftModel | Ensemble:
+    """A frozen reward model to score with: one model, or all members of an ensemble's folder.
+
+    `forward.score_rows` takes either. Raises StageError(BAD_INPUT) as `load_scorer`.
+    """
+    if not (folder / EnsembleFile.NAME).exists():
+        return load_scorer(folder, tokenizer, trained=False, device=device)
+    file = ensemble_file(folder)
+    if not file.adapters:
+        loaded = [load_scorer(folder / name, tokenizer, trained=False, device=device) for name in file.members]
+        return Ensemble(tuple(loaded), (None,) * len(loaded), file.combine, file.variance_coef)
+    first = folder / file.members[0]
+    model = _with_adapter(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
+    for name in file.members[1:]:
+        with readable(folder / name, "adapter"):
+            model.load_adapter(str(folder / name), adapter_name=name, is_trainable=False)
+    model.requires_grad_(False)
+    model.eval()
+    names = ("default", *file.members[1:])
+    means = tuple(float(load_config(folder / name, dropout=False).score_mean) for name in file.members)
+    return Ensemble((model,) * len(names), names, file.combine, file.variance_coef, means)
 
 
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -130,10 +171,22 @@ def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenize
     tokenizer.save_pretrained(folder)
 
 
-def context_length(model: PreTrainedModel | PeftModel) -> int | None:
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str) -> None:
+    """Write adapters and score head alone, with config and tokenizer; `base`: the folder they belong to.
+
+    A relative `base` is seen from `folder`, so that an artifact that holds both can be moved.
+    """
+    for settings in model.peft_config.values():
+        settings.base_model_name_or_path = base
+    model.save_pretrained(str(folder), safe_serialization=True)
+    model.config.architectures = [type(model.get_base_model()).__name__]
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
     """How many tokens the model's positions reach; None where its config sets no bound."""
-    value = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(value) if value and value > 0 else None
+    return positions(model.config)
 
 
 def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
@@ -151,21 +204,52 @@ def _load(
 ) -> PreTrainedModel:
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
-    with _readable(folder, "model"):
-        model: PreTrainedModel = auto.from_pretrained(
+    if (folder / ADAPTER).exists():
+        return _with_adapter(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
+    with readable(folder, "model"):
+        model, found = auto.from_pretrained(
             folder,
             config=config,
             dtype=dtype_for(device, trained=full),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
+    if is_scorer(config) and any(name.endswith("score.weight") for name in found["missing_keys"]):
+        raise bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
     _fit_vocabulary(model, tokenizer, folder)
     for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
         if settings is not None:  # a scorer generates nothing
             settings.pad_token_id, settings.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
+    return cast(PreTrainedModel, model)
+
+
+def _adapter_base(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
+) -> PreTrainedModel:
+    """The model that the adapters in `folder` were trained on, with a head that they replace."""
+    with readable(folder, ADAPTER):
+        base = folder / json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+    if not base.is_dir():
+        raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+    own = load_config(base, dropout=False)
+    own.num_labels = 1
+    model = _load(AutoModelForSequenceClassification, base, tokenizer, own, False, device)
+    model.config.score_mean = getattr(config, "score_mean", 0.0)
     return model
+
+
+def _with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    with readable(folder, "adapter"):
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+
+
+def _require_numbers(model: PreTrainedModel, folder: Path) -> None:
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
 
 
 def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -174,7 +258,7 @@ def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     if rows >= needed:
         return
     if tokenizer.pad_token_id != rows or needed != rows + 1:
-        raise _bad(
+        raise bad(
             f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
             "Save the model with the tokenizer that it was trained with.",
         )
@@ -213,41 +297,3 @@ def _new_head(model: PreTrainedModel, seed: int) -> None:
     values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
     with torch.no_grad():
         head.copy_(values)
-
-
-def _load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
-    """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1)."""
-    _check_folder(folder)
-    with _readable(folder, "config.json"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    for name, value in config.get_text_config().to_dict().items():
-        if not dropout and "drop" in name and isinstance(value, float):
-            setattr(config.get_text_config(), name, 0.0)
-    return config
-
-
-def _architecture(config: PretrainedConfig) -> str:
-    return (config.architectures or [""])[0]
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise _bad(f"There is no model folder {folder}.", "Check the path.")
-    if not (folder / "config.json").exists():
-        raise _bad(f"{folder} is not a model folder: it has no config.json.", "Give a folder with a saved model.")
-
-
-@contextmanager
-def _readable(folder: Path, what: str) -> Iterator[None]:
-    """Turn what a loading library raises for a damaged or foreign folder into one sentence."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise _bad(
-            f"The {what} in {folder} cannot be read: {first}", "Save it again; weights as safetensors."
-        ) from error
-
-
-def _bad(cause: str, next_step: str) -> StageError:
-    return StageError(ErrorKind.BAD_INPUT, cause, next_step)

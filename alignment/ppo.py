@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alignment import chat, models
+from alignment import chat, gate, models
 from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig
 from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
@@ -49,10 +49,14 @@ class PromptSet:
 def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
     """Train the policy and leave the one that the rule keeps in `out_dir`.
 
-    Raises StageError: BAD_INPUT for models or prompts that cannot work, DIVERGED for numbers that are
-    none or a policy that ran away from the reference. Where a later policy than the SFT policy was kept
-    before it diverged, that one is the result instead; details["stopped"] says why training ended early.
+    Raises StageError: BAD_INPUT for models or prompts that cannot work or a reward model that the gate
+    refuses, DIVERGED for numbers that are none or a policy that ran away from the reference. Where a later
+    policy than the SFT policy was kept before it diverged, that one is the result instead;
+    details["stopped"] says why training ended early.
     """
+    decision = gate.enforce(inputs.reward_model, config.gate, config.accept_reward_model)
+    if decision.outcome is not gate.Outcome.PASSED:
+        reporter.note(decision.words, level="warning")
     torch.manual_seed(config.seed)
     roles = load_roles(config, inputs)
     prompts = read_prompt_set(roles, config, inputs.prompts, reporter)
@@ -86,7 +90,7 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
         stopped = _rescued(error, keeper)
         reporter.note(stopped, level="warning")
     kept = keeper.save(out_dir)
-    return _result(roles, prompts, config, keeper, kept, curve, stopped)
+    return _result(roles, prompts, config, keeper, kept, curve, stopped, decision)
 
 
 def read_prompt_set(roles: Roles, config: PPOConfig, path: Path, reporter: Reporter) -> PromptSet:
@@ -185,6 +189,7 @@ def _result(
     kept: Look,
     curve: list[dict[str, float]],
     stopped: str | None,
+    decision: gate.Decision,
 ) -> StageResult:
     first = keeper.looks[0]
     metrics = {
@@ -194,6 +199,7 @@ def _result(
         "updates": float(len(curve)),
     }
     details = {
+        "gate": decision.record(),
         "rule": rule(config, len(prompts.heldout)),
         "counts": prompts.counts,
         "stopped": stopped,

@@ -1,44 +1,47 @@
-"""Stage 2: a reward model from rankings, on TRL's RewardTrainer.
+"""Stage 2: a reward model, or an ensemble of them, from rankings.
 
     python -m alignment reward config.toml
 
-From TRL come the loop, accumulation, schedule and logging. Three things are ours. Data: TRL filters
-pairs that are too long without a word; here the prompt is shortened from its left, and what still
-does not fit is counted. Batches: the K responses of a prompt go through the model once, together,
-instead of once for each of up to K(K-1)/2 pairs. Loss: Bradley-Terry over all comparisons of a
-ranking, each ranking counting once (Ouyang et al. 2022, section 3.5).
+The K responses of a prompt go through the model once, together; the loss is over all comparisons of a
+ranking, each prompt counting once (Ouyang et al. 2022, section 3.5). Every row of the files is trained on,
+measured on, or refused for a reason that is counted. Scores are shifted so that reference answers average 0.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import torch
-from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, PrinterCallback
-from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
-from trl.trainer.reward_trainer import RewardTrainer
+from transformers import PreTrainedTokenizerBase
 
-from alignment import chat, models
-from alignment.batch import RankingBatch, collate_rankings
+from alignment import chat, checkpoint, models, reward_data, reward_report
 from alignment.config import RewardConfig
-from alignment.evaluate import RankingAccuracy, ranking_accuracy
+from alignment.ensemble import Ensemble, EnsembleFile
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
-from alignment.forward import Model, end_scores, score_mean, score_rows
-from alignment.losses import ranking_loss
-from alignment.records import Prompt, Ranking, read_jsonl, split_of
+from alignment.forward import Model, score_mean, score_members, score_rows
+from alignment.judgement import Judged
+from alignment.opinions import Opinion
+from alignment.records import Prompt, Ranking, canonical_json, sha256_text
+from alignment.reward_data import MIN_PROMPT, Example, Fate, Prepared, encode_responses
+from alignment.reward_trainer import fit
 from alignment.stages import RewardInputs
-from alignment.trainer import ReporterCallback, common_arguments
 
-MIN_PROMPT = 16  # tokens of a shortened prompt; a response that leaves less room is refused
-
-# {"input_ids": K lists, "ranks": (K,), "weight": w, "length": longest, "prompt": key, "criterion": name}
-Example = dict[str, Any]
+NOTES = {
+    "shortened": "had their prompt cut on the left to fit max_length.",
+    "refused": "were left out: a response alone fills max_length.",
+    "all_tied": "were left out: they order nothing.",
+    "outvoted": "were left out: the votes option gives them no weight.",
+    "repeated": "hold a response twice; it is read once.",
+    "cyclic": "tasks whose majority contradicts itself; every vote is used as it is.",
+}
+BASE = "base"  # folder of an ensemble of adapters
 
 
 def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -47,231 +50,203 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     Raises StageError(BAD_INPUT) for rankings that teach nothing, DIVERGED for a loss that is no number.
     """
     tokenizer = models.load_tokenizer(inputs.model)
-    model = models.load_scorer(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
-    rankings = read_rankings(inputs.rankings)
-    limit = min(config.max_length, models.context_length(model) or config.max_length)
-    train_set, heldout, counts = prepare(rankings, tokenizer, limit, config.heldout_fraction)
+    rankings, rows = reward_data.read(inputs, config)
+    limit = min(config.max_length, models.context_length_of(inputs.model) or config.max_length)
+    prepared = reward_data.prepare(rows, tokenizer, limit, config)
+    counts = prepared.counts(rows)
     for kind, message in NOTES.items():
         if counts[kind]:
-            reporter.note(f"{counts[kind]} of {len(rankings)} rankings {message}", level="warning")
-    _require(train_set, counts, inputs.rankings)
+            reporter.note(f"{counts[kind]} of {len(rows)} rows {message}", level="warning")
+    _require(prepared, counts, inputs.rankings)
 
-    metrics = fit(model, tokenizer, train_set, config, reporter)
-    model.eval()
+    metrics = _train_members(config, inputs, prepared, tokenizer, out_dir, reporter)
+    reward_data.write_examples(out_dir / reward_data.EXAMPLES, rows, prepared)
     batch_size = 4 * config.micro_batch_size
-    details: dict[str, Any] = {"counts": dict(counts)}
-    details["score_mean"] = centre(model, tokenizer, train_set, batch_size)
-    if heldout:
-        measured, by_criterion = measure(model, tokenizer, heldout, batch_size)
-        metrics |= measured
-        details["heldout_by_criterion"] = by_criterion
+    trained = models.load_reward_model(out_dir, models.load_tokenizer(out_dir))
+    details: dict[str, Any] = {"counts": counts, "score_mean": score_mean(trained)}
+    material = judged(trained, tokenizer, rankings, rows, prepared, counts, batch_size)
+    report = reward_report.write(out_dir, replace(material, samples=reward_data.read_samples(inputs)))
+    metrics |= report["metrics"]
+    details["words"] = report["words"]
+    if "by" in report:
+        details["heldout_by_criterion"] = {name: part["value"] for name, part in report["by"]["criterion"].items()}
     else:
         reporter.note("No prompt is held out: the accuracy is unknown.", level="warning")
-    models.save_model(model, tokenizer, out_dir)
     return StageResult("reward", metrics, details)
 
 
-NOTES = {
-    "shortened": "had their prompt cut on the left to fit max_length.",
-    "refused": "were left out: a response alone fills max_length.",
-    "all_tied": "were left out: they tie all responses and so order nothing.",
-}
-
-
-class RankingTrainer(RewardTrainer):
-    """TRL's trainer on K-wise batches. `compute_loss` sees a `RankingBatch` as a dict."""
-
-    # Every loss is already divided by the weight of the whole optimizer step, not of one micro-batch.
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, centering_coef: float, **trainer: Any) -> None:
-        super().__init__(**trainer)
-        self.centering_coef = centering_coef
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset  # encoded and counted by `prepare`
-
-    def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["input_ids", "ranks", "weight"]  # type: ignore[assignment]
-
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
-        return torch.stack([batch["weights"].sum() for batch in batch_samples]).sum().to(device)
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor:
-        """All-pairs loss of the rankings in this micro-batch, as its share of the optimizer step."""
-        batch = RankingBatch(**inputs)
-        scores = end_scores(cast(Model, model), batch.input_ids, batch.attention_mask)
-        out = ranking_loss(scores, batch.better, batch.worse, batch.weights, self.centering_coef, num_items_in_batch)
-        parts = self.current_gradient_accumulation_steps  # the log averages shares; make them sum
-        self._metrics["train"]["accuracy"].append(float(out.accuracy) * parts)
-        self._metrics["train"]["margin"].append(float(out.margin) * parts)
-        return out.loss
-
-
-def fit(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Example],
-    config: RewardConfig,
-    reporter: Reporter,
-) -> dict[str, float]:
-    """Train in place; return the last step's loss, accuracy and margin."""
-    callback = ReporterCallback(reporter, "train")
-    with TemporaryDirectory() as scratch:
-        arguments = TRLRewardConfig(
-            **common_arguments(config, Path(scratch)),
-            max_length=None,
-            train_sampling_strategy="group_by_length",  # by the column `length`: little is computed on padding
-        )
-        trainer = RankingTrainer(
-            config.centering_coef,
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_list(list(examples)),
-            processing_class=tokenizer,
-            data_collator=lambda rows: collate_rankings(rows, tokenizer.pad_token_id).as_inputs(),
-            callbacks=[callback],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return {f"train_{name}": callback.latest[name] for name in ("loss", "accuracy", "margin")}
-
-
-def read_rankings(path: Path) -> list[Ranking]:
-    """The file's rankings; StageError(BAD_INPUT) names the line that is none."""
-    try:
-        return list(read_jsonl(path, Ranking))
-    except ValueError as error:
-        raise StageError(ErrorKind.BAD_INPUT, str(error), "Each line must be one ranking record.") from error
-
-
-def prepare(
-    rankings: Sequence[Ranking], tokenizer: PreTrainedTokenizerBase, limit: int, heldout_fraction: float
-) -> tuple[list[Example], list[Example], Counter[str]]:
-    """Rankings as token ids, split by prompt into train and held-out, and what became of each.
-
-    Counts: `used` (of these `shortened`), `refused` (too long), `all_tied`.
-    """
-    sides: dict[str, list[Example]] = {"train": [], "heldout": []}
-    counts: Counter[str] = Counter(used=0, shortened=0, refused=0, all_tied=0)
-    for ranking in rankings:
-        if not ranking.pairs():
-            counts["all_tied"] += 1
-            continue
-        rows, cut = encode_responses(tokenizer, ranking.prompt, ranking.responses, limit)
-        if not rows:
-            counts["refused"] += 1
-            continue
-        counts["used"] += 1
-        counts["shortened"] += cut
-        example: Example = {"input_ids": rows, "ranks": list(ranking.ranks), "weight": ranking.weight}
-        example["length"] = max(map(len, rows))
-        example["prompt"] = ranking.prompt.key
-        example["criterion"] = ranking.criterion or ranking.prompt.criterion or ""
-        sides[split_of(ranking.prompt, heldout_fraction)].append(example)
-    return sides["train"], sides["heldout"], counts
-
-
-def encode_responses(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, responses: Sequence[str], limit: int
-) -> tuple[list[list[int]], bool]:
-    """Each response after its prompt, as ids, and whether the prompt was cut on the left to fit `limit`.
-
-    All responses keep the same prompt, so that they differ in nothing else. No rows: a response alone
-    leaves less than MIN_PROMPT tokens for a longer prompt.
-    """
-    before = chat.prompt_ids(tokenizer, prompt)
-    after = [chat.response_ids(tokenizer, text) for text in responses]
-    room = limit - max(map(len, after))
-    if room < min(len(before), MIN_PROMPT):
-        return [], False
-    kept = before[-room:] if room < len(before) else before
-    return [kept + ids for ids in after], len(kept) < len(before)
-
-
 def score(
-    model: Model,
+    model: Model | Ensemble,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
     batch_size: int = 64,
+    *,
+    cut: bool = False,
 ) -> Tensor:
     """The reward model's score of each response to its prompt, reference answers at 0: `(B,)`.
 
-    Raises StageError(BAD_INPUT) for a response that does not fit the model.
+    A response that does not fit the model is read as far as it fits with `cut`, else StageError(BAD_INPUT).
     """
-    limit = models.context_length(model) or 2**31
-    rows = []
-    for prompt, response in zip(prompts, responses, strict=True):
-        encoded, _ = encode_responses(tokenizer, prompt, [response], limit)
-        if not encoded:
-            raise StageError(
-                ErrorKind.BAD_INPUT,
-                f"The response {response[:60]!r} is longer than the reward model's {limit} tokens.",
-                "Shorten it or use a reward model with a longer context.",
-            )
-        rows += encoded
+    rows = _sequences(model, tokenizer, prompts, responses, cut)
     return score_rows(model, rows, tokenizer.pad_token_id, batch_size)
 
 
-def centre(model: Model, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], batch_size: int) -> float:
-    """Set the model's `score_mean` so that best-ranked responses average 0; return it.
+def member_scores(
+    model: Model | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    batch_size: int = 64,
+    *,
+    cut: bool = False,
+) -> Tensor:
+    """`score` by each member, `(M, B)`; a single model is the only member."""
+    if not isinstance(model, Ensemble):
+        return score(model, tokenizer, prompts, responses, batch_size, cut=cut)[None]
+    rows = _sequences(model, tokenizer, prompts, responses, cut)
+    return score_members(model, rows, tokenizer.pad_token_id, batch_size)
+
+
+def centre(
+    model: Model, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], batch_size: int
+) -> models.ScoreScale:
+    """Set the model's `score_mean` so that best-ranked responses average 0; return mean and deviation.
 
     They are the nearest to reference answers that rankings hold (Stiennon et al. 2020, 3.4; Ouyang et
     al. 2022, 3.5 use demonstrations): a good answer scores about 0, so that a fixed score for a missing
     stop token means something. In the config, because most architectures' heads have no bias.
     """
-    best = [ids for e in examples for ids, rank in zip(e["input_ids"], e["ranks"], strict=True) if rank == 0]
+    best = [e.sequences[k] for e in examples for k in range(len(e.responses)) if any(v.ranks[k] == 0 for v in e.votes)]
     model.config.score_mean = 0.0
-    model.config.score_mean = float(score_rows(model, best, tokenizer.pad_token_id, batch_size).mean())
-    return score_mean(model)
+    # Where rankings only tie or label, all responses stand in for the best.
+    scores = score_rows(model, best or [s for e in examples for s in e.sequences], tokenizer.pad_token_id, batch_size)
+    model.config.score_mean = float(scores.mean())
+    std = float(scores.std(unbiased=False))
+    return models.ScoreScale(score_mean(model), std, "best-ranked train responses", len(scores))
 
 
-def measure(
-    model: Model, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], batch_size: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Held-out accuracy with its interval, loss and calibration; and the accuracy by criterion."""
-    rows = [ids for e in examples for ids in e["input_ids"]]
-    flat = score_rows(model, rows, tokenizer.pad_token_id, batch_size)
-    scores = [part.tolist() for part in torch.split(flat, [len(e["ranks"]) for e in examples])]
-    result = _accuracy(scores, examples)
-    metrics = {
-        "heldout_accuracy": result.accuracy.value,
-        "heldout_accuracy_low": result.accuracy.low,
-        "heldout_accuracy_high": result.accuracy.high,
-        "heldout_pairs": float(result.accuracy.n),
-        "heldout_loss": result.loss,
-        "heldout_calibration_error": result.calibration_error,
-    }
-    return metrics, _by_criterion(scores, examples)
+def judged(
+    model: Model | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    rankings: Sequence[Ranking],
+    rows: Sequence[Opinion],
+    prepared: Prepared,
+    counts: Mapping[str, int],
+    batch_size: int,
+) -> Judged:
+    """What the report measures: the rankings that were used, as each annotator gave them, and the scorer.
+
+    Its probes lengthen responses; one that then passes the model's context is read as far as it fits.
+    """
+
+    def score_all(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
+        return score(model, tokenizer, prompts, responses, batch_size, cut=True).tolist()
+
+    def score_each(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[list[float]]:
+        return member_scores(model, tokenizer, prompts, responses, batch_size, cut=True).tolist()
+
+    def those(fate: Fate) -> list[Ranking]:
+        return [r for r, row, f in zip(rankings, rows, prepared.fates, strict=False) if f is fate and row.orders]
+
+    members = score_each if isinstance(model, Ensemble) else None
+    return Judged(those(Fate.HELDOUT), those(Fate.TRAINED), score_all, members, counts=counts)
 
 
-def _by_criterion(scores: Sequence[Sequence[float]], examples: Sequence[Example]) -> dict[str, float]:
-    found = {}
-    for name in sorted({e["criterion"] for e in examples} - {""}):
-        rows = [i for i, e in enumerate(examples) if e["criterion"] == name]
-        found[name] = _accuracy([scores[i] for i in rows], [examples[i] for i in rows]).accuracy.value
-    return found
+def _train_members(
+    config: RewardConfig,
+    inputs: RewardInputs,
+    prepared: Prepared,
+    tokenizer: PreTrainedTokenizerBase,
+    out_dir: Path,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Train and save every member, one in memory at a time; the metrics are the first one's."""
+    names = [f"member-{number}" for number in range(config.members)] if config.members > 1 else ["."]
+    adapters = config.members > 1 and config.member_kind == "adapter"
+    saves = _checkpoint_folder(config, inputs)
+    metrics: dict[str, float] = {}
+    for number, name in enumerate(names):
+        member = _start(config, inputs, tokenizer, number)
+        examples = _drawn(prepared.train, config, number)
+        found = fit(member, tokenizer, examples, config, reporter, saves and saves / f"member-{number}")
+        metrics = metrics or found
+        member.eval()
+        scale = centre(member, tokenizer, prepared.train, 4 * config.micro_batch_size)
+        folder = out_dir / name
+        folder.mkdir(exist_ok=True)
+        if isinstance(member, PeftModel) and (adapters or config.save_adapter):
+            models.save_adapter(member, tokenizer, folder, f"../{BASE}" if adapters else str(inputs.model.resolve()))
+        else:
+            models.save_model(member, tokenizer, folder)
+        models.save_score_scale(folder, scale)
+    if adapters:
+        shutil.copytree(inputs.model, out_dir / BASE, ignore=shutil.ignore_patterns(checkpoint.MANIFEST, "*.jsonl"))
+    if len(names) > 1:
+        EnsembleFile(tuple(names), config.combine, config.variance_coef, adapters).write(out_dir)
+    return metrics
 
 
-def _accuracy(scores: Sequence[Sequence[float]], examples: Sequence[Example]) -> RankingAccuracy:
-    return ranking_accuracy(scores, [e["ranks"] for e in examples], [e["prompt"] for e in examples])
+def _start(config: RewardConfig, inputs: RewardInputs, tokenizer: PreTrainedTokenizerBase, number: int) -> Model:
+    """An untrained member: head and adapters begin as its own seed says."""
+    model = models.load_scorer(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed + number)
+    if config.frozen_trunk:
+        model.requires_grad_(False)
+        model.score.requires_grad_(True)
+    return model
 
 
-def _require(train_set: Sequence[Example], counts: Mapping[str, int], path: Path) -> None:
+def _drawn(examples: Sequence[Example], config: RewardConfig, number: int) -> list[Example]:
+    """The member's examples: all, or for a bootstrap as many drawn with repetition."""
+    if config.members == 1 or config.member_kind != "bootstrap":
+        return list(examples)
+    generator = torch.Generator().manual_seed(config.seed + number)
+    return [examples[i] for i in torch.randint(len(examples), (len(examples),), generator=generator).tolist()]
+
+
+def _checkpoint_folder(config: RewardConfig, inputs: RewardInputs) -> Path | None:
+    """Where this run's checkpoints go: a folder that no run with other settings or data would look into."""
+    if inputs.checkpoints is None or config.save_every is None:
+        return None
+    files = [inputs.rankings, inputs.answers, inputs.verdicts]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path]
+    said = [config.model_dump(mode="json", exclude={"save_every"}), str(inputs.model.resolve()), hashes]
+    return inputs.checkpoints / sha256_text(canonical_json(said))[:16]
+
+
+def _sequences(
+    model: Model | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    cut: bool,
+) -> list[list[int]]:
+    limit = models.context_length(model) or 2**31
+    rows = []
+    for prompt, response in zip(prompts, responses, strict=True):
+        before, after = encode_responses(tokenizer, prompt, [response], limit)
+        if not after and cut:
+            ids = chat.response_ids(tokenizer, response)
+            before = before[-min(len(before), MIN_PROMPT) :]
+            after = [ids[: limit - len(before) - 1] + ids[-1:]]  # the stop stays
+        if not after:
+            raise StageError(
+                ErrorKind.BAD_INPUT,
+                f"The response {response[:60]!r} is longer than the reward model's {limit} tokens.",
+                "Shorten it or use a reward model with a longer context.",
+            )
+        rows.append(before + after[0])
+    return rows
+
+
+def _require(prepared: Prepared, counts: Mapping[str, int], path: Path) -> None:
     if not counts["used"]:
         raise StageError(
             ErrorKind.BAD_INPUT,
             f"{path} teaches nothing: {counts['all_tied']} rankings tie everything, {counts['refused']} are too long.",
             "Collect rankings that order responses, or raise max_length.",
         )
-    if not train_set:
+    if not prepared.train:
         raise StageError(
             ErrorKind.BAD_INPUT,
             f"All {counts['used']} usable rankings belong to held-out prompts.",

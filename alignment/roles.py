@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from alignment import chat, models
 from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig
+from alignment.ensemble import Ensemble
 from alignment.events import ErrorKind, StageError
 from alignment.forward import Model, check_head, in_micro_batches, response_logprobs, response_values, score_rows
 from alignment.generation import generate
@@ -33,7 +34,7 @@ class Roles:
     tokenizer: PreTrainedTokenizerBase
     policy: Model
     reference: Model | None  # None: the policy with its adapters off
-    reward_model: Model
+    reward_model: Model | Ensemble
     critic: Model
 
     @property
@@ -49,7 +50,7 @@ def load_roles(config: PPOConfig, inputs: PPOInputs) -> Roles:
     # The reference keeps the policy's number type: in another one the KL would not start at 0.
     reference = None if config.lora else models.load_causal_lm(inputs.model, tokenizer, trained=True)
     critic = models.load_scorer(inputs.reward_model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
-    reward_model = models.load_scorer(inputs.reward_model, tokenizer, trained=False)
+    reward_model = models.load_reward_model(inputs.reward_model, tokenizer)
     if reference is not None:
         reference.eval().requires_grad_(False)
     for model in (policy, critic):

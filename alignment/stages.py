@@ -27,6 +27,11 @@ class SampleInputs(Settings):
 class RewardInputs(Settings):
     model: Path  # usually the SFT model
     rankings: Path  # JSONL of records.Ranking
+    answers: Path | None = None  # JSONL of records.Answers
+    verdicts: Path | None = None  # JSONL of records.Verdict
+    samples: Path | None = None  # JSONL of records.Demonstration: what a policy wrote; the report says how new it is
+    checkpoints: Path | None = None  # an existing folder that outlives the attempt: save_every writes there, and a
+    # later attempt with the same settings and data goes on from the newest whole checkpoint
 
 
 class PPOInputs(Settings):
@@ -59,7 +64,7 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
     files = INPUTS[stage].model_validate(inputs)
     for name, value in files:
         for path in value.values() if isinstance(value, dict) else [value]:
-            if not path.exists():
+            if path is not None and not path.exists():
                 raise StageError(ErrorKind.BAD_INPUT, f"{name}: {path} does not exist.", "Check the path.")
     out_dir.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(MODULES[stage])

@@ -19,12 +19,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a 
 def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[str, Any]:
     """Trainer arguments from our settings; nothing is saved, pushed or reported but by us."""
     gpu = torch.cuda.is_available()
+    together = config.micro_batch_size * int(os.environ.get("WORLD_SIZE", "1"))  # on all processes
     return {
         "output_dir": str(scratch),
         "learning_rate": config.learning_rate,
         "num_train_epochs": config.epochs,
         "per_device_train_batch_size": config.micro_batch_size,
-        "gradient_accumulation_steps": config.batch_size // config.micro_batch_size,
+        "gradient_accumulation_steps": max(1, config.batch_size // together),
         "max_grad_norm": config.max_grad_norm,
         "weight_decay": config.weight_decay,
         "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps

@@ -15,8 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from alignment import gate
 from alignment.config import (
     CONFIGS,
+    PPOConfig,
     Problem,
     RewardConfig,
     SampleConfig,
@@ -26,6 +28,7 @@ from alignment.config import (
     load_preset,
     preset_names,
 )
+from alignment.events import StageError
 from alignment.records import Ranking, split_of
 from annotation_api.db import freeze
 from annotation_api.db.form_rows import newest_form
@@ -92,6 +95,8 @@ class Door:
         inputs = {name: self._input(name, getattr(job.inputs, name)) for name in type(job.inputs).model_fields}
         if isinstance(config, RewardConfig) and not self.problems:
             self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
+        if isinstance(config, PPOConfig) and not self.problems:
+            self._good_enough(inputs["reward_model"], config)
         if isinstance(config, SampleConfig) and inputs["project"]:
             self._rankable(len(inputs["models"]), config.responses_per_prompt)
         if config is None or self.problems:
@@ -233,6 +238,28 @@ class Door:
             f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
             f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more.",
         )
+
+    def _good_enough(self, reward_model: Mapping[str, str], config: PPOConfig) -> None:
+        """The reward model must pass the gate by what is known of it now; the stage asks again when it starts."""
+        at, job = "/inputs/reward_model", reward_model.get("job")
+        result = self.session.get_one(Job, uuid.UUID(job)).result if job else None
+        if job and result is None:
+            return  # it is still to be made
+        try:
+            measured = result["metrics"] if result else self._measured(uuid.UUID(reward_model["model"]))
+        except StageError as error:
+            self._wrong(at, str(error), reward_model["model"])
+            return
+        decision = gate.decide(measured, config.gate, config.accept_reward_model)
+        if decision.outcome is gate.Outcome.REFUSED:
+            self._wrong(
+                at, f"The gate refuses this reward model: {decision.words} {gate.HOW}", job or reward_model["model"]
+            )
+
+    def _measured(self, key: uuid.UUID) -> Mapping[str, Any] | None:
+        """What the registry, else the report in the model's folder, says; None where neither does."""
+        model = self.session.get_one(ModelVersion, key)
+        return model.metrics or gate.read(Path(model.path))
 
     def _rankable(self, models: int, responses: int) -> None:
         """A task holds what all models give in one set; nobody ranks more than MAX_RANKED responses at once."""

@@ -10,8 +10,10 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from alignment import gate
 from annotation_api.db.tables import (
     Alias,
+    Artifact,
     Assignment,
     AssignmentState,
     Checkpoint,
@@ -65,6 +67,11 @@ def checkpoints_of(session: Session, job_id: uuid.UUID) -> Sequence[Checkpoint]:
 
 def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:
     return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
+
+
+def has_report(session: Session, job_id: uuid.UUID | None) -> bool:
+    """Whether the job left a reward model's report."""
+    return job_id is not None and session.get(Artifact, (job_id, gate.PAGE)) is not None
 
 
 def aliases_by_model(session: Session) -> dict[uuid.UUID, list[str]]:

@@ -6,10 +6,13 @@ import uuid
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 
+from alignment import gate
 from annotation_api.db.job_machine import ENDED
 from annotation_api.db.tables import Job, ModelVersion
-from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
+from annotation_api.jobs import artifacts
 from annotation_api.jobs import service as jobs
 from annotation_api.models import service as models
 from annotation_api.models.lineage import lineage
@@ -19,6 +22,8 @@ from annotation_api.web.charts import HEIGHT, WIDTH, curves
 from annotation_api.web.rendering import render, see_other
 
 router = APIRouter()
+
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"  # no script at all
 
 
 @router.get("/jobs", dependencies=[allow(*READS_RUNS)])
@@ -42,8 +47,16 @@ def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me) -> Respon
         samples=queries.last_samples(session, job.id),
         checkpoints=queries.checkpoints_of(session, job.id),
         model=queries.model_of_job(session, job.id),
+        report=queries.has_report(session, job.id),
         samples_shown=queries.SAMPLES_SHOWN,
     )
+
+
+@router.get("/jobs/{job_id}/report", dependencies=[allow(*READS_RUNS)])
+def report_page(job_id: uuid.UUID, session: Db, settings: Config) -> FileResponse:
+    """The report that a reward job wrote. It brings its own styles, so it gets a policy of its own."""
+    path = artifacts.file_of(session, settings, jobs.get(session, job_id), gate.PAGE)
+    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 @router.post("/jobs/{job_id}/cancel", dependencies=[allow(*ENGINEERS)])
@@ -74,7 +87,15 @@ def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Re
     model = models.get_model(session, model_id)
     graph = lineage(session, model)
     aliases = queries.aliases_by_model(session).get(model.id, [])
-    return render(request, "model.html", me, model=model, aliases=aliases, tree=branches(graph))
+    return render(
+        request,
+        "model.html",
+        me,
+        model=model,
+        aliases=aliases,
+        tree=branches(graph),
+        report=queries.has_report(session, model.job_id),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,35 @@
-"""Accuracy, win rate and their intervals."""
+"""Accuracy and its interval, whole and in parts."""
 
 import math
 
 import pytest
 
-from alignment.evaluate import ranking_accuracy, ratio_estimate
+from alignment.evaluate import accuracy, accuracy_by, compare, ratio_estimate
+from alignment.records import Prompt, Ranking
+
+
+def rankings_of(*groups: tuple[tuple[int, ...], ...], prompts: str = "") -> list[Ranking]:
+    """One ranking for each order; the i-th letter of `prompts` names its prompt, else each has its own."""
+    return [
+        Ranking(
+            prompt=Prompt.from_text(prompts[i] if prompts else str(i)),
+            responses=tuple(f"r{n}" for n in range(sum(map(len, order)))),
+            groups=order,
+        )
+        for i, order in enumerate(groups)
+    ]
 
 
 def test_accuracy_by_hand() -> None:
     """Ranks 0, 1, 1: two comparisons, one right, one equal. Ranks 0, 1: one comparison, wrong."""
-    result = ranking_accuracy([[2.0, 1.0, 2.0], [0.0, 1.0]], [[0, 1, 1], [0, 1]], ["a", "b"])
-    assert result.accuracy.value == pytest.approx(1.5 / 3)
-    assert result.accuracy.n == 3
-    assert result.loss == pytest.approx((math.log1p(math.exp(-1)) + math.log(2) + math.log1p(math.exp(1))) / 3)
-
-
-def test_calibration_of_a_scorer_that_is_as_right_as_it_says() -> None:
-    """Gap ln 3 states 3 of 4; it is right 3 times in 4. Stated twice as surely, it is off by 9/10 - 3/4."""
-    honest, sure = math.log(3), math.log(9)
-    ranks = [[0, 1]] * 3 + [[1, 0]]
-    assert ranking_accuracy([[honest, 0.0]] * 4, ranks, list("abcd")).calibration_error == pytest.approx(0, abs=1e-9)
-    assert ranking_accuracy([[sure, 0.0]] * 4, ranks, list("abcd")).calibration_error == pytest.approx(0.15, abs=1e-9)
+    rows = compare(rankings_of(((0,), (1, 2)), ((0,), (1,))), [[2.0, 1.0, 2.0], [0.0, 1.0]])
+    assert [row.gap for row in rows] == [1.0, 0.0, -1.0]
+    assert (accuracy(rows).value, accuracy(rows).n, accuracy(rows).prompts) == (pytest.approx(1.5 / 3), 3, 2)
 
 
 def test_nothing_to_order_is_refused() -> None:
-    with pytest.raises(ValueError, match="orders two responses"):
-        ranking_accuracy([[1.0, 2.0]], [[0, 0]], ["a"])
+    with pytest.raises(ValueError, match="nothing was counted"):
+        accuracy(compare(rankings_of(((0, 1),)), [[1.0, 2.0]]))
 
 
 def test_interval_has_the_width_of_the_normal_approximation() -> None:
@@ -48,6 +52,38 @@ def test_nothing_counted_is_refused() -> None:
 
 def test_rankings_of_one_prompt_are_resampled_together() -> None:
     """Two prompts, one judged rightly and one wrongly ten times over: a resample holds none, half or all."""
-    scores, ranks = [[1.0, 0.0]] * 10 + [[0.0, 1.0]] * 10, [[0, 1]] * 20
-    accuracy = ranking_accuracy(scores, ranks, ["a"] * 10 + ["b"] * 10).accuracy
-    assert (accuracy.value, accuracy.low, accuracy.high, accuracy.n) == (0.5, 0.0, 1.0, 20)
+    rankings = rankings_of(*[((0,), (1,))] * 20, prompts="a" * 10 + "b" * 10)
+    found = accuracy(compare(rankings, [[1.0, 0.0]] * 10 + [[0.0, 1.0]] * 10))
+    assert (found.value, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 20)
+
+
+def test_many_prompts_need_no_resampling() -> None:
+    """1600 coin flips: 1.96 * sqrt(0.25 / 1600) = 0.0245; in clusters of four alike, twice that."""
+    flips = ratio_estimate([1.0, 0.0] * 800, [1] * 1600)
+    assert (flips.low, flips.high) == pytest.approx((0.4755, 0.5245), abs=1e-4)
+    clusters = ratio_estimate([4.0, 0.0] * 800, [4] * 1600)
+    assert (clusters.low, clusters.high) == pytest.approx((0.4755, 0.5245), abs=1e-4)
+
+
+def test_unanimous_prompts_leave_a_doubt() -> None:
+    """Four of four: Wilson's lower end is 4 / (4 + 1.96^2) = 0.51; a resample would say 1."""
+    estimate = ratio_estimate([3.0] * 4, [3] * 4)
+    assert (estimate.value, estimate.n, estimate.prompts) == (1.0, 12, 4)
+    assert estimate.high == pytest.approx(1.0)
+    assert estimate.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-3)
+
+
+def test_comparisons_are_counted_by_part() -> None:
+    ranking = Ranking(
+        prompt=Prompt.from_text("?", language="zh"),
+        responses=("long answer", "short", "mid one"),
+        groups=((1,), (0, 2)),
+        strength=3,
+        annotator="ann",
+        criterion="honest",
+    )
+    rows = compare([ranking], [[1.0, 2.0, 2.5]])
+    assert [(row.gap, row.longer) for row in rows] == [(1.0, -6), (-0.5, -2)]
+    assert accuracy_by(rows, lambda row: row.annotator)["ann"].value == 0.5
+    assert {(row.strength, row.criterion, row.language) for row in rows} == {("3", "honest", "zh")}
+    assert accuracy_by(rows, lambda row: "") == {}

@@ -6,7 +6,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment import forward
-from alignment.batch import Sequences, by_length, collate_rankings
+from alignment.batch import Sequences, by_length
 from alignment.config import LoRAConfig
 from alignment.events import StageError
 from alignment.models import TaskType, _with_adapters
@@ -142,17 +142,3 @@ def test_selecting_rows_drops_padding_only_others_needed(sequences: Sequences) -
 def test_groups_by_length_hold_each_row_once_longest_first() -> None:
     groups = [g.tolist() for g in by_length([3, 9, 1, 7, 5], 2)]
     assert groups == [[1, 3], [4, 0], [2]]
-
-
-def test_a_ranking_batch_keeps_a_prompts_responses_together() -> None:
-    batch = collate_rankings(
-        [
-            {"input_ids": [[5, 6], [5, 7, 8], [5, 9]], "ranks": [1, 0, 1], "weight": 1.0},
-            {"input_ids": [[4], [3]], "ranks": [0, 1], "weight": 0.5},
-        ],
-        pad_id=1,
-    )
-    assert batch.input_ids.tolist() == [[5, 6, 1], [5, 7, 8], [5, 9, 1], [4, 1, 1], [3, 1, 1]]
-    assert batch.attention_mask.sum(1).tolist() == [2, 3, 2, 1, 1]
-    assert list(zip(batch.better.tolist(), batch.worse.tolist(), strict=True)) == [(1, 0), (1, 2), (3, 4)]
-    assert batch.weights.tolist() == [0.5, 0.5, 0.5]

@@ -1,6 +1,8 @@
 """The PPO stage on models of a few thousand weights: the details that experts check, and the edges."""
 
+import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +124,29 @@ def test_the_reward_rises_and_the_kept_policy_earns_it(folders: Path) -> None:
     assert {"prompt", "response", "score"} <= listener.texts[0].keys()
     tokenizer = models.load_tokenizer(folders / "out")
     models.load_causal_lm(folders / "out", tokenizer, trained=False)
+
+
+def test_the_gate_is_asked_before_any_model_is_loaded(folders: Path) -> None:
+    weak = {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.47, "heldout_accuracy_high": 0.63}
+    (folders / "reward" / "reward_report.json").write_text(json.dumps({"metrics": weak}))
+    shutil.rmtree(folders / "sft")
+    (folders / "sft").mkdir()  # nothing to load
+    with pytest.raises(StageError, match="not above chance") as caught:
+        run(folders)
+    assert (caught.value.kind, "accept_reward_model" in caught.value.next_step) == (ErrorKind.BAD_INPUT, True)
+
+
+def test_what_the_gate_said_is_noted_and_stands_in_the_result(folders: Path) -> None:
+    listener = Listener()
+    result = run(folders, listener, updates=1)
+    assert result.details["gate"]["outcome"] == "unmeasured"
+    assert "Nothing is known of how good this reward model is" in listener.notes[0]
+    weak = {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.47, "heldout_accuracy_high": 0.63}
+    (folders / "reward" / "reward_report.json").write_text(json.dumps({"metrics": weak}))
+    listener = Listener()
+    result = run(folders, listener, updates=1, accept_reward_model="A test needs no good model.")
+    assert result.details["gate"]["accepted_because"] == "A test needs no good model."
+    assert listener.notes[0].endswith("because: A test needs no good model.")
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(folders: Path) -> None:

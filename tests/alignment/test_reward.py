@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from datasets import Dataset
+from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from alignment import models, reward, stages
+from alignment import models, opinions, reward, reward_data, reward_trainer, scoring, stages
 from alignment.config import RewardConfig
 from alignment.events import ErrorKind, NullReporter, StageError
+from alignment.ranking_batch import collate_rankings
 from alignment.records import Prompt, Ranking, split_of, write_jsonl
 
 SETTINGS = {"learning_rate": 3e-3, "batch_size": 16, "micro_batch_size": 8, "max_length": 64, "epochs": 3.0}
@@ -89,18 +92,16 @@ def test_every_ranking_is_accounted_for(tmp_path: Path) -> None:
         Ranking(prompt=prompt_of("w2"), responses=("w3", "w4", "w5"), groups=((0, 1, 2),)),
     ]
     counts = run(tmp_path, rankings, epochs=1.0).details["counts"]
-    assert counts == {"used": 41, "shortened": 1, "refused": 1, "all_tied": 1}
+    assert {name: n for name, n in counts.items() if n} == {"used": 41, "shortened": 1, "refused": 1, "all_tied": 1}
     assert counts["used"] + counts["refused"] + counts["all_tied"] == len(rankings)
 
 
 def test_a_prompt_is_cut_on_its_left_the_same_for_all_responses() -> None:
     tokenizer = tiny.tokenizer()
     prompt = prompt_of(*[f"w{i % 20}" for i in range(30)])
-    rows, cut = reward.encode_responses(tokenizer, prompt, ["w1 w2 w3", "w4"], limit=24)
-    assert cut
-    assert max(map(len, rows)) == 24
-    kept = rows[0][: 24 - 4]  # the longest response and its stop take four
-    assert rows[1][: len(kept)] == kept
+    kept, responses = reward_data.encode_responses(tokenizer, prompt, ["w1 w2 w3", "w4"], limit=24)
+    assert len(kept) + max(map(len, responses)) == 24
+    assert list(map(len, responses)) == [4, 2]  # with the stop
     assert tokenizer.decode(kept).endswith("w8 w9 <|assistant|>")
 
 
@@ -157,32 +158,27 @@ def test_accumulation_leaves_the_training_unchanged(tmp_path: Path) -> None:
     torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-4)
 
 
-def test_with_two_responses_the_loss_is_trls_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pairwise special case against the trainer that we subclass, same weights and batch."""
+def test_with_two_responses_the_loss_is_trls_own(tmp_path: Path) -> None:
+    """The pairwise special case against the trainer that we subclass: same weights, same pairs, its own collator."""
     tokenizer, model = tiny.tokenizer(), tiny.scorer()
     rankings = [
         r.model_copy(update={"responses": r.responses[:2], "groups": ((0,), (1,))}) for r in rankings_that_like("w3", 8)
     ]
-    examples, _, _ = reward.prepare(rankings, tokenizer, 64, 0.0)
-    seen: list[float] = []
-
-    class Both(reward.RankingTrainer):
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
-            ours = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            rows = torch.cat([inputs["better"], inputs["worse"]])
-            theirs = RewardTrainer.compute_loss(
-                self,
-                model,
-                {"input_ids": inputs["input_ids"][rows], "attention_mask": inputs["attention_mask"][rows]},
-            )
-            seen.extend([ours.item(), theirs.item()])
-            return ours
-
-    monkeypatch.setattr(reward, "RankingTrainer", Both)
-    config = RewardConfig(learning_rate=1e-6, batch_size=4, micro_batch_size=4, centering_coef=0.0)
-    reward.fit(model, tokenizer, examples, config, NullReporter())
-    assert len(seen) >= 2
-    assert seen[::2] == pytest.approx(seen[1::2], abs=1e-5)
+    config = RewardConfig(heldout_fraction=0.0)
+    rows = [opinions.of_ranking(ranking, config) for ranking in rankings]
+    examples = reward_data.prepare(rows, tokenizer, 64, config).train
+    pairs = [{"chosen_ids": e.sequences[0], "rejected_ids": e.sequences[1], "margin": 0.0} for e in examples]
+    theirs = RewardTrainer(
+        model=model,
+        args=TRLRewardConfig(
+            str(tmp_path), center_rewards_coefficient=0.01, report_to=[], use_cpu=True, bf16=False, max_length=None
+        ),
+        train_dataset=Dataset.from_list(pairs),
+        processing_class=tokenizer,
+    )
+    batch = collate_rankings(examples, tokenizer.pad_token_id, width=32)
+    ours = reward_trainer.batch_loss(scoring.packed_scores(model, batch), batch, config, float(len(examples))).loss
+    assert float(ours) == pytest.approx(float(theirs.compute_loss(model, theirs.data_collator(pairs))), abs=1e-5)
 
 
 def test_cancel_is_heard_at_a_step_border(tmp_path: Path) -> None:
@@ -202,8 +198,18 @@ def test_cancel_is_heard_at_a_step_border(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_is_divergence(tmp_path: Path) -> None:
     broken = tiny.causal()
     with torch.no_grad():
-        broken.model.norm.weight.fill_(math.nan)
+        broken.model.norm.weight.fill_(3e38)  # a number, but no score comes of it
     tiny.save(broken, tmp_path / "sft")
     with pytest.raises(StageError) as caught:
         run(tmp_path, rankings_that_like("w3", 40))
     assert caught.value.kind is ErrorKind.DIVERGED
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    broken = tiny.causal()
+    with torch.no_grad():
+        broken.model.norm.weight[3] = math.nan
+    tiny.save(broken, tmp_path / "sft")
+    with pytest.raises(StageError, match=r"model\.norm\.weight.*NaN") as caught:
+        run(tmp_path, rankings_that_like("w3", 40))
+    assert caught.value.kind is ErrorKind.BAD_INPUT

@@ -120,6 +120,7 @@ POST /snapshots em
 GET /snapshots/{snapshot_id} em
 GET /jobs rem
 GET /jobs/{job_id} rem
+GET /jobs/{job_id}/report rem
 POST /jobs/{job_id}/cancel em
 POST /jobs/{job_id}/retry em
 GET /models rem

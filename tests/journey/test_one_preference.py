@@ -122,8 +122,10 @@ def test_a_ranking_travels_from_the_form_to_a_ppo_step(
             "max_response_length": 8,
             "heldout_fraction": 0.3,
             "learning_rate": 1e-3,
+            "accept_reward_model": "Ten rankings and none held out: this run shows the way, not a policy.",
         },
     )
+    assert ppo["result"]["details"]["gate"]["outcome"] == "accepted"
     assert len(ppo["result"]["details"]["curve"]) == 1
     assert math.isfinite(ppo["result"]["details"]["curve"][0]["score"])
     assert [m["kind"] for m in engineer.get("/v1/models").json()["items"]].count("policy") == 1
@@ -187,18 +189,20 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
     """Mean of -log sigmoid(better - worse) over the comparisons that the clicks imply."""
     import torch
 
-    from alignment import models
-    from alignment.batch import collate_rankings
-    from alignment.forward import end_scores
+    from alignment import models, opinions
+    from alignment.config import RewardConfig
     from alignment.losses import ranking_loss
-    from alignment.reward import prepare
+    from alignment.ranking_batch import collate_rankings
+    from alignment.reward_data import prepare
+    from alignment.scoring import packed_scores
 
     tokenizer = models.load_tokenizer(base)
     scorer = models.load_scorer(base, tokenizer, trained=False, seed=0)
-    examples, _, _ = prepare([ranking], tokenizer, 64, 0.0)
+    config = RewardConfig(heldout_fraction=0.0)
+    examples = prepare([opinions.of_ranking(ranking, config)], tokenizer, 64, config).train
     batch = collate_rankings(examples, tokenizer.pad_token_id)
     with torch.no_grad():
-        scores = end_scores(scorer, batch.input_ids, batch.attention_mask)
+        scores = packed_scores(scorer, batch)
     by_text = dict(zip(ranking.responses, scores.tolist(), strict=True))
     gaps = [by_text[a] - by_text[b] for a in ranks for b in ranks if ranks[a] < ranks[b]]
     assert len(gaps) == 2

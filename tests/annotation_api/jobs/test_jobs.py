@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +218,53 @@ def test_the_body_around_is_checked_too(as_: As, body: Body, change: dict[str, A
     answer = as_(Role.ENGINEER).post("/v1/jobs", json=body("sft") | change)
     assert answer.status_code == 422
     assert pointer in {problem["pointer"] for problem in answer.json()["errors"]}
+
+
+WEAK = {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.47, "heldout_accuracy_high": 0.63}
+WHY = {"accept_reward_model": "Only to see where it leads."}
+
+
+@pytest.mark.parametrize("known", ["registry", "folder", "job"])
+def test_a_reward_model_that_the_gate_refuses_needs_a_reason(
+    as_: As, body: Body, make: Any, session: Session, tmp_path: Path, known: str
+) -> None:
+    """Whether the registry knows its numbers, its folder does, or the job that made it."""
+    folder = tmp_path / "weak"
+    folder.mkdir()
+    model = make.model(ModelKind.REWARD, path=str(folder), metrics=WEAK if known == "registry" else {})
+    reference = {"model": str(model.id)}
+    if known == "folder":
+        (folder / "reward_report.json").write_text(json.dumps({"metrics": WEAK}))
+    if known == "job":
+        job = make.job(Stage.REWARD)
+        job.result = {"metrics": WEAK, "details": {}}
+        reference = {"job": str(job.id)}
+        session.flush()
+    client = as_(Role.ENGINEER)
+    answer = client.post("/v1/jobs", json=body("ppo", reward_model=reference))
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/inputs/reward_model"
+    assert "not above chance" in error["message"]
+    assert "accept_reward_model" in error["message"]
+    allowed = client.post("/v1/jobs", json=body("ppo", WHY, reward_model=reference))
+    assert allowed.status_code == 202, allowed.text
+    assert allowed.json()["config"]["accept_reward_model"] == WHY["accept_reward_model"]
+
+
+def test_a_report_that_cannot_be_read_is_a_problem_of_the_reward_model(
+    as_: As, body: Body, make: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "reward_report.json").write_text("{")
+    model = make.model(ModelKind.REWARD, path=str(tmp_path))
+    answer = as_(Role.ENGINEER).post("/v1/jobs", json=body("ppo", reward_model={"model": str(model.id)}))
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/inputs/reward_model")
+
+
+def test_a_reward_model_of_which_nothing_is_known_passes_unless_the_gate_is_set_otherwise(as_: As, body: Body) -> None:
+    client = as_(Role.ENGINEER)
+    assert client.post("/v1/jobs", json=body("ppo")).status_code == 202
+    assert client.post("/v1/jobs", json=body("ppo", {"gate": {"unmeasured": "refuse"}})).status_code == 422
 
 
 @pytest.mark.parametrize(("project", "responses"), [("project", 9), (None, 64)])

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import (
+    Artifact,
     Assignment,
     AssignmentState,
     DatasetKind,
@@ -331,6 +332,25 @@ def test_the_job_page_shows_progress_curves_and_the_error(browser_of, make, sess
     assert "The loss is NaN. Lower it." in html
     assert "/static/job.js" not in html
     assert "Try again" in html
+
+
+def test_the_report_of_a_reward_model_is_shown_without_script(browser_of, make, session: Session, app) -> None:
+    job, model = make.job(), make.model(ModelKind.REWARD)
+    model.job_id = job.id
+    browser = browser_of(Role.REVIEWER)
+    assert "/report" not in browser.get(f"/jobs/{job.id}").text
+    assert browser.get(f"/jobs/{job.id}/report").status_code == 404
+    folder = app.state.settings.home / "artifacts" / str(job.id) / str(job.epoch)
+    folder.mkdir(parents=True)
+    (folder / "reward_report.html").write_text("<h1>Do not optimise</h1>")
+    session.add(Artifact(job_id=job.id, name="reward_report.html", sha256="0" * 64, size=1))
+    session.flush()
+    for page in (f"/jobs/{job.id}", f"/models/{model.id}"):
+        assert f'href="/jobs/{job.id}/report"' in browser.get(page).text
+    answer = browser.get(f"/jobs/{job.id}/report")
+    assert answer.text == "<h1>Do not optimise</h1>"
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
 
 
 def test_a_job_is_stopped_by_form(browser_of, make, session: Session) -> None:

@@ -1,0 +1,209 @@
+"""What to rank next: the candidate sets from which a ranking would teach the reward model most.
+
+    python -m alignment.acquire responses.jsonl prompts.jsonl MODEL [MODEL ...] --count 100 --out queue.jsonl
+
+An ensemble knows where it is unsure: where each member is sure but they contradict one another, a
+ranking settles something; where all of them waver alike, it would only add noise. BALD (Houlsby et al.
+2011, eq. 2) measures just that. A share of the queue is always drawn at random, from the same pool, as
+the control arm: without it nobody knows whether choosing helped. `compare_arms` says whether it did.
+
+MODEL is an ensemble's folder, or several reward models that differ in seed or data. `responses.jsonl` is what
+the sample stage leaves; a line of the queue holds a prompt, its responses, its arm and what was expected of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alignment.evaluate import Estimate, difference
+from alignment.events import StageError
+from alignment.records import Prompt, canonical_json, read_jsonl
+
+Arm = Literal["informative", "random"]
+RANDOM_SHARE = 0.25  # of the queue: the control arm
+LEAST_RANDOM = 0.05  # the control arm may be made smaller, but never left out
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Responses to one prompt that could become a task."""
+
+    prompt: Prompt
+    responses: tuple[str, ...]  # K, all different
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A set that should be ranked, and why."""
+
+    index: int  # into the candidates
+    arm: Arm
+    information: float  # nats that a ranking is expected to tell about the members
+
+
+@dataclass(frozen=True)
+class ArmGain:
+    """Held-out accuracy that rankings of one arm brought, and how much more than the control's."""
+
+    informative: Estimate
+    random: Estimate
+    advantage: Estimate  # informative less random, prompt by prompt
+
+
+def bald(probabilities: Tensor) -> Tensor:
+    """Mutual information of a comparison's outcome and the member that foretells it: `(M, N)` to `(N,)`, in nats.
+
+    The entropy of the mean, less the mean of the entropies (Houlsby et al. 2011, eq. 2).
+    """
+    return _entropy(probabilities.mean(dim=0)) - _entropy(probabilities).mean(dim=0)
+
+
+def information(scores: Tensor) -> float:
+    """What ranking one set is expected to tell, in nats: BALD over all its pairs, `(M, K)` scores of the members.
+
+    An upper bound: pairs of one ranking share responses, so that what they tell overlaps.
+    """
+    pairs = torch.tensor(list(itertools.combinations(range(scores.shape[1]), 2)))
+    gaps = scores[:, pairs[:, 0]] - scores[:, pairs[:, 1]]
+    return float(bald(gaps.sigmoid()).sum())
+
+
+def choose(
+    candidates: Sequence[Candidates],
+    scores: Sequence[Tensor],
+    count: int,
+    seed: int,
+    random_share: float = RANDOM_SHARE,
+) -> list[Choice]:
+    """At most `count` sets, one a prompt, each with its arm; `scores[i]` is `(M, K)` for candidate i.
+
+    The control arm is drawn first, from the whole pool, so that it stands for the pool; the informative arm
+    takes the best of what is left. The same input gives the same queue. Raises ValueError for a share of
+    controls below LEAST_RANDOM, or fewer than two members.
+    """
+    if not LEAST_RANDOM <= random_share <= 1:
+        raise ValueError(f"random_share must lie from {LEAST_RANDOM} to 1, got {random_share}: the control arm stays")
+    if any(rows.shape[0] < 2 for rows in scores):
+        raise ValueError("one reward model cannot disagree with itself: give two or more")
+    told = [information(rows) for rows in scores]
+    pool = list(range(len(candidates)))
+    random.Random(seed).shuffle(pool)
+    used: set[str] = set()
+    control = _one_a_prompt(candidates, pool, round(count * random_share) or 1, used)
+    best = sorted(pool, key=lambda i: -told[i])  # equals stay in random order
+    informative = _one_a_prompt(candidates, best, count - len(control), used)
+    arms: tuple[tuple[Arm, list[int]], ...] = (("informative", informative), ("random", control))
+    queue = [Choice(i, arm, told[i]) for arm, chosen in arms for i in chosen]
+    random.Random(seed + 1).shuffle(queue)  # nobody can tell an arm by its place in the queue
+    return queue
+
+
+def compare_arms(
+    before: Sequence[float], informative: Sequence[float], control: Sequence[float], counts: Sequence[int]
+) -> ArmGain:
+    """What each arm brought, at the same number of rankings, on the same held-out prompts.
+
+    Entry i of each is the number of prompt i's `counts[i]` comparisons that a model orders rightly: the one
+    before, the one trained with the informative arm's rankings too, and the one trained with the control's.
+    """
+    return ArmGain(
+        difference(informative, before, counts),
+        difference(control, before, counts),
+        difference(informative, control, counts),
+    )
+
+
+def read_candidates(responses: Path, prompts: Path) -> list[Candidates]:
+    """The sample stage's rows as sets: all different responses of each prompt."""
+    asked = list(read_jsonl(prompts, Prompt))
+    with responses.open(encoding="utf-8") as file:
+        rows = sorted(map(json.loads, file), key=lambda row: int(row["prompt"]))
+    found = []
+    for index, group in itertools.groupby(rows, key=lambda row: int(row["prompt"])):
+        texts = tuple(dict.fromkeys(row["text"] for row in group))
+        if len(texts) > 1:
+            found.append(Candidates(asked[index], texts))
+    return found
+
+
+def score_candidates(folders: Sequence[Path], candidates: Sequence[Candidates]) -> list[Tensor]:
+    """Every member's scores of every set: a tensor `(M, K)` for each. A folder holds a reward model or an ensemble."""
+    from alignment import models, reward
+
+    prompts = [c.prompt for c in candidates for _ in c.responses]
+    texts = [text for c in candidates for text in c.responses]
+    members = []
+    for folder in folders:
+        tokenizer = models.load_tokenizer(folder)
+        members.append(reward.member_scores(models.load_reward_model(folder, tokenizer), tokenizer, prompts, texts))
+    return list(torch.split(torch.cat(members), [len(c.responses) for c in candidates], dim=1))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the queue; 0 when it stands, 1 and one sentence when it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m alignment.acquire", description=__doc__)
+    parser.add_argument("responses", type=Path)
+    parser.add_argument("prompts", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--random-share", type=float, default=RANDOM_SHARE)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("queue.jsonl"))
+    options = parser.parse_args(arguments)
+    try:
+        candidates = read_candidates(options.responses, options.prompts)
+        scores = score_candidates(options.models, candidates)
+        queue = choose(candidates, scores, options.count, options.seed, options.random_share)
+    except (ValueError, OSError, StageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    with options.out.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in _lines(candidates, queue))
+    print(f"{options.out}: {len(queue)} sets, {sum(c.arm == 'random' for c in queue)} of them drawn at random")
+    return 0
+
+
+def _lines(candidates: Sequence[Candidates], queue: Sequence[Choice]) -> Iterator[str]:
+    for choice in queue:
+        found = candidates[choice.index]
+        yield canonical_json(
+            {
+                "prompt": found.prompt.model_dump(mode="json", exclude_none=True),
+                "responses": list(found.responses),
+                "arm": choice.arm,
+                "information": choice.information,
+            }
+        )
+
+
+def _one_a_prompt(candidates: Sequence[Candidates], order: Sequence[int], count: int, used: set[str]) -> list[int]:
+    """The first `count` in this order whose prompt is not used yet; marks them as used."""
+    found: list[int] = []
+    for i in order:
+        if len(found) >= count:
+            break
+        if candidates[i].prompt.key not in used:
+            used.add(candidates[i].prompt.key)
+            found.append(i)
+    return found
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """Of a coin that falls on its head with probability p, in nats."""
+    entropy: Tensor = -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p))
+    return entropy
+
+
+if __name__ == "__main__":
+    sys.exit(main())
