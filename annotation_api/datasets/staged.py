@@ -11,6 +11,7 @@ import os
 import re
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -35,7 +36,8 @@ def keep(home: Path, person: uuid.UUID, file: IO[bytes]) -> str:
                 copy.write(data)
         part.replace(_path(home, person, digest.hexdigest()))
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise ApiError(507, "no-space", f"The server cannot keep the file: {error.strerror or error}.") from None
     return digest.hexdigest()
 
