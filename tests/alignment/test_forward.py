@@ -142,4 +142,3 @@ def test_selecting_rows_drops_padding_only_others_needed(sequences: Sequences) -
 def test_groups_by_length_hold_each_row_once_longest_first() -> None:
     groups = [g.tolist() for g in by_length([3, 9, 1, 7, 5], 2)]
     assert groups == [[1, 3], [4, 0], [2]]
-
