@@ -328,7 +328,7 @@ def test_divergence_after_a_kept_policy_ends_training_with_that_policy(
 def test_a_reward_model_that_says_nan_is_named(folders: Path) -> None:
     broken = tiny.scorer()
     with torch.no_grad():
-        broken.score.weight.fill_(math.nan)
+        broken.score.weight.fill_(3e38)  # a number, but no score comes of it
     tiny.save(broken, folders / "reward")
     with pytest.raises(StageError, match="The reward model scores") as caught:
         run(folders)

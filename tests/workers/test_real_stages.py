@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment import checkpoint
-from alignment.config import SampleConfig, SFTConfig, Stage
-from alignment.records import Demonstration, Prompt
+from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage
+from alignment.records import Demonstration, Prompt, Ranking
 from annotation_api.db import freeze
 from annotation_api.db.tables import (
     DatasetKind,
@@ -77,6 +77,40 @@ def test_sft_then_sample_hand_tasks_to_annotators(world: World) -> None:
         shown = _texts_by_task(session, project.id)
     assert len(shown) >= 6  # a model this small repeats itself now and then
     assert all(len(texts) == len(set(texts)) == 2 for texts in shown)
+
+
+def test_ppo_behind_a_reward_model_of_which_nothing_is_known_fails_when_it_starts(world: World) -> None:
+    """The door could not know: the reward model was still to be made."""
+    base = tiny.save(tiny.causal(), world.home / "models" / "tiny")
+    with Session(world.engine, expire_on_commit=False) as session:
+        make = world.factory(session)
+        person = make.person()
+        rows = [Ranking(prompt=d.prompt, responses=("w1", "w2"), groups=((0,), (1,))) for d in DEMONSTRATIONS]
+        dataset = make.dataset(DatasetKind.RANKINGS, rows, person)
+        rankings = freeze.freeze_dataset(session, dataset.id, DatasetKind.RANKINGS, person.id)
+        prompts = freeze.freeze_dataset(session, dataset.id, DatasetKind.PROMPTS, person.id)
+        model = {"model": str(make.model(path=str(base)).id)}
+        reward = make.job(
+            Stage.REWARD,
+            inputs={"model": model, "rankings": {"snapshot": str(rankings.id)}},
+            config=RewardConfig(max_length=32, batch_size=4, micro_batch_size=4, heldout_fraction=0).model_dump(
+                mode="json"
+            ),
+        )
+        ppo = make.job(
+            Stage.PPO,
+            inputs={"model": model, "reward_model": {"job": str(reward.id)}, "prompts": {"snapshot": str(prompts.id)}},
+            config=PPOConfig(max_length=32, max_response_length=8).model_dump(mode="json"),
+            needs=[reward.id],
+        )
+        session.commit()
+    world.start("-m", "workers")
+
+    assert world.wait(reward.id).state is JobState.SUCCEEDED, world.report()
+    failed = world.wait(ppo.id, JobState.FAILED)
+    assert (failed.error["kind"], failed.attempts) == ("bad_input", 1)
+    assert "held-out accuracy is unknown" in failed.error["cause"]
+    assert "accept_reward_model" in failed.error["next_step"]
 
 
 def _texts_by_task(session: Session, project_id: uuid.UUID) -> list[list[str]]:
