@@ -26,6 +26,7 @@ lint: .venv/ready-test
 
 bench: .venv/ready-test
 	$(BIN)/python -m tests.benchmarks.bench_stages
+	$(BIN)/python -m tests.benchmarks.bench_reward --memory
 
 # A Chromium for the browser tests, from the system's packages when none is found.
 browser:
