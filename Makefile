@@ -28,6 +28,7 @@ bench: .venv/ready-test
 	$(BIN)/python -m tests.benchmarks.bench_stages
 	$(BIN)/python -m tests.benchmarks.bench_desk
 	$(BIN)/python -m tests.benchmarks.bench_data
+	$(BIN)/python -m tests.benchmarks.bench_reward --memory
 
 # A Chromium for the browser tests, from the system's packages when none is found.
 browser:

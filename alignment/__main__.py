@@ -24,8 +24,9 @@ from pydantic import Field, ValidationError
 
 from alignment import stages, toyworld
 from alignment.checkpoint import publish, write_result
-from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, explain, load_preset
+from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, load_preset
 from alignment.events import ErrorKind, StageError, StageResult
+from alignment.problems import explain
 from alignment.terminal import TerminalReporter
 
 

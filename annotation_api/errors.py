@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from alignment.config import Problem, explain
+from alignment.problems import Problem, explain
 from alignment.records import storable
 from annotation_api.db.engine import DatabaseUnavailable
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from annotation_api.errors import invalid
 
 T = TypeVar("T", bound=BaseModel)

@@ -19,8 +19,9 @@ from typing import Any, cast
 import ray
 from pydantic import BaseModel, ValidationError
 
-from alignment.config import CONFIGS, Stage, explain
+from alignment.config import CONFIGS, Stage
 from alignment.events import ErrorKind, Progress, Reporter, StageError, StageResult
+from alignment.problems import explain
 
 Runner = Callable[[Stage, dict[str, Any], dict[str, Any], Path, Reporter], StageResult]
 QUIET = {

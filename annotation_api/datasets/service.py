@@ -8,7 +8,7 @@ from typing import IO, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from annotation_api.datasets import progress, queries
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from annotation_api.db.forms import Need, QuestionsForm, RankingForm, RulesForm
 from annotation_api.feedback import ranking
 from annotation_api.feedback.schemas import Payload, QuestionsPayload, RankingPayload, RulesPayload

@@ -6,7 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from alignment.config import Problem
+from alignment.problems import Problem
 
 GROUPS = "/payload/groups"
 

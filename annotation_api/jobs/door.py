@@ -19,16 +19,15 @@ from alignment import gate
 from alignment.config import (
     CONFIGS,
     PPOConfig,
-    Problem,
     RewardConfig,
     SampleConfig,
     Settings,
     Stage,
-    explain,
     load_preset,
     preset_names,
 )
 from alignment.events import StageError
+from alignment.problems import Problem, explain
 from alignment.records import Ranking, split_of
 from annotation_api.db import freeze
 from annotation_api.db.form_rows import newest_form

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.config import Problem, Stage
+from alignment.config import Stage
+from alignment.problems import Problem
 from annotation_api.db import job_store
 from annotation_api.db.job_records import JobError
 from annotation_api.db.tables import Job, JobState, Person, Pipeline

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from annotation_api.errors import ApiError, invalid
 from annotation_api.settings import Settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from annotation_api.db.tables import Alias, ModelKind, ModelVersion
 from annotation_api.errors import invalid, not_found
 from annotation_api.models import folders, queries

@@ -11,7 +11,7 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from alignment.records import Demonstration, Ranking
 from annotation_api.db import form_rows
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from alignment.config import Problem
+from alignment.problems import Problem
 from alignment.records import Prompt, canonical_json, sha256_text
 from annotation_api.db import form_rows
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.config import Problem, explain
+from alignment.problems import Problem, explain
 from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 
 Fields = Mapping[str, str]

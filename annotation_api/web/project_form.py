@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
-from alignment.config import explain
+from alignment.problems import explain
 from annotation_api.db.forms import RankingForm
 from annotation_api.tasks.project_schemas import ProjectPatch
 from annotation_api.tasks.schemas import NewProject, ProjectOut

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
-from alignment.config import explain
+from alignment.problems import explain
 from annotation_api.db.tables import Dataset, Person, Project, Role
 from annotation_api.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
 from annotation_api.errors import ApiError

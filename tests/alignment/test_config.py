@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from alignment.config import CONFIGS, PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage, explain, load_preset
+from alignment.config import CONFIGS, PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage, load_preset
+from alignment.problems import explain
 
 
 def problems(config: type, **values: object) -> dict[str, tuple[str, str]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.config import Problem, explain
+from alignment.problems import Problem, explain
 from alignment.records import Record
 from annotation_api.datasets.formats.source import Numbered, Readable, rows
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.config import explain
+from alignment.problems import explain
 from annotation_api.db import form_rows
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.tables import FeedbackKind

@@ -1,0 +1,92 @@
+"""What is wrong with an input, said so that it can be mended: the field, the value, the near miss.
+
+The REST door, the CLI and the importers explain pydantic's errors with these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+class Problem(BaseModel):
+    """One thing wrong with an input: where (JSON pointer), what, and what would be right."""
+
+    pointer: str
+    message: str
+    value: str = ""
+
+
+MOST_EXPLAINED = 50  # problems of one input: a near miss takes a while to find
+
+
+def explain(error: ValidationError, model: Any = None) -> list[Problem]:
+    """Turn pydantic's errors into problems that name the field, the value and the near miss.
+
+    `model` is what was validated against: a model class, or a union of such told apart by a field.
+    """
+    problems, found = [], error.errors(include_url=False, include_context=False)
+    for item in found[:MOST_EXPLAINED]:
+        path, known = _locate(model, item["loc"])
+        message = item["msg"]
+        if item["type"] == "extra_forbidden":
+            message = _unknown_key(path[-1], known)
+        value = "" if isinstance(item["input"], dict | list | BaseModel) else repr(item["input"])[:80]
+        problems.append(Problem(pointer="/" + "/".join(path), message=message, value=value))
+    if (rest := len(found) - MOST_EXPLAINED) > 0:
+        problems.append(Problem(pointer="/", message=f"{rest} more problems are not listed."))
+    return problems
+
+
+def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The parts of a JSON pointer, and the field names of the model that holds the last one.
+
+    pydantic puts a union's tag into the location, where the input has nothing of that name: left out.
+    """
+    path: list[str] = []
+    known: list[str] = []
+    for part in loc:
+        options = _options(kind)
+        tagged = [option for option in options if len(options) > 1 and part in _tags(option)]
+        if tagged:
+            kind = tagged[0]
+            continue
+        path.append(str(part))
+        model = next((option for option in options if _is_model(option)), None)
+        known = list(model.model_fields) if model else []
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:
+            inner = next((get_args(option) for option in options if get_args(option)), (None,))
+            kind = inner[0] if isinstance(part, int) else inner[-1]  # of a list, of a dict
+    return path, known
+
+
+def _options(kind: Any) -> list[Any]:
+    """The members of a union, or the type alone; what Annotated adds is put aside."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, UnionType):
+        return [option for member in get_args(kind) for option in _options(member)]
+    return [kind]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _tags(kind: Any) -> list[Any]:
+    """The values by which a model says which one of a union it is."""
+    fields = kind.model_fields.values() if _is_model(kind) else ()
+    return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}." if known else ""
+    return f"Unknown key {key!r}.{hint}"
