@@ -17,7 +17,7 @@ from annotation_api.errors import MACHINE_PATHS
 from tests.conftest import Factory
 from tests.journey.scene import Scene, fill
 
-FILES: set[str] = set()  # GET routes beside /v1 that answer with a file, not a page
+FILES = {"/jobs/{job_id}/report"}  # GET routes beside /v1 that answer with a file, not a page of the service
 EVERYTHING = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 CONTRAST = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
