@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from alignment.config import RewardConfig
-from alignment.records import Answers, Prompt, Ranking, Verdict
+from alignment.records import SMALL_MARGINS, Answers, Prompt, Ranking, Verdict
 
-# Steps of strength as the gap that the scores should have (Touvron et al. 2023, table 27). `large` gained
-# nothing there (62.9 against 63.0 per cent), lost on near-ties, and splits the scores into two modes,
-# which PPO would feel: `small` is the default.
+# Touvron et al. 2023, table 27. `large` gained nothing there (62.9 against 63.0 per cent), lost on
+# near-ties, and splits the scores into two modes, which PPO would feel: `small` is the default.
 MARGINS: Mapping[str, Mapping[int, float]] = {
-    "small": {4: 1.0, 3: 2 / 3, 2: 1 / 3, 1: 0.0},
+    "small": SMALL_MARGINS,
     "large": {4: 3.0, 3: 2.0, 2: 1.0, 1: 0.0},
     "none": {},
 }
@@ -43,7 +42,7 @@ class Opinion:
     texts: tuple[str, ...]  # each once
     ranks: tuple[int, ...] | None  # of each text, 0 = best; None: no order was asked
     labels: tuple[Label, ...] = ()
-    margin: float = 0.0  # by which the best should lead the worst
+    margin: float = 0.0  # by which the best should lead the next
     weight: float = 1.0
     annotator: str | None = None
     criterion: str = ""

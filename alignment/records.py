@@ -180,6 +180,19 @@ def comparisons(ranks: Sequence[int]) -> list[tuple[int, int]]:
     return [(i, j) for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b]
 
 
+# Steps of strength as the gap that two scores should have (Touvron et al. 2023, table 27, small margins).
+SMALL_MARGINS = {4: 1.0, 3: 2 / 3, 2: 1 / 3, 1: 0.0}
+
+
+def margin_of(ranks: Sequence[int], better: int, whole: float) -> float:
+    """By how much `better` should lead a worse response, when the best leads the next by `whole`.
+
+    People say how much better the best is than the next: its lead over the others is no smaller, and of
+    the others' leads among themselves nothing was said.
+    """
+    return whole if ranks[better] == 0 else 0.0
+
+
 def canonical_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -28,6 +28,7 @@ from alignment.records import (
     Verdict,
     canonical_json,
     comparisons,
+    margin_of,
     read_jsonl,
 )
 from alignment.records import split_of as side_of
@@ -246,7 +247,7 @@ def _by_vote(task: Iterable[Opinion], shares: Iterable[float], config: RewardCon
     for row, share in zip(task, shares, strict=True):
         if not row.ranks or not share:
             continue
-        pairs = [(i, j, 1.0, _margin(row, i, j)) for i, j in comparisons(row.ranks)]
+        pairs = [(i, j, 1.0, margin_of(row.ranks, i, row.margin)) for i, j in comparisons(row.ranks)]
         if config.ties == "soft":
             k = range(len(row.ranks))
             pairs += [(i, j, 0.5, 0.0) for i in k for j in k if i < j and row.ranks[i] == row.ranks[j]]
@@ -266,16 +267,10 @@ def _by_majority(task: Sequence[Opinion], shares: Sequence[float], config: Rewar
             pairs += [(i, j, 0.5, 0.0)] if config.ties == "soft" else []
             continue
         better, worse = (i, j) if side == 1.0 else (j, i)
-        alike = [_margin(row, better, worse) for row, ranks, _ in ranked if ranks[better] < ranks[worse]]
+        alike = [margin_of(ranks, better, row.margin) for row, ranks, _ in ranked if ranks[better] < ranks[worse]]
         pairs.append((better, worse, 1.0, sum(alike) / len(alike)))
     total = sum(share for _, _, share in ranked)
     return [Comparison(*pair, total / len(pairs)) for pair in pairs]
-
-
-def _margin(row: Opinion, better: int, worse: int) -> float:
-    """The strength is that of the best against the worst; neighbours in a longer order get their part of it."""
-    ranks = row.ranks or ()
-    return row.margin * (ranks[worse] - ranks[better]) / max(1, max(ranks) - min(ranks))
 
 
 def _read(path: Path, kind: type[R]) -> list[R]:

@@ -2,8 +2,8 @@
 
 Flat rows use TRL's names. A ranking gives one row for each pair of a better and a worse response:
 `weight` is the ranking's weight over its number of pairs, so that a ranking counts once however many
-responses it has; `margin` follows Llama 2 (Touvron et al. 2023, table 27, small margins) and is 0 where
-no strength was asked. A verdict is TRL's unpaired preference (`label`: the rule was kept; null: unsure).
+responses it has; `margin` is what the strength says of the pair (`records.margin_of`), 0 where none was
+given. A verdict is TRL's unpaired preference (`label`: the rule was kept; null: unsure).
 An answer gives one row for each question. `split` follows from the prompt alone, so that no prompt
 stands on both sides.
 """
@@ -14,9 +14,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from alignment.config import RewardConfig
-from alignment.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict, canonical_json, split_of
+from alignment.records import (
+    SMALL_MARGINS,
+    Answers,
+    Demonstration,
+    Prompt,
+    Ranking,
+    Record,
+    Verdict,
+    canonical_json,
+    margin_of,
+    split_of,
+)
 
-MARGINS = {4: 1.0, 3: 2 / 3, 2: 1 / 3, 1: 0.0}
 HELDOUT_FRACTION = RewardConfig().heldout_fraction
 
 Columns = dict[str, Any]
@@ -118,13 +128,14 @@ def _pairs(ranking: Ranking) -> Iterator[Columns]:
     if not pairs:
         return
     prompt, sides = _messages(ranking.prompt), [_answer(text) for text in ranking.responses]
+    whole = SMALL_MARGINS[ranking.strength] if ranking.strength else 0.0
     rest = {
-        "margin": MARGINS[ranking.strength] if ranking.strength else 0.0,
         "weight": ranking.weight / len(pairs),
         **_origin(ranking.prompt, ranking.lineage),
     }
     for better, worse in pairs:
-        yield {"prompt": prompt, "chosen": sides[better], "rejected": sides[worse], **rest}
+        margin = margin_of(ranking.ranks, better, whole)
+        yield {"prompt": prompt, "chosen": sides[better], "rejected": sides[worse], "margin": margin, **rest}
 
 
 def _demonstration(record: Demonstration) -> Iterator[Columns]:

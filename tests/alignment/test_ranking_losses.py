@@ -48,11 +48,11 @@ def test_three_responses_with_a_tie_and_a_margin() -> None:
     near(found, (cost(0.5 - 1 / 3) + cost(1.5 - 1 / 3) + 0.5 * cost(1.0) + 0.5 * cost(-1.0)) / 3)
 
 
-def test_four_responses_in_order_with_margins_by_distance() -> None:
-    """Scores 3, 2, 0, -1; the best should lead the worst by 1, each step by a third of it."""
+def test_four_responses_in_order_with_a_margin_on_the_best() -> None:
+    """Scores 3, 2, 0, -1; the best should lead each of the others by 2/3."""
     scores = [3.0, 2.0, 0.0, -1.0]
-    pairs = [(i, j, 1.0, (j - i) / 3, 1 / 6) for i, j in itertools.combinations(range(4), 2)]
-    leads = [1 - 1 / 3, 3 - 2 / 3, 4 - 1, 2 - 1 / 3, 3 - 2 / 3, 1 - 1 / 3]
+    pairs = [(i, j, 1.0, 0.0 if i else 2 / 3, 1 / 6) for i, j in itertools.combinations(range(4), 2)]
+    leads = [1 - 2 / 3, 3 - 2 / 3, 4 - 2 / 3, 2.0, 3.0, 1.0]
     near(pairwise(scores, *pairs), sum(map(cost, leads)) / 6)
 
 

@@ -36,7 +36,7 @@ def asked(example: reward_data.Example) -> list[tuple[int, int, float, float, fl
 
 
 def test_an_order_with_a_tie_and_a_strength() -> None:
-    """Best, then two tied: two wins by the whole margin (the tied are the worst), the tie left out or soft."""
+    """Best, then two tied: two wins by the whole margin, the tie left out or soft."""
     (left_out,) = prepared(ranking((1,), (0, 2), strength=3)).train
     assert asked(left_out) == [(1, 0, 1.0, 0.666667, 0.5), (1, 2, 1.0, 0.666667, 0.5)]
     (soft,) = prepared(ranking((1,), (0, 2), strength=3), ties="soft", margins="large").train
@@ -45,9 +45,9 @@ def test_an_order_with_a_tie_and_a_strength() -> None:
     assert {c.margin for c in none.comparisons} == {0.0}
 
 
-def test_neighbours_get_their_part_of_the_margin() -> None:
+def test_the_best_leads_everybody_by_the_margin_and_nothing_is_said_of_the_others() -> None:
     (example,) = prepared(ranking((0,), (1,), (2,), strength=4)).train
-    assert [(c.better, c.worse, c.margin) for c in example.comparisons] == [(0, 1, 0.5), (0, 2, 1.0), (1, 2, 0.5)]
+    assert [(c.better, c.worse, c.margin) for c in example.comparisons] == [(0, 1, 1.0), (0, 2, 1.0), (1, 2, 0.0)]
 
 
 def test_annotators_of_one_task_are_votes_in_one_example() -> None:

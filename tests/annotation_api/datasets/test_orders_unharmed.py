@@ -54,7 +54,7 @@ PROMPTS = 2_500
 RULES = (Rule(id="no_threats", text="Do not threaten."), Rule(id="no_advice", text="No medical advice."))
 FORM = RankingForm(ratings="optional", rules=RULES)
 SUBMISSION: TypeAdapter[Any] = TypeAdapter(NewSubmission)
-MARGIN = {None: 0.0, 1: 0.0, 2: 1 / 3, 3: 2 / 3, 4: 1.0}  # Llama 2, table 27, small margins
+MARGIN = {None: 0.0, 1: 0.0, 2: 1 / 3, 3: 2 / 3, 4: 1.0}  # Llama 2, table 27: of the best over the others
 TEXTS = ("=1+2", "+1", "-x", "@SUM(A1)", "\tcell", "\rcell", '"quoted", twice ""', "好的，谢谢", "שלום", "é\u0301",
          "👩‍👩‍👧", "<script>alert(1)</script>", "two\nlines", " ", "a,b;c", "\u2028", "'", "\\")  # fmt: skip
 
@@ -255,10 +255,12 @@ def test_ten_thousand_orders_come_out_as_they_went_in(
 
 def check_pairs(case: Case, rows: list[dict[str, Any]]) -> None:
     pairs = expected_pairs(case)
+    best = {text for rank, text in zip(case.ranks, case.texts, strict=True) if rank == min(case.ranks)}
     assert sorted((row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows) == pairs
     for row in rows:
         assert row["prompt"] == [{"role": m.role, "content": m.content} for m in case.prompt.messages]
-        assert (row["margin"], row["weight"]) == (MARGIN[case.said["strength"]], 1 / len(pairs))
+        asked = MARGIN[case.said["strength"]] if row["chosen"][0]["content"] in best else 0.0
+        assert (row["margin"], row["weight"]) == (asked, 1 / len(pairs))
 
 
 def check_table(trl: bytes, table: bytes) -> None:
