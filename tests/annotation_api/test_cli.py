@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -33,6 +32,7 @@ from annotation_api.db.tables import Dataset, DatasetKind, Job, JobState, ModelK
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.live import served
 
 PAIRS = [{"prompt": f"Q{i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(1, 21)]
 DEMONSTRATIONS = [{"instruction": f"Q{i}?", "input": "", "output": f"a{i}"} for i in range(1, 6)]
@@ -92,16 +92,8 @@ def live(fresh_database: str, fresh_engine: Engine, tmp_path: Path) -> Iterator[
     (folder / "tokenizer.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}weights")
     settings = Settings(database_url=fresh_database, home=tmp_path / "home", model_roots=(root,))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, fresh_engine), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Live(f"http://127.0.0.1:{port}", session_factory(fresh_engine), root)
-    server.should_exit = True
-    thread.join(10)
+    with served(create_app(settings, fresh_engine)) as url:
+        yield Live(url, session_factory(fresh_engine), root)
 
 
 Run = Callable[..., tuple[int, str, str]]

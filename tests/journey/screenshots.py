@@ -8,18 +8,14 @@ OUT/<page>.<look>.png.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -30,9 +26,8 @@ from annotation_api.db.migrate import upgrade
 from annotation_api.settings import Settings
 from tests.conftest import Factory
 from tests.journey.scene import Scene, fill
+from tests.live import chromium, served
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 LOOKS: dict[str, dict[str, Any]] = {
@@ -53,19 +48,6 @@ def database() -> Iterator[Engine]:
             engine = make_engine(server.url)
             yield engine
             engine.dispose()
-
-
-@contextmanager
-def served(engine: Engine) -> Iterator[str]:
-    app = create_app(Settings(database_url="postgresql://given-by-the-engine"), engine)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 def look(browser: Browser, url: str, scene: Scene, out: Path, name: str) -> None:
@@ -96,11 +78,10 @@ def main(out: Path) -> None:
         with Session(engine) as session:
             scene = fill(session, Factory(session))
             session.commit()
-        with served(engine) as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        app = create_app(Settings(database_url="postgresql://given-by-the-engine"), engine)
+        with served(app) as url, chromium() as browser:
             for name in LOOKS:
                 look(browser, url, scene, out, name)
-            browser.close()
     print(f"{len(list(out.glob('*.png')))} pictures in {out}")
 
 

@@ -12,17 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from alignment.config import PretrainConfig
 from alignment.events import NullReporter
 from alignment.records import Ranking
 from annotation_api.settings import Settings
 from annotation_api.up import Service
+from tests.live import chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.ray, pytest.mark.postgres, pytest.mark.slow]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LIMIT = 300.0  # seconds for one job
 
 ANIMALS = ["fox", "owl", "bear", "hare", "wolf", "swan", "crab", "mole"]
@@ -64,12 +63,10 @@ def engineer(service: Service) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(15_000)
         yield page
-        browser.close()
 
 
 def test_a_ranking_travels_from_the_form_to_a_ppo_step(

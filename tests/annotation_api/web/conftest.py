@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -21,32 +17,19 @@ from annotation_api.db.forms import RankingForm
 from annotation_api.db.tables import Person, Project, ResponseRow, Role, Submission
 from annotation_api.feedback import queries as judgements
 from annotation_api.settings import Settings
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+from tests.live import chromium, served
 
 
 @pytest.fixture(scope="module")
 def desk_url(module_engine: Engine) -> Iterator[str]:
-    app = create_app(Settings(database_url="postgresql://given-by-the-engine"), module_engine)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(create_app(Settings(database_url="postgresql://given-by-the-engine"), module_engine)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def desk_chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Desk:

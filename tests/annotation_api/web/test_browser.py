@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -23,53 +18,23 @@ from annotation_api.db import job_store
 from annotation_api.db.job_events import Event
 from annotation_api.db.tables import Role, Submission
 from annotation_api.settings import Settings
+from tests.live import served
 
 pytestmark = pytest.mark.browser
 
 PASSWORD = "three plain words"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-class Served:
-    """The app behind a real port, in a thread."""
-
-    def __init__(self, app: FastAPI) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        while not self.server.started:
-            assert self.thread.is_alive()
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join()
 
 
 @pytest.fixture
 def url(fresh_engine: Engine) -> Iterator[str]:
-    app = create_app(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)
-    with Served(app) as url:
+    with served(create_app(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)) as url:
         yield url
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(chromium: Browser, url: str) -> Iterator[Page]:
+def page(desk_chromium: Browser, url: str) -> Iterator[Page]:
     """A page that fails its test on a script error or a request to anywhere else."""
-    context = chromium.new_context(base_url=url, viewport={"width": 360, "height": 740})
+    context = desk_chromium.new_context(base_url=url, viewport={"width": 360, "height": 740})
     page, faults = context.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)

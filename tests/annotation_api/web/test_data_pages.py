@@ -6,17 +6,13 @@ import gzip
 import json
 import os
 import re
-import shutil
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -24,11 +20,10 @@ from annotation_api import auth
 from annotation_api.app import create_app
 from annotation_api.db.tables import Dataset, Role
 from annotation_api.settings import Settings
+from tests.live import served
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOSTILE = "<img src=https://evil.example/x.png onerror=alert(1)>"
 PAIRS = [{"prompt": f"Why do birds {verb}?", "chosen": f"Because of {verb}ing.", "rejected": f"=cmd|' /C {verb}'!A0"}
          for verb in ("sing", "fly", "100% nest", "唱歌", HOSTILE)]  # fmt: skip
@@ -41,24 +36,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data_url(module_engine: Engine, home: Path) -> Iterator[str]:
-    app = create_app(Settings(database_url="postgresql://given-by-the-engine", home=home), module_engine)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with served(create_app(Settings(database_url="postgresql://given-by-the-engine", home=home), module_engine)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -91,8 +70,8 @@ class Tabs:
 
 
 @pytest.fixture
-def tabs(chromium: Browser, data_url: str, engineer: str) -> Iterator[Tabs]:
-    found = Tabs(chromium, data_url, engineer)
+def tabs(desk_chromium: Browser, data_url: str, engineer: str) -> Iterator[Tabs]:
+    found = Tabs(desk_chromium, data_url, engineer)
     yield found
     for context in found.contexts:
         context.close()
