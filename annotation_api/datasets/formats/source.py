@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -153,8 +154,9 @@ def parse_object(data: bytes | None) -> dict[str, Any]:
         raise Refused("", f"is not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise Refused("", f"is nested deeper than {MAX_DEPTH} levels") from None
-    except ValueError as error:  # a whole number of thousands of digits
-        raise Refused("", f"is not JSON that can be read: {error}") from None
+    except ValueError:
+        most = sys.get_int_max_str_digits()
+        raise Refused("", f"holds a whole number of more than {most} digits; shorten it or write it as text") from None
     if not isinstance(value, dict):
         raise Refused("", f"must be an object with named fields, it is {show(value)}")
     check_storable(value)
