@@ -22,8 +22,10 @@ class ErrorKind(StrEnum):
     DISK_FULL = "disk_full"  # no room for a checkpoint
     CORRUPT_CHECKPOINT = "corrupt_checkpoint"  # a manifest does not match its files
     CRASH = "crash"  # the process that ran the stage died
-    CLUSTER = "cluster"  # Ray was lost, or can never give what was asked for
+    CLUSTER = "cluster"  # Ray was lost
+    INFEASIBLE = "infeasible"  # no machine of the cluster can ever give what was asked for
     DATABASE = "database"  # Postgres could not be reached for longer than the grace
+    QUARANTINED = "quarantined"  # too many attempts in a row got no further: it waits for a person
     CANCELLED = "cancelled"  # somebody asked for it
     INTERNAL = "internal"  # a fault of ours: the traceback is on the job
 
@@ -49,6 +51,17 @@ class Progress:
     rate: float  # steps a second since the phase began
     seconds_left: float | None  # None until the rate is known
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A checkpoint that is whole on disk: a later attempt can go on from it."""
+
+    name: str  # path below the checkpoints folder
+    step: int
+    sha256: str  # of its manifest
+    size: int  # bytes
+    seconds: float  # what saving took
 
 
 class Reporter(Protocol):

@@ -27,7 +27,7 @@ FORMATS = (
 )  # fmt: skip
 EXPORTS = ("trl", "jsonl", "parquet", "records-parquet", "csv")
 STAGES = ("sft", "sample", "reward", "ppo")
-STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "cancelled")
+STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "paused", "cancelled")
 ROLES = ("annotator", "reviewer", "engineer", "admin")
 
 Command = Callable[[Client, argparse.Namespace], int]

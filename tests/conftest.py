@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from alignment.config import Stage
 from alignment.records import Prompt, Record, canonical_json, sha256_text
-from annotation_api.db import form_rows, job_store, tables
+from annotation_api.db import form_rows, job_requests, tables
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine, parse_url
 from annotation_api.db.forms import RankingForm
@@ -244,7 +244,7 @@ class Factory:
         values: dict[str, Any] = {"inputs": {}, "config": {}, "gpus": 0.0}
         if "created_by" not in fields:
             fields["created_by"] = self.person().id
-        return job_store.create_job(self.session, stage, **values | fields)
+        return job_requests.create_job(self.session, stage, **values | fields)
 
 
 def _json(record: Record) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from alignment.events import ErrorKind, StageError
 from annotation_api.db import job_store
 from annotation_api.db.engine import DatabaseUnavailable
-from annotation_api.db.job_records import LeaseLost
+from annotation_api.db.job_records import LeaseLost, Wish
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0  # also how soon a cancel request is seen
@@ -82,7 +82,7 @@ class Lease:
             self._heart.join()
 
     def _renew(self, session: Session) -> None:
-        if job_store.renew(session, self.job_id, self.epoch, LEASE_SECONDS, worker=self._worker):
+        if job_store.renew(session, self.job_id, self.epoch, LEASE_SECONDS, worker=self._worker) is Wish.CANCEL:
             self.cancel_requested.set()
 
     def _beat(self) -> None:

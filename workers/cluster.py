@@ -79,7 +79,7 @@ def place(wanted: float) -> Placement:
         return Placement(gpus=0.0)
     if wanted > largest:
         raise NeverFits(
-            ErrorKind.CLUSTER,
+            ErrorKind.INFEASIBLE,
             f"The job asks for {wanted:g} GPUs on one machine, and the largest here has {largest:g}.",
             "Ask for fewer, or add a machine to the cluster.",
         )

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from alignment.events import ErrorKind
 from annotation_api.db import job_store
 from annotation_api.db.job_machine import LIVE
-from annotation_api.db.job_records import Failure, LeaseLost
+from annotation_api.db.job_records import Again, Failure, LeaseLost
 from annotation_api.db.tables import Job
 from workers.claims import AWAY, LEASE_SECONDS
 from workers.settings import WorkerSettings, launcher_environment
@@ -142,7 +142,7 @@ class Dispatcher:
             log=Folders(self._home, held.job_id, held.epoch).last_words(),
         )
         try:
-            job_store.fail(session, held.job_id, held.epoch, failure, retry=True)
+            job_store.fail(session, held.job_id, held.epoch, failure, Again.CRASH)
         except LeaseLost:  # it ended between the two questions
             log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch)
 

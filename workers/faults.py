@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from ray import exceptions as ray_errors
 
 from alignment.events import ErrorKind, StageError
-from annotation_api.db.job_records import Failure
+from annotation_api.db.job_records import Again, Failure
 from workers.actors import named_fault
-from workers.cluster import NeverFits
 
-AGAIN = (ErrorKind.CRASH, ErrorKind.CLUSTER, ErrorKind.DATABASE)  # the same attempt may succeed next time
+# What the same attempt may survive next time, and whose fault it was.
+AGAIN = {
+    ErrorKind.CRASH: Again.CRASH,
+    ErrorKind.CLUSTER: Again.INTERRUPTED,
+    ErrorKind.DATABASE: Again.INTERRUPTED,
+}
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
 OUT_OF_MEMORY = "running low on memory"  # Ray's words when its memory monitor ended the actor
 
@@ -23,7 +27,7 @@ class Fault:
     kind: ErrorKind
     cause: str
     next_step: str
-    again: bool
+    again: Again
     traceback: str | None = None
 
     def failure(self, log: str) -> Failure:
@@ -36,17 +40,22 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, ray_errors.RayTaskError):
         return _of_stage(error)
     if named := named_fault(error):
-        again = named.kind in AGAIN and not isinstance(named, NeverFits)
-        return Fault(named.kind, named.cause, named.next_step, again)
+        return Fault(named.kind, named.cause, named.next_step, AGAIN.get(named.kind, Again.NEVER))
     if isinstance(error, ray_errors.OutOfMemoryError) or OUT_OF_MEMORY in str(error):
         step = "Lower micro_batch_size or max_length, or use a smaller model."
-        return Fault(ErrorKind.OUT_OF_MEMORY, "Ray ended the stage: the machine ran out of memory.", step, again=False)
+        return Fault(
+            ErrorKind.OUT_OF_MEMORY, "Ray ended the stage: the machine ran out of memory.", step, again=Again.NEVER
+        )
     if isinstance(error, ray_errors.RayActorError):
         step = "It is tried again by itself; if it keeps dying, look at the end of its log."
-        return Fault(ErrorKind.CRASH, "The process that ran the stage died.", step, again=True, traceback=str(error))
+        return Fault(
+            ErrorKind.CRASH, "The process that ran the stage died.", step, again=Again.CRASH, traceback=str(error)
+        )
     if isinstance(error, ray_errors.RayError):
         step = "Check that the Ray cluster is up."
-        return Fault(ErrorKind.CLUSTER, f"Ray failed: {_first_line(error)}", step, again=True, traceback=str(error))
+        return Fault(
+            ErrorKind.CLUSTER, f"Ray failed: {_first_line(error)}", step, again=Again.INTERRUPTED, traceback=str(error)
+        )
     return _internal(error, "".join(traceback.format_exception(error)))
 
 
@@ -60,7 +69,7 @@ def _of_stage(error: ray_errors.RayTaskError) -> Fault:
 def _internal(error: BaseException, trace: str) -> Fault:
     cause = f"An unexpected {type(error).__name__}: {_first_line(error)}"
     plain = COLOUR.sub("", trace)
-    return Fault(ErrorKind.INTERNAL, cause, "Report it with the traceback.", again=False, traceback=plain)
+    return Fault(ErrorKind.INTERNAL, cause, "Report it with the traceback.", again=Again.NEVER, traceback=plain)
 
 
 def _first_line(error: BaseException) -> str:

@@ -66,7 +66,7 @@ def carry_out(attempt: Attempt, lease: Lease, folders: Folders) -> None:
         raise
     except Stopped:
         log.info("Stopping: the job is queued again.")
-        lease.finish(lambda session: job_store.release(session, lease.job_id, lease.epoch, planned=True))
+        lease.finish(lambda session: job_store.release(session, lease.job_id, lease.epoch))
     except Exception as error:
         _write_failure(error, lease, folders)
 
@@ -79,7 +79,7 @@ def _write_failure(error: Exception, lease: Lease, folders: Folders) -> None:
         return
     log.error("%s: %s %s", fault.kind.value, fault.cause, fault.next_step, exc_info=error)
     failure = fault.failure(folders.last_words())
-    lease.finish(lambda session: job_store.fail(session, lease.job_id, lease.epoch, failure, retry=fault.again))
+    lease.finish(lambda session: job_store.fail(session, lease.job_id, lease.epoch, failure, fault.again))
 
 
 def parse(arguments: Sequence[str]) -> tuple[uuid.UUID, int]:

@@ -17,67 +17,117 @@ from sqlalchemy.orm import Session
 from alignment.events import ErrorKind
 from annotation_api.db import job_events, job_graph
 from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import Failure, JobError, LeaseLost, TransitionRefused, UnknownJob
-from annotation_api.db.tables import Job, JobState
+from annotation_api.db.job_records import Again, Failure, JobError, LeaseLost, TransitionRefused, UnknownJob
+from annotation_api.db.tables import AttemptOutcome, Job, JobAttempt, JobState
 
+WAITING_GPU = "waiting_gpu"  # the reason of a starting job whose GPUs are taken
 LIVE = frozenset({JobState.STARTING, JobState.RUNNING, JobState.COMMITTING})  # somebody holds a lease
 DEAD = frozenset({JobState.FAILED, JobState.CANCELLED})
 ENDED = DEAD | {JobState.SUCCEEDED}
-LONGEST_BACKOFF_SECONDS = 300
+LONGEST_BACKOFF_SECONDS = 300  # after a crash
+LONGEST_WAIT_SECONDS = 30  # after an interruption
+MAX_INTERRUPTIONS = 100  # in a row without a new checkpoint
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.BLOCKED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELLED}),
-    JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.COMMITTING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.COMMITTING: frozenset({JobState.SUCCEEDED, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.BLOCKED: frozenset({JobState.QUEUED, JobState.PAUSED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.PAUSED, JobState.CANCELLED}),
+    JobState.STARTING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.COMMITTING, JobState.QUEUED, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.COMMITTING: frozenset(
+        {JobState.SUCCEEDED, JobState.QUEUED, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.BLOCKED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.BLOCKED, JobState.CANCELLED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.BLOCKED}),
 }
 
 
-def move(session: Session, job: Job, to: JobState, **data: Any) -> None:
-    """The only place where a state changes; the caller holds the row's lock."""
+def move(session: Session, job: Job, to: JobState, *, lost: bool = False, **data: Any) -> None:
+    """The only place where a state changes; the caller holds the row's lock. `lost`: the lease ran out."""
     before = job.state
     if to not in TRANSITIONS[before]:
         raise TransitionRefused(f"job {job.id} is {before.value}; it cannot become {to.value}")
-    job.state, job.reason = to, None
+    end_wait(session, job)
+    if before in LIVE and to not in LIVE:
+        _end_attempt(session, job, AttemptOutcome.LOST if lost else AttemptOutcome(to.value), data.get("error"))
+    finished = now(session) if to in ENDED else None
+    job.state, job.finished_at = to, finished  # and the lease in the same flush: the table's check wants both
     if to not in LIVE:
         job.lease_until = job.claimed_by = None
-    job.finished_at = now(session) if to in ENDED else None
+        job.pause_requested = False
     job_events.append(session, job.id, job.epoch, [Event("state", {"state": to.value, "from": before.value} | data)])
 
 
-def give_back(session: Session, job: Job, failure: Failure, *, wait: bool) -> None:
+def end_wait(session: Session, job: Job) -> None:
+    """The reason for which a job had not begun is over; what it waited for a GPU counts on its attempt."""
+    if job.reason == WAITING_GPU and job.reason_since is not None:
+        attempt = session.get_one(JobAttempt, (job.id, job.epoch))
+        attempt.waited_seconds += (now(session) - job.reason_since).total_seconds()
+    job.reason = job.reason_detail = job.reason_since = None
+
+
+def _end_attempt(session: Session, job: Job, outcome: AttemptOutcome, error: dict[str, Any] | None) -> None:
+    attempt = session.get_one(JobAttempt, (job.id, job.epoch))
+    attempt.ended_at, attempt.outcome, attempt.error = now(session), outcome, error
+
+
+def give_back(session: Session, job: Job, failure: Failure, again: Again, *, lost: bool = False) -> None:
     """Queue the job for another attempt, if it may have one."""
+    if again is Again.INTERRUPTED:
+        job.attempts, job.interruptions = job.attempts - 1, job.interruptions + 1
     if job.cancel_requested:
-        end_badly(session, job, JobState.CANCELLED, Failure(ErrorKind.CANCELLED, "Stopped on request."))
-    elif job.attempts >= job.max_attempts:
-        cause = f"{failure.cause} That was the last of {job.max_attempts} attempts."
-        end_badly(session, job, JobState.FAILED, replace(failure, cause=cause))
+        stopped = Failure(ErrorKind.CANCELLED, "Stopped on request.")
+        end_badly(session, job, JobState.CANCELLED, stopped, lost=lost)
+    elif job.attempts >= job.max_attempts or job.interruptions > MAX_INTERRUPTIONS:
+        end_badly(session, job, JobState.FAILED, _exhausted(job, failure), lost=lost)
     else:
-        seconds = min(2**job.attempts, LONGEST_BACKOFF_SECONDS) if wait else 0
         job.error = failure.as_json()
+        if job.pause_requested:
+            move(session, job, JobState.PAUSED, lost=lost, error=job.error)
+            return
+        seconds = _pause_seconds(job, again)
         job.not_before = now(session) + timedelta(seconds=seconds)
-        move(session, job, JobState.QUEUED, error=job.error, wait_seconds=seconds)
+        move(session, job, JobState.QUEUED, lost=lost, error=job.error, wait_seconds=seconds)
 
 
-def end_badly(session: Session, job: Job, to: JobState, failure: Failure) -> None:
+def _pause_seconds(job: Job, again: Again) -> int:
+    """How long a job rests before it is tried again: longer each time."""
+    if again is Again.INTERRUPTED:
+        return int(min(2**job.interruptions, LONGEST_WAIT_SECONDS))
+    return int(min(2**job.attempts, LONGEST_BACKOFF_SECONDS))
+
+
+def _exhausted(job: Job, failure: Failure) -> Failure:
+    """The end of a job that never gets further: others go on, this one waits for a person."""
+    if job.interruptions > MAX_INTERRUPTIONS:
+        cause = f"{failure.cause} That was interruption {job.interruptions} in a row."
+        return replace(failure, cause=cause)
+    cause = f"{failure.cause} That was the last of {job.max_attempts} attempts in a row that got no further."
+    step = f"{failure.next_step} Then retry the job."
+    return replace(failure, kind=ErrorKind.QUARANTINED, cause=cause, next_step=step.strip())
+
+
+def end_badly(session: Session, job: Job, to: JobState, failure: Failure, *, lost: bool = False) -> None:
     """End the job, and with it every job that waits for it."""
     job.error = failure.as_json()
-    move(session, job, to, error=job.error)
+    move(session, job, to, lost=lost, error=job.error)
     session.flush()
     cause = f"It needs {job.stage.value} job {job.id}, which {'failed' if to is JobState.FAILED else 'was cancelled'}."
     follows = Failure(ErrorKind.CANCELLED, cause, "Retry that job; this one then waits for it again.")
     for dependant in job_graph.lock_dependants(session, job.id):
-        if dependant.state is JobState.BLOCKED:
+        if dependant.state in (JobState.BLOCKED, JobState.PAUSED):
             dependant.error = follows.as_json() | {"because": str(job.id)}
             move(session, dependant, JobState.CANCELLED, error=dependant.error)
 
 
 def revive(session: Session, job: Job, needs: Sequence[Job]) -> None:
-    job.attempts, job.cancel_requested = 0, False
+    """Queue it anew with all its attempts; its checkpoints are still there."""
+    job.attempts, job.interruptions, job.cancel_requested = 0, 0, False
     job.error = job.result = job.progress = job.not_before = None
     move(session, job, first_state(needs))
     session.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from alignment.events import ErrorKind
@@ -30,6 +31,21 @@ class CancelRequested(JobError):
 
 class UnknownJob(JobError):
     """There is no job with this id."""
+
+
+class Wish(Enum):
+    """What somebody asked of a job that is at work; its launcher learns of it at the next renewal."""
+
+    CANCEL = auto()
+    PAUSE = auto()  # save, then stop
+
+
+class Again(Enum):
+    """Whether a job whose attempt ended badly is tried again, and which budget that uses up."""
+
+    NEVER = auto()
+    CRASH = auto()  # `max_attempts` in a row, unless the attempt got further than any before it
+    INTERRUPTED = auto()  # none of its doing, as a lost Ray head: a budget of its own
 
 
 @dataclass(frozen=True)

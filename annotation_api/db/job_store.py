@@ -1,4 +1,4 @@
-"""What API, dispatcher and launchers do with jobs. `job_machine` has the states and their changes.
+"""What dispatchers and launchers do with jobs; `job_requests` has what people ask, `job_machine` the states.
 
 A claimed job has a lease and an epoch that rises with each claim. Whoever runs it names that epoch
 with every write; when it is no longer the job's epoch, or the job was taken back, the write raises
@@ -9,7 +9,8 @@ commit to the caller, so that a caller can add rows of its own to the same trans
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -17,109 +18,25 @@ from sqlalchemy import func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
-from alignment.events import ErrorKind
+from alignment.events import ErrorKind, SavedCheckpoint
 from alignment.records import storable
 from annotation_api.db import job_events, job_graph
 from annotation_api.db import job_machine as machine
 from annotation_api.db.job_events import Event
-from annotation_api.db.job_machine import DEAD, ENDED, LIVE
+from annotation_api.db.job_machine import LIVE
 from annotation_api.db.job_records import (
+    Again,
     ArtifactFile,
     CancelRequested,
     Failure,
     NewCheckpoint,
     NewModel,
     TransitionRefused,
-    UnknownJob,
+    Wish,
 )
-from annotation_api.db.tables import Artifact, Checkpoint, Job, JobDependency, JobState
+from annotation_api.db.tables import Artifact, Checkpoint, Job, JobAttempt, JobState, SavedCheckpointRow
 
-_AFTER_CRASH = "Look at the job's log for the reason (often memory), then retry the job."
-
-
-# ---------------------------------------------------------------- asked for by people
-
-
-def create_job(
-    session: Session,
-    stage: Stage,
-    inputs: dict[str, Any],
-    config: dict[str, Any],
-    created_by: uuid.UUID,
-    *,
-    needs: Iterable[uuid.UUID] = (),
-    gpus: float = 1.0,
-    priority: int = 0,
-    max_attempts: int = 5,
-    pipeline_id: uuid.UUID | None = None,
-) -> Job:
-    """Add a job: `queued`, or `blocked` while one of `needs` has not succeeded.
-
-    Raises JobError when a needed job is unknown, failed or cancelled.
-    """
-    wanted = set(needs)
-    found = job_graph.hold(session, wanted)
-    if missing := wanted - {job.id for job in found}:
-        raise UnknownJob(f"needs job {min(missing)}, which does not exist")
-    machine.refuse_dead(found)
-    job = Job(
-        stage=stage,
-        state=machine.first_state(found),
-        inputs=inputs,
-        config=config,
-        gpus=gpus,
-        priority=priority,
-        max_attempts=max_attempts,
-        pipeline_id=pipeline_id,
-        created_by=created_by,
-        created_at=func.clock_timestamp(),  # jobs of one transaction keep their order
-    )
-    session.add(job)
-    session.flush()
-    session.add_all(JobDependency(job_id=job.id, needs_id=need) for need in wanted)
-    job_events.append(session, job.id, 0, [Event("state", {"state": job.state.value})])
-    session.flush()
-    return job
-
-
-def request_cancel(session: Session, job_id: uuid.UUID) -> Job:
-    """Cancel at once what has not started; ask a live job to stop; leave an ended one alone.
-
-    A request that comes while the result is being committed is too late, unless that attempt dies.
-    """
-    job = machine.locked(session, job_id)
-    if job.state in LIVE:
-        if not job.cancel_requested:
-            job.cancel_requested = True
-            job_events.append(session, job.id, job.epoch, [Event.note("Cancel requested.")])
-    elif job.state not in ENDED:
-        why = Failure(ErrorKind.CANCELLED, "Cancelled before it started.")
-        machine.end_badly(session, job, JobState.CANCELLED, why)
-    session.flush()
-    return job
-
-
-def retry(session: Session, job_id: uuid.UUID) -> Job:
-    """Queue a failed or cancelled job again with all its attempts, and with it the jobs that were
-    cancelled only because of it.
-
-    Asking again changes nothing. Raises TransitionRefused when it has succeeded, JobError when a job
-    that it needs has itself failed.
-    """
-    job = machine.locked(session, job_id)
-    if job.state is JobState.SUCCEEDED:
-        raise TransitionRefused(f"job {job.id} has succeeded; make a new job to run it once more")
-    if job.state not in ENDED:  # asked twice
-        return job
-    needs = job_graph.needs(session, job.id)
-    machine.refuse_dead(needs)
-    machine.revive(session, job, needs)
-    for dependant in job_graph.lock_dependants(session, job.id):
-        needs = job_graph.needs(session, dependant.id)
-        follows = (dependant.error or {}).get("because") == str(job.id)
-        if dependant.state is JobState.CANCELLED and follows and not any(need.state in DEAD for need in needs):
-            machine.revive(session, dependant, needs)
-    return job
+_AFTER_CRASH = "Look at the end of the job's log for the reason (often memory)."
 
 
 # ---------------------------------------------------------------- asked for by the dispatcher
@@ -128,15 +45,18 @@ def retry(session: Session, job_id: uuid.UUID) -> Job:
 def claim(session: Session, worker: str, lease_seconds: float, stages: Collection[Stage] | None = None) -> Job | None:
     """Take the next queued job for `lease_seconds`, or None when there is none that may start now.
 
-    The highest priority first, then the oldest. Concurrent claimers never get the same job.
+    The highest priority first, then the person with the fewest jobs at work, then the oldest. Concurrent
+    claimers never get the same job.
     """
     clock = func.clock_timestamp()
+    at_work = select(Job.created_by, func.count().label("jobs")).where(Job.lease_until.is_not(None))
+    others = at_work.group_by(Job.created_by).subquery()
     due = or_(Job.not_before.is_(None), Job.not_before <= clock)
     queued = Job.state == literal_column("'queued'")  # spelt out, so that every plan may use the partial index
-    query = select(Job, clock).where(queued, due)
+    query = select(Job, clock).outerjoin(others, others.c.created_by == Job.created_by).where(queued, due)
     if stages is not None:
         query = query.where(Job.stage.in_(stages))
-    query = query.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(1)
+    query = query.order_by(Job.priority.desc(), func.coalesce(others.c.jobs, 0), Job.created_at, Job.id).limit(1)
     row = session.execute(query.with_for_update(of=Job, skip_locked=True), execution_options=job_graph.FRESH).first()
     if row is None:
         return None
@@ -145,8 +65,9 @@ def claim(session: Session, worker: str, lease_seconds: float, stages: Collectio
     job.attempts += 1
     job.claimed_by = worker
     job.lease_until = now + timedelta(seconds=lease_seconds)
-    job.not_before = job.error = job.progress = None
-    machine.move(session, job, JobState.STARTING, attempt=job.attempts, worker=worker)
+    job.not_before = job.error = None
+    session.add(JobAttempt(job_id=job.id, epoch=job.epoch, worker=worker, claimed_at=now))
+    machine.move(session, job, JobState.STARTING, attempt=job.epoch, worker=worker)
     session.flush()
     claimed: Job = job
     return claimed
@@ -158,8 +79,9 @@ def requeue_expired(session: Session) -> list[Job]:
     query = query.order_by(Job.created_at, Job.id).with_for_update(skip_locked=True)
     jobs = list(session.scalars(query, execution_options=job_graph.FRESH))
     for job in jobs:
-        cause = f"Attempt {job.attempts} on {job.claimed_by} stopped reporting while {job.state.value}."
-        machine.give_back(session, job, Failure(ErrorKind.CRASH, cause, _AFTER_CRASH), wait=True)
+        cause = f"Attempt {job.epoch} on {job.claimed_by} stopped reporting while {job.state.value}."
+        failure = Failure(ErrorKind.CRASH, cause, _AFTER_CRASH)
+        machine.give_back(session, job, failure, Again.CRASH, lost=True)
     session.flush()
     return jobs
 
@@ -167,33 +89,48 @@ def requeue_expired(session: Session) -> list[Job]:
 # ---------------------------------------------------------------- told by the attempt, fenced
 
 
-def renew(session: Session, job_id: uuid.UUID, epoch: int, lease_seconds: float, *, worker: str | None = None) -> bool:
-    """Extend the lease from now on; return whether somebody asked to cancel.
+def renew(
+    session: Session, job_id: uuid.UUID, epoch: int, lease_seconds: float, *, worker: str | None = None
+) -> Wish | None:
+    """Extend the lease from now on; return what somebody asked of the job.
 
     `worker` changes who holds it (the launcher, after the dispatcher claimed). Raises LeaseLost.
     """
     job = machine.fenced(session, job_id, epoch)
     job.lease_until = machine.now(session) + timedelta(seconds=lease_seconds)
-    job.claimed_by = worker or job.claimed_by
+    if worker is not None and worker != job.claimed_by:
+        job.claimed_by = session.get_one(JobAttempt, (job_id, epoch)).worker = worker
     session.flush()
-    return job.cancel_requested
+    if job.cancel_requested:
+        return Wish.CANCEL
+    return Wish.PAUSE if job.pause_requested else None
 
 
-def set_starting_reason(session: Session, job_id: uuid.UUID, epoch: int, reason: str) -> None:
-    """Say why a job has not begun: waiting_gpu, infeasible or loading. Raises LeaseLost."""
+def set_starting_reason(session: Session, job_id: uuid.UUID, epoch: int, reason: str, detail: str = "") -> None:
+    """Say why a job has not begun (waiting_gpu, infeasible or loading) and what exactly it waits for.
+
+    `reason_since` stays while the reason does. Raises LeaseLost.
+    """
     job = machine.fenced(session, job_id, epoch)
     if job.state is not JobState.STARTING:
         raise TransitionRefused(f"job {job.id} is {job.state.value}; only a starting job has a reason")
+    if (job.reason, job.reason_detail or "") == (reason, detail):
+        return
     if job.reason != reason:
-        job.reason = reason
-        job_events.append(session, job.id, epoch, [Event("state", {"state": job.state.value, "reason": reason})])
-        session.flush()
+        machine.end_wait(session, job)
+        job.reason, job.reason_since = reason, machine.now(session)
+    job.reason_detail = detail or None
+    told = {"state": job.state.value, "reason": reason} | ({"detail": detail} if detail else {})
+    job_events.append(session, job.id, epoch, [Event("state", told)])
+    session.flush()
 
 
 def mark_running(session: Session, job_id: uuid.UUID, epoch: int) -> None:
     """The stage has begun. Raises LeaseLost."""
     job = machine.fenced(session, job_id, epoch)
-    job.started_at = job.started_at or machine.now(session)
+    now = machine.now(session)
+    job.started_at = job.started_at or now
+    session.get_one(JobAttempt, (job_id, epoch)).started_at = now
     machine.move(session, job, JobState.RUNNING)
     session.flush()
 
@@ -211,6 +148,22 @@ def append_events(session: Session, job_id: uuid.UUID, epoch: int, events: Seque
             job.progress = storable(event.data)
     session.flush()
     return last
+
+
+def record_checkpoint(session: Session, job_id: uuid.UUID, epoch: int, saved: SavedCheckpoint) -> None:
+    """A checkpoint is whole on disk. One that goes further than all before it gives the job its attempts back.
+
+    Telling it twice changes nothing. Raises LeaseLost.
+    """
+    job = machine.fenced(session, job_id, epoch)
+    if session.get(SavedCheckpointRow, (job_id, saved.name)) is not None:
+        return
+    session.add(SavedCheckpointRow(job_id=job_id, epoch=epoch, **asdict(saved)))
+    if job.saved_step is None or saved.step > job.saved_step:
+        job.saved_step = saved.step
+        job.attempts, job.interruptions = 1, 0  # this one
+    job_events.append(session, job_id, epoch, [Event("checkpoint", asdict(saved))])
+    session.flush()
 
 
 def mark_committing(session: Session, job_id: uuid.UUID, epoch: int) -> None:
@@ -268,14 +221,14 @@ def is_committed(session: Session, job_id: uuid.UUID, epoch: int) -> bool:
     return session.scalar(found) is not None
 
 
-def fail(session: Session, job_id: uuid.UUID, epoch: int, error: Failure, *, retry: bool) -> Job:
-    """The attempt failed: queue the job again after a pause when `retry` and attempts are left,
+def fail(session: Session, job_id: uuid.UUID, epoch: int, error: Failure, again: Again) -> Job:
+    """The attempt failed: queue the job again after a pause if it may be tried again and its budget allows,
     otherwise end it and cancel the jobs that need it. Raises LeaseLost."""
     job = machine.fenced(session, job_id, epoch)
-    if retry:
-        machine.give_back(session, job, error, wait=True)
-    else:
+    if again is Again.NEVER:
         machine.end_badly(session, job, JobState.FAILED, error)
+    else:
+        machine.give_back(session, job, error, again)
     session.flush()
     return job
 
@@ -288,12 +241,23 @@ def mark_cancelled(session: Session, job_id: uuid.UUID, epoch: int) -> Job:
     return job
 
 
-def release(session: Session, job_id: uuid.UUID, epoch: int, *, planned: bool = False) -> Job:
-    """The launcher ends before its job: queue it at once. `planned` (the service shuts down) does
-    not use up an attempt. Raises LeaseLost."""
+def mark_paused(session: Session, job_id: uuid.UUID, epoch: int) -> Job:
+    """The attempt saved what it had and stopped on request; it uses up no attempt.
+
+    A job that was told to go on in the meantime is queued at once, one that was cancelled ends. Raises LeaseLost.
+    """
     job = machine.fenced(session, job_id, epoch)
-    cause = f"Attempt {job.attempts} on {job.claimed_by} ended while {job.state.value}."
-    job.attempts -= planned
-    machine.give_back(session, job, Failure(ErrorKind.CRASH, cause, _AFTER_CRASH), wait=False)
+    if job.cancel_requested:
+        return mark_cancelled(session, job_id, epoch)
+    job.attempts -= 1
+    machine.move(session, job, JobState.PAUSED if job.pause_requested else JobState.QUEUED)
     session.flush()
     return job
+
+
+def release(session: Session, job_id: uuid.UUID, epoch: int) -> Job:
+    """The launcher ends because the service stops: the job is queued at once and uses up no attempt.
+
+    One that somebody asked to cancel or to pause gets what was asked. Raises LeaseLost.
+    """
+    return mark_paused(session, job_id, epoch)

@@ -355,6 +355,7 @@ class JobState(StrEnum):
     COMMITTING = "committing"  # the artifact is written, the rows are next
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # `error` says kind, cause and next step
+    PAUSED = "paused"  # its checkpoint waits for somebody to resume it
     CANCELLED = "cancelled"
 
 
@@ -379,12 +380,15 @@ class Job(Base):
             postgresql_where=sql("state = 'queued'"),
         ),
         Index("ix_jobs_list", "created_at", "id"),
+        Index("ix_jobs_live", "created_by", postgresql_where=sql("lease_until IS NOT NULL")),
         CheckConstraint("(lease_until IS NULL) = (state NOT IN ('starting', 'running', 'committing'))", name="lease"),
     )
     id: Mapped[uuid.UUID] = _id()
     stage: Mapped[Stage] = mapped_column(_enum(Stage))
     state: Mapped[JobState] = mapped_column(_enum(JobState))
     reason: Mapped[str | None]
+    reason_detail: Mapped[str | None]  # what exactly it waits for
+    reason_since: Mapped[datetime | None]
     pipeline_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("pipelines.id"), index=True)
     inputs: Mapped[dict[str, Any]]  # model, reward_model: {"model": id} or {"job": id}; snapshots: {"snapshot": id}
     config: Mapped[dict[str, Any]]  # resolved: every setting of the stage's config class
@@ -393,9 +397,12 @@ class Job(Base):
     epoch: Mapped[int] = mapped_column(server_default=sql("0"))  # the fence: rises with each claim
     lease_until: Mapped[datetime | None]
     claimed_by: Mapped[str | None]  # host:pid of the launcher (before it starts: of the dispatcher)
-    attempts: Mapped[int] = mapped_column(server_default=sql("0"))
+    attempts: Mapped[int] = mapped_column(server_default=sql("0"))  # in a row that saved nothing new, this one included
     max_attempts: Mapped[int] = mapped_column(server_default=sql("5"))
+    interruptions: Mapped[int] = mapped_column(server_default=sql("0"))  # in a row: Ray or Postgres was lost
+    saved_step: Mapped[int | None]  # the furthest checkpoint
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=sql("false"))
+    pause_requested: Mapped[bool] = mapped_column(Boolean, server_default=sql("false"))
     not_before: Mapped[datetime | None]  # backoff after a failed attempt
     progress: Mapped[dict[str, Any] | None]  # the newest events.Progress, with the device in use
     result: Mapped[dict[str, Any] | None]  # {"model": id, "metrics": {...}, "details": {...}}
@@ -414,6 +421,33 @@ class JobDependency(Base):
     needs_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
 
 
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    QUEUED = "queued"  # it gave the job back, or its process died: the job is tried again
+    LOST = "lost"  # its lease ran out
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+class JobAttempt(Base):
+    """One claim of a job and how it ended; still at work while `ended_at` is empty."""
+
+    __tablename__ = "job_attempts"
+    __table_args__ = (Index("ix_job_attempts_ended", "outcome", postgresql_where=sql("ended_at IS NOT NULL")),)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str]  # host:pid
+    claimed_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]  # the stage reported its first step
+    ended_at: Mapped[datetime | None]
+    waited_seconds: Mapped[float] = mapped_column(Float, server_default=sql("0"))  # for a GPU
+    outcome: Mapped[AttemptOutcome | None] = mapped_column(_enum(AttemptOutcome))
+    error: Mapped[dict[str, Any] | None]  # as the job's, of this attempt
+
+
 class JobEvent(Base):
     """Append-only; `seq` rises within a job without gaps and is the SSE event id."""
 
@@ -421,7 +455,7 @@ class JobEvent(Base):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     epoch: Mapped[int]
-    type: Mapped[str]  # state, progress, note, samples
+    type: Mapped[str]  # state, progress, note, samples, checkpoint
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = _now()
 
@@ -449,6 +483,21 @@ class Checkpoint(Base):
     created_at: Mapped[datetime] = _now()
 
 
+class SavedCheckpointRow(Base):
+    """A checkpoint that an attempt can go on from: a whole folder below checkpoints/<job>/."""
+
+    __tablename__ = "saved_checkpoints"
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # path below checkpoints/<job>/, beginning with the epoch
+    epoch: Mapped[int]
+    step: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))  # of the manifest
+    size: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Float)  # what saving took
+    created_at: Mapped[datetime] = _now()
+    removed_at: Mapped[datetime | None]  # the folder is gone
+
+
 class Artifact(Base):
     """A file of a job's committed folder."""
 
@@ -457,6 +506,27 @@ class Artifact(Base):
     name: Mapped[str] = mapped_column(primary_key=True)  # path below the artifact folder
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
+
+
+class RayState(StrEnum):
+    """What a dispatcher knows of Ray."""
+
+    LOCAL = "local"  # each attempt starts its own
+    UP = "up"
+    DOWN = "down"  # the cluster's head does not answer
+    UNUSED = "unused"  # stages run as plain processes
+
+
+class DispatcherRow(Base):
+    """A dispatcher that says now and then that it is there."""
+
+    __tablename__ = "dispatchers"
+    id: Mapped[str] = mapped_column(primary_key=True)  # host:pid
+    slots: Mapped[int]
+    busy: Mapped[int]
+    ray: Mapped[RayState] = mapped_column(_enum(RayState))
+    started_at: Mapped[datetime] = _now()
+    seen_at: Mapped[datetime] = _now()
 
 
 # ---------------------------------------------------------------- models

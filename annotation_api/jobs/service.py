@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from alignment.config import Stage
 from alignment.problems import Problem
-from annotation_api.db import job_store
+from annotation_api.db import job_requests
 from annotation_api.db.job_records import JobError
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.errors import ApiError, from_validation, invalid, not_found
@@ -70,7 +70,7 @@ def _checked(session: Session, me: Person, job: StageJob, places: dict[str, str]
 
 def _store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipeline: uuid.UUID | None) -> Job:
     try:
-        return job_store.create_job(
+        return job_requests.create_job(
             session,
             job.stage,
             prepared.inputs,
@@ -186,7 +186,7 @@ def show(session: Session, jobs: list[Job]) -> list[JobOut]:
 def cancel(session: Session, key: uuid.UUID) -> Job:
     """Stop a job; one that has ended stays as it is."""
     get(session, key)
-    return job_store.request_cancel(session, key)
+    return job_requests.request_cancel(session, key)
 
 
 def retry(session: Session, key: uuid.UUID) -> Job:
@@ -194,6 +194,6 @@ def retry(session: Session, key: uuid.UUID) -> Job:
     if get(session, key).state not in (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED):
         return get(session, key)
     try:
-        return job_store.retry(session, key)
+        return job_requests.retry(session, key)
     except JobError as error:
         raise ApiError(409, "not-retried", f"The job cannot be retried: {error}.") from None

@@ -27,7 +27,7 @@ from annotation_api.datasets.formats.table import KINDS, Format
 from annotation_api.db import job_store
 from annotation_api.db.engine import session_factory
 from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import Failure, NewModel
+from annotation_api.db.job_records import Again, Failure, NewModel
 from annotation_api.db.tables import Dataset, DatasetKind, Job, JobState, ModelKind, Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
@@ -72,7 +72,7 @@ class Live:
             job_store.append_events(session, job.id, job.epoch, [Event.progress(progress), Event.note("on the CPU")])
             if fails:
                 failure = Failure(ErrorKind.DIVERGED, "The loss is NaN.", "Lower the rate.")
-                job_store.fail(session, job.id, job.epoch, failure, retry=False)
+                job_store.fail(session, job.id, job.epoch, failure, Again.NEVER)
                 return
             job_store.mark_committing(session, job.id, job.epoch)
         kind = {"sft": ModelKind.SFT, "reward": ModelKind.REWARD, "ppo": ModelKind.POLICY}[job.stage.value]

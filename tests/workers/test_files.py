@@ -17,6 +17,7 @@ from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt, canonical_json
 from annotation_api.db import freeze, job_store
+from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
 from workers import pipeline
 from workers.candidates import add_candidates
@@ -187,7 +188,7 @@ def finish(session: Session, job: Job, name: str) -> None:
         job.priority = -1  # claimed no more
         job.not_before = text("clock_timestamp() + interval '1 hour'")
     elif name == "failed":
-        job_store.fail(session, job.id, 2, job_store.Failure(ErrorKind.INTERNAL, "a fault"), retry=False)
+        job_store.fail(session, job.id, 2, Failure(ErrorKind.INTERNAL, "a fault"), Again.NEVER)
     elif name == "succeeded":
         job_store.mark_running(session, job.id, 2)
         job_store.mark_committing(session, job.id, 2)

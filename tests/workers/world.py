@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from alignment.config import SFTConfig, Stage
 from alignment.records import Demonstration, Prompt
-from annotation_api.db import freeze, job_store
+from annotation_api.db import freeze, job_requests
 from annotation_api.db.job_machine import ENDED
 from annotation_api.db.tables import Artifact, DatasetKind, Job, JobEvent, JobState, Metric, ModelVersion
 
@@ -72,7 +72,7 @@ class World:
             model = make.model(path=str(folder))
             inputs = {"model": {"model": str(model.id)}, "demonstrations": {"snapshot": str(snapshot.id)}}
             values = {"config": SFTConfig().model_dump(mode="json"), "created_by": person.id, "gpus": 0.0} | fields
-            job = job_store.create_job(session, Stage.SFT, inputs, **values)
+            job = job_requests.create_job(session, Stage.SFT, inputs, **values)
             session.commit()
             return job.id
 
@@ -122,7 +122,7 @@ class World:
 
     def cancel(self, job_id: uuid.UUID) -> None:
         with Session(self.engine) as session:
-            job_store.request_cancel(session, job_id)
+            job_requests.request_cancel(session, job_id)
             session.commit()
 
     def expire(self, job_id: uuid.UUID) -> None:

@@ -14,11 +14,11 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
-from alignment.events import ErrorKind
-from annotation_api.db import job_graph, job_store
+from alignment.events import ErrorKind, SavedCheckpoint
+from annotation_api.db import job_graph, job_requests, job_store
 from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import CancelRequested, Failure, JobError, NewModel
-from annotation_api.db.tables import Job, JobEvent, JobState, ModelKind, ModelVersion
+from annotation_api.db.job_records import Again, CancelRequested, Failure, JobError, NewModel, Wish
+from annotation_api.db.tables import Job, JobAttempt, JobEvent, JobState, ModelKind, ModelVersion
 
 MODEL = NewModel("m", ModelKind.SFT, "/a", None)
 
@@ -73,10 +73,10 @@ def test_a_session_that_saw_the_job_before_sees_what_others_did(fresh_engine: En
     with Session(fresh_engine, expire_on_commit=False) as launcher, Session(fresh_engine) as api:
         job = job_store.claim(launcher, "w", 30)
         launcher.commit()
-        job_store.request_cancel(api, job_id)
+        job_requests.request_cancel(api, job_id)
         api.commit()
         assert job is not None
-        assert job_store.renew(launcher, job_id, 1, 30) is True
+        assert job_store.renew(launcher, job_id, 1, 30) is Wish.CANCEL
 
 
 def test_cancel_racing_finish_leaves_one_truth(fresh_engine: Engine, factory: Any) -> None:
@@ -100,7 +100,7 @@ def test_cancel_racing_finish_leaves_one_truth(fresh_engine: Engine, factory: An
 
         def cancel(job_id: Any = job_id) -> None:
             with Session(fresh_engine) as session:
-                job_store.request_cancel(session, job_id)
+                job_requests.request_cancel(session, job_id)
                 session.commit()
 
         together(*random.Random(str(job_id)).sample([finish, cancel], 2))
@@ -180,12 +180,17 @@ VERBS: dict[str, Callable[[Session, Job, int], object]] = {
     "note": lambda s, j, e: job_store.append_events(s, j.id, e, [Event.note("x")]),
     "committing": lambda s, j, e: job_store.mark_committing(s, j.id, e),
     "commit": lambda s, j, e: job_store.commit_success(s, j.id, e, result={}, artifacts=[], model=MODEL),
-    "fail": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.DIVERGED, "NaN."), retry=False),
-    "again": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.CRASH, "Died."), retry=True),
+    "fail": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.DIVERGED, "NaN."), Again.NEVER),
+    "again": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.CRASH, "Died."), Again.CRASH),
     "release": lambda s, j, e: job_store.release(s, j.id, e),
     "cancelled": lambda s, j, e: job_store.mark_cancelled(s, j.id, e),
-    "cancel": lambda s, j, e: job_store.request_cancel(s, j.id),
-    "retry": lambda s, j, e: job_store.retry(s, j.id),
+    "cancel": lambda s, j, e: job_requests.request_cancel(s, j.id),
+    "pause": lambda s, j, e: job_requests.request_pause(s, j.id),
+    "resume": lambda s, j, e: job_requests.resume(s, j.id),
+    "paused": lambda s, j, e: job_store.mark_paused(s, j.id, e),
+    "saved": lambda s, j, e: job_store.record_checkpoint(s, j.id, e, SavedCheckpoint(f"{e}/c-1", 1, "c" * 64, 9, 0.1)),
+    "interrupted": lambda s, j, e: job_store.fail(s, j.id, e, Failure(ErrorKind.CLUSTER, "Gone."), Again.INTERRUPTED),
+    "retry": lambda s, j, e: job_requests.retry(s, j.id),
     "expire": lambda s, j, e: s.execute(
         text("UPDATE jobs SET lease_until = '2000-01-01' WHERE lease_until IS NOT NULL")
     ),
@@ -228,6 +233,10 @@ def test_no_sequence_of_calls_breaks_the_invariants(
         outer.rollback()
 
 
+def attempts_of(session: Session, job: Job) -> list[JobAttempt]:
+    return list(session.scalars(select(JobAttempt).where(JobAttempt.job_id == job.id)))
+
+
 def check_invariants(session: Session, jobs: list[Job]) -> None:
     for job in jobs:
         events = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.seq)).all()
@@ -237,7 +246,10 @@ def check_invariants(session: Session, jobs: list[Job]) -> None:
         assert models == (job.state is JobState.SUCCEEDED)
         assert job.attempts <= job.max_attempts
         needs = {need.state for need in job_graph.needs(session, job.id)}
-        if job.state not in (JobState.BLOCKED, JobState.CANCELLED):
+        at_work = [a for a in attempts_of(session, job) if a.outcome is None]
+        assert [a.epoch for a in at_work] == ([job.epoch] if job.lease_until else [])
+        assert len(attempts_of(session, job)) == job.epoch
+        if job.state not in (JobState.BLOCKED, JobState.PAUSED, JobState.CANCELLED):
             assert needs <= {JobState.SUCCEEDED}
         if job.state is JobState.BLOCKED:
             assert not needs & {JobState.FAILED, JobState.CANCELLED}

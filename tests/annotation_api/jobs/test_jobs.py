@@ -19,7 +19,7 @@ from alignment.events import ErrorKind, Progress
 from alignment.records import Demonstration, Prompt, Ranking
 from annotation_api.db import job_store
 from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import ArtifactFile, Failure, NewCheckpoint, NewModel
+from annotation_api.db.job_records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
 from annotation_api.db.tables import Alias, DatasetKind, Job, JobDependency, ModelKind, Role, Snapshot
 from annotation_api.jobs import service
 
@@ -367,7 +367,7 @@ def test_what_succeeded_is_not_retried(as_: As, make: Any, session: Session) -> 
 
 def test_a_failed_job_cannot_be_built_on(as_: As, make: Any, body: Body, session: Session) -> None:
     job = running(session, make)
-    job_store.fail(session, job.id, job.epoch, Failure(ErrorKind.DIVERGED, "The loss is NaN."), retry=False)
+    job_store.fail(session, job.id, job.epoch, Failure(ErrorKind.DIVERGED, "The loss is NaN."), Again.NEVER)
     client = as_(Role.ENGINEER)
     answer = client.post("/v1/jobs", json=body("reward", model={"job": str(job.id)}))
     assert answer.status_code == 422

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from alignment.events import ErrorKind
 from alignment.records import Demonstration, Prompt, Ranking
 from annotation_api.db import job_store
-from annotation_api.db.job_records import Failure
+from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import DatasetKind, Job, ModelKind, Pipeline, Role, Snapshot
 
 As = Callable[..., TestClient]
@@ -59,7 +59,7 @@ def test_a_failed_stage_shows_and_is_resumed_by_retry(as_: As, body: dict[str, A
     key = client.post("/v1/pipelines", json=body).json()["id"]
     job = job_store.claim(session, "host:1", 60)
     assert job is not None
-    job_store.fail(session, job.id, job.epoch, Failure(ErrorKind.BAD_INPUT, "No."), retry=False)
+    job_store.fail(session, job.id, job.epoch, Failure(ErrorKind.BAD_INPUT, "No."), Again.NEVER)
     shown = client.get(f"/v1/pipelines/{key}").json()
     assert (shown["state"], [row["state"] for row in shown["jobs"]]) == ("failed", ["failed", "cancelled", "cancelled"])
     client.post(f"/v1/jobs/{job.id}:retry")

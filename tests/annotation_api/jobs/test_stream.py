@@ -18,7 +18,7 @@ from annotation_api.client import JobEvent, parse_events
 from annotation_api.db import job_store
 from annotation_api.db.engine import session_factory
 from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import Failure
+from annotation_api.db.job_records import Again, Failure
 from annotation_api.jobs import stream
 
 
@@ -45,7 +45,7 @@ def report(sessions: sessionmaker[Session], job: tuple[uuid.UUID, int], *events:
 
 def fail(sessions: sessionmaker[Session], job: tuple[uuid.UUID, int]) -> None:
     with sessions.begin() as session:
-        job_store.fail(session, *job, Failure(ErrorKind.DIVERGED, "NaN."), retry=False)
+        job_store.fail(session, *job, Failure(ErrorKind.DIVERGED, "NaN."), Again.NEVER)
 
 
 def collect(sessions: sessionmaker[Session], job: uuid.UUID, last: int = 0) -> list[JobEvent]:
