@@ -13,7 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from alignment import checkpoint, resume, stages
+import pytest
+
+from alignment import checkpoint, stages
 from alignment.config import CONFIGS, Stage
 from alignment.events import NullReporter, Progress, SavedCheckpoint
 
@@ -104,12 +106,14 @@ def attempt(run: Run, out: Path, steps: int | None, rng: random.Random) -> tuple
 def _child(run: Run, out: Path, pipe: Connection, steps: int | None, seed: int) -> None:
     reporter = Piping(pipe)
     if steps is not None:
-        resume.publish = _dying(reporter, steps, random.Random(seed))
+        pytest.MonkeyPatch().setattr("alignment.resume.publish", _dying(reporter, steps, random.Random(seed)))
     run.into(out, reporter)
 
 
 def _dying(reporter: Piping, steps: int, rng: random.Random) -> Callable[[Path, Path], str]:
     """In place of `publish`: at the first checkpoint after `steps` steps the process ends itself on the way."""
+
+    patch = pytest.MonkeyPatch()
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -127,11 +131,11 @@ def _dying(reporter: Piping, steps: int, rng: random.Random) -> Callable[[Path, 
             die()
         if where == "fsync":
             left = iter(range(rng.randrange(len(files)), -1, -1))
-            checkpoint.os.fsync = lambda _: None if next(left) else die()  # type: ignore[attr-defined]
+            patch.setattr("alignment.checkpoint.os.fsync", lambda _: None if next(left) else die())
         if where == "manifest":
-            checkpoint.canonical_json = lambda _: die()  # type: ignore[attr-defined]
+            patch.setattr("alignment.checkpoint.canonical_json", lambda _: die())
         if where == "rename":
-            checkpoint.os.rename = lambda *_: die()  # type: ignore[attr-defined]
+            patch.setattr("alignment.checkpoint.os.rename", lambda *_: die())
         digest = checkpoint.publish(staging, final)
         die()
         return digest
