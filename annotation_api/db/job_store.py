@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, literal_column, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
@@ -22,6 +22,7 @@ from alignment.events import ErrorKind, SavedCheckpoint
 from alignment.records import storable
 from annotation_api.db import job_events, job_graph
 from annotation_api.db import job_machine as machine
+from annotation_api.db.direct import one_row
 from annotation_api.db.job_events import Event
 from annotation_api.db.job_machine import LIVE
 from annotation_api.db.job_records import (
@@ -48,29 +49,9 @@ def claim(session: Session, worker: str, lease_seconds: float, stages: Collectio
     The highest priority first, then the person with the fewest jobs at work, then the oldest. Concurrent
     claimers never get the same job.
     """
-    clock = func.clock_timestamp()
-    at_work = select(Job.created_by, func.count().label("jobs")).where(Job.lease_until.is_not(None))
-    others = at_work.group_by(Job.created_by).subquery()
-    due = or_(Job.not_before.is_(None), Job.not_before <= clock)
-    queued = Job.state == literal_column("'queued'")  # spelt out, so that every plan may use the partial index
-    query = select(Job, clock).outerjoin(others, others.c.created_by == Job.created_by).where(queued, due)
-    if stages is not None:
-        query = query.where(Job.stage.in_(stages))
-    query = query.order_by(Job.priority.desc(), func.coalesce(others.c.jobs, 0), Job.created_at, Job.id).limit(1)
-    row = session.execute(query.with_for_update(of=Job, skip_locked=True), execution_options=job_graph.FRESH).first()
-    if row is None:
-        return None
-    job, now = row
-    job.epoch += 1
-    job.attempts += 1
-    job.claimed_by = worker
-    job.lease_until = now + timedelta(seconds=lease_seconds)
-    job.not_before = job.error = None
-    session.add(JobAttempt(job_id=job.id, epoch=job.epoch, worker=worker, claimed_at=now))
-    machine.move(session, job, JobState.STARTING, attempt=job.epoch, worker=worker)
-    session.flush()
-    claimed: Job = job
-    return claimed
+    wanted = None if stages is None else [stage.value for stage in stages]
+    claimed = one_row(session, machine.CLAIM, worker=worker, lease=timedelta(seconds=lease_seconds), stages=wanted)
+    return session.get_one(Job, claimed.id, populate_existing=True) if claimed else None
 
 
 def requeue_expired(session: Session) -> list[Job]:
