@@ -139,6 +139,7 @@ def _artifacts(connection: Connection, home: Path) -> Iterator[Wanted]:
         if row.job_id is not None
     }
     sealed = set()
+    rows = rows.where(Artifact.removed_at.is_(None))
     for job_id, epoch, name, sha256 in connection.execute(rows.order_by(Artifact.job_id, Artifact.name)):
         folder = f"artifacts/{job_id}/{epoch}"
         yield Wanted(f"{folder}/{name}", home / folder / name, sha256)

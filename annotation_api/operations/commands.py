@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from annotation_api.commands.output import emit, remark
+from annotation_api.commands.output import emit, remark, table
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.operations.archive import Advance
 from annotation_api.operations.backup import Bar, backup
 from annotation_api.operations.local import OperationError
+from annotation_api.operations.prune import prune
 from annotation_api.operations.restore import restore
 from annotation_api.settings import Settings, SettingsError
 
@@ -54,7 +55,26 @@ def _restore(settings: Settings, args: argparse.Namespace) -> int:
     return _tell_damaged(report.damaged, "Missing or changed already when the backup was made")
 
 
-COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {"backup": _backup, "restore": _restore}
+def _prune(settings: Settings, args: argparse.Namespace) -> int:
+    report = prune(settings, args.days, dry_run=args.dry_run)
+    if args.json:
+        emit(asdict(report))
+        return 0
+    if report.artifacts:
+        table([asdict(artifact) for artifact in report.artifacts], ("job", "stage", "model", "finished", "bytes"))
+    expired = ", ".join(f"{count} {name}" for name, count in report.expired.items())
+    done = "Removed" if report.removed else "Would remove"
+    print(f"{done}: {len(report.artifacts)} artifacts of {report.bytes} bytes; expired: {expired}.")
+    if report.days is None:
+        remark("Artifacts are kept: RANKLOOP_ARTIFACT_DAYS is not set; --days N says how old unused ones may get.")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
+    "backup": _backup,
+    "restore": _restore,
+    "prune": _prune,
+}
 
 
 def _tell_damaged(names: list[str], when: str) -> int:

@@ -185,12 +185,12 @@ def _differs(manifest: Manifest, name: str, sha256: str | None) -> bool:
 def _promised(session: Session, part: Path) -> Iterator[tuple[str, str | None]]:
     """File names and the hashes that rows and the folders' manifests give them."""
     rows = select(Artifact.job_id, Job.epoch, Artifact.name, Artifact.sha256).join(Job, Job.id == Artifact.job_id)
-    folders = set()
+    folders, rows = set(), rows.where(Artifact.removed_at.is_(None))
     for job_id, epoch, name, sha256 in session.execute(rows.execution_options(yield_per=1000)):
         folders.add(f"artifacts/{job_id}/{epoch}")
         yield f"artifacts/{job_id}/{epoch}/{name}", sha256
     seals = select(ModelVersion.job_id, Job.epoch, ModelVersion.sha256).join(Job, Job.id == ModelVersion.job_id)
-    for job_id, epoch, sha256 in session.execute(seals):
+    for job_id, epoch, sha256 in session.execute(seals.where(ModelVersion.removed_at.is_(None))):
         yield f"artifacts/{job_id}/{epoch}/{FOLDER_MANIFEST}", sha256
     for folder in sorted(folders):
         seal = part / folder / FOLDER_MANIFEST
