@@ -97,7 +97,7 @@ def written(target: Path, manifest: Manifest, advance: Advance) -> Iterator[Writ
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, copybufsize=CHUNK) as tar:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 writer = Writer(tar, manifest, advance)
                 yield writer
                 writer.close()

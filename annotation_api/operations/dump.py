@@ -10,8 +10,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -25,7 +26,7 @@ MADE_BY_POSTGRES = b"CREATE SCHEMA public;"  # there is one in every database
 OPTIONS = ("--format=plain", "--encoding=UTF8", "--schema=public", "--no-owner", "--no-privileges", "--no-comments")
 
 
-def write(url: str, snapshot: str, major: int, target: IO[bytes], advance: Callable[[int], object]) -> None:
+def write(url: str, snapshot: str, major: int, target: BufferedIOBase, advance: Callable[[int], object]) -> None:
     """Dump what the exported `snapshot` shows. Raises OperationError in pg_dump's own words."""
     program = find_pg_dump(major)
     parsed = parse_url(url).set(drivername="postgresql")
@@ -63,7 +64,8 @@ def read(connection: Connection, script: Iterable[bytes]) -> None:
     """Carry out a dump within the connection's transaction. The database must be empty."""
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
-        lines, waiting = iter(script), []
+        lines = iter(script)
+        waiting: list[bytes] = []
         for line in lines:
             if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
                 _execute(cursor, waiting)

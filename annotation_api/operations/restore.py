@@ -190,8 +190,8 @@ def _promised(session: Session, part: Path) -> Iterator[tuple[str, str | None]]:
         folders.add(f"artifacts/{job_id}/{epoch}")
         yield f"artifacts/{job_id}/{epoch}/{name}", sha256
     seals = select(ModelVersion.job_id, Job.epoch, ModelVersion.sha256).join(Job, Job.id == ModelVersion.job_id)
-    for job_id, epoch, sha256 in session.execute(seals.where(ModelVersion.removed_at.is_(None))):
-        yield f"artifacts/{job_id}/{epoch}/{FOLDER_MANIFEST}", sha256
+    for row in session.execute(seals.where(ModelVersion.removed_at.is_(None))):
+        yield f"artifacts/{row.job_id}/{row.epoch}/{FOLDER_MANIFEST}", row.sha256
     for folder in sorted(folders):
         seal = part / folder / FOLDER_MANIFEST
         for name, stored in json.loads(seal.read_bytes())["files"].items() if seal.exists() else ():
