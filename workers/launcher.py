@@ -16,7 +16,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from alignment import stages
+from alignment import logs, stages
 from alignment.events import ErrorKind, Paused, StageError
 from annotation_api.db import job_store
 from annotation_api.db.engine import make_engine, session_factory
@@ -29,7 +29,14 @@ from workers.settings import WorkerSettings
 from workers.staging import Folders
 from workers.work import Runner
 
-SECRETS = ("RANKLOOP_DATABASE_URL", "RANKLOOP_API_KEY", "PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
+SECRETS = (
+    "RANKLOOP_DATABASE_URL",
+    "RANKLOOP_API_KEY",
+    "RANKLOOP_METRICS_TOKEN",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PGSERVICEFILE",
+)
 # What the same attempt may survive next time, and whose fault it was.
 AGAIN = {
     ErrorKind.CRASH: Again.CRASH,
@@ -43,7 +50,7 @@ log = logging.getLogger("workers.launcher")
 def main(arguments: Sequence[str] | None = None, run: Runner = stages.run) -> int:
     """Carry out the attempt; the exit code says whether this process ended its job properly."""
     job_id, epoch = parse(arguments or sys.argv[1:])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.start("launcher", style="text", job=job_id, epoch=epoch)
     settings = WorkerSettings.from_environment()
     if settings.database_url is None:
         print("workers.launcher: RANKLOOP_DATABASE_URL is not set.", file=sys.stderr)

@@ -28,7 +28,8 @@ from workers.memory import OutOfMemoryWatch
 from workers.work import Batch, Outcome, Rank, Work
 
 HEAD_SECONDS = 2.5  # without an answer of the head; Ray ends this process after 5
-SETTLE_SECONDS = 3.0  # for the cause to show, when a process fails because another one died
+SETTLE_SECONDS = 2.0  # for the cause to show, when one process ends because another did
+NODE_DIED = "node has died"  # Ray's words
 MEMORY_MONITOR = "running low on memory"  # Ray's words when it ended the actor
 AGAIN = "It is tried again by itself; if it keeps dying, look at the end of its log."
 
@@ -181,6 +182,10 @@ class RayExecutor:
             cause = "The system ended the stage: the machine ran out of memory."
             return Fault(ErrorKind.OUT_OF_MEMORY, cause, SMALLER, str(error))
         if isinstance(error, ray_errors.RayActorError):
+            if NODE_DIED in str(error):
+                return Fault(ErrorKind.CLUSTER, "The machine that ran the stage left the cluster.", AGAIN, str(error))
+            if not self._head_stays():
+                return self._head_lost()
             return Fault(ErrorKind.CRASH, "The process that ran the stage died.", AGAIN, str(error))
         return Fault(ErrorKind.CLUSTER, f"Ray failed: {first_line(error)}", "Check the Ray cluster.", str(error))
 
@@ -190,8 +195,20 @@ class RayExecutor:
         if self._address is None or head.answers(self._address):
             self._head_seen = now
         elif now - self._head_seen > HEAD_SECONDS:
-            cause = f"The head of the Ray cluster at {self._address} no longer answers."
-            raise Faulted(Fault(ErrorKind.CLUSTER, cause, "The job goes on by itself when the head is back."))
+            raise Faulted(self._head_lost())
+
+    def _head_stays(self) -> bool:
+        """Whether the head outlives an actor: the end of its machine takes both, in any order."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            if self._address is None or not head.answers(self._address):
+                return self._address is None
+            time.sleep(0.2)
+        return True
+
+    def _head_lost(self) -> Fault:
+        cause = f"The head of the Ray cluster at {self._address} no longer answers."
+        return Fault(ErrorKind.CLUSTER, cause, "The job goes on by itself when the head is back.")
 
 
 def ranks_of(places: list[Place]) -> list[Rank]:

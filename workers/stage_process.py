@@ -19,6 +19,7 @@ from enum import Enum, auto
 from multiprocessing.connection import Connection
 from typing import Any
 
+from alignment import logs
 from workers.work import Batch, BufferedReporter, Outcome, Work, perform
 
 PR_SET_PDEATHSIG = 1
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the stage that the launcher sends."""
     descriptor, launcher = map(int, arguments)
     die_with(launcher)
+    logs.start("stage", style="text")
     connection: Connection[Any, Any] = Connection(descriptor)
     work: Work = connection.recv()
     line, reporter = Line(connection), BufferedReporter()
