@@ -15,14 +15,16 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, TypeAdapter, ValidationError
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from alignment.problems import Problem, explain
 from alignment.records import storable
+from annotation_api.audit import recording
 from annotation_api.db.engine import DatabaseUnavailable
 
 log = logging.getLogger("rankloop.api")
@@ -47,9 +49,11 @@ class ApiError(Exception):
         detail: str,
         problems: Sequence[Problem] = (),
         headers: Mapping[str, str] | None = None,
+        objects: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, detail
+        self.objects = dict(objects or {})  # for the audit; not told to the caller
         self.problems, self.headers = tuple(problems), dict(headers or {})
 
     def body(self) -> dict[str, Any]:
@@ -116,9 +120,11 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         log.error("the database did not answer: %s", error)
         return answer(request, database_unavailable())
 
-    def on_api(request: Request, error: Exception) -> Response:
+    async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return answer(request, error)
+        if error.slug in recording.REFUSALS:
+            await run_in_threadpool(_record, request, error)
+        return await run_in_threadpool(answer, request, error)
 
     def on_unstorable(request: Request, error: Exception) -> Response:
         detail = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
@@ -131,6 +137,15 @@ def install(app: FastAPI, page: PageRenderer) -> None:
     app.add_exception_handler(HTTPException, on_http)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, on_database)
+
+
+def _record(request: Request, error: ApiError) -> None:
+    """Say in the audit that somebody was refused. Where that cannot be written, the log says so."""
+    try:
+        with request.app.state.sessions() as session:
+            recording.refused(session, request, error.slug, error.objects)
+    except (DBAPIError, DatabaseUnavailable, PoolTimeout):
+        log.exception("the audit does not have this refusal: %s", recording.action_of(request))
 
 
 def database_unavailable() -> ApiError:

@@ -5,8 +5,10 @@ Every `RANKLOOP_X` may also come from a file that `RANKLOOP_X_FILE` names (Docke
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -57,6 +59,17 @@ class Settings(BaseModel):
     allowed_hosts: Names = Field(
         default=(), description="Host names that requests may carry besides this machine's own; *.example.com works."
     )
+    trusted_proxies: Names = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8; unset: none.",
+    )
+    published_on_loopback: bool = Field(
+        default=False, description="The service listens in a container, and its port is published on loopback only."
+    )
+    jobs_per_hour: int = Field(default=5000, ge=1, description="Jobs that a person may queue in an hour.")
+    uploads_per_hour: int = Field(default=500, ge=1, description="Files that a person may upload in an hour.")
+    upload_bytes_per_hour: int = Field(default=50 * 2**30, ge=1, description="Their bytes, together.")
+    api_keys_per_hour: int = Field(default=100, ge=1, description="API keys that a person may make in an hour.")
     max_body_bytes: int = Field(default=4 * 2**20, ge=2**10, description="Largest request, uploads apart.")
 
     log: Literal["json", "text"] | None = Field(
@@ -85,6 +98,20 @@ class Settings(BaseModel):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("it must start with http:// or https://")
         return value.rstrip("/") if value else None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                raise ValueError(f"{text!r} is neither an address nor a network, such as 10.0.0.0/8") from None
+        return value
+
+    @cached_property
+    def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        return tuple(ipaddress.ip_network(text) for text in self.trusted_proxies)
 
     @property
     def tls(self) -> bool:
