@@ -27,6 +27,7 @@ from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions, own_origin_first
 from annotation_api.errors import ProblemBody
+from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import routes as jobs
 from annotation_api.middleware import RequestGuard
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.latest = scrape.Latest()
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
+    app.add_middleware(Exposure)
     app.add_middleware(RequestGuard, tls=settings.tls)
     for router in (tasks.quick, feedback.quick):  # first, because routes are looked through in turn
         app.include_router(router, max_body_size=settings.max_body_bytes)

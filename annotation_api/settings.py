@@ -11,10 +11,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "RANKLOOP_"
+
+
+SAMPLE_PASSWORDS = frozenset(
+    {
+        *("postgres", "postgresql", "rankloop", "admin", "root", "test", "pgpassword"),
+        *("password", "passwd", "pass", "secret", "changeme", "change-me", "change_me", "default", "example", "sample"),
+        *("1234", "123456", "12345678", "password1234"),
+    }
+)
 
 
 class SettingsError(ValueError):
@@ -90,6 +100,8 @@ class Settings(BaseModel):
     def _is_postgres(cls, value: str | None) -> str | None:
         if value and not value.startswith(("postgresql://", "postgresql+psycopg://", "postgres://")):
             raise ValueError("it must look like postgresql://user:password@host:5432/name")
+        if value and _is_elsewhere(value) and sample_password(value):
+            raise ValueError("its password is a sample that anybody would try; give the database another one")
         return value
 
     @field_validator("public_url")
@@ -137,6 +149,26 @@ class Settings(BaseModel):
             variable = PREFIX + str(first["loc"][0]).upper()
             message = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{variable} cannot be used: {message}.") from None
+
+
+def sample_password(url: str) -> bool:
+    """Whether a database URL has a password that stands in examples, or is the name of its user."""
+    user, password, _ = _login(url)
+    return password is not None and (password.lower() in SAMPLE_PASSWORDS or password == user)
+
+
+def _is_elsewhere(url: str) -> bool:
+    """Whether the database is on another machine: neither a loopback address nor a socket."""
+    host = _login(url)[2]
+    return bool(host) and host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/")
+
+
+def _login(url: str) -> tuple[str | None, str | None, str]:
+    """User, password and host of a database URL, wherever in it they stand."""
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
+    return user or query.get("user"), password or query.get("password"), parts.hostname or query.get("host", "")
 
 
 def _written(value: object) -> str:
