@@ -206,6 +206,13 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
 
 def _from_request(request: Request, error: RequestValidationError) -> ApiError:
     """Body errors are explained with near misses; query and path errors keep pydantic's words."""
+    found, model = _explained(request, error), _body_type(request)
+    if any(not field.repr for field in getattr(model, "model_fields", {}).values()):
+        return invalid([problem.model_copy(update={"value": ""}) for problem in found.problems])  # a secret, misplaced
+    return found
+
+
+def _explained(request: Request, error: RequestValidationError) -> ApiError:
     model = _body_type(request)
     errors = error.errors()
     if model is not None and isinstance(error.body, dict) and all(item["loc"][0] == "body" for item in errors):
