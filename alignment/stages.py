@@ -44,6 +44,7 @@ class PPOInputs(ResumableInputs):
     model: Path  # the SFT model: start of the policy and frozen reference
     reward_model: Path
     prompts: Path  # JSONL of records.Prompt
+    pretraining: Path | None = None  # JSONL of records.Demonstration: what the policy must not forget (ptx_coef)
 
 
 INPUTS: dict[Stage, type[Settings]] = {

@@ -214,7 +214,7 @@ def test_a_run_with_adapters_leaves_a_whole_model(folders: Path) -> None:
 
 def test_the_critic_starts_as_the_reward_model(folders: Path) -> None:
     """At a response's last state but one it says what the reward model would say of the text so far."""
-    cast, config = cast_of(folders, missing_eos_score=None)
+    cast, config = cast_of(folders, missing_eos="keep")
     rollout = rollout_of(cast, config)
     sequences = rollout.sequences
     cut = Sequences.join(
@@ -238,7 +238,7 @@ def test_a_missing_stop_token_replaces_the_score(folders: Path) -> None:
     scores = roles.score(cast, sequences, config)
     assert float(scores[0]) > 0.0
     assert float(scores[1]) == -3.0
-    as_it_is = roles.score(cast, sequences, PPOConfig.model_validate(SETTINGS | {"missing_eos_score": None}))
+    as_it_is = roles.score(cast, sequences, PPOConfig.model_validate(SETTINGS | {"missing_eos": "keep"}))
     assert float(as_it_is[1]) > 0.0
 
 
