@@ -170,7 +170,7 @@ def load_reward_model(
 
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write weights (safetensors), config and tokenizer; adapters are merged into a whole model."""
-    whole: PreTrainedModel = model.merge_and_unload() if is_adapted(model) else model
+    whole = cast(PreTrainedModel, model.merge_and_unload() if is_adapted(model) else model)
     whole.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 
