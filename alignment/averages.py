@@ -10,20 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from alignment.forward import Model
+from alignment.roles import trained_weights
 
 
 class WeightAverage:
     """Begins as the weights are; `follow` after each update."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self.model, self.decay = model, decay
-        self.weights: dict[str, Tensor] = {name: weight.detach().clone() for name, weight in self._trained()}
+        self.weights: dict[str, Tensor] = {name: weight.detach().clone() for name, weight in trained_weights(model)}
 
     @torch.no_grad()
     def follow(self) -> None:
         """average <- decay * average + (1 - decay) * weights."""
-        for name, weight in self._trained():
+        for name, weight in trained_weights(self.model):
             self.weights[name].lerp_(weight, 1.0 - self.decay)
 
     @contextmanager
@@ -37,10 +40,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        for name, weight in self._trained():
+        for name, weight in trained_weights(self.model):
             own = weight.detach().clone()
             weight.copy_(self.weights[name])
             self.weights[name] = own
-
-    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)

@@ -19,7 +19,7 @@ from alignment.events import ErrorKind, StageError
 from alignment.forward import Model, response_logprobs, response_terms, response_values
 from alignment.losses import kl_loss, policy_loss, value_loss
 from alignment.pretraining import Pretraining
-from alignment.roles import ActorCritic
+from alignment.roles import ActorCritic, trained_weights
 from alignment.scores import repeated_share
 
 
@@ -36,7 +36,7 @@ class Learner:
     def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig) -> Learner:
         """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
         written, adds it before the correction, as if it were larger in early steps (Huang et al. 2024)."""
-        weights = [p for p in model.parameters() if p.requires_grad]
+        weights = [weight for _, weight in trained_weights(model)]
         betas = (config.adam_beta1, config.adam_beta2)
         optimizer = AdamW(
             weights, lr=learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
