@@ -93,6 +93,15 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda:
     return advantages, torch.where(mask, advantages + values, 0.0)
 
 
+def leave_one_out(returns: Tensor, k: int) -> Tensor:
+    """Each return less the mean of the k - 1 others to the same prompt, which are its neighbours: `(B,)`.
+
+    Kool et al. 2019; Ahmadian et al. 2024, eq. 7.
+    """
+    groups = returns.view(-1, k)
+    return (groups - (groups.sum(dim=1, keepdim=True) - groups) / (k - 1)).flatten()
+
+
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     """1 - Var(returns - values) / Var(returns) over the True entries: scalar; 1 is a perfect critic.
 

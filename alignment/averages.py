@@ -6,7 +6,7 @@ The policy that samples and learns is the latest one; the average is what is loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -28,6 +28,12 @@ class WeightAverage:
         """average <- decay * average + (1 - decay) * weights."""
         for name, weight in trained_weights(self.model):
             self.weights[name].lerp_(weight, 1.0 - self.decay)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Put back what a checkpoint holds."""
+        for name, average in self.weights.items():
+            average.copy_(weights[name])
 
     @contextmanager
     def worn(self) -> Iterator[None]:

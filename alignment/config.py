@@ -17,9 +17,10 @@ from alignment.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.ppo_config import GateConfig as GateConfig
 from alignment.ppo_config import PPOConfig as PPOConfig
 from alignment.ppo_config import RLOOConfig as RLOOConfig
-from alignment.settings import Count, Length, NonNegative, Positive, Rate, Share, TrainingConfig
+from alignment.settings import Count, Length, NonNegative, Positive, Rate, Share
 from alignment.settings import LoRAConfig as LoRAConfig
 from alignment.settings import Settings as Settings
+from alignment.settings import TrainingConfig as TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 

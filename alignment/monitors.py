@@ -121,7 +121,7 @@ def over_optimisation(view: View) -> Finding | None:
         return None
     return Finding(
         f"The score rose from {scores[0]:.2f} to {scores[1]:.2f}, but {down}.",
-        "The policy most likely exploits the reward model: the last gains are bought with distance from the SFT policy.",
+        "The policy most likely exploits the reward model: its last gains are paid for in distance from SFT.",
         "Use the kept policy, raise kl_coef, or rank new samples of this policy and train the reward model again.",
     )
 

@@ -7,7 +7,6 @@ pretraining text, which can be given as demonstrations with an empty-looking pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from alignment.batch import Sequences, by_length
 from alignment.config import PPOConfig
 from alignment.events import ErrorKind, Reporter, StageError
 from alignment.forward import Model, response_logprobs
+from alignment.prompt_set import EndlessBatches
 from alignment.records import Demonstration, read_jsonl
 
 Row = tuple[list[int], list[int]]  # prompt and response, the stop token included
@@ -29,7 +29,7 @@ class Pretraining:
 
     policy: Model
     rows: list[Row]
-    order: Iterator[list[list[int]]]  # batches of [row number]
+    order: EndlessBatches  # of [row number]
     pad_id: int
     micro_batch_size: int
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -135,13 +135,20 @@ def score(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
 
 def record(roles: ActorCritic, sequences: Sequences, config: PPOConfig) -> Rollout:
     """Everything about sampled responses that the update needs, as it is before the update."""
+    values = in_micro_batches(lambda s: response_values(roles.critic, s), sequences, config.micro_batch_size)
+    return replace(record_without_critic(roles, sequences, config), values=values)
+
+
+def record_without_critic(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Rollout:
+    """The same, with values of 0."""
     raw, disagreement = raw_scores(roles, sequences, config)
     roles.scaler.see(raw.tolist())
+    old_logprobs = policy_logprobs(roles, sequences, config)
     return Rollout(
         sequences=sequences,
-        old_logprobs=policy_logprobs(roles, sequences, config),
+        old_logprobs=old_logprobs,
         ref_logprobs=reference_logprobs(roles, sequences, config),
-        values=in_micro_batches(lambda s: response_values(roles.critic, s), sequences, config.micro_batch_size),
+        values=torch.zeros_like(old_logprobs),
         scores=shape_scores(raw, sequences, config, *roles.scaler.current()),
         raw_scores=raw,
         disagreement=disagreement,
