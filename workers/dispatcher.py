@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -47,7 +47,11 @@ class Held:
 
     job_id: uuid.UUID
     epoch: int
-    pid: int  # of the launcher, or of the dispatcher as long as the launcher has not reported
+    worker: str  # host:pid of the launcher, or of the dispatcher as long as the launcher has not reported
+
+    @property
+    def pid(self) -> int:
+        return int(self.worker.rpartition(":")[2])
 
 
 class Dispatcher:
@@ -82,9 +86,9 @@ class Dispatcher:
         self._reap()
         held = self._take_back()
         busy = len(held)
+        self._report(busy)  # before a claim: the others of this machine must know whose it is
         while self._ray is not RayState.DOWN and busy < self._settings.slots and self._claim_and_start():
             busy += 1
-        self._report(busy)
         self._sweep()
 
     def stop_launchers(self) -> None:
@@ -152,7 +156,8 @@ class Dispatcher:
                     log.warning("Job %s: the lease of attempt %d ran out; it is %s.", job.id, job.epoch, job.state)
                     self._add_log(session, job)
             held = self._held(session)
-            dead = [attempt for attempt in held if not self._lives(attempt)]
+            reporting = {row.id for row in dispatchers.alive(session)}
+            dead = [attempt for attempt in held if not self._lives(attempt, reporting)]
             for attempt in dead:
                 self._give_back(session, attempt)
             self._codes.clear()
@@ -162,13 +167,13 @@ class Dispatcher:
         rows = select(Job.id, Job.epoch, Job.claimed_by).where(
             Job.state.in_(LIVE), Job.claimed_by.startswith(f"{platform.node()}:", autoescape=True)
         )
-        return [Held(row[0], row[1], int(str(row[2]).rpartition(":")[2])) for row in session.execute(rows)]
+        return [Held(job, epoch, str(worker)) for job, epoch, worker in session.execute(rows)]
 
-    def _lives(self, held: Held) -> bool:
-        """Whether the attempt has a launcher, or another dispatcher that is about to start one."""
+    def _lives(self, held: Held, reporting: Collection[str]) -> bool:
+        """Whether the attempt has a launcher, or another dispatcher (of those `reporting`) is about to start one."""
         if (held.job_id, held.epoch) in self._children or is_launcher(held.pid, held):
             return True
-        return held.pid != os.getpid() and processes.runs(held.pid, "workers")
+        return held.worker != self._name and held.worker in reporting and psutil.pid_exists(held.pid)
 
     def _give_back(self, session: Session, held: Held) -> None:
         log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid)
