@@ -155,7 +155,7 @@ class Dispatcher:
             dead = [attempt for attempt in held if not self._lives(attempt)]
             for attempt in dead:
                 self._give_back(session, attempt)
-            self._codes.clear()
+        self._codes.clear()
         return [attempt for attempt in held if attempt not in dead]
 
     def _held(self, session: Session) -> list[Held]:

@@ -57,7 +57,8 @@ def test_a_point_that_is_not_asked_for_does_nothing(asked: str) -> None:
 
 @pytest.mark.parametrize("asked", ["before_claim", "before_*:1.0", "*"])
 def test_a_point_that_is_asked_for_kills(asked: str) -> None:
-    assert run(asked, "before_claim").returncode == -9
+    died = run(asked, "before_claim")
+    assert (died.returncode, died.stderr) == (-9, "crash point before_claim\n")
 
 
 def test_names_that_there_are_not_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
