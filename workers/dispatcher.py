@@ -160,7 +160,7 @@ class Dispatcher:
             dead = [attempt for attempt in held if not self._lives(attempt, reporting)]
             for attempt in dead:
                 self._give_back(session, attempt)
-            self._codes.clear()
+        self._codes.clear()
         return [attempt for attempt in held if attempt not in dead]
 
     def _held(self, session: Session) -> list[Held]:

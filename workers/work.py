@@ -5,7 +5,9 @@ Loads neither Ray nor the database: a stage sees files and numbers.
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,6 +133,15 @@ def perform(work: Work, reporter: Reporter) -> Outcome:
         return None
     except Exception as error:
         return fault_of(error, CONFIGS[work.stage])
+
+
+def importable(run: Runner) -> Runner:
+    """The same function under the name by which another process finds it: what runs as `python -m x` is x there."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if run.__module__ != "__main__" or spec is None:
+        return run
+    found: Runner = getattr(importlib.import_module(spec.name), run.__name__)
+    return found
 
 
 def cores() -> int:

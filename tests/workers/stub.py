@@ -102,14 +102,9 @@ def save(step: int, folder: Path, reporter: Reporter) -> None:
 
 def launcher(arguments: list[str]) -> int:
     """The real launcher with the stage above."""
-    from tests.workers import stub  # under its own name, so that a child process finds it
     from workers.launcher import main
 
-    if os.environ.get("RANKLOOP_EXECUTOR") != "process":
-        import ray
-
-        ray.cloudpickle.register_pickle_by_value(stub)
-    return main(arguments, stub.run)
+    return main(arguments, run)
 
 
 def dispatcher() -> int:
