@@ -104,6 +104,11 @@ def about(**fields: Any) -> Iterator[None]:
         _about.reset(token)
 
 
+def attempt(job: object, epoch: int) -> dict[str, Any]:
+    """`extra=` of a record about an attempt, in a process that has to do with several."""
+    return {"job": job, "epoch": epoch}
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record."""
 
