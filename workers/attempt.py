@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from alignment import logs
 from alignment.events import ErrorKind, Paused, StageError, StageResult
 from alignment.stages import INPUTS, ResumableInputs
 from annotation_api.db import job_store
@@ -98,9 +99,9 @@ class Attempt:
         """Have the stage run, and say why it does not yet."""
         refuse_impossible(job.stage, job.config, job.gpus)
         threads = os.environ.get("OMP_NUM_THREADS")
-        work = Work(
-            job.stage, job.config, inputs, self._folders.out, self._runner, threads=int(threads) if threads else None
-        )
+        about = logs.attempt(self._folders.job_id, self._folders.epoch)
+        limit = int(threads) if threads else None
+        work = Work(job.stage, job.config, inputs, self._folders.out, self._runner, about=about, threads=limit)
         self._executor.start(work, job.gpus)
         self._heed_signals()  # Ray has put its own in their place
         while (waiting := self._executor.placed(TICK_SECONDS)) is not None:

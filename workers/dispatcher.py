@@ -19,6 +19,7 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment import logs
 from alignment.records import storable
 from annotation_api.db import dispatchers, job_store
 from annotation_api.db.job_machine import LIVE
@@ -142,7 +143,10 @@ class Dispatcher:
         for (job_id, epoch), child in list(self._children.items()):
             if child.poll() is None:
                 continue
-            log.info("The launcher of job %s, attempt %d, ended with code %d.", job_id, epoch, child.returncode)
+            what = logs.attempt(job_id, epoch)
+            log.info(
+                "The launcher of job %s, attempt %d, ended with code %d.", job_id, epoch, child.returncode, extra=what
+            )
             processes.end_group(child.pid)
             del self._children[job_id, epoch]
             self._codes[job_id, epoch] = child.returncode
@@ -153,7 +157,9 @@ class Dispatcher:
         with self._sessions.begin() as session:
             if time.monotonic() >= self._expire_from:
                 for job in job_store.requeue_expired(session):
-                    log.warning("Job %s: the lease of attempt %d ran out; it is %s.", job.id, job.epoch, job.state)
+                    what = logs.attempt(job.id, job.epoch)
+                    lost = "Job %s: the lease of attempt %d ran out; it is %s."
+                    log.warning(lost, job.id, job.epoch, job.state.value, extra=what)
                     self._add_log(session, job)
             held = self._held(session)
             reporting = {row.id for row in dispatchers.alive(session)}
@@ -176,14 +182,15 @@ class Dispatcher:
         return held.worker != self._name and held.worker in reporting and psutil.pid_exists(held.pid)
 
     def _give_back(self, session: Session, held: Held) -> None:
-        log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid)
+        what = logs.attempt(held.job_id, held.epoch)
+        log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid, extra=what)
         words = Folders(self._home, held.job_id, held.epoch).last_words()
         code = self._codes.get((held.job_id, held.epoch))
         failure, again = autopsy.examine(held.pid, held.epoch, code, self._ray, words)
         try:
             job_store.fail(session, held.job_id, held.epoch, failure, again)
         except LeaseLost:  # it ended between the two questions
-            log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch)
+            log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch, extra=what)
 
     def _add_log(self, session: Session, job: Job) -> None:
         """What the attempt that stopped reporting wrote last, where its log is at hand."""
@@ -219,7 +226,8 @@ class Dispatcher:
             )
         crash_point("after_spawn")
         self._children[job_id, epoch] = child
-        log.info("Job %s, attempt %d: launcher %d started.", job_id, epoch, child.pid)
+        what = logs.attempt(job_id, epoch)
+        log.info("Job %s, attempt %d: launcher %d started.", job_id, epoch, child.pid, extra=what)
 
     # ------------------------------------------------------------ Postgres away, launchers
 

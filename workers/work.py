@@ -39,6 +39,7 @@ class Work:
     inputs: dict[str, Any]
     out_dir: Path
     run: Runner
+    about: dict[str, Any] = field(default_factory=dict)  # job and epoch, for its log
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
 
     def environment(self, processes: int = 1) -> dict[str, str]:
