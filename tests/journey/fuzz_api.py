@@ -37,20 +37,20 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
-from annotation_api.db.tables import Base, Role
+from annotation_api.db.tables import Role
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
 from annotation_api.web.rendering import HERE
 from tests.annotation_api.permission_world import World
-from tests.conftest import Factory
+from tests.conftest import Factory, new_database
 
 CHECKS = [
     not_a_server_error,
@@ -80,7 +80,7 @@ class Fuzz:
         quotas = {name: MANY for name in Settings.model_fields if name.endswith("_per_hour")}
         options = Settings(database_url="postgresql://given", home=home, allowed_hosts=(asgi.HOST,), **quotas)
         self.app: FastAPI = create_app(options, engine)
-        self.engine, self.tally = engine, Tally()
+        self.tally = Tally()
         with Session(engine, expire_on_commit=False) as session:
             make = Factory(session)
             self.world = World(session, make, options)
@@ -161,14 +161,6 @@ class Fuzz:
                 kind = f"{what.split(' {')[0]}: {type(cause).__name__}: {status}"
                 self.tally.wrong.setdefault(kind, f"as {role or 'nobody'}, {what}: {str(failure)[:1500]}")
 
-    def lasting(self) -> dict[str, int]:
-        """Rows by table, for a look at how deep the requests went."""
-        with self.engine.connect() as connection:
-            counts = {
-                t.name: connection.scalar(text(f'SELECT count(*) FROM "{t.name}"')) for t in Base.metadata.sorted_tables
-            }
-        return {name: count for name, count in counts.items() if count}
-
 
 def quietly(examples: int, start: int) -> Callable[[Callable[..., None]], Callable[[], None]]:
     """Hypothesis as a mere source of requests: what is wrong is written down, so nothing is shrunk or repeated."""
@@ -227,31 +219,29 @@ def main() -> int:
         home = Path(folder)
         home.chmod(0o755)
         with EmbeddedPostgres(home) as server:
-            upgrade(server.url)
-            tally = _for(options, make_engine(server.url), home)
+            tally = _rounds(options, server.url, home)
     for kind, example in tally.wrong.items():
         print(f"{kind}\n  {example}")
     statuses = ", ".join(f"{status}: {count}" for status, count in sorted(tally.statuses.items()))
-    print(f"{sum(tally.sent.values())} requests, {len(tally.wrong)} ways to be wrong ({statuses}); seed {options.seed}")
+    print(f"{tally.sent.total()} requests, {len(tally.wrong)} ways to be wrong ({statuses}); seed {options.seed}")
     return 1 if tally.wrong else 0
 
 
-def _for(options: argparse.Namespace, engine: Engine, home: Path) -> Tally:
-    """Rounds, each with a fresh world, until the time is up."""
+def _rounds(options: argparse.Namespace, server: str, home: Path) -> Tally:
+    """Rounds, each in a fresh database, until the time is up."""
     total, end, number = Tally(), time.monotonic() + 60 * options.minutes, 0
     while number == 0 or time.monotonic() < end:
-        with engine.begin() as connection:
-            names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
-            connection.execute(text("SET LOCAL session_replication_role = replica"))
-            connection.execute(text(f"TRUNCATE {names} CASCADE"))
-        fuzz = Fuzz(engine, home)
-        fuzz.run(options.examples, options.seed + 1_000_003 * number)
+        with new_database(server) as url:
+            upgrade(url)
+            engine = make_engine(url)
+            fuzz = Fuzz(engine, home)
+            fuzz.run(options.examples, options.seed + 1_000_003 * number)
+            engine.dispose()
         total.sent += fuzz.tally.sent
         total.statuses += fuzz.tally.statuses
         total.wrong = {**fuzz.tally.wrong, **total.wrong}
         number += 1
-        print(f"round {number}: {sum(total.sent.values())} requests, {len(total.wrong)} wrong", file=sys.stderr)
-    engine.dispose()
+        print(f"round {number}: {total.sent.total()} requests, {len(total.wrong)} wrong", file=sys.stderr)
     return total
 
 
