@@ -23,7 +23,7 @@ from alignment.records import storable
 from annotation_api.db import dispatchers, job_store
 from annotation_api.db.job_machine import LIVE
 from annotation_api.db.job_records import LeaseLost
-from annotation_api.db.tables import Job, RayState
+from annotation_api.db.tables import Job, JobAttempt, RayState
 from workers import autopsy, processes
 from workers.claims import AWAY, LEASE_SECONDS
 from workers.crashpoints import crash_point
@@ -150,7 +150,7 @@ class Dispatcher:
             if time.monotonic() >= self._expire_from:
                 for job in job_store.requeue_expired(session):
                     log.warning("Job %s: the lease of attempt %d ran out; it is %s.", job.id, job.epoch, job.state)
-                    self._add_log(job)
+                    self._add_log(session, job)
             held = self._held(session)
             dead = [attempt for attempt in held if not self._lives(attempt)]
             for attempt in dead:
@@ -180,10 +180,11 @@ class Dispatcher:
         except LeaseLost:  # it ended between the two questions
             log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch)
 
-    def _add_log(self, job: Job) -> None:
+    def _add_log(self, session: Session, job: Job) -> None:
         """What the attempt that stopped reporting wrote last, where its log is at hand."""
         if job.error and (words := Folders(self._home, job.id, job.epoch).last_words()):
             job.error = job.error | {"log": storable(words)}
+            session.get_one(JobAttempt, (job.id, job.epoch)).error = job.error
 
     # ------------------------------------------------------------ start
 
