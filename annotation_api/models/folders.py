@@ -7,6 +7,7 @@ is executed or unpickled here, and nothing outside the roots is looked at.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ from pathlib import Path
 
 from alignment import safe_folder
 from alignment.problems import Problem
-from alignment.safe_files import UnsafeModel
+from alignment.safe_files import UnsafeModel, read_limited
 from annotation_api.errors import ApiError, invalid
 from annotation_api.settings import Settings
 
+MAX_MANIFEST = 16 * 2**20
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}[A-Za-z0-9_]|[A-Za-z0-9]"
 HUB_ID = re.compile(rf"(?P<id>(?:{_WORD})/(?:{_WORD}))(?:@(?P<commit>[0-9a-f]{{40}}))?", re.ASCII)
 
@@ -49,6 +51,17 @@ def check_folder(folder: Path) -> Path:
     except UnsafeModel as error:
         raise _wrong(str(folder), f"{folder} cannot be used: {error.cause} {error.next_step}") from None
     return folder
+
+
+def manifest_hash(path: str) -> str | None:
+    """The identity of a resolved folder that this product wrote; others, and hub ids, have none."""
+    manifest = Path(path, "manifest.json")
+    if not manifest.is_absolute() or not os.path.lexists(manifest):
+        return None
+    try:
+        return hashlib.sha256(read_limited(manifest, MAX_MANIFEST)).hexdigest()
+    except UnsafeModel as error:
+        raise _wrong(path, f"{path} cannot be used: {error.cause} {error.next_step}") from None
 
 
 def _real(candidate: Path, roots: Sequence[Path]) -> Path | None:
