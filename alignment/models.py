@@ -196,6 +196,8 @@ def _load(
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
     if (folder / ADAPTER).exists():
+        if not is_scorer(config):
+            raise bad(f"{folder} holds adapters, which only a reward model may be.", "Merge them and save the whole.")
         return _with_adapter(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
     with opened(folder, Part.WEIGHTS) as seen:
         require_fit(auto, config, folder, seen)

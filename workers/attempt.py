@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from workers import cluster
 from workers.actors import Batch, Runner, StageActor, Work
 from workers.claims import Lease
 from workers.commit import Published, commit, publish
-from workers.pipeline import Resolved, resolve
+from workers.pipeline import Resolved, pin, resolve
 from workers.staging import Folders
 
 TICK_SECONDS = 0.5  # how often events are carried, and a stop or a cancel is looked for
@@ -54,7 +55,7 @@ class Attempt:
         self._heed_signals()
         self._say("loading")
         job, resolved = self._prepare()
-        inputs = resolved.inputs()
+        inputs = resolved.inputs(self._pin)
         log.info("The inputs are there.")
         actor = self._start(job, inputs)
         result = self._follow(actor)
@@ -80,6 +81,9 @@ class Attempt:
             return job, resolve(session, job, self._folders.inputs)
 
         return self._lease.write(find)
+
+    def _pin(self, model: uuid.UUID, commit: str) -> str:
+        return self._lease.write(lambda session: pin(session, model, commit))
 
     def _start(self, job: Job, inputs: dict[str, Any]) -> Actor:
         """The actor, placed and answering."""
