@@ -15,6 +15,17 @@ class UnsafeModel(ValueError):
         self.cause, self.next_step = cause, next_step
 
 
+def require_regular(path: Path, limit: int) -> None:
+    """Refuse what is not a regular file of up to `limit` bytes, without opening it."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise UnsafeModel(f"{path.name} cannot be opened: {error.strerror}.", "Check the file.") from None
+    _require_regular(path, status)
+    if status.st_size > limit:
+        raise _too_large(path, limit)
+
+
 def open_regular(path: Path) -> int:
     """A descriptor of the regular file at `path`, which is not a link; the caller closes it.
 
@@ -39,10 +50,14 @@ def read_limited(path: Path, limit: int) -> bytes:
     with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise UnsafeModel(f"{path.name} is larger than {limit:,} bytes.", "Give a model folder whose files are whole.")
+        raise _too_large(path, limit)
     return data
 
 
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeModel(f"{path.name} is not a regular file.", "Replace it by the file itself.")
+
+
+def _too_large(path: Path, limit: int) -> UnsafeModel:
+    return UnsafeModel(f"{path.name} is larger than {limit:,} bytes.", "No model needs that; save the model again.")

