@@ -83,9 +83,10 @@ def load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
     check_folder(folder)
     with opened(folder, Part.CONFIG) as seen:
         config: PretrainedConfig = AutoConfig.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
-    for name, value in config.get_text_config().to_dict().items():
+        text = config.get_text_config()  # a few models of sound and picture have several: no language models
+    for name, value in text.to_dict().items():
         if not dropout and "drop" in name and isinstance(value, float):
-            setattr(config.get_text_config(), name, 0.0)
+            setattr(text, name, 0.0)
     return config
 
 
