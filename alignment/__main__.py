@@ -5,7 +5,7 @@
 
 A run file holds `preset` (optional), `[inputs]` (paths, from the working directory) and `[config]` (on
 top of the preset). All of it is checked before a model library is loaded. The result folder appears
-whole, or not at all.
+whole, or not at all. With `checkpoints` among the inputs, the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 from alignment import stages, toyworld
 from alignment.checkpoint import publish, write_result
 from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, load_preset
-from alignment.events import ErrorKind, StageError, StageResult
+from alignment.events import ErrorKind, Paused, StageError, StageResult
 from alignment.problems import explain
 from alignment.terminal import TerminalReporter
 
@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Paused as paused:
+        print(f"{paused} The same command goes on from there.", file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print("error: Interrupted; nothing was published.", file=sys.stderr)
         return 130
@@ -90,7 +93,8 @@ def _stage(options: argparse.Namespace) -> Path:
     stage, out = Stage(options.command), options.out
     settings, inputs = read_run(options.file, stage)
     config = settings.model_dump(mode="json")
-    with TerminalReporter() as reporter:
+    saves = isinstance(inputs, stages.ResumableInputs) and inputs.checkpoints is not None
+    with TerminalReporter(pauses=saves) as reporter:
         return _make(out, config, lambda folder: stages.run(stage, config, inputs.model_dump(), folder, reporter))
 
 

@@ -12,23 +12,23 @@ whole batch, and the kept policy is chosen on held-out prompts (selection.py). N
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from alignment import chat, gate, models
 from alignment.batch import Rollout, Sequences
-from alignment.config import PPOConfig
+from alignment.config import PPOConfig, Stage
 from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.generation import read_prompts
+from alignment.ppo_state import EndlessBatches, State
 from alignment.ppo_update import Learner, update
 from alignment.records import Prompt, split_of
+from alignment.resume import Checkpoints
 from alignment.roles import Roles, load_roles, record, reply
-from alignment.selection import Look, look, replaces, rule
+from alignment.selection import Keeper, Look, look, rule
 from alignment.stages import PPOInputs
 
 EXPLODED = 5.0  # times max_kl: a rollout this far from the reference is lost, not exploring
@@ -52,7 +52,7 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
     Raises StageError: BAD_INPUT for models or prompts that cannot work or a reward model that the gate
     refuses, DIVERGED for numbers that are none or a policy that ran away from the reference. Where a later
     policy than the SFT policy was kept before it diverged, that one is the result instead;
-    details["stopped"] says why training ended early.
+    details["stopped"] says why training ended early. Raises Paused when that was asked for.
     """
     decision = gate.enforce(inputs.reward_model, config.gate, config.accept_reward_model)
     if decision.outcome is not gate.Outcome.PASSED:
@@ -64,15 +64,20 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
     critic = Learner.of(roles.critic, config.critic_learning_rate or config.learning_rate, config)
     sampling = torch.Generator(roles.device).manual_seed(config.seed)
     shuffling = torch.Generator().manual_seed(config.seed)
-    batches = endless_batches(prompts.train, config.batch_size, shuffling)
+    batches = EndlessBatches(prompts.train, config.batch_size, shuffling)
     keeper = Keeper(roles, config.max_kl)
-    keeper.add(look(roles, prompts.heldout, 0, config))
     curve: list[dict[str, float]] = []
-    meter = Meter(reporter, "ppo", config.updates)
+    state = State(policy, critic, sampling, batches, keeper, curve)
+    checkpoints = Checkpoints.of(Stage.PPO, config, inputs, reporter)
+    if newest := checkpoints.newest():
+        state.load(newest)
+    else:
+        keeper.add(look(roles, prompts.heldout, 0, config))
+    meter = Meter(reporter, "ppo", config.updates, len(curve))
     stopped: str | None = None
 
     try:
-        for number in range(1, config.updates + 1):
+        for number in range(len(curve) + 1, config.updates + 1):
             # 1. The policy answers a batch of prompts.
             sequences = reply(roles, next(batches), config, sampling)
             # 2. The reward model scores the responses; policy, reference and critic say what they expect.
@@ -86,6 +91,8 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
             curve.append({"update": float(number), **metrics})
             reporter.samples(number, show(roles, rollout))
             meter.step(metrics)
+            # 5. From time to time all that the next update depends on is saved.
+            checkpoints.border(number, config.updates, state.save)
     except StageError as error:
         stopped = _rescued(error, keeper)
         reporter.note(stopped, level="warning")
@@ -117,46 +124,6 @@ def read_prompt_set(roles: Roles, config: PPOConfig, path: Path, reporter: Repor
     _note_prompts(counts, room, config, reporter)
     heldout = sides["heldout"] or sides["train"][: config.batch_size]
     return PromptSet([ids for _, ids in sides["train"]], [ids for _, ids in heldout], [p for p, _ in heldout], counts)
-
-
-def endless_batches(prompts: Sequence[list[int]], size: int, generator: torch.Generator) -> Iterator[list[list[int]]]:
-    """Batches of exactly `size` prompts, in a new random order at each pass, every prompt equally often."""
-    waiting: list[int] = []
-    while True:
-        while len(waiting) < size:
-            waiting += torch.randperm(len(prompts), generator=generator).tolist()
-        yield [prompts[i] for i in waiting[:size]]
-        waiting = waiting[size:]
-
-
-class Keeper:
-    """Remembers looks, and the weights of the policy that the rule keeps by now."""
-
-    def __init__(self, roles: Roles, max_kl: float) -> None:
-        self.roles, self.max_kl = roles, max_kl
-        self.looks: list[Look] = []
-        self.kept: Look | None = None
-        self._weights: dict[str, Tensor] = {}
-
-    def add(self, entry: Look) -> Look:
-        """Take in a look at the policy as it is now; keep that policy if it replaces the kept one."""
-        self.looks.append(entry)
-        if self.kept is None or replaces(entry, self.kept, self.max_kl):
-            self.kept = entry
-            self._weights = {name: weight.detach().cpu().clone() for name, weight in self._trained()}
-        return entry
-
-    def save(self, out_dir: Path) -> Look:
-        """Put the kept weights back into the policy, write it, and return its look."""
-        assert self.kept is not None, "save comes after the first look"
-        with torch.no_grad():
-            for name, weight in self._trained():
-                weight.copy_(self._weights[name])
-        models.save_model(self.roles.policy, self.roles.tokenizer, out_dir)
-        return self.kept
-
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(name, weight) for name, weight in self.roles.policy.named_parameters() if weight.requires_grad]
 
 
 def show(roles: Roles, rollout: Rollout) -> list[dict[str, Any]]:

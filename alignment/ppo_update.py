@@ -18,7 +18,7 @@ from alignment.config import PPOConfig
 from alignment.events import ErrorKind, StageError
 from alignment.forward import Model, response_logprobs, response_values
 from alignment.losses import policy_loss, value_loss
-from alignment.roles import Roles
+from alignment.roles import Roles, trained_weights
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Learner:
     @classmethod
     def of(cls, model: Model, learning_rate: float, config: PPOConfig) -> Learner:
         """AdamW with epsilon 1e-5 (Huang et al. 2024, detail 5), warm-up, then linear decay."""
-        weights = [p for p in model.parameters() if p.requires_grad]
+        weights = [weight for _, weight in trained_weights(model)]
         optimizer = AdamW(weights, lr=learning_rate, eps=1e-5, weight_decay=config.weight_decay)
         warmup = config.warmup_ratio * config.updates
         schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, config.updates))

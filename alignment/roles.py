@@ -7,7 +7,7 @@ token by token, starting from the reward model's weights on a trunk of its own (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -126,6 +126,11 @@ def reference_logprobs(roles: Roles, sequences: Sequences, config: PPOConfig) ->
         return in_micro_batches(
             lambda s: response_logprobs(model, s, config.temperature), sequences, config.micro_batch_size
         )
+
+
+def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """What an optimizer changes, by name."""
+    return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
 def _disable_dropout(model: Model) -> None:

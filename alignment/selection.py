@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from alignment import models
 from alignment.advantages import kl_estimate
 from alignment.batch import Sequences
 from alignment.config import PPOConfig
-from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score
+from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,33 @@ def replaces(new: Look, kept: Look, max_kl: float) -> bool:
     gain = new.objectives - kept.objectives  # paired: the same prompts
     error = float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
     return float(new.kl.mean()) <= max_kl and float(gain.mean()) > error
+
+
+class Keeper:
+    """Remembers looks, and the weights of the policy that the rule keeps by now."""
+
+    def __init__(self, roles: Roles, max_kl: float) -> None:
+        self.roles, self.max_kl = roles, max_kl
+        self.looks: list[Look] = []
+        self.kept: Look | None = None
+        self.weights: dict[str, Tensor] = {}  # of the kept policy, those that are trained
+
+    def add(self, entry: Look) -> Look:
+        """Take in a look at the policy as it is now; keep that policy if it replaces the kept one."""
+        self.looks.append(entry)
+        if self.kept is None or replaces(entry, self.kept, self.max_kl):
+            self.kept = entry
+            self.weights = {name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)}
+        return entry
+
+    def save(self, out_dir: Path) -> Look:
+        """Put the kept weights back into the policy, write it, and return its look."""
+        assert self.kept is not None, "save comes after the first look"
+        with torch.no_grad():
+            for name, weight in trained_weights(self.roles.policy):
+                weight.copy_(self.weights[name])
+        models.save_model(self.roles.policy, self.roles.tokenizer, out_dir)
+        return self.kept
 
 
 def rule(config: PPOConfig, prompts: int) -> str:

@@ -103,10 +103,11 @@ own_origin_first: Any = Depends(own_origin)
 def _find_person(request: Request, session: Session, settings: Settings) -> Person | None:
     """The caller, if the key or cookie is good. A key that is given must be good."""
     key, token = bearer(request), request.cookies.get(cookie_name(settings))
+    person: Person | None = None
     if key is not None:
         person = person_of_key(session, key) or _bad_key()
-    else:
-        person = person_of_session(session, token) if token else None
+    elif token is not None:
+        person = person_of_session(session, token)
     if person is not None:
         request.scope[PERSON] = person.pseudonym
     return person

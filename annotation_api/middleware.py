@@ -126,6 +126,7 @@ def route_of(scope: Scope) -> str:
 def _request_id(scope: Scope) -> str:
     """The caller's, if it looks like one, so that its log and ours can be read together; else a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and SANE_ID.fullmatch(given := value.decode("latin-1")):
+        given = str(value, "latin-1") if name == b"x-request-id" else ""
+        if SANE_ID.fullmatch(given):
             return given
     return uuid.uuid4().hex[:16]

@@ -506,6 +506,7 @@ class Artifact(Base):
     name: Mapped[str] = mapped_column(primary_key=True)  # path below the artifact folder
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
+    removed_at: Mapped[datetime | None]  # the file is gone: `rankloop prune`
 
 
 class RayState(StrEnum):
@@ -556,6 +557,7 @@ class ModelVersion(Base):
     snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     created_at: Mapped[datetime] = _now()
+    removed_at: Mapped[datetime | None]  # its folder is gone: `rankloop prune`
 
 
 class ModelParent(Base):

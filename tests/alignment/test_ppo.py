@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from alignment import models, ppo, roles, stages
 from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig
 from alignment.events import ErrorKind, NullReporter, StageError
+from alignment.ppo_state import EndlessBatches
 from alignment.ppo_update import Learner, learning_rate_factor, targets_of, update
 from alignment.records import Prompt, write_jsonl
 
@@ -372,9 +372,7 @@ def test_prompts_that_cannot_work_are_refused(folders: Path, settings: dict[str,
 
 
 def test_batches_cycle_evenly_in_changing_order() -> None:
-    batches: Iterator[list[list[int]]] = ppo.endless_batches(
-        [[i] for i in range(5)], 3, torch.Generator().manual_seed(0)
-    )
+    batches = EndlessBatches([[i] for i in range(5)], 3, torch.Generator().manual_seed(0))
     drawn = [ids[0] for _ in range(5) for ids in next(batches)]
     assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
     assert drawn[:5] != drawn[5:10]

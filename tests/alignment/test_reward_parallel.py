@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -9,14 +10,25 @@ import pytest
 import tiny
 import torch
 from accelerate.state import AcceleratorState, PartialState
-from test_reward_resume import rankings
 
 from alignment import opinions, reward_data
 from alignment.config import RewardConfig
 from alignment.events import NullReporter
+from alignment.records import Prompt, Ranking
 from alignment.reward_trainer import fit
 
 CONFIG = RewardConfig(learning_rate=3e-3, batch_size=8, micro_batch_size=2, max_length=64, heldout_fraction=0.0)
+
+
+def rankings() -> list[Ranking]:
+    rng = random.Random(0)
+    found = []
+    for _ in range(36):
+        responses = tuple(dict.fromkeys(" ".join(rng.choices(tiny.WORDS, k=rng.randint(2, 6))) for _ in range(4)))
+        order = rng.sample(range(len(responses)), len(responses))
+        prompt = Prompt.from_text(" ".join(rng.choices(tiny.WORDS, k=rng.randint(3, 12))))
+        found.append(Ranking(prompt=prompt, responses=responses, groups=tuple((i,) for i in order)))
+    return found
 
 
 def train(out: Path) -> dict[str, float]:
