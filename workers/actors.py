@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from alignment.config import CONFIGS, Stage
 from alignment.events import ErrorKind, Progress, Reporter, StageError, StageResult
 from alignment.problems import explain
+from workers.environment import forget_secrets
 
 Runner = Callable[[Stage, dict[str, Any], dict[str, Any], Path, Reporter], StageResult]
 QUIET = {
@@ -92,6 +93,7 @@ class StageShell:
     """The actor. It is never restarted: what happens after its death is the launcher's business."""
 
     def __init__(self, work: Work) -> None:
+        forget_secrets()
         os.environ.update(QUIET, OMP_NUM_THREADS=str(work.threads or cores()))
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not used

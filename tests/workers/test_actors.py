@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.workers import stub
 from tests.workers.world import poll
 from workers import cluster
 from workers.actors import StageActor, Work
+from workers.environment import forget_secrets, is_secret
 from workers.faults import fault_of
 
 pytestmark = pytest.mark.ray
@@ -109,3 +111,26 @@ def test_a_stage_without_gpus_sees_none(two_gpus: None, tmp_path: Path) -> None:
 
 def test_a_lost_cluster_is_tried_again() -> None:
     assert fault_of(StageError(ErrorKind.CLUSTER, "gone")).again
+
+
+SECRETS = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "WANDB_API_KEY", "OTHER_DATABASE_URL")
+
+
+def test_the_stage_sees_no_secrets(two_gpus: None, tmp_path: Path) -> None:
+    (tmp_path / "script.json").write_text(json.dumps({"steps": 1}))
+    work = Work(Stage.SFT, {}, {"model": tmp_path}, tmp_path, stub.run, threads=3)
+    known = {"env_vars": {"OTHER_DATABASE_URL": "postgresql://user:password@host/name"}}
+    actor = StageActor.options(num_cpus=0, runtime_env=known).remote(work)
+    ray.get(actor.run.remote())
+    told = [message for _, message in ray.get(actor.drain.remote()).notes]
+    assert any("sees ['HF_HUB_OFFLINE']," in message for message in told), told
+
+
+def test_secrets_are_known_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ("PATH", "TOKENIZERS_PARALLELISM", "RAY_AUTH_TOKEN", "HF_HOME", "CUDA_VISIBLE_DEVICES", "KEYBOARD")
+    for name in (*SECRETS, "PGPASSWORD", "RANKLOOP_API_KEY", "RANKLOOP_DATABASE_URL_FILE", *kept):
+        monkeypatch.setenv(name, "x")
+    forget_secrets()
+    assert not [name for name in os.environ if is_secret(name)]
+    assert set(kept) <= set(os.environ)
+    assert not set(SECRETS) & set(os.environ)
