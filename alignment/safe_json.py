@@ -68,10 +68,11 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
 
 def check(name: str, values: Mapping[str, Any], *, config: bool) -> None:
     """Refuse what must not stand in the file of that name; `config`: its numbers become sizes."""
-    for key, value in _pairs(name, values, 0):
+    for key, value in list(_pairs(name, values, 0)):  # all of them first: nothing is nested deeper than allowed
         _check_pair(name, key, value)
-        if config and isinstance(value, int | float) and abs(value) > MAX_NUMBER and abs(value) != float("inf"):
-            raise UnsafeModel(f"{name} says {key} = {value:.3g}.", "No model has such a number; save the model again.")
+        if config and isinstance(value, int) and abs(value) > MAX_NUMBER:
+            told = f"{key[:80]!r} = {str(value)[:40]}"
+            raise UnsafeModel(f"{name} says {told}.", "No model has such a number; save the model again.")
 
 
 def is_plain(value: Any) -> bool:
@@ -83,7 +84,7 @@ def is_plain(value: Any) -> bool:
 def _check_pair(name: str, key: str, value: Any) -> None:
     bare = key.strip("_").removesuffix("_internal")
     if bare in NEVER and value is not None and value is not False:
-        raise UnsafeModel(f"{name} {NEVER[bare]} ({key}).", "Only whole models of the library itself load.")
+        raise UnsafeModel(f"{name} {NEVER[bare]} ({key}).", "Remove it, if the library knows the model by itself.")
     if bare in CHOICES:
         for item in _leaves(value):
             if str(item).removeprefix("torch.") not in CHOICES[bare]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from alignment.safe_files import UnsafeModel
 
@@ -68,7 +68,7 @@ def _span(file: str, name: str, entry: Any) -> tuple[int, int]:
     return begin, end
 
 
-def _are_counts(values: Any) -> bool:
+def _are_counts(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and len(values) <= 8 and all(type(item) is int and item >= 0 for item in values)
 
 

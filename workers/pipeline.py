@@ -135,8 +135,7 @@ def _check(model: ModelVersion, folder: Path) -> None:
 def _fetch(model: ModelVersion, pin: Pin) -> Path:
     """The hub's files of a model on this machine, fetched at most once, always of the same commit."""
     hub_id, _, commit = model.path.partition("@")
-    commit = commit or model.metrics.get("commit")
-    folder = _download(hub_id, commit)
+    folder = _download(hub_id, commit or model.metrics.get("commit"))
     counts = pin(model.id, folder.name)  # a snapshot's folder is named by its commit
     return folder if counts == folder.name else _download(hub_id, counts)
 

@@ -463,7 +463,12 @@ def a_billion_layers(scene: Scene) -> None:
 
 @refused("hidden_size")
 def a_width_beyond_numbers(scene: Scene) -> None:
-    edit(scene, "config.json", hidden_size=10**30)
+    edit(scene, "config.json", hidden_size=10**4000)
+
+
+@refused("nested more than")
+def a_number_type_nested_deep(scene: Scene) -> None:
+    edit(scene, "config.json", dtype=json.loads("[" * 900 + "]" * 900))
 
 
 @refused("more than 2,000 files")
