@@ -22,7 +22,7 @@ from annotation_api.settings import Settings
 
 MAX_MANIFEST = 16 * 2**20
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}[A-Za-z0-9_]|[A-Za-z0-9]"
-HUB_ID = re.compile(rf"(?P<id>(?:{_WORD})/(?:{_WORD}))(?:@(?P<commit>[0-9a-f]{{40}}))?", re.ASCII)
+HUB_ID = re.compile(rf"(?P<id>(?:{_WORD})/(?:{_WORD}))(?:@[0-9a-f]{{40}})?")
 
 
 def resolve(path: str, settings: Settings) -> str:
