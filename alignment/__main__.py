@@ -1,6 +1,6 @@
 """Any stage from a TOML file, without services; and the toy world with its base model.
 
-    python -m alignment sft|sample|reward|ppo run.toml [--out DIR]
+    python -m alignment sft|sample|reward|ppo|rloo|best-of-n run.toml [--out DIR]
     python -m alignment toy DIR --seed 0
 
 A run file holds `preset` (optional), `[inputs]` (paths, from the working directory) and `[config]` (on
@@ -24,10 +24,12 @@ from pydantic import Field, ValidationError
 
 from alignment import stages, toyworld
 from alignment.checkpoint import publish, write_result
-from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, load_preset
+from alignment.config import Baseline, PretrainConfig, Settings, Stage, config_class, load_preset
 from alignment.events import ErrorKind, Paused, StageError, StageResult
 from alignment.problems import explain
 from alignment.terminal import TerminalReporter
+
+COMMANDS: tuple[Stage | Baseline, ...] = (*Stage, *Baseline)
 
 
 class RunFile(Settings):
@@ -58,13 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_run(path: Path, stage: Stage) -> tuple[Settings, Settings]:
+def read_run(path: Path, stage: Stage | Baseline) -> tuple[Settings, Settings]:
     """A run file's settings and inputs, checked. Raises StageError(BAD_INPUT) that names what is wrong."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         model: type[Settings] = RunFile
         run = RunFile.model_validate(tables)
-        model = CONFIGS[stage]
+        model = config_class(stage)
         settings = load_preset(run.preset, stage, run.config) if run.preset else model.model_validate(run.config)
         model = stages.INPUTS[stage]
         return settings, model.model_validate(run.inputs)
@@ -77,7 +79,7 @@ def read_run(path: Path, stage: Stage) -> tuple[Settings, Settings]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alignment", description="One stage, without services.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for stage in Stage:
+    for stage in COMMANDS:
         command = commands.add_parser(stage.value, help=f"run the {stage.value} stage")
         command.add_argument("file", type=Path, help="TOML file with [inputs] and [config]")
         command.add_argument("--out", type=Path, default=Path("runs") / stage.value, help="result folder, must be new")
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _stage(options: argparse.Namespace) -> Path:
     """One stage from its run file into `--out`."""
-    stage, out = Stage(options.command), options.out
+    stage, out = next(stage for stage in COMMANDS if stage.value == options.command), options.out
     settings, inputs = read_run(options.file, stage)
     config = settings.model_dump(mode="json")
     saves = isinstance(inputs, stages.ResumableInputs) and inputs.checkpoints is not None

@@ -7,7 +7,7 @@ from one takes the steps that it would have taken, bit by bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,12 @@ from torch import Tensor
 
 from alignment.batch import Sequences
 from alignment.ppo_update import Learner
+from alignment.prompt_set import EndlessBatches
 from alignment.roles import trained_weights
 from alignment.selection import Keeper, Look
+from alignment.steering import Steering
 
 REST = "state.json"
-
-
-class EndlessBatches(Iterator[list[list[int]]]):
-    """Batches of exactly `size` prompts, in a new random order at each pass, every prompt equally often."""
-
-    def __init__(self, prompts: Sequence[list[int]], size: int, generator: torch.Generator) -> None:
-        self.prompts, self.size, self.generator = prompts, size, generator
-        self.waiting: list[int] = []  # drawn, but not yet handed out
-
-    def __next__(self) -> list[list[int]]:
-        while len(self.waiting) < self.size:
-            self.waiting += torch.randperm(len(self.prompts), generator=self.generator).tolist()
-        chosen, self.waiting = self.waiting[: self.size], self.waiting[self.size :]
-        return [self.prompts[i] for i in chosen]
 
 
 @dataclass(frozen=True)
@@ -48,12 +36,15 @@ class State:
     batches: EndlessBatches  # its generator also shuffles the update's mini-batches
     keeper: Keeper
     curve: list[dict[str, float]]
+    steering: Steering
 
     def save(self, folder: Path) -> None:
         """Write all of it into an empty folder."""
         for name, learner in self._learners().items():
             _write(folder, name, _tensors_of(learner))
         _write(folder, "kept", self.keeper.weights)
+        if self.steering.average is not None:
+            _write(folder, "average", self.steering.average.weights)
         _write(folder, "looks", _tensors_of_looks(self.keeper.looks))
         _write(folder, "random", {name: generator.get_state() for name, generator in self._generators().items()})
         rest = {
@@ -62,6 +53,7 @@ class State:
             "looks": [{"update": entry.update, "kl_coef": entry.kl_coef} for entry in self.keeper.looks],
             "kept": next(i for i, entry in enumerate(self.keeper.looks) if entry is self.keeper.kept),
             "curve": self.curve,
+            "steering": self.steering.state(),
         }
         (folder / REST).write_text(json.dumps(rest) + "\n", encoding="utf-8")
 
@@ -76,6 +68,9 @@ class State:
         self.keeper.looks = _looks(_read(folder, "looks"), rest["looks"], device)
         self.keeper.kept = self.keeper.looks[rest["kept"]]
         self.keeper.weights = _read(folder, "kept")
+        self.steering.load(rest["steering"])
+        if self.steering.average is not None:
+            self.steering.average.load(_read(folder, "average"))
         states = _read(folder, "random")
         for name, generator in self._generators().items():
             generator.set_state(states[name])
@@ -86,6 +81,8 @@ class State:
     def _generators(self) -> dict[str, torch.Generator]:
         """The stage's own, and torch's global ones."""
         found = {"sampling": self.sampling, "shuffling": self.batches.generator, "cpu": torch.default_generator}
+        if self.steering.pretraining is not None:
+            found["pretraining"] = self.steering.pretraining.order.generator
         if torch.cuda.is_available():
             found |= {f"cuda-{i}": generator for i, generator in enumerate(torch.cuda.default_generators)}
         return found

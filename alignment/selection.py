@@ -18,7 +18,8 @@ from torch import Tensor
 from alignment import models
 from alignment.advantages import kl_estimate
 from alignment.batch import Sequences
-from alignment.config import PPOConfig
+from alignment.config import PPOConfig, RLOOConfig
+from alignment.monitors import Standing
 from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 
 
@@ -47,7 +48,7 @@ class Look:
         }
 
 
-def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig) -> Look:
+def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Look:
     """Sample the policy on every prompt, with the same draws at every look."""
     generator = torch.Generator(roles.device).manual_seed(config.seed)
     sequences = reply(roles, prompts, config, generator)
@@ -55,11 +56,29 @@ def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOCon
     return Look(update, sequences, score(roles, sequences, config).cpu(), kl.sum(dim=1).cpu(), config.kl_coef)
 
 
+def gain_of(new: Look, old: Look) -> tuple[float, float]:
+    """How much more `new` reaches than `old`, taken prompt by prompt, and the standard error of that."""
+    gain = new.objectives - old.objectives
+    return float(gain.mean()), float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+
+
 def replaces(new: Look, kept: Look, max_kl: float) -> bool:
     """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`."""
-    gain = new.objectives - kept.objectives  # paired: the same prompts
-    error = float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return float(new.kl.mean()) <= max_kl and float(gain.mean()) > error
+    gain, error = gain_of(new, kept)
+    return float(new.kl.mean()) <= max_kl and gain > error
+
+
+def standings(looks: Sequence[Look], max_kl: float) -> list[Standing]:
+    """The looks as the monitors use them: each beside the best before it, the rule replayed."""
+    found: list[Standing] = []
+    best = kept = looks[0]
+    for entry in looks:
+        took = entry is kept or replaces(entry, kept, max_kl)
+        kept = entry if took else kept
+        gain, error = gain_of(entry, best)
+        best = entry if gain > 0 else best
+        found.append(Standing(entry.update, float(entry.objectives.mean()), -gain, error, took))
+    return found
 
 
 class Keeper:
@@ -89,7 +108,7 @@ class Keeper:
         return self.kept
 
 
-def rule(config: PPOConfig, prompts: int) -> str:
+def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:
     """The rule in words, for the report."""
     return (
         f"Every {config.evaluate_every} updates the policy answers {prompts} held-out prompts. Kept at first is the "

@@ -100,6 +100,9 @@ def pin(session: Session, model: uuid.UUID, commit: str) -> str:
 def _folder(model: ModelVersion, pin: Pin) -> Path:
     """The model's folder, whole; a hub id is fetched first."""
     folder = Path(model.path)
+    if model.removed_at is not None:
+        cause = f"The files of {model.name} were removed on {model.removed_at:%Y-%m-%d}."
+        raise StageError(ErrorKind.BAD_INPUT, cause, "Use another version, or train it again.")
     if model.job_id is not None:
         _check(model, folder)
         return folder
