@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import time
+import uuid
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -24,7 +25,7 @@ from workers.crashpoints import crash_point
 from workers.executors import Executor, Waiting
 from workers.journal import Journal
 from workers.parallel import refuse_impossible
-from workers.pipeline import Resolved, resolve
+from workers.pipeline import Resolved, pin, resolve
 from workers.staging import Folders
 from workers.work import Runner, Work
 
@@ -54,7 +55,7 @@ class Attempt:
         self._heed_signals()
         self._journal.waiting(Waiting("loading"))
         job, resolved = self._prepare()
-        inputs = resolved.inputs() | self._checkpoint_folders(job)
+        inputs = resolved.inputs(self._pin) | self._checkpoint_folders(job)
         log.info("The inputs are there.")
         crash_point("after_inputs")
         self._start(job, inputs)
@@ -86,6 +87,9 @@ class Attempt:
             return job, resolve(session, job, self._folders.inputs)
 
         return self._lease.write(find)
+
+    def _pin(self, model: uuid.UUID, commit: str) -> str:
+        return self._lease.write(lambda session: pin(session, model, commit))
 
     def _checkpoint_folders(self, job: Job) -> dict[str, Any]:
         """Where the stage saves, and where all attempts of the job have saved."""
