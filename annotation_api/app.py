@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from annotation_api.dependencies import check_permissions, own_origin_first
 from annotation_api.errors import ProblemBody
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import routes as jobs
+from annotation_api.jobs.hub import Hub
 from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
 from annotation_api.people import routes as people
@@ -67,6 +69,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots, app.state.quick_slots = asyncio.Semaphore(SLOTS), asyncio.Semaphore(QUICK_SLOTS)
     app.state.throttle = Throttle()
+    app.state.streams = Hub(lambda: app.state.sessions)
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(RequestGuard, tls=settings.tls)
@@ -84,10 +87,18 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    _allow_connections()
     gc.collect()
     gc.freeze()  # what is loaded now stays; to look through it for garbage would stop everybody for 100 ms
     yield
     app.state.engine.dispose()
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets this process have: each open event stream is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2**16 if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _engine(settings: Settings) -> Engine:

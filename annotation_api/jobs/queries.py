@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
+from annotation_api.db import direct
 from annotation_api.db.tables import (
     Artifact,
     Checkpoint,
     Job,
     JobDependency,
-    JobEvent,
     JobState,
     Metric,
     SnapshotRow,
@@ -55,9 +58,41 @@ def waiting_jobs(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(WAITING))) or 0
 
 
-def events_after(session: Session, job: uuid.UUID, seq: int, limit: int) -> Sequence[JobEvent]:
-    query = select(JobEvent).where(JobEvent.job_id == job, JobEvent.seq > seq)
-    return session.scalars(query.order_by(JobEvent.seq).limit(limit)).all()
+class EventRow(NamedTuple):
+    """An event as it is sent; `text` is its data as JSON on one line."""
+
+    seq: int
+    type: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """A job's state and its next events. One statement read both: no event of an ended job is still to come."""
+
+    job: uuid.UUID
+    state: JobState
+    rows: list[EventRow]
+
+
+_LOOK = """
+SELECT j.id, j.state, e.seq, e.type, e.data::text AS text
+FROM unnest(%(jobs)s::uuid[], %(told)s::int[]) AS asked (job, told) JOIN jobs j ON j.id = asked.job
+LEFT JOIN LATERAL (
+    SELECT seq, type, data FROM job_events
+    WHERE job_id = asked.job AND seq > asked.told ORDER BY seq LIMIT %(limit)s
+) e ON true
+ORDER BY j.id, e.seq
+"""
+
+
+def look(session: Session, told: Mapping[uuid.UUID, int], limit: int) -> list[Look]:
+    """Of each job the first `limit` events after the number that it is given with."""
+    found = direct.rows(session, _LOOK, jobs=list(told), told=list(told.values()), limit=limit)
+    return [
+        Look(job, JobState(state), [EventRow(row.seq, row.type, row.text) for row in rows if row.seq is not None])
+        for (job, state), rows in itertools.groupby(found, key=lambda row: (row.id, row.state))
+    ]
 
 
 def metrics(

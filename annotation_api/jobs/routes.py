@@ -5,16 +5,17 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.responses import FileResponse, StreamingResponse
-from sqlalchemy.orm import Session, sessionmaker
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import Field
 
 from alignment.config import Stage
 from annotation_api.db.job_machine import LIVE
 from annotation_api.db.tables import Job, JobState
-from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow, get_sessions
+from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
 from annotation_api.idempotency import Once
 from annotation_api.jobs import artifacts, queries, service
+from annotation_api.jobs.hub import Hub
 from annotation_api.jobs.schemas import (
     ArtifactOut,
     CheckpointOut,
@@ -26,11 +27,19 @@ from annotation_api.jobs.schemas import (
     Validation,
 )
 from annotation_api.jobs.series import thinned
-from annotation_api.jobs.stream import events
+from annotation_api.jobs.stream import EventStream
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
-Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
+EventNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+async def get_streams(request: Request) -> Hub:
+    streams: Hub = request.app.state.streams
+    return streams
+
+
+Streams = Annotated[Hub, Depends(get_streams)]
 
 
 @router.post("/jobs", status_code=202, response_model=JobOut, dependencies=[allow(*ENGINEERS)])
@@ -74,20 +83,21 @@ def show_job(job_id: uuid.UUID, session: Db) -> JobOut:
 
 @router.get(
     "/jobs/{job_id}/events",
-    response_class=StreamingResponse,
+    response_class=EventStream,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}},
     dependencies=[allow(*READS_RUNS)],
 )
 def job_events(
     job_id: uuid.UUID,
     session: Db,
-    sessions: Sessions,
-    last_event_id: Annotated[int, Header(ge=0, description="Events after this one are sent.")] = 0,
-) -> StreamingResponse:
-    """Events as they come (state, progress, note, samples), then `end`. Resumes after `Last-Event-ID`."""
+    me: Me,
+    streams: Streams,
+    after: Annotated[EventNumber, Query(description="As the header, for a client that cannot set it.")] = 0,
+    last_event_id: Annotated[EventNumber | None, Header(description="Events after this one are sent.")] = None,
+) -> EventStream:
+    """Events as they come (state, progress, note, samples, checkpoint), then `end`. Resumes after `Last-Event-ID`."""
     service.get(session, job_id)
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events(sessions, job_id, last_event_id), media_type="text/event-stream", headers=headers)
+    return EventStream(streams, me.id, job_id, after if last_event_id is None else last_event_id)
 
 
 @router.get("/jobs/{job_id}/metrics", dependencies=[allow(*READS_RUNS)])
