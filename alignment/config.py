@@ -56,6 +56,10 @@ class TrainingConfig(Settings):
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
     lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds every generator of the stage.")
+    save_every: Count | None = Field(
+        default=None, description="Optimizer steps (PPO: updates) between two checkpoints; unset: by save_minutes."
+    )
+    save_minutes: Positive = Field(default=5.0, description="Minutes between two checkpoints, without save_every.")
 
     @model_validator(mode="after")
     def _micro_fits(self) -> Self:
@@ -109,7 +113,6 @@ class RewardConfig(TrainingConfig):
         default="mean", description="The ensemble's score: mean, worst member, or mean less a share of the variance."
     )
     variance_coef: NonNegative = Field(default=0.5, description="That share (Coste et al. 2023, eq. 4).")
-    save_every: Count | None = Field(default=None, description="Optimizer steps between two checkpoints; unset: none.")
 
     @model_validator(mode="before")
     @classmethod

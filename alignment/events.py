@@ -41,6 +41,21 @@ class StageError(Exception):
         return (type(self), (self.kind, self.cause, self.next_step))
 
 
+class Paused(Exception):
+    """The stage has written a checkpoint and stopped on request, at a step border."""
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A checkpoint that is whole by now, and that a later attempt can go on from."""
+
+    name: str  # its path below the checkpoints folder
+    step: int  # steps of the whole stage that it holds; grows from one checkpoint to the next
+    sha256: str  # of its manifest
+    size: int  # bytes
+    seconds: float  # what saving took
+
+
 @dataclass(frozen=True)
 class Progress:
     """One line of a progress bar: where a stage stands and what it last measured."""
@@ -48,20 +63,9 @@ class Progress:
     phase: str  # e.g. "train", "rollout", "evaluate"
     step: int
     total: int
-    rate: float  # steps a second since the phase began
+    rate: float  # steps a second since the phase began, or went on
     seconds_left: float | None  # None until the rate is known
     metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SavedCheckpoint:
-    """A checkpoint that is whole on disk: a later attempt can go on from it."""
-
-    name: str  # path below the checkpoints folder
-    step: int
-    sha256: str  # of its manifest
-    size: int  # bytes
-    seconds: float  # what saving took
 
 
 class Reporter(Protocol):
@@ -77,20 +81,30 @@ class Reporter(Protocol):
     def cancelled(self) -> bool:
         """True once somebody asked the stage to stop."""
 
+    def paused(self) -> bool:
+        """True once somebody asked for a pause: save, then stop at the step border by raising `Paused`.
+
+        A stage that has nowhere to save goes on to its end.
+        """
+
+    def checkpoint(self, saved: SavedCheckpoint) -> None:
+        """A checkpoint has become whole."""
+
 
 class Meter:
     """Times one phase and reports its steps: `meter.step(metrics)` after each.
 
+    `done` steps were taken by an earlier attempt; they count for progress, not for the rate.
     Raises `StageError(CANCELLED)` at the first step border after a cancel request.
     """
 
-    def __init__(self, reporter: Reporter, phase: str, total: int) -> None:
-        self.reporter, self.phase, self.total, self.done = reporter, phase, total, 0
-        self._began = time.monotonic()
+    def __init__(self, reporter: Reporter, phase: str, total: int, done: int = 0) -> None:
+        self.reporter, self.phase, self.total, self.done = reporter, phase, total, done
+        self._began, self._before = time.monotonic(), done
 
     def step(self, metrics: Mapping[str, float] | None = None, *, by: int = 1) -> None:
         self.done += by
-        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        rate = (self.done - self._before) / max(time.monotonic() - self._began, 1e-9)
         left = (self.total - self.done) / rate if rate else None
         self.reporter.progress(Progress(self.phase, self.done, self.total, rate, left, dict(metrics or {})))
         if self.reporter.cancelled():
@@ -108,6 +122,11 @@ class NullReporter:
 
     def cancelled(self) -> bool:
         return False
+
+    def paused(self) -> bool:
+        return False
+
+    def checkpoint(self, saved: SavedCheckpoint) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from alignment.config import CONFIGS, Settings, Stage
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
 
 
-class SFTInputs(Settings):
+class ResumableInputs(Settings):
+    """What a stage that can be killed and started again takes beside its models and records."""
+
+    checkpoints: Path | None = None  # a folder that outlives the attempt, made if need be: checkpoints go there
+    resume_from: Path | None = None  # below it, at any depth, the newest whole checkpoint of the same settings and
+    # data is looked for; unset: in `checkpoints`
+
+
+class SFTInputs(ResumableInputs):
     model: Path  # folder of a causal language model with its tokenizer
     demonstrations: Path  # JSONL of records.Demonstration
 
@@ -24,17 +32,15 @@ class SampleInputs(Settings):
     prompts: Path  # JSONL of records.Prompt
 
 
-class RewardInputs(Settings):
+class RewardInputs(ResumableInputs):
     model: Path  # usually the SFT model
     rankings: Path  # JSONL of records.Ranking
     answers: Path | None = None  # JSONL of records.Answers
     verdicts: Path | None = None  # JSONL of records.Verdict
     samples: Path | None = None  # JSONL of records.Demonstration: what a policy wrote; the report says how new it is
-    checkpoints: Path | None = None  # an existing folder that outlives the attempt: save_every writes there, and a
-    # later attempt with the same settings and data goes on from the newest whole checkpoint
 
 
-class PPOInputs(Settings):
+class PPOInputs(ResumableInputs):
     model: Path  # the SFT model: start of the policy and frozen reference
     reward_model: Path
     prompts: Path  # JSONL of records.Prompt
@@ -58,10 +64,13 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
     """Check settings and inputs, then run the stage into the empty folder `out_dir`.
 
     Every stage module has `train(config, inputs, out_dir, reporter) -> StageResult`.
-    Raises pydantic.ValidationError for a bad setting, StageError for what fails later.
+    Raises pydantic.ValidationError for a bad setting, StageError for what fails later, and Paused where a stage
+    with a folder for checkpoints was asked to pause: `out_dir` is then of no use.
     """
     settings = CONFIGS[stage].model_validate(config)
     files = INPUTS[stage].model_validate(inputs)
+    if isinstance(files, ResumableInputs) and files.checkpoints is not None:
+        files.checkpoints.mkdir(parents=True, exist_ok=True)
     for name, value in files:
         for path in value.values() if isinstance(value, dict) else [value]:
             if path is not None and not path.exists():

@@ -18,9 +18,13 @@ SHOWN = ("loss", "accuracy", "reward", "score", "kl")  # what fits beside a bar
 
 
 class TerminalReporter:
-    """Shows progress with rate and time left. Ctrl-C asks the stage to stop; a second one ends it at once."""
+    """Shows progress with rate and time left. Ctrl-C asks the stage to stop; a second one ends it at once.
 
-    def __init__(self) -> None:
+    With `pauses`, the first one asks for a pause: the stage saves a checkpoint before it stops.
+    """
+
+    def __init__(self, *, pauses: bool = False) -> None:
+        self.pauses = pauses
         self.console = Console(stderr=True, highlight=False)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -62,7 +66,13 @@ class TerminalReporter:
         self.console.print(message if level == "info" else f"{level}: {message}", markup=False)
 
     def cancelled(self) -> bool:
-        return self._stop
+        return self._stop and not self.pauses
+
+    def paused(self) -> bool:
+        return self._stop and self.pauses
+
+    def checkpoint(self, saved: events.SavedCheckpoint) -> None:
+        self.console.print(f"Saved {saved.name} ({saved.size / 1e6:.1f} MB, {saved.seconds:.1f} s).", markup=False)
 
     def _print(self, progress: events.Progress, note: str) -> None:
         """One line a second at most, and always the last step."""

@@ -21,7 +21,8 @@ from sqlalchemy import Engine
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from annotation_api import errors, health
+from alignment import logs
+from annotation_api import errors, health, scrape
 from annotation_api.auth import Throttle
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
@@ -44,14 +45,16 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 26  # transactions at a time; with the quick ones as many as the pool's connections and the worker threads
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 KEPT = 20  # connections that stay open
-FEATURES = (health, people, tasks, project_routes, feedback, datasets, jobs, models)
+FEATURES = (health, scrape, people, tasks, project_routes, feedback, datasets, jobs, models)
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
-    """The application. Without arguments it reads the environment; connects at the first request.
+    """The application. Without settings it reads the environment and logs as a service does; connects at the
+    first request.
 
     Raises SettingsError for a setting that cannot work, RuntimeError for a route without a permission.
     """
+    own_process = settings is None
     settings = settings or Settings.from_environment()
     app = FastAPI(
         title="Rankloop",
@@ -68,7 +71,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots, app.state.quick_slots = asyncio.Semaphore(SLOTS), asyncio.Semaphore(QUICK_SLOTS)
-    app.state.throttle = Throttle()
+    app.state.throttle, app.state.latest = Throttle(), scrape.Latest()
     app.state.streams = Hub(lambda: app.state.sessions)
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
@@ -82,6 +85,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         "/static", GZipMiddleware(StaticFiles(directory=STATIC), minimum_size=500, compresslevel=6), name="static"
     )
     check_permissions(app.routes)
+    if own_process:
+        logs.start("api")
     return app
 
 

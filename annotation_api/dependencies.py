@@ -10,6 +10,7 @@ is async, so that a request changes threads only for its sign-in, its work and i
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
@@ -28,6 +29,7 @@ from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
 from annotation_api.settings import Settings
 
+PERSON = "rankloop.person"  # in a request's scope: the caller's pseudonym, for the log
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -100,11 +102,14 @@ own_origin_first: Any = Depends(own_origin)
 
 def _find_person(request: Request, session: Session, settings: Settings) -> Person | None:
     """The caller, if the key or cookie is good. A key that is given must be good."""
-    key = bearer(request)
+    key, token = bearer(request), request.cookies.get(cookie_name(settings))
     if key is not None:
-        return person_of_key(session, key) or _bad_key()
-    token = request.cookies.get(cookie_name(settings))
-    return person_of_session(session, token) if token else None
+        person = person_of_key(session, key) or _bad_key()
+    else:
+        person = person_of_session(session, token) if token else None
+    if person is not None:
+        request.scope[PERSON] = person.pseudonym
+    return person
 
 
 def _bad_key() -> NoReturn:
@@ -163,8 +168,27 @@ class Alone:
     def enter(self, request: Request, session: Session, settings: Settings) -> Caller:
         key, token = bearer(request), request.cookies.get(cookie_name(settings))
         caller = lock_caller(session, key=key, token=token) or (_nobody() if key is None else _bad_key())
+        request.scope[PERSON] = caller.pseudonym
         self.permission.check(caller.role)
         return caller
+
+
+@dataclass(frozen=True)
+class Scraper:
+    """As `Permission`, and lets RANKLOOP_METRICS_TOKEN through, for which the database need not answer."""
+
+    permission: Permission
+
+    async def __call__(self, request: Request, settings: Config) -> None:
+        given, token = bearer(request), settings.metrics_token
+        if token and given and hmac.compare_digest(given.encode(), token.encode()):
+            return
+        await run_in_threadpool(self.check, request, settings)
+
+    def check(self, request: Request, settings: Settings) -> None:
+        with get_sessions(request)() as session:
+            person = _find_person(request, session, settings) or _nobody()
+            self.permission.check(person.role)
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,11 @@ def allow_alone(*roles: Role) -> Any:
     return Depends(Alone(Permission(frozenset(roles))))
 
 
+def allow_metrics(*roles: Role) -> Any:
+    """The permission of /metrics."""
+    return Depends(Scraper(Permission(frozenset(roles))))
+
+
 public: Any = Depends(Public())
 SIGNED_IN = tuple(Role)
 ANNOTATES = (Role.ANNOTATOR, Role.REVIEWER, Role.ADMIN)
@@ -195,7 +224,7 @@ ENGINEERS = (Role.ENGINEER, Role.ADMIN)
 def permission_of(dependant: Dependant | None) -> Permission | Public | None:
     """The permission that a route declares, directly or through a parameter."""
     for found in _calls(dependant):
-        if isinstance(found, Alone):
+        if isinstance(found, Alone | Scraper):
             return found.permission
         if isinstance(found, Permission | Public):
             return found

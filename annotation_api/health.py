@@ -1,13 +1,20 @@
-"""Is the process up, and can it serve? For supervisors, compose and load balancers."""
+"""Is the process up, and can it serve? For supervisors, compose and load balancers.
+
+Annotators need the database only: a dispatcher or a Ray that is away makes the service degraded, not unready.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from annotation_api.db import dispatchers
 from annotation_api.db.migrate import is_current
-from annotation_api.dependencies import public
+from annotation_api.db.tables import RayState
+from annotation_api.dependencies import get_sessions, public
 from annotation_api.errors import ApiError
 
 router = APIRouter(tags=["health"], dependencies=[public])
@@ -17,6 +24,18 @@ class Health(BaseModel):
     status: str = "ok"
 
 
+class Parts(BaseModel):
+    database: Literal["ok"] = "ok"
+    schema_: Literal["ok"] = Field(default="ok", alias="schema", description="The tables are of this version.")
+    dispatcher: Literal["ok", "missing"] = Field(description="Whether one was seen within 30 seconds.")
+    ray: Literal["local", "up", "down", "unused", "unknown"] = Field(description="What the dispatchers know of it.")
+
+
+class Readiness(BaseModel):
+    status: Literal["ok", "degraded"] = Field(description="degraded: people can work, jobs wait.")
+    parts: Parts
+
+
 @router.get("/healthz")
 async def healthz() -> Health:
     """The process answers."""
@@ -24,9 +43,25 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz")
-async def readyz(request: Request) -> Health:
-    """The database answers and has this version's tables; else 503."""
-    if not await run_in_threadpool(is_current, request.app.state.engine):
+async def readyz(request: Request) -> Readiness:
+    """The database answers and has this version's tables; else 503. What jobs need besides only degrades."""
+    return await run_in_threadpool(_look, request)
+
+
+def _look(request: Request) -> Readiness:
+    if not is_current(request.app.state.engine):
         detail = "The database has another schema version than this service. Run the migrations: `rankloop up` does."
         raise ApiError(503, "schema-version", detail, headers={"Retry-After": "5"})
-    return Health()
+    with get_sessions(request)() as session:
+        states = {row.ray for row in dispatchers.alive(session)}
+    parts = Parts(dispatcher="ok" if states else "missing", ray=_ray(states))
+    degraded = parts.dispatcher == "missing" or parts.ray == "down"
+    return Readiness(status="degraded" if degraded else "ok", parts=parts)
+
+
+def _ray(states: set[RayState]) -> Literal["local", "up", "down", "unused", "unknown"]:
+    """One dispatcher whose Ray works is enough for jobs to run."""
+    for state in (RayState.UP, RayState.LOCAL, RayState.UNUSED, RayState.DOWN):
+        if state in states:
+            return state.value
+    return "unknown"

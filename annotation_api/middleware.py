@@ -1,17 +1,24 @@
-"""Around every request: an id, the headers that browsers obey, and a last net under our own faults."""
+"""Around every request: an id, the headers that browsers obey, a last net under our own faults; its line in the
+log and its place in the metrics."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import time
 import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from alignment import logs
+from annotation_api import metrics
+from annotation_api.dependencies import PERSON
 from annotation_api.errors import PROBLEM_JSON, internal, too_large
 
 log = logging.getLogger("rankloop.api")
+access = logging.getLogger("rankloop.request")
 
 SECURITY_HEADERS = {
     # No inline script or style, nothing from elsewhere: model text that slips through as HTML stays inert.
@@ -26,6 +33,9 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # a caller's own X-Request-ID that is taken over
+CLOSED = 499  # what the log says of a request whose caller left before an answer
 
 TOO_LARGE = json.dumps(too_large().body()).encode()
 
@@ -43,15 +53,20 @@ class RequestGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex[:16]
-        started = plain_413 = False
+        request_id = _request_id(scope)
+        with logs.about(request=request_id):
+            await self._guard(scope, receive, send, request_id)
+
+    async def _guard(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        told = Told()
+        plain_413 = False
 
         async def guarded_send(message: Message) -> None:
-            nonlocal started, plain_413
+            nonlocal plain_413
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(scope=message)
                 self._dress(headers, scope["path"], request_id)
+                told.started(message["status"], headers)
                 plain_413 = message["status"] == 413 and headers["content-type"].startswith("text/plain")
                 if plain_413:  # the server library's limit answers by itself
                     headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(TOO_LARGE))})
@@ -62,12 +77,12 @@ class RequestGuard:
         try:
             await self.app(scope, receive, guarded_send)
         except Exception:
-            # The route, not the path: set-up and invitation links carry their token in the path.
-            where = getattr(scope.get("route"), "path", "an unknown route")
-            log.exception("request %s: %s %s failed", request_id, scope["method"], where)
-            if started:  # the answer is half out: the server must cut the connection
+            log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
+            if told.status is not None:  # the answer is half out: the server must cut the connection
                 raise
             await internal(request_id).response()(scope, receive, guarded_send)
+        finally:
+            told.tell(scope)
 
     def _dress(self, headers: MutableHeaders, path: str, request_id: str) -> None:
         for name, value in self.headers.items():
@@ -75,3 +90,42 @@ class RequestGuard:
         headers["X-Request-ID"] = request_id
         if not path.startswith("/static/"):
             headers.setdefault("Cache-Control", "no-store")  # pages and answers are one person's
+
+
+class Told:
+    """What is told of a request when it is over: to the log and to the metrics."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self._began = time.perf_counter()
+        self._seconds: float | None = None
+
+    def started(self, status: int, headers: MutableHeaders) -> None:
+        """The answer begins. A stream of events lasts as long as somebody looks, so its time ends here."""
+        self.status = status
+        if headers.get("content-type", "").startswith("text/event-stream"):
+            self._seconds = time.perf_counter() - self._began
+
+    def tell(self, scope: Scope) -> None:
+        if scope["path"].startswith("/static/"):
+            return
+        seconds = self._seconds if self._seconds is not None else time.perf_counter() - self._began
+        method, route, status = scope["method"], route_of(scope), self.status or CLOSED
+        metrics.count_request(method, route, status, seconds)
+        fields = {"method": method, "route": route, "status": status, "milliseconds": round(seconds * 1000, 1)}
+        access.info(
+            "%s %s %d in %.1f ms", method, route, status, seconds * 1000, extra={**fields, "person": scope.get(PERSON)}
+        )
+
+
+def route_of(scope: Scope) -> str:
+    """The route, not the path: set-up and invitation links carry their token in the path."""
+    return str(getattr(scope.get("route"), "path", "unknown"))
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's, if it looks like one, so that its log and ours can be read together; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_ID.fullmatch(given := value.decode("latin-1")):
+            return given
+    return uuid.uuid4().hex[:16]

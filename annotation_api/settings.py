@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -58,6 +58,19 @@ class Settings(BaseModel):
         default=(), description="Host names that requests may carry besides this machine's own; *.example.com works."
     )
     max_body_bytes: int = Field(default=4 * 2**20, ge=2**10, description="Largest request, uploads apart.")
+
+    log: Literal["json", "text"] | None = Field(
+        default=None, description="How processes log; unset: text on a terminal, JSON elsewhere, text for attempts."
+    )
+    metrics_token: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=16,
+        description="A bearer token that may read /metrics, and nothing else; unset: only people's API keys may.",
+    )
+    artifact_days: int | None = Field(
+        default=None, ge=1, description="`rankloop prune` removes unused artifacts that are older; unset: none."
+    )
 
     @field_validator("database_url")
     @classmethod

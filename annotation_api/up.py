@@ -25,6 +25,7 @@ from types import FrameType
 import httpx
 from sqlalchemy import Engine
 
+from alignment import logs
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
@@ -84,7 +85,7 @@ class Child:
 
     def last_words(self, lines: int = 5) -> str:
         text = self.log.read_text(errors="replace").strip()
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(logs.readable(line).rstrip() for line in text.splitlines()[-lines:])
 
 
 class Service:

@@ -10,12 +10,12 @@ queued again.
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
+from alignment import logs
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import is_current
 from annotation_api.settings import SettingsError
@@ -29,8 +29,7 @@ class CannotStart(Exception):
 
 def main(launcher: Sequence[str] = LAUNCHER) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `launcher` is the command that JOB and EPOCH are added to."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.start("dispatcher")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import ray
 
-from alignment import stages
+from alignment import logs, stages
 from alignment.events import ErrorKind
 from annotation_api.db import job_store
 from annotation_api.db.engine import make_engine, session_factory
@@ -30,7 +30,14 @@ from workers.faults import fault_of
 from workers.settings import WorkerSettings
 from workers.staging import Folders
 
-SECRETS = ("RANKLOOP_DATABASE_URL", "RANKLOOP_API_KEY", "PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
+SECRETS = (
+    "RANKLOOP_DATABASE_URL",
+    "RANKLOOP_API_KEY",
+    "RANKLOOP_METRICS_TOKEN",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PGSERVICEFILE",
+)
 
 log = logging.getLogger("workers.launcher")
 
@@ -38,7 +45,7 @@ log = logging.getLogger("workers.launcher")
 def main(arguments: Sequence[str] | None = None, run: Runner = stages.run) -> int:
     """Carry out the attempt; the exit code says whether this process ended its job properly."""
     job_id, epoch = parse(arguments or sys.argv[1:])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.start("launcher", style="text", job=job_id, epoch=epoch)
     settings = WorkerSettings.from_environment()
     if settings.database_url is None:
         print("workers.launcher: RANKLOOP_DATABASE_URL is not set.", file=sys.stderr)

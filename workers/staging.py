@@ -19,6 +19,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from alignment import logs
 from annotation_api.db.job_machine import LIVE
 from annotation_api.db.tables import Job, JobState
 
@@ -65,7 +66,7 @@ class Folders:
         if not self.log.exists():
             return ""
         with self.log.open(encoding="utf-8", errors="replace") as file:
-            return "".join(deque(file, maxlen=LOG_LINES))
+            return "".join(logs.readable(line) for line in deque(file, maxlen=LOG_LINES))
 
     def discard(self) -> None:
         """Remove what is of use only while the attempt runs."""

@@ -80,10 +80,6 @@ def test_a_fault_of_ours_is_logged_and_not_told(caplog: pytest.LogCaptureFixture
     assert answer.headers["x-request-id"] in caplog.text
 
 
-def test_ready_when_the_tables_are_there(client) -> None:
-    assert client.get("/readyz").json() == {"status": "ok"}
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "slug"),
     [("GET", "/v1/nothing", 404, "not-found"), ("PUT", "/v1/session", 405, "method-not-allowed")],

@@ -17,6 +17,7 @@ from annotation_api.db.tables import Role
 GOLDEN = """
 GET /healthz public
 GET /readyz public
+GET /metrics rem
 POST /v1/session public
 DELETE /v1/session arem
 GET /v1/me arem
