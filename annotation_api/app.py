@@ -29,6 +29,7 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions, own_origin_first
 from annotation_api.errors import ProblemBody
 from annotation_api.feedback import routes as feedback
+from annotation_api.jobs import detail_routes, pipeline_routes
 from annotation_api.jobs import routes as jobs
 from annotation_api.jobs.hub import Hub
 from annotation_api.middleware import RequestGuard
@@ -45,7 +46,19 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 26  # transactions at a time; with the quick ones as many as the pool's connections and the worker threads
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 KEPT = 20  # connections that stay open
-FEATURES = (health, scrape, people, tasks, project_routes, feedback, datasets, jobs, models)
+FEATURES = (
+    health,
+    scrape,
+    people,
+    tasks,
+    project_routes,
+    feedback,
+    datasets,
+    jobs,
+    detail_routes,
+    pipeline_routes,
+    models,
+)
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:

@@ -18,9 +18,12 @@ from annotation_api.db.tables import (
     Artifact,
     Checkpoint,
     Job,
+    JobAttempt,
     JobDependency,
     JobState,
     Metric,
+    Pipeline,
+    SavedCheckpointRow,
     SnapshotRow,
 )
 
@@ -28,20 +31,31 @@ WAITING = (JobState.BLOCKED, JobState.QUEUED)
 QUEUE_LOCK = 7_162_534_091  # jobs are created one at a time, so that the limit of the queue holds
 
 
-def jobs(stage: Stage | None, states: Collection[JobState], pipeline: uuid.UUID | None) -> Select[Job]:
+def jobs(
+    stages: Collection[Stage], states: Collection[JobState], pipeline: uuid.UUID | None, person: uuid.UUID | None
+) -> Select[Job]:
+    """Jobs of any of the stages and states, where some are named."""
     query = select(Job)
-    if stage is not None:
-        query = query.where(Job.stage == stage)
+    if stages:
+        query = query.where(Job.stage.in_(stages))
     if states:
         query = query.where(Job.state.in_(states))
     if pipeline is not None:
         query = query.where(Job.pipeline_id == pipeline)
+    if person is not None:
+        query = query.where(Job.created_by == person)
     return query
 
 
-def pipeline_jobs(session: Session, pipeline: uuid.UUID) -> Sequence[Job]:
+def pipelines(person: uuid.UUID | None) -> Select[Pipeline]:
+    query = select(Pipeline)
+    return query if person is None else query.where(Pipeline.created_by == person)
+
+
+def pipeline_jobs(session: Session, pipelines: Collection[uuid.UUID]) -> Sequence[Job]:
     """In the order of the stages."""
-    return session.scalars(select(Job).where(Job.pipeline_id == pipeline).order_by(Job.created_at, Job.id)).all()
+    query = select(Job).where(Job.pipeline_id.in_(pipelines))
+    return session.scalars(query.order_by(Job.created_at, Job.id)).all()
 
 
 def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list[uuid.UUID]]:
@@ -109,8 +123,19 @@ def metrics(
     yield from ((at, what, step, value) for at, what, step, value in rows)
 
 
-def checkpoints(session: Session, job: uuid.UUID) -> Sequence[Checkpoint]:
+def saved_checkpoints(session: Session, job: uuid.UUID) -> Sequence[SavedCheckpointRow]:
+    query = select(SavedCheckpointRow).where(SavedCheckpointRow.job_id == job)
+    return session.scalars(query.order_by(SavedCheckpointRow.created_at, SavedCheckpointRow.step)).all()
+
+
+def candidates(session: Session, job: uuid.UUID) -> Sequence[Checkpoint]:
     return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job).order_by(Checkpoint.step)).all()
+
+
+def attempts(session: Session, job: uuid.UUID, limit: int) -> Sequence[JobAttempt]:
+    """The newest first."""
+    query = select(JobAttempt).where(JobAttempt.job_id == job)
+    return session.scalars(query.order_by(JobAttempt.epoch.desc()).limit(limit)).all()
 
 
 def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:
