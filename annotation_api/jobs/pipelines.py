@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
@@ -28,7 +29,8 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
     model, data = _inputs(session, me, body)
     service.room(session, 3)
-    row = Pipeline(spec=body.model_dump(mode="json", exclude_none=True), created_by=me.id)
+    spec = body.model_dump(mode="json", exclude_none=True)
+    row = Pipeline(spec=spec, created_by=me.id, created_at=func.clock_timestamp())  # as its jobs
     session.add(row)
     session.flush()
 
