@@ -132,7 +132,13 @@ GET /jobs rem
 GET /jobs/{job_id} rem
 GET /jobs/{job_id}/report rem
 POST /jobs/{job_id}/cancel em
+POST /jobs/{job_id}/pause em
+POST /jobs/{job_id}/resume em
 POST /jobs/{job_id}/retry em
+GET /pipelines rem
+GET /pipelines/{pipeline_id} rem
+POST /pipelines/{pipeline_id}/cancel em
+POST /pipelines/{pipeline_id}/resume em
 GET /models rem
 GET /models/{model_id} rem
 """
