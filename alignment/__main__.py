@@ -1,11 +1,11 @@
 """Any stage from a TOML file, without services; and the toy world with its base model.
 
-    python -m alignment sft|sample|reward|ppo run.toml [--out DIR]
+    python -m alignment sft|sample|reward|ppo|rloo|best-of-n run.toml [--out DIR]
     python -m alignment toy DIR --seed 0
 
 A run file holds `preset` (optional), `[inputs]` (paths, from the working directory) and `[config]` (on
 top of the preset). All of it is checked before a model library is loaded. The result folder appears
-whole, or not at all.
+whole, or not at all. With `checkpoints` among the inputs, the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from pydantic import Field, ValidationError
 
 from alignment import stages, toyworld
 from alignment.checkpoint import publish, write_result
-from alignment.config import CONFIGS, PretrainConfig, Settings, Stage, load_preset
-from alignment.events import ErrorKind, StageError, StageResult
+from alignment.config import Baseline, PretrainConfig, Settings, Stage, config_class, load_preset
+from alignment.events import ErrorKind, Paused, StageError, StageResult
 from alignment.problems import explain
 from alignment.terminal import TerminalReporter
+
+COMMANDS: tuple[Stage | Baseline, ...] = (*Stage, *Baseline)
 
 
 class RunFile(Settings):
@@ -48,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Paused as paused:
+        print(f"{paused} The same command goes on from there.", file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print("error: Interrupted; nothing was published.", file=sys.stderr)
         return 130
@@ -55,13 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_run(path: Path, stage: Stage) -> tuple[Settings, Settings]:
+def read_run(path: Path, stage: Stage | Baseline) -> tuple[Settings, Settings]:
     """A run file's settings and inputs, checked. Raises StageError(BAD_INPUT) that names what is wrong."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         model: type[Settings] = RunFile
         run = RunFile.model_validate(tables)
-        model = CONFIGS[stage]
+        model = config_class(stage)
         settings = load_preset(run.preset, stage, run.config) if run.preset else model.model_validate(run.config)
         model = stages.INPUTS[stage]
         return settings, model.model_validate(run.inputs)
@@ -74,7 +79,7 @@ def read_run(path: Path, stage: Stage) -> tuple[Settings, Settings]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alignment", description="One stage, without services.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for stage in Stage:
+    for stage in COMMANDS:
         command = commands.add_parser(stage.value, help=f"run the {stage.value} stage")
         command.add_argument("file", type=Path, help="TOML file with [inputs] and [config]")
         command.add_argument("--out", type=Path, default=Path("runs") / stage.value, help="result folder, must be new")
@@ -87,10 +92,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _stage(options: argparse.Namespace) -> Path:
     """One stage from its run file into `--out`."""
-    stage, out = Stage(options.command), options.out
+    stage, out = next(stage for stage in COMMANDS if stage.value == options.command), options.out
     settings, inputs = read_run(options.file, stage)
     config = settings.model_dump(mode="json")
-    with TerminalReporter() as reporter:
+    saves = isinstance(inputs, stages.ResumableInputs) and inputs.checkpoints is not None
+    with TerminalReporter(pauses=saves) as reporter:
         return _make(out, config, lambda folder: stages.run(stage, config, inputs.model_dump(), folder, reporter))
 
 

@@ -31,22 +31,25 @@ def masked_var(x: Tensor, mask: Tensor) -> Tensor:
     return squares / (count - 1).clamp(min=1)
 
 
-def whiten(x: Tensor, mask: Tensor) -> Tensor:
+def whiten(x: Tensor, mask: Tensor, *, keep_mean: bool = False) -> Tensor:
     """`x` shifted to mean 0 and scaled to variance 1 over the True entries; 0 elsewhere: same shape.
 
     Call it on the whole batch of an update: whitening each micro-batch apart (as TRL 1.12 does for
-    each process) makes the gradient depend on how the batch was cut.
+    each process) makes the gradient depend on how the batch was cut. With `keep_mean` the mean stays as it
+    was: a shift would pay for length or against it (rewards; Ziegler et al. 2019, released code).
     """
-    centred = (x - masked_mean(x, mask)) * torch.rsqrt(masked_var(x, mask) + 1e-8)
-    return torch.where(mask, centred, 0.0)
+    mean = masked_mean(x, mask)
+    centred = (x - mean) * torch.rsqrt(masked_var(x, mask) + 1e-8)
+    return torch.where(mask, centred + mean if keep_mean else centred, 0.0)
 
 
 def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KLEstimator = "k1") -> Tensor:
     """Per-token estimate of KL(policy || reference) from tokens that the policy sampled: `(B, R)`.
 
     Schulman 2020, "Approximating KL divergence". k1 is unbiased and may be negative: the one to put
-    into rewards. k2 has low variance and the right gradient as a loss. k3 is unbiased and never
-    negative; its log-ratio is clamped because exp overflows.
+    into rewards, whose policy gradient is then that of the KL; under k3 it lacks the gradient of the KL
+    from the reference, under k2 it is another one altogether. k2 has low variance and the right gradient as
+    a loss. k3 is unbiased and never negative; its log-ratio is clamped because exp overflows.
     """
     log_ratio = logprobs - ref_logprobs
     if estimator == "k1":
@@ -88,6 +91,15 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda:
         next_value = torch.where(mask[:, t], values[:, t], next_value)
         next_advantage = torch.where(mask[:, t], advantages[:, t], next_advantage)
     return advantages, torch.where(mask, advantages + values, 0.0)
+
+
+def leave_one_out(returns: Tensor, k: int) -> Tensor:
+    """Each return less the mean of the k - 1 others to the same prompt, which are its neighbours: `(B,)`.
+
+    Kool et al. 2019; Ahmadian et al. 2024, eq. 7.
+    """
+    groups = returns.view(-1, k)
+    return (groups - (groups.sum(dim=1, keepdim=True) - groups) / (k - 1)).flatten()
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:

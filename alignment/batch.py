@@ -80,7 +80,9 @@ class Rollout:
     old_logprobs: Tensor  # (B, R) log-probability of each token under the policy that sampled it
     ref_logprobs: Tensor  # (B, R) the same under the reference
     values: Tensor  # (B, R) the critic's value of the state in which the token was chosen
-    scores: Tensor  # (B,) the reward model's, after missing-EOS replacement and clipping
+    scores: Tensor  # (B,) what is to be maximised: the reward model's, scaled, clipped, guarded (scores.py)
+    raw_scores: Tensor  # (B,) the reward model's, its reference answers at 0
+    disagreement: Tensor | None = None  # (B,) deviation of the members' scores; None: the reward model is one model
 
     @property
     def mask(self) -> Tensor:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ RESULT = "result.json"
 
 def write_manifest(folder: Path) -> str:
     """Write `manifest.json` over all files below `folder`; return the sha256 of the manifest itself."""
-    files = {path.relative_to(folder).as_posix(): _entry(path) for path in _files(folder)}
+    files = {path.relative_to(folder).as_posix(): _entry(path) for path in files_below(folder)}
     data = canonical_json({"files": files}).encode() + b"\n"
     with (folder / MANIFEST).open("wb") as file:
         file.write(data)
@@ -46,36 +46,39 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        listed: dict[str, dict[str, Any]] = manifest["files"]
+        listed: dict[str, dict[str, Any]] = dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _corrupt(folder, f"{MANIFEST} is missing or unreadable ({type(error).__name__})") from error
-    present = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    present = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:
             raise _corrupt(folder, f"{name} is missing")
         if name not in listed:
             raise _corrupt(folder, f"{name} is not in the manifest")
-        if present[name].stat().st_size != listed[name]["size"] or _sha256(present[name]) != listed[name]["sha256"]:
+        if _entry(present[name]) != listed[name]:
             raise _corrupt(folder, f"{name} differs from the manifest")
     return manifest
 
 
-def publish(staging: Path, final: Path) -> str:
+def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step: None) -> str:
     """Make `staging` durable and rename it to `final`; return the sha256 of its manifest.
 
-    Both lie on one file system. Raises StageError(INTERNAL) when `final` exists, DISK_FULL when
-    the disk is; either way `staging` is left as it was.
+    Both lie on one file system. `at` hears of every step that is done. Raises StageError(INTERNAL) when `final`
+    exists, DISK_FULL when the disk is; either way `staging` is left as it was.
     """
     if final.exists():
         raise _exists(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        for path in _files(staging):
+        for path in files_below(staging):
             _sync_path(path)
+        at("staging_fsynced")
         digest = write_manifest(staging)
+        at("manifest_written")
         for folder in [staging, *(path for path in staging.rglob("*") if path.is_dir())]:
             _sync_path(folder)
         os.rename(staging, final)
+        at("folder_renamed")
         _sync_path(final.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -86,15 +89,17 @@ def publish(staging: Path, final: Path) -> str:
     return digest
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file of a folder in the order of their names, its own manifest left out."""
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    return {"sha256": _sha256(path), "size": path.stat().st_size}
+    return {"sha256": sha256_file(path), "size": path.stat().st_size}
 
 
-def _sha256(path: Path) -> str:
+def sha256_file(path: Path) -> str:
+    """Of its content, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -11,17 +11,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from alignment.ppo_config import BestOfNConfig as BestOfNConfig
+from alignment.ppo_config import GateConfig as GateConfig
+from alignment.ppo_config import PPOConfig as PPOConfig
+from alignment.ppo_config import RLOOConfig as RLOOConfig
+from alignment.settings import Count, Length, NonNegative, Positive, Rate, Share
+from alignment.settings import LoRAConfig as LoRAConfig
+from alignment.settings import Settings as Settings
+from alignment.settings import TrainingConfig as TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
-
-Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Length = Annotated[int, Field(ge=8, le=1_048_576)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]  # something must be left
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Stage(StrEnum):
@@ -33,41 +34,11 @@ class Stage(StrEnum):
     PPO = "ppo"  # the policy, against the reward model
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+class Baseline(StrEnum):
+    """What can be run beside the stages, to see whether PPO earns its cost: from the command line, not as a job."""
 
-
-class LoRAConfig(Settings):
-    rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
-    alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
-    dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")
-
-
-class TrainingConfig(Settings):
-    """What the gradient stages share."""
-
-    learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
-    batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
-    micro_batch_size: Count = Field(default=8, description="Prompts in one forward pass; bounds memory.")
-    max_length: Length = Field(default=1024, description="Tokens of prompt and response together.")
-    warmup_ratio: Fraction = Field(default=0.03, description="Share of the steps over which the rate rises.")
-    weight_decay: NonNegative = Field(default=0.0, description="AdamW's decoupled weight decay.")
-    max_grad_norm: Positive = Field(default=1.0, description="Gradients are scaled down to this norm.")
-    gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
-    lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds every generator of the stage.")
-    save_every: Count | None = Field(
-        default=None, description="Optimizer steps (PPO: updates) between two checkpoints; unset: by save_minutes."
-    )
-    save_minutes: Positive = Field(default=5.0, description="Minutes between two checkpoints, without save_every.")
-
-    @model_validator(mode="after")
-    def _micro_fits(self) -> Self:
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
-            )
-        return self
+    RLOO = "rloo"  # the policy, against the reward model, without a critic
+    BEST_OF_N = "best-of-n"  # no training: the best of several responses by the reward model
 
 
 class SFTConfig(TrainingConfig):
@@ -137,69 +108,6 @@ class RewardConfig(TrainingConfig):
         return self
 
 
-class GateConfig(Settings):
-    """When PPO refuses a reward model (gate.py). Chance is 0.5; what a model has above it is its gain."""
-
-    min_ceiling_share: Fraction = Field(
-        default=0.5, description="Least gain, as a share of the low end of what annotators' agreement has above chance."
-    )
-    min_length_controlled_share: Fraction = Field(
-        default=0.5, description="Least share of the gain that must be left once length cannot help."
-    )
-    unmeasured: Literal["allow", "refuse"] = Field(
-        default="allow", description="What to do with a model whose folder holds no report, as one from elsewhere."
-    )
-
-
-class PPOConfig(TrainingConfig):
-    """Defaults follow Ziegler et al. 2019 and Stiennon et al. 2020 as reproduced by Huang et al. 2024."""
-
-    learning_rate: Rate = Field(default=3e-6, description="Peak learning rate of the policy.")
-    critic_learning_rate: Rate | None = Field(default=None, description="The critic's; unset: as the policy's.")
-    batch_size: Count = Field(default=64, description="Episodes in one update.")
-    mini_batches: Count = Field(default=1, description="Optimizer steps in one pass over an update's episodes.")
-    inner_epochs: Count = Field(default=4, description="Passes over the episodes of one update.")
-    updates: Count = Field(default=100, description="Rollout-and-learn rounds.")
-    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
-    temperature: Positive = Field(default=1.0, description="Divides the logits in rollout, reference and update alike.")
-    kl_coef: NonNegative = Field(
-        default=0.05, description="Weight of the per-token KL to the SFT policy in the reward."
-    )
-    clip_range: Positive = Field(default=0.2, description="The ratio is clipped to 1 plus or minus this.")
-    value_clip_range: Positive = Field(default=0.2, description="New values stay this near the old ones.")
-    vf_coef: NonNegative = Field(default=0.1, description="Weight of the value loss.")
-    gamma: Fraction = Field(default=1.0, description="Discount of later rewards.")
-    gae_lambda: Fraction = Field(default=0.95, description="Bias-variance exchange of GAE (Schulman et al. 2015).")
-    whiten_advantages: bool = Field(default=True, description="Advantages to mean 0, variance 1 over the whole batch.")
-    missing_eos_score: float | None = Field(
-        default=-1.0, description="Replaces the score of a response that never ended; unset: score it as it is."
-    )
-    score_clip: Positive | None = Field(default=None, description="Scores are clipped to plus or minus this.")
-    target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
-    heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
-    evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
-    max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
-    gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")
-    accept_reward_model: str | None = Field(
-        default=None, min_length=10, max_length=500, description="Why a refused reward model is used all the same."
-    )
-
-    @model_validator(mode="after")
-    def _mini_fits(self) -> Self:
-        if self.batch_size % self.mini_batches:
-            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of mini_batches ({self.mini_batches})")
-        return self
-
-    @model_validator(mode="after")
-    def _response_leaves_room(self) -> Self:
-        if self.max_response_length >= self.max_length:
-            raise ValueError(
-                f"max_response_length ({self.max_response_length}) must be below max_length ({self.max_length}), which "
-                "holds prompt and response together"
-            )
-        return self
-
-
 class SampleConfig(Settings):
     responses_per_prompt: int = Field(default=4, ge=1, le=64, description="K: responses kept for a prompt and model.")
     tasks_per_prompt: int = Field(default=1, ge=1, le=16, description="Sets of K; annotators get each as one task.")
@@ -242,13 +150,19 @@ CONFIGS: dict[Stage, type[Settings]] = {
     Stage.REWARD: RewardConfig,
     Stage.PPO: PPOConfig,
 }
+BASELINES: dict[Baseline, type[Settings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
+
+
+def config_class(command: Stage | Baseline) -> type[Settings]:
+    """The settings of a stage or baseline."""
+    return BASELINES[command] if isinstance(command, Baseline) else CONFIGS[command]
 
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def load_preset(name: str, stage: Stage, overrides: dict[str, Any] | None = None) -> Settings:
+def load_preset(name: str, stage: Stage | Baseline, overrides: dict[str, Any] | None = None) -> Settings:
     """The stage's settings in a preset, with `overrides` on top.
 
     Raises ValueError for an unknown preset, pydantic's ValidationError for a bad setting.
@@ -256,4 +170,4 @@ def load_preset(name: str, stage: Stage, overrides: dict[str, Any] | None = None
     if name not in preset_names():
         raise ValueError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
     tables = tomllib.loads((PRESETS / f"{name}.toml").read_text())
-    return CONFIGS[stage].model_validate({**tables.get(stage.value, {}), **(overrides or {})})
+    return config_class(stage).model_validate({**tables.get(stage.value, {}), **(overrides or {})})

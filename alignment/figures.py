@@ -86,6 +86,33 @@ def bars(axes: Axes, parts: Mapping[str, float], label: str) -> None:
     axes.set_xlabel(label)
 
 
+def traces(axes: Axes, curve: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> None:
+    """Metrics by update, each with its label in the legend (empty: none)."""
+    for (name, label), colour in zip(names.items(), (MAIN, WARN, SIDE), strict=False):
+        rows = [row for row in curve if name in row]
+        steps, values = [row["update"] for row in rows], [row[name] for row in rows]
+        axes.plot(steps, values, color=colour, linewidth=1.2, label=label)
+    if any(names.values()):
+        axes.legend(frameon=False, fontsize=7)
+    axes.set_xlabel("update")
+
+
+def looks(axes: Axes, found: Sequence[Mapping[str, Any]], judged: Mapping[int, float], *, by_kl: bool = False) -> None:
+    """The learned held-out score by update, or by the root of the KL, in which over-optimisation bends the curve
+    (Gao et al. 2022). The kept look has a ring; another judge's score has an axis of its own."""
+    places = {e["step"]: max(e["metrics"]["heldout_kl"], 0.0) ** 0.5 if by_kl else e["step"] for e in found}
+    scores = {e["step"]: e["metrics"]["heldout_score"] for e in found}
+    axes.plot([places[step] for step in scores], list(scores.values()), "o-", color=MAIN, markersize=3)
+    for step in (entry["step"] for entry in found if entry["chosen"]):
+        axes.plot(places[step], scores[step], "o", color=WARN, markersize=9, fillstyle="none")
+    axes.set_xlabel("square root of the KL to the SFT policy" if by_kl else "update")
+    axes.set_ylabel("reward model's score")
+    if known := [step for step in places if step in judged]:
+        other = axes.twinx()
+        other.plot([places[s] for s in known], [judged[s] for s in known], "s--", color=SIDE, markersize=3)
+        other.set_ylabel("other judge's score", color=SIDE)
+
+
 def _short(text: str, most: int = 22) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -9,24 +9,34 @@ largest tensor of the whole stage.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from alignment.adapters import is_adapted
 from alignment.batch import Sequences, by_length, pad_right, position_ids
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
 from alignment.models import autocast
 
-Model = PreTrainedModel | PeftModel
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+Model: TypeAlias = "PreTrainedModel | PeftModel"
 
 LOGIT_CHUNK = 4096  # tokens whose logits exist at one time
 HEAD_TOLERANCE = 1e-2  # relative; a bf16 head differs from itself by less
+
+
+class TokenTerms(NamedTuple):
+    """What the policy says of each response token; 0 on padding."""
+
+    logprobs: Tensor  # (B, R) of the token
+    entropies: Tensor  # (B, R) of the whole distribution that it was drawn from
 
 
 def response_logprobs(policy: Model, sequences: Sequences, temperature: float) -> Tensor:
@@ -34,17 +44,39 @@ def response_logprobs(policy: Model, sequences: Sequences, temperature: float) -
 
     The logits are divided by `temperature`: these are the probabilities that the sampler drew from.
     """
+    return _response_terms(policy, sequences, temperature, _logprob)[0]
+
+
+def response_terms(policy: Model, sequences: Sequences, temperature: float) -> TokenTerms:
+    """`response_logprobs` and the entropies, from one pass."""
+    return TokenTerms(*_response_terms(policy, sequences, temperature, _logprob_and_entropy))
+
+
+def _response_terms(
+    policy: Model, sequences: Sequences, temperature: float, terms: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """`terms` of tempered logits `(N, V)` and targets `(N,)`, `(K, N)`, put in their places: `(K, B, R)`."""
     mask = sequences.response_mask
     # The hidden state one position earlier predicts the token.
     hidden = _gather(_hidden(policy, sequences), sequences.positions() - 1)[mask]  # (N, H)
     targets = sequences.input_ids.gather(1, sequences.positions())[mask]  # (N,)
     head = _head(policy)
     parts = [
-        _chunk_logprobs(head, h, t, temperature, recompute=targets.numel() > LOGIT_CHUNK)
+        _chunk_terms(head, h, t, temperature, terms, recompute=targets.numel() > LOGIT_CHUNK)
         for h, t in zip(torch.split(hidden, LOGIT_CHUNK), torch.split(targets, LOGIT_CHUNK), strict=True)
     ]
-    flat = torch.cat(parts)
-    return torch.zeros(mask.shape, dtype=flat.dtype, device=mask.device).masked_scatter(mask, flat)
+    flat = torch.cat(parts, dim=1)
+    masks = mask.expand(len(flat), *mask.shape)
+    return torch.zeros(masks.shape, dtype=flat.dtype, device=mask.device).masked_scatter(masks, flat)
+
+
+def _logprob(logits: Tensor, targets: Tensor) -> Tensor:
+    return -F.cross_entropy(logits, targets, reduction="none")[None]
+
+
+def _logprob_and_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    logs = logits.log_softmax(dim=-1)
+    return torch.stack([logs.gather(1, targets[:, None]).squeeze(1), -(logs.exp() * logs).sum(dim=1)])
 
 
 def response_values(critic: Model, sequences: Sequences) -> Tensor:
@@ -107,6 +139,14 @@ def score_mean(reward_model: Model | Ensemble) -> float:
     return float(getattr(reward_model.config, "score_mean", 0.0))
 
 
+def scale_scores(scorer: Model, std: float) -> None:
+    """Let a model with a score head say everything in units of `std`."""
+    with torch.no_grad():
+        for weight in _base(scorer).score.parameters():
+            weight.div_(std)
+    scorer.config.score_mean = score_mean(scorer) / std
+
+
 def in_micro_batches(compute: Callable[[Sequences], Tensor], sequences: Sequences, size: int) -> Tensor:
     """`compute` without gradient over groups of similar length, put back in order: `(B, R)`."""
     out = torch.zeros(sequences.response_mask.shape, device=sequences.input_ids.device)
@@ -150,15 +190,21 @@ def _gather(hidden: Tensor, positions: Tensor) -> Tensor:
     return hidden.gather(1, positions[:, :, None].expand(-1, -1, hidden.shape[-1]))
 
 
-def _chunk_logprobs(
-    head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, temperature: float, *, recompute: bool
+def _chunk_terms(
+    head: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    targets: Tensor,
+    temperature: float,
+    terms: Callable[[Tensor, Tensor], Tensor],
+    *,
+    recompute: bool,
 ) -> Tensor:
-    """Log-probabilities of `targets` `(N,)`; `recompute` drops the logits and makes them again for the gradient."""
+    """`terms` of some tokens: `(K, N)`; `recompute` drops the logits and makes them again for the gradient."""
 
     def compute(h: Tensor) -> Tensor:
         with autocast(h.device):
             logits = head(h)
-        return -F.cross_entropy(logits.float() / temperature, targets, reduction="none")
+        return terms(logits.float() / temperature, targets)
 
     if recompute and torch.is_grad_enabled():
         return checkpoint(compute, hidden, use_reentrant=False)  # type: ignore[no-any-return]
@@ -167,7 +213,7 @@ def _chunk_logprobs(
 
 def _base(model: Model) -> Any:
     """The model itself, adapters inside it, without PEFT's wrapper."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return model.get_base_model() if is_adapted(model) else model
 
 
 def _trunk(model: Model) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignment.advantages import kl_estimate, masked_mean
+from alignment.advantages import KLEstimator, kl_estimate, masked_mean
 
 
 class PolicyLoss(NamedTuple):
@@ -60,14 +60,42 @@ def value_loss(
     old_values: Tensor,
     returns: Tensor,
     mask: Tensor,
-    clip_range: float,
+    clip_range: float | None,
     denominator: Tensor | float | None = None,
 ) -> ValueLoss:
-    """Half the squared error, new values kept near the old ones, the worse of both; all `(B, R)`."""
+    """Half the squared error, new values kept near the old ones, the worse of both; all `(B, R)`.
+
+    Without a `clip_range` it is the plain squared error.
+    """
+    if clip_range is None:
+        plain = masked_mean((values - returns) ** 2, mask, denominator)
+        return ValueLoss(0.5 * plain, torch.zeros_like(plain.detach()))
     near = old_values + (values - old_values).clamp(-clip_range, clip_range)
     plain, clipped = (values - returns) ** 2, (near - returns) ** 2
     clip_fraction = masked_mean((clipped > plain).float(), mask, denominator).detach()
     return ValueLoss(0.5 * masked_mean(torch.maximum(plain, clipped), mask, denominator), clip_fraction)
+
+
+def kl_loss(
+    logprobs: Tensor,
+    ref_logprobs: Tensor,
+    mask: Tensor,
+    estimator: KLEstimator,
+    *,
+    straight_through: bool = False,
+    denominator: Tensor | float | None = None,
+) -> Tensor:
+    """The KL to the reference as a loss over True tokens: scalar; logprobs `(B, R)`.
+
+    `straight_through`: the value of `estimator` with the gradient of k2. Averaged over the policy's own tokens,
+    log(policy / reference) * grad log(policy) is the gradient of the KL; k1's own gradient averages to 0, and k3's
+    is that of the KL from the reference to the policy.
+    """
+    value = kl_estimate(logprobs, ref_logprobs, estimator)
+    if straight_through:
+        right = kl_estimate(logprobs, ref_logprobs, "k2")
+        value = right + (value - right).detach()
+    return masked_mean(value, mask, denominator)
 
 
 def ranking_loss(

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -24,6 +23,8 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
+from alignment.adapters import Task, add_adapters, is_adapted, read_adapters
+from alignment.adapters import save_adapter as save_adapter
 from alignment.config import LoRAConfig
 from alignment.ensemble import Ensemble, EnsembleFile
 from alignment.model_folders import ScoreScale as ScoreScale
@@ -40,6 +41,9 @@ from alignment.model_folders import (
 from alignment.model_folders import context_length_of as context_length_of
 from alignment.model_folders import read_score_scale as read_score_scale
 from alignment.model_folders import save_score_scale as save_score_scale
+
+if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
+    from peft import PeftModel
 
 ADAPTER = "adapter_config.json"
 PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
@@ -106,7 +110,7 @@ def load_causal_lm(
     if is_scorer(config):
         raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
-    return _prepare(model, trained, lora, TaskType.CAUSAL_LM, seed)
+    return _prepare(model, trained, lora, "CAUSAL_LM", seed)
 
 
 def load_scorer(
@@ -136,7 +140,7 @@ def load_scorer(
     if fresh:
         _new_head(model, seed)
     _require_numbers(model, folder)
-    return _prepare(model, trained, lora, TaskType.SEQ_CLS, seed)
+    return _prepare(model, trained, lora, "SEQ_CLS", seed)
 
 
 def load_reward_model(
@@ -153,7 +157,7 @@ def load_reward_model(
         loaded = [load_scorer(folder / name, tokenizer, trained=False, device=device) for name in file.members]
         return Ensemble(tuple(loaded), (None,) * len(loaded), file.combine, file.variance_coef)
     first = folder / file.members[0]
-    model = _with_adapter(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
+    model = read_adapters(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
     for name in file.members[1:]:
         with readable(folder / name, "adapter"):
             model.load_adapter(str(folder / name), adapter_name=name, is_trainable=False)
@@ -166,21 +170,8 @@ def load_reward_model(
 
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write weights (safetensors), config and tokenizer; adapters are merged into a whole model."""
-    whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    whole = cast(PreTrainedModel, model.merge_and_unload() if is_adapted(model) else model)
     whole.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
-
-
-def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str) -> None:
-    """Write adapters and score head alone, with config and tokenizer; `base`: the folder they belong to.
-
-    A relative `base` is seen from `folder`, so that an artifact that holds both can be moved.
-    """
-    for settings in model.peft_config.values():
-        settings.base_model_name_or_path = base
-    model.save_pretrained(str(folder), safe_serialization=True)
-    model.config.architectures = [type(model.get_base_model()).__name__]
-    model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -205,7 +196,7 @@ def _load(
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
     if (folder / ADAPTER).exists():
-        return _with_adapter(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
+        return read_adapters(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
     with readable(folder, "model"):
         model, found = auto.from_pretrained(
             folder,
@@ -241,11 +232,6 @@ def _adapter_base(
     return model
 
 
-def _with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    with readable(folder, "adapter"):
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-
-
 def _require_numbers(model: PreTrainedModel, folder: Path) -> None:
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
@@ -266,29 +252,12 @@ def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def _prepare(
-    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: TaskType, seed: int
+    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: Task, seed: int
 ) -> PreTrainedModel | PeftModel:
     if not trained:
         model.requires_grad_(False)
     model.train(trained)
-    return _with_adapters(model, lora, task, seed) if trained and lora else model
-
-
-def _with_adapters(model: PreTrainedModel, lora: LoRAConfig, task: TaskType, seed: int) -> PeftModel:
-    """Adapters on every linear layer; a score head has none: PEFT trains and keeps it whole."""
-    settings = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        task_type=task,
-    )
-    torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
-    adapted: PeftModel = get_peft_model(model, settings)
-    for weight in adapted.parameters():
-        if weight.requires_grad:  # PEFT leaves the whole score head in the base's number type
-            weight.data = weight.data.float()
-    return adapted
+    return add_adapters(model, lora, task, seed) if trained and lora else model
 
 
 def _new_head(model: PreTrainedModel, seed: int) -> None:

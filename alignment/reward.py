@@ -9,7 +9,6 @@ measured on, or refused for a reason that is counted. Scores are shifted so that
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,13 +21,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from alignment import chat, checkpoint, models, reward_data, reward_report
-from alignment.config import RewardConfig
+from alignment.config import RewardConfig, Stage
 from alignment.ensemble import Ensemble, EnsembleFile
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.forward import Model, score_mean, score_members, score_rows
 from alignment.judgement import Judged
 from alignment.opinions import Opinion
-from alignment.records import Prompt, Ranking, canonical_json, sha256_text
+from alignment.records import Prompt, Ranking
+from alignment.resume import Checkpoints
 from alignment.reward_data import MIN_PROMPT, Example, Fate, Prepared, encode_responses
 from alignment.reward_trainer import fit
 from alignment.stages import RewardInputs
@@ -47,7 +47,8 @@ BASE = "base"  # folder of an ensemble of adapters
 def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: Reporter) -> StageResult:
     """Train on the rankings of the train prompts, measure on the held-out ones, leave the model in `out_dir`.
 
-    Raises StageError(BAD_INPUT) for rankings that teach nothing, DIVERGED for a loss that is no number.
+    Raises StageError(BAD_INPUT) for rankings that teach nothing, DIVERGED for a loss that is no number; Paused when
+    that was asked for.
     """
     tokenizer = models.load_tokenizer(inputs.model)
     rankings, rows = reward_data.read(inputs, config)
@@ -161,15 +162,19 @@ def _train_members(
     out_dir: Path,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Train and save every member, one in memory at a time; the metrics are the first one's."""
+    """Train and save every member, one in memory at a time; the metrics are the first one's.
+
+    A member that an earlier attempt finished is read from its last checkpoint.
+    """
     names = [f"member-{number}" for number in range(config.members)] if config.members > 1 else ["."]
     adapters = config.members > 1 and config.member_kind == "adapter"
-    saves = _checkpoint_folder(config, inputs)
+    saved = Checkpoints.of(Stage.REWARD, config, inputs, reporter)
     metrics: dict[str, float] = {}
     for number, name in enumerate(names):
         member = _start(config, inputs, tokenizer, number)
         examples = _drawn(prepared.train, config, number)
-        found = fit(member, tokenizer, examples, config, reporter, saves and saves / f"member-{number}")
+        own = saved.member(number) if config.members > 1 else saved
+        found = fit(member, tokenizer, examples, config, reporter, own)
         metrics = metrics or found
         member.eval()
         scale = centre(member, tokenizer, prepared.train, 4 * config.micro_batch_size)
@@ -189,6 +194,7 @@ def _train_members(
 
 def _start(config: RewardConfig, inputs: RewardInputs, tokenizer: PreTrainedTokenizerBase, number: int) -> Model:
     """An untrained member: head and adapters begin as its own seed says."""
+    torch.manual_seed(config.seed)  # a padding token's new row is drawn
     model = models.load_scorer(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed + number)
     if config.frozen_trunk:
         model.requires_grad_(False)
@@ -202,16 +208,6 @@ def _drawn(examples: Sequence[Example], config: RewardConfig, number: int) -> li
         return list(examples)
     generator = torch.Generator().manual_seed(config.seed + number)
     return [examples[i] for i in torch.randint(len(examples), (len(examples),), generator=generator).tolist()]
-
-
-def _checkpoint_folder(config: RewardConfig, inputs: RewardInputs) -> Path | None:
-    """Where this run's checkpoints go: a folder that no run with other settings or data would look into."""
-    if inputs.checkpoints is None or config.save_every is None:
-        return None
-    files = [inputs.rankings, inputs.answers, inputs.verdicts]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path]
-    said = [config.model_dump(mode="json", exclude={"save_every"}), str(inputs.model.resolve()), hashes]
-    return inputs.checkpoints / sha256_text(canonical_json(said))[:16]
 
 
 def _sequences(

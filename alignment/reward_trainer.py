@@ -8,8 +8,6 @@ of up to K(K-1)/2 pairs), the losses, and what makes a killed run go on as if no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,17 +17,16 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from alignment import checkpoint
 from alignment.config import RewardConfig
-from alignment.events import Reporter, StageError
+from alignment.events import Reporter
 from alignment.forward import Model
 from alignment.losses import label_loss, listwise_loss, ranking_loss
 from alignment.ranking_batch import RankingBatch, StepSampler, collate_rankings
+from alignment.resume import Checkpoints
 from alignment.reward_data import Example
 from alignment.scoring import ranking_forward, width_for_sharing
-from alignment.trainer import ReporterCallback, common_arguments
-
-KEPT = 2  # checkpoints: the newest may be the one that a kill left half written
+from alignment.stages import ResumableInputs
+from alignment.trainer import CheckpointCallback, ReporterCallback, ResumingTrainer, common_arguments, place_to_save
 
 
 class StepLoss(NamedTuple):
@@ -62,7 +59,7 @@ def batch_loss(scores: Tensor, batch: RankingBatch, config: RewardConfig, denomi
     return StepLoss(loss, pairs.accuracy, pairs.margin)
 
 
-class RankingTrainer(RewardTrainer):
+class RankingTrainer(ResumingTrainer, RewardTrainer):
     """TRL's trainer on K-wise batches. `compute_loss` sees a `RankingBatch` as a dict."""
 
     # Every loss is already divided by the weight of the whole optimizer step, not of one micro-batch.
@@ -120,14 +117,6 @@ class RankingTrainer(RewardTrainer):
             return share
         return torch.as_tensor(self.accelerator.gather(share)).sum()
 
-    def _save_checkpoint(self, *args: Any, **options: Any) -> None:
-        """TRL's checkpoint, then the manifest: without one, or with a wrong one, it counts as absent."""
-        super()._save_checkpoint(*args, **options)  # type: ignore[no-untyped-call]
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            checkpoint.write_manifest(folder)
-
 
 def fit(
     model: Model,
@@ -135,46 +124,25 @@ def fit(
     examples: Sequence[Example],
     config: RewardConfig,
     reporter: Reporter,
-    checkpoints: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, float]:
     """Train in place; return the last step's loss, accuracy and margin.
 
-    With `checkpoints` and `config.save_every`, it goes on from the newest whole checkpoint there, and the weights
-    at the end are those of a run that was never stopped.
+    It goes on from the newest of `checkpoints`, and the weights at the end are those of a run that was never stopped.
     """
+    checkpoints = checkpoints or Checkpoints("", config, ResumableInputs(), reporter)
     width = width_for_sharing(model, examples, tokenizer.pad_token_id, config.share_prompt)
-    saved = _saving(config, checkpoints)
-    with TemporaryDirectory() as scratch, ranking_forward(model):
+    with place_to_save(checkpoints) as folder, ranking_forward(model):
         trainer = RankingTrainer(
             config,
             examples,
             width,
             model=model,
-            args=TRLRewardConfig(**(common_arguments(config, checkpoints or Path(scratch)) | saved), max_length=None),
+            args=TRLRewardConfig(**common_arguments(config, folder), max_length=None),
             processing_class=tokenizer,
-            callbacks=[ReporterCallback(reporter, "train")],
+            callbacks=[ReporterCallback(reporter, "train"), CheckpointCallback(checkpoints)],
         )
+        trainer.checkpoints = checkpoints
         trainer.remove_callback(PrinterCallback)
-        newest = newest_checkpoint(checkpoints) if checkpoints and saved else None
-        if newest:
-            reporter.note(f"Going on from {newest.name}.")
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    steps = [log for log in trainer.state.log_history if "loss" in log]
+        steps = trainer.go_on()
     return {f"train_{name}": float(steps[-1][name]) for name in ("loss", "accuracy", "margin")}
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the most steps that is whole; one that a kill cut short is passed over."""
-    for found in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2])):
-        try:
-            checkpoint.verify(found)
-        except StageError:
-            continue
-        return found
-    return None
-
-
-def _saving(config: RewardConfig, checkpoints: Path | None) -> dict[str, Any]:
-    if checkpoints is None or config.save_every is None:
-        return {}
-    return {"save_strategy": "steps", "save_steps": config.save_every, "save_total_limit": KEPT}

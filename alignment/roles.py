@@ -7,61 +7,86 @@ token by token, starting from the reward model's weights on a trunk of its own (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from alignment import chat, models
+from alignment.adapters import is_adapted
 from alignment.batch import Rollout, Sequences
-from alignment.config import PPOConfig
-from alignment.ensemble import Ensemble
+from alignment.config import PPOConfig, RLOOConfig
+from alignment.controllers import ScoreScaler
+from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
-from alignment.forward import Model, check_head, in_micro_batches, response_logprobs, response_values, score_rows
+from alignment.forward import (
+    Model,
+    check_head,
+    in_micro_batches,
+    response_logprobs,
+    response_values,
+    scale_scores,
+    score_members,
+    score_rows,
+)
 from alignment.generation import generate
 from alignment.records import Prompt
+from alignment.scores import shape_scores
 from alignment.stages import PPOInputs
+
+PolicyConfig = PPOConfig | RLOOConfig
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The models of one PPO run, on one device, dropout off in all of them."""
+    """The models of one run, on one device, dropout off in all of them."""
 
     tokenizer: PreTrainedTokenizerBase
     policy: Model
     reference: Model | None  # None: the policy with its adapters off
     reward_model: Model | Ensemble
-    critic: Model
+    scaler: ScoreScaler  # of the reward model's scores
 
     @property
     def device(self) -> torch.device:
         return next(self.policy.parameters()).device
 
 
-def load_roles(config: PPOConfig, inputs: PPOInputs) -> Roles:
+@dataclass(frozen=True)
+class ActorCritic(Roles):
+    """The roles of PPO."""
+
+    critic: Model
+
+
+def load_roles(config: PPOConfig, inputs: PPOInputs) -> ActorCritic:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
+    roles = load_without_critic(config, inputs)
+    critic = models.load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    _make_ready(critic, config)
+    scale_scores(critic, roles.scaler.std)  # born from the reward model, it predicts normalised scores too
+    return ActorCritic(**vars(roles), critic=critic)
+
+
+def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
+    """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
     tokenizer = models.load_tokenizer(inputs.model)
     _require_same_tokens(tokenizer, models.load_tokenizer(inputs.reward_model), inputs)
     policy = models.load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
     # The reference keeps the policy's number type: in another one the KL would not start at 0.
     reference = None if config.lora else models.load_causal_lm(inputs.model, tokenizer, trained=True)
-    critic = models.load_scorer(inputs.reward_model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
     reward_model = models.load_reward_model(inputs.reward_model, tokenizer)
     if reference is not None:
         reference.eval().requires_grad_(False)
-    for model in (policy, critic):
-        _disable_dropout(model)
-        if config.gradient_checkpointing:
-            model.activation_checkpointing_enable()
+    _make_ready(policy, config)
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
-    return Roles(tokenizer, policy, reference, reward_model, critic)
+    return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs))
 
 
-def reply(roles: Roles, prompts: Sequence[list[int]], config: PPOConfig, generator: torch.Generator) -> Sequences:
+def reply(roles: Roles, prompts: Sequence[list[int]], config: PolicyConfig, generator: torch.Generator) -> Sequences:
     """One response of the policy to each prompt: B rows."""
     generated = generate(
         roles.policy,
@@ -77,14 +102,20 @@ def reply(roles: Roles, prompts: Sequence[list[int]], config: PPOConfig, generat
     return joined.to(roles.device)
 
 
-def score(roles: Roles, sequences: Sequences, config: PPOConfig) -> Tensor:
-    """The reward model's score of each response, after clipping and missing-EOS replacement: `(B,)`.
+def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tuple[Tensor, Tensor | None]:
+    """The reward model's score of each response `(B,)`; of an ensemble also how much its members disagree.
 
-    A response that was cut off gets `missing_eos_score` in place of its score (Huang et al. 2024
-    replace; TRL 1.12 subtracts a penalty instead). Raises StageError(DIVERGED) for a score that is no number.
+    Raises StageError(DIVERGED) for a score that is no number.
     """
     rows = [ids[:n] for ids, n in zip(sequences.input_ids.tolist(), sequences.lengths.tolist(), strict=True)]
-    scores = score_rows(roles.reward_model, rows, roles.tokenizer.pad_token_id, 4 * config.micro_batch_size)
+    pad_id, size, device = roles.tokenizer.pad_token_id, 4 * config.micro_batch_size, sequences.input_ids.device
+    judge, disagreement = roles.reward_model, None
+    if isinstance(judge, Ensemble):
+        members = score_members(judge, rows, pad_id, size)
+        scores = combine_scores(members, judge.combine, judge.variance_coef)
+        disagreement = members.std(dim=0, unbiased=False).to(device)
+    else:
+        scores = score_rows(judge, rows, pad_id, size)
     if not scores.isfinite().all():
         row = int((~scores.isfinite()).nonzero()[0])
         text = roles.tokenizer.decode(rows[row])
@@ -93,46 +124,79 @@ def score(roles: Roles, sequences: Sequences, config: PPOConfig) -> Tensor:
             f"The reward model scores {text[:120]!r} as {float(scores[row])}.",
             "Train the reward model again with a lower learning rate.",
         )
-    if config.score_clip is not None:
-        scores = scores.clamp(-config.score_clip, config.score_clip)
-    scores = scores.to(sequences.input_ids.device)
-    if config.missing_eos_score is not None:
-        scores = torch.where(sequences.finished, scores, config.missing_eos_score)
-    return scores
+    return scores.to(device), disagreement
 
 
-def record(roles: Roles, sequences: Sequences, config: PPOConfig) -> Rollout:
+def score(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
+    """What PPO maximises but for the KL, of each response, on a scale that stays: `(B,)`."""
+    raw, _ = raw_scores(roles, sequences, config)
+    return shape_scores(raw, sequences, config, *roles.scaler.fixed(raw.tolist()))
+
+
+def record(roles: ActorCritic, sequences: Sequences, config: PPOConfig) -> Rollout:
     """Everything about sampled responses that the update needs, as it is before the update."""
+    values = in_micro_batches(lambda s: response_values(roles.critic, s), sequences, config.micro_batch_size)
+    return replace(record_without_critic(roles, sequences, config), values=values)
+
+
+def record_without_critic(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Rollout:
+    """The same, with values of 0."""
+    raw, disagreement = raw_scores(roles, sequences, config)
+    roles.scaler.see(raw.tolist())
+    old_logprobs = policy_logprobs(roles, sequences, config)
     return Rollout(
         sequences=sequences,
-        old_logprobs=policy_logprobs(roles, sequences, config),
+        old_logprobs=old_logprobs,
         ref_logprobs=reference_logprobs(roles, sequences, config),
-        values=in_micro_batches(lambda s: response_values(roles.critic, s), sequences, config.micro_batch_size),
-        scores=score(roles, sequences, config),
+        values=torch.zeros_like(old_logprobs),
+        scores=shape_scores(raw, sequences, config, *roles.scaler.current()),
+        raw_scores=raw,
+        disagreement=disagreement,
     )
 
 
-def policy_logprobs(roles: Roles, sequences: Sequences, config: PPOConfig) -> Tensor:
+def policy_logprobs(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
     """Under the policy as it is now, without gradient: `(B, R)`."""
     return in_micro_batches(
         lambda s: response_logprobs(roles.policy, s, config.temperature), sequences, config.micro_batch_size
     )
 
 
-def reference_logprobs(roles: Roles, sequences: Sequences, config: PPOConfig) -> Tensor:
+def reference_logprobs(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
     """Under the frozen model that the policy started from: `(B, R)`."""
     model = roles.policy if roles.reference is None else roles.reference
-    with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+    with model.disable_adapter() if is_adapted(model) else nullcontext():
         return in_micro_batches(
             lambda s: response_logprobs(model, s, config.temperature), sequences, config.micro_batch_size
         )
 
 
-def _disable_dropout(model: Model) -> None:
-    """With dropout the ratio of the first pass would not be 1 (adapters bring dropout of their own)."""
+def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """What an optimizer changes, by name."""
+    return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _make_ready(model: Model, config: PolicyConfig) -> None:
+    """Dropout off: with it the ratio of the first pass would not be 1 (adapters bring dropout of their own)."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+
+
+def _scaler(config: PolicyConfig, inputs: PPOInputs) -> ScoreScaler:
+    """How scores are normalised. StageError(BAD_INPUT) where nobody measured the scale that was asked for."""
+    if config.score_normalisation != "reference":
+        return ScoreScaler(running=config.score_normalisation == "running")
+    scale = models.read_score_scale(inputs.reward_model)
+    if scale is None or scale.std <= 0:
+        raise StageError(
+            ErrorKind.BAD_INPUT,
+            f"score_normalisation: {inputs.reward_model} does not say how its scores are spread on reference answers.",
+            "Train the reward model here, or set score_normalisation to 'running'.",
+        )
+    return ScoreScaler(scale.std)
 
 
 def _require_same_tokens(policy: PreTrainedTokenizerBase, judge: PreTrainedTokenizerBase, inputs: PPOInputs) -> None:

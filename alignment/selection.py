@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from alignment import models
 from alignment.advantages import kl_estimate
 from alignment.batch import Sequences
-from alignment.config import PPOConfig
-from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score
+from alignment.config import PPOConfig, RLOOConfig
+from alignment.monitors import Standing
+from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Look:
         }
 
 
-def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig) -> Look:
+def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Look:
     """Sample the policy on every prompt, with the same draws at every look."""
     generator = torch.Generator(roles.device).manual_seed(config.seed)
     sequences = reply(roles, prompts, config, generator)
@@ -53,14 +56,59 @@ def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOCon
     return Look(update, sequences, score(roles, sequences, config).cpu(), kl.sum(dim=1).cpu(), config.kl_coef)
 
 
+def gain_of(new: Look, old: Look) -> tuple[float, float]:
+    """How much more `new` reaches than `old`, taken prompt by prompt, and the standard error of that."""
+    gain = new.objectives - old.objectives
+    return float(gain.mean()), float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+
+
 def replaces(new: Look, kept: Look, max_kl: float) -> bool:
     """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`."""
-    gain = new.objectives - kept.objectives  # paired: the same prompts
-    error = float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return float(new.kl.mean()) <= max_kl and float(gain.mean()) > error
+    gain, error = gain_of(new, kept)
+    return float(new.kl.mean()) <= max_kl and gain > error
 
 
-def rule(config: PPOConfig, prompts: int) -> str:
+def standings(looks: Sequence[Look], max_kl: float) -> list[Standing]:
+    """The looks as the monitors use them: each beside the best before it, the rule replayed."""
+    found: list[Standing] = []
+    best = kept = looks[0]
+    for entry in looks:
+        took = entry is kept or replaces(entry, kept, max_kl)
+        kept = entry if took else kept
+        gain, error = gain_of(entry, best)
+        best = entry if gain > 0 else best
+        found.append(Standing(entry.update, float(entry.objectives.mean()), -gain, error, took))
+    return found
+
+
+class Keeper:
+    """Remembers looks, and the weights of the policy that the rule keeps by now."""
+
+    def __init__(self, roles: Roles, max_kl: float) -> None:
+        self.roles, self.max_kl = roles, max_kl
+        self.looks: list[Look] = []
+        self.kept: Look | None = None
+        self.weights: dict[str, Tensor] = {}  # of the kept policy, those that are trained
+
+    def add(self, entry: Look) -> Look:
+        """Take in a look at the policy as it is now; keep that policy if it replaces the kept one."""
+        self.looks.append(entry)
+        if self.kept is None or replaces(entry, self.kept, self.max_kl):
+            self.kept = entry
+            self.weights = {name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)}
+        return entry
+
+    def save(self, out_dir: Path) -> Look:
+        """Put the kept weights back into the policy, write it, and return its look."""
+        assert self.kept is not None, "save comes after the first look"
+        with torch.no_grad():
+            for name, weight in trained_weights(self.roles.policy):
+                weight.copy_(self.weights[name])
+        models.save_model(self.roles.policy, self.roles.tokenizer, out_dir)
+        return self.kept
+
+
+def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:
     """The rule in words, for the report."""
     return (
         f"Every {config.evaluate_every} updates the policy answers {prompts} held-out prompts. Kept at first is the "

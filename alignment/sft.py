@@ -8,21 +8,22 @@ left out, counted and named: cutting one would train a response that never stops
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.sft_config import SFTConfig as TrainerConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from alignment import chat, models
-from alignment.config import SFTConfig
+from alignment.config import SFTConfig, Stage
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.records import Demonstration, read_jsonl
+from alignment.resume import Checkpoints
 from alignment.stages import SFTInputs
-from alignment.trainer import ReporterCallback, common_arguments
+from alignment.trainer import CheckpointCallback, ReporterCallback, ResumingTrainer, common_arguments, place_to_save
 
 IGNORED = -100  # the label that no loss falls on
 
@@ -30,8 +31,9 @@ IGNORED = -100  # the label that no loss falls on
 def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporter) -> StageResult:
     """Tune `inputs.model` on the demonstrations and save it into `out_dir`.
 
-    Raises StageError: BAD_INPUT for unusable data or model, CANCELLED at a step border.
+    Raises StageError: BAD_INPUT for unusable data or model, CANCELLED at a step border; Paused there when asked.
     """
+    torch.manual_seed(config.seed)  # a padding token's new row is drawn
     demonstrations = _read(inputs.demonstrations)
     tokenizer = models.load_tokenizer(inputs.model)
     if not chat.has_template(tokenizer):
@@ -46,7 +48,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     rows, too_long = encode_rows(tokenizer, demonstrations, limit)
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long}
     _report(counts, limit, reporter)
-    curve = _fit(model, tokenizer, rows, config, reporter)
+    checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
+    curve = _fit(model, tokenizer, rows, config, checkpoints)
     models.save_model(model, tokenizer, out_dir)
     metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
     return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
@@ -66,25 +69,29 @@ def encode_rows(
     return rows, len(demonstrations) - len(rows)
 
 
+class DemonstrationTrainer(ResumingTrainer, SFTTrainer):
+    """TRL's trainer, with checkpoints that appear whole."""
+
+
 def _fit(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict[str, list[int]]],
     config: SFTConfig,
-    reporter: Reporter,
+    checkpoints: Checkpoints,
 ) -> list[dict[str, float]]:
-    """Run the trainer; return the loss curve, one point an optimizer step."""
-    with tempfile.TemporaryDirectory() as scratch:  # the trainer wants a folder, though it saves nothing
-        trainer = SFTTrainer(
+    """Run the trainer; return the loss curve, one point an optimizer step, those before a kill included."""
+    with place_to_save(checkpoints) as folder:
+        trainer = DemonstrationTrainer(
             model=model,
-            args=TrainerConfig(max_length=None, **common_arguments(config, Path(scratch))),
+            args=TrainerConfig(max_length=None, **common_arguments(config, folder)),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            callbacks=[ReporterCallback(reporter, "train")],
+            callbacks=[ReporterCallback(checkpoints.reporter, "train"), CheckpointCallback(checkpoints)],
         )
+        trainer.checkpoints = checkpoints
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+        return trainer.go_on()
 
 
 def _read(path: Path) -> list[Demonstration]:

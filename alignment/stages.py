@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from alignment.config import CONFIGS, Settings, Stage
+from alignment.config import Baseline, Settings, Stage, config_class
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
 
 
@@ -44,30 +44,37 @@ class PPOInputs(ResumableInputs):
     model: Path  # the SFT model: start of the policy and frozen reference
     reward_model: Path
     prompts: Path  # JSONL of records.Prompt
+    pretraining: Path | None = None  # JSONL of records.Demonstration: what the policy must not forget (ptx_coef)
 
 
-INPUTS: dict[Stage, type[Settings]] = {
+INPUTS: dict[Stage | Baseline, type[Settings]] = {
     Stage.SFT: SFTInputs,
     Stage.SAMPLE: SampleInputs,
     Stage.REWARD: RewardInputs,
     Stage.PPO: PPOInputs,
+    Baseline.RLOO: PPOInputs,
+    Baseline.BEST_OF_N: PPOInputs,
 }
-MODULES = {
+MODULES: dict[Stage | Baseline, str] = {
     Stage.SFT: "alignment.sft",
     Stage.SAMPLE: "alignment.generation",
     Stage.REWARD: "alignment.reward",
     Stage.PPO: "alignment.ppo",
+    Baseline.RLOO: "alignment.rloo",
+    Baseline.BEST_OF_N: "alignment.best_of_n",
 }
 
 
-def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: Path, reporter: Reporter) -> StageResult:
+def run(
+    stage: Stage | Baseline, config: dict[str, Any], inputs: dict[str, Any], out_dir: Path, reporter: Reporter
+) -> StageResult:
     """Check settings and inputs, then run the stage into the empty folder `out_dir`.
 
     Every stage module has `train(config, inputs, out_dir, reporter) -> StageResult`.
     Raises pydantic.ValidationError for a bad setting, StageError for what fails later, and Paused where a stage
     with a folder for checkpoints was asked to pause: `out_dir` is then of no use.
     """
-    settings = CONFIGS[stage].model_validate(config)
+    settings = config_class(stage).model_validate(config)
     files = INPUTS[stage].model_validate(inputs)
     if isinstance(files, ResumableInputs) and files.checkpoints is not None:
         files.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,30 @@
-"""What the two TRL stages share: their common arguments, and the line from Trainer to Reporter."""
+"""What the two TRL stages share: arguments, the line from Trainer to Reporter, and going on from a checkpoint."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from accelerate import PartialState
+from accelerate.utils import reduce
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from alignment.config import RewardConfig, SFTConfig
-from alignment.events import ErrorKind, Meter, Reporter, StageError
+from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError
+from alignment.resume import PARTIAL, Checkpoints
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
 
 
 def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[str, Any]:
-    """Trainer arguments from our settings; nothing is saved, pushed or reported but by us."""
+    """Trainer arguments from our settings; nothing is pushed or reported but by us, and saved when we say."""
     gpu = torch.cuda.is_available()
     together = config.micro_batch_size * int(os.environ.get("WORLD_SIZE", "1"))  # on all processes
     return {
@@ -52,7 +59,7 @@ class ReporterCallback(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock."""
-        self.meter = Meter(self.reporter, self.phase, state.max_steps)
+        self.meter = Meter(self.reporter, self.phase, state.max_steps, state.global_step)
 
     def on_log(
         self,
@@ -75,3 +82,76 @@ class ReporterCallback(TrainerCallback):
             )
         self.latest = numbers
         self.meter.step(numbers)
+
+
+class CheckpointCallback(TrainerCallback):
+    """Saves at the step borders where it is time, and stops there when a pause was asked for."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints, self.pausing = checkpoints, False
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Once a step is logged, so that what was asked while it was reported is heard at this border."""
+        if not logs or "loss" not in logs:  # the summary at the end
+            return
+        self.pausing = _anywhere(self.checkpoints.pausing())
+        if _anywhere(self.checkpoints.due(state.global_step, state.max_steps)) or self.pausing:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.pausing:
+            raise Paused(f"Paused after step {state.global_step} of {state.max_steps}.")
+
+
+class ResumingTrainer(Trainer):
+    """Its checkpoints appear whole, and it goes on from them. `checkpoints` is set before training."""
+
+    checkpoints: Checkpoints
+    _total_train_tokens: int  # TRL's count for its log, which it does not restore
+
+    def go_on(self) -> list[dict[str, Any]]:
+        """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken."""
+        newest = self.checkpoints.newest()
+        if newest is None:
+            self.train()
+        else:
+            state = TrainerState.load_from_json(str(newest / TRAINER_STATE_NAME))
+            self._total_train_tokens = int(state.log_history[-1].get("num_tokens", 0))
+            if state.global_step < state.max_steps:
+                self.train(resume_from_checkpoint=str(newest))
+            else:  # the trainer would take one step more
+                self._load_from_checkpoint(str(newest))
+                self.state = state
+        return [entry for entry in self.state.log_history if "loss" in entry]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Every process writes its part; the first one makes the folder before, and publishes it after."""
+        state = self.state
+        with self.checkpoints.saving(state.global_step, state.max_steps) if self.args.should_save else nullcontext():
+            self.accelerator.wait_for_everyone()
+            Trainer._save_checkpoint(self, model, trial)  # TRL's own would write a model card, too
+            self.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def place_to_save(checkpoints: Checkpoints) -> Iterator[Path]:
+    """The folder in which a trainer puts its checkpoints, for `Checkpoints.saving` to move; or one to throw away."""
+    if checkpoints.folder is not None:
+        yield checkpoints.folder / PARTIAL
+        return
+    with TemporaryDirectory() as scratch:  # the trainer wants a folder, though it saves nothing
+        yield Path(scratch)
+
+
+def _anywhere(said: bool) -> bool:
+    """True on every process once it is on one: all save and stop together."""
+    if PartialState().num_processes == 1:
+        return said
+    return float(reduce(torch.tensor(float(said), device=PartialState().device), "sum")) > 0

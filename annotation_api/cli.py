@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotation_api.client import Client, ClientError, find_credentials
-from annotation_api.commands import data, jobs, models, people, pipelines
+from annotation_api.commands import audit, data, jobs, models, people, pipelines
 from annotation_api.commands.output import emit, remark
 
 KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
@@ -48,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api import demo
 
         return demo.main(args.out, args.seed, args.json)
+    if args.command in ("backup", "restore", "prune"):
+        from annotation_api.operations import commands as operations
+
+        return operations.run(args)
     return _client_command(args)
 
 
@@ -78,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_pipeline(commands)
     _add_models(commands)
     _add_users(commands)
+    _add_audit(commands)
+    _add_operations(commands)
     return parser
 
 
@@ -219,6 +225,29 @@ def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
     _client(group, "list", people.list_users, "everybody").add_argument("--limit", type=int, default=200)
     invite = _client(group, "invite", people.invite, "a link that makes one account")
     invite.add_argument("--role", choices=ROLES, default="annotator")
+
+
+def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "audit", "who did what; needs an administrator's key")
+    listing = _client(group, "list", audit.list_rows, "newest first")
+    listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
+    listing.add_argument("--person", metavar="ID")
+    listing.add_argument("--limit", type=int, default=50)
+    check = _client(group, "verify", audit.verify, "check that no row was changed or taken out")
+    check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
+
+
+def _add_operations(commands: Sub[argparse.ArgumentParser]) -> None:
+    """Commands for the machine that runs the service."""
+    save = commands.add_parser("backup", help="write database and files into one archive, while the service runs")
+    save.add_argument("file", type=Path, metavar="FILE", help="a new file; it holds people's data, but no sign-ins")
+    load = commands.add_parser("restore", help="bring a backup back into an empty RANKLOOP_HOME and database")
+    load.add_argument("file", type=Path, metavar="FILE")
+    clear = commands.add_parser("prune", help="remove artifacts that nothing needs, and what has expired")
+    clear.add_argument("--dry-run", action="store_true", help="only list what would go")
+    clear.add_argument("--days", type=int, metavar="N", help="unused artifacts older than this; unset: as configured")
+    for parser in (save, load, clear):
+        parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
 if __name__ == "__main__":

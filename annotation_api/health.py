@@ -28,7 +28,7 @@ class Parts(BaseModel):
     database: Literal["ok"] = "ok"
     schema_: Literal["ok"] = Field(default="ok", alias="schema", description="The tables are of this version.")
     dispatcher: Literal["ok", "missing"] = Field(description="Whether one was seen within 30 seconds.")
-    ray: Literal["local", "up", "down", "unused", "unknown"] = Field(description="What the dispatchers know of it.")
+    ray: RayState | Literal["unknown"] = Field(description="What the dispatchers know of it.")
 
 
 class Readiness(BaseModel):
@@ -55,13 +55,13 @@ def _look(request: Request) -> Readiness:
     with get_sessions(request)() as session:
         states = {row.ray for row in dispatchers.alive(session)}
     parts = Parts(dispatcher="ok" if states else "missing", ray=_ray(states))
-    degraded = parts.dispatcher == "missing" or parts.ray == "down"
+    degraded = not states or parts.ray is RayState.DOWN
     return Readiness(status="degraded" if degraded else "ok", parts=parts)
 
 
-def _ray(states: set[RayState]) -> Literal["local", "up", "down", "unused", "unknown"]:
+def _ray(states: set[RayState]) -> RayState | Literal["unknown"]:
     """One dispatcher whose Ray works is enough for jobs to run."""
     for state in (RayState.UP, RayState.LOCAL, RayState.UNUSED, RayState.DOWN):
         if state in states:
-            return state.value
+            return state
     return "unknown"

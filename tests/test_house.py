@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from alignment.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
 from workers.settings import WorkerSettings
@@ -42,6 +43,18 @@ def test_dependencies_are_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
         assert "==" in line, line
+
+
+def test_compose_scrapes_a_path_that_is_there_under_a_host_that_is_let_in() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    config = yaml.safe_load(compose["configs"]["prometheus"]["content"])
+    (scrape,) = config["scrape_configs"]
+    assert "metrics_path" not in scrape  # the default, /metrics, is ours
+    assert scrape["static_configs"] == [{"targets": ["api:8000"]}]
+    api = compose["services"]["api"]["environment"]
+    assert api["RANKLOOP_ALLOWED_HOSTS"].split(",")[0] == "api"
+    assert scrape["authorization"]["credentials_file"] == api["RANKLOOP_METRICS_TOKEN_FILE"]
+    assert {"metrics_token"} <= {*compose["secrets"], *compose["services"]["prometheus"]["secrets"]}
 
 
 def test_every_variable_is_in_the_readme() -> None:

@@ -8,7 +8,9 @@ data outlive all of this: a start after a crash clears what the crash left and r
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ import psycopg
 from psycopg import sql
 
 from annotation_api.db.postgres.account import Account, EmbeddedPostgresError, our_name, server_account
-from annotation_api.db.postgres.places import OwnerLock, Places, find_places
+from annotation_api.db.postgres.places import RECORD, OwnerLock, Places, find_places
 from annotation_api.db.postgres.processes import clear_remains, end, spawn
 from annotation_api.db.postgres.programs import Programs, find_programs
 
@@ -68,7 +70,13 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """Valid while the server runs, for processes of the same user."""
-        return f"postgresql://{NAME}@/{NAME}?host={quote(str(self._places.sockets), safe='')}"
+        return _url(str(self._places.sockets))
+
+    def stop_and_forget(self) -> None:
+        """Stop the server and remove its data: for one that was begun in vain."""
+        self.stop()
+        shutil.rmtree(self._places.data, ignore_errors=True)
+        (self.home / RECORD).unlink(missing_ok=True)
 
     def start(self) -> str:
         """Make the data directory if there is none, start the server, and return its URL once it answers.
@@ -192,6 +200,24 @@ class EmbeddedPostgres:
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(name))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
+
+
+def running_url(home: Path) -> str | None:
+    """The URL of the server that some process runs for this home now; None when none does."""
+    record = home.resolve() / RECORD
+    if not record.exists():
+        return None
+    try:
+        lines = (record.parent / json.loads(record.read_text())["data"] / "postmaster.pid").read_text().splitlines()
+        url = _url(lines[4])  # the folder of its socket
+        psycopg.connect(url, connect_timeout=5).close()
+    except (FileNotFoundError, IndexError, psycopg.OperationalError):  # stopped, just starting, or killed
+        return None
+    return url
+
+
+def _url(sockets: str) -> str:
+    return f"postgresql://{NAME}@/{NAME}?host={quote(sockets, safe='')}"
 
 
 def _locales(major: int) -> Iterator[list[str]]:

@@ -32,20 +32,35 @@ def upgrade(url: str) -> None:
     engine = make_engine(url, application_name="rankloop-migrate")
     try:
         with engine.begin() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            config = alembic_config()
-            _refuse_newer(connection, ScriptDirectory.from_config(config))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            upgrade_within(connection)
     finally:
         engine.dispose()
 
 
+def upgrade_within(connection: Connection) -> None:
+    """As `upgrade`, in a transaction of the caller's."""
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    config = alembic_config()
+    _refuse_newer(connection, ScriptDirectory.from_config(config))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def level(connection: Connection) -> tuple[str, ...]:
+    """The migrations at which the database stands; one, unless it is empty."""
+    return tuple(MigrationContext.configure(connection).get_current_heads())
+
+
+def known_levels() -> frozenset[str]:
+    """Every migration that this version of Rankloop has."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return frozenset(script.revision for script in scripts.walk_revisions())
+
+
 def _refuse_newer(connection: Connection, scripts: ScriptDirectory) -> None:
-    known = {script.revision for script in scripts.walk_revisions()}
-    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+    if unknown := set(level(connection)) - known_levels():
         raise NewerDatabase(
             f"The database is at schema {', '.join(sorted(unknown))}, this Rankloop knows up to "
             f"{', '.join(scripts.get_heads())}: install the newer version, or restore an older backup."

@@ -23,6 +23,9 @@ def _find(session: Session, settings: Settings, job: Job, name: str) -> tuple[Ar
     row = session.get(Artifact, (job.id, name))
     if row is None:
         raise not_found("artifact", name)
+    if row.removed_at is not None:
+        cause = f"The file {name} of job {job.id} was removed on {row.removed_at:%Y-%m-%d}, because nothing needed it."
+        raise ApiError(410, "artifact-gone", cause)
     folder = (settings.home / "artifacts" / str(job.id) / str(job.epoch)).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder) or not path.is_file():

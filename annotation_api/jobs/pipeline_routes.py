@@ -13,11 +13,17 @@ from annotation_api.jobs import pipelines, queries, service
 from annotation_api.jobs.routes import Maker, maker_of
 from annotation_api.jobs.schemas import NewPipeline, PipelineOut
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
-@router.post("/pipelines", status_code=202, response_model=PipelineOut, dependencies=[allow(*ENGINEERS)])
+@router.post(
+    "/pipelines",
+    status_code=202,
+    response_model=PipelineOut,
+    dependencies=[allow(*ENGINEERS), spends(Quota.JOBS, 3)],
+)
 def create_pipeline(body: NewPipeline, session: Db, me: Me, once: Once) -> Response:
     """Queue SFT, reward model and PPO in turn, each on what the one before made. All three or none."""
     return once.run(

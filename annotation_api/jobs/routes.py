@@ -14,6 +14,7 @@ from annotation_api.idempotency import Once
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.schemas import JobOut, NewJob, Validation
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -26,7 +27,7 @@ def maker_of(created_by: Maker, me: Person) -> uuid.UUID | None:
     return me.id if created_by == "me" else created_by
 
 
-@router.post("/jobs", status_code=202, response_model=JobOut, dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs", status_code=202, response_model=JobOut, dependencies=[allow(*ENGINEERS), spends(Quota.JOBS)])
 def create_job(body: NewJob, session: Db, me: Me, once: Once) -> Response:
     """Queue one stage. Its inputs are resolved and checked now; nothing is created on an error."""
     return once.run(

@@ -302,6 +302,7 @@ class ArtifactOut(Shown):
     name: str
     sha256: str
     size: int
+    removed_at: datetime | None
 
 
 class NewPipeline(Body):

@@ -29,6 +29,7 @@ class ModelOut(Shown):
     snapshot_id: uuid.UUID | None
     metrics: dict[str, Any]
     created_at: datetime
+    removed_at: datetime | None = Field(description="When its files were removed, because nothing needed them.")
 
 
 class NewAlias(Body):

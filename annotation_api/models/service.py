@@ -60,7 +60,9 @@ def point_alias(session: Session, name: str, model: uuid.UUID) -> Alias:
     if not ALIAS.fullmatch(name):
         message = "Use up to 63 small letters, digits, dots, dashes and underscores, beginning with a letter or digit."
         raise invalid([Problem(pointer="path:name", message=message, value=name[:80])])
-    if session.get(ModelVersion, model) is None:
-        raise invalid([Problem(pointer="/model", message="There is no such model.", value=str(model))])
+    found = session.get(ModelVersion, model)
+    if found is None or found.removed_at:
+        message = "There is no such model." if found is None else "Its files were removed; train it again."
+        raise invalid([Problem(pointer="/model", message=message, value=str(model))])
     queries.point_alias(session, name, model)
     return session.get_one(Alias, name, populate_existing=True)

@@ -22,6 +22,7 @@ from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, P
 from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
 from annotation_api.errors import ApiError
 from annotation_api.models.descent import derived
+from annotation_api.quotas import spends_uploads
 from annotation_api.settings import Settings
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
@@ -52,7 +53,7 @@ def datasets_page(request: Request, session: Db, me: Me) -> Response:
     return render(request, "datasets.html", me, datasets=newest(session, Dataset), **context)
 
 
-@router.post("/datasets/preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
+@router.post("/datasets/preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS), spends_uploads])
 def preview(
     request: Request,
     file: Annotated[UploadFile, File()],

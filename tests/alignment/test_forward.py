@@ -6,10 +6,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment import forward
+from alignment.adapters import add_adapters
 from alignment.batch import Sequences, by_length
 from alignment.config import LoRAConfig
 from alignment.events import StageError
-from alignment.models import TaskType, _with_adapters
 
 PROMPTS = [[6, 7, 8], [9], [6, 7, 8, 9, 10]]
 RESPONSES = [[11, 12, 2], [13, 14, 15, 16], [2]]
@@ -95,7 +95,7 @@ def test_many_rows_are_scored_in_their_order_less_the_stored_mean() -> None:
 def test_adapters_are_part_of_the_forward_pass(sequences: Sequences) -> None:
     model = tiny.causal()
     plain = forward.response_logprobs(model, sequences, 1.0)
-    adapted = _with_adapters(model, LoRAConfig(rank=2), TaskType.CAUSAL_LM, seed=0)
+    adapted = add_adapters(model, LoRAConfig(rank=2), "CAUSAL_LM", seed=0)
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.ones_(weight)

@@ -10,6 +10,10 @@ import pytest
 
 from alignment import checkpoint
 from alignment.__main__ import main
+from alignment.events import Progress
+from alignment.terminal import TerminalReporter
+
+WEIGHTS = "model.safetensors"
 
 
 def write(path: Path, text: str) -> str:
@@ -93,6 +97,34 @@ def test_a_failed_stage_leaves_nothing(inputs: str, tmp_path: Path, capsys: pyte
     assert main(["sft", run, "--out", str(tmp_path / "runs" / "sft")]) == 1
     assert "fits into 8 tokens" in capsys.readouterr().err
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_ctrl_c_pauses_a_run_with_checkpoints_and_the_same_command_goes_on(
+    inputs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = "[config]\nmax_length = 96\nepochs = 1\nbatch_size = 32\nmicro_batch_size = 32\n"
+    run = write(tmp_path / "run.toml", f'{inputs}checkpoints = "{tmp_path / "checkpoints"}"\n{config}')
+    plain = write(tmp_path / "plain.toml", inputs + config)
+    show = TerminalReporter.progress
+
+    def interrupted(reporter: TerminalReporter, progress: Progress) -> None:
+        show(reporter, progress)
+        if progress.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TerminalReporter, "progress", interrupted)
+        assert main(["sft", run, "--out", str(tmp_path / "out")]) == 130
+    said = capsys.readouterr().err
+    assert "Paused after step 2 of " in said
+    assert "The same command goes on from there." in said
+    assert not (tmp_path / "out").exists()
+    assert main(["sft", run, "--out", str(tmp_path / "out")]) == 0
+    assert "Going on from checkpoint-2" in capsys.readouterr().err
+    assert main(["sft", plain, "--out", str(tmp_path / "plain")]) == 0
+    one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("out", "plain"))
+    assert (one["metrics"], one["details"]) == (other["metrics"], other["details"])
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (tmp_path / "plain" / WEIGHTS).read_bytes()
 
 
 def test_the_toy_world_with_its_base_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

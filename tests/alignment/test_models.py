@@ -11,6 +11,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment import chat, models
+from alignment.adapters import add_adapters
 from alignment.config import LoRAConfig
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt
@@ -177,7 +178,7 @@ def test_adapters_begin_as_their_seed_says(folder: Path, load: Callable[..., tor
 def test_under_adapters_all_that_trains_is_float32_on_a_bfloat16_base(folder: Path) -> None:
     tokenizer = models.load_tokenizer(folder)
     scorer = models.load_scorer(folder, tokenizer, trained=False).bfloat16()
-    adapted = models._with_adapters(scorer, LoRAConfig(rank=4), models.TaskType.SEQ_CLS, seed=0)
+    adapted = add_adapters(scorer, LoRAConfig(rank=4), "SEQ_CLS", seed=0)
     trained = {name: p.dtype for name, p in adapted.named_parameters() if p.requires_grad}
     assert any("score" in name for name in trained)
     assert set(trained.values()) == {torch.float32}

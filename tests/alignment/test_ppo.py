@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig
 from alignment.events import ErrorKind, NullReporter, StageError
 from alignment.ppo_update import Learner, learning_rate_factor, targets_of, update
+from alignment.prompt_set import EndlessBatches
 from alignment.records import Prompt, write_jsonl
 
 SETTINGS = {
@@ -90,19 +90,19 @@ def run(folder: Path, reporter: NullReporter | None = None, **settings: object) 
     )
 
 
-def cast_of(folder: Path, **settings: object) -> tuple[roles.Roles, PPOConfig]:
+def cast_of(folder: Path, **settings: object) -> tuple[roles.ActorCritic, PPOConfig]:
     config = PPOConfig.model_validate(SETTINGS | settings)
     return roles.load_roles(config, stages.PPOInputs.model_validate(inputs_of(folder))), config
 
 
-def rollout_of(cast: roles.Roles, config: PPOConfig) -> Rollout:
+def rollout_of(cast: roles.ActorCritic, config: PPOConfig) -> Rollout:
     generator = torch.Generator().manual_seed(0)
     prompts = [[3, 10, 11], [4, 12], [3, 13, 14, 15]] * (config.batch_size // 3 + 1)
     sequences = roles.reply(cast, prompts[: config.batch_size], config, generator)
     return roles.record(cast, sequences, config)
 
 
-def learners(cast: roles.Roles, config: PPOConfig) -> tuple[Learner, Learner]:
+def learners(cast: roles.ActorCritic, config: PPOConfig) -> tuple[Learner, Learner]:
     return Learner.of(cast.policy, config.learning_rate, config), Learner.of(cast.critic, config.learning_rate, config)
 
 
@@ -214,7 +214,7 @@ def test_a_run_with_adapters_leaves_a_whole_model(folders: Path) -> None:
 
 def test_the_critic_starts_as_the_reward_model(folders: Path) -> None:
     """At a response's last state but one it says what the reward model would say of the text so far."""
-    cast, config = cast_of(folders, missing_eos_score=None)
+    cast, config = cast_of(folders, missing_eos="keep")
     rollout = rollout_of(cast, config)
     sequences = rollout.sequences
     cut = Sequences.join(
@@ -238,7 +238,7 @@ def test_a_missing_stop_token_replaces_the_score(folders: Path) -> None:
     scores = roles.score(cast, sequences, config)
     assert float(scores[0]) > 0.0
     assert float(scores[1]) == -3.0
-    as_it_is = roles.score(cast, sequences, PPOConfig.model_validate(SETTINGS | {"missing_eos_score": None}))
+    as_it_is = roles.score(cast, sequences, PPOConfig.model_validate(SETTINGS | {"missing_eos": "keep"}))
     assert float(as_it_is[1]) > 0.0
 
 
@@ -302,8 +302,8 @@ def test_divergence_after_a_kept_policy_ends_training_with_that_policy(
     """The weights break in update 9; the best policy of the looks at 4 and 8 is what the stage leaves."""
     updates: list[int] = []
 
-    def breaking(cast: roles.Roles, *rest: Any) -> dict[str, float]:
-        metrics = update(cast, *rest)
+    def breaking(cast: roles.ActorCritic, *rest: Any, **more: Any) -> dict[str, float]:
+        metrics = update(cast, *rest, **more)
         updates.append(len(updates) + 1)
         if updates[-1] == 9:
             with torch.no_grad():
@@ -372,9 +372,7 @@ def test_prompts_that_cannot_work_are_refused(folders: Path, settings: dict[str,
 
 
 def test_batches_cycle_evenly_in_changing_order() -> None:
-    batches: Iterator[list[list[int]]] = ppo.endless_batches(
-        [[i] for i in range(5)], 3, torch.Generator().manual_seed(0)
-    )
+    batches = EndlessBatches([[i] for i in range(5)], 3, torch.Generator().manual_seed(0))
     drawn = [ids[0] for _ in range(5) for ids in next(batches)]
     assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
     assert drawn[:5] != drawn[5:10]

@@ -4,9 +4,9 @@ import tiny
 import torch
 
 from alignment import scoring
+from alignment.adapters import add_adapters
 from alignment.config import LoRAConfig, RewardConfig
 from alignment.forward import end_scores
-from alignment.models import TaskType, _with_adapters
 from alignment.ranking_batch import StepSampler, collate_rankings, pack, sees, sharing_pays
 from alignment.reward_data import Comparison, Example, Vote
 from alignment.reward_trainer import batch_loss
@@ -104,7 +104,7 @@ def test_the_trainers_model_call_is_the_same_under_adapters_and_without() -> Non
     batch = collate_rankings(EXAMPLES, PAD, 1024)
     call = {name: getattr(batch, name) for name in ("input_ids", "segments", "position_ids", "ends")}
     plain = tiny.scorer()
-    for model in (plain, _with_adapters(tiny.scorer(), LoRAConfig(rank=2), TaskType.SEQ_CLS, 0)):
+    for model in (plain, add_adapters(tiny.scorer(), LoRAConfig(rank=2), "SEQ_CLS", 0)):
         expected = scoring.packed_scores(model, batch)
         with scoring.ranking_forward(model):
             torch.testing.assert_close(model(**call), expected)

@@ -36,8 +36,8 @@ def find_programs(account: Account, chosen: Path | None = None, major: int | Non
     Raises EmbeddedPostgresError that lists what was looked at.
     """
     seen = []
-    for folder in _folders(chosen):
-        version = _version(folder)
+    for folder in folders(chosen):
+        version = version_of(folder)
         seen.append(f"{folder} (Postgres {version})" if version else f"{folder} (no Postgres)")
         if version is None or version < OLDEST or version != (major or version):
             continue
@@ -52,7 +52,8 @@ def find_programs(account: Account, chosen: Path | None = None, major: int | Non
     )
 
 
-def _folders(chosen: Path | None) -> Iterator[Path]:
+def folders(chosen: Path | None = None) -> Iterator[Path]:
+    """Where Postgres programs may lie, the best first; `chosen`, else RANKLOOP_POSTGRES_BIN, is the only place."""
     named = chosen or os.environ.get("RANKLOOP_POSTGRES_BIN")
     if named:
         yield Path(named)
@@ -67,10 +68,10 @@ def _folders(chosen: Path | None) -> Iterator[Path]:
         yield Path(on_path).resolve().parent
 
 
-def _version(folder: Path) -> int | None:
-    """The major version of the server in `folder`; None when none runs from there."""
+def version_of(folder: Path, program: str = "postgres") -> int | None:
+    """The major version of the program in `folder`; None when none runs from there."""
     try:
-        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run([folder / program, "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     number = re.search(r"\(PostgreSQL\) (\d+)", said)

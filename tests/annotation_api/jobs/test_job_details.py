@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from alignment.events import SavedCheckpoint
 from annotation_api.db import job_store
 from annotation_api.db.job_records import NewCheckpoint
 from annotation_api.db.tables import (
+    Artifact,
     Role,
     SavedCheckpointRow,
 )
@@ -122,6 +123,13 @@ def test_a_file_is_tagged_with_its_hash(as_: As, app: FastAPI, make: Any, sessio
     assert (rest.status_code, rest.content, rest.headers["etag"]) == (206, b"89", whole.headers["etag"])
     other = client.get(place, headers={"Range": "bytes=8-", "If-Range": '"other"'})
     assert (other.status_code, other.content) == (200, b"0123456789")
+
+
+def test_a_file_that_was_removed_says_when(as_: As, app: FastAPI, make: Any, session: Session) -> None:
+    job = succeeded(session, make, app.state.settings.home)
+    session.get_one(Artifact, (job.id, "model.safetensors")).removed_at = datetime(2026, 1, 2, tzinfo=UTC)
+    answer = as_(Role.REVIEWER).get(f"/v1/jobs/{job.id}/artifacts/model.safetensors")
+    assert (answer.status_code, "was removed on 2026-01-02" in answer.json()["detail"]) == (410, True)
 
 
 def test_a_file_of_another_size_is_not_served(as_: As, app: FastAPI, make: Any, session: Session) -> None:

@@ -132,9 +132,15 @@ def test_saved_checkpoints_and_files_are_listed_with_sizes(browser_of: Any, make
     saved = SavedCheckpoint("1/checkpoint-7", 7, "ab" * 32, 2_500_000_000, 1.0)
     job_store.record_checkpoint(session, job.id, job.epoch, saved)
     session.add(Artifact(job_id=job.id, name="a folder/model.safetensors", sha256="cd" * 32, size=3_400_000))
+    gone = Artifact(
+        job_id=job.id, name="gone.bin", sha256="cd" * 32, size=1, removed_at=datetime(2026, 1, 2, tzinfo=UTC)
+    )
+    session.add(gone)
     session.flush()
     browser = browser_of(Role.REVIEWER)
     text = text_of(browser, f"/jobs/{job.id}")
+    assert "gone.bin removed 2026-01-02" in text
+    assert f"/v1/jobs/{job.id}/artifacts/gone.bin" not in browser.get(f"/jobs/{job.id}").text
     assert "2.5 GB" in text
     assert "abababababababab…" in text
     assert "model.safetensors3.4 MB" in text

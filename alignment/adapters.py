@@ -1,0 +1,63 @@
+"""LoRA adapters: added, saved, read. PEFT is imported by what makes or reads adapters, by nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from alignment.config import LoRAConfig
+from alignment.model_folders import readable
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+Task: TypeAlias = Literal["CAUSAL_LM", "SEQ_CLS"]
+
+
+def is_adapted(model: object) -> TypeGuard[PeftModel]:
+    """Whether the model carries adapters: whoever made it so has loaded PEFT."""
+    return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
+
+
+def add_adapters(model: PreTrainedModel, lora: LoRAConfig, task: Task, seed: int) -> PeftModel:
+    """Adapters on every linear layer; a score head has none: PEFT trains and keeps it whole."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type=task,
+    )
+    torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
+    adapted: PeftModel = get_peft_model(model, settings)
+    for weight in adapted.parameters():
+        if weight.requires_grad:  # PEFT leaves the whole score head in the base's number type
+            weight.data = weight.data.float()
+    return adapted
+
+
+def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """`model` with the adapters in `folder`, frozen."""
+    from peft import PeftModel
+
+    with readable(folder, "adapter"):
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str) -> None:
+    """Write adapters and score head alone, with config and tokenizer; `base`: the folder they belong to.
+
+    A relative `base` is seen from `folder`, so that an artifact that holds both can be moved.
+    """
+    for settings in model.peft_config.values():
+        settings.base_model_name_or_path = base
+    model.save_pretrained(str(folder), safe_serialization=True)
+    model.config.architectures = [type(model.get_base_model()).__name__]
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,82 @@
+"""What PPO adjusts from update to update: the KL coefficient, and the scale of the scores.
+
+Small state machines without tensors; `state` and `load` carry them through a checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MOST_ERROR = 0.2  # of the proportional error, either way (Ziegler et al. 2019, 2.2)
+
+
+class KLController:
+    """The coefficient of the KL: fixed, or moved so that the measured KL comes near a target.
+
+    Ziegler et al. 2019, section 2.2: e = clip(KL / target - 1, -0.2, 0.2), coef <- coef * (1 + K e). K is
+    episodes / horizon, as in the paper's released code.
+    """
+
+    def __init__(self, coef: float, target: float | None = None, horizon: int = 10_000) -> None:
+        self.coef, self.target, self.horizon = coef, target, horizon
+
+    def see(self, kl: float, episodes: int) -> None:
+        """Move after an update of `episodes` responses whose mean KL was `kl`; a fixed coefficient stays."""
+        if self.target is not None:
+            error = min(MOST_ERROR, max(-MOST_ERROR, kl / self.target - 1.0))
+            self.coef *= 1.0 + error * episodes / self.horizon
+
+    def state(self) -> dict[str, float]:
+        return {"coef": self.coef}
+
+    def load(self, state: dict[str, float]) -> None:
+        self.coef = state["coef"]
+
+
+class ScoreScaler:
+    """Mean and deviation that scores are normalised by: none, the reward model's own, or those of this run so far.
+
+    Looks at held-out prompts are compared with one another, so they keep the scale of the first of them
+    (`fixed`) while a running scale moves on.
+    """
+
+    def __init__(self, std: float = 1.0, *, running: bool = False) -> None:
+        self.std, self.running = std, running
+        self.start: tuple[float, float] | None = None if running else (0.0, std)
+        self.count, self.mean, self.squares = 0, 0.0, 0.0  # Welford's, of all rollouts
+
+    def see(self, scores: Sequence[float]) -> None:
+        """Take in the scores of a rollout (or of the first look)."""
+        if self.running:
+            for score in scores:
+                self.count += 1
+                ahead = score - self.mean
+                self.mean += ahead / self.count
+                self.squares += ahead * (score - self.mean)
+            self.start = self.start or self.current()
+
+    def current(self) -> tuple[float, float]:
+        """Mean and deviation for the rollout that was seen last. Its reward model's mean is taken off already."""
+        if not self.running:
+            return 0.0, self.std
+        return self.mean, max(math.sqrt(self.squares / max(self.count - 1, 1)), 1e-6)
+
+    def fixed(self, scores: Sequence[float]) -> tuple[float, float]:
+        """Mean and deviation for a look, whose `scores` are the first to be seen where nothing was before."""
+        if self.start is None:
+            self.see(scores)
+        assert self.start is not None, "a look has at least one score"
+        return self.start
+
+    def state(self) -> dict[str, object]:
+        return {"start": self.start, "count": self.count, "mean": self.mean, "squares": self.squares}
+
+    def load(self, state: dict[str, object]) -> None:
+        start = state["start"]
+        self.start = (start[0], start[1]) if isinstance(start, list | tuple) else None
+        self.count, self.mean, self.squares = (
+            int(str(state["count"])),
+            float(str(state["mean"])),
+            float(str(state["squares"])),
+        )

@@ -1,0 +1,56 @@
+"""What all settings are made of: kinds of numbers, the frozen base class, and what the gradient stages share.
+
+Unknown keys are refused, every field says what it does, and a config never changes once made. Needs pydantic
+only: no process pays for torch to check a setting.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Length = Annotated[int, Field(ge=8, le=1_048_576)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]  # something must be left
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class LoRAConfig(Settings):
+    rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
+    alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
+    dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")
+
+
+class TrainingConfig(Settings):
+    """What the gradient stages share."""
+
+    learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
+    batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
+    micro_batch_size: Count = Field(default=8, description="Prompts in one forward pass; bounds memory.")
+    max_length: Length = Field(default=1024, description="Tokens of prompt and response together.")
+    warmup_ratio: Fraction = Field(default=0.03, description="Share of the steps over which the rate rises.")
+    weight_decay: NonNegative = Field(default=0.0, description="AdamW's decoupled weight decay.")
+    max_grad_norm: Positive = Field(default=1.0, description="Gradients are scaled down to this norm.")
+    gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
+    lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds every generator of the stage.")
+    save_every: Count | None = Field(
+        default=None, description="Optimizer steps (PPO: updates) between two checkpoints; unset: by save_minutes."
+    )
+    save_minutes: Positive = Field(default=5.0, description="Minutes between two checkpoints, without save_every.")
+
+    @model_validator(mode="after")
+    def _micro_fits(self) -> Self:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+            )
+        return self
