@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,11 @@ def verify(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def publish(staging: Path, final: Path) -> str:
+def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step: None) -> str:
     """Make `staging` durable and rename it to `final`; return the sha256 of its manifest.
 
-    Both lie on one file system. Raises StageError(INTERNAL) when `final` exists, DISK_FULL when
-    the disk is; either way `staging` is left as it was.
+    Both lie on one file system. `at` hears of every step that is done. Raises StageError(INTERNAL) when `final`
+    exists, DISK_FULL when the disk is; either way `staging` is left as it was.
     """
     if final.exists():
         raise _exists(final)
@@ -72,10 +72,13 @@ def publish(staging: Path, final: Path) -> str:
         final.parent.mkdir(parents=True, exist_ok=True)
         for path in files_below(staging):
             _sync_path(path)
+        at("staging_fsynced")
         digest = write_manifest(staging)
+        at("manifest_written")
         for folder in [staging, *(path for path in staging.rglob("*") if path.is_dir())]:
             _sync_path(folder)
         os.rename(staging, final)
+        at("folder_renamed")
         _sync_path(final.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

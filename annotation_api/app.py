@@ -22,11 +22,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment import logs
 from annotation_api import errors, health, scrape
-from annotation_api.auth import Throttle
+from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions, own_origin_first
 from annotation_api.errors import ProblemBody
+from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import routes as jobs
 from annotation_api.middleware import RequestGuard
@@ -43,7 +44,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 26  # transactions at a time; with the quick ones as many as the pool's connections and the worker threads
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 KEPT = 20  # connections that stay open
-FEATURES = (health, scrape, people, tasks, project_routes, feedback, datasets, jobs, models)
+FEATURES = (health, scrape, people, audit, tasks, project_routes, feedback, datasets, jobs, models)
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
@@ -69,9 +70,10 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots, app.state.quick_slots = asyncio.Semaphore(SLOTS), asyncio.Semaphore(QUICK_SLOTS)
-    app.state.throttle, app.state.latest = Throttle(), scrape.Latest()
+    app.state.latest = scrape.Latest()
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
+    app.add_middleware(Exposure)
     app.add_middleware(RequestGuard, tls=settings.tls)
     for router in (tasks.quick, feedback.quick):  # first, because routes are looked through in turn
         app.include_router(router, max_body_size=settings.max_body_bytes)

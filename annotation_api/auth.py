@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import secrets
-import threading
-import time
 import uuid
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -143,44 +138,3 @@ def lock_caller(session: Session, *, key: str | None, token: str | None) -> Call
         return None
     locks.remember(session, row.id)
     return Caller(row.id, Role(row.role), row.pseudonym)
-
-
-class Throttle:
-    """Counts failed sign-ins in this process; too many close the door for a while.
-
-    Three counters: an account from one address, an account from anywhere, an address for any account.
-    """
-
-    WINDOW = 15 * 60.0  # seconds for which a failure counts
-    KEPT = 10_000  # counters, so that made-up names cannot fill the memory
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._failures: dict[str, deque[float]] = {}
-        self._clock, self._lock = clock, threading.Lock()
-
-    def seconds_closed(self, email: str, address: str) -> int:
-        """0 if a sign-in may be tried, else the seconds to wait."""
-        with self._lock:
-            return max(self._closed(key, limit) for key, limit in self._limits(email, address).items())
-
-    def failed(self, email: str, address: str) -> None:
-        with self._lock:
-            for key in self._limits(email, address):
-                self._failures.setdefault(key, deque()).append(self._clock())
-            while len(self._failures) > self.KEPT:
-                del self._failures[next(iter(self._failures))]
-
-    def succeeded(self, email: str, address: str) -> None:
-        """Forget this person's slips; the address keeps its count."""
-        with self._lock:
-            self._failures.pop(f"{email} {address}", None)
-
-    @staticmethod
-    def _limits(email: str, address: str) -> dict[str, int]:
-        return {f"{email} {address}": 5, email: 50, f"from {address}": 100}
-
-    def _closed(self, key: str, limit: int) -> int:
-        times = self._failures.get(key, deque())
-        while times and times[0] <= self._clock() - self.WINDOW:
-            times.popleft()
-        return math.ceil(times[-limit] + self.WINDOW - self._clock()) if len(times) >= limit else 0

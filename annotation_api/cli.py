@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotation_api.client import Client, ClientError, find_credentials
-from annotation_api.commands import data, jobs, models, people
+from annotation_api.commands import audit, data, jobs, models, people
 from annotation_api.commands.output import emit, remark
 
 KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pipeline(commands)
     _add_models(commands)
     _add_users(commands)
+    _add_audit(commands)
     _add_operations(commands)
     return parser
 
@@ -205,6 +206,16 @@ def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
     _client(group, "list", people.list_users, "everybody").add_argument("--limit", type=int, default=200)
     invite = _client(group, "invite", people.invite, "a link that makes one account")
     invite.add_argument("--role", choices=ROLES, default="annotator")
+
+
+def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "audit", "who did what; needs an administrator's key")
+    listing = _client(group, "list", audit.list_rows, "newest first")
+    listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
+    listing.add_argument("--person", metavar="ID")
+    listing.add_argument("--limit", type=int, default=50)
+    check = _client(group, "verify", audit.verify, "check that no row was changed or taken out")
+    check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
 
 
 def _add_operations(commands: Sub[argparse.ArgumentParser]) -> None:

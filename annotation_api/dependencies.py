@@ -24,13 +24,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
+from annotation_api.audit import recording
 from annotation_api.auth import Caller, lock_caller, person_of_key, person_of_session
 from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
+from annotation_api.scopes import SAFE_METHODS, remember
 from annotation_api.settings import Settings
-
-PERSON = "rankloop.person"  # in a request's scope: the caller's pseudonym, for the log
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 async def get_settings(request: Request) -> Settings:
@@ -56,14 +55,21 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
         session = get_sessions(request)()
         try:
             yield session
-            if session.in_transaction():
-                await run_in_threadpool(session.commit)
+            if session.in_transaction() or recording.is_recorded(request):
+                await run_in_threadpool(_finish, session, request)
         finally:
             if session.in_transaction():
                 with anyio.CancelScope(shield=True):
                     await run_in_threadpool(session.close)
             else:
                 session.close()
+
+
+def _finish(session: Session, request: Request) -> None:
+    """What was done and the row of the audit that says so are stored together, or neither is."""
+    if recording.is_recorded(request):
+        recording.add(session, request)
+    session.commit()
 
 
 Db = Annotated[Session, Depends(get_session, scope="function")]
@@ -109,7 +115,7 @@ def _find_person(request: Request, session: Session, settings: Settings) -> Pers
     elif token is not None:
         person = person_of_session(session, token)
     if person is not None:
-        request.scope[PERSON] = person.pseudonym
+        remember(request, person)
     return person
 
 
@@ -169,7 +175,7 @@ class Alone:
     def enter(self, request: Request, session: Session, settings: Settings) -> Caller:
         key, token = bearer(request), request.cookies.get(cookie_name(settings))
         caller = lock_caller(session, key=key, token=token) or (_nobody() if key is None else _bad_key())
-        request.scope[PERSON] = caller.pseudonym
+        remember(request, caller)
         self.permission.check(caller.role)
         return caller
 

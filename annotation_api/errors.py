@@ -15,14 +15,16 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, TypeAdapter, ValidationError
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from alignment.problems import Problem, explain
 from alignment.records import storable
+from annotation_api.audit import recording
 from annotation_api.db.engine import DatabaseUnavailable
 
 log = logging.getLogger("rankloop.api")
@@ -31,6 +33,13 @@ PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
 SLUGS = {401: "not-signed-in", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 RETRY_SECONDS = 5
+# By Postgres's code: what it can say besides that it cannot be reached.
+DATABASE_PROBLEMS = {
+    "53100": (507, "database-full", "The database's disk is full. Nothing was changed; reading still works."),
+    "25006": (503, "database-read-only", "The database is read-only for now. Nothing was changed; reading works."),
+    "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
+    "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
+}
 MOST_TOLD = 51  # problems of one request
 
 
@@ -47,9 +56,11 @@ class ApiError(Exception):
         detail: str,
         problems: Sequence[Problem] = (),
         headers: Mapping[str, str] | None = None,
+        objects: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, detail
+        self.objects = dict(objects or {})  # for the audit; not told to the caller
         self.problems, self.headers = tuple(problems), dict(headers or {})
 
     def body(self) -> dict[str, Any]:
@@ -113,12 +124,19 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         return answer(request, _from_http(request, error))
 
     def on_database(request: Request, error: Exception) -> Response:
-        log.error("the database did not answer: %s", error)
-        return answer(request, database_unavailable())
+        log.error("the database did not do it: %s", error)
+        return answer(request, database_problem(error))
 
-    def on_api(request: Request, error: Exception) -> Response:
+    def on_read_only(request: Request, error: Exception) -> Response:
+        if _state(error) not in DATABASE_PROBLEMS:
+            raise error
+        return on_database(request, error)
+
+    async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return answer(request, error)
+        if error.slug in recording.REFUSALS:
+            await run_in_threadpool(_record, request, error)
+        return await run_in_threadpool(answer, request, error)
 
     def on_unstorable(request: Request, error: Exception) -> Response:
         detail = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
@@ -129,8 +147,32 @@ def install(app: FastAPI, page: PageRenderer) -> None:
     app.add_exception_handler(ApiError, on_api)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(InternalError, on_read_only)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, on_database)
+
+
+def _record(request: Request, error: ApiError) -> None:
+    """Say in the audit that somebody was refused. Where that cannot be written, the log says so."""
+    try:
+        with request.app.state.sessions() as session:
+            recording.refused(session, request, error.slug, error.objects)
+    except (DBAPIError, DatabaseUnavailable, PoolTimeout):
+        log.exception("the audit does not have this refusal: %s", recording.action_of(request))
+
+
+def _state(error: Exception) -> str | None:
+    """Postgres's code for what went wrong."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def database_problem(error: Exception) -> ApiError:
+    """What a caller is told when the database did not do its part; the transaction is rolled back."""
+    found = DATABASE_PROBLEMS.get(_state(error) or "")
+    if found is None:
+        return database_unavailable()
+    status, slug, detail = found
+    return ApiError(status, slug, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def database_unavailable() -> ApiError:
@@ -164,6 +206,13 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
 
 def _from_request(request: Request, error: RequestValidationError) -> ApiError:
     """Body errors are explained with near misses; query and path errors keep pydantic's words."""
+    found, model = _explained(request, error), _body_type(request)
+    if any(not field.repr for field in getattr(model, "model_fields", {}).values()):
+        return invalid([problem.model_copy(update={"value": ""}) for problem in found.problems])  # a secret, misplaced
+    return found
+
+
+def _explained(request: Request, error: RequestValidationError) -> ApiError:
     model = _body_type(request)
     errors = error.errors()
     if model is not None and isinstance(error.body, dict) and all(item["loc"][0] == "body" for item in errors):

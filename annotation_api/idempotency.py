@@ -21,8 +21,10 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
+from starlette.types import Scope
 
-from annotation_api.db.tables import IdempotencyKey, Person
+from annotation_api.audit import recording
+from annotation_api.db.tables import AuditOutcome, IdempotencyKey, Person
 from annotation_api.dependencies import Db, Me
 from annotation_api.errors import ApiError
 
@@ -37,6 +39,7 @@ class Idempotency:
     person: Person
     key: str | None
     request: str  # method, path and body (uploads: add `content`)
+    scope: Scope
 
     def run(
         self,
@@ -53,7 +56,7 @@ class Idempotency:
         `secrets` the fields that are shown once: a repeat has them as null.
         """
         if self.key is None:
-            return _answer(status, make().model_dump(mode="json"), location)
+            return self._noted(_answer(status, make().model_dump(mode="json"), location))
         self._enter()
         digest = hashlib.sha256(f"{self.request}\n{content}".encode()).hexdigest()
         stored = self.session.get(IdempotencyKey, (self.person.id, self.key))
@@ -62,6 +65,12 @@ class Idempotency:
         body = make().model_dump(mode="json")
         answer = _answer(status, body, location)
         self._store(digest, status, {**body, **dict.fromkeys(secrets)}, answer.headers.get("location"))
+        return self._noted(answer)
+
+    def _noted(self, answer: Response) -> Response:
+        """What was made, for the audit."""
+        if made := answer.headers.get("location"):
+            self.scope[recording.OBJECTS] = {"made": made}
         return answer
 
     def _enter(self) -> None:
@@ -75,6 +84,7 @@ class Idempotency:
         if stored.request_hash != digest:
             detail = "This Idempotency-Key came before with another request. Use a new key for a new request."
             raise ApiError(422, "idempotency-key-reused", detail)
+        self.scope[recording.OUTCOME] = AuditOutcome.REPLAYED
         return JSONResponse(stored.body, stored.status, {**stored.headers, "Idempotent-Replayed": "true"})
 
     def _store(self, digest: str, status: int, body: dict[str, Any], location: str | None) -> None:
@@ -101,7 +111,7 @@ async def idempotency(request: Request, session: Db, person: Me, key: Key = None
     upload = request.headers.get("content-type", "").startswith("multipart/")
     body = b"" if upload else await request.body()
     head = f"{request.method} {request.url.path}?{request.url.query}"
-    return Idempotency(session, person, key, f"{head}\n{hashlib.sha256(body).hexdigest()}")
+    return Idempotency(session, person, key, f"{head}\n{hashlib.sha256(body).hexdigest()}", request.scope)
 
 
 Once = Annotated[Idempotency, Depends(idempotency)]

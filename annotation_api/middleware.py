@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment import logs
 from annotation_api import metrics
-from annotation_api.dependencies import PERSON
 from annotation_api.errors import PROBLEM_JSON, internal, too_large
+from annotation_api.scopes import PERSON, REQUEST, route_of
 
 log = logging.getLogger("rankloop.api")
 access = logging.getLogger("rankloop.request")
@@ -53,7 +53,7 @@ class RequestGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = scope[REQUEST] = _request_id(scope)
         with logs.about(request=request_id):
             await self._guard(scope, receive, send, request_id)
 
@@ -116,11 +116,6 @@ class Told:
         access.info(
             "%s %s %d in %.1f ms", method, route, status, seconds * 1000, extra={**fields, "person": scope.get(PERSON)}
         )
-
-
-def route_of(scope: Scope) -> str:
-    """The route, not the path: set-up and invitation links carry their token in the path."""
-    return str(getattr(scope.get("route"), "path", "unknown"))
 
 
 def _request_id(scope: Scope) -> str:

@@ -5,14 +5,26 @@ Every `RANKLOOP_X` may also come from a file that `RANKLOOP_X_FILE` names (Docke
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "RANKLOOP_"
+
+
+SAMPLE_PASSWORDS = frozenset(
+    {
+        *("postgres", "postgresql", "rankloop", "admin", "root", "test", "pgpassword"),
+        *("password", "passwd", "pass", "secret", "changeme", "change-me", "change_me", "default", "example", "sample"),
+        *("1234", "123456", "12345678", "password1234"),
+    }
+)
 
 
 class SettingsError(ValueError):
@@ -57,6 +69,17 @@ class Settings(BaseModel):
     allowed_hosts: Names = Field(
         default=(), description="Host names that requests may carry besides this machine's own; *.example.com works."
     )
+    trusted_proxies: Names = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8; unset: none.",
+    )
+    published_on_loopback: bool = Field(
+        default=False, description="The service listens in a container, and its port is published on loopback only."
+    )
+    jobs_per_hour: int = Field(default=5000, ge=1, description="Jobs that a person may queue in an hour.")
+    uploads_per_hour: int = Field(default=500, ge=1, description="Files that a person may upload in an hour.")
+    upload_bytes_per_hour: int = Field(default=50 * 2**30, ge=1, description="Their bytes, together.")
+    api_keys_per_hour: int = Field(default=100, ge=1, description="API keys that a person may make in an hour.")
     max_body_bytes: int = Field(default=4 * 2**20, ge=2**10, description="Largest request, uploads apart.")
 
     log: Literal["json", "text"] | None = Field(
@@ -77,6 +100,8 @@ class Settings(BaseModel):
     def _is_postgres(cls, value: str | None) -> str | None:
         if value and not value.startswith(("postgresql://", "postgresql+psycopg://", "postgres://")):
             raise ValueError("it must look like postgresql://user:password@host:5432/name")
+        if value and _is_elsewhere(value) and sample_password(value):
+            raise ValueError("its password is a sample that anybody would try; give the database another one")
         return value
 
     @field_validator("public_url")
@@ -85,6 +110,20 @@ class Settings(BaseModel):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("it must start with http:// or https://")
         return value.rstrip("/") if value else None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                raise ValueError(f"{text!r} is neither an address nor a network, such as 10.0.0.0/8") from None
+        return value
+
+    @cached_property
+    def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        return tuple(ipaddress.ip_network(text) for text in self.trusted_proxies)
 
     @property
     def tls(self) -> bool:
@@ -110,6 +149,26 @@ class Settings(BaseModel):
             variable = PREFIX + str(first["loc"][0]).upper()
             message = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{variable} cannot be used: {message}.") from None
+
+
+def sample_password(url: str) -> bool:
+    """Whether a database URL has a password that stands in examples, or is the name of its user."""
+    user, password, _ = _login(url)
+    return password is not None and (password.lower() in SAMPLE_PASSWORDS or password == user)
+
+
+def _is_elsewhere(url: str) -> bool:
+    """Whether the database is on another machine: neither a loopback address nor a socket."""
+    host = _login(url)[2]
+    return bool(host) and host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/")
+
+
+def _login(url: str) -> tuple[str | None, str | None, str]:
+    """User, password and host of a database URL, wherever in it they stand."""
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
+    return user or query.get("user"), password or query.get("password"), parts.hostname or query.get("host", "")
 
 
 def _written(value: object) -> str:

@@ -8,7 +8,6 @@ it. Job launchers belong to the dispatcher, which ends them on SIGTERM.
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import json
 import os
 import signal
@@ -29,6 +28,7 @@ from alignment import logs
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
+from annotation_api.exposure import is_loopback, missing
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
 from annotation_api.settings import Settings, SettingsError
 
@@ -154,12 +154,9 @@ class Service:
 
     def _people(self, engine: Engine) -> None:
         with session_factory(engine)() as session:
+            if not is_loopback(self.host) and (reason := missing(session, self.settings)):
+                raise CannotStart(f"Refusing to listen on {self.host}: {reason}")
             token = ensure_setup_link(session)
-            if token and not _is_loopback(self.host):
-                raise CannotStart(
-                    f"Refusing to listen on {self.host} before there is an admin. "
-                    "Run `rankloop up` on 127.0.0.1 first and open the set-up link."
-                )
             self.setup_url = f"{self.url}/setup/{token}" if token else None
             self.api_key = ensure_local_engineer_key(session, self._stored_key())
             session.commit()
@@ -257,8 +254,9 @@ def migrate(as_json: bool = False) -> int:
 def api_command(host: str, port: int) -> list[str]:
     """The API's process. It keeps connections for longer than people think and than proxies keep theirs."""
     command = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "3"]
-    return [*command, "--timeout-keep-alive", "75", "--host", host, "--port", str(port)]
+    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
+    command += ["--timeout-graceful-shutdown", "3", "--timeout-keep-alive", "75"]
+    return [*command, "--host", host, "--port", str(port)]
 
 
 def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
@@ -271,13 +269,6 @@ def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[by
             stderr=file,
             preexec_fn=_die_with_parent,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name
-        return False
 
 
 def _family(host: str) -> socket.AddressFamily:

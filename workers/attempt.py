@@ -1,36 +1,36 @@
-"""What a launcher does between claim and commit: inputs, Ray, the stage, its events, its artifact."""
+"""What a launcher does between claim and commit: inputs, the stage, its events, its artifact."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-import ray
 from sqlalchemy.orm import Session
 
-from alignment.events import ErrorKind, Progress, StageError, StageResult
-from annotation_api.db import job_events, job_store
+from alignment.events import ErrorKind, Paused, StageError, StageResult
+from alignment.stages import INPUTS, ResumableInputs
+from annotation_api.db import job_store
 from annotation_api.db.job_events import Event
-from annotation_api.db.tables import Job, JobState
-from workers import cluster
-from workers.actors import Batch, Runner, StageActor, Work
-from workers.claims import Lease
+from annotation_api.db.job_records import Wish
+from annotation_api.db.tables import Job
+from workers.claims import LAST_SAVE_SECONDS, Lease
 from workers.commit import Published, commit, publish
+from workers.crashpoints import crash_point
+from workers.executors import Executor, Waiting
+from workers.journal import Journal
+from workers.parallel import refuse_impossible
 from workers.pipeline import Resolved, resolve
 from workers.staging import Folders
+from workers.work import Runner, Work
 
-TICK_SECONDS = 0.5  # how often events are carried, and a stop or a cancel is looked for
+TICK_SECONDS = 0.5  # how often events are carried, and a stop, a cancel or a pause is looked for
 CANCEL_SECONDS = 60.0  # a stage that has not stopped by itself by then is ended
-LOADING_SECONDS = 15.0  # an actor that takes longer to appear waits for its GPU
+STOP_SECONDS = 8.0  # what a stage has to save when the service stops; the dispatcher waits a little longer
 LAST_EVENTS_SECONDS = 60.0
-ROWS_AT_ONCE = 500  # progress lines whose metrics go in one statement
-
-Actor = Any  # a handle of actors.StageActor
 
 log = logging.getLogger(__name__)
 
@@ -40,28 +40,33 @@ class Stopped(Exception):
 
 
 class Attempt:
-    """One attempt at a job. `run` raises Stopped, CancelRequested, LeaseLost, or what ended the stage."""
+    """One attempt at a job. `run` raises Stopped, Paused, CancelRequested, LeaseLost, or what ended the stage."""
 
-    def __init__(self, lease: Lease, folders: Folders, ray_address: str | None, runner: Runner) -> None:
-        self._lease, self._folders, self._ray_address, self._runner = lease, folders, ray_address, runner
-        self._stop = threading.Event()
-        self._running = False
-        self._device = "cpu"
-        self._cancelled_at: float | None = None
-        self._drain: Any = None  # asked of the actor and not answered yet
+    def __init__(self, lease: Lease, folders: Folders, executor: Executor, runner: Runner) -> None:
+        self._lease, self._folders, self._executor, self._runner = lease, folders, executor, runner
+        self._journal = Journal(lease)
+        self._saves = False  # whether the stage writes checkpoints
+        self._asked: Wish | None = None
+        self._asked_at = 0.0
 
     def run(self) -> None:
         self._heed_signals()
-        self._say("loading")
+        self._journal.waiting(Waiting("loading"))
         job, resolved = self._prepare()
-        inputs = resolved.inputs()
+        inputs = resolved.inputs() | self._checkpoint_folders(job)
         log.info("The inputs are there.")
-        actor = self._start(job, inputs)
-        result = self._follow(actor)
-        self._mark_running()
-        self._move(job_store.mark_committing, JobState.COMMITTING)
+        crash_point("after_inputs")
+        self._start(job, inputs)
+        crash_point("stage_started")
+        result = self._follow()
+        log.info("The stage is over.")
+        crash_point("stage_over")
+        self._journal.mark_running()
+        self._journal.mark_committing()
         published = publish(self._folders, job.config, result)
+        crash_point("before_commit")
         self._lease.finish(lambda session: self._commit(session, resolved, published, result))
+        crash_point("after_commit")
         log.info("Committed %s.", self._folders.artifact)
 
     # ------------------------------------------------------------ start
@@ -69,7 +74,7 @@ class Attempt:
     def _heed_signals(self) -> None:
         """SIGTERM and SIGINT ask the attempt to end at its next tick."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+            signal.signal(number, lambda *_: self._lease.stop.set())
 
     def _prepare(self) -> tuple[Job, Resolved]:
         self._folders.inputs.mkdir(parents=True)
@@ -81,130 +86,91 @@ class Attempt:
 
         return self._lease.write(find)
 
-    def _start(self, job: Job, inputs: dict[str, Any]) -> Actor:
-        """The actor, placed and answering."""
-        cluster.connect(self._ray_address, self._folders.ray)
-        self._heed_signals()  # ray.init put its own in their place
-        log.info("Ray is there.")
-        placement = self._place(job.gpus)
+    def _checkpoint_folders(self, job: Job) -> dict[str, Any]:
+        """Where the stage saves, and where all attempts of the job have saved."""
+        self._saves = issubclass(INPUTS[job.stage], ResumableInputs)
+        if not self._saves:
+            return {}
+        self._folders.checkpoints.mkdir(parents=True)
+        return {"checkpoints": self._folders.checkpoints, "resume_from": self._folders.all_checkpoints}
+
+    def _start(self, job: Job, inputs: dict[str, Any]) -> None:
+        """Have the stage run, and say why it does not yet."""
+        refuse_impossible(job.stage, job.config, job.gpus)
         threads = os.environ.get("OMP_NUM_THREADS")
         work = Work(
             job.stage, job.config, inputs, self._folders.out, self._runner, threads=int(threads) if threads else None
         )
-        actor = StageActor.options(num_cpus=1, num_gpus=placement.gpus).remote(work)
-        self._await_place(actor, job.gpus, placement)
-        self._device = placement.device
-        if job.gpus and not placement.gpus:
+        self._executor.start(work, job.gpus)
+        self._heed_signals()  # Ray has put its own in their place
+        while (waiting := self._executor.placed(TICK_SECONDS)) is not None:
+            self._obey_before_start()
+            self._journal.waiting(waiting)
+        self._journal.device = self._executor.device
+        if job.gpus and self._executor.device == "cpu":
             note = f"The job asks for {job.gpus:g} GPUs and there is none here: it runs on the CPU."
-            self._append([Event.note(note, "warning")])
-        return actor
+            self._journal.append([Event.note(note, "warning")])
 
-    def _place(self, gpus: float) -> cluster.Placement:
-        try:
-            return cluster.place(gpus)
-        except cluster.NeverFits:
-            self._say("infeasible")
-            raise
-
-    def _await_place(self, actor: Actor, gpus: float, placement: cluster.Placement) -> None:
-        """Wait until the actor answers, and say why it does not yet."""
-        answer: Any = actor.where.remote()
-        began = time.monotonic()
-        while not ray.wait([answer], timeout=TICK_SECONDS)[0]:
-            self._obey()
-            self._place(gpus)  # a machine may have left the cluster
-            late = placement.gpus and time.monotonic() - began > LOADING_SECONDS
-            self._say("waiting_gpu" if placement.waits or late else "loading")
-        log.info("The stage runs on %s, process %d.", *ray.get(answer))
+    def _obey_before_start(self) -> None:
+        """There is nothing to save yet."""
+        if self._lease.stop.is_set():
+            raise Stopped
+        if self._lease.wish is Wish.CANCEL:
+            raise StageError(ErrorKind.CANCELLED, "Stopped on request before the stage began.")
+        if self._lease.wish is Wish.PAUSE:
+            raise Paused
 
     # ------------------------------------------------------------ the stage runs
 
-    def _follow(self, actor: Actor) -> StageResult:
-        """Carry events until the stage is over; its result, or what it raised."""
-        running: Any = actor.run.remote()
-        while not ray.wait([running], timeout=TICK_SECONDS)[0]:
-            self._forward(self._take(actor, TICK_SECONDS))
-            self._obey(actor)
-        if self._drain is not None:
-            self._forward(self._take(actor, LAST_EVENTS_SECONDS))
-        self._forward(self._take(actor, LAST_EVENTS_SECONDS))
-        result: StageResult = ray.get(running)
-        log.info("The stage is over.")
-        return result
+    def _follow(self) -> StageResult:
+        """Carry events until the stage is over; its result, or what ended it."""
+        try:
+            while not self._executor.over(TICK_SECONDS):
+                self._journal.forward(self._executor.take(TICK_SECONDS))
+                self._obey()
+            self._journal.forward(self._executor.take(LAST_EVENTS_SECONDS))
+        except StageError as error:
+            if error.kind is ErrorKind.DATABASE:
+                self._save_unheard()
+            raise
+        return self._executor.result()
 
-    def _take(self, actor: Actor, patience: float) -> Batch:
-        """What the stage has reported; nothing when it is too busy to answer, which the next call makes up for."""
-        self._drain = self._drain if self._drain is not None else actor.drain.remote()
-        if not ray.wait([self._drain], timeout=patience)[0]:
-            return Batch()
-        answered, self._drain = self._drain, None
-        batch: Batch = ray.get(answered)
-        return batch
+    def _obey(self) -> None:
+        """Pass a wish on; raise once the stage has had its time."""
+        if self._lease.stop.is_set():
+            if not self._can_save() or self._ask(Wish.PAUSE, STOP_SECONDS):
+                raise Stopped
+        elif self._lease.wish is Wish.CANCEL:
+            if self._ask(Wish.CANCEL, CANCEL_SECONDS):
+                cause = f"The stage did not stop within {CANCEL_SECONDS:.0f} s; it was ended."
+                raise StageError(ErrorKind.CANCELLED, cause)
+        elif self._lease.wish is Wish.PAUSE:
+            self._ask(Wish.PAUSE, math.inf)
 
-    def _obey(self, actor: Actor | None = None) -> None:
-        """Raise Stopped when this process must end; hand a cancel request on to the stage."""
-        if self._stop.is_set():
-            raise Stopped
-        if not self._lease.cancel_requested.is_set():
+    def _ask(self, wish: Wish, patience: float) -> bool:
+        """Ask the stage once; whether it has let `patience` seconds pass since."""
+        if wish is not self._asked:
+            self._asked, self._asked_at = wish, time.monotonic()
+            self._executor.ask(wish)
+        return time.monotonic() - self._asked_at > patience
+
+    def _can_save(self) -> bool:
+        return self._saves and self._journal.running
+
+    def _save_unheard(self) -> None:
+        """Postgres stayed away: let the stage save what it has. The next attempt finds it without being told."""
+        if not self._can_save():
             return
-        if actor is None:
-            raise StageError(ErrorKind.CANCELLED, "Stopped on request before the stage began.")
-        if self._cancelled_at is None:
-            self._cancelled_at = time.monotonic()
-            actor.cancel.remote()
-        elif time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
-            raise StageError(
-                ErrorKind.CANCELLED, f"The stage did not stop within {CANCEL_SECONDS:.0f} s; it was ended."
-            )
+        log.warning("Postgres stayed away; the stage is asked to save a checkpoint and to stop.")
+        while not self._ask(Wish.PAUSE, STOP_SECONDS if self._lease.stop.is_set() else LAST_SAVE_SECONDS):
+            if self._executor.over(TICK_SECONDS):
+                log.info("The stage has stopped.")
+                return
 
-    # ------------------------------------------------------------ what the database is told
-
-    def _forward(self, batch: Batch) -> None:
-        """All metrics, but of the progress lines only the newest of each phase."""
-        if not batch:
-            return
-        if batch.progress:
-            self._mark_running()
-        events = [Event.note(message, level) for level, message in batch.notes]
-        events += [Event.samples(step, rows) for step, rows in batch.samples]
-        newest = {progress.phase: progress for progress in batch.progress}
-        events += [Event.progress(progress, device=self._device) for progress in newest.values()]
-        self._append(events, batch.progress)
-
-    def _append(self, events: list[Event], progress: list[Progress] | None = None) -> None:
-        job_id, epoch = self._lease.job_id, self._lease.epoch
-
-        def action(session: Session) -> None:
-            job_store.append_events(session, job_id, epoch, events)
-            for part in _chunks(progress or [], ROWS_AT_ONCE):
-                job_events.record_metrics(session, job_id, epoch, [Event.progress(line) for line in part])
-
-        self._lease.write(action)
-
-    def _say(self, reason: str) -> None:
-        self._lease.write(
-            lambda session: job_store.set_starting_reason(session, self._lease.job_id, self._lease.epoch, reason)
-        )
-
-    def _mark_running(self) -> None:
-        if not self._running:
-            self._move(job_store.mark_running, JobState.RUNNING)
-            self._running = True
-
-    def _move(self, mark: Callable[[Session, Any, int], None], state: JobState) -> None:
-        """Change the job's state, unless a commit whose answer was lost has done so."""
-
-        def action(session: Session) -> None:
-            if session.get_one(Job, self._lease.job_id).state is not state:
-                mark(session, self._lease.job_id, self._lease.epoch)
-
-        self._lease.write(action)
+    # ------------------------------------------------------------ the end
 
     def _commit(self, session: Session, resolved: Resolved, published: Published, result: StageResult) -> None:
         """Everything at once, unless a commit whose answer was lost has done so."""
         if not job_store.is_committed(session, self._lease.job_id, self._lease.epoch):
             commit(session, self._folders, resolved, published, result)
-
-
-def _chunks(lines: list[Progress], size: int) -> list[list[Progress]]:
-    return [lines[start : start + size] for start in range(0, len(lines), size)]
+            crash_point("inside_commit")

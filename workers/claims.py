@@ -2,7 +2,7 @@
 
 Only the database's clock counts. A write that finds the lease gone raises LeaseLost; a heartbeat that
 finds it gone ends the process on the spot, and with it Ray and the stage: a zombie writes nothing.
-While Postgres is away the stage goes on, for `GRACE_SECONDS`.
+While Postgres is away the stage goes on, for a grace; then it gets time to save what it has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -26,24 +26,38 @@ from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.job_records import LeaseLost, Wish
 
 LEASE_SECONDS = 30.0
-HEARTBEAT_SECONDS = 3.0  # also how soon a cancel request is seen
+HEARTBEAT_SECONDS = 3.0  # also how soon a cancel or a pause is seen
 RETRY_SECONDS = 1.0
 GRACE_SECONDS = 600.0
-# Postgres is gone, or a lock or a connection was not to be had in time.
-AWAY = (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout)
+LAST_SAVE_SECONDS = 300.0  # for a stage to save when the grace is over
+# Postgres is gone, full or takes no writes, or a lock or a connection was not to be had in time.
+AWAY = (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, PoolTimeout)
 EXIT_LOST = 3
+EXIT_AWAY = 4  # Postgres was away to the end: nobody could be told how the attempt ended
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class Lease:
-    """`with Lease(...) as lease:` holds the job from the first renewal to `finish`. Raises LeaseLost."""
+    """`with Lease(...) as lease:` holds the job from the first renewal to `finish`. Raises LeaseLost.
 
-    def __init__(self, sessions: sessionmaker[Session], job_id: uuid.UUID, epoch: int, worker: str) -> None:
+    `wish` is what somebody asks of the job; `stop`, once set, means that this process is to end.
+    """
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        job_id: uuid.UUID,
+        epoch: int,
+        worker: str,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         self.job_id, self.epoch = job_id, epoch
-        self.cancel_requested = threading.Event()
-        self._sessions, self._worker = sessions, worker
+        self.wish: Wish | None = None
+        self.stop = threading.Event()
+        self._sessions, self._worker, self._grace_seconds = sessions, worker, grace_seconds
+        self._given_up = False
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -61,20 +75,27 @@ class Lease:
         """Run `action` in one transaction, again and again while Postgres is away.
 
         A commit whose answer was lost may have happened, so `action` must bear being run twice.
-        Raises LeaseLost, StageError(DATABASE) after the grace.
+        Raises LeaseLost; StageError(DATABASE) after the grace, or when the process is to end. Then every further
+        call tries once.
         """
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + self._grace_seconds
         while True:
             try:
                 with self._sessions.begin() as session:
                     return action(session)
             except AWAY as reason:
-                _wait_or_raise(reason, deadline)
+                self._wait_or_raise(reason, deadline)
 
     def finish(self, action: Callable[[Session], object]) -> None:
         """The last write of the attempt. The heartbeat stops first: afterwards there is no lease to renew."""
         self._stop()
         self.write(action)
+
+    def _wait_or_raise(self, reason: Exception, deadline: float) -> None:
+        log.warning("Waiting for Postgres: %s", reason)
+        if self._given_up or time.monotonic() > deadline or self.stop.wait(RETRY_SECONDS):
+            self._given_up = True
+            raise StageError(ErrorKind.DATABASE, f"Postgres stayed away: {reason}", "Look at its log.") from reason
 
     def _stop(self) -> None:
         self._ended.set()
@@ -82,8 +103,7 @@ class Lease:
             self._heart.join()
 
     def _renew(self, session: Session) -> None:
-        if job_store.renew(session, self.job_id, self.epoch, LEASE_SECONDS, worker=self._worker) is Wish.CANCEL:
-            self.cancel_requested.set()
+        self.wish = job_store.renew(session, self.job_id, self.epoch, LEASE_SECONDS, worker=self._worker)
 
     def _beat(self) -> None:
         last = time.monotonic()
@@ -96,18 +116,11 @@ class Lease:
                 _die(f"{reason}; ending without a write.")
             except AWAY as reason:
                 log.warning("The lease could not be renewed: %s", reason)
-                if time.monotonic() - last > GRACE_SECONDS:
-                    _die(f"Postgres has been away for {GRACE_SECONDS:.0f} s.")
+                if time.monotonic() - last > self._grace_seconds + 2 * LAST_SAVE_SECONDS:
+                    _die("Postgres stayed away, and the attempt has not ended by itself.")
             except Exception:  # a heart that stops in silence would let the stage outlive its lease
                 log.exception("The heartbeat failed.")
                 _die("The lease can no longer be renewed; ending without a write.")
-
-
-def _wait_or_raise(reason: Exception, deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise StageError(ErrorKind.DATABASE, f"Postgres stayed away: {reason}", "Look at its log.") from reason
-    log.warning("Waiting for Postgres: %s", reason)
-    time.sleep(RETRY_SECONDS)
 
 
 def _die(reason: str) -> None:

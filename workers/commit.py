@@ -21,6 +21,7 @@ from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import ArtifactFile, NewCheckpoint, NewModel
 from annotation_api.db.tables import MAKES, Job
 from workers.candidates import add_candidates
+from workers.crashpoints import crash_point
 from workers.pipeline import Resolved, model_name
 from workers.staging import Folders
 
@@ -39,7 +40,8 @@ def publish(folders: Folders, config: Mapping[str, Any], result: StageResult) ->
     Raises StageError(DISK_FULL) when there is no room.
     """
     checkpoint.write_result(folders.out, config, result)
-    digest = checkpoint.publish(folders.out, folders.artifact)
+    crash_point("staging_written")
+    digest = checkpoint.publish(folders.out, folders.artifact, at=crash_point)
     manifest = json.loads((folders.artifact / checkpoint.MANIFEST).read_bytes())
     files = (ArtifactFile(name, entry["sha256"], entry["size"]) for name, entry in manifest["files"].items())
     return Published(digest, tuple(files))

@@ -1,8 +1,9 @@
-"""The dispatcher's loop: take back what died, claim what is queued, start launchers, sweep."""
+"""The dispatcher's loop: take back what died, claim what is queued, start launchers, report, sweep."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import signal
@@ -18,16 +19,22 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.events import ErrorKind
-from annotation_api.db import job_store
+from alignment.records import storable
+from annotation_api.db import dispatchers, job_store
 from annotation_api.db.job_machine import LIVE
-from annotation_api.db.job_records import Again, Failure, LeaseLost
-from annotation_api.db.tables import Job
+from annotation_api.db.job_records import LeaseLost
+from annotation_api.db.tables import Job, JobAttempt, RayState
+from workers import autopsy, processes
 from workers.claims import AWAY, LEASE_SECONDS
+from workers.crashpoints import crash_point
+from workers.head import ray_state
+from workers.retention import sweep_checkpoints
 from workers.settings import WorkerSettings, launcher_environment
 from workers.staging import Folders, sweep
 
 POLL_SECONDS = 0.5
+REPORT_SECONDS = 3.0
+SWEEP_SECONDS = 600.0  # also when no launcher ends: checkpoints grow old
 STOP_SECONDS = 15.0  # for launchers to give their jobs back; `rankloop up` waits a little longer
 LAUNCHER = (sys.executable, "-m", "workers.launcher")
 
@@ -49,13 +56,18 @@ class Dispatcher:
     def __init__(self, sessions: sessionmaker[Session], settings: WorkerSettings, launcher: Sequence[str]) -> None:
         self._sessions, self._settings, self._launcher = sessions, settings, launcher
         self._home = settings.home.resolve()
+        self._name = f"{platform.node()}:{os.getpid()}"
         self._children: dict[tuple[uuid.UUID, int], subprocess.Popen[bytes]] = {}
+        self._codes: dict[tuple[uuid.UUID, int], int] = {}  # how launchers of this dispatcher ended
+        self._ray = RayState.LOCAL
+        self._reported = self._swept = -math.inf
         self._expire_from = 0.0  # leases that ran out while Postgres was away are given time to be renewed
         self._sweep_due = True
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then end this machine's launchers. Waits while Postgres is away."""
-        log.info("The dispatcher is ready: %d slots, files in %s.", self._settings.slots, self._home)
+        settings = self._settings
+        log.info("The dispatcher is ready: %d slots, files in %s, %s.", settings.slots, self._home, settings.executor)
         while not stop.is_set():
             try:
                 self.tick()
@@ -66,38 +78,60 @@ class Dispatcher:
 
     def tick(self) -> None:
         """One round: everything that is to be done now."""
+        self._look_for_ray()
         self._reap()
         held = self._take_back()
-        for _ in range(len(held), self._settings.slots):
-            if not self._claim_and_start():
-                break
+        busy = len(held)
+        while self._ray is not RayState.DOWN and busy < self._settings.slots and self._claim_and_start():
+            busy += 1
+        self._report(busy)
         self._sweep()
 
     def stop_launchers(self) -> None:
         """Ask every launcher of this machine to give its job back, and wait for it."""
-        processes = [process for process in map(_process, self._launcher_pids()) if process]
-        log.info("Stopping; %d launchers give their jobs back.", len(processes))
-        for process in processes:
-            _signal(process, signal.SIGTERM)
-        _, stubborn = psutil.wait_procs(processes, timeout=STOP_SECONDS)
+        launchers = [process for process in map(processes.find, self._launcher_pids()) if process]
+        log.info("Stopping; %d launchers give their jobs back.", len(launchers))
+        for process in launchers:
+            processes.send(process, signal.SIGTERM)
+        _, stubborn = psutil.wait_procs(launchers, timeout=STOP_SECONDS)
         for process in stubborn:
             log.warning("Launcher %d did not end within %.0f s and is killed.", process.pid, STOP_SECONDS)
-            _signal(process, signal.SIGKILL)
+            processes.send(process, signal.SIGKILL)
         self._reap()
         try:
             self._take_back()  # the jobs of those that could not give them back
             self._sweep()
+            with self._sessions.begin() as session:
+                dispatchers.leave(session, self._name)
         except AWAY as reason:
             log.warning("Jobs are left to their leases: %s", reason)
 
-    # ------------------------------------------------------------ take back
+    # ------------------------------------------------------------ what is there
+
+    def _look_for_ray(self) -> None:
+        """Whether attempts would find Ray; while its head is away none is started."""
+        before, self._ray = self._ray, ray_state(self._settings)
+        if self._ray is RayState.DOWN and before is not RayState.DOWN:
+            log.warning("No job is started: no Ray head answers at %s.", self._settings.ray_address)
+        if before is RayState.DOWN and self._ray is not RayState.DOWN:
+            log.info("The Ray head answers again.")
+
+    def _report(self, busy: int) -> None:
+        """Say now and then that this dispatcher is there."""
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            with self._sessions.begin() as session:
+                dispatchers.report(session, self._name, slots=self._settings.slots, busy=busy, ray=self._ray)
+            self._reported = time.monotonic()
 
     def _sweep(self) -> None:
-        """Remove what dead attempts left: at the start, and after each launcher that ended."""
-        if self._sweep_due:
+        """Remove what dead attempts left: at the start, after each launcher that ended, and now and then."""
+        if self._sweep_due or time.monotonic() - self._swept >= SWEEP_SECONDS:
             with self._sessions.begin() as session:
                 sweep(session, self._home)
-            self._sweep_due = False
+                sweep_checkpoints(session, self._home, self._settings.checkpoint_days)
+            self._sweep_due, self._swept = False, time.monotonic()
+
+    # ------------------------------------------------------------ take back
 
     def _reap(self) -> None:
         """Bury launchers that ended, and what Ray left in their process group."""
@@ -105,8 +139,9 @@ class Dispatcher:
             if child.poll() is None:
                 continue
             log.info("The launcher of job %s, attempt %d, ended with code %d.", job_id, epoch, child.returncode)
-            _end_group(child.pid)
+            processes.end_group(child.pid)
             del self._children[job_id, epoch]
+            self._codes[job_id, epoch] = child.returncode
             self._sweep_due = True
 
     def _take_back(self) -> list[Held]:
@@ -115,10 +150,12 @@ class Dispatcher:
             if time.monotonic() >= self._expire_from:
                 for job in job_store.requeue_expired(session):
                     log.warning("Job %s: the lease of attempt %d ran out; it is %s.", job.id, job.epoch, job.state)
+                    self._add_log(session, job)
             held = self._held(session)
             dead = [attempt for attempt in held if not self._lives(attempt)]
             for attempt in dead:
                 self._give_back(session, attempt)
+            self._codes.clear()
         return [attempt for attempt in held if attempt not in dead]
 
     def _held(self, session: Session) -> list[Held]:
@@ -131,28 +168,33 @@ class Dispatcher:
         """Whether the attempt has a launcher, or another dispatcher that is about to start one."""
         if (held.job_id, held.epoch) in self._children or is_launcher(held.pid, held):
             return True
-        return held.pid != os.getpid() and _runs(held.pid, "workers")
+        return held.pid != os.getpid() and processes.runs(held.pid, "workers")
 
     def _give_back(self, session: Session, held: Held) -> None:
         log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid)
-        failure = Failure(
-            ErrorKind.CRASH,
-            f"Process {held.pid}, which ran attempt {held.epoch}, died.",
-            "It is tried again by itself; if it keeps dying, look at the end of its log.",
-            log=Folders(self._home, held.job_id, held.epoch).last_words(),
-        )
+        words = Folders(self._home, held.job_id, held.epoch).last_words()
+        code = self._codes.get((held.job_id, held.epoch))
+        failure, again = autopsy.examine(held.pid, held.epoch, code, self._ray, words)
         try:
-            job_store.fail(session, held.job_id, held.epoch, failure, Again.CRASH)
+            job_store.fail(session, held.job_id, held.epoch, failure, again)
         except LeaseLost:  # it ended between the two questions
             log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch)
+
+    def _add_log(self, session: Session, job: Job) -> None:
+        """What the attempt that stopped reporting wrote last, where its log is at hand."""
+        if job.error and (words := Folders(self._home, job.id, job.epoch).last_words()):
+            job.error = job.error | {"log": storable(words)}
+            session.get_one(JobAttempt, (job.id, job.epoch)).error = job.error
 
     # ------------------------------------------------------------ start
 
     def _claim_and_start(self) -> bool:
+        crash_point("before_claim")
         with self._sessions.begin() as session:
-            job = job_store.claim(session, f"{platform.node()}:{os.getpid()}", LEASE_SECONDS)
+            job = job_store.claim(session, self._name, LEASE_SECONDS)
         if job is None:
             return False
+        crash_point("after_claim")
         self._start(job.id, job.epoch)
         return True
 
@@ -160,6 +202,7 @@ class Dispatcher:
         """Start a launcher in a session of its own, so that the end of this process does not reach it."""
         path = Folders(self._home, job_id, epoch).log
         path.parent.mkdir(parents=True, exist_ok=True)
+        crash_point("before_spawn")
         with path.open("ab") as output:
             child = subprocess.Popen(
                 [*self._launcher, str(job_id), str(epoch)],
@@ -169,6 +212,7 @@ class Dispatcher:
                 stderr=output,
                 start_new_session=True,
             )
+        crash_point("after_spawn")
         self._children[job_id, epoch] = child
         log.info("Job %s, attempt %d: launcher %d started.", job_id, epoch, child.pid)
 
@@ -201,36 +245,5 @@ class Dispatcher:
 
 
 def is_launcher(pid: int, held: Held) -> bool:
-    """Whether this process is the launcher of that very attempt: a process id alone may have been used again."""
-    return _runs(pid, str(held.job_id), str(held.epoch))
-
-
-def _runs(pid: int, *last: str) -> bool:
-    """Whether the process exists and its command ends in these arguments."""
-    try:
-        command: list[str] = psutil.Process(pid).cmdline()
-        return command[-len(last) :] == list(last)
-    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-        return False
-
-
-def _end_group(pid: int) -> None:
-    """End what is left of a launcher's process group: two agents of Ray outlive a killed head by a minute."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        log.debug("Launcher %d left nothing behind.", pid)
-
-
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        log.debug("Process %d ended by itself.", process.pid)
+    """Whether this process is the launcher of that very attempt."""
+    return processes.runs(pid, str(held.job_id), str(held.epoch))

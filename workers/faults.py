@@ -1,76 +1,84 @@
-"""Any exception of an attempt becomes a kind, a cause and a next step, and the answer to "again?"."""
+"""Any exception of an attempt becomes a kind, a cause and a next step.
+
+The stage's own process names what the stage raised, since not every exception travels; the launcher
+names the rest. Loads neither Ray nor the database.
+"""
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 from dataclasses import dataclass
 
-from ray import exceptions as ray_errors
+from pydantic import BaseModel, ValidationError
 
 from alignment.events import ErrorKind, StageError
-from annotation_api.db.job_records import Again, Failure
-from workers.actors import named_fault
+from alignment.problems import explain
 
-# What the same attempt may survive next time, and whose fault it was.
-AGAIN = {
-    ErrorKind.CRASH: Again.CRASH,
-    ErrorKind.CLUSTER: Again.INTERRUPTED,
-    ErrorKind.DATABASE: Again.INTERRUPTED,
-}
+SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What safetensors (by the system's number) and torch say of a write that failed, in place of an OSError.
+WRITE_FAILED = re.compile(
+    rf"(code:|os error) ?({'|'.join(map(str, NO_ROOM))})\b|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
+)
+# What torch says when it gets no memory, where it raises no OutOfMemoryError.
+ALLOCATION_FAILED = re.compile(r"DefaultCPUAllocator|CUDA error: out of memory")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
-OUT_OF_MEMORY = "running low on memory"  # Ray's words when its memory monitor ended the actor
 
 
 @dataclass(frozen=True)
 class Fault:
+    """What ended an attempt, as clients know it."""
+
     kind: ErrorKind
     cause: str
     next_step: str
-    again: Again
     traceback: str | None = None
 
-    def failure(self, log: str) -> Failure:
-        """For the job's row; `log` is the end of the attempt's."""
-        return Failure(self.kind, self.cause, self.next_step, self.traceback, log)
+
+class Faulted(Exception):
+    """What ended the stage, named where it happened."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.cause} {fault.next_step}".strip())
+        self.fault = fault
 
 
-def fault_of(error: Exception) -> Fault:
-    """Name what ended an attempt."""
-    if isinstance(error, ray_errors.RayTaskError):
-        return _of_stage(error)
-    if named := named_fault(error):
-        return Fault(named.kind, named.cause, named.next_step, AGAIN.get(named.kind, Again.NEVER))
-    if isinstance(error, ray_errors.OutOfMemoryError) or OUT_OF_MEMORY in str(error):
-        step = "Lower micro_batch_size or max_length, or use a smaller model."
-        return Fault(
-            ErrorKind.OUT_OF_MEMORY, "Ray ended the stage: the machine ran out of memory.", step, again=Again.NEVER
-        )
-    if isinstance(error, ray_errors.RayActorError):
-        step = "It is tried again by itself; if it keeps dying, look at the end of its log."
-        return Fault(
-            ErrorKind.CRASH, "The process that ran the stage died.", step, again=Again.CRASH, traceback=str(error)
-        )
-    if isinstance(error, ray_errors.RayError):
-        step = "Check that the Ray cluster is up."
-        return Fault(
-            ErrorKind.CLUSTER, f"Ray failed: {_first_line(error)}", step, again=Again.INTERRUPTED, traceback=str(error)
-        )
-    return _internal(error, "".join(traceback.format_exception(error)))
+def fault_of(error: BaseException, settings: type[BaseModel] | None = None) -> Fault:
+    """Name what ended an attempt. `settings` is the class that refused a config."""
+    if isinstance(error, Faulted):
+        return error.fault
+    trace = COLOUR.sub("", "".join(traceback.format_exception(error)))
+    named = _named(error, settings)
+    if named is None:
+        cause = f"An unexpected {type(error).__name__}: {first_line(error)}"
+        return Fault(ErrorKind.INTERNAL, cause, "Report it with the traceback.", trace)
+    return Fault(named.kind, named.cause, named.next_step, None if named.kind is ErrorKind.CANCELLED else trace)
 
 
-def _of_stage(error: ray_errors.RayTaskError) -> Fault:
-    """What the stage raised, as it crossed from the actor to the launcher."""
-    if isinstance(error.cause, StageError):
-        return fault_of(error.cause)
-    return _internal(error.cause, str(error))  # Ray's text holds the traceback of the other process
-
-
-def _internal(error: BaseException, trace: str) -> Fault:
-    cause = f"An unexpected {type(error).__name__}: {_first_line(error)}"
-    plain = COLOUR.sub("", trace)
-    return Fault(ErrorKind.INTERNAL, cause, "Report it with the traceback.", again=Again.NEVER, traceback=plain)
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _named(error: BaseException, settings: type[BaseModel] | None) -> StageError | None:
+    """The fault, unless it is one of ours."""
+    if isinstance(error, StageError):
+        return error
+    if isinstance(error, ValidationError):
+        first = explain(error, settings)[0]
+        return StageError(ErrorKind.BAD_INPUT, f"Setting {first.pointer}: {first.message}", "Correct it.")
+    if _is_memory(error):
+        what = first_line(error) or "the host has none left"
+        return StageError(ErrorKind.OUT_OF_MEMORY, f"The stage ran out of memory: {what.rstrip('.')}.", SMALLER)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        what = str(error.filename or error.strerror)
+        return StageError(ErrorKind.DISK_FULL, f"The disk is full: {what}.", "Free space, then retry.")
+    if isinstance(error, Exception) and WRITE_FAILED.search(str(error)):
+        return StageError(ErrorKind.DISK_FULL, f"A file could not be written: {first_line(error)}", "Free space.")
+    return None
+
+
+def _is_memory(error: BaseException) -> bool:
+    by_name = type(error).__name__ == "OutOfMemoryError"  # torch's, without its import
+    return isinstance(error, MemoryError) or by_name or bool(ALLOCATION_FAILED.search(str(error)))

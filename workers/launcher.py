@@ -1,10 +1,10 @@
-"""One attempt of one job: the only Ray driver, and the only writer, for it.
+"""One attempt of one job: the only writer for it, and with Ray the only driver.
 
     python -m workers.launcher JOB EPOCH
 
-The dispatcher starts it after a claim. It resolves the inputs to files, starts the stage in a Ray
-actor, carries events to the database, publishes the artifact and commits. However it ends, Ray and
-the actor end with it; the job is then queued again, or its lease runs out.
+The dispatcher starts it after a claim. It resolves the inputs to files, has an executor run the stage,
+carries events to the database, publishes the artifact and commits. However it ends, the stage ends with
+it; the job is then queued again, or its lease runs out.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-import ray
-
 from alignment import logs, stages
-from alignment.events import ErrorKind
+from alignment.events import ErrorKind, Paused, StageError
 from annotation_api.db import job_store
 from annotation_api.db.engine import make_engine, session_factory
-from annotation_api.db.job_records import CancelRequested, LeaseLost
-from workers.actors import Runner
+from annotation_api.db.job_records import Again, CancelRequested, Failure, LeaseLost
 from workers.attempt import Attempt, Stopped
-from workers.claims import EXIT_LOST, Lease
+from workers.claims import EXIT_AWAY, EXIT_LOST, Lease
+from workers.executors import make_executor
 from workers.faults import fault_of
 from workers.settings import WorkerSettings
 from workers.staging import Folders
+from workers.work import Runner
 
 SECRETS = (
     "RANKLOOP_DATABASE_URL",
@@ -38,6 +37,12 @@ SECRETS = (
     "PGPASSFILE",
     "PGSERVICEFILE",
 )
+# What the same attempt may survive next time, and whose fault it was.
+AGAIN = {
+    ErrorKind.CRASH: Again.CRASH,
+    ErrorKind.CLUSTER: Again.INTERRUPTED,
+    ErrorKind.DATABASE: Again.INTERRUPTED,
+}
 
 log = logging.getLogger("workers.launcher")
 
@@ -53,27 +58,43 @@ def main(arguments: Sequence[str] | None = None, run: Runner = stages.run) -> in
     engine = make_engine(settings.database_url, application_name="rankloop-launcher")
     forget_secrets()
     folders = Folders(settings.home.resolve(), job_id, epoch)
+    lease = Lease(
+        session_factory(engine), job_id, epoch, f"{platform.node()}:{os.getpid()}", settings.database_grace_seconds
+    )
+    return hold_and_carry_out(lease, folders, settings, run)
+
+
+def hold_and_carry_out(lease: Lease, folders: Folders, settings: WorkerSettings, run: Runner) -> int:
+    """The attempt from the first renewal of its lease to the last file that goes; the exit code."""
+    executor = make_executor(settings, folders)
     try:
-        with Lease(session_factory(engine), job_id, epoch, f"{platform.node()}:{os.getpid()}") as lease:
-            carry_out(Attempt(lease, folders, settings.ray_address, run), lease, folders)
+        with lease:
+            carry_out(Attempt(lease, folders, executor, run), lease, folders)
     except LeaseLost as reason:
         log.error("%s; nothing more is written.", reason)
         return EXIT_LOST
+    except StageError as reason:
+        log.error("%s The job is left to its dispatcher.", reason)
+        return EXIT_AWAY
     finally:
-        ray.shutdown()
+        executor.end()
         folders.discard()
     return 0
 
 
 def carry_out(attempt: Attempt, lease: Lease, folders: Folders) -> None:
-    """Run the attempt to its end and write how it ended. Raises LeaseLost."""
+    """Run the attempt to its end and write how it ended. Raises LeaseLost, StageError when Postgres stays away."""
+    job_id, epoch = lease.job_id, lease.epoch
     try:
         attempt.run()
     except LeaseLost:
         raise
     except Stopped:
         log.info("Stopping: the job is queued again.")
-        lease.finish(lambda session: job_store.release(session, lease.job_id, lease.epoch))
+        lease.finish(lambda session: job_store.release(session, job_id, epoch))
+    except Paused:
+        log.info("The stage saved what it had and stopped.")
+        lease.finish(lambda session: job_store.mark_paused(session, job_id, epoch))
     except Exception as error:
         _write_failure(error, lease, folders)
 
@@ -85,8 +106,9 @@ def _write_failure(error: Exception, lease: Lease, folders: Folders) -> None:
         lease.finish(lambda session: job_store.mark_cancelled(session, lease.job_id, lease.epoch))
         return
     log.error("%s: %s %s", fault.kind.value, fault.cause, fault.next_step, exc_info=error)
-    failure = fault.failure(folders.last_words())
-    lease.finish(lambda session: job_store.fail(session, lease.job_id, lease.epoch, failure, fault.again))
+    failure = Failure(fault.kind, fault.cause, fault.next_step, fault.traceback, folders.last_words())
+    again = AGAIN.get(fault.kind, Again.NEVER)
+    lease.finish(lambda session: job_store.fail(session, lease.job_id, lease.epoch, failure, again))
 
 
 def parse(arguments: Sequence[str]) -> tuple[uuid.UUID, int]:

@@ -90,6 +90,9 @@ def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:
 def _folder(model: ModelVersion) -> Path:
     """The model's folder, whole; a hub id is fetched first."""
     folder = Path(model.path)
+    if model.removed_at is not None:
+        cause = f"The files of {model.name} were removed on {model.removed_at:%Y-%m-%d}."
+        raise StageError(ErrorKind.BAD_INPUT, cause, "Use another version, or train it again.")
     if model.job_id is not None:
         _check(model, folder)
     elif not folder.is_absolute() and not folder.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -17,8 +18,27 @@ RAY = {
 }
 
 
+class ExecutorKind(StrEnum):
+    """Where stages run."""
+
+    RAY = "ray"  # in actors: GPUs are shared out, several machines
+    PROCESS = "process"  # in child processes of their launchers: one machine
+
+
 class WorkerSettings(Settings):
     slots: int = Field(default=1, ge=1, le=1000, description="Jobs that this machine's dispatcher runs at a time.")
+    executor: ExecutorKind = Field(
+        default=ExecutorKind.RAY, description="Where stages run: ray, or process for plain processes on this machine."
+    )
+    database_grace_seconds: float = Field(
+        default=600.0, ge=1, description="A job saves and ends when Postgres has been away for so long."
+    )
+    infeasible_seconds: float = Field(
+        default=60.0, ge=0, description="A job fails when no machine could hold it for so long; machines come and go."
+    )
+    checkpoint_days: float = Field(
+        default=14.0, ge=0, description="Checkpoints of failed and cancelled jobs are kept for so long."
+    )
 
 
 def launcher_environment(ray_address: str | None) -> dict[str, str]:

@@ -52,6 +52,15 @@ class Folders:
         return self.home / "artifacts" / str(self.job_id) / str(self.epoch)
 
     @property
+    def all_checkpoints(self) -> Path:
+        """Of every attempt at the job."""
+        return self.home / "checkpoints" / str(self.job_id)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.all_checkpoints / str(self.epoch)
+
+    @property
     def log(self) -> Path:
         return self.home / "logs" / f"{self.job_id}-{self.epoch}.log"
 

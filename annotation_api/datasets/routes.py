@@ -25,6 +25,7 @@ from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
 from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
 from annotation_api.idempotency import Key, Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.quotas import spends_uploads
 
 MAX_UPLOAD_BYTES = 2 * 2**30
 
@@ -37,7 +38,7 @@ Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
     status_code=201,
     response_model=ImportReport,
     max_body_size=MAX_UPLOAD_BYTES,
-    dependencies=[allow(*ENGINEERS)],
+    dependencies=[allow(*ENGINEERS), spends_uploads],
 )
 def import_dataset(
     session: Db,
@@ -70,7 +71,7 @@ def import_dataset(
     )
 
 
-@router.post("/datasets:preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
+@router.post("/datasets:preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS), spends_uploads])
 def preview_dataset(
     me: Me,
     file: Annotated[UploadFile, File(description="As for an import.")],

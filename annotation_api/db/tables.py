@@ -1,7 +1,7 @@
 """Every table. Plain Postgres 15 or newer, no extension.
 
 Rules that the columns express: what was said is never changed (responses, submissions, snapshot
-rows and job events are append-only, by trigger); people are deactivated, never deleted; every write
+rows, job events and the audit are append-only, by trigger); people are deactivated, never deleted; every write
 of a running job names the epoch of its lease.
 """
 
@@ -590,3 +590,38 @@ class IdempotencyKey(Base):
     headers: Mapped[dict[str, Any]]
     body: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = _now()
+
+
+class RateCounter(Base):
+    """What somebody used up of a limit until `ends_at`; shared by all API processes (`db.limits`)."""
+
+    __tablename__ = "rate_counters"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    spent: Mapped[int] = mapped_column(BigInteger)
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+
+
+# ---------------------------------------------------------------- audit
+
+
+class AuditOutcome(StrEnum):
+    DONE = "done"
+    REPLAYED = "replayed"  # a repeat with the same Idempotency-Key: the stored answer was given again
+    FORBIDDEN = "forbidden"  # the person's role does not allow it
+    WRONG_CREDENTIALS = "wrong-credentials"  # a sign-in that failed
+
+
+class AuditRow(Base):
+    """Who did what. Append-only; `sha256` seals the row and the one before it (`db.audit`)."""
+
+    __tablename__ = "audit"
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # from 1, without gaps
+    at: Mapped[datetime]
+    person_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("people.id"), index=True)  # unset: nobody
+    pseudonym: Mapped[str | None]
+    action: Mapped[str]  # method and route, POST /v1/jobs/{job_id}:cancel
+    objects: Mapped[dict[str, Any]]  # the ids in the path, by name
+    outcome: Mapped[AuditOutcome] = mapped_column(_enum(AuditOutcome))
+    request_id: Mapped[str]
+    address: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))

@@ -28,12 +28,13 @@ from annotation_api.jobs.schemas import (
 from annotation_api.jobs.series import thinned
 from annotation_api.jobs.stream import events
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
 
 
-@router.post("/jobs", status_code=202, response_model=JobOut, dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs", status_code=202, response_model=JobOut, dependencies=[allow(*ENGINEERS), spends(Quota.JOBS)])
 def create_job(body: NewJob, session: Db, me: Me, once: Once) -> Response:
     """Queue one stage. Its inputs are resolved and checked now; nothing is created on an error."""
     return once.run(
@@ -145,7 +146,12 @@ def resume_job(job_id: uuid.UUID, session: Db) -> JobOut:
     return retry_job(job_id, session)
 
 
-@router.post("/pipelines", status_code=202, response_model=PipelineOut, dependencies=[allow(*ENGINEERS)])
+@router.post(
+    "/pipelines",
+    status_code=202,
+    response_model=PipelineOut,
+    dependencies=[allow(*ENGINEERS), spends(Quota.JOBS, 3)],
+)
 def create_pipeline(body: NewPipeline, session: Db, me: Me, once: Once) -> Response:
     """Queue SFT, reward model and PPO in turn, each on what the one before made. All three or none."""
     return once.run(

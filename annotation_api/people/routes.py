@@ -25,6 +25,8 @@ from annotation_api.people.schemas import (
     PersonOut,
     SignIn,
 )
+from annotation_api.quotas import Quota, spends
+from annotation_api.scopes import address_of, remember
 from annotation_api.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["people"])
@@ -46,10 +48,6 @@ def drop_cookie(response: Response, settings: Settings) -> None:
     response.delete_cookie(cookie_name(settings), httponly=True, samesite="lax", secure=settings.tls)
 
 
-def address_of(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
-
-
 def join_url(request: Request, settings: Settings, token: str) -> str:
     base = settings.public_url or str(request.base_url).rstrip("/")
     return f"{base}/join/{token}"
@@ -58,8 +56,9 @@ def join_url(request: Request, settings: Settings, token: str) -> str:
 @router.post("/session", status_code=204, dependencies=[public])
 def sign_in(body: SignIn, request: Request, response: Response, session: Db, settings: Config) -> None:
     """Sign in with e-mail and password; the answer sets the session cookie."""
-    throttle = request.app.state.throttle
-    set_cookie(response, settings, service.sign_in(session, throttle, body.email, body.password, address_of(request)))
+    person, token = service.sign_in(session, body.email, body.password, address_of(request, settings))
+    remember(request, person)
+    set_cookie(response, settings, token)
 
 
 @router.delete("/session", status_code=204, dependencies=[allow(*SIGNED_IN)])
@@ -76,11 +75,9 @@ def show_me(me: Me) -> PersonOut:
 
 
 @router.post("/me:password", status_code=204, dependencies=[allow(*SIGNED_IN)])
-def change_password(
-    body: NewPassword, request: Request, response: Response, session: Db, settings: Config, me: Me
-) -> None:
+def change_password(body: NewPassword, response: Response, session: Db, settings: Config, me: Me) -> None:
     """Change the own password. Every other session ends; the answer sets a fresh cookie."""
-    set_cookie(response, settings, service.change_password(session, request.app.state.throttle, me, body))
+    set_cookie(response, settings, service.change_password(session, me, body))
 
 
 @router.get("/people", dependencies=[allow(Role.ADMIN)])
@@ -132,14 +129,22 @@ def create_invitation(body: NewInvitation, request: Request, session: Db, settin
 
 
 @router.post("/invitations/{token}:accept", status_code=201, dependencies=[public])
-def accept_invitation(token: str, body: NewPerson, response: Response, session: Db, settings: Config) -> PersonOut:
+def accept_invitation(
+    token: str, body: NewPerson, request: Request, response: Response, session: Db, settings: Config
+) -> PersonOut:
     """Make the account that a link offers and sign it in."""
     person = service.accept(session, token, body)
+    remember(request, person)
     set_cookie(response, settings, auth.start_session(session, person))
     return PersonOut.model_validate(person)
 
 
-@router.post("/api-keys", status_code=201, response_model=ApiKeyCreated, dependencies=[allow(*SIGNED_IN)])
+@router.post(
+    "/api-keys",
+    status_code=201,
+    response_model=ApiKeyCreated,
+    dependencies=[allow(*SIGNED_IN), spends(Quota.API_KEYS)],
+)
 def create_api_key(body: NewApiKey, session: Db, me: Me, once: Once) -> Response:
     """A key with the caller's role. The key itself is in this answer only."""
 

@@ -15,16 +15,17 @@ Email = Annotated[
     str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 ]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Password = Annotated[str, Field(min_length=10, max_length=200, description="At least 10 characters.")]
+# `repr=False`: never shown, neither in a repr nor in what a refused body is told.
+Password = Annotated[str, Field(min_length=10, max_length=200, repr=False, description="At least 10 characters.")]
 
 
 class SignIn(Body):
     email: str = Field(max_length=254)
-    password: str = Field(max_length=200)
+    password: str = Field(max_length=200, repr=False)
 
 
 class NewPassword(Body):
-    current: str = Field(max_length=200, description="The password so far.")
+    current: str = Field(max_length=200, repr=False, description="The password so far.")
     new: Password
 
 

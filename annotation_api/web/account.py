@@ -11,12 +11,15 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from annotation_api import auth
+from annotation_api.audit import recording
 from annotation_api.db.tables import Person
 from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
 from annotation_api.errors import ApiError, from_validation
 from annotation_api.people import queries, service
-from annotation_api.people.routes import address_of, drop_cookie, set_cookie
+from annotation_api.people.routes import drop_cookie, set_cookie
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson
+from annotation_api.quotas import Quota, spends
+from annotation_api.scopes import address_of, remember
 from annotation_api.settings import Settings
 from annotation_api.web import language
 from annotation_api.web.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
@@ -37,13 +40,14 @@ def login_page(request: Request, me: MaybeMe, next: str = "/") -> Response:
 def login(request: Request, form: Form, session: Db, settings: Config) -> Response:
     email, target = text_of(form, "email"), local_path(text_of(form, "next"))
     try:
-        token = service.sign_in(
-            session, request.app.state.throttle, email, text_of(form, "password"), address_of(request)
-        )
+        person, token = service.sign_in(session, email, text_of(form, "password"), address_of(request, settings))
     except ApiError as error:
+        if error.slug in recording.REFUSALS:
+            recording.refused(session, request, error.slug, error.objects)
         answer = render(request, "login.html", None, error.status, next=target, email=email, error=error.detail)
         answer.headers.update(error.headers)
         return answer
+    remember(request, person)
     answer = see_other(target)
     set_cookie(answer, settings, token)
     return answer
@@ -74,6 +78,7 @@ def join(token: str, request: Request, form: Form, session: Db, settings: Config
     except ApiError as error:
         kept = {"email": values["email"], "name": values["name"]}
         return render(request, "join.html", None, error.status, role=invitation.role, values=kept, error=error.detail)
+    remember(request, person)
     answer = see_other("/")
     set_cookie(answer, settings, auth.start_session(session, person))
     return answer
@@ -122,7 +127,7 @@ def account_page(request: Request, me: Me, changed: bool = False) -> Response:
 @router.post("/account/password", dependencies=[allow(*SIGNED_IN)])
 def change_password(request: Request, form: Form, session: Db, settings: Config, me: Me) -> Response:
     try:
-        token = service.change_password(session, request.app.state.throttle, me, _new_password(form))
+        token = service.change_password(session, me, _new_password(form))
     except ApiError as error:
         return render(request, "account.html", me, error.status, changed=False, error=error.detail)
     answer = see_other("/account?changed=true")
@@ -142,7 +147,7 @@ def keys_page(request: Request, session: Db, me: Me) -> Response:
     return _keys(request, session, me)
 
 
-@router.post("/keys", dependencies=[allow(*SIGNED_IN)])
+@router.post("/keys", dependencies=[allow(*SIGNED_IN), spends(Quota.API_KEYS)])
 def create_key(request: Request, form: Form, session: Db, me: Me) -> Response:
     try:
         new = NewApiKey(name=text_of(form, "name"))

@@ -21,6 +21,7 @@ from annotation_api.db.frozen_rows import COLLECTED, HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project
 from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
 from annotation_api.errors import ApiError
+from annotation_api.quotas import spends_uploads
 from annotation_api.settings import Settings
 from annotation_api.web.queries import newest
 from annotation_api.web.rendering import render, see_other
@@ -50,7 +51,7 @@ def datasets_page(request: Request, session: Db, me: Me) -> Response:
     return render(request, "datasets.html", me, datasets=newest(session, Dataset), **context)
 
 
-@router.post("/datasets/preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS)])
+@router.post("/datasets/preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS), spends_uploads])
 def preview(
     request: Request,
     file: Annotated[UploadFile, File()],

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from annotation_api.audit import recording
 from annotation_api.db.tables import Person, Role
 from annotation_api.dependencies import Config, Db, Me, allow
 from annotation_api.errors import ApiError
@@ -64,6 +65,7 @@ def ask_before_erasing(person_id: uuid.UUID, request: Request, session: Db, me: 
 @router.post("/{person_id}/erase")
 def erase(person_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me) -> Response:
     if text_of(form, "sure") != "yes":
+        recording.nothing_done(request)
         return see_other(f"/people/{person_id}/erase")
     try:
         service.erase(session, person_id)

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from annotation_api.audit import recording
 from annotation_api.db.tables import Person
 from annotation_api.errors import ApiError
 from annotation_api.web import language
@@ -57,6 +58,8 @@ _templates = Jinja2Templates(env=_environment)
 
 def render(request: Request, template: str, me: Person | None, status: int = 200, /, **context: Any) -> Response:
     """A page; `me` decides what the navigation shows."""
+    if status >= 400:
+        recording.nothing_done(request)
     shared = {"me": me, "theme": theme_of(request), "here": here(request)}
     with language.speaking(language.language_of(request, me)):
         return _templates.TemplateResponse(request, template, {**shared, **context}, status_code=status)

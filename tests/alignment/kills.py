@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from alignment import checkpoint, stages
 from alignment.config import CONFIGS, Stage
@@ -105,6 +106,7 @@ def attempt(run: Run, out: Path, steps: int | None, rng: random.Random) -> tuple
 
 def _child(run: Run, out: Path, pipe: Connection, steps: int | None, seed: int) -> None:
     reporter = Piping(pipe)
+    torch.manual_seed(seed)  # as another process would: nothing may hang on what was drawn before
     if steps is not None:
         pytest.MonkeyPatch().setattr("alignment.resume.publish", _dying(reporter, steps, random.Random(seed)))
     run.into(out, reporter)

@@ -40,8 +40,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def text(least: int, most: int) -> str:
         return " ".join(rng.choices(tiny.WORDS, k=rng.randint(least, most)))
 
-    tiny.save(tiny.causal(attention_dropout=0.1), folder / "sft")
-    tiny.save(tiny.scorer(1), folder / "judge")
+    for model, name in [(tiny.causal(attention_dropout=0.1), "sft"), (tiny.scorer(1), "judge")]:
+        tokenizer = tiny.tokenizer()
+        tokenizer.pad_token = None
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
     prompts = [Prompt.from_text(text(3, 12)) for _ in range(24)]
     write_jsonl(folder / "demonstrations.jsonl", [Demonstration(prompt=p, response=text(2, 9)) for p in prompts])
     rankings = []
@@ -89,7 +92,9 @@ def test_killed_at_five_steps_and_started_again(files: Path, undisturbed: Any, t
     assert left == undisturbed(name)
 
 
-@pytest.mark.parametrize(("name", "pause_at"), [("sft", 5), ("reward", 15), ("ensemble", 13), ("ppo", 3), ("ppo", 16)])
+@pytest.mark.parametrize(
+    ("name", "pause_at"), [("sft", 5), ("sft", 15), ("reward", 15), ("ensemble", 13), ("ppo", 3), ("ppo", 16)]
+)
 def test_a_pause_saves_stops_and_goes_on(
     files: Path, undisturbed: Any, tmp_path: Path, name: str, pause_at: int
 ) -> None:
@@ -196,7 +201,7 @@ def test_only_the_same_settings_models_and_records_go_on(files: Path, tmp_path: 
     (tmp_path / "moved" / "demonstrations.jsonl").write_text(text.replace("w1", "w2", 1))
     assert found(moved) is None
     (tmp_path / "moved" / "demonstrations.jsonl").write_text(text)
-    tiny.save(tiny.causal(1, attention_dropout=0.1), tmp_path / "moved" / "sft")
+    tiny.causal(1, attention_dropout=0.1).save_pretrained(tmp_path / "moved" / "sft")
     assert found(moved) is None
 
 

@@ -32,7 +32,6 @@ def shared_app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Fast
 @pytest.fixture
 def app(shared_app: FastAPI, session: Session) -> FastAPI:
     """The app; its requests commit into savepoints of the test's transaction."""
-    shared_app.state.throttle = auth.Throttle()
     shared_app.state.sessions = sessionmaker(
         bind=session.connection(), join_transaction_mode="create_savepoint", expire_on_commit=False
     )

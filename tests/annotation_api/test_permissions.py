@@ -1,142 +1,73 @@
-"""Who may call what: every route against every role, in a table. A new route fails here until it is listed."""
+"""Who may call what: every route, as each of five roles, with things of one's own and of another person.
+
+What must come out stands in permissions.txt. The mutants at the end take one check away at a time: the walk
+must notice each of them.
+"""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import Role
+from annotation_api import dependencies
+from annotation_api.auth import Caller
+from annotation_api.datasets import progress, staged
+from annotation_api.db.tables import ApiKey, Assignment, Role
+from annotation_api.feedback import queries as judgements
+from annotation_api.feedback import routes as feedback_routes
+from annotation_api.feedback import service as feedback
+from annotation_api.idempotency import Idempotency
+from annotation_api.people import queries as people
+from annotation_api.tasks import claims, projects
+from annotation_api.tasks import queries as tasks
+from annotation_api.web import work_queries
+from tests.annotation_api.permission_world import Owned, World
 
-# public, or the roles by their first letters: annotator, reviewer, engineer, m = admin
-GOLDEN = """
-GET /healthz public
-GET /readyz public
-GET /metrics rem
-POST /v1/session public
-DELETE /v1/session arem
-GET /v1/me arem
-POST /v1/me:password arem
-GET /v1/people m
-PATCH /v1/people/{person_id} m
-GET /v1/people/{person_id} m
-POST /v1/people/{person_id}:erase m
-GET /v1/invitations m
-DELETE /v1/invitations/{invitation_id} m
-POST /v1/invitations m
-POST /v1/invitations/{token}:accept public
-POST /v1/api-keys arem
-GET /v1/api-keys arem
-GET /v1/api-keys/{key_id} arem
-DELETE /v1/api-keys/{key_id} arem
-POST /v1/projects em
-GET /v1/projects arem
-GET /v1/projects/{project_id} arem
-PATCH /v1/projects/{project_id} em
-GET /v1/projects/{project_id}/forms rem
-POST /v1/projects/{project_id}/tasks em
-POST /v1/projects/{project_id}/tasks:from-dataset em
-GET /v1/projects/{project_id}/tasks rem
-POST /v1/projects/{project_id}/next arm
-POST /v1/assignments/{assignment_id}:renew arm
-POST /v1/assignments/{assignment_id}:skip arm
-PUT /v1/assignments/{assignment_id}/draft arm
-POST /v1/submissions arm
-GET /v1/submissions arem
-GET /v1/submissions/{submission_id} arem
-POST /v1/datasets em
-POST /v1/datasets:preview em
-GET /v1/imports/{key} em
-GET /v1/datasets em
-GET /v1/datasets/{dataset_id} em
-GET /v1/datasets/{dataset_id}/rows em
-POST /v1/snapshots em
-GET /v1/snapshots em
-GET /v1/snapshots/{snapshot_id} em
-GET /v1/snapshots/{snapshot_id}/export em
-POST /v1/jobs em
-POST /v1/jobs:validate em
-GET /v1/jobs rem
-GET /v1/jobs/{job_id} rem
-GET /v1/jobs/{job_id}/events rem
-GET /v1/jobs/{job_id}/metrics rem
-GET /v1/jobs/{job_id}/checkpoints rem
-GET /v1/jobs/{job_id}/artifacts rem
-GET /v1/jobs/{job_id}/artifacts/{name:path} rem
-POST /v1/jobs/{job_id}:cancel em
-POST /v1/jobs/{job_id}:retry em
-POST /v1/jobs/{job_id}:resume em
-POST /v1/pipelines em
-GET /v1/pipelines/{pipeline_id} rem
-POST /v1/models em
-GET /v1/models rem
-GET /v1/models/{model_id} rem
-GET /v1/models/{model_id}/lineage rem
-GET /v1/aliases rem
-PUT /v1/aliases/{name} em
-GET /login public
-POST /login public
-POST /logout arem
-POST /preferences public
-GET /account arem
-POST /account/password arem
-GET /setup/{token} public
-POST /setup/{token} public
-GET /join/{token} public
-POST /join/{token} public
-GET /people m
-POST /people m
-POST /people/{person_id} m
-GET /people/{person_id} m
-GET /people/{person_id}/erase m
-POST /people/{person_id}/erase m
-POST /people/invitations/{invitation_id}/withdraw m
-GET /keys arem
-POST /keys arem
-POST /keys/{key_id}/revoke arem
-GET / arem
-GET /mine arm
-GET /projects/new em
-POST /projects em
-GET /projects/{project_id} arem
-GET /projects/{project_id}/edit em
-POST /projects/{project_id}/edit em
-POST /projects/{project_id}/tasks em
-GET /projects/{project_id}/annotate arm
-POST /projects/{project_id}/annotate arm
-POST /projects/{project_id}/card arm
-POST /projects/{project_id}/skip arm
-GET /projects/{project_id}/correct arm
-GET /datasets em
-POST /datasets em
-POST /datasets/preview em
-GET /datasets/{dataset_id} em
-GET /snapshots em
-POST /snapshots em
-GET /snapshots/{snapshot_id} em
-GET /jobs rem
-GET /jobs/{job_id} rem
-GET /jobs/{job_id}/report rem
-POST /jobs/{job_id}/cancel em
-POST /jobs/{job_id}/retry em
-GET /models rem
-GET /models/{model_id} rem
-"""
 LETTERS = {"a": Role.ANNOTATOR, "r": Role.REVIEWER, "e": Role.ENGINEER, "m": Role.ADMIN}
+OWNED = ("{assignment_id}", "{submission_id}", "{key_id}")  # parameters that name what belongs to one person
+SIGNS_IN = ("/v1/session", "/login")  # they answer 401 themselves
+GOLDEN = Path(__file__).with_name("permissions.txt")
 
 
-def table() -> dict[tuple[str, str], frozenset[Role] | None]:
-    """(method, path) -> roles, None for public."""
-    rows = (line.split(" ") for line in GOLDEN.strip().splitlines())
-    return {
-        (method, path): None if who == "public" else frozenset(LETTERS[letter] for letter in who)
-        for method, path, who in rows
-    }
+@dataclass(frozen=True)
+class Rule:
+    """A line of the table."""
+
+    method: str
+    path: str
+    variant: str
+    roles: frozenset[Role] | None  # None: public
+    others: dict[Role, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}" + (f"#{self.variant}" if self.variant else "")
+
+
+def table() -> list[Rule]:
+    lines = GOLDEN.read_text().splitlines()
+    return [_rule(*line.split(" ")) for line in lines if line and not line.startswith("#")]
+
+
+def _rule(method: str, place: str, who: str, *others: str) -> Rule:
+    path, _, variant = place.partition("#")
+    roles = None if who == "public" else frozenset(LETTERS[letter] for letter in who)
+    pairs = (part.split("=") for part in others)
+    found = {LETTERS[letter]: outcome for letters, outcome in pairs for letter in letters}
+    assert roles is None or not found or found.keys() == roles, f"{path}: say for each role what others' things give"
+    return Rule(method, path, variant, roles, found)
 
 
 def routes(app: FastAPI) -> set[tuple[str, str]]:
@@ -149,50 +80,268 @@ def routes(app: FastAPI) -> set[tuple[str, str]]:
 
 
 def test_every_route_is_listed(app: FastAPI) -> None:
-    found, listed = routes(app), set(table())
-    assert found - listed == set(), "list the new routes in GOLDEN, with who may call them"
-    assert listed - found == set(), "these routes are gone: take them out of GOLDEN"
+    found, listed = routes(app), {(rule.method, rule.path) for rule in table()}
+    assert found - listed == set(), "list the new routes in permissions.txt, with who may call them"
+    assert listed - found == set(), "these routes are gone: take them out of permissions.txt"
 
 
-def call(client: TestClient, method: str, path: str) -> int:
-    """The status for ids that name nothing and an empty body: whoever is let through gets 2xx, 404 or 422."""
-    filled = re.sub(r"\{[^}]+\}", str(uuid.uuid4()), path)
-    with client.stream(method, filled, follow_redirects=False) as answer:
-        return answer.status_code
-
-
-@pytest.mark.parametrize("role", [None, *Role])
-def test_roles_get_what_the_table_says(app: FastAPI, as_: Callable[..., TestClient], role: Role | None) -> None:
-    anonymous = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
-    client = as_(role) if role else anonymous
-    wrong = []
-    for (method, path), roles in table().items():
-        status = call(client, method, path)
-        public_fails = roles is None and status not in (401, 403) and status < 500
-        if roles is None:
-            fine = public_fails or path in ("/v1/session", "/login")  # they answer 401 or 422 to an empty sign-in
-        elif role is None:
-            fine = status == 401
-        elif role in roles:
-            fine = status not in (401, 403) and status < 500
-        else:
-            fine = status == 403
-        if not fine:
-            wrong.append(f"{method} {path}: {status}")
-    assert wrong == []
+def test_routes_to_what_belongs_to_somebody_say_what_others_get() -> None:
+    silent = [rule.name for rule in table() if any(name in rule.path for name in OWNED) and not rule.others]
+    assert silent == []
 
 
 def test_the_table_keeps_the_promises_of_the_matrix() -> None:
     """Read off the table itself: annotators see no runs, engineers do not rank, only admins handle people."""
-    for (method, path), roles in table().items():
+    for rule in table():
+        path, roles = rule.path, rule.roles
         if roles is None:
             continue
         assert Role.ADMIN in roles, path
-        if re.search(r"/(jobs|models|datasets|snapshots|pipelines|aliases)", path):
+        runs = re.search(r"/(jobs|models|datasets|snapshots|pipelines|aliases)", path)
+        if runs:
             assert Role.ANNOTATOR not in roles, path
-        if re.search(r"/(people|invitations)", path):
+        if re.search(r"/(people|invitations|audit)", path):
             assert roles == {Role.ADMIN}, path
-        if method != "GET" and re.search(r"/(jobs|models|datasets|snapshots|pipelines|aliases)", path):
+        if rule.method != "GET" and runs:
             assert roles == {Role.ENGINEER, Role.ADMIN}, path
         if re.search(r"/(annotate|next|skip|card)|:skip|:renew|/correct", path):
             assert Role.ENGINEER not in roles, path
+
+
+# ---------------------------------------------------------------- the walk
+
+
+class Walk:
+    """Calls routes in the world as each role; every request is undone."""
+
+    def __init__(self, app: FastAPI, session: Session, make: Any, as_: Callable[..., TestClient], person: Any) -> None:
+        self.session, self.world = session, World(session, make, app.state.settings)
+        who = {role: person(role) for role in Role}
+        self.owned: dict[Role, Owned] = {role: self.world.own(who[role]) for role in Role}
+        nobody = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+        self.clients: dict[Role | None, TestClient] = {None: nobody} | {role: as_(who[role]) for role in Role}
+        session.commit()
+
+    def wrong(self, rules: list[Rule]) -> Iterator[str]:
+        """What differs from the table."""
+        for rule in rules:
+            for role in (None, *Role):
+                owned = self.owned[role] if role else self.world.other
+                yield from self._compare(rule, role, owned, _expected(rule, role), "own")
+                if role in rule.others:
+                    yield from self._compare(rule, role, self.world.other, rule.others[role], "another's")
+
+    def _compare(self, rule: Rule, role: Role | None, owned: Owned, expected: str, whose: str) -> Iterator[str]:
+        status, text = self._call(rule, role, owned)
+        if expected in ("seen", "unseen"):
+            fine = status < 400 and (self.world.mark(rule.name) in text) == (expected == "seen")
+        elif expected == "public":
+            fine = status < 500 and (status not in (401, 403) or rule.path in SIGNS_IN)
+        elif expected == "in":
+            fine = status < 500 and status not in (401, 403, 404)
+        else:
+            fine = status == int(expected)
+        if not fine:
+            yield f"{rule.name} as {role or 'nobody'}, {whose}: {status} instead of {expected} ({text[:200]})"
+
+    def _call(self, rule: Rule, role: Role | None, owned: Owned) -> tuple[int, str]:
+        ids = self.world.ids(rule.path, owned)
+        path = re.sub(r"\{([^}]+)\}", lambda found: ids.get(found[1]) or str(uuid.uuid4()), rule.path)
+        rest = self.world.request(rule.name, owned, self.owned[role] if role else None)
+        undone = self.session.connection().begin_nested()
+        try:
+            answer = self.clients[role].request(rule.method, path, follow_redirects=False, **rest)
+            return answer.status_code, answer.text
+        finally:
+            undone.rollback()
+
+
+def _expected(rule: Rule, role: Role | None) -> str:
+    if rule.roles is None:
+        return "public"
+    if role is None:
+        return "401"
+    return "in" if role in rule.roles else "403"
+
+
+@pytest.fixture
+def walk(app: FastAPI, session: Session, make: Any, as_: Callable[..., TestClient], person: Any) -> Iterator[Walk]:
+    walk = Walk(app, session, make, as_, person)
+    yield walk
+    walk.world.close()
+
+
+def test_everybody_gets_what_the_table_says(walk: Walk) -> None:
+    assert list(walk.wrong(table())) == []
+
+
+# ---------------------------------------------------------------- without one of the checks
+
+
+class Anybody:
+    """Whoever is asked for."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def let_every_role_in(walk: Walk, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(dependencies.Permission, "check", lambda self, role: None)
+
+
+def let_nobody_in(walk: Walk, patch: pytest.MonkeyPatch) -> None:
+    """Who is not signed in is taken for an admin."""
+    admin = walk.owned[Role.ADMIN].person
+    caller = Caller(admin.id, admin.role, admin.pseudonym)
+    found, locked = dependencies._find_person, dependencies.lock_caller
+    patch.setattr(dependencies, "_find_person", lambda *args: found(*args) or admin)
+    patch.setattr(dependencies, "lock_caller", lambda *args, **kwargs: locked(*args, **kwargs) or caller)
+    patch.setattr(dependencies, "_nobody", lambda: admin)
+
+
+def test_the_walk_notices_a_route_without_its_permission(walk: Walk) -> None:
+    """One route at a time, first without the look at the role, then without the look at who is signed in."""
+    unnoticed, rules = [], [rule for rule in table() if rule.roles is not None and not rule.variant]
+    for rule in rules:
+        for mutant in (let_every_role_in, let_nobody_in):
+            if mutant is let_every_role_in and rule.roles == set(Role):
+                continue  # there is no role that it keeps out
+            with pytest.MonkeyPatch.context() as patch:
+                mutant(walk, patch)
+                if next(walk.wrong([rule]), None) is None:
+                    unnoticed.append(f"{rule.name} {mutant.__name__}")
+    assert unnoticed == []
+
+
+def _as_other(function: Callable[..., Any], walk: Walk, place: int) -> Callable[..., Any]:
+    """The function, which answers for the other person whoever is asked for."""
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        changed = list(args)
+        changed[place] = (
+            walk.world.other.person if not isinstance(args[place], uuid.UUID) else walk.world.other.person.id
+        )
+        return function(*changed, **kwargs)
+
+    return answer
+
+
+def _own_assignment(session: Session, _person: object, assignment_id: uuid.UUID) -> Assignment | None:
+    return session.get(Assignment, assignment_id)
+
+
+def _submissions(*, project: uuid.UUID | None, person: object) -> Any:
+    return ALL_SUBMISSIONS(project=project, person=None)
+
+
+def _for_all(statement: str) -> str:
+    found, count = re.subn(r"(AND )?(a\.)?person_id = %\(person\)s( AND)?", r"\1 true \3", statement)
+    assert count == 1
+    return found
+
+
+ALL_SUBMISSIONS = judgements.submissions
+IDEMPOTENT = Idempotency.__init__
+
+# Each check on whose a thing is: how it is taken away, and the routes behind it, each of which must notice.
+CHECKS: dict[str, tuple[Callable[[Walk, pytest.MonkeyPatch], None], list[str]]] = {
+    "an assignment is the person's own": (
+        lambda walk, patch: patch.setattr(tasks, "own_assignment", _own_assignment),
+        [
+            "POST /v1/assignments/{assignment_id}:renew",
+            "POST /v1/assignments/{assignment_id}:skip",
+            "POST /projects/{project_id}/annotate",
+            "POST /projects/{project_id}/skip",
+            "GET /projects/{project_id}/correct",
+        ],
+    ),
+    "a draft is of an own assignment": (
+        lambda walk, patch: patch.setattr(claims, "SAVE_DRAFT", _for_all(claims.SAVE_DRAFT)),
+        ["PUT /v1/assignments/{assignment_id}/draft"],
+    ),
+    "an answer is to an own assignment": (
+        lambda walk, patch: patch.setattr(judgements, "JUDGED", _for_all(judgements.JUDGED)),
+        ["POST /v1/submissions"],
+    ),
+    "a correction is of an own answer": (
+        lambda walk, patch: patch.setattr(feedback, "_check_correction", lambda *args: None),
+        ["POST /v1/submissions#supersedes"],
+    ),
+    "an annotator reads own answers, and repeats own answers": (
+        lambda walk, patch: patch.setattr(judgements, "author_of", lambda *args: Anybody()),
+        ["POST /v1/submissions#replay", "GET /v1/submissions/{submission_id}"],
+    ),
+    "the list of answers is one's own": (
+        lambda walk, patch: patch.setattr(judgements, "submissions", _submissions),
+        ["GET /v1/submissions"],
+    ),
+    "an annotator's list is one's own in a project, too": (
+        lambda walk, patch: patch.setattr(feedback_routes, "Role", SimpleNamespace(ANNOTATOR=None)),
+        ["GET /v1/submissions#project"],
+    ),
+    "what is in hand is one's own": (
+        lambda walk, patch: patch.setattr(claims, "IN_HAND", _for_all(claims.IN_HAND)),
+        [
+            "POST /v1/projects/{project_id}/next",
+            "GET /projects/{project_id}/annotate",
+            "POST /projects/{project_id}/card",
+        ],
+    ),
+    "own work is one's own": (
+        lambda walk, patch: patch.setattr(work_queries, "own_items", _as_other(work_queries.own_items, walk, 1)),
+        ["GET /mine"],
+    ),
+    "drafts are one's own": (
+        lambda walk, patch: patch.setattr(work_queries, "own_drafts", _as_other(work_queries.own_drafts, walk, 1)),
+        ["GET /mine#drafts"],
+    ),
+    "a key is one's own": (
+        lambda walk, patch: patch.setattr(people, "key_of", lambda session, person, key: session.get(ApiKey, key)),
+        ["GET /v1/api-keys/{key_id}", "DELETE /v1/api-keys/{key_id}", "POST /keys/{key_id}/revoke"],
+    ),
+    "the list of keys is one's own": (
+        lambda walk, patch: patch.setattr(people, "keys_of", lambda person: select(ApiKey)),
+        ["GET /v1/api-keys", "GET /keys"],
+    ),
+    "an import is one's own": (
+        lambda walk, patch: patch.setattr(progress, "running", _as_other(progress.running, walk, 0)),
+        ["GET /v1/imports/{key}"],
+    ),
+    "an upload is one's own": (
+        lambda walk, patch: patch.setattr(staged, "_path", _as_other(staged._path, walk, 1)),
+        ["POST /datasets"],
+    ),
+    "an Idempotency-Key is one's own": (
+        lambda walk, patch: patch.setattr(Idempotency, "__init__", _as_other(IDEMPOTENT, walk, 2)),
+        ["POST /v1/projects#replay"],
+    ),
+    "who did how much is not for annotators": (
+        lambda walk, patch: patch.setattr(projects, "Role", SimpleNamespace(ANNOTATOR=None, ADMIN=Role.ADMIN)),
+        ["GET /v1/projects/{project_id}#by-person", "GET /projects/{project_id}#by-person"],
+    ),
+    "names are for admins, and who wrote a response not for those who rank": (
+        lambda walk, patch: patch.setattr(
+            projects, "Role", SimpleNamespace(ANNOTATOR=Role.ANNOTATOR, ADMIN=Anybody(), ENGINEER=Role.ENGINEER)
+        ),
+        ["GET /v1/projects/{project_id}#names", "GET /v1/projects/{project_id}/tasks#origin"],
+    ),
+}
+
+
+def test_the_walk_notices_each_check_on_whose_a_thing_is(walk: Walk) -> None:
+    by_name, unnoticed = {rule.name: rule for rule in table()}, []
+    for check, (take_away, names) in CHECKS.items():
+        with pytest.MonkeyPatch.context() as patch:
+            take_away(walk, patch)
+            unnoticed += [f"{check}: {name}" for name in names if next(walk.wrong([by_name[name]]), None) is None]
+    assert unnoticed == []
+
+
+def test_everything_that_says_what_others_get_is_guarded_by_a_listed_check() -> None:
+    guarded = {name for _, names in CHECKS.values() for name in names}
+    assert {rule.name for rule in table() if rule.others} - guarded == set()

@@ -1,4 +1,4 @@
-"""A database, a home folder and the processes of one test, all real."""
+"""A database, a home folder and the processes of one test, all real; and a Ray head beside them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import psutil
 import pytest
 from sqlalchemy import Engine
 
+from tests.workers.head import Head
 from tests.workers.world import World
 
 
 @pytest.fixture
 def world(fresh_database: str, fresh_engine: Engine, tmp_path: Path, factory: Any) -> Iterator[World]:
-    """Whatever the test leaves running is ended, launchers too."""
-    world = World(fresh_database, fresh_engine, tmp_path, factory)
+    """Stages run in plain processes. Whatever the test leaves running is ended, launchers too."""
+    world = World(fresh_database, fresh_engine, tmp_path, factory, {"RANKLOOP_EXECUTOR": "process"})
     yield world
     for process in world.processes:
         process.terminate()
@@ -30,3 +31,24 @@ def world(fresh_database: str, fresh_engine: Engine, tmp_path: Path, factory: An
     for process in psutil.process_iter(["environ"]):
         if (process.info["environ"] or {}).get("RANKLOOP_HOME") == str(tmp_path):
             process.kill()
+
+
+@pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
+def either(world: World, request: pytest.FixtureRequest) -> World:
+    """The same world with each executor."""
+    world.environment["RANKLOOP_EXECUTOR"] = request.param
+    return world
+
+
+@pytest.fixture(scope="module")
+def two_gpus() -> Iterator[Head]:
+    """A Ray head with two GPUs that do not exist, for tests that join it themselves."""
+    with Head(gpus=2, token={"RAY_AUTH_MODE": "disabled"}) as head:
+        yield head
+
+
+@pytest.fixture
+def one_gpu() -> Iterator[Head]:
+    """A Ray head of this test's own, with one GPU that does not exist."""
+    with Head(gpus=1) as head:
+        yield head

@@ -1,9 +1,9 @@
 """A stage without a model, and the launcher and dispatcher that run it: commands for tests.
 
-    python stub.py launcher JOB EPOCH | python stub.py dispatcher
+    python -m tests.workers.stub launcher JOB EPOCH | python -m tests.workers.stub dispatcher
 
 What the stage does stands in `script.json` in the folder of the base model: how many steps, the
-seconds that each takes, a fault to raise. Everything around the stage is the real thing.
+seconds that each takes, how often it saves, a fault to raise. Everything around the stage is the real thing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from alignment import checkpoint
 from alignment.config import SFTConfig, Stage
-from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
+from alignment.events import ErrorKind, Meter, Paused, Reporter, SavedCheckpoint, StageError, StageResult
 
 
 def refused(config: dict[str, Any]) -> Exception:
@@ -34,25 +36,37 @@ def refused(config: dict[str, Any]) -> Exception:
 
 FAULTS: dict[str, Callable[[], Exception]] = {
     "diverged": lambda: StageError(ErrorKind.DIVERGED, "The loss is not a number.", "Lower learning_rate."),
+    "corrupt": lambda: StageError(ErrorKind.CORRUPT_CHECKPOINT, "a.bin differs.", "Train again."),
     "memory": lambda: MemoryError(),
+    "torch memory": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     "setting": lambda: refused({"batchsize": 3}),
     "disk": lambda: OSError(errno.ENOSPC, "No space left on device", "model.safetensors"),
+    "file size": lambda: OSError(errno.EFBIG, "File too large"),
+    "torch disk": lambda: RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
     "bug": lambda: ZeroDivisionError("a fault of ours"),
 }
 
 
 def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: Path, reporter: Reporter) -> StageResult:
-    """Take the scripted steps and leave a file that stands for the weights."""
+    """Take the scripted steps, from the newest checkpoint on, and leave a file that stands for the weights."""
     script = json.loads((Path(inputs["model"]) / "script.json").read_text())
-    seen = sorted(name for name in os.environ if "DATABASE" in name or name == "HF_HUB_OFFLINE")
+    seen = sorted(name for name in os.environ if "DATABASE_URL" in name or name in ("HF_HUB_OFFLINE", "WORLD_SIZE"))
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
     reporter.note(f"process {os.getpid()} sees {seen}, {os.environ['OMP_NUM_THREADS']} threads, GPUs {gpus!r}")
-    meter = Meter(reporter, "train", script["steps"])
-    for step in range(1, script["steps"] + 1):
+    begin = newest(inputs)
+    if begin:
+        reporter.note(f"begins after step {begin}")
+    meter = Meter(reporter, "train", script["steps"], begin)
+    for step in range(begin + 1, script["steps"] + 1):
         time.sleep(script.get("seconds", 0.0))
         meter.step({"loss": 1.0 / step})
         if step == 2 and "fault" in script:
-            raise FAULTS[script["fault"]]()
+            end_badly(script["fault"])
+        pausing = "checkpoints" in inputs and reporter.paused()
+        if pausing or step % script.get("save_every", script["steps"] + 1) == 0:
+            save(step, Path(inputs["checkpoints"]), reporter)
+        if pausing:
+            raise Paused(f"after step {step}")
     (out_dir / "model.safetensors").write_bytes(b"weights")
     reporter.samples(script["steps"], [{"prompt": "hello", "response": "world"}])
     return StageResult(
@@ -60,21 +74,49 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
     )
 
 
+def end_badly(fault: str) -> None:
+    """Raise, or die as when the system ends a process, or in the stage that is not the first of several."""
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "rank 1 killed":
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(1)
+        raise RuntimeError("Connection closed by peer")
+    raise FAULTS[fault]()
+
+
+def newest(inputs: dict[str, Any]) -> int:
+    """The step of the newest whole checkpoint that any attempt left."""
+    folders = Path(inputs["resume_from"]).glob("*/run/checkpoint-*") if "resume_from" in inputs else ()
+    return max((int(folder.name.rpartition("-")[2]) for folder in folders if checkpoint.verify(folder)), default=0)
+
+
+def save(step: int, folder: Path, reporter: Reporter) -> None:
+    partial = folder / "run" / "partial"
+    partial.mkdir(parents=True)
+    (partial / "state.json").write_text(json.dumps({"step": step}))
+    name = f"run/checkpoint-{step}"
+    reporter.checkpoint(SavedCheckpoint(name, step, checkpoint.publish(partial, folder / name), 12, 0.0))
+
+
 def launcher(arguments: list[str]) -> int:
     """The real launcher with the stage above."""
-    import ray
-
+    from tests.workers import stub  # under its own name, so that a child process finds it
     from workers.launcher import main
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[run.__module__])
-    return main(arguments, run)
+    if os.environ.get("RANKLOOP_EXECUTOR") != "process":
+        import ray
+
+        ray.cloudpickle.register_pickle_by_value(stub)
+    return main(arguments, stub.run)
 
 
 def dispatcher() -> int:
     """The real dispatcher with the launcher above."""
     from workers.__main__ import main
 
-    return main((sys.executable, __file__, "launcher"))
+    return main((sys.executable, "-m", "tests.workers.stub", "launcher"))
 
 
 if __name__ == "__main__":

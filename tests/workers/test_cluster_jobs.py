@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
+from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import JobState
-from tests.workers.world import World
+from annotation_api.db import dispatchers
+from annotation_api.db.tables import Job, JobState, RayState
+from tests.workers.head import Head
+from tests.workers.world import World, poll
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres]
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "4a" * 32}
 
 
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
-    """The address of a head with one GPU."""
-    ray = Path(sys.executable).with_name("ray")
-    options = ["--head", "--port=26379", "--num-cpus=4", "--num-gpus=1", "--include-dashboard=false"]
-    command = [str(ray), "start", *options, "--node-ip-address=127.0.0.1", "--block"]
-    process = subprocess.Popen(command, env=os.environ | TOKEN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield "127.0.0.1:26379"
-    process.terminate()
-    process.wait(30)
-
-
-def test_one_gpu_serves_one_job_while_the_next_waits_and_a_third_is_told_that_it_never_fits(
-    world: World, head: str
-) -> None:
-    first = world.job({"steps": 600, "seconds": 0.1}, gpus=1.0)
-    world.environment |= TOKEN | {"RANKLOOP_RAY_ADDRESS": head, "RANKLOOP_SLOTS": "2"}
+def test_halves_share_a_gpu_a_whole_one_waits_and_two_are_never_had(world: World, one_gpu: Head) -> None:
+    halves = [world.job({"steps": 900, "seconds": 0.1}, gpus=0.5) for _ in range(2)]
+    world.environment |= one_gpu.environment | {"RANKLOOP_SLOTS": "4", "RANKLOOP_INFEASIBLE_SECONDS": "1"}
     world.dispatcher()
-    assert world.running(first).progress["device"] == "gpu"
+    assert [world.running(job_id).progress["device"] for job_id in halves] == ["gpu", "gpu"]
 
-    second = world.job({"steps": 2}, gpus=1.0)
-    world.wait(second, JobState.STARTING, until=lambda job: job.reason == "waiting_gpu")
-    world.cancel(first)
-    assert world.wait(first).state is JobState.CANCELLED
-    assert world.wait(second).state is JobState.SUCCEEDED
+    whole = world.job({"steps": 2}, gpus=1.0)
+    two = world.job({"steps": 2}, gpus=2.0, config=BATCHES)
 
-    third = world.wait(world.job({"steps": 2}, gpus=2.0), JobState.FAILED)
-    assert third.error["kind"] == "cluster"
-    assert third.error["cause"] == "The job asks for 2 GPUs on one machine, and the largest here has 1."
+    def waits(job: Job) -> bool:
+        return (job.reason, job.reason_detail) == ("waiting_gpu", "1 GPU on machines with 0 free of 1")
+
+    world.wait(whole, JobState.STARTING, until=waits)
+    failed = world.wait(two, JobState.FAILED)
+    assert (failed.error["kind"], failed.attempts) == ("infeasible", 1)
+    cause = "The job asks for 2 GPUs, and the cluster's machines have 1, the largest of which has 1."
+    assert failed.error["cause"] == cause
+
+    for job_id in halves:
+        world.cancel(job_id)
+        assert world.wait(job_id).state is JobState.CANCELLED
+    assert world.wait(whole).state is JobState.SUCCEEDED
+    assert world.attempts(whole)[0].waited_seconds > 0
+
+
+BATCHES = {"batch_size": 8, "micro_batch_size": 4}
+
+
+def test_a_job_whose_head_is_killed_goes_on_by_itself_when_there_is_one_again(world: World, one_gpu: Head) -> None:
+    job_id = world.job({"steps": 600, "seconds": 0.1, "save_every": 5}, max_attempts=1, gpus=1.0)
+    world.environment |= one_gpu.environment
+    world.dispatcher()
+    world.running(job_id)
+    poll(lambda: world.checkpoints(job_id), "a checkpoint", world.report)
+    one_gpu.kill()
+
+    job = world.wait(job_id, JobState.QUEUED)
+    assert (job.error["kind"], job.interruptions) == ("cluster", 1)
+    later = world.job({"steps": 2})  # somebody asks for one more meanwhile
+    poll(lambda: said(world) == [RayState.DOWN], "the dispatcher to say that the head is down")
+    world.hurry()
+    one_gpu.start()
+
+    job = world.wait(job_id)
+    assert (job.state, job.epoch) == (JobState.SUCCEEDED, 2), world.report()
+    (begin,) = world.begins(job_id)
+    assert begin >= 5
+    assert (world.wait(later).state, world.read(later).epoch) == (JobState.SUCCEEDED, 1)
+    poll(lambda: said(world) == [RayState.UP], "the dispatcher to say that the head is up")
+
+
+def said(world: World) -> list[RayState]:
+    """What the dispatchers that are there say of Ray."""
+    with Session(world.engine) as session:
+        return [row.ray for row in dispatchers.alive(session)]

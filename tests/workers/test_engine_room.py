@@ -1,4 +1,5 @@
-"""Real dispatcher, real launchers, real Ray, real Postgres; only the stage is a stub."""
+"""Real dispatcher, real launchers, real Postgres; only the stage is a stub. Stages run in plain processes, and where
+the executor makes a difference in Ray, too."""
 
 from __future__ import annotations
 
@@ -7,16 +8,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy.orm import Session
 
 from alignment import checkpoint
-from annotation_api.db.tables import JobState
+from annotation_api.db import dispatchers
+from annotation_api.db.tables import AttemptOutcome, JobState, RayState
 from tests.workers.world import World, poll
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres]
-SLOW = {"steps": 600, "seconds": 0.1}  # a minute: time enough to kill something in the middle
+pytestmark = [pytest.mark.postgres]
+SLOW = {"steps": 600, "seconds": 0.1, "save_every": 5}  # a minute: time enough to kill something in the middle
 
 
-def test_a_job_ends_with_an_artifact_a_model_version_and_nothing_left_over(world: World) -> None:
+def test_a_job_ends_with_an_artifact_a_model_version_and_nothing_left_over(either: World) -> None:
+    world = either
     job_id = world.job({"steps": 5})
     dispatcher = world.dispatcher()
     job = world.wait(job_id)
@@ -54,12 +58,14 @@ def test_a_killed_dispatcher_disturbs_nothing_and_its_successor_takes_the_next_j
     assert len(world.versions(job_id)) == 1
 
 
-def test_a_killed_launcher_leaves_no_process_and_its_job_is_run_again(world: World) -> None:
+def test_a_killed_launcher_leaves_no_process_and_its_job_goes_on_from_a_checkpoint(either: World) -> None:
+    world = either
     job_id = world.job(SLOW)
     world.dispatcher()
     launcher = world.launcher(world.running(job_id))
+    poll(lambda: world.checkpoints(job_id), "a checkpoint")
     tree = launcher.children(recursive=True)
-    assert {"gcs_server", "raylet"} <= {process.name() for process in tree}
+    assert world.actor(job_id) in tree
     world.hurry()
     launcher.kill()
 
@@ -67,10 +73,14 @@ def test_a_killed_launcher_leaves_no_process_and_its_job_is_run_again(world: Wor
     assert alive == []
     job = world.wait(job_id)
     assert (job.state, job.epoch, len(world.versions(job_id))) == (JobState.SUCCEEDED, 2, 1), world.report()
+    (begin,) = world.begins(job_id)
+    assert begin >= 5
     poll(lambda: not list((world.home / "staging").iterdir()), "the dead attempt's staging folder to be swept")
+    poll(lambda: not list((world.home / "checkpoints").iterdir()), "the checkpoints to be removed")
+    poll(lambda: all(row.removed_at for row in world.checkpoints(job_id)), "their rows to say so")
 
 
-def test_a_killed_actor_is_a_crash_that_is_tried_again(world: World) -> None:
+def test_a_killed_stage_is_a_crash_that_is_tried_again(world: World) -> None:
     job_id = world.job(SLOW)
     world.dispatcher()
     world.running(job_id)
@@ -81,6 +91,8 @@ def test_a_killed_actor_is_a_crash_that_is_tried_again(world: World) -> None:
     assert (job.state, job.epoch, len(world.versions(job_id))) == (JobState.SUCCEEDED, 2, 1), world.report()
     queued = [event for event in world.events(job_id, "state") if event["state"] == "queued" and "error" in event]
     assert [event["error"]["kind"] for event in queued] == ["crash"]
+    assert queued[0]["error"]["cause"] == "The process that ran the stage died with signal 9."
+    assert "The stage runs in process" in queued[0]["error"]["log"]
 
 
 def test_a_zombie_launcher_writes_nothing(world: World) -> None:
@@ -103,6 +115,9 @@ def test_a_zombie_launcher_writes_nothing(world: World) -> None:
     assert not actor.is_running()
     assert world.counts(job_id) == before
     assert len(world.versions(job_id)) == 1
+    lost = world.attempts(job_id)[0]
+    assert lost.outcome is AttemptOutcome.LOST
+    assert "The stage runs in process" in lost.error["log"]
 
 
 def test_a_database_that_goes_away_for_a_while_costs_nothing(world: World) -> None:
@@ -140,6 +155,62 @@ def test_sigterm_ends_the_launchers_and_their_jobs_are_queued(world: World) -> N
     assert not launcher.is_running()
     job = world.read(job_id)
     assert (job.state, job.attempts) == (JobState.QUEUED, 0)  # a planned stop uses up no attempt
+    assert checkpoint.verify(newest(world))  # and loses no step
+
+
+def newest(world: World) -> Path:
+    folders = world.home.glob("checkpoints/*/*/run/checkpoint-*")
+    return max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))
+
+
+def test_a_paused_job_saves_gives_its_slot_away_and_goes_on_where_it_was(either: World) -> None:
+    world = either
+    job_id = world.job(SLOW)
+    world.dispatcher()
+    world.running(job_id)
+    world.pause(job_id)
+
+    job = world.wait(job_id, JobState.PAUSED)
+    step = int(newest(world).name.rpartition("-")[2])
+    assert (job.attempts, job.saved_step, world.checkpoints(job_id)[-1].step) == (0, step, step)
+    assert (world.home / "checkpoints" / str(job_id) / world.checkpoints(job_id)[-1].name).is_dir()
+    assert [attempt.outcome for attempt in world.attempts(job_id)] == [AttemptOutcome.PAUSED]
+
+    world.hurry()
+    world.resume(job_id)
+    assert world.wait(job_id).state is JobState.SUCCEEDED, world.report()
+    assert world.begins(job_id) == [step]
+    assert len(world.metrics(job_id)) == 600
+
+
+def test_a_job_whose_database_stays_away_saves_and_goes_on_when_it_is_back(world: World) -> None:
+    job_id = world.job({"steps": 600, "seconds": 0.1, "save_every": 1000})
+    world.environment["RANKLOOP_DATABASE_GRACE_SECONDS"] = "2"
+    world.dispatcher()
+    world.running(job_id)
+    with world.closed_database():
+        poll(lambda: "The job is left to its dispatcher." in world.report(), "the launcher to give up", world.report)
+        step = int(newest(world).name.rpartition("-")[2])
+        world.hurry()
+
+    job = world.wait(job_id)
+    assert (job.state, job.epoch) == (JobState.SUCCEEDED, 2), world.report()
+    assert world.begins(job_id) == [step]
+    assert world.attempts(job_id)[0].error["kind"] == "database"
+
+
+def test_a_dispatcher_says_that_it_is_there_and_when_it_leaves(world: World) -> None:
+    job_id = world.job(SLOW)
+    dispatcher = world.dispatcher(RANKLOOP_SLOTS="2")
+    world.running(job_id)
+
+    def seen() -> list[tuple[int, int, RayState]]:
+        with Session(world.engine) as session:
+            return [(row.slots, row.busy, row.ray) for row in dispatchers.alive(session)]
+
+    poll(lambda: seen() == [(2, 1, RayState.UNUSED)], "the dispatcher to report its job")
+    dispatcher.terminate()
+    poll(lambda: not seen(), "the dispatcher to leave")
 
 
 def test_a_fault_of_the_stage_ends_the_job_with_its_cause_and_log(world: World) -> None:
@@ -152,3 +223,13 @@ def test_a_fault_of_the_stage_ends_the_job_with_its_cause_and_log(world: World) 
     assert "stub.py" in job.error["traceback"]
     assert "The inputs are there." in job.error["log"]
     assert world.versions(job_id) == []
+
+
+def test_a_job_that_keeps_dying_is_quarantined_and_others_go_on(world: World) -> None:
+    poison = world.job({"steps": 3, "fault": "killed"}, max_attempts=2)
+    other = world.job({"steps": 3})
+    world.dispatcher()
+    assert world.wait(other).state is JobState.SUCCEEDED
+    job = world.wait(poison, JobState.FAILED)
+    assert (job.error["kind"], job.attempts, job.epoch) == ("quarantined", 2, 2)
+    assert "died with signal 9. That was the last of 2 attempts in a row" in job.error["cause"]

@@ -26,7 +26,7 @@ from annotation_api.db.tables import (
 from tests.alignment import tiny
 from tests.workers.world import World
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 DEMONSTRATIONS = [
     Demonstration(prompt=Prompt.from_text(f"w{i} w{i + 1}"), response=f"w{i + 2} w{i + 3}") for i in range(8)

@@ -24,9 +24,19 @@ from alignment.config import SFTConfig, Stage
 from alignment.records import Demonstration, Prompt
 from annotation_api.db import freeze, job_requests
 from annotation_api.db.job_machine import ENDED
-from annotation_api.db.tables import Artifact, DatasetKind, Job, JobEvent, JobState, Metric, ModelVersion
+from annotation_api.db.tables import (
+    Artifact,
+    DatasetKind,
+    Job,
+    JobAttempt,
+    JobEvent,
+    JobState,
+    Metric,
+    ModelVersion,
+    SavedCheckpointRow,
+)
 
-STUB = Path(__file__).with_name("stub.py")
+ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 120.0  # of a busy machine; on a quiet one nothing here takes 15 s
 
 
@@ -47,6 +57,7 @@ class World:
         with (self.home / "test.log").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, *command],
+                cwd=ROOT,
                 env={**os.environ, **given, **self.environment, **environment},
                 stdout=output,
                 stderr=output,
@@ -56,7 +67,7 @@ class World:
         return process
 
     def dispatcher(self, **environment: str) -> subprocess.Popen[bytes]:
-        return self.start(str(STUB), "dispatcher", **environment)
+        return self.start("-m", "tests.workers.stub", "dispatcher", **environment)
 
     def job(self, script: dict[str, Any] | None = None, **fields: Any) -> uuid.UUID:
         """A queued sft job on a base model whose folder holds the stub's script."""
@@ -77,9 +88,9 @@ class World:
             return job.id
 
     def hurry(self) -> None:
-        """Let attempts that have not begun be short."""
-        for script in self.home.glob("models/*/script.json"):
-            script.write_text(json.dumps({"steps": 3}))
+        """Let attempts that have not begun take no time for their steps."""
+        for path in self.home.glob("models/*/script.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 0.0}))
 
     def read(self, job_id: uuid.UUID) -> Job:
         with Session(self.engine) as session:
@@ -124,6 +135,31 @@ class World:
         with Session(self.engine) as session:
             job_requests.request_cancel(session, job_id)
             session.commit()
+
+    def pause(self, job_id: uuid.UUID) -> None:
+        with Session(self.engine) as session:
+            job_requests.request_pause(session, job_id)
+            session.commit()
+
+    def resume(self, job_id: uuid.UUID) -> None:
+        with Session(self.engine) as session:
+            job_requests.resume(session, job_id)
+            session.commit()
+
+    def checkpoints(self, job_id: uuid.UUID) -> list[SavedCheckpointRow]:
+        rows = select(SavedCheckpointRow).where(SavedCheckpointRow.job_id == job_id).order_by(SavedCheckpointRow.step)
+        with Session(self.engine) as session:
+            return list(session.scalars(rows))
+
+    def attempts(self, job_id: uuid.UUID) -> list[JobAttempt]:
+        rows = select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.epoch)
+        with Session(self.engine) as session:
+            return list(session.scalars(rows))
+
+    def begins(self, job_id: uuid.UUID) -> list[int]:
+        """The steps after which attempts went on from a checkpoint."""
+        notes = [re.fullmatch(r"begins after step (\d+)", note["message"]) for note in self.events(job_id, "note")]
+        return [int(match[1]) for match in notes if match]
 
     def expire(self, job_id: uuid.UUID) -> None:
         """As if the lease had run out a second ago."""

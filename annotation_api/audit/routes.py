@@ -1,0 +1,56 @@
+"""/v1/audit: who did what, and whether the record of it is whole."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from alignment.problems import Problem
+from annotation_api.audit import queries
+from annotation_api.audit.schemas import AuditRowOut, AuditVerdict
+from annotation_api.db import audit
+from annotation_api.db.tables import AuditOutcome, Role
+from annotation_api.dependencies import Db, allow
+from annotation_api.errors import invalid
+from annotation_api.pagination import Limit, Page
+
+router = APIRouter(prefix="/v1", tags=["audit"], dependencies=[allow(Role.ADMIN)])
+Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
+Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+@router.get("/audit")
+def list_audit(
+    session: Db,
+    person: uuid.UUID | None = None,
+    action: Annotated[Words, Query(description="Part of the method and route, as `jobs`.")] = None,
+    object: Annotated[Words, Query(description="The id of a thing in the path, or of what was made.")] = None,
+    outcome: AuditOutcome | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.")] = None,
+) -> Page[AuditRowOut]:
+    """Who did what, newest first."""
+    wanted = queries.Wanted(person, action, object, outcome, since, until)
+    found = queries.rows(session, wanted, limit + 1, int(cursor) if cursor else None)
+    items = [AuditRowOut.model_validate(row) for row in found[:limit]]
+    return Page(items=items, next=str(items[-1].seq) if len(found) > limit else None)
+
+
+@router.get("/audit:verify")
+def verify_audit(
+    session: Db,
+    seq: Annotated[Seq, Query(description="A row that was noted earlier, with its seal.")] = None,
+    sha256: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
+) -> AuditVerdict:
+    """Walk the whole chain; says which row is the first that was changed or taken out, if one was."""
+    if (seq is None) != (sha256 is None):
+        raise invalid([Problem(pointer="query:seq", message="Give seq and sha256 together, or neither.")])
+    found = audit.verify(session, (seq, sha256) if seq is not None and sha256 is not None else None)
+    return AuditVerdict(
+        ok=found.broken is None, rows=found.rows, sha256=found.sha256, broken=found.broken, reason=found.reason
+    )

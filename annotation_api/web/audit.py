@@ -1,0 +1,56 @@
+"""The page on which admins read who did what."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BeforeValidator
+
+from annotation_api.audit import queries
+from annotation_api.db import audit
+from annotation_api.db.tables import AuditOutcome, Role
+from annotation_api.dependencies import Db, Me, allow
+from annotation_api.web.rendering import render
+
+PAGE = 50
+router = APIRouter(prefix="/audit", dependencies=[allow(Role.ADMIN)])
+EMPTY = BeforeValidator(lambda value: value or None)  # a field of the form that was left empty
+Chosen = Annotated[uuid.UUID | None, EMPTY]
+Outcome = Annotated[AuditOutcome | None, EMPTY]
+Words = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
+
+
+@router.get("")
+def audit_page(
+    request: Request,
+    session: Db,
+    me: Me,
+    person: Chosen = None,
+    action: Words = "",
+    object: Words = "",
+    outcome: Outcome = None,
+    before: Seq = None,
+    verify: bool = False,
+) -> Response:
+    wanted = queries.Wanted(person, action.strip(), object.strip(), outcome)
+    found = queries.rows(session, wanted, PAGE + 1, before)
+    return render(
+        request,
+        "audit.html",
+        me,
+        rows=found[:PAGE],
+        next=found[PAGE - 1].seq if len(found) > PAGE else None,
+        kept=_kept(wanted),
+        wanted=wanted,
+        outcomes=list(AuditOutcome),
+        verdict=audit.verify(session) if verify else None,
+    )
+
+
+def _kept(wanted: queries.Wanted) -> str:
+    """What was searched for, for the address of the next page."""
+    return "".join(f"&{urlencode({name: value})}" for name, value in vars(wanted).items() if value)

@@ -1,0 +1,58 @@
+"""The stage of `job_chaos`, and the launcher and dispatcher that run it: commands of its own, light to start.
+
+    python -m tests.journey.chaos_stage launcher JOB EPOCH | dispatcher
+
+A job's seed stands for its data: the file that it leaves says whose it is, so that a mix-up would be seen.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from alignment import checkpoint
+from alignment.config import Stage
+from alignment.events import Meter, Reporter, SavedCheckpoint, StageResult
+
+STEPS = 3
+WEIGHTS = "model.safetensors"
+
+
+def weights(seed: int) -> bytes:
+    """What the job with this seed must leave."""
+    return f"weights of job {seed}\n".encode() * 50
+
+
+def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: Path, reporter: Reporter) -> StageResult:
+    """Three quick steps, a checkpoint after each."""
+    meter, folder = Meter(reporter, "train", STEPS), Path(inputs["checkpoints"])
+    for step in range(1, STEPS + 1):
+        meter.step({"loss": 1.0 / step})
+        reporter.checkpoint(save(folder, config["seed"], step))
+    (out_dir / WEIGHTS).write_bytes(weights(config["seed"]))
+    return StageResult(stage.value, {"loss": 0.25})
+
+
+def save(folder: Path, seed: int, step: int) -> SavedCheckpoint:
+    name, began = f"checkpoint-{step}", time.monotonic()
+    staging = folder / f"{name}.partial"
+    staging.mkdir()
+    (staging / WEIGHTS).write_bytes(weights(seed))
+    digest = checkpoint.publish(staging, folder / name)
+    return SavedCheckpoint(name, step, digest, len(weights(seed)), time.monotonic() - began)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[0] == "launcher":
+        from workers import launcher
+
+        return launcher.main(arguments[1:], run)
+    from workers import __main__ as dispatcher
+
+    return dispatcher.main((sys.executable, "-m", "tests.journey.chaos_stage", "launcher"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

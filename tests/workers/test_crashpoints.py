@@ -1,0 +1,68 @@
+"""Every place where a process may be killed is one that a job gets over, with one artifact and nothing doubled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alignment import checkpoint
+from annotation_api.db.tables import JobState
+from tests.workers.world import World, poll
+from workers.crashpoints import POINTS, crash_point
+
+
+@pytest.mark.postgres
+def test_a_kill_at_any_line_loses_nothing_and_doubles_nothing(world: World) -> None:
+    """At each point a dispatcher or a launcher dies once; then all jobs are left alone."""
+    jobs = [world.job({"steps": 4, "save_every": 2}, max_attempts=50) for _ in POINTS]
+    for point in POINTS:
+        dispatcher = world.dispatcher(RANKLOOP_CRASH_POINT=point)
+        died = poll(lambda d=dispatcher: d.poll() is not None or killed(world), f"a death {point}", world.report)
+        assert died
+        dispatcher.kill()
+        dispatcher.wait()
+        (world.home / "test.log").unlink()
+    world.dispatcher(RANKLOOP_SLOTS="3")
+
+    for job_id in jobs:
+        job = world.wait(job_id)
+        assert job.state is JobState.SUCCEEDED, world.report()
+        (version,) = world.versions(job_id)
+        assert set(checkpoint.verify(Path(version.path))["files"]) == {"model.safetensors", "result.json"}
+    assert sum(len(world.attempts(job_id)) for job_id in jobs) >= len(jobs) + len(POINTS) - 3  # 3: none was claimed
+    poll(lambda: not list((world.home / "staging").iterdir()), "an empty staging folder")
+    poll(lambda: len(list(world.home.glob("artifacts/*/*"))) == len(jobs), "stray artifacts to be swept")
+    poll(lambda: not list((world.home / "checkpoints").iterdir()), "the checkpoints to be swept")
+
+
+def killed(world: World) -> bool:
+    """Whether the dispatcher has buried a launcher that was killed."""
+    log = world.home / "test.log"
+    return log.exists() and "ended with code -9" in log.read_text()
+
+
+def run(asked: str, name: str) -> subprocess.CompletedProcess[str]:
+    code = f"from workers.crashpoints import crash_point; crash_point({name!r}); print('alive')"
+    environment = {"RANKLOOP_CRASH_POINT": asked} if asked else {}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("asked", ["", "after_commit", "before_claim:0", "*:0.0"])
+def test_a_point_that_is_not_asked_for_does_nothing(asked: str) -> None:
+    assert run(asked, "before_claim").stdout == "alive\n"
+
+
+@pytest.mark.parametrize("asked", ["before_claim", "before_*:1.0", "*"])
+def test_a_point_that_is_asked_for_kills(asked: str) -> None:
+    assert run(asked, "before_claim").returncode == -9
+
+
+def test_names_that_there_are_not_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="nowhere is no crash point"):
+        crash_point("nowhere")
+    monkeypatch.setenv("RANKLOOP_CRASH_POINT", "after_claims")
+    with pytest.raises(ValueError, match="names no crash point; there are before_claim"):
+        crash_point("after_commit")

@@ -1,0 +1,143 @@
+"""What a stage raises becomes a kind, a cause and a next step, in the process in which it was raised."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignment.config import Stage
+from alignment.events import ErrorKind
+from annotation_api.db.job_records import Again
+from annotation_api.db.tables import RayState
+from tests.workers import stub
+from workers import autopsy
+from workers.claims import EXIT_AWAY
+from workers.faults import Fault, fault_of
+from workers.work import BufferedReporter, Work, perform
+
+
+def outcome(folder: Path, script: dict[str, Any]) -> Any:
+    (folder / "script.json").write_text(json.dumps(script))
+    return perform(Work(Stage.SFT, {}, {"model": folder}, folder, stub.run), BufferedReporter())
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "cause"),
+    [
+        ("diverged", ErrorKind.DIVERGED, "The loss is not a number."),
+        ("corrupt", ErrorKind.CORRUPT_CHECKPOINT, "a.bin differs."),
+        ("memory", ErrorKind.OUT_OF_MEMORY, "The stage ran out of memory: the host has none left."),
+        (
+            "torch memory",
+            ErrorKind.OUT_OF_MEMORY,
+            "The stage ran out of memory: [enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes.",
+        ),
+        ("setting", ErrorKind.BAD_INPUT, "Setting /batchsize: Unknown key 'batchsize'. Did you mean 'batch_size'?"),
+        ("disk", ErrorKind.DISK_FULL, "The disk is full: model.safetensors."),
+        ("file size", ErrorKind.DISK_FULL, "The disk is full: File too large."),
+        (
+            "torch disk",
+            ErrorKind.DISK_FULL,
+            "A file could not be written: PytorchStreamWriter failed writing file data/0: file write failed",
+        ),
+        ("bug", ErrorKind.INTERNAL, "An unexpected ZeroDivisionError: a fault of ours"),
+    ],
+)
+def test_a_fault_has_a_kind_a_cause_a_next_step_and_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, kind: ErrorKind, cause: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = outcome(tmp_path, {"steps": 3, "fault": fault})
+    assert isinstance(found, Fault)
+    assert (found.kind, found.cause) == (kind, cause)
+    assert found.next_step
+    assert found.traceback is not None
+    assert "stub.py" in found.traceback
+
+
+WRITERS = {
+    "torch": "torch.save(torch.zeros(100_000), 'weights')",
+    "safetensors": "safetensors.torch.save_file({'a': torch.zeros(100_000)}, 'weights')",
+    "python": "open('weights', 'wb').write(bytes(400_000))",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_that_cannot_grow_is_a_full_disk_whoever_writes_it(tmp_path: Path, writer: str) -> None:
+    """The real libraries against a real limit of the system."""
+    code = f"""
+import safetensors.torch, torch
+from workers.faults import fault_of
+try:
+    {WRITERS[writer]}
+except Exception as error:
+    print(fault_of(error).kind)
+"""
+    limit = 64 * 1024
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.stdout == "disk_full\n", done.stderr
+
+
+@pytest.mark.slow
+def test_an_address_space_that_cannot_grow_is_out_of_memory(tmp_path: Path) -> None:
+    code = """
+import resource, torch
+from workers.faults import fault_of
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+try:
+    torch.zeros(2**30)
+except Exception as error:
+    print(fault_of(error).kind)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "out_of_memory\n", done.stderr
+
+
+def test_an_exception_that_is_nobodys_is_ours() -> None:
+    assert fault_of(KeyError("x")).kind is ErrorKind.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("code", "ray", "log", "kind", "again", "cause"),
+    [
+        (-9, RayState.UP, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died of SIGKILL."),
+        (1, RayState.LOCAL, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died with exit code 1."),
+        (None, RayState.UNUSED, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died."),
+        (1, RayState.DOWN, "", ErrorKind.CLUSTER, Again.INTERRUPTED, "Attempt 2 lost the head of its Ray cluster."),
+        (
+            1,
+            RayState.UP,
+            "E rpc_client.h:204: Failed to connect to GCS within 5 seconds.",
+            ErrorKind.CLUSTER,
+            Again.INTERRUPTED,
+            "Attempt 2 lost the head of its Ray cluster.",
+        ),
+        (
+            EXIT_AWAY,
+            RayState.UP,
+            "",
+            ErrorKind.DATABASE,
+            Again.INTERRUPTED,
+            "Postgres stayed away for longer than attempt 2 could wait.",
+        ),
+    ],
+)
+def test_a_launcher_that_died_without_a_word_is_examined(
+    code: int | None, ray: RayState, log: str, kind: ErrorKind, again: Again, cause: str
+) -> None:
+    failure, budget = autopsy.examine(7, 2, code, ray, log)
+    assert (failure.kind, budget, failure.cause, failure.log) == (kind, again, cause, log)

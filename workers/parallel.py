@@ -1,0 +1,29 @@
+"""What several GPUs can do for a job: refused by name before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alignment.config import Stage
+from alignment.events import ErrorKind, StageError
+
+TOGETHER = (Stage.SFT, Stage.REWARD)  # stages whose processes share the work of each step
+
+
+def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
+    """Raise StageError(BAD_INPUT) when the stage cannot use so many GPUs as it is set up."""
+    if gpus <= 1:
+        return
+    if gpus != int(gpus):
+        cause = f"gpus is {gpus:g}: a job has whole GPUs, or a share of one."
+        raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for {int(gpus)} or {int(gpus) + 1}, or for less than 1.")
+    if stage not in TOGETHER:
+        names = " and ".join(stage.value for stage in TOGETHER)
+        cause = f"gpus is {gpus:g}, and a {stage.value} job uses one."
+        raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for 1; only {names} jobs use several.")
+    batch, micro = config["batch_size"], config["micro_batch_size"]
+    if batch % (micro * int(gpus)):
+        cause = f"batch_size ({batch}) cannot be shared by {gpus:g} GPUs that take micro_batch_size ({micro}) each."
+        step = f"Make batch_size a multiple of {micro * int(gpus)}, or lower micro_batch_size."
+        raise StageError(ErrorKind.BAD_INPUT, cause, step)
