@@ -6,8 +6,8 @@ import tiny
 import torch
 
 from alignment import roles, stages
-from alignment.batch import Rollout
-from alignment.config import PPOConfig
+from alignment.batch import Rollout, Sequences
+from alignment.config import PPOConfig, RLOOConfig
 from alignment.events import NullReporter
 from alignment.ppo_update import Learner
 from alignment.records import Prompt, write_jsonl
@@ -80,11 +80,14 @@ def cast_of(folder: Path, **settings: object) -> tuple[roles.ActorCritic, PPOCon
     return roles.load_roles(config, stages.PPOInputs.model_validate(inputs_of(folder))), config
 
 
-def rollout_of(cast: roles.ActorCritic, config: PPOConfig) -> Rollout:
+def replies(cast: roles.Roles, config: PPOConfig | RLOOConfig) -> Sequences:
     generator = torch.Generator().manual_seed(0)
     prompts = [[3, 10, 11], [4, 12], [3, 13, 14, 15]] * (config.batch_size // 3 + 1)
-    sequences = roles.reply(cast, prompts[: config.batch_size], config, generator)
-    return roles.record(cast, sequences, config)
+    return roles.reply(cast, prompts[: config.batch_size], config, generator)
+
+
+def rollout_of(cast: roles.ActorCritic, config: PPOConfig) -> Rollout:
+    return roles.record(cast, replies(cast, config), config)
 
 
 def learners(cast: roles.ActorCritic, config: PPOConfig) -> tuple[Learner, Learner]:
