@@ -96,6 +96,15 @@ def test_gradients_are_scaled_down_to_the_norm() -> None:
     assert float(moments.norm()) == pytest.approx(0.1 * 0.5, rel=1e-3)  # 1 - beta1 of the norm after
 
 
+def test_the_critic_has_a_rate_of_its_own_or_the_policys(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    made = Learner.of
+    monkeypatch.setattr(Learner, "of", lambda model, rate, config: rates.append(rate) or made(model, rate, config))
+    run(folders, updates=1, critic_learning_rate=1e-4)
+    run(folders, updates=1)
+    assert rates == [5e-3, 1e-4, 5e-3, 5e-3]
+
+
 def test_schedules_after_the_warm_up() -> None:
     """InstructGPT C.4: 10 iterations from a tenth of the rate, then constant."""
     rises = [learning_rate_factor(u, warmup=10.0, updates=500, schedule="constant") for u in (0, 4, 9, 250, 499)]
