@@ -46,9 +46,10 @@ def save(folder: Path, seed: int, step: int) -> SavedCheckpoint:
 
 def main(arguments: list[str]) -> int:
     if arguments[0] == "launcher":
+        from tests.journey import chaos_stage  # as the stage's process must find it, not as __main__
         from workers import launcher
 
-        return launcher.main(arguments[1:], run)
+        return launcher.main(arguments[1:], chaos_stage.run)
     from workers import __main__ as dispatcher
 
     return dispatcher.main((sys.executable, "-m", "tests.journey.chaos_stage", "launcher"))
