@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 import psutil
 from sqlalchemy import select
@@ -216,18 +217,22 @@ class Dispatcher:
         path.parent.mkdir(parents=True, exist_ok=True)
         crash_point("before_spawn")
         with path.open("ab") as output:
-            child = subprocess.Popen(
-                [*self._launcher, str(job_id), str(epoch)],
-                env=launcher_environment(self._settings.ray_address),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            child = self.spawn(job_id, epoch, output)
         crash_point("after_spawn")
         self._children[job_id, epoch] = child
         what = logs.attempt(job_id, epoch)
         log.info("Job %s, attempt %d: launcher %d started.", job_id, epoch, child.pid, extra=what)
+
+    def spawn(self, job_id: uuid.UUID, epoch: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """The process of the launcher."""
+        return subprocess.Popen(
+            [*self._launcher, str(job_id), str(epoch)],
+            env=launcher_environment(self._settings.ray_address),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
     # ------------------------------------------------------------ Postgres away, launchers
 

@@ -31,6 +31,7 @@ DATA = {
     Stage.REWARD: "rankings",
     Stage.PPO: "prompts",
 }
+OPINIONS = ("answers", "verdicts")  # what a reward model may learn from beside rankings
 RELATIONS = {"model": "start", "reward_model": "reward_model"}  # a role in the inputs -> the edge in the lineage
 Pin = Callable[[uuid.UUID, str], str]  # model version, commit that the hub gave -> commit that counts
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
@@ -44,12 +45,13 @@ class Resolved:
     data: Path  # the snapshot, written out
     snapshot_id: uuid.UUID
     models: dict[str, ModelVersion]
+    opinions: dict[str, Path]  # answers and verdicts of a reward job, written out
 
     def inputs(self, pin: Pin) -> dict[str, Any]:
         """As alignment.stages.INPUTS wants them: every folder whole, hub models fetched. May take minutes."""
         folders = {name: _folder(model, pin) for name, model in self.models.items()}
         models = {"models": folders} if self.stage is Stage.SAMPLE else folders
-        return {**models, DATA[self.stage]: self.data}
+        return {**models, **self.opinions, DATA[self.stage]: self.data}
 
     @property
     def parents(self) -> list[tuple[uuid.UUID, str]]:
@@ -58,7 +60,7 @@ class Resolved:
 
 
 def resolve(session: Session, job: Job, folder: Path) -> Resolved:
-    """Find the job's models and write its snapshot below `folder`, which must exist.
+    """Find the job's models and write its snapshots below `folder`, which must exist.
 
     Raises StageError: BAD_INPUT for what is not there, CORRUPT_CHECKPOINT for what has changed.
     """
@@ -67,13 +69,18 @@ def resolve(session: Session, job: Job, folder: Path) -> Resolved:
     except JobError as error:
         raise StageError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
     name = DATA[job.stage]
-    data, snapshot_id = folder / f"{name}.jsonl", uuid.UUID(given[name]["snapshot"])
-    write_snapshot(session, snapshot_id, data)
+    files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in (name, *OPINIONS) if key in given}
+    data, snapshot_id = files.pop(name), uuid.UUID(given[name]["snapshot"])
     if job.stage is Stage.SAMPLE:
         models = {reference["model"]: _model(session, reference) for reference in given["models"]}
     else:
         models = {role: _model(session, given[role]) for role in RELATIONS if role in given}
-    return Resolved(job.stage, data, snapshot_id, models)
+    return Resolved(job.stage, data, snapshot_id, models, files)
+
+
+def _written(session: Session, reference: Mapping[str, str], to: Path) -> Path:
+    write_snapshot(session, uuid.UUID(reference["snapshot"]), to)
+    return to
 
 
 def model_name(job: Job) -> str:

@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy.orm import Session
 
 from alignment.problems import Problem
-from annotation_api.db.tables import Alias, ModelKind, ModelVersion
+from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Snapshot
 from annotation_api.errors import invalid, not_found
 from annotation_api.models import folders, queries
 from annotation_api.models.schemas import NewModel
@@ -30,6 +30,20 @@ def get_model(session: Session, key: uuid.UUID) -> ModelVersion:
     found = session.get(ModelVersion, key)
     if found is None:
         raise not_found("model", key)
+    return found
+
+
+def get_snapshot(session: Session, key: uuid.UUID) -> Snapshot:
+    found = session.get(Snapshot, key)
+    if found is None:
+        raise not_found("snapshot", key)
+    return found
+
+
+def get_dataset(session: Session, key: uuid.UUID) -> Dataset:
+    found = session.get(Dataset, key)
+    if found is None:
+        raise not_found("data set", key)
     return found
 
 

@@ -17,6 +17,7 @@ from alignment import checkpoint
 from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt, canonical_json
+from alignment.stages import RewardInputs
 from annotation_api.db import freeze, job_store
 from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
@@ -63,6 +64,21 @@ def test_a_ppo_job_gets_its_two_models_as_folders_and_its_prompts_as_lines(
     }
     assert resolved.parents == [(policy.id, "start"), (scorer.id, "reward_model")]
     assert (tmp_path / "prompts.jsonl").read_text() == "".join(prompt.canonical() + "\n" for prompt in PROMPTS)
+
+
+def test_a_reward_job_reads_answers_and_verdicts_beside_its_rankings(
+    make: Any, session: Session, tmp_path: Path
+) -> None:
+    """As alignment.stages wants them; whether they hold what their names say was asked at the door."""
+    start = trained(make, session, tmp_path / "sft")
+    snapshot = {"snapshot": str(frozen_prompts(make, session))}
+    inputs = {"model": {"model": str(start.id)}, "rankings": snapshot, "verdicts": snapshot}
+    resolved = pipeline.resolve(session, make.job(Stage.REWARD, inputs=inputs), tmp_path)
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("rankings", "verdicts")}
+    assert resolved.inputs() == {"model": tmp_path / "sft" / "1", **files}
+    assert RewardInputs.model_validate(resolved.inputs()).verdicts == files["verdicts"]
+    assert files["verdicts"].read_text() == files["rankings"].read_text() != ""
+    assert str(resolved.snapshot_id) == snapshot["snapshot"]
 
 
 def test_models_to_sample_from_are_named_by_their_ids(make: Any, session: Session, tmp_path: Path) -> None:
