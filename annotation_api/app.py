@@ -12,6 +12,7 @@ import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -27,7 +28,7 @@ from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions, own_origin_first
-from annotation_api.errors import ProblemBody
+from annotation_api.errors import PROBLEM_JSON, ProblemBody
 from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import detail_routes, pipeline_routes
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     """
     own_process = settings is None
     settings = settings or Settings.from_environment()
-    app = FastAPI(
+    app = Api(
         title="Rankloop",
         summary="From human rankings to an aligned language model.",
         version="1",
@@ -104,6 +105,20 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     if own_process:
         logs.start("api")
     return app
+
+
+class Api(FastAPI):
+    """As FastAPI, and its document says that errors are problem+json."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            for operations in super().openapi()["paths"].values():
+                for operation in operations.values():
+                    for status, answer in operation["responses"].items():
+                        if status == "default" or status >= "400":
+                            answer["content"] = {PROBLEM_JSON: answer["content"].popitem()[1]}
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 @asynccontextmanager

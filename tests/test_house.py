@@ -15,7 +15,17 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray"}
 
 
-@pytest.mark.parametrize("module", ["annotation_api.app", "annotation_api.cli", "workers.__main__", "alignment.stages"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "annotation_api.app",
+        "annotation_api.cli",
+        "workers.__main__",
+        "workers.launcher",
+        "workers.process_executor",
+        "alignment.stages",
+    ],
+)
 def test_a_light_process_loads_no_model_library(module: str) -> None:
     """import-linter sees the lines; only a fresh process sees what leaks through a package."""
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"

@@ -47,4 +47,5 @@ def crash_point(name: str) -> None:
     if not any(fnmatchcase(point, pattern) for point in POINTS):
         raise ValueError(f"{VARIABLE}={asked} names no crash point; there are {', '.join(POINTS)}")
     if fnmatchcase(name, pattern) and random.random() < float(probability or 1):
+        os.write(2, f"crash point {name}\n".encode())  # the last words, past every buffer
         os.kill(os.getpid(), signal.SIGKILL)

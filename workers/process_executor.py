@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +24,7 @@ from workers.executors import Waiting
 from workers.faults import SMALLER, Fault, Faulted
 from workers.memory import OutOfMemoryWatch
 from workers.stage_process import Ask, Here, Over
-from workers.work import Batch, Outcome, Work
+from workers.work import Batch, Outcome, Work, importable
 
 ASKS = {Wish.CANCEL: Ask.CANCEL, Wish.PAUSE: Ask.PAUSE}
 BURIAL_SECONDS = 5.0  # between a closed connection and the exit code
@@ -59,7 +60,7 @@ class ProcessExecutor:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
-        self._say(work)
+        self._say(replace(work, run=importable(work.run)))
 
     def placed(self, patience: float) -> Waiting | None:
         self._hear(patience, until=lambda: self._here)

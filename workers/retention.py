@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.job_machine import DEAD, LIVE
@@ -22,7 +22,7 @@ from annotation_api.db.tables import Job, JobState, SavedCheckpointRow
 
 ENOUGH = 2  # whole checkpoints of an attempt's own: the newest may turn out damaged
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-LIVE_EPOCH = re.compile(r"[0-9]+")
+EPOCH = re.compile(r"[0-9]+")
 
 
 def sweep_checkpoints(session: Session, home: Path, days: float) -> int:
@@ -31,25 +31,23 @@ def sweep_checkpoints(session: Session, home: Path, days: float) -> int:
     Jobs that this database does not know are left alone: they may be another's.
     """
     found = {uuid.UUID(path.name): path for path in (home / "checkpoints").glob("*") if UUID.fullmatch(path.name)}
-    jobs = session.scalars(select(Job).where(Job.id.in_(found))).all()
-    expired = _expired(session, jobs, days)
-    removed = 0
-    for job in jobs:
-        folder = found[job.id]
-        doomed = [folder] if job.id in expired else list(_overtaken(session, job, folder))
-        for path in doomed:
-            shutil.rmtree(path, ignore_errors=True)
-        removed += len(doomed)
-        _mark_removed(session, job.id, folder)
-    return removed
+    over = _over(session, found, days)
+    doomed = [found[job_id] for job_id in over if job_id in found]
+    for job in session.scalars(select(Job).where(Job.id.in_(found.keys() - over))):
+        doomed += _overtaken(session, job, found[job.id])
+    for path in doomed:
+        shutil.rmtree(path, ignore_errors=True)
+    _mark_removed(session, over, found)
+    return len(doomed)
 
 
-def _expired(session: Session, jobs: Sequence[Job], days: float) -> set[uuid.UUID]:
-    """The jobs that keep no checkpoint at all."""
-    succeeded = {job.id for job in jobs if job.state is JobState.SUCCEEDED}
+def _over(session: Session, found: Collection[uuid.UUID], days: float) -> set[uuid.UUID]:
+    """Jobs that keep no checkpoint any more, locked: nobody takes one up again while its folders go."""
+    unmarked = select(SavedCheckpointRow.job_id).where(SavedCheckpointRow.removed_at.is_(None))
     long_ago = Job.finished_at <= func.clock_timestamp() - timedelta(days=days)
-    ended = [job.id for job in jobs if job.state in DEAD]
-    return succeeded | set(session.scalars(select(Job.id).where(Job.id.in_(ended), Job.state.in_(DEAD), long_ago)))
+    ended = or_(Job.state == JobState.SUCCEEDED, and_(Job.state.in_(DEAD), long_ago))
+    query = select(Job.id).where(ended, or_(Job.id.in_(found), Job.id.in_(unmarked)))
+    return set(session.scalars(query.with_for_update(skip_locked=True)))
 
 
 def _overtaken(session: Session, job: Job, folder: Path) -> Iterator[Path]:
@@ -65,16 +63,16 @@ def _overtaken(session: Session, job: Job, folder: Path) -> Iterator[Path]:
     if min(len(own), session.scalar(rows) or 0) < ENOUGH:
         return
     for path in folder.iterdir():
-        if LIVE_EPOCH.fullmatch(path.name) and int(path.name) < job.epoch:
+        if EPOCH.fullmatch(path.name) and int(path.name) < job.epoch:
             yield path
 
 
-def _mark_removed(session: Session, job_id: uuid.UUID, folder: Path) -> None:
+def _mark_removed(session: Session, over: set[uuid.UUID], found: Mapping[uuid.UUID, Path]) -> None:
     """Say of every row whether its folder is still there: stages remove old checkpoints themselves, too."""
-    rows = select(SavedCheckpointRow.name).where(
-        SavedCheckpointRow.job_id == job_id, SavedCheckpointRow.removed_at.is_(None)
+    rows = select(SavedCheckpointRow).where(
+        SavedCheckpointRow.job_id.in_(over | found.keys()), SavedCheckpointRow.removed_at.is_(None)
     )
-    gone = [name for name in session.scalars(rows) if not (folder / name).is_dir()]
-    if gone:
-        these = (SavedCheckpointRow.job_id == job_id, SavedCheckpointRow.name.in_(gone))
-        session.execute(update(SavedCheckpointRow).where(*these).values(removed_at=func.clock_timestamp()))
+    for row in session.scalars(rows):
+        if row.job_id in over or not (found[row.job_id] / row.name).is_dir():
+            row.removed_at = func.clock_timestamp()
+    session.flush()

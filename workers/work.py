@@ -5,7 +5,9 @@ Loads neither Ray nor the database: a stage sees files and numbers.
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Any
 
 from alignment.config import CONFIGS, Stage
 from alignment.events import Paused, Progress, Reporter, SavedCheckpoint, StageResult
+from workers.environment import forget_secrets
 from workers.faults import Fault, fault_of
 
 Runner = Callable[[Stage, dict[str, Any], dict[str, Any], Path, Reporter], StageResult]
@@ -37,6 +40,7 @@ class Work:
     inputs: dict[str, Any]
     out_dir: Path
     run: Runner
+    about: dict[str, Any] = field(default_factory=dict)  # job and epoch, for its log
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
 
     def environment(self, processes: int = 1) -> dict[str, str]:
@@ -125,12 +129,22 @@ class BufferedReporter:
 
 def perform(work: Work, reporter: Reporter) -> Outcome:
     """Run the stage to its end; whatever it raises comes back named."""
+    forget_secrets()
     try:
         return work.run(work.stage, work.config, work.inputs, work.out_dir, reporter)
     except Paused:
         return None
     except Exception as error:
         return fault_of(error, CONFIGS[work.stage])
+
+
+def importable(run: Runner) -> Runner:
+    """The same function under the name by which another process finds it: what runs as `python -m x` is x there."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if run.__module__ != "__main__" or spec is None:
+        return run
+    found: Runner = getattr(importlib.import_module(spec.name), run.__name__)
+    return found
 
 
 def cores() -> int:

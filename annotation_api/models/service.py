@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -22,16 +20,10 @@ ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 def register(session: Session, settings: Settings, body: NewModel) -> ModelVersion:
     """Add a base model; 422 when its folder or hub id cannot be used."""
     path = folders.resolve(body.path, settings)
-    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=_manifest_hash(Path(path)), metrics={})
+    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=folders.manifest_hash(path), metrics={})
     session.add(row)
     session.flush()
     return row
-
-
-def _manifest_hash(folder: Path) -> str | None:
-    """The identity of a folder that this product wrote; others have none until it is hashed."""
-    manifest = folder / "manifest.json"
-    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
 
 
 def get_model(session: Session, key: uuid.UUID) -> ModelVersion:

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from annotation_api.db.engine import DatabaseUnavailable
@@ -50,6 +50,7 @@ def beat(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
         DatabaseUnavailable("gone"),
         OperationalError("select 1", {}, Exception("lock timeout")),
         InterfaceError("select 1", {}, Exception("the connection is closed")),
+        InternalError("update jobs", {}, Exception("cannot execute UPDATE in a read-only transaction")),
         PoolTimeout("QueuePool limit reached"),
     ],
 )

@@ -77,7 +77,7 @@ def test_a_killed_launcher_leaves_no_process_and_its_job_goes_on_from_a_checkpoi
     assert begin >= 5
     poll(lambda: not list((world.home / "staging").iterdir()), "the dead attempt's staging folder to be swept")
     poll(lambda: not list((world.home / "checkpoints").iterdir()), "the checkpoints to be removed")
-    assert all(row.removed_at for row in world.checkpoints(job_id))
+    poll(lambda: all(row.removed_at for row in world.checkpoints(job_id)), "their rows to say so")
 
 
 def test_a_killed_stage_is_a_crash_that_is_tried_again(world: World) -> None:
@@ -115,6 +115,9 @@ def test_a_zombie_launcher_writes_nothing(world: World) -> None:
     assert not actor.is_running()
     assert world.counts(job_id) == before
     assert len(world.versions(job_id)) == 1
+    lost = world.attempts(job_id)[0]
+    assert lost.outcome is AttemptOutcome.LOST
+    assert "The stage runs in process" in lost.error["log"]
 
 
 def test_a_database_that_goes_away_for_a_while_costs_nothing(world: World) -> None:
@@ -220,3 +223,13 @@ def test_a_fault_of_the_stage_ends_the_job_with_its_cause_and_log(world: World) 
     assert "stub.py" in job.error["traceback"]
     assert "The inputs are there." in job.error["log"]
     assert world.versions(job_id) == []
+
+
+def test_a_job_that_keeps_dying_is_quarantined_and_others_go_on(world: World) -> None:
+    poison = world.job({"steps": 3, "fault": "killed"}, max_attempts=2)
+    other = world.job({"steps": 3})
+    world.dispatcher()
+    assert world.wait(other).state is JobState.SUCCEEDED
+    job = world.wait(poison, JobState.FAILED)
+    assert (job.error["kind"], job.attempts, job.epoch) == ("quarantined", 2, 2)
+    assert "died with signal 9. That was the last of 2 attempts in a row" in job.error["cause"]

@@ -15,14 +15,16 @@ from typing import Any
 import psutil
 import pytest
 
+from alignment import stages
 from alignment.config import SFTConfig, Stage
-from alignment.events import ErrorKind, Paused, StageError, StageResult
+from alignment.events import ErrorKind, Paused, StageError
 from alignment.records import Demonstration, Prompt
 from annotation_api.db.job_records import Wish
 from tests.alignment import tiny
 from tests.workers import stub
 from tests.workers.head import Head
 from tests.workers.world import poll
+from workers.environment import forget_secrets, is_secret
 from workers.executors import Executor, Waiting
 from workers.faults import Faulted
 from workers.memory import OutOfMemoryWatch
@@ -99,6 +101,26 @@ def test_events_come_in_order_and_the_result_at_the_end(make: Make, tmp_path: Pa
     assert executor.result().metrics == {"loss": 0.25}
     assert executor.device == "cpu"
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"weights"
+
+
+SECRETS = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "WANDB_API_KEY", "OTHER_DATABASE_URL")
+
+
+def test_the_stage_sees_no_secrets(process: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_DATABASE_URL", "postgresql://user:password@host/name")
+    executor = process()
+    start(executor, tmp_path, {"steps": 1})
+    ((_, message),) = follow(executor).notes
+    assert "sees ['HF_HUB_OFFLINE']," in message
+
+
+def test_secrets_are_known_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ("PATH", "TOKENIZERS_PARALLELISM", "RAY_AUTH_TOKEN", "HF_HOME", "CUDA_VISIBLE_DEVICES", "KEYBOARD")
+    for name in (*SECRETS, "PGPASSWORD", "RANKLOOP_API_KEY", "RANKLOOP_DATABASE_URL_FILE", *kept):
+        monkeypatch.setenv(name, "x")
+    forget_secrets()
+    assert not [name for name in os.environ if is_secret(name)]
+    assert set(kept) <= set(os.environ)
 
 
 def test_a_cancel_ends_it_and_a_pause_too_after_it_has_saved(make: Make, tmp_path: Path) -> None:
@@ -203,7 +225,9 @@ def test_when_one_of_several_processes_dies_that_is_what_ended_the_stage(on_ray:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_two_gpus_train_what_one_trains(on_ray: Make, process: Make, tmp_path: Path) -> None:
+def test_two_gpus_train_what_one_trains_and_go_on_together_after_a_pause(
+    on_ray: Make, process: Make, tmp_path: Path
+) -> None:
     """The same eight demonstrations a step: at once, or four on each of two processes that average gradients."""
     base = tiny.save(tiny.causal(), tmp_path / "base")
     prompts = [Prompt.from_text(f"w{i} w{i + 1}") for i in range(24)]
@@ -211,21 +235,29 @@ def test_two_gpus_train_what_one_trains(on_ray: Make, process: Make, tmp_path: P
     (tmp_path / "rows.jsonl").write_text("".join(row.canonical() + "\n" for row in rows))
     config = SFTConfig(max_length=32, batch_size=8, micro_batch_size=4, epochs=2.0, learning_rate=1e-3)
 
-    def train(executor: Executor, gpus: float) -> StageResult:
-        from alignment import stages
-
-        out = tmp_path / f"out-{gpus:g}" / "model"
+    def begin(executor: Executor, name: str, gpus: float) -> Executor:
+        out, saved = tmp_path / name / "out", tmp_path / "saved" / name
         out.mkdir(parents=True)
-        inputs = {"model": base, "demonstrations": tmp_path / "rows.jsonl"}
-        work = Work(Stage.SFT, config.model_dump(mode="json"), inputs, out, stages.run, threads=1)
-        executor.start(work, gpus)
+        inputs = {"model": base, "demonstrations": tmp_path / "rows.jsonl", "checkpoints": saved}
+        more = {"resume_from": saved.parent} if gpus else {}
+        settings = config.model_dump(mode="json")
+        executor.start(Work(Stage.SFT, settings, inputs | more, out, stages.run, threads=1), gpus)
         poll(lambda: executor.placed(1.0) is None, "the stage to be placed")
-        batch = follow(executor, patience=300)
-        assert [progress.step for progress in batch.progress] == [1, 2, 3, 4, 5, 6]
-        assert (out / "model.safetensors").exists()
-        return executor.result()
+        return executor
 
-    one, two = train(process(), 0.0), train(on_ray(), 2.0)
-    losses = [[point["loss"] for point in result.details["curve"]] for result in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
-    assert losses[0][-1] < losses[0][0]
+    alone = begin(process(), "alone", 0.0)
+    assert [progress.step for progress in follow(alone, patience=300).progress] == [1, 2, 3, 4, 5, 6]
+
+    paused = begin(on_ray(), "1", 2.0)
+    paused.ask(Wish.PAUSE)
+    (saved,) = follow(paused, patience=300).checkpoints
+    with pytest.raises(Paused):
+        paused.result()
+    paused.end()
+
+    resumed = begin(on_ray(), "2", 2.0)
+    assert [progress.step for progress in follow(resumed, patience=300).progress] == list(range(saved.step + 1, 7))
+    one, two = (executor.result().details["curve"] for executor in (alone, resumed))
+    assert [point["loss"] for point in two] == pytest.approx([point["loss"] for point in one], abs=1e-5)
+    assert one[-1]["loss"] < one[0]["loss"]
+    assert (tmp_path / "2" / "out" / "model.safetensors").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_a_job_that_succeeded_keeps_none(make: Any, session: Session, tmp_path: 
     succeed(session, job)
     assert sweep_checkpoints(session, tmp_path, days=14) == 1
     assert not (tmp_path / "checkpoints" / str(job.id)).exists()
+    assert removed(session, job) == [5]
+
+
+def test_a_sweep_that_was_cut_short_is_made_good_by_the_next(make: Any, session: Session, tmp_path: Path) -> None:
+    """The folder went, and the process with it before it could say so."""
+    job = claimed(make, session)
+    saved(session, tmp_path, job, 5)
+    succeed(session, job)
+    shutil.rmtree(tmp_path / "checkpoints" / str(job.id))
+    sweep_checkpoints(session, tmp_path, days=14)
     assert removed(session, job) == [5]
 
 

@@ -62,3 +62,9 @@ def test_a_launcher_without_a_claim_writes_nothing(world: World) -> None:
     assert not (world.home / "staging").exists()
     assert run("workers.launcher", "nonsense").stderr.startswith("usage: ")
     assert world.start("-m", "workers.launcher", str(uuid.uuid4()), "1").wait(30) == 3
+
+
+def test_the_process_of_a_stage_knows_neither_the_database_nor_ray() -> None:
+    code = "import sys, workers.stage_process; print({'sqlalchemy', 'psycopg', 'ray', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from alignment.config import SFTConfig, Stage
 from alignment.records import Demonstration, Prompt
-from annotation_api.db import freeze, job_requests
+from annotation_api.db import freeze, job_requests, job_store
 from annotation_api.db.job_machine import ENDED
 from annotation_api.db.tables import (
     Artifact,
@@ -69,10 +69,19 @@ class World:
     def dispatcher(self, **environment: str) -> subprocess.Popen[bytes]:
         return self.start("-m", "tests.workers.stub", "dispatcher", **environment)
 
+    def claimed_launcher(self, **environment: str) -> subprocess.Popen[bytes]:
+        """A launcher for the next job, as another machine's dispatcher would start it."""
+        with Session(self.engine) as session:
+            job = job_store.claim(session, "elsewhere:1", 60)
+            assert job is not None
+            session.commit()
+            return self.start("-m", "tests.workers.stub", "launcher", str(job.id), str(job.epoch), **environment)
+
     def job(self, script: dict[str, Any] | None = None, **fields: Any) -> uuid.UUID:
         """A queued sft job on a base model whose folder holds the stub's script."""
         folder = self.home / "models" / uuid.uuid4().hex
         folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
         (folder / "script.json").write_text(json.dumps(script or {"steps": 3}))
         with Session(self.engine) as session:
             make = self.factory(session)
@@ -165,7 +174,8 @@ class World:
         """As if the lease had run out a second ago."""
         with Session(self.engine) as session:
             past = func.clock_timestamp() - timedelta(seconds=1)
-            session.execute(update(Job).where(Job.id == job_id).values(lease_until=past))
+            held = (Job.id == job_id, Job.lease_until.is_not(None))
+            session.execute(update(Job).where(*held).values(lease_until=past))
             session.commit()
 
     @contextlib.contextmanager

@@ -35,7 +35,7 @@ def model_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}weights")
+    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     return folder
 
 
@@ -97,7 +97,7 @@ def spoil(folder: Path, how: str) -> None:
         ("tokenizer code", "auto_map"),
         ("no tokenizer", "no tokenizer"),
         ("no weights", "no weights"),
-        ("empty weights", "no weights"),
+        ("empty weights", "not a whole safetensors file"),
         ("pickle", "pytorch_model.bin"),
         ("link out", "leads out"),
     ],
