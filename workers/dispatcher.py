@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -80,11 +80,10 @@ class Dispatcher:
         """One round: everything that is to be done now."""
         self._look_for_ray()
         self._reap()
-        held = self._take_back()
-        busy = len(held)
+        busy = len(self._take_back())
+        self._report(busy)  # before the first claim: others take a dispatcher that they do not know for dead
         while self._ray is not RayState.DOWN and busy < self._settings.slots and self._claim_and_start():
             busy += 1
-        self._report(busy)
         self._sweep()
 
     def stop_launchers(self) -> None:
@@ -152,7 +151,8 @@ class Dispatcher:
                     log.warning("Job %s: the lease of attempt %d ran out; it is %s.", job.id, job.epoch, job.state)
                     self._add_log(session, job)
             held = self._held(session)
-            dead = [attempt for attempt in held if not self._lives(attempt)]
+            others = {row.id for row in dispatchers.alive(session)} - {self._name}
+            dead = [attempt for attempt in held if not self._lives(attempt, others)]
             for attempt in dead:
                 self._give_back(session, attempt)
         self._codes.clear()
@@ -164,11 +164,11 @@ class Dispatcher:
         )
         return [Held(row[0], row[1], int(str(row[2]).rpartition(":")[2])) for row in session.execute(rows)]
 
-    def _lives(self, held: Held) -> bool:
+    def _lives(self, held: Held, others: Collection[str]) -> bool:
         """Whether the attempt has a launcher, or another dispatcher that is about to start one."""
         if (held.job_id, held.epoch) in self._children or is_launcher(held.pid, held):
             return True
-        return held.pid != os.getpid() and processes.runs(held.pid, "workers")
+        return f"{platform.node()}:{held.pid}" in others and processes.lives(held.pid)
 
     def _give_back(self, session: Session, held: Held) -> None:
         log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid)
