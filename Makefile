@@ -27,6 +27,7 @@ lint: .venv/ready-test
 bench: .venv/ready-test
 	$(BIN)/python -m tests.benchmarks.bench_stages
 	$(BIN)/python -m tests.benchmarks.bench_desk
+	$(BIN)/python -m tests.benchmarks.bench_jobs
 	$(BIN)/python -m tests.benchmarks.bench_data
 	$(BIN)/python -m tests.benchmarks.bench_reward --memory
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alignment.config import LoRAConfig
-from alignment.model_folders import readable
+from alignment.model_view import Part, opened
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -46,8 +46,8 @@ def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
     """`model` with the adapters in `folder`, frozen."""
     from peft import PeftModel
 
-    with readable(folder, "adapter"):
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    with opened(folder, Part.ADAPTERS) as seen:
+        return PeftModel.from_pretrained(model, str(seen), is_trainable=False)
 
 
 def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str) -> None:

@@ -48,9 +48,8 @@ class EnsembleFile:
     adapters: bool  # the members are adapters on the model in `base`
 
     @classmethod
-    def read(cls, folder: Path) -> EnsembleFile:
-        """Raises ValueError or KeyError for a file that says less or more."""
-        values = json.loads((folder / cls.NAME).read_text())
+    def parse(cls, values: dict[str, Any]) -> EnsembleFile:
+        """Raises ValueError, KeyError or TypeError for a file that says less or more."""
         if not values["members"]:
             raise ValueError(f"{cls.NAME} names no member")
         return cls(tuple(values.pop("members")), **values)

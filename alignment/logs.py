@@ -38,30 +38,40 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?)(?!bearer)[^\"'\n]+", rf"\1{HIDDEN}"),
         # A database password may hold what a URL should have escaped; those of other URLs end at a slash.
         (r"(?i)(postgres\w*(?:\+\w+)?://[^\s:/@\"']*):[^\s\"']+@", rf"\1:{HIDDEN}@"),
-        (r"(\b\w[\w+.-]*://[^\s:/@\"']*):[^\s/@\"']+@", rf"\1:{HIDDEN}@"),
+        (r"(://[^\s:/@\"']*):[^\s/@\"']+@", rf"\1:{HIDDEN}@"),
         (r"(/|%2[fF])(setup|join)(/|%2[fF])[\w-]{8,}", rf"\1\2\3{HIDDEN}"),
         (r"(?i)\b((?:__host-)?rankloop)=[\w-]{8,}", rf"\1={HIDDEN}"),  # the cookie
         (
-            r"(?i)([\"']?\w*(?:password|passwd|secret|api_key|auth_token|metrics_token)\w*[\"']?\s*[=:]\s*)"
+            r"(?i)((?:password|passwd|secret|api_key|auth_token|metrics_token)\w*[\"']?\s*[=:]\s*)"
             r"(?:\"[^\"]*\"|'[^']*'|[^\s\"',;&)}\]]+)",
             rf"\1{HIDDEN}",
         ),
-        # A token on its own: 43 characters of base64, which no word and no hash has.
-        (r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])(?=[\w-]*[0-9])[\w-]{43}(?![\w-])", HIDDEN),
     )
 )
+# A token on its own: 43 characters of base64, which no word and no hash has. All others have one of these marks.
+_TOKEN = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])")
+_MARK = re.compile(r"(?i)rl_|bearer|authorization|://|%2f|/setup|/join|rankloop=|passw|secret|api_key|_token")
 
 _process: dict[str, Any] = {}  # fields of every record of this process
 _about: ContextVar[dict[str, Any] | None] = ContextVar("rankloop_log_fields", default=None)
 
+_formatter = logging.Formatter()
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 log = logging.getLogger("rankloop")
 
 
 def redact(text: str) -> str:
     """`text` without passwords in URLs, API keys, bearer tokens, cookies, and tokens of links."""
-    for pattern, shown in _SECRETS:
-        text = pattern.sub(shown, text)
-    return text
+    if _MARK.search(text):
+        for pattern, shown in _SECRETS:
+            text = pattern.sub(shown, text)
+    return _TOKEN.sub(_hidden_token, text)
+
+
+def _hidden_token(found: re.Match[str]) -> str:
+    word = found[0]
+    mixed = not word.islower() and not word.isupper() and any(letter.isdigit() for letter in word)
+    return HIDDEN if mixed else word
 
 
 def start(process: str, *, style: Style | None = None, level: int = logging.INFO, **fields: Any) -> None:
@@ -94,11 +104,16 @@ def about(**fields: Any) -> Iterator[None]:
         _about.reset(token)
 
 
+def attempt(job: object, epoch: int) -> dict[str, Any]:
+    """`extra=` of a record about an attempt, in a process that has to do with several."""
+    return {"job": job, "epoch": epoch}
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(_entry(record), ensure_ascii=False)
+        return _encode(_entry(record))
 
 
 class Text(logging.Formatter):
@@ -126,20 +141,20 @@ def readable(line: str) -> str:
 
 
 def _entry(record: logging.LogRecord) -> dict[str, Any]:
-    """The record's object; every text in it is redacted."""
+    """The record's object; what anybody wrote in it is redacted."""
     entry: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
-        "message": record.getMessage(),
+        "message": redact(record.getMessage()),
         **_process,
         "pid": record.process,
         **(_about.get() or {}),
         **{name: _plain(record.__dict__[name]) for name in FIELDS if record.__dict__.get(name) is not None},
     }
     if record.exc_info:
-        entry["error"] = logging.Formatter().formatException(record.exc_info)
-    return {name: redact(value) if isinstance(value, str) else value for name, value in entry.items()}
+        entry["error"] = redact(_formatter.formatException(record.exc_info))
+    return entry
 
 
 def _plain(value: Any) -> Any:

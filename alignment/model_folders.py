@@ -7,18 +7,19 @@ reach, how do its scores lie. `alignment.models` loads what is found here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
 
+from alignment import safe_json
 from alignment.ensemble import EnsembleFile
-from alignment.events import ErrorKind, StageError
+from alignment.model_view import Part, bad, opened, readable
+from alignment.safe_files import UnsafeModel, read_limited
+from alignment.safe_folder import plain_name
 
 SCALE = "score.json"
+MAX_BYTES = 2**20  # of a file of this product's own
 
 
 class ScoreScale(NamedTuple):
@@ -36,7 +37,7 @@ def read_score_scale(folder: Path) -> ScoreScale | None:
     if not path.exists():
         return None
     with readable(folder, SCALE):
-        return ScoreScale(**json.loads(path.read_text()))
+        return ScoreScale(**_read(path))
 
 
 def save_score_scale(folder: Path, scale: ScoreScale) -> None:
@@ -60,8 +61,17 @@ def first_member(folder: Path) -> Path:
 
 
 def ensemble_file(folder: Path) -> EnsembleFile:
+    """What `ensemble.json` says; its members lie in the folder itself."""
     with readable(folder, EnsembleFile.NAME):
-        return EnsembleFile.read(folder)
+        file = EnsembleFile.parse(_read(folder / EnsembleFile.NAME))
+        for name in file.members:
+            if not plain_name(name) or (folder / name).is_symlink():
+                raise UnsafeModel(f"It names {str(name)[:80]!r}.", "Members are folders beside it.")
+    return file
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return safe_json.parse(path.name, read_limited(path, MAX_BYTES))
 
 
 def is_scorer(config: PretrainedConfig) -> bool:
@@ -71,11 +81,12 @@ def is_scorer(config: PretrainedConfig) -> bool:
 def load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
     """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1)."""
     check_folder(folder)
-    with readable(folder, "config.json"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    for name, value in config.get_text_config().to_dict().items():
+    with opened(folder, Part.CONFIG) as seen:
+        config: PretrainedConfig = AutoConfig.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
+        text = config.get_text_config()  # a few models of sound and picture have several: no language models
+    for name, value in text.to_dict().items():
         if not dropout and "drop" in name and isinstance(value, float):
-            setattr(config.get_text_config(), name, 0.0)
+            setattr(text, name, 0.0)
     return config
 
 
@@ -88,19 +99,3 @@ def check_folder(folder: Path) -> None:
         raise bad(f"There is no model folder {folder}.", "Check the path.")
     if not (folder / "config.json").exists():
         raise bad(f"{folder} is not a model folder: it has no config.json.", "Give a folder with a saved model.")
-
-
-@contextmanager
-def readable(folder: Path, what: str) -> Iterator[None]:
-    """Turn what a loading library raises for a damaged or foreign folder into one sentence."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise bad(
-            f"The {what} in {folder} cannot be read: {first}", "Save it again; weights as safetensors."
-        ) from error
-
-
-def bad(cause: str, next_step: str) -> StageError:
-    return StageError(ErrorKind.BAD_INPUT, cause, next_step)

@@ -1,8 +1,8 @@
 """Models from local folders, and back: policies, reference models, reward models, critics.
 
 Everything that a stage needs to know about a machine (device, number type) and about a model folder
-(is it whole, does it stop, does it pad) is decided here, once. Weights are read from safetensors
-only; code that comes with a model is never run; nothing is fetched from a hub.
+(is it whole, does it stop, does it pad) is decided here, once. Every library call is given a view of the folder
+(alignment/model_view.py): safetensors and checked settings alone, nothing that runs, nothing from a hub.
 """
 
 from __future__ import annotations
@@ -28,26 +28,18 @@ from alignment.adapters import save_adapter as save_adapter
 from alignment.config import LoRAConfig
 from alignment.ensemble import Ensemble, EnsembleFile
 from alignment.model_folders import ScoreScale as ScoreScale
-from alignment.model_folders import (
-    bad,
-    check_folder,
-    ensemble_file,
-    first_member,
-    is_scorer,
-    load_config,
-    positions,
-    readable,
-)
+from alignment.model_folders import check_folder, ensemble_file, first_member, is_scorer, load_config, positions
 from alignment.model_folders import context_length_of as context_length_of
 from alignment.model_folders import read_score_scale as read_score_scale
 from alignment.model_folders import save_score_scale as save_score_scale
+from alignment.model_sizes import require_all_weights, require_fit
+from alignment.model_view import Part, bad, opened
+from alignment.safe_folder import ADAPTER
 
 if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
     from peft import PeftModel
 
-ADAPTER = "adapter_config.json"
 PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -80,10 +72,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     folder = first_member(folder)
     check_folder(folder)
-    if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise bad(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}).", "Save the tokenizer beside the model.")
-    with readable(folder, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with opened(folder, Part.TOKENIZER) as seen:
+        tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
+    tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
         raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -159,8 +150,8 @@ def load_reward_model(
     first = folder / file.members[0]
     model = read_adapters(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
     for name in file.members[1:]:
-        with readable(folder / name, "adapter"):
-            model.load_adapter(str(folder / name), adapter_name=name, is_trainable=False)
+        with opened(folder / name, Part.ADAPTERS) as seen:
+            model.load_adapter(str(seen), adapter_name=name, is_trainable=False)
     model.requires_grad_(False)
     model.eval()
     names = ("default", *file.members[1:])
@@ -196,10 +187,13 @@ def _load(
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
     if (folder / ADAPTER).exists():
+        if not is_scorer(config):
+            raise bad(f"{folder} holds adapters, which only a reward model may be.", "Merge them and save the whole.")
         return read_adapters(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
-    with readable(folder, "model"):
+    with opened(folder, Part.WEIGHTS) as seen:
+        require_fit(auto, config, folder, seen)
         model, found = auto.from_pretrained(
-            folder,
+            seen,
             config=config,
             dtype=dtype_for(device, trained=full),
             use_safetensors=True,
@@ -207,8 +201,8 @@ def _load(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    if is_scorer(config) and any(name.endswith("score.weight") for name in found["missing_keys"]):
-        raise bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
+    fresh_head = () if is_scorer(config) else ("score.weight",)
+    require_all_weights(found["missing_keys"], folder, but=fresh_head)
     _fit_vocabulary(model, tokenizer, folder)
     for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
         if settings is not None:  # a scorer generates nothing
@@ -221,8 +215,8 @@ def _adapter_base(
     folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
 ) -> PreTrainedModel:
     """The model that the adapters in `folder` were trained on, with a head that they replace."""
-    with readable(folder, ADAPTER):
-        base = folder / json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+    with opened(folder, Part.CONFIG) as seen:
+        base = folder / json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"]
     if not base.is_dir():
         raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
     own = load_config(base, dropout=False)

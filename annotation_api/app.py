@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -26,10 +28,12 @@ from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions, own_origin_first
-from annotation_api.errors import ProblemBody
+from annotation_api.errors import PROBLEM_JSON, ProblemBody
 from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
+from annotation_api.jobs import detail_routes, pipeline_routes
 from annotation_api.jobs import routes as jobs
+from annotation_api.jobs.hub import Hub
 from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
 from annotation_api.people import routes as people
@@ -44,7 +48,20 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 26  # transactions at a time; with the quick ones as many as the pool's connections and the worker threads
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 KEPT = 20  # connections that stay open
-FEATURES = (health, scrape, people, audit, tasks, project_routes, feedback, datasets, jobs, models)
+FEATURES = (
+    health,
+    scrape,
+    people,
+    audit,
+    tasks,
+    project_routes,
+    feedback,
+    datasets,
+    jobs,
+    detail_routes,
+    pipeline_routes,
+    models,
+)
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
@@ -55,7 +72,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     """
     own_process = settings is None
     settings = settings or Settings.from_environment()
-    app = FastAPI(
+    app = Api(
         title="Rankloop",
         summary="From human rankings to an aligned language model.",
         version="1",
@@ -71,6 +88,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots, app.state.quick_slots = asyncio.Semaphore(SLOTS), asyncio.Semaphore(QUICK_SLOTS)
     app.state.latest = scrape.Latest()
+    app.state.streams = Hub(lambda: app.state.sessions)
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
@@ -89,12 +107,34 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     return app
 
 
+class Api(FastAPI):
+    """As FastAPI, and its document says that errors are problem+json."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            for operations in super().openapi()["paths"].values():
+                for operation in operations.values():
+                    for status, answer in operation["responses"].items():
+                        if status == "default" or status >= "400":
+                            answer["content"] = {PROBLEM_JSON: answer["content"].popitem()[1]}
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    _allow_connections()
     gc.collect()
     gc.freeze()  # what is loaded now stays; to look through it for garbage would stop everybody for 100 ms
     yield
     app.state.engine.dispose()
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets this process have: each open event stream is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2**16 if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _engine(settings: Settings) -> Engine:

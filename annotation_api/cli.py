@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotation_api.client import Client, ClientError, find_credentials
-from annotation_api.commands import audit, data, jobs, models, people
+from annotation_api.commands import audit, data, jobs, models, people, pipelines
 from annotation_api.commands.output import emit, remark
 
 KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
@@ -145,7 +145,7 @@ def _importable(kind: str) -> str:
 
 
 def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "jobs", "create, follow and stop jobs")
+    group = _group(commands, "jobs", "create, follow, pause and stop jobs")
     create = _client(group, "create", jobs.create, "queue one stage")
     create.add_argument("stage", choices=STAGES)
     create.add_argument(
@@ -158,35 +158,54 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
     _settings(create)
     create.add_argument("--priority", type=int, default=0)
     listing = _client(group, "list", jobs.list_jobs, "newest first")
-    listing.add_argument("--stage", choices=STAGES)
+    listing.add_argument("--stage", choices=STAGES, action="append")
     listing.add_argument("--state", choices=STATES, action="append")
-    listing.add_argument("--limit", type=int, default=50)
+    _which(listing)
     for name, run, text in (
         ("show", jobs.show, "one job"),
         ("watch", jobs.watch_job, "follow a job to its end"),
-        ("cancel", jobs.cancel, "stop a job"),
-        ("retry", jobs.retry, "queue a failed or cancelled job again"),
-        ("resume", jobs.resume, "the same as retry"),
+        ("cancel", jobs.ask, "stop a job, and those that wait for it"),
+        ("pause", jobs.ask, "let a job save a checkpoint and give its GPUs back"),
+        ("resume", jobs.ask, "let a paused job go on; try a failed or cancelled one again"),
+        ("retry", jobs.ask, "queue a failed or cancelled job again"),
+        ("attempts", jobs.attempts, "every attempt at a job and how it ended"),
+        ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
     ):
         _client(group, name, run, text).add_argument("job", metavar="JOB")
+    log = _client(group, "log", jobs.log, "the last lines that an attempt wrote")
+    log.add_argument("job", metavar="JOB")
+    log.add_argument("--attempt", type=int, metavar="N", help="its number; unset: the newest")
+    log.add_argument("--lines", type=int, default=100)
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mine", action="store_true", help="only those that you made")
+    parser.add_argument("--limit", type=int, default=50)
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help="named settings, for example toy")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
-    parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough")
+    parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough; a fraction shares one")
     parser.add_argument("--watch", action="store_true", help="show progress")
 
 
 def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "pipeline", "SFT, reward model and PPO in turn")
-    run = _client(group, "run", jobs.run_pipeline, "run the three stages and wait for them")
+    run = _client(group, "run", pipelines.run, "run the three stages and wait for them")
     run.add_argument("--base", required=True, metavar="MODEL", help="hub id, folder, or id of a registered model")
     run.add_argument("--demonstrations", required=True, metavar="DATASET")
     run.add_argument("--preferences", required=True, metavar="DATASET")
     run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
     run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
     _settings(run)
+    _which(_client(group, "list", pipelines.list_pipelines, "newest first"))
+    for name, command, text in (
+        ("show", pipelines.show, "its three stages"),
+        ("cancel", pipelines.ask, "stop every stage that has not ended"),
+        ("resume", pipelines.ask, "go on from the stage that failed, was cancelled or is paused"),
+    ):
+        _client(group, name, command, text).add_argument("pipeline", metavar="PIPELINE")
 
 
 def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:

@@ -152,10 +152,11 @@ class Client:
         finally:
             part.unlink(missing_ok=True)
 
-    def events(self, job: str) -> Iterator[JobEvent]:
+    def events(self, job: str, lost: Callable[[], None] = lambda: None) -> Iterator[JobEvent]:
         """A job's events until it ends. A lost connection is taken up after the last number seen.
 
-        Raises ClientError, for a service that is not there only after `RECONNECTS` tries in a row.
+        `lost` is told once of each loss. Raises ClientError, for a service that is not there only after `RECONNECTS`
+        tries in a row.
         """
         last, failures = 0, 0
         while True:
@@ -167,6 +168,8 @@ class Client:
                         return
             except (httpx.HTTPError, Unavailable) as error:
                 failures += 1
+                if failures == 1:
+                    lost()
                 if failures > RECONNECTS:
                     raise error if isinstance(error, ClientError) else self._unreachable(error) from None
             time.sleep(RECONNECT_SECONDS)

@@ -68,8 +68,9 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
 def _finish(session: Session, request: Request) -> None:
     """What was done and the row of the audit that says so are stored together, or neither is."""
     if recording.is_recorded(request):
-        recording.add(session, request)
-    session.commit()
+        recording.commit(session, request)
+    else:
+        session.commit()
 
 
 Db = Annotated[Session, Depends(get_session, scope="function")]

@@ -69,7 +69,7 @@ def _forgo_durability(url: str) -> None:
 @pytest.fixture(scope="session")
 def template(postgres_url: str) -> Iterator[str]:
     """The name of a migrated, empty database, of which others are quick copies."""
-    with _new_database(postgres_url) as url:
+    with new_database(postgres_url) as url:
         upgrade(url)
         yield _name(url)
 
@@ -77,14 +77,14 @@ def template(postgres_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
     """A migrated database, shared by the tests that roll back what they did."""
-    with _new_database(postgres_url, template) as url:
+    with new_database(postgres_url, template) as url:
         yield url
 
 
 @pytest.fixture
 def fresh_database(postgres_url: str, template: str) -> Iterator[str]:
     """A migrated database of this test's own, for code that commits on several connections."""
-    with _new_database(postgres_url, template) as url:
+    with new_database(postgres_url, template) as url:
         yield url
 
 
@@ -105,7 +105,7 @@ def fresh_engine(fresh_database: str) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def module_engine(postgres_url: str, template: str) -> Iterator[Engine]:
     """A migrated database of this module's own, for a server that its tests share."""
-    with _new_database(postgres_url, template) as url:
+    with new_database(postgres_url, template) as url:
         engine = make_engine(url)
         yield engine
         engine.dispose()
@@ -135,8 +135,8 @@ def factory() -> type[Factory]:
     return Factory
 
 
-class _new_database:
-    """`with _new_database(server, template) as url`: a database that is dropped afterwards."""
+class new_database:
+    """`with new_database(server, template) as url`: a database that is dropped afterwards."""
 
     def __init__(self, server: str, template: str = "template0") -> None:
         self.server, self.template, self.name = server, template, f"test_{uuid.uuid4().hex[:12]}"

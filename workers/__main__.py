@@ -27,28 +27,28 @@ class CannotStart(Exception):
     """One sentence for the person who started the dispatcher."""
 
 
-def main(launcher: Sequence[str] = LAUNCHER) -> int:
+def main(launcher: Sequence[str] = LAUNCHER, make: type[Dispatcher] = Dispatcher) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `launcher` is the command that JOB and EPOCH are added to."""
     logs.start("dispatcher")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        make_dispatcher(WorkerSettings.from_environment(), launcher).run(stop)
+        make_dispatcher(WorkerSettings.from_environment(), launcher, make).run(stop)
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
         print(f"workers: {reason}", file=sys.stderr)
         return 1
     return 0
 
 
-def make_dispatcher(settings: WorkerSettings, launcher: Sequence[str]) -> Dispatcher:
+def make_dispatcher(settings: WorkerSettings, launcher: Sequence[str], make: type[Dispatcher]) -> Dispatcher:
     """A dispatcher on a database that answers and is migrated; raises CannotStart, DatabaseUnavailable."""
     if settings.database_url is None:
         raise CannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` starts a database and sets it.")
     engine = make_engine(settings.database_url, application_name="rankloop-dispatcher")
     if not is_current(engine):
         raise CannotStart("The database is not at this version's level; run `rankloop migrate` first.")
-    return Dispatcher(session_factory(engine), settings, launcher)
+    return make(session_factory(engine), settings, launcher)
 
 
 if __name__ == "__main__":

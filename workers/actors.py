@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import ray
 
+from alignment import logs
 from workers.work import Batch, BufferedReporter, Outcome, Rank, Work, perform
 
 
@@ -41,6 +42,7 @@ class StageShell:
         os.environ.update(self._work.environment(rank.local_world if rank else 1))
         if rank:
             os.environ.update(rank.environment())
+        logs.start("stage", style="text", **self._work.about)
         return perform(self._work, self._reporter)
 
     @ray.method(concurrency_group="io")

@@ -7,10 +7,12 @@ import math
 import os
 import signal
 import time
+import uuid
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from alignment import logs
 from alignment.events import ErrorKind, Paused, StageError, StageResult
 from alignment.stages import INPUTS, ResumableInputs
 from annotation_api.db import job_store
@@ -23,7 +25,7 @@ from workers.crashpoints import crash_point
 from workers.executors import Executor, Waiting
 from workers.journal import Journal
 from workers.parallel import refuse_impossible
-from workers.pipeline import Resolved, resolve
+from workers.pipeline import Resolved, pin, resolve
 from workers.staging import Folders
 from workers.work import Runner, Work
 
@@ -53,7 +55,7 @@ class Attempt:
         self._heed_signals()
         self._journal.waiting(Waiting("loading"))
         job, resolved = self._prepare()
-        inputs = resolved.inputs() | self._checkpoint_folders(job)
+        inputs = resolved.inputs(self._pin) | self._checkpoint_folders(job)
         log.info("The inputs are there.")
         crash_point("after_inputs")
         self._start(job, inputs)
@@ -86,6 +88,9 @@ class Attempt:
 
         return self._lease.write(find)
 
+    def _pin(self, model: uuid.UUID, commit: str) -> str:
+        return self._lease.write(lambda session: pin(session, model, commit))
+
     def _checkpoint_folders(self, job: Job) -> dict[str, Any]:
         """Where the stage saves, and where all attempts of the job have saved."""
         self._saves = issubclass(INPUTS[job.stage], ResumableInputs)
@@ -98,9 +103,9 @@ class Attempt:
         """Have the stage run, and say why it does not yet."""
         refuse_impossible(job.stage, job.config, job.gpus)
         threads = os.environ.get("OMP_NUM_THREADS")
-        work = Work(
-            job.stage, job.config, inputs, self._folders.out, self._runner, threads=int(threads) if threads else None
-        )
+        about = logs.attempt(self._folders.job_id, self._folders.epoch)
+        limit = int(threads) if threads else None
+        work = Work(job.stage, job.config, inputs, self._folders.out, self._runner, about=about, threads=limit)
         self._executor.start(work, job.gpus)
         self._heed_signals()  # Ray has put its own in their place
         while (waiting := self._executor.placed(TICK_SECONDS)) is not None:

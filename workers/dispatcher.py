@@ -14,11 +14,13 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment import logs
 from alignment.records import storable
 from annotation_api.db import dispatchers, job_store
 from annotation_api.db.job_machine import LIVE
@@ -47,7 +49,11 @@ class Held:
 
     job_id: uuid.UUID
     epoch: int
-    pid: int  # of the launcher, or of the dispatcher as long as the launcher has not reported
+    worker: str  # host:pid of the launcher, or of the dispatcher as long as the launcher has not reported
+
+    @property
+    def pid(self) -> int:
+        return int(self.worker.rpartition(":")[2])
 
 
 class Dispatcher:
@@ -80,8 +86,9 @@ class Dispatcher:
         """One round: everything that is to be done now."""
         self._look_for_ray()
         self._reap()
-        busy = len(self._take_back())
-        self._report(busy)  # before the first claim: others take a dispatcher that they do not know for dead
+        held = self._take_back()
+        busy = len(held)
+        self._report(busy)  # before a claim: the others of this machine must know whose it is
         while self._ray is not RayState.DOWN and busy < self._settings.slots and self._claim_and_start():
             busy += 1
         self._sweep()
@@ -137,7 +144,10 @@ class Dispatcher:
         for (job_id, epoch), child in list(self._children.items()):
             if child.poll() is None:
                 continue
-            log.info("The launcher of job %s, attempt %d, ended with code %d.", job_id, epoch, child.returncode)
+            what = logs.attempt(job_id, epoch)
+            log.info(
+                "The launcher of job %s, attempt %d, ended with code %d.", job_id, epoch, child.returncode, extra=what
+            )
             processes.end_group(child.pid)
             del self._children[job_id, epoch]
             self._codes[job_id, epoch] = child.returncode
@@ -148,11 +158,13 @@ class Dispatcher:
         with self._sessions.begin() as session:
             if time.monotonic() >= self._expire_from:
                 for job in job_store.requeue_expired(session):
-                    log.warning("Job %s: the lease of attempt %d ran out; it is %s.", job.id, job.epoch, job.state)
+                    what = logs.attempt(job.id, job.epoch)
+                    lost = "Job %s: the lease of attempt %d ran out; it is %s."
+                    log.warning(lost, job.id, job.epoch, job.state.value, extra=what)
                     self._add_log(session, job)
             held = self._held(session)
-            others = {row.id for row in dispatchers.alive(session)} - {self._name}
-            dead = [attempt for attempt in held if not self._lives(attempt, others)]
+            reporting = {row.id for row in dispatchers.alive(session)}
+            dead = [attempt for attempt in held if not self._lives(attempt, reporting)]
             for attempt in dead:
                 self._give_back(session, attempt)
         self._codes.clear()
@@ -162,23 +174,24 @@ class Dispatcher:
         rows = select(Job.id, Job.epoch, Job.claimed_by).where(
             Job.state.in_(LIVE), Job.claimed_by.startswith(f"{platform.node()}:", autoescape=True)
         )
-        return [Held(row[0], row[1], int(str(row[2]).rpartition(":")[2])) for row in session.execute(rows)]
+        return [Held(job, epoch, str(worker)) for job, epoch, worker in session.execute(rows)]
 
-    def _lives(self, held: Held, others: Collection[str]) -> bool:
-        """Whether the attempt has a launcher, or another dispatcher that is about to start one."""
+    def _lives(self, held: Held, reporting: Collection[str]) -> bool:
+        """Whether the attempt has a launcher, or another dispatcher (of those `reporting`) is about to start one."""
         if (held.job_id, held.epoch) in self._children or is_launcher(held.pid, held):
             return True
-        return f"{platform.node()}:{held.pid}" in others and processes.lives(held.pid)
+        return held.worker != self._name and held.worker in reporting and processes.lives(held.pid)
 
     def _give_back(self, session: Session, held: Held) -> None:
-        log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid)
+        what = logs.attempt(held.job_id, held.epoch)
+        log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid, extra=what)
         words = Folders(self._home, held.job_id, held.epoch).last_words()
         code = self._codes.get((held.job_id, held.epoch))
         failure, again = autopsy.examine(held.pid, held.epoch, code, self._ray, words)
         try:
             job_store.fail(session, held.job_id, held.epoch, failure, again)
         except LeaseLost:  # it ended between the two questions
-            log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch)
+            log.info("Job %s, attempt %d had ended.", held.job_id, held.epoch, extra=what)
 
     def _add_log(self, session: Session, job: Job) -> None:
         """What the attempt that stopped reporting wrote last, where its log is at hand."""
@@ -204,17 +217,22 @@ class Dispatcher:
         path.parent.mkdir(parents=True, exist_ok=True)
         crash_point("before_spawn")
         with path.open("ab") as output:
-            child = subprocess.Popen(
-                [*self._launcher, str(job_id), str(epoch)],
-                env=launcher_environment(self._settings.ray_address),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            child = self.spawn(job_id, epoch, output)
         crash_point("after_spawn")
         self._children[job_id, epoch] = child
-        log.info("Job %s, attempt %d: launcher %d started.", job_id, epoch, child.pid)
+        what = logs.attempt(job_id, epoch)
+        log.info("Job %s, attempt %d: launcher %d started.", job_id, epoch, child.pid, extra=what)
+
+    def spawn(self, job_id: uuid.UUID, epoch: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """The process of the launcher."""
+        return subprocess.Popen(
+            [*self._launcher, str(job_id), str(epoch)],
+            env=launcher_environment(self._settings.ray_address),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
     # ------------------------------------------------------------ Postgres away, launchers
 

@@ -7,17 +7,19 @@ attempt's staging folder, each checked against the hash that the registry holds.
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment import checkpoint
+from alignment import checkpoint, safe_folder
 from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
+from alignment.safe_files import UnsafeModel
 from annotation_api.db import job_graph
 from annotation_api.db.job_records import JobError
 from annotation_api.db.tables import MAKES, Job, ModelVersion
@@ -29,7 +31,9 @@ DATA = {
     Stage.REWARD: "rankings",
     Stage.PPO: "prompts",
 }
+OPINIONS = ("answers", "verdicts")  # what a reward model may learn from beside rankings
 RELATIONS = {"model": "start", "reward_model": "reward_model"}  # a role in the inputs -> the edge in the lineage
+Pin = Callable[[uuid.UUID, str], str]  # model version, commit that the hub gave -> commit that counts
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
 
 
@@ -41,12 +45,13 @@ class Resolved:
     data: Path  # the snapshot, written out
     snapshot_id: uuid.UUID
     models: dict[str, ModelVersion]
+    opinions: dict[str, Path]  # answers and verdicts of a reward job, written out
 
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self, pin: Pin) -> dict[str, Any]:
         """As alignment.stages.INPUTS wants them: every folder whole, hub models fetched. May take minutes."""
-        folders = {name: _folder(model) for name, model in self.models.items()}
+        folders = {name: _folder(model, pin) for name, model in self.models.items()}
         models = {"models": folders} if self.stage is Stage.SAMPLE else folders
-        return {**models, DATA[self.stage]: self.data}
+        return {**models, **self.opinions, DATA[self.stage]: self.data}
 
     @property
     def parents(self) -> list[tuple[uuid.UUID, str]]:
@@ -55,7 +60,7 @@ class Resolved:
 
 
 def resolve(session: Session, job: Job, folder: Path) -> Resolved:
-    """Find the job's models and write its snapshot below `folder`, which must exist.
+    """Find the job's models and write its snapshots below `folder`, which must exist.
 
     Raises StageError: BAD_INPUT for what is not there, CORRUPT_CHECKPOINT for what has changed.
     """
@@ -64,13 +69,18 @@ def resolve(session: Session, job: Job, folder: Path) -> Resolved:
     except JobError as error:
         raise StageError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
     name = DATA[job.stage]
-    data, snapshot_id = folder / f"{name}.jsonl", uuid.UUID(given[name]["snapshot"])
-    write_snapshot(session, snapshot_id, data)
+    files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in (name, *OPINIONS) if key in given}
+    data, snapshot_id = files.pop(name), uuid.UUID(given[name]["snapshot"])
     if job.stage is Stage.SAMPLE:
         models = {reference["model"]: _model(session, reference) for reference in given["models"]}
     else:
         models = {role: _model(session, given[role]) for role in RELATIONS if role in given}
-    return Resolved(job.stage, data, snapshot_id, models)
+    return Resolved(job.stage, data, snapshot_id, models, files)
+
+
+def _written(session: Session, reference: Mapping[str, str], to: Path) -> Path:
+    write_snapshot(session, uuid.UUID(reference["snapshot"]), to)
+    return to
 
 
 def model_name(job: Job) -> str:
@@ -87,7 +97,14 @@ def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:
     return model
 
 
-def _folder(model: ModelVersion) -> Path:
+def pin(session: Session, model: uuid.UUID, commit: str) -> str:
+    """Write down which commit of the hub the version is, once; the commit that was written first."""
+    row = session.get_one(ModelVersion, model, with_for_update=True)
+    row.metrics = {"commit": commit, **row.metrics}
+    return str(row.metrics["commit"])
+
+
+def _folder(model: ModelVersion, pin: Pin) -> Path:
     """The model's folder, whole; a hub id is fetched first."""
     folder = Path(model.path)
     if model.removed_at is not None:
@@ -95,8 +112,22 @@ def _folder(model: ModelVersion) -> Path:
         raise StageError(ErrorKind.BAD_INPUT, cause, "Use another version, or train it again.")
     if model.job_id is not None:
         _check(model, folder)
-    elif not folder.is_absolute() and not folder.is_dir():
-        folder = _fetch(model.path)
+        return folder
+    if not folder.is_absolute():
+        return _require_sound(_fetch(model, pin))
+    if Path(os.path.realpath(folder)) != folder:
+        raise StageError(
+            ErrorKind.BAD_INPUT, f"{folder} has become a link since it was registered.", "Register the model anew."
+        )
+    return _require_sound(folder)
+
+
+def _require_sound(folder: Path) -> Path:
+    """A base model is checked again, since its folder may have changed; the stage checks what it loads once more."""
+    try:
+        safe_folder.require_whole_model(safe_folder.inspect(folder))
+    except UnsafeModel as error:
+        raise StageError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
     return folder
 
 
@@ -111,13 +142,20 @@ def _check(model: ModelVersion, folder: Path) -> None:
         )
 
 
-def _fetch(hub_id: str) -> Path:
-    """The hub's files of a model on this machine, fetched at most once."""
+def _fetch(model: ModelVersion, pin: Pin) -> Path:
+    """The hub's files of a model on this machine, fetched at most once, always of the same commit."""
+    hub_id, _, commit = model.path.partition("@")
+    folder = _download(hub_id, commit or model.metrics.get("commit"))
+    counts = pin(model.id, folder.name)  # a snapshot's folder is named by its commit
+    return folder if counts == folder.name else _download(hub_id, counts)
+
+
+def _download(hub_id: str, commit: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise StageError(
             ErrorKind.BAD_INPUT,

@@ -75,9 +75,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the stage that the launcher sends."""
     descriptor, launcher = map(int, arguments)
     die_with(launcher)
-    logs.start("stage", style="text")
     connection: Connection[Any, Any] = Connection(descriptor)
     work: Work = connection.recv()
+    logs.start("stage", style="text", **work.about)
     line, reporter = Line(connection), BufferedReporter()
     line.say(Here(os.getpid()))
     threading.Thread(target=line.listen, args=(reporter,), name="listener", daemon=True).start()

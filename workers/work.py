@@ -16,6 +16,7 @@ from typing import Any
 
 from alignment.config import CONFIGS, Stage
 from alignment.events import Paused, Progress, Reporter, SavedCheckpoint, StageResult
+from workers.environment import forget_secrets
 from workers.faults import Fault, fault_of
 
 Runner = Callable[[Stage, dict[str, Any], dict[str, Any], Path, Reporter], StageResult]
@@ -39,6 +40,7 @@ class Work:
     inputs: dict[str, Any]
     out_dir: Path
     run: Runner
+    about: dict[str, Any] = field(default_factory=dict)  # job and epoch, for its log
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
 
     def environment(self, processes: int = 1) -> dict[str, str]:
@@ -127,6 +129,7 @@ class BufferedReporter:
 
 def perform(work: Work, reporter: Reporter) -> Outcome:
     """Run the stage to its end; whatever it raises comes back named."""
+    forget_secrets()
     try:
         return work.run(work.stage, work.config, work.inputs, work.out_dir, reporter)
     except Paused:

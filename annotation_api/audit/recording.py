@@ -50,21 +50,19 @@ def action_of(request: Request) -> str:
     return f"{request.method} {route_of(request.scope)}"
 
 
-def add(session: Session, request: Request, outcome: AuditOutcome | None = None) -> None:
-    """Record the request as the last deed of its transaction."""
+def commit(session: Session, request: Request, outcome: AuditOutcome | None = None) -> None:
+    """Commit what the request did, together with the row that says so."""
     scope = request.scope
-    audit.append(
-        session,
-        audit.Deed(
-            action=action_of(request),
-            outcome=outcome or scope.get(OUTCOME, AuditOutcome.DONE),
-            person_id=scope.get(PERSON_ID),
-            pseudonym=scope.get(PERSON),
-            objects=_objects(request),
-            request_id=scope.get(REQUEST, ""),
-            address=address_of(request, request.app.state.settings),
-        ),
+    deed = audit.Deed(
+        action=action_of(request),
+        outcome=outcome or scope.get(OUTCOME, AuditOutcome.DONE),
+        person_id=scope.get(PERSON_ID),
+        pseudonym=scope.get(PERSON),
+        objects=_objects(request),
+        request_id=scope.get(REQUEST, ""),
+        address=address_of(request, request.app.state.settings),
     )
+    audit.commit_with(session, deed)
 
 
 def _objects(request: Request) -> dict[str, str]:
@@ -77,5 +75,4 @@ def _objects(request: Request) -> dict[str, str]:
 def refused(session: Session, request: Request, slug: str, objects: dict[str, str]) -> None:
     """Record what was not allowed, in a transaction of its own."""
     request.scope[OBJECTS] = objects
-    add(session, request, AuditOutcome(slug))
-    session.commit()
+    commit(session, request, AuditOutcome(slug))

@@ -1,4 +1,4 @@
-"""`rankloop jobs ...` and `rankloop pipeline run`."""
+"""`rankloop jobs ...`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.client import Client, ClientError
-from annotation_api.commands.output import emit, facts, table
+from annotation_api.commands.estimate import tell
+from annotation_api.commands.output import emit, facts, remark, size, table
 from annotation_api.commands.references import data_ref, model_ref, settings, start_model
-from annotation_api.commands.watch import verdict, watch
+from annotation_api.commands.watch import waits, watch
 
-COLUMNS = ("id", "stage", "state", "reason", "attempts", "created_at")
+COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
+ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
+SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
+CANDIDATES = ("step", "chosen", "metrics")
 STAGE_DATA = {"sft": "demonstrations", "sample": "prompts", "reward": "rankings", "ppo": "prompts"}
 
 
@@ -19,7 +23,7 @@ def create(client: Client, args: Namespace) -> int:
     body = _body(client, args)
     if args.validate:
         answer = client.post("/v1/jobs:validate", body)
-        emit(answer) if args.json else facts(answer)
+        emit(answer) if args.json else tell(answer)
         return 0 if answer["ok"] else 1
     job = client.post("/v1/jobs", body)
     if args.watch:
@@ -48,9 +52,18 @@ def _finish(client: Client, job: str, args: Namespace) -> int:
 
 
 def list_jobs(client: Client, args: Namespace) -> int:
-    rows = client.pages("/v1/jobs", args.limit, stage=args.stage, state=args.state)
-    emit(rows) if args.json else table(rows, COLUMNS)
+    maker = "me" if args.mine else None
+    rows = client.pages("/v1/jobs", args.limit, stage=args.stage, state=args.state, created_by=maker)
+    if args.json:
+        emit(rows)
+    else:
+        table([row | {"progress": _share(row), "waits": waits(row)} for row in rows], COLUMNS)
     return 0
+
+
+def _share(row: dict[str, Any]) -> str | None:
+    at = row["progress"]
+    return f"{at['phase']} {at['step']}/{at['total']}" if at else None
 
 
 def show(client: Client, args: Namespace) -> int:
@@ -64,67 +77,51 @@ def watch_job(client: Client, args: Namespace) -> int:
     return _finish(client, args.job, args)
 
 
-def cancel(client: Client, args: Namespace) -> int:
-    return _told(client.post(f"/v1/jobs/{args.job}:cancel"), args)
-
-
-def retry(client: Client, args: Namespace) -> int:
-    return _told(client.post(f"/v1/jobs/{args.job}:retry"), args)
-
-
-def resume(client: Client, args: Namespace) -> int:
-    return _told(client.post(f"/v1/jobs/{args.job}:resume"), args)
+def ask(client: Client, args: Namespace) -> int:
+    """Cancel, pause, resume or retry: what the subcommand is called."""
+    return _told(client.post(f"/v1/jobs/{args.job}:{args.subcommand}"), args)
 
 
 def _told(row: dict[str, Any], args: Namespace) -> int:
-    stopping = " and is asked to stop" if row["cancel_requested"] and row["finished_at"] is None else ""
-    emit(row) if args.json else print(f"{row['stage']} job {row['id']} is {row['state']}{stopping}.")
+    wish = "stop" if row["cancel_requested"] else "pause" if row["pause_requested"] else ""
+    asked = f" and is asked to {wish}" if wish and row["finished_at"] is None else ""
+    emit(row) if args.json else print(f"{row['stage']} job {row['id']} is {row['state']}{asked}.")
     return 0
 
 
-# ---------------------------------------------------------------- pipelines
+# ---------------------------------------------------------------- what it leaves
 
 
-def run_pipeline(client: Client, args: Namespace) -> int:
-    """SFT, reward model and PPO; 0 when all three succeeded. `--detach` returns when they are queued."""
-    body: dict[str, Any] = {
-        "model": start_model(client, args.base),
-        "demonstrations": data_ref(args.demonstrations),
-        "preferences": data_ref(args.preferences),
-        "preset": args.preset,
-        "gpus": args.gpus,
-        "config": settings(args.set),
-    }
-    if args.prompts:
-        body["prompts"] = data_ref(args.prompts)
-    pipeline = client.post("/v1/pipelines", body)
-    if not args.detach:
-        for job in pipeline["jobs"]:
-            _follow(client, job["id"], args)
-        pipeline = client.get(f"/v1/pipelines/{pipeline['id']}")
-    _tell(pipeline, args)
-    return 0 if args.detach or pipeline["state"] == "succeeded" else 1
-
-
-def _follow(client: Client, job: str, args: Namespace) -> None:
-    if args.watch:
-        watch(client, job, as_json=args.json)
-    else:
-        for _ in client.events(job):
-            pass
-
-
-def _tell(pipeline: dict[str, Any], args: Namespace) -> None:
-    """The ids of the jobs and of what they made."""
-    stages = [
-        {"stage": job["stage"], "job": job["id"], "state": job["state"], "model": (job["result"] or {}).get("model")}
-        for job in pipeline["jobs"]
-    ]
+def attempts(client: Client, args: Namespace) -> int:
+    rows = client.get(f"/v1/jobs/{args.job}/attempts")
     if args.json:
-        emit({"pipeline": pipeline["id"], "state": pipeline["state"], "stages": stages})
-        return
-    print(f"pipeline {pipeline['id']} {pipeline['state']}")
-    table(stages, ("stage", "job", "state", "model"))
-    for job in pipeline["jobs"]:
-        if job["state"] == "failed":
-            print(f"{verdict(job)} Then: rankloop jobs retry {job['id']}")
+        emit(rows)
+    else:
+        table([row | {"cause": (row["error"] or {}).get("cause")} for row in rows], ATTEMPTS)
+    return 0
+
+
+def log(client: Client, args: Namespace) -> int:
+    """The last lines of an attempt, as they were written."""
+    answer = client.get(f"/v1/jobs/{args.job}/log", epoch=args.attempt, lines=args.lines)
+    if args.json:
+        emit(answer)
+    elif answer["lines"]:
+        print("\n".join(answer["lines"]))
+    else:
+        remark("Nothing was written yet." if answer["epoch"] is None else f"Attempt {answer['epoch']} left no log.")
+    return 0
+
+
+def checkpoints(client: Client, args: Namespace) -> int:
+    rows = client.get(f"/v1/jobs/{args.job}/checkpoints")
+    if args.json:
+        emit(rows)
+        return 0
+    saved = [row | {"size": size(row["size"])} for row in rows if row["kind"] == "saved"]
+    table(saved, SAVED)
+    compared = [row for row in rows if row["kind"] == "candidate"]
+    if compared:
+        print()
+        table(compared, CANDIDATES)
+    return 0

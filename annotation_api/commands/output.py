@@ -34,6 +34,23 @@ def facts(row: Mapping[str, Any]) -> None:
         print(f"{name.ljust(width)}  {_cell(value)}")
 
 
+def size(count: int) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def span(seconds: float) -> str:
+    """2 h 5 min, 3 min 20 s, 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"

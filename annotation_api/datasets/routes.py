@@ -17,12 +17,14 @@ from annotation_api.datasets.schemas import (
     DatasetRowOut,
     ImportPreview,
     ImportProgress,
+    ImportRefusal,
     ImportReport,
     NewSnapshot,
     SnapshotOut,
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
 from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.errors import ProblemBody
 from annotation_api.idempotency import Key, Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 from annotation_api.quotas import spends_uploads
@@ -37,6 +39,7 @@ Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
     "/datasets",
     status_code=201,
     response_model=ImportReport,
+    responses={422: {"description": "Rows or fields were refused.", "model": ImportRefusal | ProblemBody}},
     max_body_size=MAX_UPLOAD_BYTES,
     dependencies=[allow(*ENGINEERS), spends_uploads],
 )

@@ -36,6 +36,15 @@ class ImportReport(BaseModel):
     notes: list[str] = []
 
 
+class ImportRefusal(ImportReport):
+    """An error that carries the whole report: which rows were refused, and why."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
 class RecordOut(BaseModel):
     """A record, and the row of the file that it came from."""
 

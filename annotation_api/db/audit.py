@@ -10,32 +10,36 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.records import canonical_json
-from annotation_api.db.direct import one_row, rows
+from annotation_api.db.direct import commit_lightly, one_row, rows
 from annotation_api.db.tables import AuditOutcome, AuditRow
 
 LOCK = 7_265_012  # any number; equal in every process, so that rows are added one after another
-SEALED = ("seq", "at", "person_id", "pseudonym", "action", "objects", "outcome", "request_id", "address")
+SEALED = ("person_id", "pseudonym", "action", "objects", "outcome", "request_id", "address")
 BEGINNING = "0" * 64  # the seal before the first row
 BATCH = 1000  # rows that are read at a time
 
-# In a statement of its own after the lock: what the transaction before added is seen only now.
-LAST = """
-SELECT clock_timestamp() AS at, last.seq, last.sha256
-FROM (VALUES (1)) AS one LEFT JOIN (SELECT seq, sha256 FROM audit ORDER BY seq DESC LIMIT 1) AS last ON true
-"""
+# A statement of its own after the lock: what the transaction before added is seen only now.
 ADD = """
 INSERT INTO audit (seq, at, person_id, pseudonym, action, objects, outcome, request_id, address, sha256)
-VALUES (%(seq)s, %(at)s, %(person_id)s, %(pseudonym)s, %(action)s, %(written)s::jsonb, %(outcome)s, %(request_id)s,
-        %(address)s, %(sha256)s)
+SELECT next.seq, next.at, %(person_id)s, %(pseudonym)s, %(action)s, %(objects)s::jsonb, %(outcome)s, %(request_id)s,
+    %(address)s, encode(sha256(convert_to(concat_ws(
+        E'\\n', next.before, next.seq, to_char(next.at AT TIME ZONE 'UTC', %(clock)s), %(canonical)s::text
+    ), 'UTF8')), 'hex')
+FROM (
+    SELECT coalesce(max(last.seq), 0) + 1 AS seq, coalesce(max(last.sha256), %(beginning)s) AS before,
+        clock_timestamp() AS at
+    FROM (SELECT seq, sha256 FROM audit ORDER BY seq DESC LIMIT 1) AS last
+) AS next
 RETURNING seq
 """
+CLOCK = 'YYYY-MM-DD"T"HH24:MI:SS.US'
 
 
 @dataclass(frozen=True)
@@ -64,25 +68,39 @@ class Verdict:
 def append(session: Session, deed: Deed) -> int:
     """Add a row as the last deed of a transaction: until it ends, others who add one wait."""
     rows(session, "SELECT pg_advisory_xact_lock(%(key)s)", key=LOCK)
-    last = one_row(session, LAST)
-    values: dict[str, Any] = {**vars(deed), "outcome": deed.outcome.value, "seq": (last.seq or 0) + 1, "at": last.at}
-    sealed = seal(last.sha256 or BEGINNING, values)
-    added = one_row(session, ADD, **values, written=canonical_json(dict(deed.objects)), sha256=sealed)
+    objects, canonical = canonical_json(dict(deed.objects)), _canonical(vars(deed))
+    values = {**vars(deed), "outcome": deed.outcome.value, "objects": objects, "canonical": canonical}
+    added = one_row(session, ADD, **values, clock=CLOCK, beginning=BEGINNING)
     return int(added.seq)
+
+
+def commit_with(session: Session, deed: Deed) -> None:
+    """Commit the session's work together with a row that records it.
+
+    Others need not wait while the disk does: the commit itself does not, which lets the next one have the lock,
+    and then a second one waits until all that was committed before it is on the disk.
+    """
+    append(session, deed)
+    commit_lightly(session)
+    session.commit()
+    rows(
+        session, "SELECT pg_logical_emit_message(true, 'rankloop', '')"
+    )  # something to write, so that it is waited for
+    session.commit()
 
 
 def seal(before: str, row: Mapping[str, Any]) -> str:
     """The hash of a row that follows the row with the seal `before`."""
-    canonical = canonical_json({name: _plain(row[name]) for name in SEALED})
-    return hashlib.sha256(f"{before}\n{canonical}".encode()).hexdigest()
+    at = row["at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return hashlib.sha256(f"{before}\n{row['seq']}\n{at}\n{_canonical(row)}".encode()).hexdigest()
+
+
+def _canonical(row: Mapping[str, Any]) -> str:
+    return canonical_json({name: _plain(row[name]) for name in SEALED})
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if isinstance(value, Mapping):
-        return dict(value)
-    return value if value is None or isinstance(value, int) else str(value)
+    return dict(value) if isinstance(value, Mapping) else value if value is None else str(value)
 
 
 def verify(session: Session, noted: tuple[int, str] | None = None) -> Verdict:

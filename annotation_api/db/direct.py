@@ -30,7 +30,7 @@ def rows(session: Session, statement: str, **values: object) -> list[Any]:
         if driver.closed:
             connection.invalidate()
         raise DBAPIError.instance(
-            statement, values, error, psycopg.Error, connection_invalidated=driver.closed
+            statement, values, error, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed
         ) from error
 
 

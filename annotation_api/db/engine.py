@@ -60,8 +60,9 @@ def make_engine(url: str, *, application_name: str = "rankloop", kept: int = 5) 
     engine = create_engine(
         parsed,
         pool_size=kept,
-        max_overflow=40 - kept,  # the API's thread pool has 40 threads
+        max_overflow=42 - kept,  # the API's thread pool has 40 threads, its event streams have 2 of their own
         pool_timeout=10,
+        hide_parameters=True,  # errors are logged, and parameters hold what people wrote
         connect_args={"application_name": application_name} | _connection_settings(parsed),
     )
     event.listen(engine, "handle_error", _name_unavailable)

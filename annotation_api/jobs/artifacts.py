@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
+from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
+from starlette.responses import Response
 
 from annotation_api.db.tables import Artifact, Job
 from annotation_api.errors import ApiError, not_found
@@ -13,10 +16,34 @@ from annotation_api.settings import Settings
 
 def file_of(session: Session, settings: Settings, job: Job, name: str) -> Path:
     """The file on disk. Only committed names are served, and no link leads out of the folder."""
-    if session.get(Artifact, (job.id, name)) is None:
+    return _find(session, settings, job, name)[1]
+
+
+def _find(session: Session, settings: Settings, job: Job, name: str) -> tuple[Artifact, Path]:
+    row = session.get(Artifact, (job.id, name))
+    if row is None:
         raise not_found("artifact", name)
+    if row.removed_at is not None:
+        cause = f"The file {name} of job {job.id} was removed on {row.removed_at:%Y-%m-%d}, because nothing needed it."
+        raise ApiError(410, "artifact-gone", cause)
     folder = (settings.home / "artifacts" / str(job.id) / str(job.epoch)).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder) or not path.is_file():
         raise ApiError(410, "artifact-gone", f"The file {name} of job {job.id} is no longer in the artifact folder.")
-    return path
+    return row, path
+
+
+def download(session: Session, settings: Settings, job: Job, name: str, known: str | None) -> Response:
+    """The file with the hash that was committed; 304 to a client that has it (`known`: its If-None-Match)."""
+    row, path = _find(session, settings, job, name)
+    stat = path.stat()
+    if stat.st_size != row.size:
+        detail = f"The file {name} of job {job.id} has {stat.st_size} bytes; {row.size} were committed. Restore it."
+        raise ApiError(410, "artifact-damaged", detail)
+    digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
+    headers = {"ETag": f'"{row.sha256}"', "Repr-Digest": f"sha-256=:{digest}:", "Cache-Control": "private, no-cache"}
+    if known is not None and row.sha256 in known:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(
+        path, filename=path.name, media_type="application/octet-stream", headers=headers, stat_result=stat
+    )

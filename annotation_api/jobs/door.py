@@ -47,7 +47,7 @@ from annotation_api.db.tables import (
     Snapshot,
 )
 from annotation_api.jobs import queries
-from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
+from annotation_api.jobs.schemas import DataRef, ModelRef, RewardJobInputs, StageJob
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
@@ -55,8 +55,10 @@ SCORERS = frozenset({ModelKind.REWARD})
 DEMONSTRATIONS = frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS})
 COMPARISONS = frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS})
 PROMPTS = frozenset({DatasetKind.PROMPTS})
-DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS}
+OPINIONS = {"answers": frozenset({DatasetKind.ANSWERS}), "verdicts": frozenset({DatasetKind.VERDICTS})}
+DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS} | OPINIONS
 FROZEN_AS = {
+    **{kinds: kind for kinds in OPINIONS.values() for kind in kinds},
     DEMONSTRATIONS: DatasetKind.DEMONSTRATIONS,
     COMPARISONS: DatasetKind.RANKINGS,
     PROMPTS: DatasetKind.PROMPTS,
@@ -74,7 +76,7 @@ class Prepared:
     inputs: dict[str, Any]
     needs: set[uuid.UUID]
     rows: int  # records of its data
-    start: Path | None  # folder of the model that it starts from, where that is known now
+    folders: dict[str, Path]  # of its models by role, where they are here now
 
 
 class Door:
@@ -86,12 +88,15 @@ class Door:
         self.problems: list[Problem] = []
         self.needs: set[uuid.UUID] = set()
         self.rows = 0
-        self.start: Path | None = None
+        self.folders: dict[str, Path] = {}
 
     def check(self, job: StageJob) -> Prepared | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
-        inputs = {name: self._input(name, getattr(job.inputs, name)) for name in type(job.inputs).model_fields}
+        given = {name: getattr(job.inputs, name) for name in type(job.inputs).model_fields}
+        inputs = {name: self._input(name, value) for name, value in given.items() if name not in OPINIONS or value}
+        if isinstance(job.inputs, RewardJobInputs):
+            inputs = self.opinions(job.inputs.rankings) | inputs
         if isinstance(config, RewardConfig) and not self.problems:
             self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
         if isinstance(config, PPOConfig) and not self.problems:
@@ -100,7 +105,7 @@ class Door:
             self._rankable(len(inputs["models"]), config.responses_per_prompt)
         if config is None or self.problems:
             return None
-        return Prepared(job.stage, config, inputs, self.needs, self.rows, self.start)
+        return Prepared(job.stage, config, inputs, self.needs, self.rows, self.folders)
 
     def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> Settings | None:
         """The stage's settings: the preset's with the overrides on top."""
@@ -141,8 +146,8 @@ class Door:
         folder = Path(model.path)
         if folder.is_absolute() and not folder.is_dir():
             self._wrong(at, f"The folder of {model.name} is gone: {folder}. Restore it or register another.", key)
-        elif folder.is_absolute() and kinds is WRITERS:
-            self.start = folder
+        elif folder.is_absolute():
+            self.folders[at.removeprefix("/inputs/")] = folder
         return {"model": str(model.id)}
 
     def _alias(self, name: str, at: str) -> uuid.UUID | None:
@@ -173,8 +178,22 @@ class Door:
             return {}
         if snapshot is None:
             return {}
-        self.rows = snapshot.rows
+        if kinds not in OPINIONS.values():
+            self.rows = snapshot.rows
         return {"snapshot": str(snapshot.id)}
+
+    def opinions(self, rankings: DataRef) -> dict[str, dict[str, str]]:
+        """What annotators said in the project besides their rankings, where the rankings come from a project."""
+        if rankings.project is None or self.session.get(Project, rankings.project) is None:
+            return {}
+        found = {}
+        for name, kinds in OPINIONS.items():
+            try:
+                frozen = freeze.freeze_project(self.session, rankings.project, self.me.id, FROZEN_AS[kinds])
+            except FreezeError:  # it asks for none, or nobody has answered yet
+                continue
+            found[name] = {"snapshot": str(frozen.id)}
+        return found
 
     def _freeze(self, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
         if ref.snapshot is not None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
+from annotation_api.db import direct
 from annotation_api.db.tables import (
     Artifact,
     Checkpoint,
     Job,
+    JobAttempt,
     JobDependency,
-    JobEvent,
     JobState,
     Metric,
+    Pipeline,
+    SavedCheckpointRow,
     SnapshotRow,
 )
 
@@ -25,20 +31,31 @@ WAITING = (JobState.BLOCKED, JobState.QUEUED)
 QUEUE_LOCK = 7_162_534_091  # jobs are created one at a time, so that the limit of the queue holds
 
 
-def jobs(stage: Stage | None, states: Collection[JobState], pipeline: uuid.UUID | None) -> Select[Job]:
+def jobs(
+    stages: Collection[Stage], states: Collection[JobState], pipeline: uuid.UUID | None, person: uuid.UUID | None
+) -> Select[Job]:
+    """Jobs of any of the stages and states, where some are named."""
     query = select(Job)
-    if stage is not None:
-        query = query.where(Job.stage == stage)
+    if stages:
+        query = query.where(Job.stage.in_(stages))
     if states:
         query = query.where(Job.state.in_(states))
     if pipeline is not None:
         query = query.where(Job.pipeline_id == pipeline)
+    if person is not None:
+        query = query.where(Job.created_by == person)
     return query
 
 
-def pipeline_jobs(session: Session, pipeline: uuid.UUID) -> Sequence[Job]:
+def pipelines(person: uuid.UUID | None) -> Select[Pipeline]:
+    query = select(Pipeline)
+    return query if person is None else query.where(Pipeline.created_by == person)
+
+
+def pipeline_jobs(session: Session, pipelines: Collection[uuid.UUID]) -> Sequence[Job]:
     """In the order of the stages."""
-    return session.scalars(select(Job).where(Job.pipeline_id == pipeline).order_by(Job.created_at, Job.id)).all()
+    query = select(Job).where(Job.pipeline_id.in_(pipelines))
+    return session.scalars(query.order_by(Job.created_at, Job.id)).all()
 
 
 def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list[uuid.UUID]]:
@@ -55,9 +72,41 @@ def waiting_jobs(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(WAITING))) or 0
 
 
-def events_after(session: Session, job: uuid.UUID, seq: int, limit: int) -> Sequence[JobEvent]:
-    query = select(JobEvent).where(JobEvent.job_id == job, JobEvent.seq > seq)
-    return session.scalars(query.order_by(JobEvent.seq).limit(limit)).all()
+class EventRow(NamedTuple):
+    """An event as it is sent; `text` is its data as JSON on one line."""
+
+    seq: int
+    type: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """A job's state and its next events. One statement read both: no event of an ended job is still to come."""
+
+    job: uuid.UUID
+    state: JobState
+    rows: list[EventRow]
+
+
+_LOOK = """
+SELECT j.id, j.state, e.seq, e.type, e.data::text AS text
+FROM unnest(%(jobs)s::uuid[], %(told)s::int[]) AS asked (job, told) JOIN jobs j ON j.id = asked.job
+LEFT JOIN LATERAL (
+    SELECT seq, type, data FROM job_events
+    WHERE job_id = asked.job AND seq > asked.told ORDER BY seq LIMIT %(limit)s
+) e ON true
+ORDER BY j.id, e.seq
+"""
+
+
+def look(session: Session, told: Mapping[uuid.UUID, int], limit: int) -> list[Look]:
+    """Of each job the first `limit` events after the number that it is given with."""
+    found = direct.rows(session, _LOOK, jobs=list(told), told=list(told.values()), limit=limit)
+    return [
+        Look(job, JobState(state), [EventRow(row.seq, row.type, row.text) for row in rows if row.seq is not None])
+        for (job, state), rows in itertools.groupby(found, key=lambda row: (row.id, row.state))
+    ]
 
 
 def metrics(
@@ -74,8 +123,19 @@ def metrics(
     yield from ((at, what, step, value) for at, what, step, value in rows)
 
 
-def checkpoints(session: Session, job: uuid.UUID) -> Sequence[Checkpoint]:
+def saved_checkpoints(session: Session, job: uuid.UUID) -> Sequence[SavedCheckpointRow]:
+    query = select(SavedCheckpointRow).where(SavedCheckpointRow.job_id == job)
+    return session.scalars(query.order_by(SavedCheckpointRow.created_at, SavedCheckpointRow.step)).all()
+
+
+def candidates(session: Session, job: uuid.UUID) -> Sequence[Checkpoint]:
     return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job).order_by(Checkpoint.step)).all()
+
+
+def attempts(session: Session, job: uuid.UUID, limit: int) -> Sequence[JobAttempt]:
+    """The newest first."""
+    query = select(JobAttempt).where(JobAttempt.job_id == job)
+    return session.scalars(query.order_by(JobAttempt.epoch.desc()).limit(limit)).all()
 
 
 def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:

@@ -6,12 +6,12 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage
-from annotation_api.db.tables import Job, JobState
+from annotation_api.db.tables import AttemptOutcome, Job, JobState
 from annotation_api.schemas import Body, Shown
 
 
@@ -55,7 +55,11 @@ class SampleJobInputs(Body):
 
 class RewardJobInputs(Body):
     model: ModelRef = Field(description="Usually the SFT model.")
-    rankings: DataRef = Field(description="Preferences or rankings.")
+    rankings: DataRef = Field(
+        description="Preferences or rankings. A project also gives its answers and verdicts, if it has any."
+    )
+    answers: DataRef | None = Field(default=None, description="What annotators said of single responses or of pairs.")
+    verdicts: DataRef | None = Field(default=None, description="Which responses broke a rule.")
 
 
 class PPOJobInputs(Body):
@@ -74,21 +78,47 @@ class _SchemaOf:
         return handler(self.model.__pydantic_core_schema__)
 
 
-# A stage is one process that trains on one device: more GPUs would be reserved and left idle, or double its batches.
-Gpus = Annotated[
+MOST_GPUS = 64
+
+
+def _whole_or_part(gpus: float) -> float:
+    if not 0 <= gpus <= MOST_GPUS:
+        raise ValueError(f"ask for 0 to {MOST_GPUS} GPUs")
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"{gpus:g} is neither a part of one GPU nor a whole number of them: ask for {int(gpus)}")
+    return gpus
+
+
+def _one(gpus: float) -> float:
+    """PPO and sampling are one process on one device: more GPUs would be reserved and left idle."""
+    if not 0 <= gpus <= 1:
+        raise ValueError(f"this stage runs on one GPU at most; {gpus:g} were asked for. SFT and reward take several")
+    return gpus
+
+
+SomeGpus = Annotated[
     float,
     Field(
-        ge=0,
-        le=1,
         allow_inf_nan=False,
-        description="A stage is one process on one GPU: at most 1. A fraction shares a GPU; 0: the CPU is enough.",
+        description=f"0: the CPU is enough; a fraction shares a GPU; whole numbers up to {MOST_GPUS}.",
+        json_schema_extra={"minimum": 0, "maximum": MOST_GPUS},
     ),
+    AfterValidator(_whole_or_part),
+]
+OneGpu = Annotated[
+    float,
+    Field(
+        allow_inf_nan=False,
+        description="This stage is one process on one GPU: at most 1. A fraction shares a GPU; 0: the CPU is enough.",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    ),
+    AfterValidator(_one),
 ]
 
 
 class _JobBody(Body):
     preset: str | None = Field(default=None, description="A named set of settings; `config` goes on top.")
-    gpus: Gpus = 1
+    gpus: SomeGpus = 1
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
 
 
@@ -101,6 +131,7 @@ class SFTJob(_JobBody):
 class SampleJob(_JobBody):
     stage: Literal[Stage.SAMPLE]
     inputs: SampleJobInputs
+    gpus: OneGpu = 1
     config: Annotated[dict[str, Any], _SchemaOf(SampleConfig)] = Field(default_factory=dict)
 
 
@@ -113,6 +144,7 @@ class RewardJob(_JobBody):
 class PPOJob(_JobBody):
     stage: Literal[Stage.PPO]
     inputs: PPOJobInputs
+    gpus: OneGpu = 1
     config: Annotated[dict[str, Any], _SchemaOf(PPOConfig)] = Field(default_factory=dict)
 
 
@@ -137,20 +169,29 @@ class NewJob(_JobBody):
         return {"oneOf": [handler(job.__pydantic_core_schema__) for job in JOBS.values()]}
 
 
+LONG = ("traceback", "log")  # parts of an error
+
+
 class JobOut(Shown):
     id: uuid.UUID
     stage: Stage
     state: JobState
-    reason: str | None
+    reason: str | None = Field(description="Why a starting job has not begun: waiting_gpu, infeasible or loading.")
+    reason_detail: str | None = Field(description="What exactly it waits for.")
+    reason_since: datetime | None
     pipeline: uuid.UUID | None
     needs: list[uuid.UUID]
     inputs: dict[str, Any]
     config: dict[str, Any]
     gpus: float
     priority: int
-    attempts: int
+    epoch: int = Field(description="All attempts so far.")
+    attempts: int = Field(description="Attempts in a row that saved no new checkpoint, this one included.")
     max_attempts: int
+    interruptions: int = Field(description="Attempts in a row that ended because Ray or Postgres was lost.")
+    saved_step: int | None = Field(description="The furthest checkpoint.")
     cancel_requested: bool
+    pause_requested: bool
     progress: dict[str, Any] | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
@@ -161,19 +202,55 @@ class JobOut(Shown):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job, needs: list[uuid.UUID]) -> Self:
+    def of(cls, job: Job, needs: list[uuid.UUID], *, brief: bool = False) -> Self:
+        """`brief`: the error without traceback and log, for lists."""
         values = {name: getattr(job, name) for name in cls.model_fields if name not in ("pipeline", "needs")}
+        if brief and job.error is not None:
+            values["error"] = {name: value for name, value in job.error.items() if name not in LONG}
         return cls(pipeline=job.pipeline_id, needs=needs, **values)
 
 
+class AttemptOut(Shown):
+    """One claim of the job and how it ended."""
+
+    epoch: int
+    worker: str
+    claimed_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    waited_seconds: float = Field(description="For a GPU.")
+    outcome: AttemptOutcome | None = Field(description="Null while it is at work.")
+    error: dict[str, Any] | None
+
+
+class LogOut(BaseModel):
+    """The end of what an attempt wrote."""
+
+    epoch: int | None = Field(description="The attempt; null when there was none yet.")
+    lines: list[str]
+
+
+class MemoryEstimate(BaseModel):
+    """Bytes on one device. What the models take follows from their files; activations are a rule of thumb."""
+
+    weights: int = Field(description="Of all models that are loaded.")
+    gradients: int
+    optimizer: int = Field(description="AdamW's two moments of each trained weight.")
+    activations: int = Field(description="Of one micro-batch of the longest texts.")
+    total: int
+
+
 class Estimate(BaseModel):
-    """What a job would do and take; null where that depends on a job that has not run."""
+    """What a job would do and take; null where that depends on a job that has not run or a model not here yet."""
 
     config: dict[str, Any]
     rows: int | None
     steps: int | None
     gpus: float
-    disk_bytes: int | None
+    disk_bytes: int | None = Field(description="What it leaves and what it keeps on the way, together.")
+    artifact_bytes: int | None
+    checkpoint_bytes: int | None = Field(description="Of one checkpoint; two are kept.")
+    memory: MemoryEstimate | None
 
 
 class Validation(BaseModel):
@@ -192,13 +269,33 @@ class Series(BaseModel):
     points: list[tuple[int, float | None]]
 
 
-class CheckpointOut(Shown):
+class SavedOut(Shown):
+    """A checkpoint that an attempt can go on from."""
+
+    kind: Literal["saved"] = "saved"
+    name: str
+    epoch: int
+    step: int
+    sha256: str = Field(description="Of its manifest.")
+    size: int
+    seconds: float = Field(description="What saving took.")
+    created_at: datetime
+    removed_at: datetime | None
+
+
+class CandidateOut(Shown):
+    """A state that the stage compared when it had trained; `chosen` is the one that it kept."""
+
+    kind: Literal["candidate"] = "candidate"
     id: uuid.UUID
     epoch: int
     step: int
     metrics: dict[str, Any]
     chosen: bool
     created_at: datetime
+
+
+CheckpointOut = Annotated[SavedOut | CandidateOut, Field(discriminator="kind")]
 
 
 class ArtifactOut(Shown):
@@ -217,7 +314,7 @@ class NewPipeline(Body):
     prompts: DataRef | None = Field(default=None, description="For PPO; unset: those of the preferences.")
     preset: str | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
-    gpus: Gpus = 1
+    gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
     priority: int = Field(default=0, ge=-1000, le=1000)
 
 
@@ -225,4 +322,5 @@ class PipelineOut(BaseModel):
     id: uuid.UUID
     state: JobState
     jobs: list[JobOut]
+    created_by: uuid.UUID
     created_at: datetime

@@ -1,33 +1,27 @@
-"""Creating, cancelling and retrying jobs and pipelines. States change only in db/job_store.py."""
+"""Creating jobs, and what people ask of them. States change only in db/job_requests.py."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
 from alignment.problems import Problem
 from annotation_api.db import job_requests
-from annotation_api.db.job_records import JobError
-from annotation_api.db.tables import Job, JobState, Person, Pipeline
+from annotation_api.db.job_machine import LIVE
+from annotation_api.db.job_records import JobError, TransitionRefused
+from annotation_api.db.tables import Job, JobState, Person
 from annotation_api.errors import ApiError, from_validation, invalid, not_found
 from annotation_api.jobs import queries
-from annotation_api.jobs.door import COMPARISONS, DEMONSTRATIONS, PROMPTS, WRITERS, Door, Prepared
+from annotation_api.jobs.door import Door, Prepared
 from annotation_api.jobs.estimates import estimate
-from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, NewPipeline, PipelineOut, StageJob, Validation
+from annotation_api.jobs.queries import WAITING
+from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, StageJob, Validation
 
 MAX_WAITING = 500  # jobs that are queued or blocked
 RETRY_SECONDS = 60
-
-# Where a stage's problems stand in the body of a pipeline.
-PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
-    Stage.SFT: {"/config": "/config/sft", "/inputs": ""},
-    Stage.REWARD: {"/config": "/config/reward", "/inputs/rankings": "/preferences"},
-    Stage.PPO: {"/config": "/config/ppo"},
-}
 
 
 def typed(body: NewJob) -> StageJob:
@@ -42,9 +36,9 @@ def typed(body: NewJob) -> StageJob:
 def create(session: Session, me: Person, body: NewJob) -> Job:
     """Check and queue a job; raises 422 with every problem, 429 when the queue is full."""
     job = typed(body)
-    prepared = _checked(session, me, job)
-    _room(session, 1)
-    return _store(session, me, job, prepared, None)
+    prepared = checked(session, me, job)
+    room(session, 1)
+    return store(session, me, job, prepared, None)
 
 
 def validate(session: Session, me: Person, body: NewJob) -> Validation:
@@ -60,7 +54,7 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
     return Validation(ok=not door.problems, problems=[p.model_dump() for p in door.problems], estimate=found)
 
 
-def _checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> Prepared:
+def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> Prepared:
     door = Door(session, me, places)
     prepared = door.check(job)
     if prepared is None:
@@ -68,7 +62,7 @@ def _checked(session: Session, me: Person, job: StageJob, places: dict[str, str]
     return prepared
 
 
-def _store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipeline: uuid.UUID | None) -> Job:
+def store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipeline: uuid.UUID | None) -> Job:
     try:
         return job_requests.create_job(
             session,
@@ -85,87 +79,11 @@ def _store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipe
         raise invalid([Problem(pointer="/inputs", message=str(error))]) from None
 
 
-def _room(session: Session, wanted: int) -> None:
+def room(session: Session, wanted: int) -> None:
     waiting = queries.waiting_jobs(session)
     if waiting + wanted > MAX_WAITING:
         detail = f"The queue is full: {waiting} jobs wait, the limit is {MAX_WAITING}. Cancel some, or try later."
         raise ApiError(429, "queue-full", detail, headers={"Retry-After": str(RETRY_SECONDS)})
-
-
-# ---------------------------------------------------------------- pipelines
-
-
-def create_pipeline(session: Session, me: Person, body: NewPipeline) -> Pipeline:
-    """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
-    model, data = _pipeline_inputs(session, me, body)
-    _room(session, 3)
-    row = Pipeline(spec=body.model_dump(mode="json", exclude_none=True), created_by=me.id)
-    session.add(row)
-    session.flush()
-
-    def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
-        shared = {"preset": body.preset, "gpus": body.gpus, "priority": body.priority}
-        values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
-        job = JOBS[stage].model_validate(values)
-        prepared = _checked(session, me, job, PIPELINE_PLACES[stage])
-        return {"job": str(_store(session, me, job, prepared, row.id).id)}
-
-    sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
-    reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"])
-    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"])
-    return row
-
-
-def _pipeline_inputs(
-    session: Session, me: Person, body: NewPipeline
-) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """The model and the frozen data; 422 with what is wrong in them and in the settings of all stages."""
-    problems = _config_problems(session, me, body)
-    door = Door(session, me)
-    model = door.model(body.model, "/model", WRITERS)
-    asked = {
-        "demonstrations": (body.demonstrations, "/demonstrations", DEMONSTRATIONS),
-        "preferences": (body.preferences, "/preferences", COMPARISONS),
-        "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", PROMPTS),
-    }
-    data = {name: door.data(*question) for name, question in asked.items()}
-    problems += [found for found in door.problems if found not in problems]
-    if problems:
-        raise invalid(problems)
-    return model, data
-
-
-def _config_problems(session: Session, me: Person, body: NewPipeline) -> list[Problem]:
-    problems: list[Problem] = []
-    for stage, places in PIPELINE_PLACES.items():
-        door = Door(session, me, places)
-        door.config(stage, body.preset, body.config.get(stage, {}))
-        problems += [found for found in door.problems if found not in problems]
-    for stage in body.config.keys() - PIPELINE_PLACES.keys():
-        problems.append(
-            Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")
-        )
-    return problems
-
-
-def show_pipeline(session: Session, row: Pipeline) -> PipelineOut:
-    jobs = show(session, list(queries.pipeline_jobs(session, row.id)))
-    return PipelineOut(id=row.id, state=_state_of([job.state for job in jobs]), jobs=jobs, created_at=row.created_at)
-
-
-def _state_of(states: list[JobState]) -> JobState:
-    """One word for the whole: failed or cancelled if a stage is, otherwise that of the first unfinished stage."""
-    for word in (JobState.FAILED, JobState.CANCELLED):
-        if word in states:
-            return word
-    return next((state for state in states if state is not JobState.SUCCEEDED), JobState.SUCCEEDED)
-
-
-def get_pipeline(session: Session, key: uuid.UUID) -> Pipeline:
-    found = session.get(Pipeline, key)
-    if found is None:
-        raise not_found("pipeline", key)
-    return found
 
 
 # ---------------------------------------------------------------- one job
@@ -178,9 +96,9 @@ def get(session: Session, key: uuid.UUID) -> Job:
     return found
 
 
-def show(session: Session, jobs: list[Job]) -> list[JobOut]:
+def show(session: Session, jobs: Sequence[Job], *, brief: bool = False) -> list[JobOut]:
     needs = queries.needs(session, [job.id for job in jobs])
-    return [JobOut.of(job, needs[job.id]) for job in jobs]
+    return [JobOut.of(job, needs[job.id], brief=brief) for job in jobs]
 
 
 def cancel(session: Session, key: uuid.UUID) -> Job:
@@ -189,11 +107,39 @@ def cancel(session: Session, key: uuid.UUID) -> Job:
     return job_requests.request_cancel(session, key)
 
 
-def retry(session: Session, key: uuid.UUID) -> Job:
-    """Queue a failed or cancelled job again; one that waits or runs already stays as it is."""
-    if get(session, key).state not in (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED):
-        return get(session, key)
+def pause(session: Session, key: uuid.UUID) -> Job:
+    """Let a job save what it has and give its GPUs back; one that is paused stays as it is. 409 when it is too late."""
+    get(session, key)
     try:
-        return job_requests.retry(session, key)
+        job = job_requests.request_pause(session, key)
+    except TransitionRefused as error:
+        raise ApiError(409, "not-paused", f"The job cannot be paused: {error}.") from None
+    if job.state in LIVE and not job.pause_requested:
+        doing = "being cancelled" if job.cancel_requested else "writing its result"
+        raise ApiError(409, "not-paused", f"The job cannot be paused any more: it is {doing}.")
+    return job
+
+
+def resume(session: Session, key: uuid.UUID) -> Job:
+    """Let a paused job go on; a failed or cancelled one is tried again; what waits or runs stays as it is."""
+    return _again(session, key, job_requests.resume, "resumed")
+
+
+def retry(session: Session, key: uuid.UUID) -> Job:
+    """Queue a failed or cancelled job again; one that waits, runs or is paused stays as it is."""
+    return _again(session, key, job_requests.retry, "retried")
+
+
+def _again(session: Session, key: uuid.UUID, ask: Callable[[Session, uuid.UUID], Job], word: str) -> Job:
+    if get(session, key).state is JobState.SUCCEEDED:
+        raise ApiError(409, f"not-{word}", "The job has succeeded. Make a new job to run it once more.")
+    try:
+        return ask(session, key)
     except JobError as error:
-        raise ApiError(409, "not-retried", f"The job cannot be retried: {error}.") from None
+        raise ApiError(409, f"not-{word}", f"The job cannot be {word}: {error}.") from None
+
+
+def is_settled(job: Job) -> bool:
+    """Whether what was asked of it has happened; else the answer is 202."""
+    wanted = job.cancel_requested or job.pause_requested
+    return job.state not in WAITING and not (job.state in LIVE and wanted)

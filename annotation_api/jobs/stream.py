@@ -1,56 +1,69 @@
 """A job's events as server-sent events: resumable by number, ended by the job's end.
 
-The database is asked twice a second, on a connection held only for the question.
+Who may watch is asked again every LONGEST_SECONDS: the stream is cut, and the client takes it up after
+the last number that it saw.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
-from fastapi.sse import format_sse_event
-from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from annotation_api.db.job_machine import ENDED
-from annotation_api.db.tables import Job, JobEvent, JobState
-from annotation_api.jobs import queries
+from annotation_api.jobs.hub import Hub, Watcher, written
 
-POLL_SECONDS = 0.5
+log = logging.getLogger("rankloop.api")
+
 PING_SECONDS = 15.0
-BATCH = 500
+PING = b": still here\n\n"
+SLOW_SECONDS = 30.0  # a client that takes nothing for so long is cut off
+LONGEST_SECONDS = 3600.0
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-async def events(sessions: sessionmaker[Session], job: uuid.UUID, last: int) -> AsyncIterator[bytes]:
-    """Every event after number `last`, as they come; then one event `end` with the job's state."""
-    quiet_since = time.monotonic()
-    while True:
-        rows, state = await run_in_threadpool(_look, sessions, job, last)
-        for row in rows:
-            yield format_sse_event(id=str(row.seq), event=row.type, data_str=_json(row.data))
-            last = row.seq
-        if len(rows) == BATCH:
-            continue
-        if state in ENDED:
-            yield format_sse_event(event="end", data_str=_json({"state": state.value}))
+class EventStream(StreamingResponse):
+    """An answer that holds a place in the hub for exactly as long as it is being sent."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, person: uuid.UUID, job: uuid.UUID, last: int) -> None:
+        super().__init__(_nothing(), headers=HEADERS)
+        self.hub, self.person, self.job, self.last = hub, person, job, last
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.hub.watching(self.person, self.job, self.last) as watcher:
+            self.body_iterator = events(watcher)
+            await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        async def patiently(message: dict[str, object]) -> None:
+            async with asyncio.timeout(SLOW_SECONDS):
+                await send(message)
+
+        try:
+            await super().stream_response(patiently)
+        except TimeoutError:
+            log.info("A client of the events of job %s took nothing for %.0f s and is cut off.", self.job, SLOW_SECONDS)
+
+
+async def events(watcher: Watcher) -> AsyncIterator[bytes]:
+    """Every event as it comes; then one event `end` with the job's state. Comments show that the line is open."""
+    until = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < until:
+        body = await watcher.next(PING_SECONDS)
+        if body is None:
+            assert watcher.channel.ended is not None
+            yield written("end", json.dumps({"state": watcher.channel.ended.value}))
             return
-        if rows:
-            quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since > PING_SECONDS:
-            yield format_sse_event(comment="still here")
-            quiet_since = time.monotonic()
-        await asyncio.sleep(POLL_SECONDS)
+        yield body or PING
 
 
-def _look(sessions: sessionmaker[Session], job: uuid.UUID, last: int) -> tuple[Sequence[JobEvent], JobState]:
-    """The state is read before the events: a job that has ended then has no event still to come."""
-    with sessions() as session:
-        state = session.get_one(Job, job).state
-        return queries.events_after(session, job, last, BATCH), state
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

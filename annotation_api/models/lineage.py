@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -10,6 +12,7 @@ from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Snapsh
 from annotation_api.models import queries
 from annotation_api.models.schemas import Edge, Lineage, Node
 
+READ_AS = {"model": "start", "models": "start", "reward_model": "reward_model"}  # roles in a job's inputs; others: data
 SUBMISSIONS_SHOWN = 1000  # ids in one node; the count is always whole
 
 
@@ -20,6 +23,14 @@ def lineage(session: Session, model: ModelVersion) -> Lineage:
     while waiting:
         waiting.extend(walk.model(waiting.pop(0)))
     return Lineage(nodes=list(walk.nodes.values()), edges=walk.edges)
+
+
+def references(inputs: Mapping[str, Any]) -> Iterator[tuple[str, uuid.UUID]]:
+    """Role and id of each model, snapshot or job that a job's inputs name."""
+    for role, value in inputs.items():
+        for reference in value if isinstance(value, list) else [value]:
+            if isinstance(reference, dict):
+                yield from ((role, uuid.UUID(key)) for key in reference.values())
 
 
 class _Walk:
@@ -36,7 +47,7 @@ class _Walk:
         self.nodes[model.id] = Node(id=model.id, type="model", label=model.name, facts=facts)
         if model.job_id:
             self._edge(model.id, model.job_id, "made by")
-            self._job(self.session.get_one(Job, model.job_id))
+            self._job(self.session.get_one(Job, model.job_id), model.snapshot_id)
         if model.snapshot_id:
             self._edge(model.id, model.snapshot_id, "trained on")
             self._snapshot(self.session.get_one(Snapshot, model.snapshot_id))
@@ -48,9 +59,15 @@ class _Walk:
     def _edge(self, source: uuid.UUID, target: uuid.UUID, relation: str) -> None:
         self.edges.append(Edge(source=source, target=target, relation=relation))
 
-    def _job(self, job: Job) -> None:
+    def _job(self, job: Job, trained_on: uuid.UUID | None) -> None:
+        """Add the job with what it read besides `trained_on`: answers and verdicts, for example."""
         facts = {"state": job.state.value, "config": job.config, "epoch": job.epoch}
         self.nodes[job.id] = Node(id=job.id, type="job", label=job.stage.value, facts=facts)
+        for role, key in references(job.inputs):
+            snapshot = None if role in READ_AS or key == trained_on else self.session.get(Snapshot, key)
+            if snapshot is not None:
+                self._edge(job.id, key, "read")
+                self._snapshot(snapshot)
 
     def _snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.id in self.nodes:

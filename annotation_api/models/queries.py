@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import Alias, ModelKind, ModelParent, ModelVersion, SnapshotRow
+from annotation_api.db import direct
+from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion, Snapshot, SnapshotRow
 
 
 def models(kind: ModelKind | None) -> Select[ModelVersion]:
@@ -35,6 +36,37 @@ def dataset_counts(session: Session, snapshot: uuid.UUID) -> dict[uuid.UUID, int
         SnapshotRow.snapshot_id == snapshot, SnapshotRow.dataset_id.is_not(None)
     )
     return {key: count for key, count in session.execute(query.group_by(SnapshotRow.dataset_id)) if key}
+
+
+def snapshots_of_dataset(session: Session, dataset: uuid.UUID) -> Sequence[Snapshot]:
+    """Those that were frozen from it, the oldest first."""
+    query = select(Snapshot).where(Snapshot.sources.contains({"datasets": [str(dataset)]}))
+    return session.scalars(query.order_by(Snapshot.created_at, Snapshot.id)).all()
+
+
+_NAMING = """
+SELECT DISTINCT j.id FROM jobs j, jsonb_path_query(j.inputs, 'lax $.*.*') AS named
+WHERE named #>> '{}' = ANY(%(things)s)
+"""
+
+
+def jobs_that_name(session: Session, things: Collection[uuid.UUID]) -> Sequence[Job]:
+    """Jobs whose inputs name one of the snapshots, models or jobs, the oldest first."""
+    found = direct.rows(session, _NAMING, things=[str(key) for key in things])
+    query = select(Job).where(Job.id.in_([row.id for row in found]))
+    return session.scalars(query.order_by(Job.created_at, Job.id)).all()
+
+
+def models_from(session: Session, things: Collection[uuid.UUID]) -> Sequence[ModelVersion]:
+    """Models that the jobs made, that were trained on the snapshots, or whose parents are the models."""
+    children = select(ModelParent.model_id).where(ModelParent.parent_id.in_(things))
+    origins = (ModelVersion.job_id.in_(things), ModelVersion.snapshot_id.in_(things), ModelVersion.id.in_(children))
+    query = select(ModelVersion).where(or_(*origins))
+    return session.scalars(query.order_by(ModelVersion.created_at, ModelVersion.id)).all()
+
+
+def links_to(session: Session, models: Collection[uuid.UUID]) -> Sequence[ModelParent]:
+    return session.scalars(select(ModelParent).where(ModelParent.parent_id.in_(models))).all()
 
 
 def aliases(session: Session) -> Sequence[Alias]:

@@ -10,6 +10,7 @@ from annotation_api.db.tables import ModelKind, ModelVersion
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
 from annotation_api.idempotency import Once
 from annotation_api.models import queries, service
+from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import AliasOut, Lineage, ModelOut, NewAlias, NewModel
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
@@ -45,6 +46,24 @@ def show_model(model_id: uuid.UUID, session: Db) -> ModelOut:
 def show_lineage(model_id: uuid.UUID, session: Db) -> Lineage:
     """The graph from a model back to the annotations that it learned from."""
     return lineage(session, service.get_model(session, model_id))
+
+
+@router.get("/models/{model_id}/derived", dependencies=[allow(*READS_RUNS)])
+def derived_from_model(model_id: uuid.UUID, session: Db) -> Lineage:
+    """The jobs that read a model and the models that came of it, and so on."""
+    return derived(session, service.get_model(session, model_id))
+
+
+@router.get("/snapshots/{snapshot_id}/derived", dependencies=[allow(*ENGINEERS)])
+def derived_from_snapshot(snapshot_id: uuid.UUID, session: Db) -> Lineage:
+    """The jobs that read a snapshot and the models that came of it, and so on."""
+    return derived(session, service.get_snapshot(session, snapshot_id))
+
+
+@router.get("/datasets/{dataset_id}/derived", dependencies=[allow(*ENGINEERS)])
+def derived_from_dataset(dataset_id: uuid.UUID, session: Db) -> Lineage:
+    """The snapshots that were frozen from a data set, and all that came of them."""
+    return derived(session, service.get_dataset(session, dataset_id))
 
 
 @router.get("/aliases", dependencies=[allow(*READS_RUNS)])

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from annotation_api.db.tables import ModelKind
 from annotation_api.schemas import Body, Shown
@@ -43,7 +43,7 @@ class AliasOut(Shown):
 
 
 class Node(BaseModel):
-    """Something that a model came from. `facts` depend on the type: a snapshot's hash and rows, for example."""
+    """Something that came from, or gave, something else. `facts` depend on the type: a snapshot's rows, say."""
 
     id: uuid.UUID
     type: Literal["model", "job", "snapshot", "dataset", "project"]
@@ -52,7 +52,9 @@ class Node(BaseModel):
 
 
 class Edge(BaseModel):
-    """`source` was used by, made by or frozen from `target`; the relation says which."""
+    """`source` read, started from, was made by or frozen from `target`; the relation says which."""
+
+    model_config = ConfigDict(frozen=True)
 
     source: uuid.UUID
     target: uuid.UUID
@@ -60,7 +62,8 @@ class Edge(BaseModel):
 
 
 class Lineage(BaseModel):
-    """The graph from a model back to the annotations; the model is the first node."""
+    """The graph back to what something came from, or forward to what came of it; it is the first node itself."""
 
     nodes: list[Node]
     edges: list[Edge]
+    whole: bool = Field(default=True, description="False where the graph was cut off for its size.")

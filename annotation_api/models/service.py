@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from alignment.problems import Problem
-from annotation_api.db.tables import Alias, ModelKind, ModelVersion
+from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Snapshot
 from annotation_api.errors import invalid, not_found
 from annotation_api.models import folders, queries
 from annotation_api.models.schemas import NewModel
@@ -22,22 +20,30 @@ ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 def register(session: Session, settings: Settings, body: NewModel) -> ModelVersion:
     """Add a base model; 422 when its folder or hub id cannot be used."""
     path = folders.resolve(body.path, settings)
-    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=_manifest_hash(Path(path)), metrics={})
+    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=folders.manifest_hash(path), metrics={})
     session.add(row)
     session.flush()
     return row
-
-
-def _manifest_hash(folder: Path) -> str | None:
-    """The identity of a folder that this product wrote; others have none until it is hashed."""
-    manifest = folder / "manifest.json"
-    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
 
 
 def get_model(session: Session, key: uuid.UUID) -> ModelVersion:
     found = session.get(ModelVersion, key)
     if found is None:
         raise not_found("model", key)
+    return found
+
+
+def get_snapshot(session: Session, key: uuid.UUID) -> Snapshot:
+    found = session.get(Snapshot, key)
+    if found is None:
+        raise not_found("snapshot", key)
+    return found
+
+
+def get_dataset(session: Session, key: uuid.UUID) -> Dataset:
+    found = session.get(Dataset, key)
+    if found is None:
+        raise not_found("data set", key)
     return found
 
 

@@ -21,8 +21,10 @@ from annotation_api.db.frozen_rows import COLLECTED, HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project
 from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
 from annotation_api.errors import ApiError
+from annotation_api.models.descent import derived
 from annotation_api.quotas import spends_uploads
 from annotation_api.settings import Settings
+from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
 from annotation_api.web.rendering import render, see_other
 
@@ -147,6 +149,7 @@ def dataset_page(
         "dataset.html",
         me,
         dataset=dataset,
+        descent=branches(derived(session, dataset), forward=True),
         project=session.get(Project, dataset.project_id) if dataset.project_id else None,
         holds=HOLDS[dataset.kind].__name__,
         rows=rows[:PAGE],

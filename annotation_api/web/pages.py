@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from annotation_api.web import account, annotate, audit, data, home, mine, people, projects, runs, snapshots
+from annotation_api.web import account, annotate, audit, data, home, jobs, mine, models, people, projects, snapshots
 
 router = APIRouter()
-for part in (account, home, projects, annotate, mine, people, audit, data, snapshots, runs):
+for part in (account, home, projects, annotate, mine, people, audit, data, snapshots, jobs, models):
     router.include_router(part.router)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from annotation_api.db.tables import (
     Artifact,
     Assignment,
     AssignmentState,
-    Checkpoint,
     Dataset,
     Job,
     JobEvent,
@@ -61,10 +60,6 @@ def last_event(session: Session, job_id: uuid.UUID) -> int:
     return session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
 
 
-def checkpoints_of(session: Session, job_id: uuid.UUID) -> Sequence[Checkpoint]:
-    return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step)).all()
-
-
 def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:
     return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
 
@@ -79,6 +74,11 @@ def aliases_by_model(session: Session) -> dict[uuid.UUID, list[str]]:
     for alias in session.scalars(select(Alias).order_by(Alias.name)):
         found.setdefault(alias.model_id, []).append(alias.name)
     return found
+
+
+def names_of(session: Session, people: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+    query = select(Person.id, Person.name).where(Person.id.in_(people))
+    return {row.id: row.name for row in session.execute(query)}
 
 
 def median_active_ms(session: Session, person: Person, project_id: uuid.UUID) -> float | None:

@@ -44,6 +44,19 @@ def _span(seconds: float | None) -> str:
     return _("%(m)s min %(s)s s", m=minutes, s=rest) if minutes else _("%(s)s s", s=rest)
 
 
+def _size(count: int) -> str:
+    """1.2 GB, 3.4 MB, 5 kB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def _since(value: datetime | None) -> float | None:
+    """Seconds from then to now."""
+    return (datetime.now(UTC) - value).total_seconds() if value else None
+
+
 _environment = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -51,7 +64,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, number=_number, span=_span, rich=rich)
+_environment.filters.update(when=_when, number=_number, span=_span, size=_size, since=_since, rich=rich)
 _environment.globals.update(_=_, language=language.current, LANGUAGES=language.LANGUAGES, LANGUAGE_TAGS=language.TAGS)
 _templates = Jinja2Templates(env=_environment)
 

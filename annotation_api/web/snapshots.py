@@ -17,6 +17,8 @@ from annotation_api.db.frozen_rows import HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, Person, Project, Snapshot
 from annotation_api.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.errors import ApiError
+from annotation_api.models.descent import derived
+from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
 from annotation_api.web.rendering import render, see_other
 
@@ -92,6 +94,7 @@ def snapshot_page(snapshot_id: uuid.UUID, request: Request, session: Db, me: Me)
         "snapshot.html",
         me,
         snapshot=snapshot,
+        descent=branches(derived(session, snapshot), forward=True),
         origin=origin(session, snapshot),
         maker=session.get_one(Person, snapshot.created_by),
         counts=queries.snapshot_counts(session, snapshot.id),

@@ -60,3 +60,11 @@ def tiny_base(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     pretrain(world.corpus()[:3000], config, folder, NullReporter())
     return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A policy, a reward model that likes one word, and prompts (small_ppo.py)."""
+    import small_ppo
+
+    return small_ppo.write(tmp_path)

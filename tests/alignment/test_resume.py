@@ -21,6 +21,15 @@ COMMON = {"learning_rate": 3e-3, "batch_size": 4, "micro_batch_size": 2, "max_le
 LORA = {"rank": 2, "dropout": 0.1}
 REWARD = {**COMMON, "epochs": 2.0, "heldout_fraction": 0.2}
 PPO = {**COMMON, "updates": 16, "evaluate_every": 3, "max_response_length": 6, "heldout_fraction": 0.3}
+MOVING = {
+    "kl_controller": "adaptive",
+    "kl_horizon": 40,
+    "score_normalisation": "running",
+    "ema_decay": 0.9,
+    "ptx_coef": 1.0,
+    "ptx_examples": 1,
+    "alarms": {"window": 2, "length": 1.05},
+}
 RUNS: dict[str, tuple[Stage, dict[str, Any], int]] = {  # with the number of its steps
     "sft": (Stage.SFT, {**COMMON, "epochs": 2.5}, 15),
     "sft adapters": (Stage.SFT, {**COMMON, "epochs": 3.0, "lora": LORA}, 18),
@@ -28,6 +37,7 @@ RUNS: dict[str, tuple[Stage, dict[str, Any], int]] = {  # with the number of its
     "ensemble": (Stage.REWARD, {**REWARD, "members": 2, "member_kind": "bootstrap"}, 20),
     "ensemble of adapters": (Stage.REWARD, {**REWARD, "members": 2, "member_kind": "adapter", "lora": LORA}, 20),
     "ppo": (Stage.PPO, PPO, 16),
+    "ppo with all that moves": (Stage.PPO, {**PPO, **MOVING}, 16),
     "ppo adapters": (Stage.PPO, {**PPO, "lora": {"rank": 2}}, 16),
 }
 
@@ -64,6 +74,8 @@ def run_of(files: Path, name: str, checkpoints: Path | None, **settings: Any) ->
         Stage.REWARD: {"model": files / "sft", "rankings": files / "rankings.jsonl"},
         Stage.PPO: {"model": files / "sft", "reward_model": files / "judge", "prompts": files / "prompts.jsonl"},
     }[stage]
+    if "ptx_coef" in config:
+        inputs["pretraining"] = files / "demonstrations.jsonl"
     return Run(stage, config | settings, inputs | {"checkpoints": checkpoints})
 
 

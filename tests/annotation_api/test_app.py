@@ -182,6 +182,10 @@ def test_under_tls_the_cookie_is_bound_to_host_and_https(engine, person, session
 def test_the_schema_is_openapi_3_1_with_readable_operation_ids(client) -> None:
     schema = client.get("/openapi.json").json()
     assert schema["openapi"].startswith("3.1")
+    answers = [a for path in schema["paths"].values() for way in path.values() for a in way["responses"].items()]
+    errors = [answer["content"] for status, answer in answers if status == "default" or status >= "400"]
+    assert len(errors) > 50
+    assert all(list(content) == ["application/problem+json"] for content in errors)
     ids = [operation["operationId"] for path in schema["paths"].values() for operation in path.values()]
     assert len(ids) == len(set(ids))
     assert "create_project" in ids

@@ -277,7 +277,7 @@ def test_a_failed_stage_makes_the_command_fail_and_says_how_to_go_on(
     worker.join(20)
     assert code == 1
     assert "The loss is NaN. Lower the rate." in out
-    assert "rankloop jobs retry" in out
+    assert "Then: rankloop pipeline resume" in out
     assert "train 1/1  4/s  0 s left  loss 0.25" in out
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from annotation_api import auth, client
 from annotation_api.db import limits
+from annotation_api.db.direct import rows
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, parse_url
 from annotation_api.db.tables import Base, Job, Person, Role
@@ -56,6 +58,19 @@ def test_an_engine_and_its_errors_do_not_show_the_password() -> None:
     with pytest.raises(DatabaseUnavailable) as caught:
         engine.connect()
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_error_of_the_database_does_not_show_what_was_to_be_stored(session: Session) -> None:
+    wrong = [lambda: session.execute(text("SELECT 1 / 0, :given"), {"given": SECRET}), lambda: divide(session)]
+    for fail in wrong:
+        with pytest.raises(DBAPIError) as caught, session.begin_nested():
+            fail()
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+        assert "division by zero" in str(caught.value)
+
+
+def divide(session: Session) -> None:
+    rows(session, "SELECT 1 / 0, %(given)s", given=SECRET)
 
 
 def test_a_url_that_cannot_be_read_is_not_repeated() -> None:

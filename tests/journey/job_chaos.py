@@ -40,7 +40,7 @@ from tests.conftest import Factory
 from tests.journey.chaos_stage import WEIGHTS, weights
 from workers.crashpoints import VARIABLE
 
-SLOTS = 3  # launchers of a dispatcher
+SLOTS = 6  # launchers of this machine at a time
 MAX_ATTEMPTS = 30  # so much bad luck is no fault of the job
 CHANCE = 0.02  # of dying, at each crash point
 STUCK = 600.0  # seconds without a job that ends
@@ -72,7 +72,7 @@ class Storm:
         given = {"RANKLOOP_DATABASE_URL": self.server.url, "RANKLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
         given |= {"RANKLOOP_SLOTS": str(SLOTS), "RANKLOOP_EXECUTOR": "process", VARIABLE: self.crashes}
         with (self.home / "logs" / "dispatchers.log").open("ab") as output:
-            command = [sys.executable, "-m", "tests.journey.chaos_stage", "dispatcher"]
+            command = [sys.executable, "-m", "tests.journey.chaos_stage"]
             return subprocess.Popen(command, env=os.environ | given, stdout=output, stderr=output)
 
     def tend(self) -> None:
@@ -92,6 +92,12 @@ class Storm:
     def number(self, statement: str) -> int:
         with self.engine.connect() as connection:
             return int(connection.execute(text(statement)).scalar_one())
+
+    def errors(self) -> Counter[str]:
+        """What ended attempts, beside the kills."""
+        with self.engine.connect() as connection:
+            causes = connection.execute(text("SELECT error->>'cause' FROM job_attempts WHERE error IS NOT NULL"))
+            return Counter(re.sub(r"[0-9]+", "N", cause)[:160] for (cause,) in causes)
 
     def kills(self) -> Counter[str]:
         """Who died where, by the last words that they left in their logs."""
@@ -127,6 +133,7 @@ def fill(storm: Storm, count: int) -> dict[uuid.UUID, int]:
     """Queue the jobs; the seed of each."""
     base = storm.home / "models" / "base"
     base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")  # as much as the check before the start asks for
     with Session(storm.engine) as session:
         make = Factory(session)
         people = [make.person() for _ in range(3)]
@@ -200,6 +207,8 @@ def report(storm: Storm, jobs: dict[uuid.UUID, int], options: argparse.Namespace
         }
     for what, count in wrong.items():
         print(f"{what}: {count}")
+    for error, count in storm.errors().most_common(5):
+        print(f"  {count} attempts ended with: {error}")
     enough = kills.total() >= options.kills and storm.servers_killed >= options.postgres
     if not enough:
         print("too few kills for the run to count")

@@ -8,21 +8,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from alignment.events import Progress
 from alignment.records import Message, Prompt, Ranking
 from annotation_api import auth
-from annotation_api.db import job_store
 from annotation_api.db.forms import Condition, Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
-from annotation_api.db.job_events import Event
 from annotation_api.db.tables import (
-    Alias,
     AssignmentState,
     DatasetKind,
     Draft,
     FeedbackKind,
-    ModelKind,
-    ModelParent,
     Person,
     Role,
     Snapshot,
@@ -30,6 +23,7 @@ from annotation_api.db.tables import (
 )
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
+from tests.journey import scene_runs
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 
@@ -138,12 +132,16 @@ def fill(session: Session, make: Any) -> Scene:
     ranking, questions, pair, rules = _projects(make, admin)
     answered = _work(session, make, ann, ranking)
     dataset, snapshot = _data(session, make, ranking)
-    running, model = _runs(session, make, snapshot)
+    runs = scene_runs.fill(session, make, snapshot)
     tokens = {role: auth.start_session(session, person) for role, person in (("admin", admin), ("annotator", ann))}
     empty = make.project(admin, name="An empty project")
-    at = {"project_id": ranking.id, "person_id": ann.id, "job_id": running.id, "model_id": model.id}
+    at = {"project_id": ranking.id, "person_id": ann.id, "model_id": runs.model.id, "pipeline_id": runs.pipeline.id}
     at |= {"dataset_id": dataset.id, "snapshot_id": snapshot.id, "token": token}
-    return Scene(tokens, [*_plain_places(at), *_desk_places(ranking, questions, pair, rules, empty, answered)])
+    jobs = {"job": runs.running, "job-waiting": runs.waiting, "job-failed": runs.failed, "job-done": runs.done}
+    runs_places = [Place(name, "/jobs/{job_id}", f"/jobs/{job.id}") for name, job in jobs.items()]
+    return Scene(
+        tokens, [*_plain_places(at), *runs_places, *_desk_places(ranking, questions, pair, rules, empty, answered)]
+    )
 
 
 def _projects(make: Any, admin: Person) -> tuple[Any, Any, Any, Any]:
@@ -231,26 +229,6 @@ def _data(session: Session, make: Any, project: Any) -> tuple[Any, Any]:
     return dataset, snapshot
 
 
-def _runs(session: Session, make: Any, snapshot: Any) -> tuple[Any, Any]:
-    job = make.job(Stage.REWARD, config={"learning_rate": 1e-5, "epochs": 1})
-    claimed = job_store.claim(session, "scene:1", lease_seconds=3600)
-    assert claimed is not None
-    job_store.mark_running(session, job.id, claimed.epoch)
-    lines = [
-        Event.progress(Progress("train", n, 40, 2.0, 80.0 - 2 * n, {"loss": 0.7 / (1 + n / 9), "accuracy": n / 40}))
-        for n in range(1, 31)
-    ]
-    rows = [{"prompt": "What is 2 + 2?", "response": "four, 四, أربعة"}]
-    job_store.append_events(session, job.id, claimed.epoch, [*lines, Event.note("Warm."), Event.samples(30, rows)])
-    base = make.model(name="tiny base")
-    model = make.model(ModelKind.REWARD, name="careful judge", snapshot_id=snapshot.id, metrics={"accuracy": 0.8125})
-    session.add_all([ModelParent(model_id=model.id, parent_id=base.id, relation="start")])
-    session.add(Alias(name="champion", model_id=model.id))
-    session.flush()
-    make.job(Stage.PPO, needs=[job.id])
-    return job, model
-
-
 def _plain_places(at: dict[str, Any]) -> list[Place]:
     """The pages whose route says it all."""
 
@@ -279,7 +257,8 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("snapshots", "/snapshots"),
         place("snapshot", "/snapshots/{snapshot_id}"),
         place("jobs", "/jobs"),
-        place("job", "/jobs/{job_id}"),
+        place("pipelines", "/pipelines"),
+        place("pipeline", "/pipelines/{pipeline_id}"),
         place("models", "/models"),
         place("model", "/models/{model_id}"),
         Place("forbidden", "/people", "/people", "annotator"),

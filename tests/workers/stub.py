@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
     begin = newest(inputs)
     if begin:
         reporter.note(f"begins after step {begin}")
+    logging.getLogger("stub").warning("The stage looks at %s.", "postgresql://me:hush@db/x")
     meter = Meter(reporter, "train", script["steps"], begin)
     for step in range(begin + 1, script["steps"] + 1):
         time.sleep(script.get("seconds", 0.0))

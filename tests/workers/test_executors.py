@@ -24,6 +24,7 @@ from tests.alignment import tiny
 from tests.workers import stub
 from tests.workers.head import Head
 from tests.workers.world import poll
+from workers.environment import forget_secrets, is_secret
 from workers.executors import Executor, Waiting
 from workers.faults import Faulted
 from workers.memory import OutOfMemoryWatch
@@ -100,6 +101,26 @@ def test_events_come_in_order_and_the_result_at_the_end(make: Make, tmp_path: Pa
     assert executor.result().metrics == {"loss": 0.25}
     assert executor.device == "cpu"
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"weights"
+
+
+SECRETS = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "WANDB_API_KEY", "OTHER_DATABASE_URL")
+
+
+def test_the_stage_sees_no_secrets(process: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_DATABASE_URL", "postgresql://user:password@host/name")
+    executor = process()
+    start(executor, tmp_path, {"steps": 1})
+    ((_, message),) = follow(executor).notes
+    assert "sees ['HF_HUB_OFFLINE']," in message
+
+
+def test_secrets_are_known_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ("PATH", "TOKENIZERS_PARALLELISM", "RAY_AUTH_TOKEN", "HF_HOME", "CUDA_VISIBLE_DEVICES", "KEYBOARD")
+    for name in (*SECRETS, "PGPASSWORD", "RANKLOOP_API_KEY", "RANKLOOP_DATABASE_URL_FILE", *kept):
+        monkeypatch.setenv(name, "x")
+    forget_secrets()
+    assert not [name for name in os.environ if is_secret(name)]
+    assert set(kept) <= set(os.environ)
 
 
 def test_a_cancel_ends_it_and_a_pause_too_after_it_has_saved(make: Make, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from alignment import checkpoint
 from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
 from alignment.records import Prompt, canonical_json
+from alignment.stages import RewardInputs
 from annotation_api.db import freeze, job_store
 from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
@@ -55,13 +57,28 @@ def test_a_ppo_job_gets_its_two_models_as_folders_and_its_prompts_as_lines(
     }
     resolved = pipeline.resolve(session, make.job(Stage.PPO, inputs=inputs), tmp_path)
 
-    assert resolved.inputs() == {
+    assert resolved.inputs(lambda model, commit: commit) == {
         "model": tmp_path / "sft" / "1",
         "reward_model": tmp_path / "rm" / "1",
         "prompts": tmp_path / "prompts.jsonl",
     }
     assert resolved.parents == [(policy.id, "start"), (scorer.id, "reward_model")]
     assert (tmp_path / "prompts.jsonl").read_text() == "".join(prompt.canonical() + "\n" for prompt in PROMPTS)
+
+
+def test_a_reward_job_reads_answers_and_verdicts_beside_its_rankings(
+    make: Any, session: Session, tmp_path: Path
+) -> None:
+    """As alignment.stages wants them; whether they hold what their names say was asked at the door."""
+    start = trained(make, session, tmp_path / "sft")
+    snapshot = {"snapshot": str(frozen_prompts(make, session))}
+    inputs = {"model": {"model": str(start.id)}, "rankings": snapshot, "verdicts": snapshot}
+    resolved = pipeline.resolve(session, make.job(Stage.REWARD, inputs=inputs), tmp_path)
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("rankings", "verdicts")}
+    assert resolved.inputs() == {"model": tmp_path / "sft" / "1", **files}
+    assert RewardInputs.model_validate(resolved.inputs()).verdicts == files["verdicts"]
+    assert files["verdicts"].read_text() == files["rankings"].read_text() != ""
+    assert str(resolved.snapshot_id) == snapshot["snapshot"]
 
 
 def test_models_to_sample_from_are_named_by_their_ids(make: Any, session: Session, tmp_path: Path) -> None:
@@ -71,7 +88,7 @@ def test_models_to_sample_from_are_named_by_their_ids(make: Any, session: Sessio
         "prompts": {"snapshot": str(frozen_prompts(make, session))},
     }
     resolved = pipeline.resolve(session, make.job(Stage.SAMPLE, inputs=inputs), tmp_path)
-    assert resolved.inputs() == {
+    assert resolved.inputs(lambda model, commit: commit) == {
         "models": {str(first.id): tmp_path / "a" / "1", str(second.id): tmp_path / "b" / "1"},
         "prompts": tmp_path / "prompts.jsonl",
     }
@@ -83,12 +100,72 @@ def test_a_model_that_changed_since_it_was_registered_is_refused(make: Any, sess
     resolved = pipeline.resolve(session, make.job(inputs=inputs), tmp_path)
     (tmp_path / "sft" / "1" / "model.safetensors").write_bytes(b"WEIGHTS")
     with pytest.raises(StageError, match="differs from the manifest") as caught:
-        resolved.inputs()
+        resolved.inputs(lambda model, commit: commit)
     assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
 
     checkpoint.write_manifest(tmp_path / "sft" / "1")  # whole again, but not what the registry knows
     with pytest.raises(StageError, match="not what the registry knows as sft-1"):
-        resolved.inputs()
+        resolved.inputs(lambda model, commit: commit)
+
+
+def base_inputs(make: Any, session: Session, path: str) -> Any:
+    """A job on a base model of that path, resolved; its row, to look at."""
+    row = make.model(path=path)
+    inputs = {"model": {"model": str(row.id)}, "demonstrations": {"snapshot": str(frozen_prompts(make, session))}}
+    return row, make.job(inputs=inputs)
+
+
+def pin_in(session: Session) -> Callable[[uuid.UUID, str], str]:
+    return lambda model, commit: pipeline.pin(session, model, commit)
+
+
+def test_a_base_model_is_looked_at_again_before_the_stage_starts(make: Any, session: Session, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    _, job = base_inputs(make, session, str(folder))
+    resolved = pipeline.resolve(session, job, tmp_path)
+    assert resolved.inputs(pin_in(session))["model"] == folder
+    (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.T", null]}}')
+    with pytest.raises(StageError, match="auto_map") as caught:
+        resolved.inputs(pin_in(session))
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StageError, match="has become a link"):
+        resolved.inputs(pin_in(session))
+
+
+def test_a_hub_model_stays_at_the_commit_that_was_fetched_first(
+    make: Any, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's `main` moves on; jobs do not."""
+    asked: list[str | None] = []
+
+    def snapshot_download(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(revision)
+        folder = tmp_path / "cache" / (revision or f"{len(asked)}" * 40)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text("{}")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Qwen" / "x").mkdir(parents=True)  # a folder of that name is not the hub's
+    row, job = base_inputs(make, session, "Qwen/x")
+    resolved = pipeline.resolve(session, job, tmp_path)
+    for _ in range(2):
+        assert resolved.inputs(pin_in(session))["model"] == tmp_path / "cache" / ("1" * 40)
+    assert asked == [None, "1" * 40]
+    assert row.metrics == {"commit": "1" * 40}
+    # two workers at once: the commit that was written first counts for both
+    assert pipeline.pin(session, row.id, "2" * 40) == "1" * 40
+
+    _, job = base_inputs(make, session, "Qwen/x@" + "3" * 40)
+    (tmp_path / "second").mkdir()
+    pipeline.resolve(session, job, tmp_path / "second").inputs(pin_in(session))
+    assert asked[-1] == "3" * 40
 
 
 def test_a_snapshot_whose_rows_were_changed_is_refused(make: Any, session: Session, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ class World:
         """A queued sft job on a base model whose folder holds the stub's script."""
         folder = self.home / "models" / uuid.uuid4().hex
         folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
         (folder / "script.json").write_text(json.dumps(script or {"steps": 3}))
         with Session(self.engine) as session:
             make = self.factory(session)

@@ -1,18 +1,16 @@
-// Follows a job's events; a change of state loads the page anew. The page works without it, by reloading.
-"use strict";
-const live = document.getElementById("live");
-const bar = live.querySelector("progress");
-const put = (id, text) => { document.getElementById(id).textContent = text; };
+// Follows a job's events: numbers and curves at once, the rest of the page by its parts. It works without this
+// file, by reloading.
+import { follow, redraw } from "./curves.js";
+import { refresh, span, words } from "./parts.js";
 
-const words = JSON.parse(live.dataset.words); // the page's language: how it says hours, minutes, seconds
-
-function span(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  const whole = Math.round(seconds), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
-  const form = hours ? words.h : minutes ? words.m : words.s;
-  const figures = { h: hours, m: minutes, s: whole % 60 };
-  return form.replace(/%\((\w)\)s/g, (_, name) => figures[name]);
-}
+const EVERY_MS = 5000; // where the events cannot be had
+const MISSING_MS = 2000; // between two looks for the figure of a new metric
+const live = () => document.getElementById("live");
+const job = live().dataset.job;
+const put = (id, text) => {
+  const place = document.getElementById(id);
+  if (place) place.textContent = text;
+};
 
 function number(value) {
   return typeof value === "number" ? String(Number(value.toPrecision(4))) : "–";
@@ -27,23 +25,47 @@ function metric([name, value]) {
   return item;
 }
 
-// An EventSource cannot say where to begin, so what the page shows already comes again and is passed over.
-const shown = Number(live.dataset.after);
-const isNew = (event) => Number(event.lastEventId) > shown;
-
-const events = new EventSource(`/v1/jobs/${live.dataset.job}/events`);
-events.addEventListener("progress", (event) => {
-  if (!isNew(event)) return;
-  const at = JSON.parse(event.data);
+function show(at) {
+  if (!document.getElementById("pace")) return; // it has ended meanwhile
+  const bar = live().querySelector("progress");
+  document.getElementById("pace").hidden = false;
   bar.max = at.total || 1;
   bar.value = at.step;
   put("phase", at.phase);
   put("step", at.step);
   put("total", at.total);
   put("rate", number(at.rate));
-  put("left", span(at.seconds_left));
+  put("left", span(at.seconds_left, words()));
   const figures = Object.entries(at.metrics || {}).flatMap((entry) => [metric(entry), " "]);
   document.getElementById("metrics").replaceChildren(...figures);
+}
+
+let newest = null;
+async function renew() {
+  await refresh();
+  if (newest) show(newest);
+  redraw(number);
+}
+
+let looked = 0;
+function missing() {
+  if (Date.now() - looked < MISSING_MS) return;
+  looked = Date.now();
+  renew();
+}
+
+const events = new EventSource(`/v1/jobs/${job}/events?after=${live().dataset.after}`);
+events.addEventListener("progress", (event) => {
+  newest = JSON.parse(event.data);
+  show(newest);
+  follow(job, newest, number, missing);
 });
-events.addEventListener("state", (event) => { if (isNew(event)) location.reload(); });
-events.addEventListener("end", () => { events.close(); location.reload(); });
+for (const kind of ["state", "checkpoint", "samples", "note"]) events.addEventListener(kind, renew);
+events.addEventListener("end", () => {
+  events.close();
+  newest = null;
+  renew();
+});
+events.addEventListener("error", () => {
+  if (events.readyState === EventSource.CLOSED) setInterval(renew, EVERY_MS);
+});

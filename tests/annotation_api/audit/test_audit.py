@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -158,11 +158,13 @@ def test_every_unrecorded_action_is_a_route(app) -> None:
 def test_the_seal_is_a_hash_over_the_seal_before_and_the_row(session: Session) -> None:
     audit.append(session, deed())
     [row] = rows(session)
-    written = (
-        '{"action":"POST /v1/things/{id}","address":"10.0.0.9","at":"2026-01-02T03:04:05.000006+00:00",'
-        '"objects":{"id":"7"},"outcome":"done","person_id":null,"pseudonym":null,"request_id":"r1","seq":1}'
-    ).replace("2026-01-02T03:04:05.000006", row.at.strftime("%Y-%m-%dT%H:%M:%S.%f"))
-    assert row.sha256 == hashlib.sha256(f"{'0' * 64}\n{written}".encode()).hexdigest()
+    at = row.at.strftime("%Y-%m-%dT%H:%M:%S.%f")
+    fields = (
+        '{"action":"POST /v1/things/{id}","address":"10.0.0.9","objects":{"id":"7"},"outcome":"done",'
+        '"person_id":null,"pseudonym":null,"request_id":"r1"}'
+    )
+    written = f"{'0' * 64}\n1\n{at}\n{fields}"
+    assert row.sha256 == hashlib.sha256(written.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("change", ["UPDATE audit SET address = 'x'", "DELETE FROM audit", "TRUNCATE audit"])
@@ -232,14 +234,22 @@ def test_rows_that_come_together_form_one_chain(fresh_engine: Engine) -> None:
         start.wait()
         for _ in range(10):
             with Session(fresh_engine) as session:
-                audit.append(session, deed())
-                session.commit()
+                audit.commit_with(session, deed())
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(8)))
     with Session(fresh_engine) as session:
         assert audit.verify(session).rows == 80
         assert audit.verify(session).broken is None
+
+
+def test_what_is_acknowledged_is_on_the_disk(fresh_engine: Engine) -> None:
+    """The commit that others wait for does not wait for the disk; the one after it does, before anybody is answered."""
+    committed = []
+    with Session(fresh_engine) as session:
+        event.listen(session, "before_commit", lambda s: committed.append(s.scalar(text("SHOW synchronous_commit"))))
+        audit.commit_with(session, deed())
+    assert committed == ["off", "on"]
 
 
 # ---------------------------------------------------------------- reading it

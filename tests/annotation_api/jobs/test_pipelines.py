@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from alignment.events import ErrorKind
 from alignment.records import Demonstration, Prompt, Ranking
 from annotation_api.db import job_store
-from annotation_api.db.job_records import Again, Failure
-from annotation_api.db.tables import DatasetKind, Job, ModelKind, Pipeline, Role, Snapshot
+from annotation_api.db.job_records import Again, Failure, NewModel
+from annotation_api.db.tables import DatasetKind, Job, JobState, ModelKind, Pipeline, Role, Snapshot
+from tests.annotation_api.jobs.conftest import kinds_of
 
 As = Callable[..., TestClient]
 
@@ -101,3 +102,76 @@ def test_a_reward_model_cannot_be_the_base(as_: As, body: dict[str, Any], make: 
     model = make.model(ModelKind.REWARD, path=str(tmp_path))
     answer = as_(Role.ENGINEER).post("/v1/pipelines", json={**body, "model": {"model": str(model.id)}})
     assert answer.json()["errors"][0]["pointer"] == "/model"
+
+
+def states(pipeline: dict[str, Any]) -> list[str]:
+    return [job["state"] for job in pipeline["jobs"]]
+
+
+def test_pipelines_are_listed_newest_first_with_their_jobs(as_: As, body: dict[str, Any], person: Any) -> None:
+    me = as_(person(Role.ENGINEER))
+    made = [me.post("/v1/pipelines", json=body).json() for _ in range(3)]
+    other = as_(Role.ENGINEER)
+    first = other.get("/v1/pipelines", params={"limit": 2}).json()
+    rest = other.get("/v1/pipelines", params={"limit": 2, "cursor": first["next"]}).json()
+    assert first["items"] + rest["items"] == made[::-1]
+    assert rest["next"] is None
+    assert other.get("/v1/pipelines", params={"created_by": "me"}).json()["items"] == []
+    assert len(me.get("/v1/pipelines", params={"created_by": "me"}).json()["items"]) == 3
+
+
+def test_a_pipeline_is_stopped_whole_and_goes_on_from_where_it_was(
+    as_: As, body: dict[str, Any], session: Session
+) -> None:
+    """SFT has succeeded, the reward model is at work: only what has not ended is stopped and taken up."""
+    client = as_(Role.ENGINEER)
+    place = f"/v1/pipelines/{client.post('/v1/pipelines', json=body).json()['id']}"
+    sft = job_store.claim(session, "host:1", 60)
+    assert sft is not None
+    job_store.mark_running(session, sft.id, sft.epoch)
+    job_store.mark_committing(session, sft.id, sft.epoch)
+    model = NewModel("sft", ModelKind.SFT, "/models/sft", None)
+    job_store.commit_success(session, sft.id, sft.epoch, result={}, artifacts=[], model=model)
+    reward = job_store.claim(session, "host:1", 60)
+    assert reward is not None
+    job_store.mark_running(session, reward.id, reward.epoch)
+    for _ in range(2):
+        stopping = client.post(f"{place}:cancel")
+        assert (stopping.status_code, states(stopping.json())) == (202, ["succeeded", "running", "cancelled"])
+    job_store.mark_cancelled(session, reward.id, reward.epoch)
+    stopped = client.post(f"{place}:cancel")
+    assert (stopped.status_code, stopped.json()["state"]) == (200, "cancelled")
+    for _ in range(2):
+        again = client.post(f"{place}:resume")
+        assert (again.status_code, states(again.json())) == (202, ["succeeded", "queued", "blocked"])
+
+
+def test_a_pipeline_that_succeeded_is_not_resumed(as_: As, body: dict[str, Any], session: Session) -> None:
+    client = as_(Role.ENGINEER)
+    key = client.post("/v1/pipelines", json=body).json()["id"]
+    session.execute(update(Job).values(state=JobState.SUCCEEDED))
+    session.expire_all()
+    answer = client.post(f"/v1/pipelines/{key}:resume")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:rankloop:not-resumed")
+
+
+@pytest.mark.parametrize("verb", ["", ":cancel", ":resume"])
+def test_an_unknown_pipeline_is_404(as_: As, verb: str) -> None:
+    client = as_(Role.ENGINEER)
+    place = f"/v1/pipelines/{uuid.uuid4()}{verb}"
+    assert (client.post(place) if verb else client.get(place)).status_code == 404
+
+
+@pytest.mark.parametrize(("gpus", "each"), [(4, [4, 4, 1]), (0.5, [0.5, 0.5, 0.5])])
+def test_ppo_takes_one_of_several_gpus(as_: As, body: dict[str, Any], gpus: float, each: list[float]) -> None:
+    made = as_(Role.ENGINEER).post("/v1/pipelines", json=body | {"gpus": gpus}).json()
+    assert [job["gpus"] for job in made["jobs"]] == each
+
+
+def test_a_project_gives_the_reward_stage_all_that_was_said_in_it(
+    as_: As, body: dict[str, Any], session: Session, talkative: Any
+) -> None:
+    made = as_(Role.ENGINEER).post("/v1/pipelines", json=body | {"preferences": {"project": str(talkative.id)}}).json()
+    sft, reward, ppo = (kinds_of(session, job["inputs"]) for job in made["jobs"])
+    assert reward == {"rankings": "rankings", "answers": "answers", "verdicts": "verdicts"}
+    assert (sft, ppo) == ({"demonstrations": "demonstrations"}, {"prompts": "prompts"})

@@ -35,7 +35,7 @@ def model_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}weights")
+    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     return folder
 
 
@@ -97,7 +97,7 @@ def spoil(folder: Path, how: str) -> None:
         ("tokenizer code", "auto_map"),
         ("no tokenizer", "no tokenizer"),
         ("no weights", "no weights"),
-        ("empty weights", "no weights"),
+        ("empty weights", "not a whole safetensors file"),
         ("pickle", "pytorch_model.bin"),
         ("link out", "leads out"),
     ],
@@ -187,3 +187,26 @@ def test_lineage_leads_from_the_policy_to_every_annotation(as_: As, make: Any, s
     assert facts["count"] == 3
     assert set(facts["ids"]) == {str(row.id) for row in submissions}
     assert as_(Role.REVIEWER).get(f"/v1/models/{uuid.uuid4()}/lineage").status_code == 404
+
+
+def test_lineage_leads_to_answers_and_verdicts_that_a_reward_model_read(as_: As, make: Any, session: Session) -> None:
+    """They are inputs of its job; the snapshot of the model itself is that of the rankings."""
+    person = make.person()
+    ranking = Ranking(prompt=Prompt.from_text("Q?"), responses=("a", "b"), groups=((0,), (1,)))
+    dataset = make.dataset(DatasetKind.RANKINGS, [ranking])
+    rankings, answers = (
+        freeze.freeze_dataset(session, dataset.id, kind, person.id)
+        for kind in (DatasetKind.RANKINGS, DatasetKind.PROMPTS)
+    )
+    inputs = {"rankings": {"snapshot": str(rankings.id)}, "answers": {"snapshot": str(answers.id)}}
+    job = make.job(Stage.REWARD, inputs=inputs)
+    model = make.model(ModelKind.REWARD, snapshot_id=rankings.id, job_id=job.id)
+    graph = as_(Role.REVIEWER).get(f"/v1/models/{model.id}/lineage").json()
+    edges = {(edge["source"], edge["target"], edge["relation"]) for edge in graph["edges"]}
+    assert edges == {
+        (str(model.id), str(job.id), "made by"),
+        (str(model.id), str(rankings.id), "trained on"),
+        (str(job.id), str(answers.id), "read"),
+        (str(rankings.id), str(dataset.id), "frozen from"),
+        (str(answers.id), str(dataset.id), "frozen from"),
+    }

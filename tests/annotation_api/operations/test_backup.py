@@ -30,6 +30,7 @@ from annotation_api.db.job_records import ArtifactFile, NewModel
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.tables import Job, JobState, ModelKind, ModelVersion, RayState, SavedCheckpointRow
 from annotation_api.operations import restore as restoring
+from annotation_api.operations.local import files_mine
 
 PROGRAMS = os.environ.get("RANKLOOP_TEST_POSTGRES_BIN")
 NOT_COPIED = ("login_sessions", "dispatchers")
@@ -394,6 +395,14 @@ def test_a_backup_is_whole_or_absent(filled: Filled, folder: Path, where, capsys
     assert main(["backup", str(folder / "c.tar")]) == 1
     assert main(["backup", str(folder / "no" / "c.tar")]) == 1
     assert sorted(path.name for path in folder.iterdir()) == ["b.tar", "home"]
+
+
+def test_no_backup_is_made_while_artifacts_are_removed(filled: Filled, folder: Path, where, capsys) -> None:
+    where(filled.home, filled.url)
+    with files_mine(filled.engine):
+        assert main(["backup", str(folder / "b.tar")]) == 1
+    assert "Artifacts are being removed" in capsys.readouterr().err
+    assert main(["backup", str(folder / "b.tar")]) == 0
 
 
 def test_without_a_service_or_its_programs_a_sentence_says_what_to_do(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from alignment.events import Progress
 from annotation_api import auth
 from annotation_api.app import create_app
-from annotation_api.db import job_store
-from annotation_api.db.job_events import Event
 from annotation_api.db.tables import Role, Submission
 from annotation_api.settings import Settings
 from tests.live import served
@@ -106,26 +102,3 @@ def test_a_person_ranks_by_the_form_and_sees_the_next_task(page: Page, fresh_eng
         newest = session.scalars(select(Submission).order_by(Submission.seq.desc())).first()
     assert newest is not None
     assert [len(group) for group in newest.payload["groups"]] == [1, 1, 1]
-
-
-def test_the_job_page_follows_the_job(page: Page, fresh_engine: Engine, factory: Any) -> None:
-    _fill(fresh_engine, factory)
-    with Session(fresh_engine) as session:
-        job_id: uuid.UUID = factory(session).job().id
-        session.commit()
-    _sign_in(page, "eng@example.org")
-    page.goto(f"/jobs/{job_id}")
-    expect(page.locator("#live .state")).to_have_text("queued")
-    with Session(fresh_engine) as session:
-        job = job_store.claim(session, "test:1", lease_seconds=60)
-        assert job is not None
-        job_store.mark_running(session, job.id, job.epoch)
-        session.commit()
-    expect(page.locator("#live .state")).to_have_text("running")  # the change of state loaded the page anew
-    with Session(fresh_engine) as session:
-        line = Progress("train", 30, 120, 2.5, 36.0, {"loss": 0.25})
-        job_store.append_events(session, job_id, 1, [Event.progress(line)])
-        session.commit()
-    expect(page.locator("#step")).to_have_text("30")
-    expect(page.locator("#metrics")).to_contain_text("loss 0.25")
-    assert page.locator("#live progress").evaluate("bar => bar.value / bar.max") == 0.25

@@ -12,12 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import (
-    Artifact,
     Assignment,
     AssignmentState,
     DatasetKind,
-    JobState,
-    Metric,
     ModelKind,
     ModelParent,
     Role,
@@ -314,50 +311,6 @@ def test_a_data_set_is_looked_at_then_imported_by_form(browser_of) -> None:
     assert done.status_code == 303
     assert "p.jsonl" in browser.get(done.headers["location"]).text
     assert browser.post("/datasets", data=fields).status_code == 410  # the upload was used up
-
-
-def test_the_job_page_shows_progress_curves_and_the_error(browser_of, make, session: Session) -> None:
-    job = make.job(config={"learning_rate": 0.001})
-    for step, value in ((1, 2.0), (2, 1.0), (3, None)):
-        session.add(Metric(job_id=job.id, epoch=1, phase="train", step=step, name="loss", value=value))
-    session.flush()
-    html = browser_of(Role.REVIEWER).get(f"/jobs/{job.id}").text
-    assert "/static/job.js" in html
-    assert 'points="0.0,0.0 300.0,90.0"' in html  # from 2.0, the top, to 1.0, the bottom
-    assert "learning_rate" in html
-    assert "Stop this job" not in html  # a reviewer only looks
-    job.state, job.error = JobState.FAILED, {"kind": "diverged", "cause": "The loss is NaN.", "next_step": "Lower it."}
-    session.flush()
-    html = browser_of(Role.ENGINEER).get(f"/jobs/{job.id}").text
-    assert "The loss is NaN. Lower it." in html
-    assert "/static/job.js" not in html
-    assert "Try again" in html
-
-
-def test_the_report_of_a_reward_model_is_shown_without_script(browser_of, make, session: Session, app) -> None:
-    job, model = make.job(), make.model(ModelKind.REWARD)
-    model.job_id = job.id
-    browser = browser_of(Role.REVIEWER)
-    assert "/report" not in browser.get(f"/jobs/{job.id}").text
-    assert browser.get(f"/jobs/{job.id}/report").status_code == 404
-    folder = app.state.settings.home / "artifacts" / str(job.id) / str(job.epoch)
-    folder.mkdir(parents=True)
-    (folder / "reward_report.html").write_text("<h1>Do not optimise</h1>")
-    session.add(Artifact(job_id=job.id, name="reward_report.html", sha256="0" * 64, size=1))
-    session.flush()
-    for page in (f"/jobs/{job.id}", f"/models/{model.id}"):
-        assert f'href="/jobs/{job.id}/report"' in browser.get(page).text
-    answer = browser.get(f"/jobs/{job.id}/report")
-    assert answer.text == "<h1>Do not optimise</h1>"
-    assert answer.headers["content-type"].startswith("text/html")
-    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
-
-
-def test_a_job_is_stopped_by_form(browser_of, make, session: Session) -> None:
-    job = make.job()
-    assert browser_of(Role.ENGINEER).post(f"/jobs/{job.id}/cancel").status_code == 303
-    session.refresh(job)
-    assert job.state == JobState.CANCELLED
 
 
 def test_the_model_page_shows_where_it_came_from(browser_of, make, session: Session) -> None:

@@ -1,0 +1,63 @@
+"""Files of a folder that somebody else made, opened with care: never through a link, never one that blocks."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+class UnsafeModel(ValueError):
+    """A model folder breaks a rule: `cause` names the file and what is wrong with it, `next_step` what to do."""
+
+    def __init__(self, cause: str, next_step: str) -> None:
+        super().__init__(f"{cause} {next_step}")
+        self.cause, self.next_step = cause, next_step
+
+
+def require_regular(path: Path, limit: int) -> None:
+    """Refuse what is not a regular file of up to `limit` bytes, without opening it."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise UnsafeModel(f"{path.name} cannot be opened: {error.strerror}.", "Check the file.") from None
+    _require_regular(path, status)
+    if status.st_size > limit:
+        raise _too_large(path, limit)
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor of the regular file at `path`, which is not a link; the caller closes it.
+
+    The kind is looked at before (opening a device can do something, a pipe waits for a writer) and after
+    (the file may have been exchanged in between).
+    """
+    try:
+        _require_regular(path, os.lstat(path))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnsafeModel(f"{path.name} cannot be opened: {error.strerror}.", "Check the file.") from None
+    try:
+        _require_regular(path, os.fstat(descriptor))
+    except UnsafeModel:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """All bytes of a regular file; UnsafeModel where it holds more than `limit`."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(path, limit)
+    return data
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeModel(f"{path.name} is not a regular file.", "Replace it by the file itself.")
+
+
+def _too_large(path: Path, limit: int) -> UnsafeModel:
+    return UnsafeModel(f"{path.name} is larger than {limit:,} bytes.", "No model needs that; save the model again.")

@@ -1,0 +1,126 @@
+"""SFT, reward model and PPO in turn: made together, and stopped and taken up again together."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from alignment.config import Stage
+from alignment.problems import Problem
+from annotation_api.db.tables import Job, JobState, Person, Pipeline
+from annotation_api.errors import ApiError, invalid, not_found
+from annotation_api.jobs import queries, service
+from annotation_api.jobs.door import COMPARISONS, DEMONSTRATIONS, OPINIONS, PROMPTS, WRITERS, Door
+from annotation_api.jobs.schemas import JOBS, JobOut, NewPipeline, PipelineOut
+
+# Where a stage's problems stand in the body of a pipeline.
+PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
+    Stage.SFT: {"/config": "/config/sft", "/inputs": ""},
+    Stage.REWARD: {"/config": "/config/reward", "/inputs/rankings": "/preferences"},
+    Stage.PPO: {"/config": "/config/ppo"},
+}
+
+
+def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
+    """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
+    model, data = _inputs(session, me, body)
+    service.room(session, 3)
+    spec = body.model_dump(mode="json", exclude_none=True)
+    row = Pipeline(spec=spec, created_by=me.id, created_at=func.clock_timestamp())  # as its jobs
+    session.add(row)
+    session.flush()
+
+    def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
+        gpus = min(body.gpus, 1) if stage is Stage.PPO else body.gpus  # PPO is one process on one device
+        shared = {"preset": body.preset, "gpus": gpus, "priority": body.priority}
+        values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
+        job = JOBS[stage].model_validate(values)
+        prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
+        return {"job": str(service.store(session, me, job, prepared, row.id).id)}
+
+    sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
+    opinions = {name: data[name] for name in OPINIONS if name in data}
+    reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"], **opinions)
+    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"])
+    return row
+
+
+def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """The model and the frozen data; 422 with what is wrong in them and in the settings of all stages."""
+    problems = _config_problems(session, me, body)
+    door = Door(session, me)
+    model = door.model(body.model, "/model", WRITERS)
+    asked = {
+        "demonstrations": (body.demonstrations, "/demonstrations", DEMONSTRATIONS),
+        "preferences": (body.preferences, "/preferences", COMPARISONS),
+        "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", PROMPTS),
+    }
+    data = {name: door.data(*question) for name, question in asked.items()} | door.opinions(body.preferences)
+    problems += [found for found in door.problems if found not in problems]
+    if problems:
+        raise invalid(problems)
+    return model, data
+
+
+def _config_problems(session: Session, me: Person, body: NewPipeline) -> list[Problem]:
+    problems: list[Problem] = []
+    for stage, places in PIPELINE_PLACES.items():
+        door = Door(session, me, places)
+        door.config(stage, body.preset, body.config.get(stage, {}))
+        problems += [found for found in door.problems if found not in problems]
+    for stage in body.config.keys() - PIPELINE_PLACES.keys():
+        problems.append(
+            Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")
+        )
+    return problems
+
+
+def get(session: Session, key: uuid.UUID) -> Pipeline:
+    found = session.get(Pipeline, key)
+    if found is None:
+        raise not_found("pipeline", key)
+    return found
+
+
+def show(session: Session, row: Pipeline) -> PipelineOut:
+    return show_all(session, [row])[0]
+
+
+def show_all(session: Session, rows: Sequence[Pipeline]) -> list[PipelineOut]:
+    """Each pipeline with its jobs in the order of the stages."""
+    found = queries.pipeline_jobs(session, [row.id for row in rows])
+    shown = service.show(session, found, brief=True)
+    return [_shown(row, [job for job in shown if job.pipeline == row.id]) for row in rows]
+
+
+def _shown(row: Pipeline, jobs: list[JobOut]) -> PipelineOut:
+    state = state_of([job.state for job in jobs])
+    return PipelineOut(id=row.id, state=state, jobs=jobs, created_by=row.created_by, created_at=row.created_at)
+
+
+def state_of(states: Sequence[JobState]) -> JobState:
+    """One word for the whole: failed or cancelled if a stage is, otherwise that of the first unfinished stage."""
+    for word in (JobState.FAILED, JobState.CANCELLED):
+        if word in states:
+            return word
+    return next((state for state in states if state is not JobState.SUCCEEDED), JobState.SUCCEEDED)
+
+
+def cancel(session: Session, key: uuid.UUID) -> Sequence[Job]:
+    """Stop every stage that has not ended; its jobs."""
+    get(session, key)
+    jobs = queries.pipeline_jobs(session, [key])
+    return [service.cancel(session, job.id) for job in jobs]
+
+
+def resume(session: Session, key: uuid.UUID) -> Sequence[Job]:
+    """Go on from the first stage that failed, was cancelled or is paused; its jobs. What succeeded stays."""
+    get(session, key)
+    jobs = [job for job in queries.pipeline_jobs(session, [key]) if job.state is not JobState.SUCCEEDED]
+    if not jobs:
+        raise ApiError(409, "not-resumed", "Every stage of the pipeline has succeeded. Make a new pipeline.")
+    return [service.resume(session, job.id) for job in jobs]  # a stage comes after those that it needs

@@ -1,0 +1,67 @@
+"""How large a model is, read off its folder: weights by the headers of its files, widths by config.json.
+
+No weight is read and no model library loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST_HEADER = 2**26  # bytes
+NAMES = {  # of the same thing in different families
+    "width": ("hidden_size", "n_embd", "d_model"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "vocabulary": ("vocab_size",),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    weights: int  # numbers in all tensors
+    linear: int  # inputs plus outputs of all linear layers: what an adapter of rank 1 has
+    width: int
+    layers: int
+    vocabulary: int
+
+
+def shape_of(folder: Path) -> Shape | None:
+    """None where the folder does not say."""
+    try:
+        tensors = [tensor for file in sorted(folder.glob("*.safetensors")) for tensor in _tensors(file)]
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        facts = {name: _number(config, keys) for name, keys in NAMES.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if not tensors:
+        return None
+    weights = sum(math.prod(shape) for _, shape in tensors)
+    linear = sum(sum(shape) for name, shape in tensors if len(shape) == 2 and _is_linear(name))
+    return Shape(weights, linear, **facts)
+
+
+def _tensors(file: Path) -> list[tuple[str, list[int]]]:
+    """Names and shapes in a safetensors file: 8 bytes of length, then JSON."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= MOST_HEADER:
+            raise ValueError(f"{file.name} has no header")
+        header = json.loads(stream.read(length))
+    return [(name, entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
+
+
+def _is_linear(name: str) -> bool:
+    """By the name: neither the token table nor the output that goes with it."""
+    return not any(part in name for part in ("embed", "wte", "wpe", "lm_head", "score"))
+
+
+def _number(config: dict[str, Any], keys: tuple[str, ...]) -> int:
+    """The first of the keys that stands in the config, or in the part that describes its texts."""
+    for part in (config, config.get("text_config") or {}):
+        for key in keys:
+            if isinstance(part.get(key), int):
+                return int(part[key])
+    raise KeyError(keys[0])

@@ -1,0 +1,182 @@
+"""Pages on jobs and pipelines: what there is, how it goes, and the buttons that stop it or let it go on."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
+
+from alignment import gate
+from alignment.config import Stage
+from annotation_api.db.job_machine import ENDED, LIVE
+from annotation_api.db.tables import Job, JobState, Pipeline
+from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
+from annotation_api.jobs import artifacts, logs, pipelines
+from annotation_api.jobs import queries as job_queries
+from annotation_api.jobs import service as jobs
+from annotation_api.pagination import fetch_rows
+from annotation_api.web import queries
+from annotation_api.web.charts import HEIGHT, WIDTH, curves
+from annotation_api.web.rendering import render, see_other
+
+router = APIRouter()
+
+PAGE = 50
+ATTEMPTS_SHOWN = 20
+LOG_LINES = 40
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"  # no script at all
+
+
+@router.get("/jobs", dependencies=[allow(*READS_RUNS)])
+def jobs_page(
+    request: Request,
+    session: Db,
+    me: Me,
+    stage: Annotated[str, Query(max_length=20)] = "",
+    state: Annotated[str, Query(max_length=20)] = "",
+    cursor: str | None = None,
+) -> Response:
+    """Newest first, of one stage or state if one is chosen."""
+    stages, states = [it for it in Stage if it == stage], [it for it in JobState if it == state]
+    rows, after = fetch_rows(
+        session, job_queries.jobs(stages, states, None, None), Job, limit=PAGE, cursor=cursor or None
+    )
+    chosen = {"stage": stages[0].value if stages else "", "state": states[0].value if states else ""}
+    return render(
+        request,
+        "jobs.html",
+        me,
+        jobs=rows,
+        people=queries.names_of(session, [row.created_by for row in rows]),
+        needs=job_queries.needs(session, [row.id for row in rows]),
+        stages=list(Stage),
+        states=list(JobState),
+        chosen=chosen,
+        next=after,
+        first=not cursor,
+    )
+
+
+@router.get("/jobs/{job_id}", dependencies=[allow(*READS_RUNS)])
+def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me, settings: Config) -> Response:
+    job = jobs.get(session, job_id)
+    log = logs.tail(session, settings, job.id, None, LOG_LINES)
+    return render(
+        request, "job.html", me, **_state(session, job), **_told(session, job), **_left(session, job), log=log.lines
+    )
+
+
+def _state(session: Session, job: Job) -> dict[str, Any]:
+    """How it stands."""
+    return {
+        "job": job,
+        "ended": job.state in ENDED,
+        "live": job.state in LIVE,
+        "needs": job_queries.needs(session, [job.id]),
+        "maker": queries.names_of(session, [job.created_by])[job.created_by],
+    }
+
+
+def _told(session: Session, job: Job) -> dict[str, Any]:
+    """What it said and measured so far."""
+    return {
+        "last_event": queries.last_event(session, job.id),
+        "curves": curves(queries.metrics_of(session, job.id)),
+        "box": (WIDTH, HEIGHT),
+        "notes": queries.notes_of(session, job.id),
+        "samples": queries.last_samples(session, job.id),
+        "samples_shown": queries.SAMPLES_SHOWN,
+    }
+
+
+def _left(session: Session, job: Job) -> dict[str, Any]:
+    """What its attempts left."""
+    return {
+        "attempts": job_queries.attempts(session, job.id, ATTEMPTS_SHOWN),
+        "saved": job_queries.saved_checkpoints(session, job.id),
+        "candidates": job_queries.candidates(session, job.id),
+        "files": job_queries.artifacts(session, job.id),
+        "model": queries.model_of_job(session, job.id),
+        "report": queries.has_report(session, job.id),
+    }
+
+
+@router.get("/jobs/{job_id}/report", dependencies=[allow(*READS_RUNS)])
+def report_page(job_id: uuid.UUID, session: Db, settings: Config) -> FileResponse:
+    """The report that a reward job wrote. It brings its own styles, so it gets a policy of its own."""
+    path = artifacts.file_of(session, settings, jobs.get(session, job_id), gate.PAGE)
+    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+@router.post("/jobs/{job_id}/cancel", dependencies=[allow(*ENGINEERS)])
+def cancel(job_id: uuid.UUID, session: Db) -> Response:
+    jobs.cancel(session, job_id)
+    return see_other(f"/jobs/{job_id}")
+
+
+@router.post("/jobs/{job_id}/pause", dependencies=[allow(*ENGINEERS)])
+def pause(job_id: uuid.UUID, session: Db) -> Response:
+    jobs.pause(session, job_id)
+    return see_other(f"/jobs/{job_id}")
+
+
+@router.post("/jobs/{job_id}/resume", dependencies=[allow(*ENGINEERS)])
+def resume(job_id: uuid.UUID, session: Db) -> Response:
+    jobs.resume(session, job_id)
+    return see_other(f"/jobs/{job_id}")
+
+
+@router.post("/jobs/{job_id}/retry", dependencies=[allow(*ENGINEERS)])
+def retry(job_id: uuid.UUID, session: Db) -> Response:
+    jobs.retry(session, job_id)
+    return see_other(f"/jobs/{job_id}")
+
+
+# ---------------------------------------------------------------- pipelines
+
+
+@router.get("/pipelines", dependencies=[allow(*READS_RUNS)])
+def pipelines_page(request: Request, session: Db, me: Me, cursor: str | None = None) -> Response:
+    rows, after = fetch_rows(session, job_queries.pipelines(None), Pipeline, limit=PAGE, cursor=cursor or None)
+    return render(
+        request,
+        "pipelines.html",
+        me,
+        pipelines=pipelines.show_all(session, rows),
+        people=queries.names_of(session, [row.created_by for row in rows]),
+        next=after,
+        first=not cursor,
+    )
+
+
+@router.get("/pipelines/{pipeline_id}", dependencies=[allow(*READS_RUNS)])
+def pipeline_page(pipeline_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    row = pipelines.get(session, pipeline_id)
+    shown = job_queries.pipeline_jobs(session, [row.id])
+    return render(
+        request,
+        "pipeline.html",
+        me,
+        pipeline=row,
+        state=pipelines.state_of([job.state for job in shown]),
+        jobs=shown,
+        ended=all(job.state in ENDED for job in shown),
+        needs=job_queries.needs(session, [job.id for job in shown]),
+        models={job.id: queries.model_of_job(session, job.id) for job in shown},
+        maker=queries.names_of(session, [row.created_by])[row.created_by],
+    )
+
+
+@router.post("/pipelines/{pipeline_id}/cancel", dependencies=[allow(*ENGINEERS)])
+def cancel_pipeline(pipeline_id: uuid.UUID, session: Db) -> Response:
+    pipelines.cancel(session, pipeline_id)
+    return see_other(f"/pipelines/{pipeline_id}")
+
+
+@router.post("/pipelines/{pipeline_id}/resume", dependencies=[allow(*ENGINEERS)])
+def resume_pipeline(pipeline_id: uuid.UUID, session: Db) -> Response:
+    pipelines.resume(session, pipeline_id)
+    return see_other(f"/pipelines/{pipeline_id}")

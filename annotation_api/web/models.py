@@ -1,0 +1,88 @@
+"""Pages on models: what there is, where it came from, and what came of it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+
+from annotation_api.db.tables import ModelVersion
+from annotation_api.dependencies import READS_RUNS, Db, Me, allow
+from annotation_api.models import service as models
+from annotation_api.models.descent import derived
+from annotation_api.models.lineage import lineage
+from annotation_api.models.schemas import Lineage, Node
+from annotation_api.web import queries
+from annotation_api.web.rendering import render
+
+router = APIRouter()
+
+
+@router.get("/models", dependencies=[allow(*READS_RUNS)])
+def models_page(request: Request, session: Db, me: Me) -> Response:
+    return render(
+        request,
+        "models.html",
+        me,
+        models=queries.newest(session, ModelVersion),
+        aliases=queries.aliases_by_model(session),
+    )
+
+
+@router.get("/models/{model_id}", dependencies=[allow(*READS_RUNS)])
+def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    model = models.get_model(session, model_id)
+    aliases = queries.aliases_by_model(session).get(model.id, [])
+    return render(
+        request,
+        "model.html",
+        me,
+        model=model,
+        aliases=aliases,
+        tree=branches(lineage(session, model)),
+        descent=branches(derived(session, model), forward=True),
+        report=queries.has_report(session, model.job_id),
+    )
+
+
+# How a relation reads the other way round.
+FORWARD = {
+    "frozen from": "frozen as",
+    "read": "read by",
+    "start": "start of",
+    "made by": "made",
+    "trained on": "trained",
+    "reward_model": "judge of",
+}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A line of the lineage as a tree; what appeared before is named again but not unfolded."""
+
+    depth: int
+    relation: str
+    node: Node
+    again: bool
+
+
+def branches(graph: Lineage, *, forward: bool = False) -> list[Branch]:
+    """A graph as indented lines, depth first from its first node: back to origins, or forward to what came of it."""
+    nodes = {node.id: node for node in graph.nodes}
+    steps: dict[uuid.UUID, list[tuple[uuid.UUID, str]]] = {}
+    for edge in graph.edges:
+        if forward:
+            steps.setdefault(edge.target, []).append((edge.source, FORWARD.get(edge.relation, edge.relation)))
+        else:
+            steps.setdefault(edge.source, []).append((edge.target, edge.relation))
+    lines: list[Branch] = []
+    seen: set[uuid.UUID] = set()
+    waiting = [(graph.nodes[0].id, 0, "")]
+    while waiting:
+        key, depth, relation = waiting.pop()
+        lines.append(Branch(depth, relation, nodes[key], key in seen))
+        if key not in seen:
+            seen.add(key)
+            waiting += [(there, depth + 1, how) for there, how in reversed(steps.get(key, []))]
+    return lines

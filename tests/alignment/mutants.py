@@ -1,0 +1,235 @@
+"""Does a test fail when a formula is broken? Twenty-odd formulas, each broken in a copy of the project.
+
+    python -m tests.alignment.mutants [NAME ...]
+
+Prints a line for each and ends with 1 if one survives. Too slow for the test suite: about five seconds each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mutant(NamedTuple):
+    """One line of source, broken."""
+
+    name: str
+    file: str  # below alignment/
+    right: str  # stands once in the file
+    wrong: str
+    tests: tuple[str, ...]  # files below tests/alignment/ of which one test must fail
+
+
+MUTANTS = (
+    Mutant(
+        "masked mean",
+        "advantages.py",
+        "total = torch.where(mask, x, 0.0).sum()",
+        "total = x.sum()",
+        ("test_advantages.py",),
+    ),
+    Mutant(
+        "unbiased variance", "advantages.py", "(count - 1).clamp(min=1)", "count.clamp(min=1)", ("test_advantages.py",)
+    ),
+    Mutant("whitening", "advantages.py", "centred = (x - mean) *", "centred = x *", ("test_advantages.py",)),
+    Mutant(
+        "k1's sign",
+        "advantages.py",
+        "log_ratio = logprobs - ref_logprobs",
+        "log_ratio = ref_logprobs - logprobs",
+        ("test_advantages.py",),
+    ),
+    Mutant("k2's half", "advantages.py", "return 0.5 * log_ratio**2", "return log_ratio**2", ("test_advantages.py",)),
+    Mutant(
+        "k3", "advantages.py", "reverse.exp() - 1.0 - reverse", "reverse.exp() - 1.0 + reverse", ("test_advantages.py",)
+    ),
+    Mutant(
+        "the price of the KL",
+        "advantages.py",
+        "torch.where(mask, -kl_coef * kl, 0.0)",
+        "torch.where(mask, kl_coef * kl, 0.0)",
+        ("test_advantages.py",),
+    ),
+    Mutant(
+        "where the score lands",
+        "advantages.py",
+        "last = torch.where(mask, positions, -1).argmax",
+        "last = torch.where(mask, positions, -1).argmin",
+        ("test_advantages.py",),
+    ),
+    Mutant(
+        "GAE's error",
+        "advantages.py",
+        "delta = rewards[:, t] + gamma * next_value - values[:, t]",
+        "delta = rewards[:, t] + next_value - values[:, t]",
+        ("test_advantages.py",),
+    ),
+    Mutant(
+        "GAE's decay",
+        "advantages.py",
+        "delta + gamma * gae_lambda * next_advantage",
+        "delta + gae_lambda * next_advantage",
+        ("test_advantages.py",),
+    ),
+    Mutant(
+        "returns",
+        "advantages.py",
+        "torch.where(mask, advantages + values, 0.0)",
+        "torch.where(mask, advantages, 0.0)",
+        ("test_advantages.py",),
+    ),
+    Mutant("leave one out", "advantages.py", "- groups) / (k - 1)", "- groups) / k", ("test_baselines.py",)),
+    Mutant(
+        "clipped surrogate",
+        "losses.py",
+        "loss = masked_mean(torch.maximum(plain, clipped), mask, denominator)",
+        "loss = masked_mean(torch.minimum(plain, clipped), mask, denominator)",
+        ("test_losses.py",),
+    ),
+    Mutant(
+        "the ratio's clip",
+        "losses.py",
+        "ratio.clamp(1.0 - clip_range, 1.0 + clip_range)",
+        "ratio.clamp(1.0, 1.0 + clip_range)",
+        ("test_losses.py",),
+    ),
+    Mutant(
+        "clipped values",
+        "losses.py",
+        "0.5 * masked_mean(torch.maximum(plain, clipped), mask, denominator)",
+        "0.5 * masked_mean(clipped, mask, denominator)",
+        ("test_losses.py",),
+    ),
+    Mutant(
+        "straight-through",
+        "losses.py",
+        "value = right + (value - right).detach()",
+        "value = right.detach() + (value - right)",
+        ("test_ppo_settings.py",),
+    ),
+    Mutant(
+        "temperature",
+        "forward.py",
+        "logits.float() / temperature",
+        "logits.float()",
+        ("test_forward.py", "test_generation.py", "test_ppo_learning.py"),
+    ),
+    Mutant(
+        "the state before the token",
+        "forward.py",
+        "hidden = _gather(_hidden(critic, sequences), sequences.positions() - 1)",
+        "hidden = _gather(_hidden(critic, sequences), sequences.positions())",
+        ("test_forward.py",),
+    ),
+    Mutant(
+        "the reward model's mean",
+        "forward.py",
+        "return scores - score_mean(reward_model)",
+        "return scores",
+        ("test_forward.py",),
+    ),
+    Mutant(
+        "entropy",
+        "forward.py",
+        "-(logs.exp() * logs).sum(dim=1)",
+        "(logs.exp() * logs).sum(dim=1)",
+        ("test_ppo_learning.py",),
+    ),
+    Mutant(
+        "missing stop",
+        "scores.py",
+        "torch.where(sequences.finished, scores, config.missing_eos_score)",
+        "torch.where(sequences.finished, config.missing_eos_score, scores)",
+        ("test_scores.py",),
+    ),
+    Mutant("score scale", "scores.py", "scores = (raw - mean) / std", "scores = raw / std - mean", ("test_scores.py",)),
+    Mutant(
+        "adaptive coefficient",
+        "controllers.py",
+        "kl / self.target - 1.0",
+        "1.0 - kl / self.target",
+        ("test_controllers.py",),
+    ),
+    Mutant(
+        "the average's decay",
+        "averages.py",
+        "lerp_(weight, 1.0 - self.decay)",
+        "lerp_(weight, self.decay)",
+        ("test_controllers.py",),
+    ),
+    Mutant(
+        "the tokens of the whole step",
+        "ppo_update.py",
+        "tokens = rollout.mask[rows].sum()",
+        "tokens = rollout.mask[rows].sum() / config.micro_batch_size",
+        ("test_ppo.py", "test_oracle_numpy.py"),
+    ),
+    Mutant(
+        "Adam's epsilon",
+        "ppo_update.py",
+        "eps=config.adam_epsilon",
+        "eps=1e-8",
+        ("test_ppo_learning.py", "test_oracle_numpy.py"),
+    ),
+    Mutant("linear decay", "ppo_update.py", "left = max(0.0, 1.0 - update / updates)", "left = 1.0", ("test_ppo.py",)),
+    Mutant(
+        "the weight of the mix",
+        "pretraining.py",
+        "(coef * loss).backward()",
+        "loss.backward()",
+        ("test_ppo_learning.py",),
+    ),
+    Mutant(
+        "the rule beyond the noise",
+        "selection.py",
+        "<= max_kl and gain > error",
+        "<= max_kl and gain > 0",
+        ("test_selection.py",),
+    ),
+)
+
+
+def survives(mutant: Mutant, copy: Path) -> bool:
+    """Break the line in the copy, run its tests, mend it again; True where all of them pass."""
+    file = copy / "alignment" / mutant.file
+    source = file.read_text()
+    if source.count(mutant.right) != 1:
+        raise SystemExit(f"{mutant.name}: the line stands {source.count(mutant.right)} times in {mutant.file}")
+    file.write_text(source.replace(mutant.right, mutant.wrong))
+    command = [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/alignment/{name}" for name in mutant.tests)]
+    found = subprocess.run(
+        command, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+    )
+    file.write_text(source)
+    if found.returncode not in (0, 1):
+        raise SystemExit(f"{mutant.name}: the tests could not run\n{found.stdout[-2000:]}")
+    return found.returncode == 0
+
+
+def main() -> int:
+    chosen = [mutant for mutant in MUTANTS if not sys.argv[1:] or mutant.name in sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("alignment", "annotation_api", "workers", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        alive = [mutant for mutant in chosen if _said(mutant, survives(mutant, copy))]
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} broken formulas fail a test")
+    return 1 if alive else 0
+
+
+def _said(mutant: Mutant, alive: bool) -> bool:
+    print(f"{'SURVIVES' if alive else 'fails'}: {mutant.name} ({mutant.file})", flush=True)
+    return alive
+
+
+if __name__ == "__main__":
+    sys.exit(main())

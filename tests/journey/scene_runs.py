@@ -1,0 +1,121 @@
+"""Jobs in every state for the scene: a pipeline at work, one that waits, one that failed, one that is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from alignment.config import Stage
+from alignment.events import ErrorKind, Progress, SavedCheckpoint
+from annotation_api.db import job_requests, job_store
+from annotation_api.db.job_events import Event
+from annotation_api.db.job_records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
+from annotation_api.db.tables import Alias, ModelKind, ModelParent, Pipeline
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Jobs to look at, a pipeline, and a model."""
+
+    running: Any
+    waiting: Any
+    failed: Any
+    done: Any
+    pipeline: Any
+    model: Any
+
+
+def fill(session: Session, make: Any, snapshot: Any) -> Runs:
+    """A pipeline whose SFT is done and whose reward model trains, after a crash; a job for each other state."""
+    base = make.model(name="tiny base")
+    pipeline = Pipeline(spec={}, created_by=snapshot.created_by)
+    session.add(pipeline)
+    session.flush()
+    own = {"created_by": snapshot.created_by, "pipeline_id": pipeline.id, "gpus": 1.0}
+    start = {"model": {"model": str(base.id)}}
+    sft = make.job(Stage.SFT, **own, inputs=start, priority=100)
+    _succeed(session, sft)
+    config = {"learning_rate": 1e-5, "epochs": 1}
+    rankings = {"rankings": {"snapshot": str(snapshot.id)}}
+    job = make.job(Stage.REWARD, **own, inputs=start | rankings, config=config, priority=100)
+    make.job(Stage.PPO, **own, needs=[job.id])
+    _train(session, job)
+    model = make.model(ModelKind.REWARD, name="careful judge", snapshot_id=snapshot.id, metrics={"accuracy": 0.8125})
+    session.add_all([ModelParent(model_id=model.id, parent_id=base.id, relation="start")])
+    session.add(Alias(name="champion", model_id=model.id))
+    session.flush()
+    waiting, failed = _others(session, make, model)
+    return Runs(job, waiting, failed, sft, pipeline, model)
+
+
+def _claim(session: Session, job: Any) -> int:
+    """The epoch of the job's new attempt; it is the most urgent one."""
+    claimed = job_store.claim(session, "scene:1", lease_seconds=3600)
+    assert claimed is not None
+    assert claimed.id == job.id
+    return claimed.epoch
+
+
+def _succeed(session: Session, job: Any) -> None:
+    epoch = _claim(session, job)
+    job_store.mark_running(session, job.id, epoch)
+    steps = [Event.progress(Progress("train", n, 20, 4.0, 5.0 - n / 4, {"loss": 2 / n})) for n in range(1, 21)]
+    job_store.append_events(session, job.id, epoch, steps)
+    job_store.mark_committing(session, job.id, epoch)
+    files = [ArtifactFile("model.safetensors", "ab" * 32, 2_470_000_000), ArtifactFile("config.json", "cd" * 32, 731)]
+    compared = [NewCheckpoint(10, {"loss": 0.2}, False), NewCheckpoint(20, {"loss": 0.1}, True)]
+    made = NewModel("sft-1", ModelKind.SFT, "/models/sft-1", "ef" * 32, metrics={"loss": 0.1})
+    job_store.commit_success(session, job.id, epoch, result={}, artifacts=files, model=made, checkpoints=compared)
+
+
+def _train(session: Session, job: Any) -> None:
+    """A first attempt that crashed, a second one at step 30 of 40."""
+    epoch = _claim(session, job)
+    job_store.mark_running(session, job.id, epoch)
+    job_store.record_checkpoint(
+        session, job.id, epoch, SavedCheckpoint("1/checkpoint-10", 10, "12" * 32, 7_400_000, 1.5)
+    )
+    died = Failure(ErrorKind.CRASH, "The process of the stage died (signal 9).", "It is tried again by itself.")
+    job_store.fail(session, job.id, epoch, died, Again.CRASH)
+    job.not_before = None
+    session.flush()
+    epoch = _claim(session, job)
+    job_store.mark_running(session, job.id, epoch)
+    lines = [
+        Event.progress(Progress("train", n, 40, 2.0, 80.0 - 2 * n, {"loss": 0.7 / (1 + n / 9), "accuracy": n / 40}))
+        for n in range(11, 31)
+    ]
+    rows = [{"prompt": "What is 2 + 2?", "response": "four, 四, أربعة"}]
+    job_store.append_events(session, job.id, epoch, [*lines, Event.note("Warm."), Event.samples(30, rows)])
+    job_store.record_checkpoint(
+        session, job.id, epoch, SavedCheckpoint("2/checkpoint-30", 30, "34" * 32, 7_400_000, 1.4)
+    )
+
+
+def _saved(name: str, step: int) -> SavedCheckpoint:
+    return SavedCheckpoint(name, step, "12" * 32, 7_400_000, 1.5)
+
+
+def _others(session: Session, make: Any, model: Any) -> tuple[Any, Any]:
+    """A job that waits for a GPU; besides it one that failed, one that is paused, one that was cancelled."""
+    waiting = make.job(Stage.SFT, gpus=4.0, priority=90)
+    epoch = _claim(session, waiting)
+    job_store.set_starting_reason(session, waiting.id, epoch, "waiting_gpu", "4 GPUs are asked for, 3 of 8 are free")
+    waiting.reason_since = datetime.now(UTC) - timedelta(minutes=2, seconds=5)
+    failed = make.job(Stage.PPO, inputs={"reward_model": {"model": str(model.id)}}, priority=80)
+    epoch = _claim(session, failed)
+    job_store.mark_running(session, failed.id, epoch)
+    why = Failure(
+        ErrorKind.DIVERGED,
+        "The loss is NaN in update 12.",
+        "Lower learning_rate or raise kl_coef, then retry.",
+        traceback='Traceback (most recent call last):\n  File "ppo.py", line 120\nStageError: The loss is NaN.',
+        log="The stage runs on cuda:0.\nThe stage is over.",
+    )
+    job_store.fail(session, failed.id, epoch, why, Again.NEVER)
+    job_requests.request_pause(session, make.job(Stage.SAMPLE).id)
+    job_requests.request_cancel(session, make.job(Stage.SFT).id)
+    return waiting, failed
