@@ -17,6 +17,8 @@ FRESH = {"populate_existing": True}  # read what the database says, never this s
 
 def hold(session: Session, ids: Collection[uuid.UUID]) -> Sequence[Job]:
     """The jobs, kept as they are until the end of the transaction."""
+    if not ids:
+        return []
     query = select(Job).where(Job.id.in_(ids)).order_by(Job.created_at, Job.id)
     return session.scalars(query.with_for_update(read=True), execution_options=FRESH).all()
 

@@ -80,9 +80,9 @@ def store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipel
 
 
 def room(session: Session, wanted: int) -> None:
-    waiting = queries.waiting_jobs(session)
-    if waiting + wanted > MAX_WAITING:
-        detail = f"The queue is full: {waiting} jobs wait, the limit is {MAX_WAITING}. Cancel some, or try later."
+    """429 when the queue is full. Requests at the same time may pass the limit by as many: none waits for another."""
+    if queries.waiting_jobs(session, MAX_WAITING) + wanted > MAX_WAITING:
+        detail = f"The queue is full: {MAX_WAITING} jobs may wait. Cancel some, or try later."
         raise ApiError(429, "queue-full", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from annotation_api.jobs.hub import Hub, Watcher, written
 
@@ -42,7 +42,7 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        async def patiently(message: dict[str, object]) -> None:
+        async def patiently(message: Message) -> None:
             async with asyncio.timeout(SLOW_SECONDS):
                 await send(message)
 

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -45,7 +46,7 @@ from tests.journey.desk import HOST, Desk, Wire
 A_PERSON = 40  # streams of one person
 CLIENTS = 20  # who create jobs
 CLAIMERS = 4
-GOALS = {"delay": 1000, "create": 50, "claims": 500}
+GOALS = {"delay": 1000, "thinking": 50, "back to back": 150, "claims": 500}
 NUMBER, TOLD = re.compile(rb"^id: (\d+)$", re.M), re.compile(rb'"told": ([\d.]+)')
 TRAINING = """
 import torch
@@ -181,25 +182,28 @@ def _report(desk: Desk, crowd: list[Stream], told: int, before: dict[str, float]
 
 
 async def creating(desk: Desk, sessions: sessionmaker[Session], keys: list[str]) -> None:
-    """CLIENTS people create jobs back to back, until the queue is nearly full."""
-    body, times, refused = _body(desk, sessions), list[float](), list[int]()
+    """CLIENTS people create jobs, first with a second between two, then back to back, until the queue is full."""
+    body, each = _body(desk, sessions), MAX_WAITING // CLIENTS // 5
+    for name, think, count in (("thinking", 1.0, 2 * each), ("back to back", 0.0, 3 * each)):
+        times, refused, before = list[float](), list[int](), cpu(desk)
+        await asyncio.gather(*(_create(desk, key, body, think, count, times, refused) for key in keys[:CLIENTS]))
+        p50, p95, p99 = (percentile(times, share) for share in (0.5, 0.95, 0.99))
+        print(f"creating, {CLIENTS} clients {name}: {len(times)} jobs, refused {refused}")
+        print(f"  p50 {p50:.0f}  p95 {p95:.0f}  p99 {p99:.0f} ms (goal {GOALS[name]})")
+        print(f"  {_each(desk, before, len(times))}")
 
-    async def client(key: str) -> None:
-        wire = Wire(desk.port, key)
-        for _ in range(MAX_WAITING // CLIENTS):
-            start = time.perf_counter()
-            status, _answer = await wire.call("POST", "/v1/jobs", body)
-            times.append(1000 * (time.perf_counter() - start))
-            refused.extend([status] if status != 202 else [])
-        wire.close()
 
-    before = cpu(desk)
-    await asyncio.gather(*(client(key) for key in keys[:CLIENTS]))
-    p50, p95, p99 = (percentile(times, share) for share in (0.5, 0.95, 0.99))
-    print(f"creating, {CLIENTS} clients, {len(times)} jobs, refused {refused}")
-    print(
-        f"  p50 {p50:.0f}  p95 {p95:.0f}  p99 {p99:.0f} ms (goal {GOALS['create']}); {_each(desk, before, len(times))}"
-    )
+async def _create(
+    desk: Desk, key: str, body: bytes, think: float, count: int, times: list[float], refused: list[int]
+) -> None:
+    wire, chance = Wire(desk.port, key), random.Random(key)
+    for _ in range(count):
+        await asyncio.sleep(think * 2 * chance.random())
+        start = time.perf_counter()
+        status, _answer = await wire.call("POST", "/v1/jobs", body)
+        times.append(1000 * (time.perf_counter() - start))
+        refused += [status] if status != 202 else []
+    wire.close()
 
 
 def _each(desk: Desk, before: dict[str, float], count: int) -> str:

@@ -13,15 +13,18 @@ import random
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from alignment import checkpoint
 from alignment.config import Stage
 from alignment.events import Meter, Reporter, SavedCheckpoint, StageResult
 from workers import __main__ as dispatcher
-from workers import launcher
-from workers.dispatcher import Dispatcher
+from workers import launcher, processes
+from workers.dispatcher import Dispatcher, Held
 
 STEPS = 3
 WEIGHTS = "model.safetensors"
@@ -80,6 +83,11 @@ class ForkingDispatcher(Dispatcher):
             code = launcher.main([str(job_id), str(epoch)], chaos_stage.run)
         finally:
             os._exit(code)  # without a word to the parent's connections
+
+    def _lives(self, held: Held, reporting: Collection[str]) -> bool:
+        """A fork has its dispatcher's command line, by which nobody would know it."""
+        launcher = processes.find(held.pid) if held.worker not in reporting else None
+        return super()._lives(held, reporting) or (launcher is not None and launcher.status() != psutil.STATUS_ZOMBIE)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from tests.conftest import Factory
 from tests.journey.chaos_stage import WEIGHTS, weights
 from workers.crashpoints import VARIABLE
 
-SLOTS = 6  # launchers of this machine at a time
+SLOTS = 12  # launchers of this machine at a time
 MAX_ATTEMPTS = 30  # so much bad luck is no fault of the job
 CHANCE = 0.02  # of dying, at each crash point
 STUCK = 600.0  # seconds without a job that ends
