@@ -72,7 +72,7 @@ class Storm:
         given = {"RANKLOOP_DATABASE_URL": self.server.url, "RANKLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
         given |= {"RANKLOOP_SLOTS": str(SLOTS), "RANKLOOP_EXECUTOR": "process", VARIABLE: self.crashes}
         with (self.home / "logs" / "dispatchers.log").open("ab") as output:
-            command = [sys.executable, "-m", "tests.journey.chaos_stage"]
+            command = [sys.executable, "-m", "tests.journey.chaos_dispatcher"]
             return subprocess.Popen(command, env=os.environ | given, stdout=output, stderr=output)
 
     def tend(self) -> None:
