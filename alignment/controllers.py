@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 MOST_ERROR = 0.2  # of the proportional error, either way (Ziegler et al. 2019, 2.2)
 
@@ -69,14 +70,9 @@ class ScoreScaler:
         assert self.start is not None, "a look has at least one score"
         return self.start
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         return {"start": self.start, "count": self.count, "mean": self.mean, "squares": self.squares}
 
-    def load(self, state: dict[str, object]) -> None:
-        start = state["start"]
-        self.start = (start[0], start[1]) if isinstance(start, list | tuple) else None
-        self.count, self.mean, self.squares = (
-            int(str(state["count"])),
-            float(str(state["mean"])),
-            float(str(state["squares"])),
-        )
+    def load(self, state: dict[str, Any]) -> None:
+        self.start = state["start"] and (state["start"][0], state["start"][1])  # JSON makes a tuple a list
+        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]

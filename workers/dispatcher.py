@@ -180,7 +180,7 @@ class Dispatcher:
         """Whether the attempt has a launcher, or another dispatcher (of those `reporting`) is about to start one."""
         if (held.job_id, held.epoch) in self._children or is_launcher(held.pid, held):
             return True
-        return held.worker != self._name and held.worker in reporting and psutil.pid_exists(held.pid)
+        return held.worker != self._name and held.worker in reporting and processes.lives(held.pid)
 
     def _give_back(self, session: Session, held: Held) -> None:
         what = logs.attempt(held.job_id, held.epoch)

@@ -20,6 +20,12 @@ def runs(pid: int, *last: str) -> bool:
         return False
 
 
+def lives(pid: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    process = find(pid)
+    return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 def end_group(pid: int) -> None:
     """End what is left of a launcher's process group: two agents of Ray outlive a killed head by a minute."""
     try:

@@ -34,7 +34,10 @@ def inputs(tiny_base: Path, world_files: dict[str, Path]) -> str:
         ("[config]\nlearning_rate = 5\n", "/learning_rate"),
         ("[config]\nbatch_size = 12\n", "multiple of micro_batch_size"),
         ("[confg]\n", "Did you mean 'config'?"),
-        ("preset = 'tpy'\n", "There is no preset 'tpy'. Presets: small, toy."),
+        (
+            "preset = 'tpy'\n",
+            "There is no preset 'tpy'. Presets: deepspeed_chat, instructgpt, llama2, n_plus, small, toy.",
+        ),
         ("[inputs\n", "run.toml"),
     ],
 )

@@ -172,4 +172,4 @@ def test_it_will_not_listen_beyond_this_machine_without_an_admin(start: Callable
     process = start("--host", "0.0.0.0", "--port", "0")
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
-    assert "before there is an admin" in output
+    assert "there is no admin yet" in output

@@ -40,7 +40,7 @@ from tests.conftest import Factory
 from tests.journey.chaos_stage import WEIGHTS, weights
 from workers.crashpoints import VARIABLE
 
-SLOTS = 6  # launchers of this machine at a time
+SLOTS = 12  # launchers of this machine at a time
 MAX_ATTEMPTS = 30  # so much bad luck is no fault of the job
 CHANCE = 0.02  # of dying, at each crash point
 STUCK = 600.0  # seconds without a job that ends
@@ -72,7 +72,7 @@ class Storm:
         given = {"RANKLOOP_DATABASE_URL": self.server.url, "RANKLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
         given |= {"RANKLOOP_SLOTS": str(SLOTS), "RANKLOOP_EXECUTOR": "process", VARIABLE: self.crashes}
         with (self.home / "logs" / "dispatchers.log").open("ab") as output:
-            command = [sys.executable, "-m", "tests.journey.chaos_stage"]
+            command = [sys.executable, "-m", "tests.journey.chaos_dispatcher"]
             return subprocess.Popen(command, env=os.environ | given, stdout=output, stderr=output)
 
     def tend(self) -> None:

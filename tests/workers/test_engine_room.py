@@ -233,3 +233,10 @@ def test_a_job_that_keeps_dying_is_quarantined_and_others_go_on(world: World) ->
     job = world.wait(poison, JobState.FAILED)
     assert (job.error["kind"], job.attempts, job.epoch) == ("quarantined", 2, 2)
     assert "died with signal 9. That was the last of 2 attempts in a row" in job.error["cause"]
+
+
+def test_dispatchers_of_one_machine_leave_each_others_claims_alone(world: World) -> None:
+    jobs = [world.job({"steps": 3}) for _ in range(8)]
+    for _ in range(3):
+        world.dispatcher(RANKLOOP_SLOTS="3")
+    assert [world.wait(job_id).epoch for job_id in jobs] == [1] * 8, world.report()
