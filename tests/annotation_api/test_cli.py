@@ -83,6 +83,12 @@ class Live:
             )
 
 
+def whole_weights() -> bytes:
+    """A safetensors file with one number: the length of the header, the header, the data."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4)
+
+
 @pytest.fixture
 def live(fresh_database: str, fresh_engine: Engine, tmp_path: Path) -> Iterator[Live]:
     root = tmp_path / "models"
@@ -90,7 +96,7 @@ def live(fresh_database: str, fresh_engine: Engine, tmp_path: Path) -> Iterator[
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    (folder / "model.safetensors").write_bytes(whole_weights())
     settings = Settings(database_url=fresh_database, home=tmp_path / "home", model_roots=(root,))
     with served(create_app(settings, fresh_engine)) as url:
         yield Live(url, session_factory(fresh_engine), root)
@@ -458,7 +464,7 @@ def test_a_missing_model_folder(run: Run, data: tuple[str, str]) -> None:
         (("jobs", "watch", str(uuid.uuid4())), "no job"),
         (("export", "planet:x"), "planet"),
         (("export", "x"), "no id"),
-        (("models", "register", "/etc"), "below an allowed root"),
+        (("models", "register", "/etc"), "no folder /etc below an allowed root"),
     ],
 )
 def test_what_does_not_exist(run: Run, words: tuple[str, ...], said: str) -> None:

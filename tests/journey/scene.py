@@ -246,6 +246,7 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("keys", "/keys"),
         place("mine", "/mine", "annotator"),
         place("people", "/people"),
+        place("audit", "/audit"),
         place("person", "/people/{person_id}"),
         place("erase", "/people/{person_id}/erase"),
         place("project-new", "/projects/new"),

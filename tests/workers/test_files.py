@@ -75,8 +75,9 @@ def test_a_reward_job_reads_answers_and_verdicts_beside_its_rankings(
     inputs = {"model": {"model": str(start.id)}, "rankings": snapshot, "verdicts": snapshot}
     resolved = pipeline.resolve(session, make.job(Stage.REWARD, inputs=inputs), tmp_path)
     files = {name: tmp_path / f"{name}.jsonl" for name in ("rankings", "verdicts")}
-    assert resolved.inputs() == {"model": tmp_path / "sft" / "1", **files}
-    assert RewardInputs.model_validate(resolved.inputs()).verdicts == files["verdicts"]
+    given = resolved.inputs(lambda model, commit: commit)
+    assert given == {"model": tmp_path / "sft" / "1", **files}
+    assert RewardInputs.model_validate(given).verdicts == files["verdicts"]
     assert files["verdicts"].read_text() == files["rankings"].read_text() != ""
     assert str(resolved.snapshot_id) == snapshot["snapshot"]
 
