@@ -201,9 +201,12 @@ def row(name: str, mine: Sequence[Run], last: Sequence[Run]) -> str:
     """An arm's accuracy and seconds, and its differences to the last arm."""
     mean = statistics.mean(run.accuracy for run in mine)
     cpu = statistics.mean(run.cpu for run in mine)
+    text = f"{name}: {mean:.4f}, {cpu:.1f} s CPU"
+    if mine == last:
+        return text
     by_seed, by_prompt = over_seeds(mine, last), over_prompts(mine, last)
     return (
-        f"{name}: {mean:.4f}, {cpu:.1f} s CPU; less the last arm {by_seed.value:+.4f}, over seeds "
+        f"{text}; less the last arm {by_seed.value:+.4f}, over seeds "
         f"[{by_seed.low:+.4f}, {by_seed.high:+.4f}], over prompts [{by_prompt.low:+.4f}, {by_prompt.high:+.4f}]"
     )
 
