@@ -58,6 +58,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     for settings in model.peft_config.values():
         settings.base_model_name_or_path = base
     model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink()  # PEFT's card names the folder from which the base was read, which is passing
     model.config.architectures = [type(model.get_base_model()).__name__]
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -49,8 +49,7 @@ class RewardConfig(TrainingConfig):
     """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
 
     A pass over K-wise batches updates on each response once; an epoch of shuffled pairs does so K - 1 times.
-    A small model on a few hundred rankings needs those updates: where the report finds both accuracies short of the
-    annotators' agreement, take two or three epochs before more (bench_accuracy compares the two).
+    More epochs make up for that on some rankings and overfit on others: held-out accuracy tells (bench_accuracy).
     A learning rate that is not set follows what is trained: 1e-4 for adapters (TRL), 1e-3 for a head alone.
     """
 
