@@ -49,7 +49,11 @@ def show_pipeline(pipeline_id: uuid.UUID, session: Db) -> PipelineOut:
     return pipelines.show(session, pipelines.get(session, pipeline_id))
 
 
-@router.post("/pipelines/{pipeline_id}:cancel", dependencies=[allow(*ENGINEERS)])
+@router.post(
+    "/pipelines/{pipeline_id}:cancel",
+    responses={202: {"model": PipelineOut, "description": "A stage is still stopping."}},
+    dependencies=[allow(*ENGINEERS)],
+)
 def cancel_pipeline(pipeline_id: uuid.UUID, session: Db, response: Response) -> PipelineOut:
     """Stop every stage that has not ended. 202 while one is stopping; repeating changes nothing."""
     settled = [service.is_settled(job) for job in pipelines.cancel(session, pipeline_id)]

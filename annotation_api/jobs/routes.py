@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
@@ -17,6 +17,7 @@ from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
 from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
+ON_ITS_WAY: dict[int | str, dict[str, Any]] = {202: {"model": JobOut, "description": "Asked for, and not there yet."}}
 
 Maker = Annotated[Literal["me"] | uuid.UUID | None, Query(description="Whose: `me`, or a person's id.")]
 REPEATED = "May be given several times."
@@ -66,13 +67,13 @@ def show_job(job_id: uuid.UUID, session: Db) -> JobOut:
     return service.show(session, [service.get(session, job_id)])[0]
 
 
-@router.post("/jobs/{job_id}:cancel", dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs/{job_id}:cancel", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def cancel_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Stop a job, and those that wait for it. 202 while a running one is stopping; repeating changes nothing."""
     return _told(session, service.cancel(session, job_id), response)
 
 
-@router.post("/jobs/{job_id}:pause", dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs/{job_id}:pause", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def pause_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Let a job save a checkpoint and give its GPUs back. 202 until it has; repeating changes nothing.
 
@@ -81,13 +82,13 @@ def pause_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     return _told(session, service.pause(session, job_id), response)
 
 
-@router.post("/jobs/{job_id}:resume", dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs/{job_id}:resume", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def resume_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Let a paused job go on from its checkpoint, or try a failed or cancelled one again. 202 until it runs."""
     return _told(session, service.resume(session, job_id), response)
 
 
-@router.post("/jobs/{job_id}:retry", dependencies=[allow(*ENGINEERS)])
+@router.post("/jobs/{job_id}:retry", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def retry_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it."""
     return _told(session, service.retry(session, job_id), response)

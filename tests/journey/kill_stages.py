@@ -12,8 +12,9 @@ import argparse
 import os
 import random
 import sys
-import time
 from typing import Any
+
+import psutil
 
 from tests.journey.rig import PPO, Rig, launcher_of
 
@@ -56,15 +57,21 @@ def settings(stage: str, rig: Rig, reward: dict[str, Any]) -> tuple[dict[str, An
 def kill_at(rig: Rig, job: str, steps: list[int]) -> None:
     """SIGKILL at each of the steps, the stage's process and its launcher in turn; then to the end."""
     for number, step in enumerate(steps):
-        row = rig.wait(job, step=step)
-        launcher = launcher_of(job)
-        assert launcher is not None, f"the job ended before step {step}: {row['state']}"
+        launcher = at_work(rig, job, step)
         stage = launcher.children()
         victim = stage[0] if stage and number % 2 == 0 else launcher
         victim.kill()
-        while victim.is_running() and victim.status() != "zombie":
-            time.sleep(0.01)
+        psutil.wait_procs([victim], timeout=10)
     rig.wait(job)
+
+
+def at_work(rig: Rig, job: str, step: int) -> psutil.Process:
+    """The launcher of an attempt that has come to `step`; right after a kill the row may still speak of the dead one."""
+    while True:
+        row = rig.wait(job, step=step)
+        assert row["state"] == "running", f"the job ended before step {step}: {row['state']}"
+        if launcher := launcher_of(job):
+            return launcher
 
 
 def verdict(same: bool) -> str:
