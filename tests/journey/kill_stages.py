@@ -66,7 +66,7 @@ def kill_at(rig: Rig, job: str, steps: list[int]) -> None:
 
 
 def at_work(rig: Rig, job: str, step: int) -> psutil.Process:
-    """The launcher of an attempt that has come to `step`; right after a kill the row may still speak of the dead one."""
+    """The launcher of an attempt that has come to `step`. After a kill the row speaks of the dead one for a moment."""
     while True:
         row = rig.wait(job, step=step)
         assert row["state"] == "running", f"the job ended before step {step}: {row['state']}"
