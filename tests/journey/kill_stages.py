@@ -18,7 +18,7 @@ import psutil
 
 from tests.journey.rig import PPO, Rig, launcher_of
 
-STEPS = 60  # of each stage, about
+STEPS = 120  # of each stage, about
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
             if stage == "reward":
                 reward = {"reward_model": {"job": calm}}
             killed = rig.job(stage, config, **inputs)
-            steps = sorted(chance.sample(range(2, total - 3), options.kills))
+            steps = sorted(chance.sample(range(2, total * 2 // 3), options.kills))
             kill_at(rig, killed, steps)
             attempts = rig.get(f"/v1/jobs/{killed}/attempts")
             same = rig.weights(calm) == rig.weights(killed)
