@@ -25,7 +25,7 @@ CORPUS = [
     ("proxy http://user:hush@proxy:3128/", "hush"),
     ("host=db user=me password=hush dbname=x", "hush"),
     ("host=db password='hu sh' dbname=x", "hu sh"),
-    ("{'PGPASSWORD': 'hush', 'HOME': '/root'}", "hush"),
+    ("{'PGPASSWORD': 'hush', 'HOME': '/home/me'}", "hush"),
     ('{"password": "hush", "email": "a@example.org"}', "hush"),
     ("password=hush&email=a", "hush"),
     (f"Authorization: Bearer {KEY}", TOKEN),
