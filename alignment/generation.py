@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from alignment import chat, models
 from alignment.batch import position_ids
 from alignment.config import SampleConfig
-from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
+from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
 from alignment.records import Prompt, canonical_json, read_jsonl
 from alignment.stages import SampleInputs
 
@@ -171,16 +171,23 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
 
     With `distinct`, K * oversample are drawn and the first K different texts stay. Rows are ordered by
     prompt, model and draw. Prompts that leave no room for a response are counted and named, not cut.
+    Raises Paused when that was asked for.
     """
     prompts = list(read_prompts(inputs.prompts))
     draws = config.draws
     meter = Meter(reporter, "sample", len(prompts) * draws * len(inputs.models))
+
+    def count(done: int) -> None:
+        meter.step(by=done)
+        if reporter.paused():
+            raise Paused("Sampling saves nothing on its way: it begins again, with the same draws.")
+
     rows: list[dict[str, Any]] = []
     skipped: dict[str, int] = {}
     for name, folder in inputs.models.items():
         tokenizer = models.load_tokenizer(folder)
         model = models.load_causal_lm(folder, tokenizer, trained=False)
-        found, skipped[name] = _sample_model(model, tokenizer, name, prompts, draws, config, meter)
+        found, skipped[name] = _sample_model(model, tokenizer, name, prompts, draws, config, count)
         rows += found
         if skipped[name]:
             reporter.note(
@@ -215,7 +222,7 @@ def _sample_model(
     prompts: list[Prompt],
     draws: int,
     config: SampleConfig,
-    meter: Meter,
+    on_batch: Callable[[int], None],
 ) -> tuple[list[dict[str, Any]], int]:
     """One model's rows, and how many prompts were too long for it."""
     encoded = [chat.prompt_ids(tokenizer, prompt) for prompt in prompts]
@@ -233,7 +240,7 @@ def _sample_model(
         temperature=config.temperature,
         top_p=config.top_p,
         batch_size=config.batch_size,
-        on_batch=lambda n: meter.step(by=n),
+        on_batch=on_batch,
     )
     sampling = config.model_dump(include={"temperature", "top_p", "max_response_length", "seed"})
     rows = []

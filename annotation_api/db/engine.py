@@ -19,11 +19,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 DRIVER = "postgresql+psycopg"
 CONNECT_SECONDS = "5"
 RESTED_SECONDS = 30.0
+# How soon either end notices that the other is cut off, where packets vanish without a word: sooner than a lease ends.
+CABLE = {"keepalives_idle": "5", "keepalives_interval": "3", "keepalives_count": "3", "tcp_user_timeout": "12000"}
 SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "60s",
     "lock_timeout": "10s",  # a waiter gives up before its client does
     "idle_in_transaction_session_timeout": "300s",  # a hung process cannot hold its locks for ever
+    **{f"tcp_{name.removeprefix('tcp_')}": value for name, value in CABLE.items()},
 }
 
 
@@ -97,8 +100,8 @@ def _connection_settings(url: URL) -> dict[str, str]:
     """Ours, unless the URL says otherwise."""
     settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
     theirs = {name: str(value) for name, value in url.query.items()}
-    return {
-        "connect_timeout": theirs.get("connect_timeout", CONNECT_SECONDS),
+    ours = {"connect_timeout": CONNECT_SECONDS} | CABLE
+    return {name: theirs.get(name, value) for name, value in ours.items()} | {
         "options": f"{settings} {theirs.get('options', '')}".strip(),
     }
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from annotation_api import metrics
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.job_machine import ENDED
 from annotation_api.db.tables import JobState
@@ -174,15 +175,19 @@ class Hub:
         channel = self._channels.setdefault(job, Channel(job))
         watcher = Watcher(self, channel, last)
         channel.watchers.add(watcher)
-        self._people[person] += 1
+        self._count(person, 1)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.get_running_loop().create_task(self._poll())
         try:
             yield watcher
         finally:
-            self._people -= Counter([person])
+            self._count(person, -1)
             channel.watchers.discard(watcher)
             self._tidy(channel)
+
+    def _count(self, person: uuid.UUID, more: int) -> None:
+        self._people += Counter({person: more})  # nobody stays who has none
+        metrics.STREAMS.set(self.streams)
 
     def _admit(self, person: uuid.UUID) -> None:
         wait = {"Retry-After": str(RETRY_SECONDS)}

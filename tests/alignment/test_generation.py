@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from kills import Hearing
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment import chat, generation, models
 from alignment.config import SampleConfig
-from alignment.events import ErrorKind, StageError
+from alignment.events import ErrorKind, Paused, StageError
 from alignment.records import Prompt, write_jsonl
 from alignment.stages import SampleInputs
 from alignment.toyworld import World
@@ -202,3 +203,13 @@ def test_progress_reaches_the_end_and_a_cancel_stops_it(
     with pytest.raises(StageError) as caught:
         generation.train(settings, inputs, tmp_path, recorder(stop_after=2))
     assert caught.value.kind is ErrorKind.CANCELLED
+
+
+def test_a_pause_is_heard_between_two_batches(tiny_base: Path, world: World, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "prompts.jsonl", world.heldout[:4])
+    inputs = SampleInputs(models={"a": tiny_base}, prompts=tmp_path / "prompts.jsonl")
+    hearing = Hearing(pause_at=2)
+    with pytest.raises(Paused):
+        generation.train(SampleConfig(batch_size=2, max_response_length=LIMIT), inputs, tmp_path, hearing)
+    assert len(hearing.steps) == 2
+    assert not (tmp_path / "responses.jsonl").exists()

@@ -54,7 +54,7 @@ class Rig:
 
     def upload(self, kind: str) -> dict[str, str]:
         """Import one record for each prompt."""
-        lines = "".join(f"{_record(kind, number, text).canonical()}\n" for number, text in enumerate(PROMPTS))
+        lines = "".join(f"{record_of(kind, number, text).canonical()}\n" for number, text in enumerate(PROMPTS))
         files, form = {"file": (f"{kind}.jsonl", lines.encode())}, {"kind": kind, "format": "jsonl"}
         answer = self.http.post("/v1/datasets", files=files, data=form)
         assert answer.is_success, answer.text
@@ -97,7 +97,8 @@ def launcher_of(job: str) -> psutil.Process | None:
     return None
 
 
-def _record(kind: str, number: int, text: str) -> Record:
+def record_of(kind: str, number: int, text: str) -> Record:
+    """A demonstration or a ranking."""
     prompt, good, bad = Prompt.from_text(text), f"w{5 + number % 5}", f"w{12 + number % 7}"
     if kind == "demonstrations":
         return Demonstration(prompt=prompt, response=f"{good} w{number % 3}")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from sqlalchemy import Engine
 
@@ -21,16 +18,7 @@ def world(fresh_database: str, fresh_engine: Engine, tmp_path: Path, factory: An
     """Stages run in plain processes. Whatever the test leaves running is ended, launchers too."""
     world = World(fresh_database, fresh_engine, tmp_path, factory, {"RANKLOOP_EXECUTOR": "process"})
     yield world
-    for process in world.processes:
-        process.terminate()
-    for process in world.processes:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        process.kill()
-        process.wait()
-    for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get("RANKLOOP_HOME") == str(tmp_path):
-            process.kill()
+    world.end()
 
 
 @pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])

@@ -3,7 +3,7 @@
     python -m tests.workers.stub launcher JOB EPOCH | python -m tests.workers.stub dispatcher
 
 What the stage does stands in `script.json` in the folder of the base model: how many steps, the
-seconds that each takes, how often it saves, a fault to raise. Everything around the stage is the real thing.
+seconds that each takes, how often it saves and how much, a fault to raise. All around the stage is the real thing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -45,7 +46,15 @@ FAULTS: dict[str, Callable[[], Exception]] = {
     "file size": lambda: OSError(errno.EFBIG, "File too large"),
     "torch disk": lambda: RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
     "bug": lambda: ZeroDivisionError("a fault of ours"),
+    "hungry": lambda: hungry(),
 }
+
+
+def hungry() -> Exception:
+    """Ask for more memory than the system gives."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+    raise AssertionError(len(bytearray(2**31)))
 
 
 def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: Path, reporter: Reporter) -> StageResult:
@@ -66,7 +75,7 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
             end_badly(script["fault"])
         pausing = "checkpoints" in inputs and reporter.paused()
         if pausing or step % script.get("save_every", script["steps"] + 1) == 0:
-            save(step, Path(inputs["checkpoints"]), reporter)
+            save(step, Path(inputs["checkpoints"]), reporter, script.get("bytes", 0))
         if pausing:
             raise Paused(f"after step {step}")
     (out_dir / "model.safetensors").write_bytes(b"weights")
@@ -94,10 +103,11 @@ def newest(inputs: dict[str, Any]) -> int:
     return max((int(folder.name.rpartition("-")[2]) for folder in folders if checkpoint.verify(folder)), default=0)
 
 
-def save(step: int, folder: Path, reporter: Reporter) -> None:
+def save(step: int, folder: Path, reporter: Reporter, size: int) -> None:
     partial = folder / "run" / "partial"
     partial.mkdir(parents=True)
     (partial / "state.json").write_text(json.dumps({"step": step}))
+    (partial / "weights").write_bytes(bytes(size))
     name = f"run/checkpoint-{step}"
     reporter.checkpoint(SavedCheckpoint(name, step, checkpoint.publish(partial, folder / name), 12, 0.0))
 

@@ -52,11 +52,14 @@ class World:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A process with the test's settings, in a session of its own."""
+        """A Python process with the test's settings, in a session of its own."""
+        return self.spawn([sys.executable, *command], **environment)
+
+    def spawn(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
         given = {"RANKLOOP_DATABASE_URL": self.url, "RANKLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
         with (self.home / "test.log").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, *command],
+                command,
                 cwd=ROOT,
                 env={**os.environ, **given, **self.environment, **environment},
                 stdout=output,
@@ -79,6 +82,10 @@ class World:
 
     def job(self, script: dict[str, Any] | None = None, **fields: Any) -> uuid.UUID:
         """A queued sft job on a base model whose folder holds the stub's script."""
+        return self.jobs(1, script, **fields)[0]
+
+    def jobs(self, count: int, script: dict[str, Any] | None = None, **fields: Any) -> list[uuid.UUID]:
+        """That many of them."""
         folder = self.home / "models" / uuid.uuid4().hex
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
@@ -92,9 +99,9 @@ class World:
             model = make.model(path=str(folder))
             inputs = {"model": {"model": str(model.id)}, "demonstrations": {"snapshot": str(snapshot.id)}}
             values = {"config": SFTConfig().model_dump(mode="json"), "created_by": person.id, "gpus": 0.0} | fields
-            job = job_requests.create_job(session, Stage.SFT, inputs, **values)
+            made = [job_requests.create_job(session, Stage.SFT, inputs, **values).id for _ in range(count)]
             session.commit()
-            return job.id
+            return made
 
     def hurry(self) -> None:
         """Let attempts that have not begun take no time for their steps."""
@@ -178,6 +185,29 @@ class World:
             session.execute(update(Job).where(*held).values(lease_until=past))
             session.commit()
 
+    def told(self, job_id: uuid.UUID, epoch: int) -> int:
+        """How many events an attempt has written."""
+        with Session(self.engine) as session:
+            return session.scalar(select(func.count()).where(JobEvent.job_id == job_id, JobEvent.epoch == epoch)) or 0
+
+    def ended(self) -> int:
+        """How many jobs have."""
+        with Session(self.engine) as session:
+            return session.scalar(select(func.count()).where(Job.state.in_(ENDED))) or 0
+
+    def end(self) -> None:
+        """End whatever still runs, launchers too."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+        for process in psutil.process_iter(["environ"]):
+            if (process.info["environ"] or {}).get("RANKLOOP_HOME") == str(self.home):
+                process.kill()
+
     @contextlib.contextmanager
     def closed_database(self) -> Iterator[None]:
         """Nobody is let in, and who is in is thrown out; afterwards all is as before."""
@@ -190,8 +220,15 @@ class World:
             connection.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS true'))
         admin.dispose()
 
+    def throw_out(self) -> None:
+        """Everybody's connections are closed."""
+        with self.engine.connect() as connection:
+            self._throw_out(connection)
+
     def _throw_out(self, connection: Connection) -> None:
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        others = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name AND pid <> pg_backend_pid()"
+        )
         connection.execute(text(others), {"name": make_url(self.url).database})
 
     def launcher(self, job: Job) -> psutil.Process:

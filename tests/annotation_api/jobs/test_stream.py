@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.events import ErrorKind, Progress
+from annotation_api import metrics
 from annotation_api.app import create_app
 from annotation_api.client import JobEvent, parse_events
 from annotation_api.db import job_requests, job_store
@@ -138,6 +139,7 @@ def test_everybody_hears_everything_once_however_late_they_come(sessions: sessio
 
     asyncio.run(run())
     assert theatre.hub.streams == 0
+    assert metrics.REGISTRY.get_sample_value("rankloop_event_streams") == 0
     lasts = [last for number in range(30) for last in ((0, 3) if number % 3 else (0, number))]
     for last, heard in zip(lasts, theatre.heard, strict=True):
         assert numbers(b"".join(heard)) == [*range(last + 1, 35), None]
@@ -170,6 +172,7 @@ def test_nobody_asks_when_nobody_watches(sessions: sessionmaker[Session], job: J
 
     async def run() -> tuple[int, int, int]:
         with theatre.hub.watching(uuid.uuid4(), job[0], 0) as watcher:
+            assert metrics.REGISTRY.get_sample_value("rankloop_event_streams") == 1
             await watcher.next(5)
             await asyncio.sleep(hub.POLL_SECONDS / 2)  # between two looks
             held: int = fresh_engine.pool.checkedout()  # type: ignore[attr-defined]
