@@ -45,8 +45,9 @@ from annotation_api.web.rendering import render_error
 
 STATIC = Path(pages.__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-SLOTS = 26  # transactions at a time; with the quick ones as many as the pool's connections and the worker threads
+SLOTS = 20  # transactions at a time; all slots together are as many as the pool's connections and the worker threads
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
+JOB_SLOTS = 6  # for new jobs
 KEPT = 20  # connections that stay open
 FEATURES = (
     health,
@@ -86,14 +87,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     )
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
-    app.state.slots, app.state.quick_slots = asyncio.Semaphore(SLOTS), asyncio.Semaphore(QUICK_SLOTS)
+    app.state.slots = asyncio.Semaphore(SLOTS)
+    app.state.quick_slots, app.state.job_slots = asyncio.Semaphore(QUICK_SLOTS), asyncio.Semaphore(JOB_SLOTS)
     app.state.latest = scrape.Latest()
     app.state.streams = Hub(lambda: app.state.sessions)
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
     app.add_middleware(RequestGuard, tls=settings.tls)
-    for router in (tasks.quick, feedback.quick):  # first, because routes are looked through in turn
+    for router in (tasks.quick, feedback.quick, jobs.quick):  # first, because routes are looked through in turn
         app.include_router(router, max_body_size=settings.max_body_bytes)
     for feature in FEATURES:
         app.include_router(feature.router, max_body_size=settings.max_body_bytes)

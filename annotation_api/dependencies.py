@@ -56,7 +56,7 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
         try:
             yield session
             if session.in_transaction() or recording.is_recorded(request):
-                await run_in_threadpool(_finish, session, request)
+                await run_in_threadpool(finish, session, request)
         finally:
             if session.in_transaction():
                 with anyio.CancelScope(shield=True):
@@ -65,7 +65,7 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
                 session.close()
 
 
-def _finish(session: Session, request: Request) -> None:
+def finish(session: Session, request: Request) -> None:
     """What was done and the row of the audit that says so are stored together, or neither is."""
     if recording.is_recorded(request):
         recording.commit(session, request)
@@ -158,6 +158,11 @@ class Permission:
         self.check(person.role)
         return person
 
+    def enter(self, request: Request, session: Session, settings: Settings) -> Person:
+        person = _find_person(request, session, settings) or _nobody()
+        self.check(person.role)
+        return person
+
     def check(self, role: Role) -> None:
         if role not in self.roles:
             names = " or ".join(role.value for role in Role if role in self.roles)
@@ -195,8 +200,7 @@ class Scraper:
 
     def check(self, request: Request, settings: Settings) -> None:
         with get_sessions(request)() as session:
-            person = _find_person(request, session, settings) or _nobody()
-            self.permission.check(person.role)
+            self.permission.enter(request, session, settings)
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ ENGINEERS = (Role.ENGINEER, Role.ADMIN)
 
 def permission_of(dependant: Dependant | None) -> Permission | Public | None:
     """The permission that a route declares, directly or through a parameter."""
-    for found in _calls(dependant):
+    for found in calls(dependant):
         if isinstance(found, Alone | Scraper):
             return found.permission
         if isinstance(found, Permission | Public):
@@ -239,15 +243,11 @@ def permission_of(dependant: Dependant | None) -> Permission | Public | None:
     return None
 
 
-def alone_of(dependant: Dependant) -> Alone:
-    """The check of a route that declares `allow_alone`."""
-    return next(found for found in _calls(dependant) if isinstance(found, Alone))
-
-
-def _calls(dependant: Dependant | None) -> Iterator[Any]:
+def calls(dependant: Dependant | None) -> Iterator[Any]:
+    """All that a route depends on, directly or through others."""
     for child in dependant.dependencies if dependant else ():
         yield child.call
-        yield from _calls(child)
+        yield from calls(child)
 
 
 def check_permissions(routes: Sequence[BaseRoute]) -> None:

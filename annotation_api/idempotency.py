@@ -24,19 +24,19 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from annotation_api.audit import recording
-from annotation_api.db.tables import AuditOutcome, IdempotencyKey, Person
+from annotation_api.auth import Someone
+from annotation_api.db.tables import AuditOutcome, IdempotencyKey
 from annotation_api.dependencies import Db, Me
 from annotation_api.errors import ApiError
 
-Key = Annotated[
-    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Makes a retry safe.")
-]
+KEY = "Idempotency-Key"
+Key = Annotated[str | None, Header(alias=KEY, min_length=1, max_length=255, description="Makes a retry safe.")]
 
 
 @dataclass
 class Idempotency:
     session: Session
-    person: Person
+    person: Someone
     key: str | None
     request: str  # method, path and body (uploads: add `content`)
     scope: Scope
@@ -109,7 +109,10 @@ def _answer(status: int, body: dict[str, Any], location: str | None) -> Response
 async def idempotency(request: Request, session: Db, person: Me, key: Key = None) -> Idempotency:
     """The helper of a creating route. An upload's body is not read here: its route passes `content`."""
     upload = request.headers.get("content-type", "").startswith("multipart/")
-    body = b"" if upload else await request.body()
+    return once_of(request, session, person, key, b"" if upload else await request.body())
+
+
+def once_of(request: Request, session: Session, person: Someone, key: str | None, body: bytes) -> Idempotency:
     head = f"{request.method} {request.url.path}?{request.url.query}"
     return Idempotency(session, person, key, f"{head}\n{hashlib.sha256(body).hexdigest()}", request.scope)
 

@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from annotation_api.auth import Someone
 from annotation_api.db import limits
 from annotation_api.dependencies import Config, Db, Me
 from annotation_api.errors import ApiError
+from annotation_api.settings import Settings
 
 HOUR = 3600
 
@@ -48,8 +50,10 @@ class Spends:
     amount: int
 
     async def __call__(self, session: Db, settings: Config, me: Me) -> None:
-        uses = {self.quota: self.amount}
-        await run_in_threadpool(_spend, session, settings, str(me.id), uses)
+        await run_in_threadpool(self.spend, session, settings, me)
+
+    def spend(self, session: Session, settings: Settings, me: Someone) -> None:
+        _spend(session, settings, str(me.id), {self.quota: self.amount})
 
 
 async def _spend_uploads(request: Request, session: Db, settings: Config, me: Me) -> None:

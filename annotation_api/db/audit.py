@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.records import canonical_json
-from annotation_api.db.direct import commit_lightly, one_row, rows
+from annotation_api.db.direct import LIGHTLY, one_row, rows
 from annotation_api.db.tables import AuditOutcome, AuditRow
 
 LOCK = 7_265_012  # any number; equal in every process, so that rows are added one after another
@@ -66,8 +66,9 @@ class Verdict:
 
 
 def append(session: Session, deed: Deed) -> int:
-    """Add a row as the last deed of a transaction: until it ends, others who add one wait."""
-    rows(session, "SELECT pg_advisory_xact_lock(%(key)s)", key=LOCK)
+    """Add a row as the last deed of a transaction, whose commit will not wait for the disk: until it ends, others
+    who add one wait."""
+    rows(session, f"SELECT pg_advisory_xact_lock(%(key)s), {LIGHTLY}", key=LOCK)
     objects, canonical = canonical_json(dict(deed.objects)), _canonical(vars(deed))
     values = {**vars(deed), "outcome": deed.outcome.value, "objects": objects, "canonical": canonical}
     added = one_row(session, ADD, **values, clock=CLOCK, beginning=BEGINNING)
@@ -81,7 +82,6 @@ def commit_with(session: Session, deed: Deed) -> None:
     and then a second one waits until all that was committed before it is on the disk.
     """
     append(session, deed)
-    commit_lightly(session)
     session.commit()
     rows(
         session, "SELECT pg_logical_emit_message(true, 'rankloop', '')"

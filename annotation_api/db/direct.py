@@ -12,6 +12,8 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+LIGHTLY = "set_config('synchronous_commit', 'off', true)"  # also as a column of what a statement returns
+
 
 def rows(session: Session, statement: str, **values: object) -> list[Any]:
     """The rows of a statement with %(name)s places, as named tuples.
@@ -46,4 +48,4 @@ def commit_lightly(session: Session) -> None:
     A power cut, not a crash of Postgres or of ours, may take back what was committed so in the last second:
     right for a claim, on which nobody has worked yet, and a draft; never for an answer.
     """
-    rows(session, "SELECT set_config('synchronous_commit', 'off', true)")
+    rows(session, f"SELECT {LIGHTLY}")

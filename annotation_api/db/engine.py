@@ -65,6 +65,7 @@ def make_engine(url: str, *, application_name: str = "rankloop", kept: int = 5) 
         pool_size=kept,
         max_overflow=42 - kept,  # the API's thread pool has 40 threads, its event streams have 2 of their own
         pool_timeout=10,
+        pool_use_lifo=True,  # the connection used last knows the tables and has its statements prepared
         hide_parameters=True,  # errors are logged, and parameters hold what people wrote
         connect_args={"application_name": application_name} | _connection_settings(parsed),
     )

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db import frozen_rows, judged_rows
@@ -123,14 +123,22 @@ def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen]
     return digest.hexdigest(), position
 
 
+_OF_SOURCES = (  # built once: to build a statement takes longer than to send it
+    select(Snapshot)
+    .where(Snapshot.kind == bindparam("sought"), Snapshot.sources.contains(bindparam("origin")))
+    .order_by(Snapshot.created_at, Snapshot.id)
+    .limit(1)
+)
+
+
 def _frozen_before(
     session: Session, kind: DatasetKind, origin: dict[str, Any], besides: Snapshot | None = None
 ) -> Snapshot | None:
     """The first snapshot of these sources; with `besides`, another one of the same content."""
-    query = select(Snapshot).where(Snapshot.kind == kind, Snapshot.sources.contains(origin))
+    query = _OF_SOURCES
     if besides is not None:
         query = query.where(Snapshot.id != besides.id, Snapshot.sha256 == besides.sha256)
-    return session.scalars(query.order_by(Snapshot.created_at, Snapshot.id).limit(1)).first()
+    return session.scalars(query, {"sought": kind, "origin": origin}).first()
 
 
 def _last_submission(session: Session, snapshot_id: uuid.UUID) -> int | None:

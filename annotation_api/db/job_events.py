@@ -11,13 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from alignment.events import Progress
-from alignment.records import storable
-from annotation_api.db.tables import JobEvent, Metric
+from alignment.records import canonical_json, storable
+from annotation_api.db.direct import one_row
+from annotation_api.db.tables import Metric
+
+APPEND = """
+WITH last AS (SELECT coalesce(max(seq), 0) AS seq FROM job_events WHERE job_id = %(job)s),
+added AS (
+    INSERT INTO job_events (job_id, seq, epoch, type, data)
+    SELECT %(job)s, last.seq + new.place, %(epoch)s, new.type, new.data::jsonb
+    FROM last, unnest(%(types)s::text[], %(data)s::text[]) WITH ORDINALITY AS new (type, data, place)
+)
+SELECT seq FROM last
+"""
 
 
 @dataclass(frozen=True)
@@ -41,16 +51,11 @@ class Event:
         return cls("samples", {"step": step, "rows": [dict(row) for row in rows]})
 
 
-def append(session: Session, job_id: uuid.UUID, epoch: int, events: Iterable[Event]) -> int:
+def append(session: Session, job_id: uuid.UUID, epoch: int, events: Sequence[Event]) -> int:
     """Add events in order; return the number of the last one (0: the job has none)."""
-    last = session.scalar(select(func.coalesce(func.max(JobEvent.seq), 0)).where(JobEvent.job_id == job_id)) or 0
-    rows = [
-        {"job_id": job_id, "seq": seq, "epoch": epoch, "type": event.type, "data": storable(event.data)}
-        for seq, event in enumerate(events, start=last + 1)
-    ]
-    if rows:
-        session.execute(insert(JobEvent), rows)
-    return last + len(rows)
+    types, data = [event.type for event in events], [canonical_json(storable(event.data)) for event in events]
+    before = one_row(session, APPEND, job=job_id, epoch=epoch, types=types, data=data)
+    return int(before.seq) + len(types)
 
 
 def record_metrics(session: Session, job_id: uuid.UUID, epoch: int, events: Iterable[Event]) -> None:

@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from alignment.config import Stage
@@ -19,7 +20,27 @@ from annotation_api.db import job_machine as machine
 from annotation_api.db.job_events import Event
 from annotation_api.db.job_machine import DEAD, ENDED, LIVE
 from annotation_api.db.job_records import Failure, TransitionRefused, UnknownJob
-from annotation_api.db.tables import Job, JobDependency, JobState
+from annotation_api.db.tables import Job, JobState
+
+# `clock_timestamp`, because jobs of one transaction keep their order.
+CREATE = """
+WITH job AS (
+    INSERT INTO jobs
+        (id, stage, state, inputs, config, gpus, priority, max_attempts, pipeline_id, created_by, created_at)
+    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :priority, :max_attempts, :pipeline_id, :created_by,
+        clock_timestamp())
+    RETURNING *
+),
+needed AS (INSERT INTO job_dependencies (job_id, needs_id) SELECT id, unnest(CAST(:needs AS uuid[])) FROM job),
+event AS (
+    INSERT INTO job_events (job_id, seq, epoch, type, data)
+    SELECT id, 1, 0, 'state', jsonb_build_object('state', state) FROM job
+)
+SELECT * FROM job
+"""
+_CREATE = select(Job).from_statement(
+    text(CREATE).bindparams(bindparam("inputs", type_=JSONB), bindparam("config", type_=JSONB))
+)
 
 
 def create_job(
@@ -44,23 +65,20 @@ def create_job(
     if missing := wanted - {job.id for job in found}:
         raise UnknownJob(f"needs job {min(missing)}, which does not exist")
     machine.refuse_dead(found)
-    job = Job(
-        stage=stage,
-        state=machine.first_state(found),
-        inputs=inputs,
-        config=config,
-        gpus=gpus,
-        priority=priority,
-        max_attempts=max_attempts,
-        pipeline_id=pipeline_id,
-        created_by=created_by,
-        created_at=func.clock_timestamp(),  # jobs of one transaction keep their order
-    )
-    session.add(job)
-    session.flush()
-    session.add_all(JobDependency(job_id=job.id, needs_id=need) for need in wanted)
-    job_events.append(session, job.id, 0, [Event("state", {"state": job.state.value})])
-    session.flush()
+    values = {
+        "id": uuid.uuid4(),
+        "stage": stage.value,
+        "state": machine.first_state(found).value,
+        "inputs": inputs,
+        "config": config,
+        "gpus": gpus,
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "pipeline_id": pipeline_id,
+        "created_by": created_by,
+        "needs": list(wanted),
+    }
+    job: Job = session.scalars(_CREATE, values).one()
     return job
 
 

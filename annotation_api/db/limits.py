@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from annotation_api.db.direct import commit_lightly, rows
+from annotation_api.db.direct import LIGHTLY, rows
 
 # In the order of the keys, so that two which count the same never wait for each other.
-COUNT = """
+COUNT = f"""
 INSERT INTO rate_counters AS c (key, spent, ends_at)
 SELECT u.key, u.amount, clock_timestamp() + u.seconds * interval '1 second'
 FROM unnest(%(keys)s::text[], %(amounts)s::bigint[], %(seconds)s::int[]) AS u (key, amount, seconds) ORDER BY u.key
 ON CONFLICT (key) DO UPDATE SET
     spent = CASE WHEN c.ends_at > clock_timestamp() THEN c.spent + EXCLUDED.spent ELSE EXCLUDED.spent END,
     ends_at = CASE WHEN c.ends_at > clock_timestamp() THEN c.ends_at ELSE EXCLUDED.ends_at END
-RETURNING key, spent, extract(epoch FROM ends_at - clock_timestamp()) AS wait
+RETURNING key, spent, extract(epoch FROM ends_at - clock_timestamp()) AS wait, {LIGHTLY}
 """
 GIVE_BACK = """
 UPDATE rate_counters SET spent = greatest(spent - 1, 0) WHERE key = ANY (%(keys)s) AND ends_at > clock_timestamp()
@@ -75,8 +75,8 @@ def spend(session: Session, uses: Sequence[Use]) -> Exceeded | None:
     if beyond:
         session.rollback()
         return max(beyond, key=lambda found: found.wait)
-    rows(session, CLEAR)
-    commit_lightly(session)
+    if any(row.spent == by_key[row.key].amount for row in counted):  # a window begins: only these leave a row behind
+        rows(session, CLEAR)
     session.commit()
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,9 @@ from annotation_api.db.tables import (
 )
 
 WAITING = (JobState.BLOCKED, JobState.QUEUED)
+_WAITING = """
+SELECT count(*) AS jobs FROM (SELECT FROM jobs WHERE state = ANY (%(states)s::text[]) LIMIT %(most)s) AS waiting
+"""
 
 
 def jobs(
@@ -67,8 +70,7 @@ def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list
 
 def waiting_jobs(session: Session, most: int) -> int:
     """How many jobs wait, counted to `most`."""
-    some = select(Job.id).where(Job.state.in_(WAITING)).limit(most).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+    return int(direct.one_row(session, _WAITING, states=[state.value for state in WAITING], most=most).jobs)
 
 
 class EventRow(NamedTuple):

@@ -33,12 +33,12 @@ def typed(body: NewJob) -> StageJob:
         raise from_validation(error, model) from None
 
 
-def create(session: Session, me: Person, body: NewJob) -> Job:
+def create(session: Session, me: Person, body: NewJob) -> JobOut:
     """Check and queue a job; raises 422 with every problem, 429 when the queue is full."""
     job = typed(body)
     prepared = checked(session, me, job)
     room(session, 1)
-    return store(session, me, job, prepared, None)
+    return JobOut.of(store(session, me, job, prepared, None), sorted(prepared.needs))
 
 
 def validate(session: Session, me: Person, body: NewJob) -> Validation:

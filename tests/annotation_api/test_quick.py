@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from alignment.records import Demonstration, Prompt
 from annotation_api import auth
-from annotation_api.db.tables import ApiKey, LoginSession, Person, Role
+from annotation_api.db.tables import ApiKey, AuditRow, DatasetKind, LoginSession, Person, Role
 from annotation_api.quick import QuickRoute
 
 
@@ -30,6 +31,7 @@ def test_the_routes_that_everybody_sends_all_day_are_quick(app: FastAPI) -> None
         "POST /v1/assignments/{assignment_id}:skip",
         "PUT /v1/assignments/{assignment_id}/draft",
         "POST /v1/submissions",
+        "POST /v1/jobs",
     }
 
 
@@ -89,6 +91,26 @@ def test_a_caller_is_alone_until_the_transaction_ends(fresh_engine, factory) -> 
         assert auth.lock_caller(second, key=keys[1], token=None) is not None
         free = "SELECT id FROM people WHERE id = %(id)s FOR NO KEY UPDATE SKIP LOCKED"
         assert second.connection().exec_driver_sql(free, {"id": caller.id}).all() == []
+
+
+def test_a_bad_idempotency_key_is_named_as_elsewhere(as_) -> None:
+    client, headers = as_(Role.ENGINEER), {"Idempotency-Key": "k" * 256}
+    job = {"stage": "sft", "inputs": {}}
+    quick, other = client.post("/v1/jobs", json=job, headers=headers), client.post("/v1/projects", headers=headers)
+    assert (quick.status_code, other.status_code) == (422, 422)
+    assert quick.json()["errors"][0] == other.json()["errors"][0]
+    assert "idempotency-key" in quick.json()["errors"][0]["pointer"].lower()
+
+
+def test_a_new_job_is_in_the_audit_and_a_claim_is_not(as_, person, make, session, tmp_path) -> None:
+    engineer, rows = person(Role.ENGINEER), [Demonstration(prompt=Prompt.from_text("Q?"), response="a")]
+    data = make.dataset(DatasetKind.DEMONSTRATIONS, rows)
+    inputs = {"model": {"model": str(make.model(path=str(tmp_path)).id)}, "demonstrations": {"dataset": str(data.id)}}
+    made = as_(engineer).post("/v1/jobs", json={"stage": "sft", "inputs": inputs})
+    assert as_(Role.ANNOTATOR).post(f"/v1/projects/{make.project().id}/next").status_code == 204
+    found = session.scalars(select(AuditRow)).one()
+    assert (found.action, found.person_id) == ("POST /v1/jobs", engineer.id)
+    assert found.objects == {"made": made.headers["location"]}
 
 
 def test_too_large_a_body_is_413(as_) -> None:
