@@ -53,7 +53,7 @@ def skewed(ground: Ground) -> Seen:
     """Leases hang on the database's clock alone."""
     if LIBFAKETIME is None:
         raise NotHere("there is no libfaketime (Debian: faketime)")
-    with ground.world(LD_PRELOAD=str(LIBFAKETIME)) as world:
+    with ground.world(LD_PRELOAD=str(LIBFAKETIME), DONT_FAKE_MONOTONIC="1") as world:
         jobs = world.jobs(4, {"steps": 200, "seconds": 0.1, "save_every": 5})
         for offset, slots in (("+1d", 2), ("-1d", 4)):  # slots of the machine
             world.dispatcher(FAKETIME=offset, RANKLOOP_SLOTS=str(slots))
