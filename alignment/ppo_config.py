@@ -187,6 +187,12 @@ class PPOConfig(PolicyConfig):
             raise ValueError("kl_controller 'adaptive' multiplies kl_coef, which must be above 0 to begin with")
         return self
 
+    def pretraining_problem(self, given: bool) -> str | None:
+        """What is wrong where the input `pretraining` and its weight do not go together."""
+        if bool(self.ptx_coef) == given:
+            return None
+        return f"ptx_coef is {self.ptx_coef:g}, but the input pretraining is {'given' if given else 'missing'}."
+
 
 class RLOOConfig(PolicyConfig):
     """REINFORCE with the other responses to the same prompt as baseline (Ahmadian et al. 2024)."""

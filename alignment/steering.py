@@ -85,13 +85,8 @@ def monitor_of(config: PPOConfig | RLOOConfig, inputs: PPOInputs) -> Monitor:
 
 
 def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> Pretraining | None:
-    if bool(config.ptx_coef) != (inputs.pretraining is not None):
-        raise StageError(
-            ErrorKind.BAD_INPUT,
-            f"ptx_coef is {config.ptx_coef:g}, but the input pretraining is "
-            + ("missing." if inputs.pretraining is None else "given."),
-            "Give both or neither.",
-        )
+    if problem := config.pretraining_problem(inputs.pretraining is not None):
+        raise StageError(ErrorKind.BAD_INPUT, problem, "Give both or neither.")
     if inputs.pretraining is None:
         return None
     limit = min(config.max_length, models.context_length(roles.policy) or config.max_length)

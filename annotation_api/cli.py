@@ -153,6 +153,8 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
     )
     create.add_argument("--reward-model", metavar="MODEL", help="for ppo: id, job:ID or alias:NAME")
     create.add_argument("--data", required=True, metavar="DATA", help="data set id, snapshot:ID or project:ID")
+    for name, text in jobs.BESIDE.items():
+        create.add_argument(f"--{name}", metavar="DATA", help=text)
     create.add_argument("--project", metavar="ID", help="for sample: where the responses become tasks")
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)
@@ -197,6 +199,7 @@ def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
     run.add_argument("--demonstrations", required=True, metavar="DATASET")
     run.add_argument("--preferences", required=True, metavar="DATASET")
     run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
+    run.add_argument("--pretraining", metavar="DATASET", help="for PPO with a ptx_coef; unset: the demonstrations")
     run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
     _settings(run)
     _which(_client(group, "list", pipelines.list_pipelines, "newest first"))

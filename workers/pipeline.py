@@ -31,7 +31,7 @@ DATA = {
     Stage.REWARD: "rankings",
     Stage.PPO: "prompts",
 }
-OPINIONS = ("answers", "verdicts")  # what a reward model may learn from beside rankings
+BESIDE = ("answers", "verdicts", "pretraining")  # what a reward model or a policy may learn from beside that
 RELATIONS = {"model": "start", "reward_model": "reward_model"}  # a role in the inputs -> the edge in the lineage
 Pin = Callable[[uuid.UUID, str], str]  # model version, commit that the hub gave -> commit that counts
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
@@ -45,13 +45,13 @@ class Resolved:
     data: Path  # the snapshot, written out
     snapshot_id: uuid.UUID
     models: dict[str, ModelVersion]
-    opinions: dict[str, Path]  # answers and verdicts of a reward job, written out
+    beside: dict[str, Path]  # the other snapshots, by the name of the input
 
     def inputs(self, pin: Pin) -> dict[str, Any]:
         """As alignment.stages.INPUTS wants them: every folder whole, hub models fetched. May take minutes."""
         folders = {name: _folder(model, pin) for name, model in self.models.items()}
         models = {"models": folders} if self.stage is Stage.SAMPLE else folders
-        return {**models, **self.opinions, DATA[self.stage]: self.data}
+        return {**models, **self.beside, DATA[self.stage]: self.data}
 
     @property
     def parents(self) -> list[tuple[uuid.UUID, str]]:
@@ -69,7 +69,7 @@ def resolve(session: Session, job: Job, folder: Path) -> Resolved:
     except JobError as error:
         raise StageError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
     name = DATA[job.stage]
-    files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in (name, *OPINIONS) if key in given}
+    files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in (name, *BESIDE) if key in given}
     data, snapshot_id = files.pop(name), uuid.UUID(given[name]["snapshot"])
     if job.stage is Stage.SAMPLE:
         models = {reference["model"]: _model(session, reference) for reference in given["models"]}

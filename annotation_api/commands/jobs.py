@@ -15,6 +15,11 @@ COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
 ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
 SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
 CANDIDATES = ("step", "chosen", "metrics")
+BESIDE = {
+    "answers": "for reward: what was said of single responses or of pairs",
+    "verdicts": "for reward: which responses broke a rule",
+    "pretraining": "for ppo with a ptx_coef: what the policy must not forget",
+}
 STAGE_DATA = {"sft": "demonstrations", "sample": "prompts", "reward": "rankings", "ppo": "prompts"}
 
 
@@ -34,6 +39,7 @@ def create(client: Client, args: Namespace) -> int:
 
 def _body(client: Client, args: Namespace) -> dict[str, Any]:
     inputs: dict[str, Any] = {STAGE_DATA[args.stage]: data_ref(args.data)}
+    inputs |= {name: data_ref(text) for name in BESIDE if (text := getattr(args, name))}
     if len(args.model) > 1 and args.stage != "sample":
         raise ClientError(f"{args.stage} starts from one model, {len(args.model)} were given; name --model once.")
     if args.reward_model:

@@ -23,8 +23,7 @@ def run(client: Client, args: Namespace) -> int:
         "gpus": args.gpus,
         "config": settings(args.set),
     }
-    if args.prompts:
-        body["prompts"] = data_ref(args.prompts)
+    body |= {name: data_ref(text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
     pipeline = client.post("/v1/pipelines", body)
     if not args.detach:
         for job in pipeline["jobs"]:

@@ -56,7 +56,8 @@ DEMONSTRATIONS = frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATION
 COMPARISONS = frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS})
 PROMPTS = frozenset({DatasetKind.PROMPTS})
 OPINIONS = {"answers": frozenset({DatasetKind.ANSWERS}), "verdicts": frozenset({DatasetKind.VERDICTS})}
-DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS} | OPINIONS
+BESIDE = OPINIONS | {"pretraining": DEMONSTRATIONS}  # what a stage may read beside its own data
+DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS} | BESIDE
 FROZEN_AS = {
     **{kinds: kind for kinds in OPINIONS.values() for kind in kinds},
     DEMONSTRATIONS: DatasetKind.DEMONSTRATIONS,
@@ -94,11 +95,13 @@ class Door:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
         given = {name: getattr(job.inputs, name) for name in type(job.inputs).model_fields}
-        inputs = {name: self._input(name, value) for name, value in given.items() if name not in OPINIONS or value}
+        inputs = {name: self._input(name, value) for name, value in given.items() if name not in BESIDE or value}
         if isinstance(job.inputs, RewardJobInputs):
             inputs = self.opinions(job.inputs.rankings) | inputs
         if isinstance(config, RewardConfig) and not self.problems:
             self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
+        if isinstance(config, PPOConfig) and (problem := config.pretraining_problem("pretraining" in inputs)):
+            self._wrong("/inputs/pretraining", problem, config.ptx_coef)
         if isinstance(config, PPOConfig) and not self.problems:
             self._good_enough(inputs["reward_model"], config)
         if isinstance(config, SampleConfig) and inputs["project"]:
@@ -178,7 +181,7 @@ class Door:
             return {}
         if snapshot is None:
             return {}
-        if kinds not in OPINIONS.values():
+        if at.removeprefix("/inputs/") not in BESIDE:
             self.rows = snapshot.rows
         return {"snapshot": str(snapshot.id)}
 

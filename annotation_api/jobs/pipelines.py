@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
+from alignment.config import PPOConfig, Stage
 from alignment.problems import Problem
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.errors import ApiError, invalid, not_found
@@ -21,7 +21,7 @@ from annotation_api.jobs.schemas import JOBS, JobOut, NewPipeline, PipelineOut
 PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
     Stage.SFT: {"/config": "/config/sft", "/inputs": ""},
     Stage.REWARD: {"/config": "/config/reward", "/inputs/rankings": "/preferences"},
-    Stage.PPO: {"/config": "/config/ppo"},
+    Stage.PPO: {"/config": "/config/ppo", "/inputs/pretraining": "/pretraining"},
 }
 
 
@@ -45,13 +45,14 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
     opinions = {name: data[name] for name in OPINIONS if name in data}
     reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"], **opinions)
-    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"])
+    beside = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
+    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"], **beside)
     return row
 
 
 def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """The model and the frozen data; 422 with what is wrong in them and in the settings of all stages."""
-    problems = _config_problems(session, me, body)
+    problems, ppo = _config_problems(session, me, body)
     door = Door(session, me)
     model = door.model(body.model, "/model", WRITERS)
     asked = {
@@ -59,6 +60,8 @@ def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, 
         "preferences": (body.preferences, "/preferences", COMPARISONS),
         "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", PROMPTS),
     }
+    if body.pretraining or (ppo and ppo.ptx_coef):
+        asked["pretraining"] = (body.pretraining or body.demonstrations, "/pretraining", DEMONSTRATIONS)
     data = {name: door.data(*question) for name, question in asked.items()} | door.opinions(body.preferences)
     problems += [found for found in door.problems if found not in problems]
     if problems:
@@ -66,17 +69,18 @@ def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, 
     return model, data
 
 
-def _config_problems(session: Session, me: Person, body: NewPipeline) -> list[Problem]:
+def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[list[Problem], PPOConfig | None]:
+    """What is wrong with the settings of any stage, and those of PPO where they are right."""
     problems: list[Problem] = []
     for stage, places in PIPELINE_PLACES.items():
         door = Door(session, me, places)
-        door.config(stage, body.preset, body.config.get(stage, {}))
+        config = door.config(stage, body.preset, body.config.get(stage, {}))
         problems += [found for found in door.problems if found not in problems]
     for stage in body.config.keys() - PIPELINE_PLACES.keys():
         problems.append(
             Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")
         )
-    return problems
+    return problems, config if isinstance(config, PPOConfig) else None
 
 
 def get(session: Session, key: uuid.UUID) -> Pipeline:

@@ -66,6 +66,9 @@ class PPOJobInputs(Body):
     model: ModelRef = Field(description="The SFT model: where the policy starts and what the KL is measured to.")
     reward_model: ModelRef
     prompts: DataRef = Field(description="Data of any kind; the policy learns on their prompts.")
+    pretraining: DataRef | None = Field(
+        default=None, description="Demonstrations that the policy must not forget; needed where `ptx_coef` is above 0."
+    )
 
 
 class _SchemaOf:
@@ -312,6 +315,9 @@ class NewPipeline(Body):
     demonstrations: DataRef
     preferences: DataRef = Field(description="Preferences or rankings.")
     prompts: DataRef | None = Field(default=None, description="For PPO; unset: those of the preferences.")
+    pretraining: DataRef | None = Field(
+        default=None, description="For PPO where its `ptx_coef` is above 0; unset: the demonstrations."
+    )
     preset: str | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
     gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")

@@ -51,7 +51,8 @@ def settings(stage: str, rig: Rig, reward: dict[str, Any]) -> tuple[dict[str, An
         return {"epochs": STEPS / 8}, {"demonstrations": rig.data["demonstrations"]}
     if stage == "reward":
         return {"epochs": STEPS / 8, "heldout_fraction": 0.1}, {"rankings": rig.data["rankings"]}
-    return PPO | {"updates": STEPS}, {"prompts": rig.data["rankings"], **reward}
+    data = {"prompts": rig.data["rankings"], "pretraining": rig.data["demonstrations"]}
+    return PPO | {"updates": STEPS, "ptx_coef": 0.5}, data | reward
 
 
 def kill_at(rig: Rig, job: str, steps: list[int]) -> None:

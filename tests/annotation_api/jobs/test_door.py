@@ -86,6 +86,9 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("reward", {"verdicts": {"project": "project"}}, {}, "/inputs/verdicts", "no verdicts to freeze"),
     ("reward", {"answers": {"snapshot": "nothing"}}, {}, "/inputs/answers", "no such snapshot"),
     ("reward", {"model": "base"}, {}, "/inputs/model", ""),
+    ("ppo", {}, {"ptx_coef": 1.0}, "/inputs/pretraining", "ptx_coef is 1, but the input pretraining is missing"),
+    ("ppo", {"pretraining": {"dataset": "demonstrations"}}, {}, "/inputs/pretraining", "pretraining is given"),
+    ("ppo", {"pretraining": {"dataset": "rankings"}}, {"ptx_coef": 1.0}, "/inputs/pretraining", "demonstrations are"),
 ]
 
 

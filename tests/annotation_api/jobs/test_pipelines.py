@@ -168,6 +168,21 @@ def test_ppo_takes_one_of_several_gpus(as_: As, body: dict[str, Any], gpus: floa
     assert [job["gpus"] for job in made["jobs"]] == each
 
 
+def test_a_mix_of_pretraining_takes_the_demonstrations_unless_others_are_named(
+    as_: As, body: dict[str, Any], make: Any, session: Session
+) -> None:
+    client = as_(Role.ENGINEER)
+    mixed = body | {"config": {"ppo": {"ptx_coef": 0.5}}}
+    sft, _, ppo = client.post("/v1/pipelines", json=mixed).json()["jobs"]
+    assert ppo["inputs"]["pretraining"] == sft["inputs"]["demonstrations"]
+    others = [Demonstration(prompt=Prompt.from_text("other?"), response="b")] * 2
+    named = {"dataset": str(make.dataset(DatasetKind.DEMONSTRATIONS, others).id)}
+    sft, _, ppo = client.post("/v1/pipelines", json=mixed | {"pretraining": named}).json()["jobs"]
+    assert session.get_one(Snapshot, uuid.UUID(ppo["inputs"]["pretraining"]["snapshot"])).rows == 2
+    refused = client.post("/v1/pipelines", json=body | {"pretraining": named})
+    assert [problem["pointer"] for problem in refused.json()["errors"]] == ["/pretraining"]
+
+
 def test_a_project_gives_the_reward_stage_all_that_was_said_in_it(
     as_: As, body: dict[str, Any], session: Session, talkative: Any
 ) -> None:
