@@ -19,9 +19,10 @@ from transformers import PreTrainedModel
 
 from alignment.adapters import is_adapted
 from alignment.batch import Sequences, by_length, pad_right, position_ids
+from alignment.cpu_linear import rounded
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
-from alignment.models import autocast
+from alignment.models import autocast, context_length
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -116,7 +117,7 @@ def score_rows(reward_model: Model | Ensemble, rows: list[list[int]], pad_id: in
     device = next(reward_model.parameters()).device
     scores = torch.empty(len(rows))
     for group in by_length([len(row) for row in rows], batch_size):
-        ids = pad_right([rows[i] for i in group.tolist()], pad_id)
+        ids = _round_width(pad_right([rows[i] for i in group.tolist()], pad_id), context_length(reward_model))
         lengths = torch.tensor([len(rows[i]) for i in group.tolist()])
         mask = torch.arange(ids.shape[1]) < lengths[:, None]
         scores[group] = end_scores(reward_model, ids.to(device), mask.long().to(device)).cpu()
@@ -176,13 +177,20 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
 
 
 def _hidden(model: Model, sequences: Sequences) -> Tensor:
-    """Last hidden states: `(B, T, H)`. Right padding needs no shifted positions and is never attended to."""
-    device = sequences.input_ids.device
-    with autocast(device):
-        states: Tensor = _trunk(model)(
-            input_ids=sequences.input_ids, attention_mask=sequences.attention_mask.long(), use_cache=False
-        ).last_hidden_state
+    """Last hidden states: `(B, T', H)`, T' at least T.
+
+    Padding on the right needs neither shifted positions nor a mask: what stands before never attends to it.
+    """
+    ids = _round_width(sequences.input_ids, context_length(model))
+    with autocast(ids.device):
+        states: Tensor = _trunk(model)(input_ids=ids, use_cache=False).last_hidden_state
     return states
+
+
+def _round_width(ids: Tensor, limit: int | None) -> Tensor:
+    """`(B, T)` with some more padding, where positions go that far: a round number of rows is multiplied faster."""
+    width = rounded(ids.shape[1], rows=len(ids))
+    return ids if limit is not None and width > limit else F.pad(ids, (0, width - ids.shape[1]))
 
 
 def _gather(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -200,10 +208,12 @@ def _chunk_terms(
     recompute: bool,
 ) -> Tensor:
     """`terms` of some tokens: `(K, N)`; `recompute` drops the logits and makes them again for the gradient."""
+    count = len(targets)
+    hidden = F.pad(hidden, (0, 0, 0, rounded(count) - count))
 
     def compute(h: Tensor) -> Tensor:
         with autocast(h.device):
-            logits = head(h)
+            logits = head(h)[:count]
         return terms(logits.float() / temperature, targets)
 
     if recompute and torch.is_grad_enabled():

@@ -20,6 +20,7 @@ from alignment.adapters import is_adapted
 from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.controllers import ScoreScaler
+from alignment.cpu_linear import speed_up
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
 from alignment.forward import (
@@ -81,6 +82,9 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
     reward_model = models.load_reward_model(inputs.reward_model, tokenizer)
     if reference is not None:
         reference.eval().requires_grad_(False)
+        speed_up(reference)
+    for judge in reward_model.models if isinstance(reward_model, Ensemble) else (reward_model,):
+        speed_up(judge)
     _make_ready(policy, config)
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
     return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs))
@@ -178,6 +182,7 @@ def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
 
 def _make_ready(model: Model, config: PolicyConfig) -> None:
     """Dropout off: with it the ratio of the first pass would not be 1 (adapters bring dropout of their own)."""
+    speed_up(model)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
