@@ -31,8 +31,8 @@ class CPULinear(nn.Linear):
 
 
 def speed_up(model: nn.Module) -> None:
-    """Let every large enough linear layer of a model on the CPU multiply with oneDNN; its weights stay where they are."""
-    if not torch.backends.mkldnn.is_available():
+    """Let every large enough linear layer of a model on the CPU multiply with oneDNN; its weights stay in place."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.device.type == "cpu":

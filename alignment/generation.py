@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from alignment import chat, models
-from alignment.batch import position_ids
+from alignment.batch import pad_right, position_ids
 from alignment.config import SampleConfig
 from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.records import Prompt, canonical_json, read_jsonl
@@ -34,6 +34,22 @@ class Generated:
     response_mask: torch.Tensor  # (B, R) True on sampled tokens, the stop included
     finished: torch.Tensor  # (B,) True where the stop came before the length limit
     logprobs: torch.Tensor  # (B, R) of the sampled tokens under the temperature (before top-p); 0 on padding
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Sequence[int]],
+        logprobs: Sequence[Sequence[float]],
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
+    ) -> Generated:
+        """From lists, one of each a response: its tokens, the stop included, and their log-probabilities."""
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+        responses = pad_right([list(row) for row in rows], tokenizer.pad_token_id).to(device)
+        told = torch.zeros(mask.shape, device=device)
+        told[mask] = torch.tensor([value for row in logprobs for value in row], device=device)
+        return cls(responses, mask, responses.eq(tokenizer.eos_token_id).logical_and(mask).any(dim=1), told)
 
     def ids(self, row: int) -> list[int]:
         """The sampled tokens of one row: `(R,)` without padding."""

@@ -95,6 +95,7 @@ def run_ours(work: Work) -> None:
         mini_batches=work.minibatches,
         inner_epochs=work.epochs,
         max_response_length=work.response,
+        rollout_engine=work.engine,
         missing_eos="subtract",
         learning_rate=1e-6,
         updates=10_000,
