@@ -40,8 +40,11 @@ def speed_up(model: nn.Module) -> None:
 
 
 def rounded(length: int, rows: int = 1) -> int:
-    """The least length from `length` on with which `rows` of it are a round number of rows."""
+    """A length from `length` on with which `rows` of it are a round number of rows: the least, or, among large
+    numbers, one of eight between a power of 2 and the next, so that few shapes are seen whatever the lengths."""
     step = ROWS // math.gcd(rows, ROWS)
+    while 16 * step * rows <= length * rows:
+        step *= 2
     return -(-length // step) * step
 
 

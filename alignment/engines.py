@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedTokenizerBase
 
+from alignment import packing
 from alignment.adapters import is_adapted
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.events import ErrorKind, StageError
@@ -95,7 +96,9 @@ class Continuous:
         )
         was_training = model.training
         try:
-            found = self._runner(model).generate_batch([list(ids) for ids in prompts], settings, batching)
+            runner = self._runner(model)
+            with packing.disabled(runner):
+                found = runner.generate_batch([list(ids) for ids in prompts], settings, batching)
         finally:
             model.train(was_training)
         replies = list(found.values())

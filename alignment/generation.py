@@ -154,8 +154,19 @@ def _sample(logits: torch.Tensor, top_p: float, generator: torch.Generator) -> t
     """Draw a token a row from `(B, V)` tempered logits; its log-probability is that of the whole distribution."""
     logp = torch.log_softmax(logits, dim=-1)
     weights = logp.exp() if top_p >= 1 else _nucleus(logp.exp(), top_p)
-    tokens = torch.multinomial(weights, 1, generator=generator)
+    tokens = _draw(weights, generator)
     return tokens.squeeze(-1), logp.gather(-1, tokens).squeeze(-1)
+
+
+def _draw(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A column a row, with the chances that `(B, V)` weights give: `(B, 1)`.
+
+    Where a uniform number falls among the running sums; `torch.multinomial` draws B * V numbers for that.
+    """
+    sums = weights.double().cumsum(dim=-1)
+    uniform = torch.rand(len(weights), 1, generator=generator, device=weights.device, dtype=torch.float64)
+    found = torch.searchsorted(sums, uniform * sums[:, -1:], right=True)  # right: never a token of weight 0
+    return found.clamp(max=weights.shape[1] - 1)
 
 
 def _nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:

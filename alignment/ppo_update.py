@@ -39,7 +39,12 @@ class Learner:
         weights = [weight for _, weight in trained_weights(model)]
         betas = (config.adam_beta1, config.adam_beta2)
         optimizer = AdamW(
-            weights, lr=learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
+            weights,
+            lr=learning_rate,
+            betas=betas,
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         warmup, total = config.warmup_ratio * config.updates, config.updates
         schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, total, config.schedule))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from alignment import chat, models
+from alignment import chat, models, packing
 from alignment.adapters import is_adapted
 from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig, RLOOConfig
@@ -92,9 +92,9 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
     reward_model = models.load_reward_model(inputs.reward_model, tokenizer)
     if reference is not None:
         reference.eval().requires_grad_(False)
-        speed_up(reference)
+        _quicken(reference)
     for judge in reward_model.models if isinstance(reward_model, Ensemble) else (reward_model,):
-        speed_up(judge)
+        _quicken(judge)
     _make_ready(policy, config)
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
     return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine_of(config))
@@ -197,12 +197,18 @@ def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
 
 def _make_ready(model: Model, config: PolicyConfig) -> None:
     """Dropout off: with it the ratio of the first pass would not be 1 (adapters bring dropout of their own)."""
-    speed_up(model)
+    _quicken(model)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     if config.gradient_checkpointing:
         model.activation_checkpointing_enable()
+
+
+def _quicken(model: Model) -> None:
+    """What a CPU gains by: products by oneDNN, no padding."""
+    speed_up(model)
+    packing.enable(model.get_base_model() if is_adapted(model) else model)
 
 
 def _scaler(config: PolicyConfig, inputs: PPOInputs) -> ScoreScaler:

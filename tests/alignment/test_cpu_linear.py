@@ -50,6 +50,12 @@ def test_rounding_by_hand() -> None:
     assert [rounded(n, rows=128) for n in (1, 5)] == [1, 5]
 
 
+def test_large_numbers_of_rows_take_few_values() -> None:
+    assert [rounded(n) for n in (1000, 1030, 2050, 5000)] == [1024, 1152, 2304, 5120]  # steps of 64, 128, 256, 512
+    assert len({rounded(n) for n in range(1, 65_537)}) < 80
+    assert all(n <= rounded(n) <= 1.13 * n for n in range(512, 65_537))
+
+
 def test_names_and_adapters_stay() -> None:
     model = tiny.causal()
     before = list(model.state_dict())
