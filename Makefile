@@ -30,6 +30,7 @@ bench: .venv/ready-test
 	$(BIN)/python -m tests.benchmarks.bench_jobs
 	$(BIN)/python -m tests.benchmarks.bench_data
 	$(BIN)/python -m tests.benchmarks.bench_reward --memory
+	$(BIN)/python -m tests.benchmarks.bench_ppo --growth 200
 
 # A Chromium for the browser tests, from the system's packages when none is found.
 browser:

@@ -83,6 +83,7 @@ class Rollout:
     scores: Tensor  # (B,) what is to be maximised: the reward model's, scaled, clipped, guarded (scores.py)
     raw_scores: Tensor  # (B,) the reward model's, its reference answers at 0
     disagreement: Tensor | None = None  # (B,) deviation of the members' scores; None: the reward model is one model
+    sampled_logprobs: Tensor | None = None  # (B, R) as the rollout engine gave them; None: it was our forward pass
 
     @property
     def mask(self) -> Tensor:

@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from alignment import packing
 from alignment.adapters import is_adapted
-from alignment.batch import Sequences, by_length, pad_right, position_ids
+from alignment.batch import Sequences, by_length, pad_right
+from alignment.cpu_linear import rounded
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
-from alignment.models import autocast
+from alignment.models import autocast, context_length
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -57,8 +59,7 @@ def _response_terms(
 ) -> Tensor:
     """`terms` of tempered logits `(N, V)` and targets `(N,)`, `(K, N)`, put in their places: `(K, B, R)`."""
     mask = sequences.response_mask
-    # The hidden state one position earlier predicts the token.
-    hidden = _gather(_hidden(policy, sequences), sequences.positions() - 1)[mask]  # (N, H)
+    hidden = _before(policy, sequences)[mask]  # (N, H)
     targets = sequences.input_ids.gather(1, sequences.positions())[mask]  # (N,)
     head = _head(policy)
     parts = [
@@ -81,29 +82,22 @@ def _logprob_and_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def response_values(critic: Model, sequences: Sequences) -> Tensor:
     """The critic's value of the state in which each response token is chosen: `(B, R)`, 0 on padding."""
-    hidden = _gather(_hidden(critic, sequences), sequences.positions() - 1)
+    hidden = _before(critic, sequences)
     with autocast(hidden.device):
         values = _base(critic).score(hidden).squeeze(-1).float()
     # Born from a reward model, the critic predicts that model's score: less the same mean.
     return torch.where(sequences.response_mask, values - score_mean(critic), 0.0)
 
 
-def end_scores(reward_model: Model, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """The scalar head at the last real token of each row, whichever side is padded: `(B,)`, float32.
+def end_scores(reward_model: Model, input_ids: Tensor, lengths: Tensor) -> Tensor:
+    """The scalar head at the last real token of each row, padded on the right: `(B,)`, float32.
 
-    Transformers finds that token by looking for ids that differ from padding; the mask is right also
+    Transformers finds that token by looking for ids that differ from padding; lengths are right also
     where a text contains the padding token.
     """
-    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-    last = torch.where(attention_mask.bool(), positions, -1).argmax(dim=1, keepdim=True)  # (B, 1)
+    hidden, starts = _states(reward_model, input_ids, lengths)
     with autocast(input_ids.device):
-        hidden = _trunk(reward_model)(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids(attention_mask),
-            use_cache=False,
-        ).last_hidden_state
-        scores: Tensor = _base(reward_model).score(_gather(hidden, last))
+        scores: Tensor = _base(reward_model).score(hidden[starts + lengths - 1])
     return scores.flatten().float()
 
 
@@ -116,10 +110,9 @@ def score_rows(reward_model: Model | Ensemble, rows: list[list[int]], pad_id: in
     device = next(reward_model.parameters()).device
     scores = torch.empty(len(rows))
     for group in by_length([len(row) for row in rows], batch_size):
-        ids = pad_right([rows[i] for i in group.tolist()], pad_id)
-        lengths = torch.tensor([len(rows[i]) for i in group.tolist()])
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        scores[group] = end_scores(reward_model, ids.to(device), mask.long().to(device)).cpu()
+        ids = pad_right([rows[i] for i in group.tolist()], pad_id).to(device)
+        lengths = torch.tensor([len(rows[i]) for i in group.tolist()], device=device)
+        scores[group] = end_scores(reward_model, ids, lengths).cpu()
     return scores - score_mean(reward_model)
 
 
@@ -175,19 +168,29 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
         )
 
 
-def _hidden(model: Model, sequences: Sequences) -> Tensor:
-    """Last hidden states: `(B, T, H)`. Right padding needs no shifted positions and is never attended to."""
-    device = sequences.input_ids.device
-    with autocast(device):
-        states: Tensor = _trunk(model)(
-            input_ids=sequences.input_ids, attention_mask=sequences.attention_mask.long(), use_cache=False
-        ).last_hidden_state
-    return states
+def _before(model: Model, sequences: Sequences) -> Tensor:
+    """The hidden state one position before each response token, which predicts it: `(B, R, H)`."""
+    hidden, starts = _states(model, sequences.input_ids, sequences.lengths)
+    return hidden[starts[:, None] + sequences.positions() - 1]
 
 
-def _gather(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Hidden states `(B, T, H)` at `positions` `(B, R)`: `(B, R, H)`."""
-    return hidden.gather(1, positions[:, :, None].expand(-1, -1, hidden.shape[-1]))
+def _states(model: Model, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Last hidden states of right-padded `ids` `(B, T)`, all in a row, `(N, H)`; where each row begins, `(B,)`.
+
+    Padding on the right needs neither shifted positions nor a mask: what stands before never attends to it.
+    """
+    if packing.is_packed(_base(model)):
+        return packing.states(_base(model), ids, lengths)
+    ids = _round_width(ids, context_length(model))
+    with autocast(ids.device):
+        states: Tensor = _trunk(model)(input_ids=ids, use_cache=False).last_hidden_state
+    return states.flatten(0, 1), torch.arange(len(ids), device=ids.device) * ids.shape[1]
+
+
+def _round_width(ids: Tensor, limit: int | None) -> Tensor:
+    """`(B, T)` with some more padding, where positions go that far: a round number of rows is multiplied faster."""
+    width = rounded(ids.shape[1], rows=len(ids))
+    return ids if limit is not None and width > limit else F.pad(ids, (0, width - ids.shape[1]))
 
 
 def _chunk_terms(
@@ -200,10 +203,12 @@ def _chunk_terms(
     recompute: bool,
 ) -> Tensor:
     """`terms` of some tokens: `(K, N)`; `recompute` drops the logits and makes them again for the gradient."""
+    count = len(targets)
+    hidden = F.pad(hidden, (0, 0, 0, rounded(count) - count))
 
     def compute(h: Tensor) -> Tensor:
         with autocast(h.device):
-            logits = head(h)
+            logits = head(h)[:count]
         return terms(logits.float() / temperature, targets)
 
     if recompute and torch.is_grad_enabled():

@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from alignment import chat, models
-from alignment.batch import position_ids
+from alignment.batch import pad_right, position_ids
 from alignment.config import SampleConfig
 from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
 from alignment.records import Prompt, canonical_json, read_jsonl
@@ -34,6 +34,22 @@ class Generated:
     response_mask: torch.Tensor  # (B, R) True on sampled tokens, the stop included
     finished: torch.Tensor  # (B,) True where the stop came before the length limit
     logprobs: torch.Tensor  # (B, R) of the sampled tokens under the temperature (before top-p); 0 on padding
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Sequence[int]],
+        logprobs: Sequence[Sequence[float]],
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
+    ) -> Generated:
+        """From lists, one of each a response: its tokens, the stop included, and their log-probabilities."""
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+        responses = pad_right([list(row) for row in rows], tokenizer.pad_token_id).to(device)
+        told = torch.zeros(mask.shape, device=device)
+        told[mask] = torch.tensor([value for row in logprobs for value in row], device=device)
+        return cls(responses, mask, responses.eq(tokenizer.eos_token_id).logical_and(mask).any(dim=1), told)
 
     def ids(self, row: int) -> list[int]:
         """The sampled tokens of one row: `(R,)` without padding."""
@@ -138,8 +154,19 @@ def _sample(logits: torch.Tensor, top_p: float, generator: torch.Generator) -> t
     """Draw a token a row from `(B, V)` tempered logits; its log-probability is that of the whole distribution."""
     logp = torch.log_softmax(logits, dim=-1)
     weights = logp.exp() if top_p >= 1 else _nucleus(logp.exp(), top_p)
-    tokens = torch.multinomial(weights, 1, generator=generator)
+    tokens = _draw(weights, generator)
     return tokens.squeeze(-1), logp.gather(-1, tokens).squeeze(-1)
+
+
+def _draw(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A column a row, with the chances that `(B, V)` weights give: `(B, 1)`.
+
+    Where a uniform number falls among the running sums; `torch.multinomial` draws B * V numbers for that.
+    """
+    sums = weights.double().cumsum(dim=-1)
+    uniform = torch.rand(len(weights), 1, generator=generator, device=weights.device, dtype=torch.float64)
+    found = torch.searchsorted(sums, uniform * sums[:, -1:], right=True)  # right: never a token of weight 0
+    return found.clamp(max=weights.shape[1] - 1)
 
 
 def _nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -41,8 +41,12 @@ def policy_loss(
     mask: Tensor,
     clip_range: float,
     denominator: Tensor | float | None = None,
+    weights: Tensor | None = None,
 ) -> PolicyLoss:
-    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated, over True tokens; all `(B, R)`."""
+    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated, over True tokens; all `(B, R)`.
+
+    `weights` (`importance_weights`) multiply each token's part of the loss and nothing else.
+    """
     ratio = torch.exp(torch.where(mask, logprobs - old_logprobs, 0.0))
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
@@ -51,8 +55,19 @@ def policy_loss(
         # Sampled from the old policy: k3 of (old || new) has the ratio's own exponential.
         approx_kl = masked_mean(kl_estimate(old_logprobs, logprobs, "k3"), mask, denominator)
         mean_ratio = masked_mean(ratio, mask, denominator)
-    loss = masked_mean(torch.maximum(plain, clipped), mask, denominator)
+    each = torch.maximum(plain, clipped)
+    loss = masked_mean(each if weights is None else weights * each, mask, denominator)
     return PolicyLoss(loss, clip_fraction, approx_kl, mean_ratio)
+
+
+def importance_weights(logprobs: Tensor, sampled_logprobs: Tensor, mask: Tensor, cap: float) -> Tensor:
+    """min(pi / mu, cap): how much likelier an action is under pi than under the mu that drew it; 1 on padding.
+
+    The truncated importance weight of Espeholt et al. 2018 (IMPALA, eq. 1), as Yao et al. 2025 ("Your efficient RL
+    framework secretly brings you off-policy RL training") put it before PPO's clipped ratio: pi is the policy as the
+    trainer computes it before the update, mu the same weights as the rollout engine computes them.
+    """
+    return torch.where(mask, logprobs - sampled_logprobs, 0.0).exp().clamp(max=cap)
 
 
 def value_loss(

@@ -65,9 +65,9 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
             if stopped := steering.stops(keeper.looks):
                 break
             # 1. The policy answers a batch of prompts.
-            sequences = reply(roles, next(batches), config, sampling)
+            sequences, sampled = reply(roles, next(batches), config, sampling)
             # 2. The reward model scores the responses; policy, reference and critic say what they expect.
-            rollout = record(roles, sequences, config)
+            rollout = record(roles, sequences, config, sampled)
             # 3. KL-shaped rewards become advantages; a few clipped passes over them.
             coef, pretraining = steering.kl.coef, steering.pretraining
             metrics = update(roles, policy, critic, rollout, config, shuffling, kl_coef=coef, pretraining=pretraining)

@@ -76,6 +76,17 @@ class PolicyConfig(TrainingConfig):
     updates: Count = Field(default=100, description="Rollout-and-learn rounds.")
     max_response_length: Count = Field(default=128, description="Most tokens of a response.")
     temperature: Positive = Field(default=1.0, description="Divides the logits in rollout, reference and update alike.")
+    rollout_engine: Literal["generate", "continuous", "vllm"] = Field(
+        default="generate",
+        description="What samples replies: a plain loop, transformers' continuous batching, or vLLM (engines.py).",
+    )
+    importance_cap: float | None = Field(
+        default=2.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Tokens weigh as much as our forward pass finds them likelier than the engine that drew them, at "
+        "most this (Yao et al. 2025); unset: all weigh 1.",
+    )
     kl_coef: NonNegative = Field(
         default=0.05, description="Weight of the per-token KL to the SFT policy, in the reward or in the loss."
     )
@@ -117,6 +128,14 @@ class PolicyConfig(TrainingConfig):
     def _mini_fits(self) -> Self:
         if self.batch_size % self.mini_batches:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of mini_batches ({self.mini_batches})")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_knows_adapters(self) -> Self:
+        if self.rollout_engine == "vllm" and self.lora:
+            raise ValueError(
+                "rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no lora"
+            )
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from alignment.batch import Rollout, Sequences, by_length
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.events import ErrorKind, StageError
 from alignment.forward import Model, response_logprobs, response_terms, response_values
-from alignment.losses import kl_loss, policy_loss, value_loss
+from alignment.losses import importance_weights, kl_loss, policy_loss, value_loss
 from alignment.pretraining import Pretraining
 from alignment.roles import ActorCritic, trained_weights
 from alignment.scores import repeated_share
@@ -39,7 +39,12 @@ class Learner:
         weights = [weight for _, weight in trained_weights(model)]
         betas = (config.adam_beta1, config.adam_beta2)
         optimizer = AdamW(
-            weights, lr=learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
+            weights,
+            lr=learning_rate,
+            betas=betas,
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         warmup, total = config.warmup_ratio * config.updates, config.updates
         schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, total, config.schedule))
@@ -67,6 +72,7 @@ class Targets:
     advantages: Tensor  # (B, R)
     returns: Tensor  # (B, R)
     kl: Tensor  # (B,) k1 against the reference, summed over each response
+    weights: Tensor  # (B, R) of each token in the policy loss
 
 
 def learning_rate_factor(update: int, warmup: float, updates: int, schedule: str = "linear") -> float:
@@ -88,7 +94,14 @@ def targets_of(rollout: Rollout, config: PPOConfig, kl_coef: float | None = None
     if config.whiten_advantages:
         advantages = whiten(advantages, mask)
     kl = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, "k1")
-    return Targets(advantages, returns, torch.where(mask, kl, 0.0).sum(dim=1))
+    return Targets(advantages, returns, torch.where(mask, kl, 0.0).sum(dim=1), _weights(rollout, config))
+
+
+def _weights(rollout: Rollout, config: PPOConfig) -> Tensor:
+    """1, but for what the rollout engine's arithmetic and ours say differently."""
+    if rollout.sampled_logprobs is None or config.importance_cap is None:
+        return torch.ones_like(rollout.old_logprobs)
+    return importance_weights(rollout.old_logprobs, rollout.sampled_logprobs, rollout.mask, config.importance_cap)
 
 
 def update(
@@ -169,6 +182,7 @@ def _accumulate(
             rollout.old_logprobs[chosen, cut],
             rollout.ref_logprobs[chosen, cut],
             targets.advantages[chosen, cut],
+            targets.weights[chosen, cut],
             tokens,
             config,
             kl_coef,
@@ -192,6 +206,7 @@ def _act(
     old_logprobs: Tensor,
     ref_logprobs: Tensor,
     advantages: Tensor,
+    weights: Tensor,
     tokens: Tensor,
     config: PPOConfig,
     kl_coef: float,
@@ -203,7 +218,7 @@ def _act(
         extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
     else:
         logprobs = response_logprobs(policy, sequences, config.temperature)
-    acted = policy_loss(logprobs, old_logprobs, advantages, mask, config.clip_range, tokens)
+    acted = policy_loss(logprobs, old_logprobs, advantages, mask, config.clip_range, tokens, weights)
     loss = acted.loss
     if config.entropy_coef:
         loss = loss - config.entropy_coef * extra["policy_entropy"]
@@ -252,4 +267,14 @@ def summary_of(rollout: Rollout, kl: Tensor, ngram: int, kl_coef: float) -> dict
         "finished_share": float(sequences.finished.float().mean()),
         "repeated_share": float(repeated_share(sequences, ngram).mean()),
     }
-    return said if rollout.disagreement is None else said | {"disagreement": float(rollout.disagreement.mean())}
+    if rollout.disagreement is not None:
+        said["disagreement"] = float(rollout.disagreement.mean())
+    return said | _engine_gap(rollout)
+
+
+def _engine_gap(rollout: Rollout) -> dict[str, float]:
+    """How far the engine's log-probabilities of what it drew are from our own forward pass's."""
+    if rollout.sampled_logprobs is None:
+        return {}
+    gap = (rollout.old_logprobs - rollout.sampled_logprobs)[rollout.mask].abs()
+    return {"engine_gap": float(gap.mean()), "engine_gap_max": float(gap.max())}

@@ -20,7 +20,7 @@ from alignment.batch import Rollout, by_length
 from alignment.config import RLOOConfig
 from alignment.events import Meter, Reporter, StageError, StageResult
 from alignment.forward import response_logprobs
-from alignment.losses import policy_loss
+from alignment.losses import importance_weights, policy_loss
 from alignment.outcome import check, rescued, result_of, show, write_files
 from alignment.ppo_update import Learner, check_ratio, means, mini_batches, summary_of
 from alignment.prompt_set import EndlessBatches, read_prompt_set
@@ -50,7 +50,8 @@ def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Report
                 break
             # 1. The policy answers each prompt k times; neighbours in the batch answer the same one.
             asked = [ids for ids in next(batches) for _ in range(config.responses_per_prompt)]
-            rollout = record_without_critic(roles, reply(roles, asked, config, sampling), config)
+            sequences, sampled = reply(roles, asked, config, sampling)
+            rollout = record_without_critic(roles, sequences, config, sampled)
             # 2. Each response is judged against the others to its prompt.
             metrics = update(roles, policy, rollout, config, shuffling)
             check(metrics, number, config)
@@ -110,8 +111,11 @@ def _accumulate(
         mask = sequences.response_mask
         old = rollout.old_logprobs[chosen, : mask.shape[1]].sum(dim=1, keepdim=True)  # (b, 1): padding holds 0
         now = response_logprobs(roles.policy, sequences, config.temperature).sum(dim=1, keepdim=True)
-        whole = torch.ones_like(now, dtype=torch.bool)
-        acted = policy_loss(now, old, advantages[chosen, None], whole, config.clip_range, float(len(rows)))
+        whole, weights = torch.ones_like(now, dtype=torch.bool), None
+        if rollout.sampled_logprobs is not None and config.importance_cap:
+            sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
+            weights = importance_weights(old, sampled, whole, config.importance_cap)
+        acted = policy_loss(now, old, advantages[chosen, None], whole, config.clip_range, float(len(rows)), weights)
         acted.loss.backward()  # type: ignore[no-untyped-call]
         for name, share in {
             "policy_loss": acted.loss,

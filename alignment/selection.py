@@ -51,7 +51,7 @@ class Look:
 def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Look:
     """Sample the policy on every prompt, with the same draws at every look."""
     generator = torch.Generator(roles.device).manual_seed(config.seed)
-    sequences = reply(roles, prompts, config, generator)
+    sequences = reply(roles, prompts, config, generator).sequences
     kl = kl_estimate(policy_logprobs(roles, sequences, config), reference_logprobs(roles, sequences, config))
     return Look(update, sequences, score(roles, sequences, config).cpu(), kl.sum(dim=1).cpu(), config.kl_coef)
 

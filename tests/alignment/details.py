@@ -84,6 +84,24 @@ DETAILS = (
         N_PLUS,
     ),
     Detail(
+        "Rollout engines draw alike",
+        "rollout_engine",
+        "test_engines.py::test_engines_agree_greedily_token_by_token",
+        "our own",
+    ),
+    Detail(
+        "Where an engine's probabilities differ from ours, tokens are weighted, up to a cap",
+        "importance_cap",
+        "test_engines.py::test_importance_weights_by_hand",
+        "Yao et al. 2025; Espeholt et al. 2018, eq. 1",
+    ),
+    Detail(
+        "That gap is logged",
+        ALWAYS,
+        "test_engines.py::test_the_gap_is_that_of_the_engines_and_our_logprobs",
+        "Yao et al. 2025",
+    ),
+    Detail(
         "Log-probabilities do not depend on the batch",
         "micro_batch_size",
         "test_forward.py::test_logprobs_are_those_of_each_sequence_alone",

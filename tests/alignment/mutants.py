@@ -66,6 +66,27 @@ MUTANTS = (
         ("test_advantages.py",),
     ),
     Mutant(
+        "the cap of importance weights",
+        "losses.py",
+        ".exp().clamp(max=cap)",
+        ".exp()",
+        ("test_engines.py",),
+    ),
+    Mutant(
+        "which way importance weights go",
+        "losses.py",
+        "torch.where(mask, logprobs - sampled_logprobs, 0.0).exp()",
+        "torch.where(mask, sampled_logprobs - logprobs, 0.0).exp()",
+        ("test_engines.py",),
+    ),
+    Mutant(
+        "packed sequences see only themselves",
+        "packing.py",
+        "row_lengths=[*rows, spare] if spare else rows,",
+        "row_lengths=[sum(rows) + spare],",
+        ("test_packing.py",),
+    ),
+    Mutant(
         "GAE's error",
         "advantages.py",
         "delta = rewards[:, t] + gamma * next_value - values[:, t]",
@@ -90,8 +111,8 @@ MUTANTS = (
     Mutant(
         "clipped surrogate",
         "losses.py",
-        "loss = masked_mean(torch.maximum(plain, clipped), mask, denominator)",
-        "loss = masked_mean(torch.minimum(plain, clipped), mask, denominator)",
+        "each = torch.maximum(plain, clipped)",
+        "each = torch.minimum(plain, clipped)",
         ("test_losses.py",),
     ),
     Mutant(
@@ -125,8 +146,8 @@ MUTANTS = (
     Mutant(
         "the state before the token",
         "forward.py",
-        "hidden = _gather(_hidden(critic, sequences), sequences.positions() - 1)",
-        "hidden = _gather(_hidden(critic, sequences), sequences.positions())",
+        "return hidden[starts[:, None] + sequences.positions() - 1]",
+        "return hidden[starts[:, None] + sequences.positions()]",
         ("test_forward.py",),
     ),
     Mutant(

@@ -83,7 +83,7 @@ def cast_of(folder: Path, **settings: object) -> tuple[roles.ActorCritic, PPOCon
 def replies(cast: roles.Roles, config: PPOConfig | RLOOConfig) -> Sequences:
     generator = torch.Generator().manual_seed(0)
     prompts = [[3, 10, 11], [4, 12], [3, 13, 14, 15]] * (config.batch_size // 3 + 1)
-    return roles.reply(cast, prompts[: config.batch_size], config, generator)
+    return roles.reply(cast, prompts[: config.batch_size], config, generator).sequences
 
 
 def rollout_of(cast: roles.ActorCritic, config: PPOConfig) -> Rollout:

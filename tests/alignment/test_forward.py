@@ -69,23 +69,20 @@ def test_a_value_belongs_to_the_state_before_its_token(sequences: Sequences) -> 
     assert not found[2, 1:].any()  # a response of one token has one value
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("amount", [0, 1, 7])
-def test_the_score_is_read_at_the_last_real_token(side: str, amount: int) -> None:
+def test_the_score_is_read_at_the_last_real_token(amount: int) -> None:
     """Also when that token is one that pads elsewhere (a tokenizer may pad with its stop token)."""
     model = tiny.scorer()
     ids = [6, 7, 8, 1]
     alone = model.score(model.model(torch.tensor([ids])).last_hidden_state)[0, -1, 0]
-    pad, ones = [1] * amount, [1] * len(ids)
-    row, mask = (pad + ids, [0] * amount + ones) if side == "left" else (ids + pad, ones + [0] * amount)
-    found = forward.end_scores(model, torch.tensor([row]), torch.tensor([mask]))
+    found = forward.end_scores(model, torch.tensor([ids + [1] * amount]), torch.tensor([len(ids)]))
     torch.testing.assert_close(found[0], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_many_rows_are_scored_in_their_order_less_the_stored_mean() -> None:
     model = tiny.scorer()
     rows = [[6, 7], [8, 9, 10, 11, 12], [13]]
-    alone = [float(forward.end_scores(model, torch.tensor([r]), torch.ones(1, len(r)))) for r in rows]
+    alone = [float(forward.end_scores(model, torch.tensor([r]), torch.tensor([len(r)]))) for r in rows]
     model.config.score_mean = 0.5
     assert forward.score_rows(model, rows, 1, batch_size=2).tolist() == pytest.approx(
         [s - 0.5 for s in alone], abs=1e-5

@@ -117,6 +117,13 @@ def test_draws_follow_the_models_probabilities(model: Any, tokenizer: Any, promp
         assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / draws)
 
 
+def test_a_token_of_weight_0_is_never_drawn() -> None:
+    weights = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).expand(20_000, -1)
+    drawn = generation._draw(weights, torch.Generator().manual_seed(0)).flatten().bincount(minlength=5)
+    assert drawn[[0, 2, 4]].tolist() == [0, 0, 0]
+    assert abs(int(drawn[1]) - 5000) < 4 * math.sqrt(20_000 * 0.25 * 0.75)
+
+
 def test_nucleus_worked_by_hand() -> None:
     probs = torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
     kept = generation._nucleus(probs, 0.6)  # 0.5 alone is below 0.6, with 0.3 it is reached; 0.8 reaches it alone

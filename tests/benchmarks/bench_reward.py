@@ -138,8 +138,7 @@ def _scoring(options: argparse.Namespace) -> dict[str, Any]:
             part = rows[start : start + 32]
             longest = max(map(len, part))
             ids = torch.tensor([row + [pad] * (longest - len(row)) for row in part], device=model.device)
-            mask = torch.arange(longest) < torch.tensor([len(row) for row in part])[:, None]
-            end_scores(model, ids, mask.long().to(model.device))
+            end_scores(model, ids, torch.tensor([len(row) for row in part], device=model.device))
 
     rounds = [(_seconds(plain), _seconds(lambda: score_rows(model, rows, pad, 32))) for _ in range(options.rounds)]
     report: dict[str, Any] = {"scored": len(rows)}
