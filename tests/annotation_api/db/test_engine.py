@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.tables import Person
+from workers.claims import LEASE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,18 @@ def test_the_url_may_say_otherwise(fresh_database: str) -> None:
     with make_engine(f"{fresh_database}&options=-c%20statement_timeout%3D5s").connect() as connection:
         assert connection.scalar(text("SHOW statement_timeout")) == "5s"
         assert connection.scalar(text("SHOW lock_timeout")) == "10s"
+
+
+def test_a_connection_that_is_cut_off_is_noticed_before_a_lease_ends(fresh_database: str) -> None:
+    """Seen from the client: what the server sets has no meaning on a socket of this machine."""
+    with make_engine(fresh_database).connect() as connection:
+        told = connection.connection.driver_connection.info.get_parameters()
+    assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("12000", "5")
+    idle, interval, count = (int(told[f"keepalives_{name}"]) for name in ("idle", "interval", "count"))
+    assert idle + interval * count < LEASE_SECONDS
+    longer = make_url(fresh_database).update_query_dict({"tcp_user_timeout": "30000"})
+    with make_engine(longer.render_as_string(hide_password=False)).connect() as connection:
+        assert connection.connection.driver_connection.info.get_parameters()["tcp_user_timeout"] == "30000"
 
 
 def test_objects_stay_readable_after_a_commit(fresh_engine: Any, factory: Any) -> None:
