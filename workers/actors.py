@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -42,6 +44,8 @@ class StageShell:
         os.environ.update(self._work.environment(rank.local_world if rank else 1))
         if rank:
             os.environ.update(rank.environment())
+        if self._work.log:
+            _speak_into(self._work.log)
         logs.start("stage", style="text", **self._work.about)
         return perform(self._work, self._reporter)
 
@@ -64,6 +68,15 @@ class StageShell:
             free.bind(("", 0))
             port = int(free.getsockname()[1])
         return Place(platform.node(), os.getpid(), cast(Any, ray).util.get_node_ip_address(), port)
+
+
+def _speak_into(path: Path) -> None:
+    """What this process says goes straight into the attempt's log: by way of Ray the last words are late or lost."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with path.open("ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
 
 
 StageActor: Any = cast(Any, ray.remote)(max_restarts=0, concurrency_groups={"io": 1})(StageShell)

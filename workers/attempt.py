@@ -104,8 +104,8 @@ class Attempt:
         refuse_impossible(job.stage, job.config, job.gpus)
         threads = os.environ.get("OMP_NUM_THREADS")
         about = logs.attempt(self._folders.job_id, self._folders.epoch)
-        limit = int(threads) if threads else None
-        work = Work(job.stage, job.config, inputs, self._folders.out, self._runner, about=about, threads=limit)
+        limit, log_file = int(threads) if threads else None, self._folders.log
+        work = Work(job.stage, job.config, inputs, self._folders.out, self._runner, about, log_file, limit)
         self._executor.start(work, job.gpus)
         self._heed_signals()  # Ray has put its own in their place
         while (waiting := self._executor.placed(TICK_SECONDS)) is not None:

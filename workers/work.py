@@ -41,6 +41,7 @@ class Work:
     out_dir: Path
     run: Runner
     about: dict[str, Any] = field(default_factory=dict)  # job and epoch, for its log
+    log: Path | None = None  # where a process that Ray started writes what it says
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
 
     def environment(self, processes: int = 1) -> dict[str, str]:

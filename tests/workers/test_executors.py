@@ -200,6 +200,18 @@ def test_a_stage_sees_the_gpu_of_which_it_has_a_share(on_ray: Make, tmp_path: Pa
 
 
 @pytest.mark.ray
+def test_the_last_words_of_a_stage_are_in_the_log_when_it_is_over(on_ray: Make, tmp_path: Path) -> None:
+    """Also those of one that was killed in the midst of a step."""
+    (tmp_path / "script.json").write_text(json.dumps({"steps": 3, "fault": "killed"}))
+    executor = on_ray()
+    work = Work(Stage.SFT, {}, {"model": tmp_path}, tmp_path / "out", stub.run, log=tmp_path / "attempt.log", threads=1)
+    executor.start(work, 0)
+    poll(lambda: executor.placed(0.2) is None, "the stage to be placed")
+    poll(lambda: executor.over(0.2), "the stage to end")
+    assert "WARNING The stage looks at" in (tmp_path / "attempt.log").read_text()
+
+
+@pytest.mark.ray
 def test_what_no_machine_can_ever_give_fails_after_the_grace(on_ray: Make, tmp_path: Path) -> None:
     executor = on_ray()
     work = Work(Stage.SFT, {}, {"model": tmp_path}, tmp_path, stub.run)

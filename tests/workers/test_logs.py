@@ -18,7 +18,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 def test_every_record_of_an_attempt_names_it(either: World) -> None:
     world = either
     world.dispatcher(RANKLOOP_LOG="json")
-    job_id = world.job({"steps": 30, "seconds": 0.1})  # Ray passes on what a stage says some tenths of a second later
+    job_id = world.job()
     world.wait(job_id, JobState.SUCCEEDED)
     world.processes[0].terminate()
     assert world.processes[0].wait(60) == 0
