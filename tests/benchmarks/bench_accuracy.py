@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import statistics
@@ -43,9 +42,9 @@ from alignment.forward import Model, score_rows
 from alignment.records import Ranking, read_jsonl
 from alignment.reward_data import Example
 from alignment.reward_trainer import fit
+from tests.benchmarks.curves import over_seeds
 
 HELD = 1 / 3
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # by seeds
 
 Wins = dict[str, tuple[float, int]]  # by prompt: comparisons ordered rightly, and all
 
@@ -204,19 +203,14 @@ def row(name: str, mine: Sequence[Run], last: Sequence[Run]) -> str:
     text = f"{name}: {mean:.4f}, {cpu:.1f} s CPU"
     if mine == last:
         return text
-    by_seed, by_prompt = over_seeds(mine, last), over_prompts(mine, last)
+    by_seed, by_prompt = (
+        over_seeds([a.accuracy - b.accuracy for a, b in zip(mine, last, strict=True)]),
+        over_prompts(mine, last),
+    )
     return (
         f"{text}; less the last arm {by_seed.value:+.4f}, over seeds "
         f"[{by_seed.low:+.4f}, {by_seed.high:+.4f}], over prompts [{by_prompt.low:+.4f}, {by_prompt.high:+.4f}]"
     )
-
-
-def over_seeds(mine: Sequence[Run], last: Sequence[Run]) -> Estimate:
-    """Mean difference of the seeds' accuracies, with Student's interval."""
-    gaps = [a.accuracy - b.accuracy for a, b in zip(mine, last, strict=True)]
-    mean = statistics.mean(gaps)
-    half = T95[len(gaps)] * statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf
-    return Estimate(mean, mean - half, mean + half, len(gaps))
 
 
 def over_prompts(mine: Sequence[Run], last: Sequence[Run]) -> Estimate:

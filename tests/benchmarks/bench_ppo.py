@@ -41,7 +41,7 @@ def main() -> None:
         return
     sides = {"ours": _side([sys.executable, "-m", "tests.benchmarks.bench_ppo", "--ours"], work)}
     if options.rounds:
-        peer = options.peer_python or _peer_environment(Path(tempfile.mkdtemp()))
+        peer = options.peer_python or peer_environment(Path(tempfile.mkdtemp()))
         sides = {"trl": _side([str(peer), str(HERE / "peer_ppo.py"), json.dumps(asdict(work))])} | sides
     for side in sides.values():
         _read(side)  # the first update warms up
@@ -186,7 +186,7 @@ def _in(side: subprocess.Popen[str]) -> IO[str]:
     return side.stdin
 
 
-def _peer_environment(folder: Path) -> Path:
+def peer_environment(folder: Path) -> Path:
     """An environment with TRL 1.12.0 and our versions of the rest."""
     venv.create(folder, with_pip=True)
     ours = [f"{name}=={version(name).split('+')[0]}" for name in ("torch", "transformers")]

@@ -36,26 +36,26 @@ REPLIES = 3  # to each held-out prompt: 360 a criterion
 
 def main() -> None:
     options = _options()
-    work = Path(options.work or tempfile.mkdtemp())
-    world = build_world(options.seed)
-    files = write_world(world, work / "world")
-    bench = Bench(work, options.seed, dict(item.split("=", 1) for item in options.set))
-
-    bench.stage(
-        "base", lambda out: pretrain(world.corpus(), PretrainConfig(seed=options.seed), out, NullReporter()).metrics
+    bench, world = until_reward(
+        Path(options.work or tempfile.mkdtemp()), options.seed, dict(item.split("=", 1) for item in options.set)
     )
-    bench.run(Stage.SFT, {"model": work / "base", "demonstrations": files["demonstrations"]})
-    bench.run(
-        Stage.SAMPLE,
-        {"models": {"sft": work / "sft"}, "prompts": files["prompts"]},
-        {"tasks_per_prompt": TASKS_PER_PROMPT},
-    )
-    rankings = work / "rankings.jsonl"
-    write_jsonl(rankings, rank(world, work / "sample" / "responses.jsonl", options.seed))
-    bench.run(Stage.REWARD, {"model": work / "sft", "rankings": rankings})
-    bench.run(Stage.PPO, {"model": work / "sft", "reward_model": work / "reward", "prompts": files["prompts"]})
+    bench.run(Stage.PPO, bench.policy_inputs)
     bench.judge(world, ["base", "sft", "ppo"])
     print(json.dumps(bench.report, indent=1, default=str))
+
+
+def until_reward(work: Path, seed: int, overrides: dict[str, str] | None = None) -> tuple[Bench, World]:
+    """The stages that come before PPO."""
+    world = build_world(seed)
+    files = write_world(world, work / "world")
+    bench = Bench(work, seed, overrides or {})
+    bench.stage("base", lambda out: pretrain(world.corpus(), PretrainConfig(seed=seed), out, NullReporter()).metrics)
+    bench.run(Stage.SFT, {"model": work / "base", "demonstrations": files["demonstrations"]})
+    asked = {"models": {"sft": work / "sft"}, "prompts": files["prompts"]}
+    bench.run(Stage.SAMPLE, asked, {"tasks_per_prompt": TASKS_PER_PROMPT})
+    write_jsonl(bench.rankings, rank(world, work / "sample" / "responses.jsonl", seed))
+    bench.run(Stage.REWARD, {"model": work / "sft", "rankings": bench.rankings})
+    return bench, world
 
 
 class Bench:
@@ -64,6 +64,12 @@ class Bench:
     def __init__(self, work: Path, seed: int, overrides: dict[str, str]) -> None:
         self.work, self.seed, self.overrides = work, seed, overrides
         self.report: dict[str, Any] = {"seed": seed, "stages": {}}
+        self.rankings = work / "rankings.jsonl"
+        self.policy_inputs = {
+            "model": work / "sft",
+            "reward_model": work / "reward",
+            "prompts": work / "world" / "prompts.jsonl",
+        }
 
     def run(self, stage: Stage, inputs: dict[str, Any], changes: dict[str, Any] | None = None) -> None:
         """One stage with the toy preset, our seed, `changes` and what `--set` names."""
