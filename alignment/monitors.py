@@ -1,12 +1,12 @@
 """Live monitors of a policy's training: what each curve most likely means, what to do, and when to stop.
 
-    monitor = Monitor(config.alarms, max_kl=20.0, reference_std=1.3)
+    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_variety=0.4), reference_std=1.3)
     for alarm in monitor.listen(curve, looks): reporter.note(alarm.sentence, level="warning")
 
 They see the curve (one row an update) and the looks at held-out prompts, nothing that a run could not know. A
 reward model never says that it is fooled: its score goes on rising. What gives it away is where the policy stands
 (KL, scores beyond all that it was trained on, members that disagree) and what responses look like (longer,
-repeated, unended, all alike). Each alarm is raised once.
+repeated, unended, the same whatever is asked). Each alarm is raised once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ from typing import NamedTuple
 from alignment.ppo_config import AlarmConfig, AlarmName
 
 SURE = 2.0  # standard errors by which a held-out objective must have fallen
+
+
+class Bounds(NamedTuple):
+    """Beyond these no policy is kept."""
+
+    max_kl: float  # nats a response, to the SFT policy
+    min_variety: float  # share of the SFT policy's variety
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class View:
     curve: Sequence[Mapping[str, float]]
     looks: Sequence[Standing]
     config: AlarmConfig
-    max_kl: float
+    bounds: Bounds
     reference_std: float | None  # of the reward model's scores on its reference answers
 
     def first(self, name: str) -> float | None:
@@ -83,13 +90,13 @@ class View:
 class Monitor:
     """Remembers the alarms of a run."""
 
-    def __init__(self, config: AlarmConfig, max_kl: float, reference_std: float | None = None) -> None:
-        self.config, self.max_kl, self.reference_std = config, max_kl, reference_std
+    def __init__(self, config: AlarmConfig, bounds: Bounds, reference_std: float | None = None) -> None:
+        self.config, self.bounds, self.reference_std = config, bounds, reference_std
         self.alarms: list[Alarm] = []
 
     def listen(self, curve: Sequence[Mapping[str, float]], looks: Sequence[Standing]) -> list[Alarm]:
         """The alarms that the last update raises and that none before it did."""
-        view = View(curve, looks, self.config, self.max_kl, self.reference_std)
+        view = View(curve, looks, self.config, self.bounds, self.reference_std)
         known, update = {alarm.name for alarm in self.alarms}, int(curve[-1]["update"])
         found = [(name, rule(view)) for name, rule in RULES.items() if name not in known]
         new = [Alarm(name, update, *finding) for name, finding in found if finding is not None]
@@ -141,10 +148,10 @@ def beyond_reference(view: View) -> Finding | None:
 def kl_budget(view: View) -> Finding | None:
     """Rollouts beyond the KL at which policies are never kept."""
     kl = view.curve[-1].get("kl", 0.0)
-    if kl <= view.max_kl:
+    if kl <= view.bounds.max_kl:
         return None
     return Finding(
-        f"The KL to the SFT policy is {kl:.1f}, max_kl is {view.max_kl:g}.",
+        f"The KL to the SFT policy is {kl:.1f}, max_kl is {view.bounds.max_kl:g}.",
         "The policy has left the texts that the reward model was trained on; no policy from here on is kept.",
         "Stop, or raise kl_coef, or set kl_controller to adaptive with a kl_target below max_kl.",
     )
@@ -173,6 +180,18 @@ def repetition(view: View) -> Finding | None:
         f"The share of repeated n-grams went from {seen[0]:.0%} to {seen[1]:.0%}.",
         "The policy most likely found a phrase that the reward model likes each time.",
         "Read samples; set repetition_penalty, or raise kl_coef.",
+    )
+
+
+def sameness(view: View) -> Finding | None:
+    """Responses to different prompts that have become the same."""
+    seen = view.both("variety")
+    if seen is None or seen[1] >= view.bounds.min_variety * seen[0]:
+        return None
+    return Finding(
+        f"The responses hold {seen[1] / seen[0]:.0%} as many different n-grams as at first.",
+        "The policy says the same whatever is asked, which the reward model takes for better than an answer.",
+        "No such policy is kept. Rank answers against such replies and train the reward model again, or raise kl_coef.",
     )
 
 
@@ -252,6 +271,7 @@ RULES: dict[AlarmName, Callable[[View], Finding | None]] = {
     "kl_budget": kl_budget,
     "length": length,
     "repetition": repetition,
+    "sameness": sameness,
     "entropy": entropy,
     "policy_clipping": policy_clipping,
     "value_clipping": value_clipping,

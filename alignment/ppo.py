@@ -24,7 +24,7 @@ from alignment.ppo_update import Learner, update
 from alignment.prompt_set import EndlessBatches, read_prompt_set
 from alignment.resume import Checkpoints
 from alignment.roles import load_roles, record, reply
-from alignment.selection import Keeper, look
+from alignment.selection import Keeper, bounds_of, look
 from alignment.stages import PPOInputs
 from alignment.steering import Steering
 
@@ -48,7 +48,7 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
     sampling = torch.Generator(roles.device).manual_seed(config.seed)
     shuffling = torch.Generator().manual_seed(config.seed)
     batches = EndlessBatches(prompts.train, config.batch_size, shuffling)
-    keeper = Keeper(roles, config.max_kl)
+    keeper = Keeper(roles, bounds_of(config))
     curve: list[dict[str, float]] = []
     steering = Steering.of(roles, config, inputs, reporter)
     state = State(policy, critic, sampling, batches, keeper, curve, steering)

@@ -50,7 +50,10 @@ class State:
         rest = {
             "schedules": {name: _schedule(learner) for name, learner in self._learners().items()},
             "waiting": self.batches.waiting,
-            "looks": [{"update": entry.update, "kl_coef": entry.kl_coef} for entry in self.keeper.looks],
+            "looks": [
+                {"update": entry.update, "kl_coef": entry.kl_coef, "variety": entry.variety}
+                for entry in self.keeper.looks
+            ],
             "kept": next(i for i, entry in enumerate(self.keeper.looks) if entry is self.keeper.kept),
             "curve": self.curve,
             "steering": self.steering.state(),
@@ -129,7 +132,7 @@ def _looks(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], device: t
     for number, said in enumerate(rest):
         sequences = Sequences(*(tensors[f"{number}.{field.name}"] for field in fields(Sequences)))
         scores, kl = tensors[f"{number}.scores"], tensors[f"{number}.kl"]
-        found.append(Look(said["update"], sequences.to(device), scores, kl, said["kl_coef"]))
+        found.append(Look(said["update"], sequences.to(device), scores, kl, said["kl_coef"], said["variety"]))
     return found
 
 

@@ -25,7 +25,7 @@ from alignment.outcome import check, rescued, result_of, show, write_files
 from alignment.ppo_update import Learner, check_ratio, means, mini_batches, summary_of
 from alignment.prompt_set import EndlessBatches, read_prompt_set
 from alignment.roles import Roles, load_without_critic, record_without_critic, reply
-from alignment.selection import Keeper, look, standings
+from alignment.selection import Keeper, bounds_of, look, standings
 from alignment.stages import PPOInputs
 from alignment.steering import monitor_of
 
@@ -40,13 +40,13 @@ def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Report
     sampling = torch.Generator(roles.device).manual_seed(config.seed)
     shuffling = torch.Generator().manual_seed(config.seed)
     batches = EndlessBatches(prompts.train, config.batch_size // config.responses_per_prompt, shuffling)
-    keeper, monitor, curve = Keeper(roles, config.max_kl), monitor_of(config, inputs), list[dict[str, float]]()
+    keeper, monitor, curve = Keeper(roles, bounds_of(config)), monitor_of(config, inputs), list[dict[str, float]]()
     keeper.add(look(roles, prompts.heldout, 0, config))
     meter, stopped = Meter(reporter, "rloo", config.updates), None
 
     try:
         for number in range(1, config.updates + 1):
-            if stopped := monitor.stops(standings(keeper.looks, config.max_kl)):
+            if stopped := monitor.stops(standings(keeper.looks, monitor.bounds)):
                 break
             # 1. The policy answers each prompt k times; neighbours in the batch answer the same one.
             asked = [ids for ids in next(batches) for _ in range(config.responses_per_prompt)]
@@ -60,7 +60,7 @@ def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Report
                 metrics |= keeper.add(look(roles, prompts.heldout, number, config)).metrics()
             curve.append({"update": float(number), **metrics})
             reporter.samples(number, show(roles, rollout))
-            for alarm in monitor.listen(curve, standings(keeper.looks, config.max_kl)):
+            for alarm in monitor.listen(curve, standings(keeper.looks, monitor.bounds)):
                 reporter.note(alarm.sentence, level="warning")
             meter.step(metrics)
     except StageError as error:

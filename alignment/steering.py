@@ -18,7 +18,7 @@ from alignment.monitors import Alarm, Monitor
 from alignment.pretraining import Pretraining, examples_a_step, read_rows
 from alignment.prompt_set import EndlessBatches
 from alignment.roles import Roles
-from alignment.selection import Look, standings
+from alignment.selection import Look, bounds_of, standings
 from alignment.stages import PPOInputs
 
 
@@ -58,12 +58,12 @@ class Steering:
 
     def listen(self, curve: Sequence[dict[str, float]], looks: Sequence[Look], reporter: Reporter) -> None:
         """Say the alarms that the last update raises."""
-        for alarm in self.monitor.listen(curve, standings(looks, self.monitor.max_kl)):
+        for alarm in self.monitor.listen(curve, standings(looks, self.monitor.bounds)):
             reporter.note(alarm.sentence, level="warning")
 
     def stops(self, looks: Sequence[Look]) -> str | None:
         """Why training ends before the next update; None: it goes on."""
-        return self.monitor.stops(standings(looks, self.monitor.max_kl))
+        return self.monitor.stops(standings(looks, self.monitor.bounds))
 
     def state(self) -> dict[str, Any]:
         waiting = None if self.pretraining is None else self.pretraining.order.waiting
@@ -81,7 +81,7 @@ class Steering:
 def monitor_of(config: PPOConfig | RLOOConfig, inputs: PPOInputs) -> Monitor:
     """The monitors with what the reward model's folder says of its reference answers."""
     scale = models.read_score_scale(inputs.reward_model)
-    return Monitor(config.alarms, config.max_kl, scale.std if scale else None)
+    return Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
 
 
 def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> Pretraining | None:

@@ -407,6 +407,12 @@ DETAILS = (
         "Gao et al. 2022",
     ),
     Detail(
+        "None is kept that says the same whatever is asked",
+        "min_variety",
+        "test_selection.py::test_a_policy_that_says_the_same_to_all_is_not_kept_whatever_its_score",
+        "Zhang et al. 2018, eq. 14 (Ent-n); the rule is our own",
+    ),
+    Detail(
         "Alarms in words",
         "alarms",
         "test_monitors.py::test_each_alarm_for_its_own_curve_and_no_other",

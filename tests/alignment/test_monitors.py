@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from alignment.monitors import RULES, Monitor, Standing
+from alignment.monitors import RULES, Bounds, Monitor, Standing
 from alignment.ppo_config import AlarmConfig, AlarmName
 
 CALM = {
@@ -14,6 +14,7 @@ CALM = {
     "kl": 2.0,
     "response_length": 20.0,
     "repeated_share": 0.05,
+    "variety": 100.0,
     "entropy": 2.0,
     "clip_fraction": 0.1,
     "value_clip_fraction": 0.1,
@@ -21,6 +22,7 @@ CALM = {
     "disagreement": 0.5,
     "finished_share": 0.95,
 }
+BOUNDS = Bounds(max_kl=20.0, min_variety=0.4)
 GOOD = [Standing(0, 1.0, 0.0, 0.1, True), Standing(5, 1.2, -0.2, 0.1, True)]
 
 
@@ -30,7 +32,7 @@ def curve(changed: dict[str, float], updates: int = 12) -> list[dict[str, float]
 
 
 def monitor(**settings: Any) -> Monitor:
-    return Monitor(AlarmConfig.model_validate(settings), max_kl=20.0, reference_std=1.5)
+    return Monitor(AlarmConfig.model_validate(settings), BOUNDS, reference_std=1.5)
 
 
 def names(changed: dict[str, float], looks: list[Standing] = GOOD) -> list[AlarmName]:
@@ -39,7 +41,9 @@ def names(changed: dict[str, float], looks: list[Standing] = GOOD) -> list[Alarm
 
 def test_a_calm_run_raises_no_alarm() -> None:
     assert names({}) == []
-    assert names({"score": 1.4, "reward": 1.2, "kl": 4.0, "entropy": 1.5, "response_length": 25.0}) == []
+    assert (
+        names({"score": 1.4, "reward": 1.2, "kl": 4.0, "entropy": 1.5, "variety": 41.0, "response_length": 25.0}) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,7 @@ def test_a_calm_run_raises_no_alarm() -> None:
         ("length", {"response_length": 31.0}),
         ("length", {"response_length": 12.0}),
         ("repetition", {"repeated_share": 0.25}),
+        ("sameness", {"variety": 39.0}),
         ("entropy", {"entropy": 0.5}),
         ("policy_clipping", {"clip_fraction": 0.35}),
         ("value_clipping", {"value_clip_fraction": 0.6}),
@@ -103,7 +108,7 @@ def test_a_single_reward_model_and_an_unmeasured_one_raise_nothing_of_their_own(
     rows = [
         {name: value for name, value in row.items() if name != "disagreement"} for row in curve({"raw_score": 99.0})
     ]
-    assert Monitor(AlarmConfig(), max_kl=20.0, reference_std=None).listen(rows, GOOD) == []
+    assert Monitor(AlarmConfig(), BOUNDS, reference_std=None).listen(rows, GOOD) == []
 
 
 def test_chosen_alarms_and_lost_patience_end_training() -> None:

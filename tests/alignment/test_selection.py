@@ -5,12 +5,16 @@ import torch
 
 from alignment.batch import Sequences
 from alignment.config import PPOConfig
-from alignment.selection import Look, replaces, rule
+from alignment.monitors import Bounds
+from alignment.selection import Look, replaces, rule, standings
 
 
-def look(update: int, scores: list[float], kl: float) -> Look:
+BOUNDS = Bounds(max_kl=20.0, min_variety=0.4)
+
+
+def look(update: int, scores: list[float], kl: float, variety: float = 50.0) -> Look:
     sequences = Sequences.join([[5]] * len(scores), [[6, 2]] * len(scores), [True] * len(scores), 1)
-    return Look(update, sequences, torch.tensor(scores), torch.full((len(scores),), kl), kl_coef=0.1)
+    return Look(update, sequences, torch.tensor(scores), torch.full((len(scores),), kl), 0.1, variety)
 
 
 SFT = look(0, [0.0, 1.0, 2.0, 3.0], 0.0)
@@ -28,7 +32,18 @@ SFT = look(0, [0.0, 1.0, 2.0, 3.0], 0.0)
     ],
 )
 def test_a_policy_replaces_another_only_beyond_the_noise(scores: list[float], kl: float, kept: bool) -> None:
-    assert replaces(look(5, scores, kl), SFT, max_kl=20.0) is kept
+    assert replaces(look(5, scores, kl), SFT, SFT, BOUNDS) is kept
+
+
+def test_a_policy_that_says_the_same_to_all_is_not_kept_whatever_its_score() -> None:
+    """Its variety is measured by the SFT policy's, also when another one was kept meanwhile."""
+    looks = [
+        SFT,
+        look(5, [1.0, 2.0, 3.0, 4.0], 0.0, 25.0),
+        look(10, [9.0] * 4, 0.0, 19.9),
+        look(15, [9.0] * 4, 0.0, 20),
+    ]
+    assert [entry.kept for entry in standings(looks, BOUNDS)] == [True, True, False, True]
 
 
 def test_the_objective_counts_the_kl() -> None:
@@ -39,4 +54,7 @@ def test_the_objective_counts_the_kl() -> None:
 
 def test_the_rule_is_said_in_words() -> None:
     text = rule(PPOConfig(kl_coef=0.07, max_kl=12, evaluate_every=4), 80)
-    assert all(part in text for part in ("4 updates", "80 held-out", "0.07 * KL", "at most 12", "standard error"))
+    assert all(
+        part in text
+        for part in ("4 updates", "80 held-out", "0.07 * KL", "at most 12", "at least 40%", "standard error")
+    )
