@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alignment.records import Prompt
-from alignment.toyworld import World
+from alignment.toyworld import World, grade
 
 RESAMPLES = 4000
 
@@ -41,8 +41,8 @@ def grade_replies(
     replies = []
     for row in rows:
         prompt, text = prompts[row["prompt"]], row["text"]
-        grade = world.gold(prompt, text)
-        replies.append(Reply(row["prompt"], prompt.criterion or "", names[row["model"]], text, grade))
+        gold = world.gold(prompt, text)
+        replies.append(Reply(row["prompt"], prompt.criterion or "", names[row["model"]], text, gold))
     return replies
 
 
@@ -70,6 +70,14 @@ def win_rate(replies: Sequence[Reply], ours: str, theirs: str) -> WinRate:
     draws = np.random.default_rng(0).choice(scores, (RESAMPLES, len(scores))).mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return WinRate(float(scores.mean()), float(low), float(high), sum(r.model == ours for r in replies))
+
+
+def gold_by_update(world: World, rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """Mean gold grade of each look of a PPO run, from the rows of its looks.jsonl."""
+    grades: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        grades[row["update"]].append(grade(world.asks[row["key"]], row["response"]))
+    return {update: sum(found) / len(found) for update, found in grades.items()}
 
 
 def side_by_side(prompts: Sequence[Prompt], replies: Sequence[Reply], models: Sequence[str]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 CRITERIA = ("helpful", "honest", "harmless")
 COLOURS = {"base": "#9aa0a6", "sft": "#4a7fb5", "ppo": "#2a7d4f"}
-INNER = ("details", "samples")  # what the page shows and report.json leaves out
+INNER = ("details", "samples", "gold_by_update")  # what the page shows and report.json leaves out
 GAIN = 0.20  # gold mean of the policy above the SFT policy
 LOSS = 0.05  # most that one criterion may lose
 SHOWN = 8  # samples of each criterion
@@ -85,7 +85,7 @@ def _figures(report: dict[str, Any]) -> dict[str, Markup]:
     return {
         "accuracy": _figure(lambda axes: _accuracy(axes, accuracy)),
         "gold": _figure(lambda axes: _gold(axes, report["gold"])),
-        "reward": _figure(lambda axes: _course(axes, ppo, "score", "reward-model score", ("#4a7fb5", "#2a7d4f"))),
+        "reward": _figure(lambda axes: _reward(axes, ppo, report["gold_by_update"])),
         "kl": _figure(lambda axes: _course(axes, ppo, "kl", kl, ("#b5524a", "#7d2a2a"))),
     }
 
@@ -124,6 +124,17 @@ def _accuracy(axes: Axes, accuracy: dict[str, float]) -> None:
     )
     axes.set_ylim(0, 1.1)
     axes.set_ylabel("held-out pairs ordered rightly")
+
+
+def _reward(axes: Axes, ppo: dict[str, Any], gold: dict[int, float]) -> None:
+    """The learned score, and on an axis of its own the gold score of the same held-out replies."""
+    _course(axes, ppo, "score", "reward-model score", ("#4a7fb5", "#2a7d4f"))
+    other = axes.twinx()
+    other.plot(list(gold), list(gold.values()), "s--", color="#b8860b", markersize=3, label="gold, held out")
+    other.set_ylim(0, 1.05)
+    other.set_ylabel("gold score")
+    other.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper left")
 
 
 def _course(axes: Axes, details: dict[str, Any], name: str, label: str, colours: tuple[str, str]) -> None:

@@ -128,7 +128,9 @@ class Demo:
         # 5. The new policy's responses go back to the annotators.
         returned = self._return_to_annotators(done["ppo"]["result"]["model"])
         models_by_id = {base: "base"} | {done[stage]["result"]["model"]: stage for stage in ("sft", "ppo")}
+        looks = self.engineer.lines(f"/v1/jobs/{ppo}/artifacts/looks.jsonl")
         return self._figures(done, judged, models_by_id) | {
+            "gold_by_update": judge.gold_by_update(self.world, map(json.loads, looks)),
             "seed": self.seed,
             "annotators": len(team),
             "rankings": rankings,

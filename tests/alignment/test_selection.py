@@ -8,7 +8,6 @@ from alignment.config import PPOConfig
 from alignment.monitors import Bounds
 from alignment.selection import Look, replaces, rule, standings
 
-
 BOUNDS = Bounds(max_kl=20.0, min_variety=0.4)
 
 

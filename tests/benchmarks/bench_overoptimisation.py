@@ -65,7 +65,8 @@ def main() -> None:
     for seed in options.seeds:
         bench, world = until_reward(options.work / str(seed), seed)
         weak, gold = train_on_few(bench, world, options)
-        bench.run(Stage.PPO, bench.policy_inputs)
+        with looks_kept(bench.work / "looks"):  # bench_learning may go on from here
+            bench.run(Stage.PPO, bench.policy_inputs)
         found.append(outcome(seed, weak, gold, _details(bench.work / "ppo")))
         drawn[seed] = (gold, _details(weak / "ppo"))
         print(json.dumps(asdict(found[-1]) | {"in_time": found[-1].in_time}), flush=True)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from annotation_api.demo.judge import Reply, count_by_criterion, win_rate
+from alignment.toyworld import build_world
+from annotation_api.demo.judge import Reply, count_by_criterion, gold_by_update, win_rate
 from annotation_api.demo.report import judge_report
 
 GRADES = {"ppo": [[1.0, 0.0], [0.5, 0.5]], "sft": [[0.0, 0.0], [0.5, 1.0]]}
@@ -29,6 +30,17 @@ def test_the_interval_is_over_prompts() -> None:
 
 def test_replies_are_counted_by_criterion() -> None:
     assert count_by_criterion(REPLIES, "ppo") == {"helpful": 4}
+
+
+def test_each_look_has_the_mean_gold_of_its_replies() -> None:
+    world = build_world(0)
+    known = [next(a for a in world.asks.values() if a.value and a.language.tag == tag) for tag in ("en", "zh")]
+    rows = [
+        {"update": update, "key": ask.prompt.key, "response": ask.value if right else "?"}
+        for update, rights in {0: (False, False), 4: (True, False), 8: (True, True)}.items()
+        for ask, right in zip(known, rights, strict=True)
+    ]
+    assert gold_by_update(world, rows) == {0: 0.0, 4: 0.5, 8: 1.0}
 
 
 @pytest.mark.parametrize(("gain", "low", "aligned"), [(0.3, 0.6, True), (0.3, 0.49, False), (-0.01, 0.6, False)])
