@@ -61,6 +61,11 @@ class Sequences:
         offsets = torch.arange(int(self.response_lengths.max()), device=self.input_ids.device)
         return self.prompt_lengths[:, None] + offsets.minimum(self.response_lengths[:, None] - 1)
 
+    def split(self) -> list[tuple[list[int], list[int]]]:
+        """Ids of prompt and response of each row, without padding."""
+        lengths = self.prompt_lengths.tolist(), self.response_lengths.tolist()
+        return [(ids[:p], ids[p : p + r]) for ids, p, r in zip(self.input_ids.tolist(), *lengths, strict=True)]
+
     def select(self, rows: Tensor) -> Sequences:
         """The given rows, without the padding that only other rows needed."""
         longest = int(self.lengths[rows].max())

@@ -1,6 +1,6 @@
 """Live monitors of a policy's training: what each curve most likely means, what to do, and when to stop.
 
-    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_variety=0.4), reference_std=1.3)
+    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.8), reference_std=1.3)
     for alarm in monitor.listen(curve, looks): reporter.note(alarm.sentence, level="warning")
 
 They see the curve (one row an update) and the looks at held-out prompts, nothing that a run could not know. A
@@ -24,7 +24,7 @@ class Bounds(NamedTuple):
     """Beyond these no policy is kept."""
 
     max_kl: float  # nats a response, to the SFT policy
-    min_variety: float  # share of the SFT policy's variety
+    min_specificity: float  # share of what the SFT policy's replies told of their prompts
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Standing:
     behind: float  # how far that is below the best look's, prompt by prompt
     error: float  # standard error of `behind`
     kept: bool  # the rule took this policy in place of the one that was kept
+    specificity: float = 1.0  # what its replies tell of their prompts, as a share of what the first look's told
+    same: bool = False  # that is too little, beyond the noise
 
 
 class Finding(NamedTuple):
@@ -184,14 +186,14 @@ def repetition(view: View) -> Finding | None:
 
 
 def sameness(view: View) -> Finding | None:
-    """Responses to different prompts that have become the same."""
-    seen = view.both("variety")
-    if seen is None or seen[1] >= view.bounds.min_variety * seen[0]:
+    """Responses that would answer another prompt nearly as well."""
+    if not view.looks or not view.looks[-1].same:
         return None
     return Finding(
-        f"The responses hold {seen[1] / seen[0]:.0%} as many different n-grams as at first.",
-        "The policy says the same whatever is asked, which the reward model takes for better than an answer.",
-        "No such policy is kept. Rank answers against such replies and train the reward model again, or raise kl_coef.",
+        f"On held-out prompts the responses tell {view.looks[-1].specificity:.0%} of what the SFT policy's told of the "
+        "prompt that they answer.",
+        "The policy is about to say the same whatever is asked, which a weak reward model takes for an improvement.",
+        "No such policy is kept. Rank such responses beside answers, train the reward model again, or raise kl_coef.",
     )
 
 

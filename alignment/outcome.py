@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -119,7 +121,9 @@ def _look_rows(roles: Roles, prompts: PromptSet, keeper: Keeper) -> Iterator[dic
     """Every reply of every look, with what the learned judge and the KL say of it."""
     for entry in keeper.looks:
         texts = _texts(roles, entry.sequences, len(entry.sequences))
-        for row, (prompt, (_, response)) in enumerate(zip(prompts.heldout_prompts, texts, strict=True)):
+        for row, (prompt, (_, response)) in enumerate(
+            zip(itertools.cycle(prompts.heldout_prompts), texts, strict=False)
+        ):
             yield {
                 "update": entry.update,
                 "chosen": entry is keeper.kept,
@@ -151,13 +155,5 @@ def _before_and_after(roles: Roles, prompts: PromptSet, first: Look, kept: Look)
 
 def _texts(roles: Roles, sequences: Sequences, rows: int) -> list[tuple[str, str]]:
     """Prompt and response of the first `rows` rows, decoded."""
-    found = []
-    for ids, start, length in zip(
-        sequences.input_ids[:rows].tolist(),
-        sequences.prompt_lengths[:rows].tolist(),
-        sequences.response_lengths[:rows].tolist(),
-        strict=True,
-    ):
-        response = ids[start : start + length]
-        found.append((chat.decode(roles.tokenizer, ids[:start]), chat.decode(roles.tokenizer, response)))
-    return found
+    decode = functools.partial(chat.decode, roles.tokenizer)
+    return [(decode(prompt), decode(response)) for prompt, response in sequences.split()[:rows]]

@@ -17,7 +17,7 @@ AlarmName = Literal[
     "kl_budget",  # the policy is further from the SFT policy than may be kept
     "length",  # responses have grown or shrunk
     "repetition",  # responses repeat themselves
-    "sameness",  # responses to different prompts are the same
+    "sameness",  # responses tell less of their prompts
     "entropy",  # the policy says the same every time
     "policy_clipping",  # steps are too large
     "value_clipping",  # the critic is held back
@@ -113,17 +113,19 @@ class PolicyConfig(TrainingConfig):
     repetition_penalty: NonNegative = Field(
         default=0.0, description="Taken from the score times the share of n-grams that stand in the response before."
     )
-    repetition_ngram: int = Field(
-        default=4, ge=1, le=64, description="The n of those n-grams, here and in the alarms repetition and sameness."
-    )
+    repetition_ngram: int = Field(default=4, ge=1, le=64, description="The n of those n-grams, here and in the alarm.")
     target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
     max_ratio: float = Field(default=10.0, gt=1, description="A mean ratio above this, or below its inverse, is lost.")
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
     evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
+    evaluate_replies: Count = Field(
+        default=256, description="Replies in a look: to so many prompts at most, to fewer prompts several each."
+    )
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
-    min_variety: Fraction = Field(
-        default=0.4,
-        description="Nor are those whose replies hold fewer different n-grams than this share of the SFT policy's.",
+    min_specificity: Fraction = Field(
+        default=0.8,
+        description="Nor are those whose replies tell less of their prompts than this share of what the SFT policy's "
+        "told: a weak reward model likes one reply whatever is asked.",
     )
     alarms: AlarmConfig = Field(default=AlarmConfig(), description="When the monitors speak, and what ends training.")
     gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")

@@ -33,7 +33,6 @@ TRACES = {
     "clip_fraction": "Share of tokens whose ratio is clipped.",
     "finished_share": "Share of responses that end.",
     "repeated_share": "Share of n-grams that stand in the response before.",
-    "variety": "Different n-grams of all responses: few where they are the same whatever is asked.",
     "disagreement": "How far the members of the reward model are apart.",
     "kl_coef": "Weight of the KL.",
 }

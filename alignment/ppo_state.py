@@ -24,6 +24,7 @@ from alignment.selection import Keeper, Look
 from alignment.steering import Steering
 
 REST = "state.json"
+OF_A_LOOK = ("scores", "kl", "told")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class State:
             "schedules": {name: _schedule(learner) for name, learner in self._learners().items()},
             "waiting": self.batches.waiting,
             "looks": [
-                {"update": entry.update, "kl_coef": entry.kl_coef, "variety": entry.variety}
+                {"update": entry.update, "kl_coef": entry.kl_coef, "prompts": entry.prompts}
                 for entry in self.keeper.looks
             ],
             "kept": next(i for i, entry in enumerate(self.keeper.looks) if entry is self.keeper.kept),
@@ -122,7 +123,7 @@ def _schedule(learner: Learner) -> dict[str, Any]:
 def _tensors_of_looks(looks: Sequence[Look]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for number, entry in enumerate(looks):
-        found |= {f"{number}.scores": entry.scores, f"{number}.kl": entry.kl}
+        found |= {f"{number}.{name}": getattr(entry, name) for name in OF_A_LOOK}
         found |= {f"{number}.{field.name}": getattr(entry.sequences, field.name) for field in fields(Sequences)}
     return found
 
@@ -131,8 +132,8 @@ def _looks(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], device: t
     found = []
     for number, said in enumerate(rest):
         sequences = Sequences(*(tensors[f"{number}.{field.name}"] for field in fields(Sequences)))
-        scores, kl = tensors[f"{number}.scores"], tensors[f"{number}.kl"]
-        found.append(Look(said["update"], sequences.to(device), scores, kl, said["kl_coef"], said["variety"]))
+        scores, kl, told = (tensors[f"{number}.{name}"] for name in OF_A_LOOK)
+        found.append(Look(said["update"], sequences.to(device), scores, kl, told, said["kl_coef"], said["prompts"]))
     return found
 
 

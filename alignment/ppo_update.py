@@ -20,7 +20,7 @@ from alignment.forward import Model, response_logprobs, response_terms, response
 from alignment.losses import importance_weights, kl_loss, policy_loss, value_loss
 from alignment.pretraining import Pretraining
 from alignment.roles import ActorCritic, trained_weights
-from alignment.scores import repeated_share, variety
+from alignment.scores import repeated_share
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,6 @@ def summary_of(rollout: Rollout, kl: Tensor, ngram: int, kl_coef: float) -> dict
         "response_length": float(sequences.response_lengths.float().mean()),
         "finished_share": float(sequences.finished.float().mean()),
         "repeated_share": float(repeated_share(sequences, ngram).mean()),
-        "variety": variety(sequences, ngram),
     }
     if rollout.disagreement is not None:
         said["disagreement"] = float(rollout.disagreement.mean())

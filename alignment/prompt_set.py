@@ -62,7 +62,7 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     }
     _require_prompts(counts, room, config)
     _note_prompts(counts, room, config, reporter)
-    heldout = sides["heldout"] or sides["train"][: config.batch_size]
+    heldout = (sides["heldout"] or sides["train"][: config.batch_size])[: config.evaluate_replies]
     return PromptSet([ids for _, ids in sides["train"]], [ids for _, ids in heldout], [p for p, _ in heldout], counts)
 
 

@@ -7,10 +7,6 @@ so that no clipping hides them.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -38,22 +34,8 @@ def shape_scores(
 
 def repeated_share(sequences: Sequences, n: int) -> Tensor:
     """Of each response's n-grams, the share that stand in it before: `(B,)`; 0 for fewer than two of them."""
-    shares = [1.0 - len(set(grams)) / len(grams) if grams else 0.0 for grams in _ngrams(sequences, n)]
+    shares = []
+    for _, ids in sequences.split():
+        grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+        shares.append(1.0 - len(set(grams)) / len(grams) if grams else 0.0)
     return torch.tensor(shares, device=sequences.input_ids.device)
-
-
-def variety(sequences: Sequences, n: int) -> float:
-    """How many different n-grams the responses hold, as if each were equally frequent: e to their entropy.
-
-    Measures what different prompts' replies have in common (Zhang et al. 2018, eq. 14, "Ent-n"): a policy that says
-    the same whatever is asked has few. A response of fewer than n tokens has none.
-    """
-    counts = Counter(gram for grams in _ngrams(sequences, n) for gram in grams)
-    return math.exp(-sum(c / counts.total() * math.log(c / counts.total()) for c in counts.values()))
-
-
-def _ngrams(sequences: Sequences, n: int) -> Iterator[list[tuple[int, ...]]]:
-    """Each response's n-grams of tokens, as often as they occur."""
-    starts, lengths = sequences.prompt_lengths.tolist(), sequences.response_lengths.tolist()
-    for ids, start, length in zip(sequences.input_ids.tolist(), starts, lengths, strict=True):
-        yield [tuple(ids[i : i + n]) for i in range(start, start + length - n + 1)]

@@ -2,8 +2,9 @@
 
 The rule sees the reward model and the KL only. Reward models are over-optimised (Gao et al. 2022):
 their score keeps rising after quality has begun to fall, and the fall comes with KL. So a newer
-policy, which has moved further, must be better by more than the noise of the look to be kept. Nor is
-one kept that says the same whatever is asked: a weak reward model's favourite reply.
+policy, which has moved further, must be better by more than the noise of the look to be kept. What
+the score does not show is a policy that says the same whatever is asked, a weak reward model's
+favourite reply; so each look also measures what replies tell of their prompts.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from alignment import models
 from alignment.advantages import kl_estimate
 from alignment.batch import Sequences
 from alignment.config import PPOConfig, RLOOConfig
-from alignment.monitors import Bounds, Standing
+from alignment.monitors import SURE, Bounds, Standing
 from alignment.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
-from alignment.scores import variety
+
+CONTRASTS = 4  # prompts, its own among them, between which a reply has to tell
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,21 @@ class Look:
     """What the policy did on the held-out prompts after `update` updates (0: the SFT policy)."""
 
     update: int
-    sequences: Sequences  # B prompts, one response each
+    sequences: Sequences  # B responses: the first to each of P prompts, then the second to each, and so on
     scores: Tensor  # (B,) the reward model's
     kl: Tensor  # (B,) k1 against the reference, summed over each response
+    told: Tensor  # (B,) nats that each response tells of its prompt
     kl_coef: float
-    variety: float  # of the replies
+    prompts: int  # P
 
     @property
     def objectives(self) -> Tensor:
-        """What PPO maximises, for each prompt: `(B,)`."""
-        return self.scores - self.kl_coef * self.kl
+        """What PPO maximises, for each prompt: `(P,)`."""
+        return self.by_prompt(self.scores - self.kl_coef * self.kl)
+
+    def by_prompt(self, values: Tensor) -> Tensor:
+        """Means `(P,)` of `(B,)`: responses to one prompt are not independent."""
+        return values.view(-1, self.prompts).mean(dim=0)
 
     def metrics(self) -> dict[str, float]:
         return {
@@ -48,41 +55,69 @@ class Look:
             "heldout_objective": float(self.objectives.mean()),
             "heldout_finished_share": float(self.sequences.finished.float().mean()),
             "heldout_response_length": float(self.sequences.response_lengths.float().mean()),
-            "heldout_variety": self.variety,
+            "heldout_specificity": float(self.told.mean()),
         }
 
 
 def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Look:
-    """Sample the policy on every prompt, with the same draws at every look."""
+    """Sample the policy on every prompt, `evaluate_replies` in all, with the same draws at every look."""
     generator = torch.Generator(roles.device).manual_seed(config.seed)
-    sequences = reply(roles, prompts, config, generator).sequences
-    kl = kl_estimate(policy_logprobs(roles, sequences, config), reference_logprobs(roles, sequences, config))
+    asked = list(prompts) * max(1, config.evaluate_replies // len(prompts))
+    sequences = reply(roles, asked, config, generator).sequences
+    logprobs = policy_logprobs(roles, sequences, config)
+    kl = kl_estimate(logprobs, reference_logprobs(roles, sequences, config)).sum(dim=1)
+    told = specificity(roles, sequences, logprobs.sum(dim=1), prompts, config)
     return Look(
-        update,
-        sequences,
-        score(roles, sequences, config).cpu(),
-        kl.sum(dim=1).cpu(),
-        config.kl_coef,
-        variety(sequences, config.repetition_ngram),
+        update, sequences, score(roles, sequences, config).cpu(), kl.cpu(), told.cpu(), config.kl_coef, len(prompts)
     )
 
 
-def gain_of(new: Look, old: Look) -> tuple[float, float]:
-    """How much more `new` reaches than `old`, taken prompt by prompt, and the standard error of that."""
-    gain = new.objectives - old.objectives
+def specificity(
+    roles: Roles, sequences: Sequences, own: Tensor, prompts: Sequence[list[int]], config: PPOConfig | RLOOConfig
+) -> Tensor:
+    """Nats that each response tells of its prompt, with `own` `(B,)` its log-probability there: `(B,)`.
+
+    How much likelier it is after its own prompt than after CONTRASTS prompts on average, its own among them: a lower
+    bound of the information between prompt and response, at most log CONTRASTS (van den Oord et al. 2018, eq. 4 and 5).
+    0 for a policy that does not heed the prompt.
+    """
+    responses = [response for _, response in sequences.split()]
+    steps = sorted({round(k * len(prompts) / CONTRASTS) for k in range(1, CONTRASTS)} - {0, len(prompts)})
+    found = [own]
+    for step in steps:
+        others = [prompts[(row + step) % len(prompts)] for row in range(len(responses))]
+        pairs = Sequences.join(others, responses, sequences.finished.tolist(), roles.tokenizer.pad_token_id)
+        found.append(policy_logprobs(roles, pairs.to(roles.device), config).sum(dim=1))
+    among = torch.stack(found)
+    return own - among.logsumexp(dim=0) + math.log(len(found))
+
+
+def paired(new: Tensor, old: Tensor) -> tuple[float, float]:
+    """Mean of `(P,)` differences, prompt by prompt, and its standard error."""
+    gain = new - old
     return float(gain.mean()), float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+
+
+def gain_of(new: Look, old: Look) -> tuple[float, float]:
+    """How much more `new` reaches than `old`, and the standard error of that."""
+    return paired(new.objectives, old.objectives)
+
+
+def is_same(new: Look, sft: Look, bounds: Bounds) -> bool:
+    """Whether the responses of `new` tell too little of their prompts beside those of the first look."""
+    change, error = paired(new.by_prompt(new.told), sft.by_prompt(sft.told))
+    return float(new.told.mean()) < bounds.min_specificity * float(sft.told.mean()) and change < -SURE * error
 
 
 def bounds_of(config: PPOConfig | RLOOConfig) -> Bounds:
     """Those of `rule`."""
-    return Bounds(config.max_kl, config.min_variety)
+    return Bounds(config.max_kl, config.min_specificity)
 
 
 def replaces(new: Look, kept: Look, sft: Look, bounds: Bounds) -> bool:
     """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`; `sft` is the first look."""
-    within = float(new.kl.mean()) <= bounds.max_kl and new.variety >= bounds.min_variety * sft.variety
     gain, error = gain_of(new, kept)
-    return within and gain > error
+    return float(new.kl.mean()) <= bounds.max_kl and not is_same(new, sft, bounds) and gain > error
 
 
 def standings(looks: Sequence[Look], bounds: Bounds) -> list[Standing]:
@@ -94,7 +129,9 @@ def standings(looks: Sequence[Look], bounds: Bounds) -> list[Standing]:
         kept = entry if took else kept
         gain, error = gain_of(entry, best)
         best = entry if gain > 0 else best
-        found.append(Standing(entry.update, float(entry.objectives.mean()), -gain, error, took))
+        told = float(entry.told.mean()) / max(float(looks[0].told.mean()), 1e-9)
+        same = is_same(entry, looks[0], bounds)
+        found.append(Standing(entry.update, float(entry.objectives.mean()), -gain, error, took, told, same))
     return found
 
 
@@ -129,8 +166,8 @@ def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:
     """The rule in words, for the report."""
     return (
         f"Every {config.evaluate_every} updates the policy answers {prompts} held-out prompts. Kept at first is the "
-        f"SFT policy. A later policy takes its place if its mean KL to the SFT policy is at most {config.max_kl:g}, "
-        f"its replies hold at least {config.min_variety:.0%} as many different n-grams as the SFT policy's, and its "
-        f"mean of reward-model score - {config.kl_coef:g} * KL is higher by more than one standard error of the difference, "
-        "taken prompt by prompt."
+        f"SFT policy. A later policy takes its place if its mean KL to the SFT policy is at most {config.max_kl:g}, if "
+        f"its replies do not tell less than {config.min_specificity:.0%} of what the SFT policy's tell of their prompt "
+        f"(by more than {SURE:g} standard errors), and if its mean of reward-model score - {config.kl_coef:g} * KL is "
+        "higher by more than one standard error of the difference, taken prompt by prompt."
     )

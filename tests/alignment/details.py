@@ -408,9 +408,15 @@ DETAILS = (
     ),
     Detail(
         "None is kept that says the same whatever is asked",
-        "min_variety",
+        "min_specificity",
         "test_selection.py::test_a_policy_that_says_the_same_to_all_is_not_kept_whatever_its_score",
-        "Zhang et al. 2018, eq. 14 (Ent-n); the rule is our own",
+        "our own rule; the measure: van den Oord et al. 2018, eq. 5",
+    ),
+    Detail(
+        "A look has enough replies, counted by prompt",
+        "evaluate_replies",
+        "test_selection.py::test_several_replies_to_a_prompt_are_one_independent_unit",
+        "our own",
     ),
     Detail(
         "Alarms in words",

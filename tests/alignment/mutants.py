@@ -30,6 +30,27 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
+        "what a reply tells of its prompt",
+        "selection.py",
+        "own - among.logsumexp(dim=0)",
+        "own - among.mean(dim=0)",
+        ("test_selection.py",),
+    ),
+    Mutant(
+        "when replies tell too little",
+        "selection.py",
+        "and change < -SURE * error",
+        "and change < SURE * error",
+        ("test_selection.py",),
+    ),
+    Mutant(
+        "replies to one prompt as independent",
+        "selection.py",
+        "values.view(-1, self.prompts).mean(dim=0)",
+        "values",
+        ("test_selection.py",),
+    ),
+    Mutant(
         "masked mean",
         "advantages.py",
         "total = torch.where(mask, x, 0.0).sum()",

@@ -14,7 +14,6 @@ CALM = {
     "kl": 2.0,
     "response_length": 20.0,
     "repeated_share": 0.05,
-    "variety": 100.0,
     "entropy": 2.0,
     "clip_fraction": 0.1,
     "value_clip_fraction": 0.1,
@@ -22,7 +21,7 @@ CALM = {
     "disagreement": 0.5,
     "finished_share": 0.95,
 }
-BOUNDS = Bounds(max_kl=20.0, min_variety=0.4)
+BOUNDS = Bounds(max_kl=20.0, min_specificity=0.8)
 GOOD = [Standing(0, 1.0, 0.0, 0.1, True), Standing(5, 1.2, -0.2, 0.1, True)]
 
 
@@ -41,9 +40,7 @@ def names(changed: dict[str, float], looks: list[Standing] = GOOD) -> list[Alarm
 
 def test_a_calm_run_raises_no_alarm() -> None:
     assert names({}) == []
-    assert (
-        names({"score": 1.4, "reward": 1.2, "kl": 4.0, "entropy": 1.5, "variety": 41.0, "response_length": 25.0}) == []
-    )
+    assert names({"score": 1.4, "reward": 1.2, "kl": 4.0, "entropy": 1.5, "response_length": 25.0}) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,6 @@ def test_a_calm_run_raises_no_alarm() -> None:
         ("length", {"response_length": 31.0}),
         ("length", {"response_length": 12.0}),
         ("repetition", {"repeated_share": 0.25}),
-        ("sameness", {"variety": 39.0}),
         ("entropy", {"entropy": 0.5}),
         ("policy_clipping", {"clip_fraction": 0.35}),
         ("value_clipping", {"value_clip_fraction": 0.6}),
@@ -70,7 +66,7 @@ def test_each_alarm_for_its_own_curve_and_no_other(name: AlarmName, changed: dic
 
 def test_every_alarm_has_a_test_above_and_says_what_to_do() -> None:
     marks = test_each_alarm_for_its_own_curve_and_no_other.pytestmark  # type: ignore[attr-defined]
-    assert {name for name, _ in marks[0].args[1]} == set(RULES)
+    assert {name for name, _ in marks[0].args[1]} | {"sameness"} == set(RULES)
     for name, changed in marks[0].args[1]:
         (alarm,) = [a for a in monitor().listen(curve(changed), GOOD) if a.name == name]
         assert alarm.update == 12
@@ -84,6 +80,16 @@ def test_a_fall_on_heldout_prompts_beyond_the_noise_is_over_optimisation() -> No
     rising = {"score": 2.0, "reward": 1.5}
     assert names(rising, [*GOOD, Standing(10, 0.8, 0.4, 0.19, False)]) == ["over_optimisation"]
     assert names(rising, [*GOOD, Standing(10, 0.8, 0.4, 0.21, False)]) == []
+
+
+def test_replies_that_tell_too_little_of_their_prompts_are_sameness() -> None:
+    """On looks alone: what is too little, and beyond the noise, selection.py says."""
+    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, specificity=0.71, same=True)]) == ["sameness"]
+    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.71, same=False)]) == []
+    (alarm,) = monitor().listen(curve({}), [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, 0.71, True)])
+    assert "71%" in alarm.found
+    assert alarm.likely.endswith(".")
+    assert "kl_coef" in alarm.advice
 
 
 def test_an_alarm_is_raised_once() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from alignment.batch import Sequences
 from alignment.config import PPOConfig
-from alignment.scores import repeated_share, shape_scores, variety
+from alignment.scores import repeated_share, shape_scores
 
 # Three responses: one that ends, one that was cut off, one that repeats itself.
 ROWS = Sequences.join(
@@ -47,19 +47,6 @@ def test_repetition_costs_its_share() -> None:
 
 def test_a_response_shorter_than_an_n_gram_repeats_nothing() -> None:
     assert repeated_share(ROWS, 7).tolist() == [0.0, 0.0, 0.0]
-
-
-def test_variety_is_the_number_of_ngrams_as_if_equally_frequent() -> None:
-    """The three responses' thirteen pairs: 66 four times, 78 and 89 twice, five others once."""
-    by_hand = (13 / 4) ** (4 / 13) * (13 / 2) ** (2 * 2 / 13) * 13 ** (5 / 13)
-    assert variety(ROWS, 2) == pytest.approx(by_hand)
-    alike, apart = [[7, 8, 9]] * 8, [[n, n, n] for n in range(8)]
-    assert variety(Sequences.join([[3]] * 8, alike, [True] * 8, 1), 3) == pytest.approx(1.0)
-    assert variety(Sequences.join([[3]] * 8, apart, [True] * 8, 1), 3) == pytest.approx(8.0)
-
-
-def test_variety_where_no_response_has_an_ngram() -> None:
-    assert variety(ROWS, 7) == 1.0
 
 
 def test_the_guards_come_after_the_clip() -> None:

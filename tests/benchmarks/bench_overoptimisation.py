@@ -34,6 +34,7 @@ from tests.benchmarks.bench_stages import Bench, until_reward
 from tests.benchmarks.curves import gold_by_update, looks_kept
 
 REASON = "An experiment with a reward model that is known to be weak."
+GOLD_REPLIES = 9  # to each of 360 prompts: the best of many looks is else the luckiest
 OF_THE_OPTIMIZER = {"policy_clipping", "value_clipping", "critic"}  # alarms that say nothing of what is written
 
 
@@ -81,14 +82,19 @@ def train_on_few(bench: Bench, world: World, options: argparse.Namespace) -> tup
     write_jsonl(weak / "rankings.jsonl", few_and_noisy(bench, world, options.rankings, options.slip))
     stages = Bench(weak, bench.seed, {})
     stages.run(Stage.REWARD, {"model": bench.work / "sft", "rankings": weak / "rankings.jsonl"})
-    settings = {"kl_coef": options.kl_coef, "updates": options.updates, "evaluate_every": 2}
+    settings = {
+        "kl_coef": options.kl_coef,
+        "learning_rate": options.rate,
+        "updates": options.updates,
+        "evaluate_every": 2,
+    }
     with looks_kept(weak / "looks"):
         stages.run(
             Stage.PPO,
             bench.policy_inputs | {"reward_model": weak / "reward"},
             settings | {"accept_reward_model": REASON},
         )
-    return weak, gold_by_update(weak / "looks", world, bench.seed)
+    return weak, gold_by_update(weak / "looks", world, bench.seed, GOLD_REPLIES)
 
 
 def few_and_noisy(bench: Bench, world: World, count: int, slip: float) -> list[Ranking]:
@@ -175,7 +181,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rankings", type=int, default=120, help="that the reward model learns from")
     parser.add_argument("--slip", type=float, default=0.3, help="share of replies that are misjudged altogether")
     parser.add_argument("--kl-coef", type=float, default=0.02, help="a tenth of the toy preset's")
-    parser.add_argument("--updates", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=1.5e-4, help="learning rate, slow enough to see the turn")
+    parser.add_argument("--updates", type=int, default=60)
     return parser.parse_args()
 
 

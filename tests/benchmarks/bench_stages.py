@@ -124,11 +124,13 @@ def rank(world: World, responses: Path, seed: int) -> list[Ranking]:
     return rankings
 
 
-def answer(folder: Path, name: str, prompts: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
-    """`REPLIES` sampled replies to every prompt, as rows of a sample job's responses.jsonl."""
+def answer(
+    folder: Path, name: str, prompts: Sequence[Prompt], seed: int, replies: int = REPLIES
+) -> list[dict[str, Any]]:
+    """`replies` sampled replies to every prompt, as rows of a sample job's responses.jsonl."""
     tokenizer = models.load_tokenizer(folder)
     model = models.load_causal_lm(folder, tokenizer, trained=False)
-    asked = [number for number in range(len(prompts)) for _ in range(REPLIES)]
+    asked = [number for number in range(len(prompts)) for _ in range(replies)]
     generated = generate(
         model,
         tokenizer,

@@ -13,7 +13,7 @@ from typing import Any
 from alignment import models, ppo
 from alignment.evaluate import Estimate
 from alignment.toyworld import World
-from tests.benchmarks.bench_stages import answer
+from tests.benchmarks.bench_stages import REPLIES, answer
 
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # by seeds
 
@@ -34,20 +34,20 @@ def looks_kept(folder: Path) -> Iterator[None]:
         ppo.look = look
 
 
-def gold_of(folder: Path, world: World, seed: int) -> float:
-    """Mean gold score of a policy's replies to the prompts that no stage has seen; asked for once a folder."""
-    known = folder / "gold.json"
+def gold_of(folder: Path, world: World, seed: int, replies: int = REPLIES) -> float:
+    """Mean gold score of a policy's replies, so many to each prompt that no stage has seen; asked once a folder."""
+    known = folder / f"gold-{replies}.json"
     if not known.exists():
-        rows = answer(folder, folder.name, world.heldout, seed)
+        rows = answer(folder, folder.name, world.heldout, seed, replies)
         found = world.gold_by_criterion((world.heldout[row["prompt"]], row["text"]) for row in rows)
         known.write_text(json.dumps(found))
     return float(json.loads(known.read_text())["mean"])
 
 
-def gold_by_update(folder: Path, world: World, seed: int) -> dict[int, float]:
+def gold_by_update(folder: Path, world: World, seed: int, replies: int = REPLIES) -> dict[int, float]:
     """Of each policy in `folder`/UPDATE."""
     updates = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
-    return {update: gold_of(folder / str(update), world, seed) for update in updates}
+    return {update: gold_of(folder / str(update), world, seed, replies) for update in updates}
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
