@@ -1,6 +1,6 @@
 """Live monitors of a policy's training: what each curve most likely means, what to do, and when to stop.
 
-    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.8), reference_std=1.3)
+    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.9), reference_std=1.3)
     for alarm in monitor.listen(curve, looks): reporter.note(alarm.sentence, level="warning")
 
 They see the curve (one row an update) and the looks at held-out prompts, nothing that a run could not know. A

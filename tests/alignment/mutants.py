@@ -1,4 +1,4 @@
-"""Does a test fail when a formula is broken? Twenty-odd formulas, each broken in a copy of the project.
+"""Does a test fail when a formula is broken? Thirty-odd formulas, each broken in a copy of the project.
 
     python -m tests.alignment.mutants [NAME ...]
 
