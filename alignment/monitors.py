@@ -1,6 +1,6 @@
 """Live monitors of a policy's training: what each curve most likely means, what to do, and when to stop.
 
-    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.9), reference_std=1.3)
+    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.85), reference_std=1.3)
     for alarm in monitor.listen(curve, looks): reporter.note(alarm.sentence, level="warning")
 
 They see the curve (one row an update) and the looks at held-out prompts, nothing that a run could not know. A
@@ -52,7 +52,7 @@ class Standing:
     error: float  # standard error of `behind`
     kept: bool  # the rule took this policy in place of the one that was kept
     specificity: float = 1.0  # what its replies tell of their prompts, as a share of what the first look's told
-    same: bool = False  # that is too little, beyond the noise
+    fell: bool = False  # that is less, by more than the noise
 
 
 class Finding(NamedTuple):
@@ -187,13 +187,14 @@ def repetition(view: View) -> Finding | None:
 
 def sameness(view: View) -> Finding | None:
     """Responses that would answer another prompt nearly as well."""
-    if not view.looks or not view.looks[-1].same:
+    if not view.looks or not view.looks[-1].fell or view.looks[-1].specificity >= view.config.sameness:
         return None
     return Finding(
         f"On held-out prompts the responses tell {view.looks[-1].specificity:.0%} of what the SFT policy's told of the "
         "prompt that they answer.",
         "The policy is about to say the same whatever is asked, which a weak reward model takes for an improvement.",
-        "No such policy is kept. Rank such responses beside answers, train the reward model again, or raise kl_coef.",
+        "Rank such responses beside answers and train the reward model again, or raise kl_coef. Far below that no "
+        "policy is kept (min_specificity).",
     )
 
 

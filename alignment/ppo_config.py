@@ -50,6 +50,9 @@ class AlarmConfig(Settings):
     )
     length: float = Field(default=1.5, gt=1, description="Mean length this many times what it was at first.")
     repetition: Fraction = Field(default=0.15, description="Share of repeated n-grams this far above that at first.")
+    sameness: Fraction = Field(
+        default=0.9, description="What replies tell of their prompts below this share of what the SFT policy's told."
+    )
     entropy: Fraction = Field(default=0.3, description="Entropy below this share of what it was at first.")
     policy_clipping: Fraction = Field(default=0.3, description="Share of tokens whose ratio is clipped.")
     value_clipping: Fraction = Field(default=0.5, description="Share of values that are clipped.")
@@ -123,7 +126,7 @@ class PolicyConfig(TrainingConfig):
     )
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
     min_specificity: Fraction = Field(
-        default=0.9,
+        default=0.85,
         description="Nor are those whose replies tell less of their prompts than this share of what the SFT policy's "
         "told: a weak reward model likes one reply whatever is asked.",
     )

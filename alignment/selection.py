@@ -1,9 +1,9 @@
 """Which policy is kept: looks at held-out prompts, and the stated rule that chooses among them.
 
-The rule sees the reward model and the KL only. Reward models are over-optimised (Gao et al. 2022):
-their score keeps rising after quality has begun to fall, and the fall comes with KL. So a newer
-policy, which has moved further, must be better by more than the noise of the look to be kept. What
-the score does not show is a policy that says the same whatever is asked, a weak reward model's
+The rule sees what every run can know. Reward models are over-optimised (Gao et al. 2022): their
+score keeps rising after quality has begun to fall, and the fall comes with KL. So a newer policy,
+which has moved further, must be better by more than the noise of the look to be kept. What the score
+does not show is a policy on its way to saying the same whatever is asked, a weak reward model's
 favourite reply; so each look also measures what replies tell of their prompts.
 """
 
@@ -103,10 +103,11 @@ def gain_of(new: Look, old: Look) -> tuple[float, float]:
     return paired(new.objectives, old.objectives)
 
 
-def is_same(new: Look, sft: Look, bounds: Bounds) -> bool:
-    """Whether the responses of `new` tell too little of their prompts beside those of the first look."""
+def told_beside(new: Look, sft: Look) -> tuple[float, bool]:
+    """What the responses of `new` tell of their prompts, as a share of what those of the first look told; and whether
+    it is less by more than the noise."""
     change, error = paired(new.by_prompt(new.told), sft.by_prompt(sft.told))
-    return float(new.told.mean()) < bounds.min_specificity * float(sft.told.mean()) and change < -SURE * error
+    return float(new.told.mean()) / max(float(sft.told.mean()), 1e-9), change < -SURE * error
 
 
 def bounds_of(config: PPOConfig | RLOOConfig) -> Bounds:
@@ -116,8 +117,10 @@ def bounds_of(config: PPOConfig | RLOOConfig) -> Bounds:
 
 def replaces(new: Look, kept: Look, sft: Look, bounds: Bounds) -> bool:
     """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`; `sft` is the first look."""
+    share, fell = told_beside(new, sft)
+    within = float(new.kl.mean()) <= bounds.max_kl and not (fell and share < bounds.min_specificity)
     gain, error = gain_of(new, kept)
-    return float(new.kl.mean()) <= bounds.max_kl and not is_same(new, sft, bounds) and gain > error
+    return within and gain > error
 
 
 def standings(looks: Sequence[Look], bounds: Bounds) -> list[Standing]:
@@ -129,9 +132,8 @@ def standings(looks: Sequence[Look], bounds: Bounds) -> list[Standing]:
         kept = entry if took else kept
         gain, error = gain_of(entry, best)
         best = entry if gain > 0 else best
-        told = float(entry.told.mean()) / max(float(looks[0].told.mean()), 1e-9)
-        same = is_same(entry, looks[0], bounds)
-        found.append(Standing(entry.update, float(entry.objectives.mean()), -gain, error, took, told, same))
+        objective = float(entry.objectives.mean())
+        found.append(Standing(entry.update, objective, -gain, error, took, *told_beside(entry, looks[0])))
     return found
 
 

@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "when replies tell too little",
         "selection.py",
-        "and change < -SURE * error",
-        "and change < SURE * error",
+        "change < -SURE * error",
+        "change < SURE * error",
         ("test_selection.py",),
     ),
     Mutant(

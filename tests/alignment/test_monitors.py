@@ -21,7 +21,7 @@ CALM = {
     "disagreement": 0.5,
     "finished_share": 0.95,
 }
-BOUNDS = Bounds(max_kl=20.0, min_specificity=0.8)
+BOUNDS = Bounds(max_kl=20.0, min_specificity=0.85)
 GOOD = [Standing(0, 1.0, 0.0, 0.1, True), Standing(5, 1.2, -0.2, 0.1, True)]
 
 
@@ -84,8 +84,9 @@ def test_a_fall_on_heldout_prompts_beyond_the_noise_is_over_optimisation() -> No
 
 def test_replies_that_tell_too_little_of_their_prompts_are_sameness() -> None:
     """On looks alone: what is too little, and beyond the noise, selection.py says."""
-    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, specificity=0.71, same=True)]) == ["sameness"]
-    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.71, same=False)]) == []
+    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, specificity=0.89, fell=True)]) == ["sameness"]
+    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.89, fell=False)]) == []
+    assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.9, fell=True)]) == []
     (alarm,) = monitor().listen(curve({}), [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, 0.71, True)])
     assert "71%" in alarm.found
     assert alarm.likely.endswith(".")
