@@ -117,6 +117,13 @@ class PolicyConfig(TrainingConfig):
     max_ratio: float = Field(default=10.0, gt=1, description="A mean ratio above this, or below its inverse, is lost.")
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
     evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
+    compare_prompts: int = Field(
+        default=24,
+        ge=0,
+        le=1000,
+        description="Held-out prompts whose replies are reported at each look beside the SFT policy's, for people to "
+        "compare; 0: none.",
+    )
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
     alarms: AlarmConfig = Field(default=AlarmConfig(), description="When the monitors speak, and what ends training.")
     gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")
