@@ -52,7 +52,7 @@ def _add_tasks(session: Session, job: Job, update: int, asked: Mapping[Prompt, R
     project, form = ranking_project(session, uuid.UUID(job.inputs["project"]))
     start = uuid.UUID(job_graph.resolve_inputs(session, job)["model"]["model"])
     different = {prompt: row for prompt, row in asked.items() if storable(row["before"]) != storable(row["response"])}
-    ids, tasks = prompt_ids(session, project.id, different), {}
+    ids, tasks = prompt_ids(session, project.id, different) if different else {}, {}
     for prompt, row in different.items():
         before = new_response(row["before"], ids[prompt.key], job, start, {"update": SFT})
         after = new_response(row["response"], ids[prompt.key], job, None, {"update": update})
