@@ -52,7 +52,8 @@ def job_events(
 ) -> EventStream:
     """Events as they come (state, progress, note, samples, look, checkpoint), then `end`.
 
-    Resumes after `Last-Event-ID`."""
+    Resumes after `Last-Event-ID`.
+    """
     service.get(session, job_id)
     return EventStream(streams, me.id, job_id, after if last_event_id is None else last_event_id)
 

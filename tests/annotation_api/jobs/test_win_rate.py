@@ -37,7 +37,7 @@ def test_each_prompt_counts_once_however_many_people_judged_it() -> None:
 
 
 def test_the_interval_is_over_prompts() -> None:
-    """Two prompts, one won and one lost: of four draws one has both won, one both lost, whoever many judged each."""
+    """Two prompts, one won and one lost: of four draws one has both won, one both lost, however many judged each."""
     for people in (1, 10):
         (row,) = win_rates([said(*[WIN] * people), said(*[LOSS] * people)])
         assert (row.rate, row.low, row.high) == (0.5, 0.0, 1.0)
