@@ -76,6 +76,14 @@ class Reporter(Protocol):
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Texts worth reading at `step`: each row has at least `prompt` and `response`."""
 
+    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A policy's replies to held-out prompts after `update` updates, beside the SFT policy's to the same prompts.
+
+        Each row has `prompt` (a records.Prompt as its JSON line), the texts `before` and `response`, what the reward
+        model says of them as `score_before` and `score`, and `kl`. A run that goes on from a checkpoint tells its
+        looks again.
+        """
+
     def note(self, message: str, *, level: str = "info") -> None: ...
 
     def cancelled(self) -> bool:
@@ -117,6 +125,8 @@ class NullReporter:
     def progress(self, progress: Progress) -> None: ...
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
     def note(self, message: str, *, level: str = "info") -> None: ...
 

@@ -39,6 +39,31 @@ def show(roles: Roles, rollout: Rollout) -> list[dict[str, Any]]:
     ]
 
 
+def side_by_side(roles: Roles, prompts: PromptSet, before: Look, after: Look, most: int) -> list[dict[str, Any]]:
+    """The first `most` held-out prompts with the reply of each look, as `Reporter.look` takes them."""
+    texts = (_texts(roles, entry.sequences, most) for entry in (before, after))
+    return [
+        {
+            "prompt": prompt.canonical(),
+            "before": old,
+            "response": new,
+            "score_before": float(before.scores[row]),
+            "score": float(after.scores[row]),
+            "kl": float(after.kl[row]),
+        }
+        for row, (prompt, (_, old), (_, new)) in enumerate(zip(prompts.heldout_prompts, *texts, strict=False))
+    ]
+
+
+def tell(
+    reporter: Reporter, roles: Roles, prompts: PromptSet, config: PPOConfig | RLOOConfig, looks: Sequence[Look]
+) -> None:
+    """Report looks at trained policies beside the first one, which is the SFT policy's; `looks` begins with that."""
+    if config.compare_prompts:
+        for entry in looks[1:]:
+            reporter.look(entry.update, side_by_side(roles, prompts, looks[0], entry, config.compare_prompts))
+
+
 def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig) -> None:
     """StageError(DIVERGED) for a metric that is no number or a rollout far beyond `max_kl`."""
     for name, value in metrics.items():

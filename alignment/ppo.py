@@ -18,7 +18,7 @@ import torch
 from alignment import gate
 from alignment.config import PPOConfig, Stage
 from alignment.events import Meter, Reporter, StageError, StageResult
-from alignment.outcome import check, rescued, result_of, show, write_files
+from alignment.outcome import check, rescued, result_of, show, tell, write_files
 from alignment.ppo_state import State
 from alignment.ppo_update import Learner, update
 from alignment.prompt_set import EndlessBatches, read_prompt_set
@@ -55,6 +55,7 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
     checkpoints = Checkpoints.of(Stage.PPO, config, inputs, reporter)
     if newest := checkpoints.newest():
         state.load(newest)
+        tell(reporter, roles, prompts, config, keeper.looks)  # whoever listened may have died before it heard the last
     else:
         keeper.add(look(roles, prompts.heldout, 0, config))
     meter = Meter(reporter, "ppo", config.updates, len(curve))
@@ -76,7 +77,9 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
             # 4. Now and then the policy is looked at on held-out prompts, and kept if it is better.
             if number % config.evaluate_every == 0 or number == config.updates:
                 with steering.shown():
-                    metrics |= keeper.add(look(roles, prompts.heldout, number, config)).metrics()
+                    entry = keeper.add(look(roles, prompts.heldout, number, config))
+                metrics |= entry.metrics()
+                tell(reporter, roles, prompts, config, [keeper.looks[0], entry])
             curve.append({"update": float(number), **metrics})
             reporter.samples(number, show(roles, rollout))
             steering.listen(curve, keeper.looks, reporter)

@@ -124,6 +124,13 @@ class PolicyConfig(TrainingConfig):
     evaluate_replies: Count = Field(
         default=256, description="Replies in a look: to so many prompts at most, to fewer prompts several each."
     )
+    compare_prompts: int = Field(
+        default=24,
+        ge=0,
+        le=1000,
+        description="Held-out prompts whose replies are reported at each look beside the SFT policy's, for people to "
+        "compare; 0: none.",
+    )
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
     min_specificity: Fraction = Field(
         default=0.85,

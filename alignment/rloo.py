@@ -21,7 +21,7 @@ from alignment.config import RLOOConfig
 from alignment.events import Meter, Reporter, StageError, StageResult
 from alignment.forward import response_logprobs
 from alignment.losses import importance_weights, policy_loss
-from alignment.outcome import check, rescued, result_of, show, write_files
+from alignment.outcome import check, rescued, result_of, show, tell, write_files
 from alignment.ppo_update import Learner, check_ratio, means, mini_batches, summary_of
 from alignment.prompt_set import EndlessBatches, read_prompt_set
 from alignment.roles import Roles, load_without_critic, record_without_critic, reply
@@ -57,7 +57,9 @@ def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Report
             check(metrics, number, config)
             # 3. Now and then the policy is looked at on held-out prompts, and kept if it is better.
             if number % config.evaluate_every == 0 or number == config.updates:
-                metrics |= keeper.add(look(roles, prompts.heldout, number, config)).metrics()
+                entry = keeper.add(look(roles, prompts.heldout, number, config))
+                metrics |= entry.metrics()
+                tell(reporter, roles, prompts, config, [keeper.looks[0], entry])
             curve.append({"update": float(number), **metrics})
             reporter.samples(number, show(roles, rollout))
             for alarm in monitor.listen(curve, standings(keeper.looks, monitor.bounds)):

@@ -62,6 +62,9 @@ class TerminalReporter:
         for row in rows[:4]:
             self.console.print(f"  {row['prompt']} -> {row['response']}", markup=False)
 
+    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Nobody ranks at a terminal; the files beside the model show every look."""
+
     def note(self, message: str, *, level: str = "info") -> None:
         self.console.print(message if level == "info" else f"{level}: {message}", markup=False)
 

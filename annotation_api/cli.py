@@ -155,7 +155,7 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
     create.add_argument("--data", required=True, metavar="DATA", help="data set id, snapshot:ID or project:ID")
     for name, text in jobs.BESIDE.items():
         create.add_argument(f"--{name}", metavar="DATA", help=text)
-    create.add_argument("--project", metavar="ID", help="for sample: where the responses become tasks")
+    create.add_argument("--project", metavar="ID", help="for sample, ppo: where responses become tasks to rank")
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)
     create.add_argument("--priority", type=int, default=0)
@@ -172,6 +172,7 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
         ("retry", jobs.ask, "queue a failed or cancelled job again"),
         ("attempts", jobs.attempts, "every attempt at a job and how it ended"),
         ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
+        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each look"),
     ):
         _client(group, name, run, text).add_argument("job", metavar="JOB")
     log = _client(group, "log", jobs.log, "the last lines that an attempt wrote")
@@ -200,6 +201,7 @@ def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
     run.add_argument("--preferences", required=True, metavar="DATASET")
     run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
     run.add_argument("--pretraining", metavar="DATASET", help="for PPO with a ptx_coef; unset: the demonstrations")
+    run.add_argument("--project", metavar="ID", help="where people compare PPO's replies with the SFT policy's")
     run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
     _settings(run)
     _which(_client(group, "list", pipelines.list_pipelines, "newest first"))

@@ -30,6 +30,28 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
 
     `prompts` is the file that was sampled from. Returns the number of new tasks. Commits nothing.
     """
+    project, form = ranking_project(session, project_id)
+    records = list(read_jsonl(prompts, Prompt))
+    ids = prompt_ids(session, project_id, records)
+    tasks, sets = 0, SampleConfig.model_validate(job.config).tasks_per_prompt
+    for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
+        responses = [
+            new_response(row["text"], ids[records[index].key], job, uuid.UUID(row["model"]), row["sampling"])
+            for row in rows
+        ]
+        session.add_all(responses)
+        distinct = list({response.text_hash: response for response in responses}.values())
+        turns = max(sets, math.ceil(len(distinct) / MAX_RANKED))
+        for chosen in (distinct[start::turns] for start in range(turns)):
+            if len(chosen) >= FEWEST:
+                add_task(session, project, form, chosen)
+                tasks += 1
+    session.flush()
+    return tasks
+
+
+def ranking_project(session: Session, project_id: uuid.UUID) -> tuple[Project, Form]:
+    """The project and the form of its new rankings. Raises StageError(BAD_INPUT) where there is none."""
     project = session.get(Project, project_id)
     if project is None:
         raise StageError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
@@ -37,23 +59,10 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
     if form is None:
         hint = "Give the project a form of the kind ranking."
         raise StageError(ErrorKind.BAD_INPUT, f"Project {project.name} does not ask for rankings.", hint)
-    records = list(read_jsonl(prompts, Prompt))
-    prompt_ids = _prompt_ids(session, project_id, records)
-    tasks, sets = 0, SampleConfig.model_validate(job.config).tasks_per_prompt
-    for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
-        responses = [_response(row, prompt_ids[records[index].key], job) for row in rows]
-        session.add_all(responses)
-        distinct = list({response.text_hash: response for response in responses}.values())
-        turns = max(sets, math.ceil(len(distinct) / MAX_RANKED))
-        for chosen in (distinct[start::turns] for start in range(turns)):
-            if len(chosen) >= FEWEST:
-                _add_task(session, project, form, chosen)
-                tasks += 1
-    session.flush()
-    return tasks
+    return project, form
 
 
-def _prompt_ids(session: Session, project_id: uuid.UUID, prompts: Iterable[Prompt]) -> dict[str, uuid.UUID]:
+def prompt_ids(session: Session, project_id: uuid.UUID, prompts: Iterable[Prompt]) -> dict[str, uuid.UUID]:
     """The project's row of each prompt, by key; made where it is missing."""
     records = {prompt.key: json.loads(prompt.canonical()) for prompt in prompts}
     rows = [
@@ -70,20 +79,23 @@ def _responses(folder: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def _response(row: Mapping[str, Any], prompt_id: uuid.UUID, job: Job) -> ResponseRow:
-    text = storable(row["text"])
+def new_response(
+    text: str, prompt_id: uuid.UUID, job: Job, model_id: uuid.UUID | None, sampling: Mapping[str, Any]
+) -> ResponseRow:
+    """A row of what `job` sampled; `model_id` is unset where the policy is no version of the registry."""
+    text = storable(text)
     return ResponseRow(
         id=uuid.uuid4(),
         prompt_id=prompt_id,
         text=text,
         text_hash=sha256_text(text),
-        model_id=uuid.UUID(row["model"]),
+        model_id=model_id,
         job_id=job.id,
-        sampling=row["sampling"],
+        sampling=dict(sampling),
     )
 
 
-def _add_task(session: Session, project: Project, form: Form, responses: list[ResponseRow]) -> None:
+def add_task(session: Session, project: Project, form: Form, responses: list[ResponseRow]) -> Task:
     """Identical texts stand once: two people cannot disagree about which copy is better."""
     task = Task(
         id=uuid.uuid4(),
@@ -97,3 +109,4 @@ def _add_task(session: Session, project: Project, form: Form, responses: list[Re
         TaskResponse(task_id=task.id, position=position, response_id=response.id)
         for position, response in enumerate(responses)
     )
+    return task

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment import checkpoint
+from alignment.config import Stage
 from alignment.events import StageResult
 from annotation_api.db import job_store
 from annotation_api.db.job_events import Event
@@ -50,7 +51,7 @@ def publish(folders: Folders, config: Mapping[str, Any], result: StageResult) ->
 def commit(session: Session, folders: Folders, resolved: Resolved, published: Published, result: StageResult) -> None:
     """All rows of the finished job. Raises LeaseLost."""
     job = session.get_one(Job, folders.job_id)
-    if project := job.inputs.get("project"):
+    if job.stage is Stage.SAMPLE and (project := job.inputs.get("project")):
         _add_tasks(session, job, uuid.UUID(project), folders, resolved.data)
     job_store.commit_success(
         session,

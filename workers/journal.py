@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from annotation_api.db import job_events, job_store
 from annotation_api.db.job_events import Event
 from annotation_api.db.tables import Job, JobState
 from workers.claims import Lease
+from workers.comparisons import add_look
 from workers.crashpoints import crash_point
 from workers.executors import Waiting
 from workers.work import Batch
@@ -40,7 +41,7 @@ class Journal:
         self._said = waiting
 
     def forward(self, batch: Batch) -> None:
-        """All metrics and checkpoints, but of the progress lines only the newest of each phase."""
+        """All metrics, looks and checkpoints, but of the progress lines only the newest of each phase."""
         if not batch:
             return
         if batch.progress:
@@ -51,6 +52,8 @@ class Journal:
         events += [Event.progress(progress, device=self.device) for progress in newest.values()]
         if events:
             self.append(events, batch.progress)
+        for update, rows in batch.looks:
+            self.look(update, rows)
         for saved in batch.checkpoints:
             self.record(saved)
 
@@ -64,6 +67,10 @@ class Journal:
                 job_events.record_metrics(session, job_id, epoch, lines)
 
         self._lease.write(action)
+
+    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        job_id, epoch = self._lease.job_id, self._lease.epoch
+        self._lease.write(lambda session: add_look(session, job_id, epoch, update, rows))
 
     def record(self, saved: SavedCheckpoint) -> None:
         """Its name begins with the epoch here, since all attempts of a job share a folder."""

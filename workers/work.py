@@ -77,16 +77,18 @@ class Batch:
 
     progress: list[Progress] = field(default_factory=list)
     samples: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
+    looks: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)  # (level, message)
     checkpoints: list[SavedCheckpoint] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.progress or self.samples or self.notes or self.checkpoints)
+        return bool(self.progress or self.samples or self.looks or self.notes or self.checkpoints)
 
     def __add__(self, other: Batch) -> Batch:
         return Batch(
             self.progress + other.progress,
             self.samples + other.samples,
+            self.looks + other.looks,
             self.notes + other.notes,
             self.checkpoints + other.checkpoints,
         )
@@ -106,6 +108,10 @@ class BufferedReporter:
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:
             self._batch.samples.append((step, [dict(row) for row in rows]))
+
+    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        with self._lock:
+            self._batch.looks.append((update, [dict(row) for row in rows]))
 
     def note(self, message: str, *, level: str = "info") -> None:
         with self._lock:

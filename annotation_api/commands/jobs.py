@@ -15,6 +15,7 @@ COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
 ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
 SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
 CANDIDATES = ("step", "chosen", "metrics")
+WINS = ("update", "score", "kl", "rate", "low", "high", "wins", "ties", "losses", "identical", "judged", "waiting")
 BESIDE = {
     "answers": "for reward: what was said of single responses or of pairs",
     "verdicts": "for reward: which responses broke a rule",
@@ -44,8 +45,10 @@ def _body(client: Client, args: Namespace) -> dict[str, Any]:
         raise ClientError(f"{args.stage} starts from one model, {len(args.model)} were given; name --model once.")
     if args.reward_model:
         inputs["reward_model"] = model_ref(args.reward_model)
+    if args.project:
+        inputs["project"] = args.project
     models = [start_model(client, text) for text in args.model]
-    inputs |= {"models": models, "project": args.project} if args.stage == "sample" else {"model": models[0]}
+    inputs |= {"models": models} if args.stage == "sample" else {"model": models[0]}
     body = {"stage": args.stage, "inputs": inputs, "config": settings(args.set), "preset": args.preset}
     return body | {"gpus": args.gpus, "priority": args.priority}
 
@@ -131,3 +134,17 @@ def checkpoints(client: Client, args: Namespace) -> int:
         print()
         table(compared, CANDIDATES)
     return 0
+
+
+def wins(client: Client, args: Namespace) -> int:
+    """How often people prefer the policy of each look to the SFT policy, beside the learned score."""
+    rows = client.get(f"/v1/jobs/{args.job}/win_rate")
+    if args.json:
+        emit(rows)
+    else:
+        table([{name: _rounded(value) for name, value in row.items()} for row in rows], WINS)
+    return 0
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.3f}" if isinstance(value, float) else value

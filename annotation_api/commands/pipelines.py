@@ -24,6 +24,7 @@ def run(client: Client, args: Namespace) -> int:
         "config": settings(args.set),
     }
     body |= {name: data_ref(text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
+    body |= {"project": args.project} if args.project else {}
     pipeline = client.post("/v1/pipelines", body)
     if not args.detach:
         for job in pipeline["jobs"]:

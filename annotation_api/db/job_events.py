@@ -32,7 +32,7 @@ SELECT seq FROM last
 
 @dataclass(frozen=True)
 class Event:
-    """What is to be appended: `type` is state, progress, note or samples; `data` holds JSON types."""
+    """What is to be appended: `type` is state, progress, note, samples or look; `data` holds JSON types."""
 
     type: str
     data: Mapping[str, Any]
@@ -49,6 +49,11 @@ class Event:
     @classmethod
     def samples(cls, step: int, rows: Sequence[Mapping[str, Any]]) -> Event:
         return cls("samples", {"step": step, "rows": [dict(row) for row in rows]})
+
+    @classmethod
+    def look(cls, update: int, rows: Sequence[Mapping[str, Any]]) -> Event:
+        """Replies of a policy in training beside the SFT policy's, as `workers.comparisons` writes them."""
+        return cls("look", {"update": update, "rows": [dict(row) for row in rows]})
 
 
 def append(session: Session, job_id: uuid.UUID, epoch: int, events: Sequence[Event]) -> int:

@@ -455,7 +455,7 @@ class JobEvent(Base):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     epoch: Mapped[int]
-    type: Mapped[str]  # state, progress, note, samples, checkpoint
+    type: Mapped[str]  # state, progress, note, samples, look, checkpoint
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = _now()
 

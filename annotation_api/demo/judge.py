@@ -11,8 +11,7 @@ import numpy as np
 
 from alignment.records import Prompt
 from alignment.toyworld import World, grade
-
-RESAMPLES = 4000
+from annotation_api.intervals import interval95
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,7 @@ def win_rate(replies: Sequence[Reply], ours: str, theirs: str) -> WinRate:
     for sides in grades.values():
         difference = np.subtract.outer(sides[ours], sides[theirs])
         wins.append(float(np.mean((difference > 0) + 0.5 * (difference == 0))))
-    scores = np.array(wins)
-    draws = np.random.default_rng(0).choice(scores, (RESAMPLES, len(scores))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return WinRate(float(scores.mean()), float(low), float(high), sum(r.model == ours for r in replies))
+    return WinRate(float(np.mean(wins)), *interval95(wins), sum(r.model == ours for r in replies))
 
 
 def gold_by_update(world: World, rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:

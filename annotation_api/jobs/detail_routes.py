@@ -18,11 +18,13 @@ from annotation_api.jobs.schemas import (
     CandidateOut,
     CheckpointOut,
     LogOut,
+    LookOut,
     SavedOut,
     Series,
 )
 from annotation_api.jobs.series import thinned
 from annotation_api.jobs.stream import EventStream
+from annotation_api.jobs.wins import win_rates
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[allow(*READS_RUNS)])
 
@@ -48,7 +50,10 @@ def job_events(
     after: Annotated[EventNumber, Query(description="As the header, for a client that cannot set it.")] = 0,
     last_event_id: Annotated[EventNumber | None, Header(description="Events after this one are sent.")] = None,
 ) -> EventStream:
-    """Events as they come (state, progress, note, samples, checkpoint), then `end`. Resumes after `Last-Event-ID`."""
+    """Events as they come (state, progress, note, samples, look, checkpoint), then `end`.
+
+    Resumes after `Last-Event-ID`.
+    """
     service.get(session, job_id)
     return EventStream(streams, me.id, job_id, after if last_event_id is None else last_event_id)
 
@@ -93,6 +98,13 @@ def job_checkpoints(job_id: uuid.UUID, session: Db) -> list[CheckpointOut]:
     service.get(session, job_id)
     saved = [SavedOut.model_validate(row) for row in queries.saved_checkpoints(session, job_id)]
     return [*saved, *(CandidateOut.model_validate(row) for row in queries.candidates(session, job_id))]
+
+
+@router.get("/win_rate")
+def job_win_rate(job_id: uuid.UUID, session: Db) -> list[LookOut]:
+    """How often people prefer the policy to the SFT policy, at each look of a PPO job; each look is a row."""
+    service.get(session, job_id)
+    return win_rates(queries.comparisons(session, job_id))
 
 
 @router.get("/artifacts")

@@ -57,6 +57,7 @@ COMPARISONS = frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS})
 PROMPTS = frozenset({DatasetKind.PROMPTS})
 OPINIONS = {"answers": frozenset({DatasetKind.ANSWERS}), "verdicts": frozenset({DatasetKind.VERDICTS})}
 BESIDE = OPINIONS | {"pretraining": DEMONSTRATIONS}  # what a stage may read beside its own data
+OPTIONAL = {*BESIDE, "project"}
 DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS} | BESIDE
 FROZEN_AS = {
     **{kinds: kind for kinds in OPINIONS.values() for kind in kinds},
@@ -95,7 +96,7 @@ class Door:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
         given = {name: getattr(job.inputs, name) for name in type(job.inputs).model_fields}
-        inputs = {name: self._input(name, value) for name, value in given.items() if name not in BESIDE or value}
+        inputs = {name: self._input(name, value) for name, value in given.items() if name not in OPTIONAL or value}
         if isinstance(job.inputs, RewardJobInputs):
             inputs = self.opinions(job.inputs.rankings) | inputs
         if isinstance(config, RewardConfig) and not self.problems:
@@ -104,7 +105,7 @@ class Door:
             self._wrong("/inputs/pretraining", problem, config.ptx_coef)
         if isinstance(config, PPOConfig) and not self.problems:
             self._good_enough(inputs["reward_model"], config)
-        if isinstance(config, SampleConfig) and inputs["project"]:
+        if isinstance(config, SampleConfig) and "project" in inputs:
             self._rankable(len(inputs["models"]), config.responses_per_prompt)
         if config is None or self.problems:
             return None
@@ -127,7 +128,7 @@ class Door:
         if name == "models":
             return [self.model(ref, f"{at}/{i}", WRITERS) for i, ref in enumerate(value)]
         if name == "project":
-            return self._project(value, at)
+            return self.project(value, at)
         if name in DATA_FIELDS:
             return self.data(value, at, DATA_FIELDS[name])
         return self.model(value, at, SCORERS if name == "reward_model" else WRITERS)
@@ -239,12 +240,13 @@ class Door:
             self._wrong(at, f"{found.name} holds {found.kind.value}; {_or(kinds)} are needed.", key)
         return None
 
-    def _project(self, key: uuid.UUID | None, at: str) -> str | None:
-        if key is not None and self.session.get(Project, key) is None:
+    def project(self, key: uuid.UUID, at: str) -> str:
+        """Where responses become tasks: a project that asks for rankings."""
+        if self.session.get(Project, key) is None:
             self._wrong(at, "There is no such project.", key)
-        elif key is not None and newest_form(self.session, key) is None:
+        elif newest_form(self.session, key) is None:
             self._wrong(at, "This project does not ask for rankings; give it a form of the kind ranking.", key)
-        return str(key) if key else None
+        return str(key)
 
     def _enough(self, rankings: uuid.UUID, heldout_fraction: float) -> None:
         """A reward model needs comparisons whose prompts are not held out."""

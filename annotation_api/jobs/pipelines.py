@@ -21,7 +21,7 @@ from annotation_api.jobs.schemas import JOBS, JobOut, NewPipeline, PipelineOut
 PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
     Stage.SFT: {"/config": "/config/sft", "/inputs": ""},
     Stage.REWARD: {"/config": "/config/reward", "/inputs/rankings": "/preferences"},
-    Stage.PPO: {"/config": "/config/ppo", "/inputs/pretraining": "/pretraining"},
+    Stage.PPO: {"/config": "/config/ppo", "/inputs/pretraining": "/pretraining", "/inputs/project": "/project"},
 }
 
 
@@ -45,7 +45,8 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
     opinions = {name: data[name] for name in OPINIONS if name in data}
     reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"], **opinions)
-    beside = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
+    beside: dict[str, Any] = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
+    beside |= {"project": body.project} if body.project else {}
     queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"], **beside)
     return row
 
@@ -63,6 +64,8 @@ def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, 
     if body.pretraining or (ppo and ppo.ptx_coef):
         asked["pretraining"] = (body.pretraining or body.demonstrations, "/pretraining", DEMONSTRATIONS)
     data = {name: door.data(*question) for name, question in asked.items()} | door.opinions(body.preferences)
+    if body.project:
+        door.project(body.project, "/project")
     problems += [found for found in door.problems if found not in problems]
     if problems:
         raise invalid(problems)

@@ -26,6 +26,7 @@ from annotation_api.db.tables import (
     SavedCheckpointRow,
     SnapshotRow,
 )
+from annotation_api.jobs.wins import Comparison, outcome
 
 WAITING = (JobState.BLOCKED, JobState.QUEUED)
 _WAITING = """
@@ -141,6 +142,33 @@ def attempts(session: Session, job: uuid.UUID, limit: int) -> Sequence[JobAttemp
 
 def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:
     return session.scalars(select(Artifact).where(Artifact.job_id == job).order_by(Artifact.name)).all()
+
+
+_COMPARISONS = """
+SELECT (look.data->>'update')::int AS update, pair->>'before' = pair->>'response' AS identical,
+    (pair->>'score')::float AS score, (pair->>'score_before')::float AS score_before, (pair->>'kl')::float AS kl,
+    coalesce(task.judged < task.overlap, false) AS waits,
+    (
+        SELECT r.id::text FROM task_responses tr JOIN responses r ON r.id = tr.response_id
+        WHERE tr.task_id = task.id AND r.sampling->'update' = look.data->'update'
+    ) AS response,
+    ARRAY(
+        SELECT s.payload->'groups' FROM assignments a JOIN submissions s ON s.assignment_id = a.id
+        WHERE a.task_id = task.id AND NOT EXISTS (SELECT FROM submissions later WHERE later.supersedes = s.id)
+    ) AS groups
+FROM job_events look
+CROSS JOIN LATERAL jsonb_array_elements(look.data->'rows') pair
+LEFT JOIN tasks task ON task.id = (pair->>'task')::uuid
+WHERE look.job_id = %(job)s AND look.type = 'look'
+ORDER BY update
+"""
+
+
+def comparisons(session: Session, job: uuid.UUID) -> Iterator[Comparison]:
+    """Every prompt of every look of the job, with what people say of it now: corrected judgements do not count."""
+    for row in direct.rows(session, _COMPARISONS, job=job):
+        judgements = tuple(outcome(groups, row.response) for groups in row.groups)
+        yield Comparison(row.update, row.identical, row.score, row.score_before, row.kl, row.waits, judgements)
 
 
 def lines(session: Session, snapshot: uuid.UUID) -> Iterator[str]:

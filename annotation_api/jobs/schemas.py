@@ -69,6 +69,11 @@ class PPOJobInputs(Body):
     pretraining: DataRef | None = Field(
         default=None, description="Demonstrations that the policy must not forget; needed where `ptx_coef` is above 0."
     )
+    project: uuid.UUID | None = Field(
+        default=None,
+        description="Where people compare the policy's held-out replies with the SFT policy's, at each look; unset: "
+        "nobody does.",
+    )
 
 
 class _SchemaOf:
@@ -272,6 +277,28 @@ class Series(BaseModel):
     points: list[tuple[int, float | None]]
 
 
+class LookOut(BaseModel):
+    """A policy in training beside the SFT policy: replies to the same held-out prompts, judged by people who were not
+    told whose is whose."""
+
+    update: int = Field(description="Updates that the policy had had.")
+    prompts: int = Field(description="Held-out prompts that were compared.")
+    score: float | None = Field(description="The reward model's mean score of the policy's replies.")
+    score_before: float | None = Field(description="And of the SFT policy's.")
+    kl: float | None = Field(description="Mean KL to the SFT policy.")
+    judged: int = Field(description="Prompts with different replies that somebody has judged.")
+    identical: int = Field(description="Prompts with two identical replies: no task, a tie.")
+    waiting: int = Field(description="Tasks that want more people than have judged them.")
+    wins: int = Field(description="Judgements that prefer the policy's reply.")
+    ties: int
+    losses: int
+    rate: float | None = Field(
+        description="The policy's win rate, ties half: the mean over prompts of what people said. Null: not judged yet."
+    )
+    low: float | None = Field(description="Where its 95 % interval begins, by a bootstrap over prompts.")
+    high: float | None
+
+
 class SavedOut(Shown):
     """A checkpoint that an attempt can go on from."""
 
@@ -317,6 +344,9 @@ class NewPipeline(Body):
     prompts: DataRef | None = Field(default=None, description="For PPO; unset: those of the preferences.")
     pretraining: DataRef | None = Field(
         default=None, description="For PPO where its `ptx_coef` is above 0; unset: the demonstrations."
+    )
+    project: uuid.UUID | None = Field(
+        default=None, description="Where people compare PPO's held-out replies with the SFT policy's; unset: nobody."
     )
     preset: str | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")

@@ -35,6 +35,36 @@ class Bar:
     height: float
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A value at a step with its interval, as places in a box of WIDTH by HEIGHT."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def marks(
+    values: Iterable[tuple[int, float, float, float]], last_step: int, span: tuple[float, float] | None = None
+) -> list[Mark]:
+    """(step, value, low, high) on an axis from step 0 to `last_step`, so that charts of one run stand side by side.
+
+    `span` is the least and the largest value of the box; unset: those that there are.
+    """
+    rows = list(values)
+    ends = [end for _, _, low, high in rows for end in (low, high)]
+    least, most = span or (min(ends, default=0.0), max(ends, default=0.0))
+
+    def at(value: float) -> float:
+        return round((1 - _place(value, least, most)) * HEIGHT, 1)
+
+    return [
+        Mark(round(_place(step, 0, last_step) * WIDTH, 1), at(value), at(low), at(high))
+        for step, value, low, high in rows
+    ]
+
+
 def bars(values: Sequence[tuple[str, float]]) -> list[Bar]:
     """A bar for each (label, value of 0 or more), the highest as high as the box; a few bars stay slim."""
     highest = max((value for _, value in values), default=0.0) or 1.0

@@ -12,14 +12,16 @@ from sqlalchemy.orm import Session
 from alignment import gate
 from alignment.config import Stage
 from annotation_api.db.job_machine import ENDED, LIVE
-from annotation_api.db.tables import Job, JobState, Pipeline
+from annotation_api.db.tables import Job, JobState, Pipeline, Project
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
 from annotation_api.jobs import artifacts, logs, pipelines
 from annotation_api.jobs import queries as job_queries
 from annotation_api.jobs import service as jobs
+from annotation_api.jobs.schemas import LookOut
+from annotation_api.jobs.wins import win_rates
 from annotation_api.pagination import fetch_rows
 from annotation_api.web import queries
-from annotation_api.web.charts import HEIGHT, WIDTH, curves
+from annotation_api.web.charts import HEIGHT, WIDTH, curves, marks
 from annotation_api.web.rendering import render, see_other
 
 router = APIRouter()
@@ -65,7 +67,14 @@ def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me, settings:
     job = jobs.get(session, job_id)
     log = logs.tail(session, settings, job.id, None, LOG_LINES)
     return render(
-        request, "job.html", me, **_state(session, job), **_told(session, job), **_left(session, job), log=log.lines
+        request,
+        "job.html",
+        me,
+        **_state(session, job),
+        **_told(session, job),
+        **_looked(session, job),
+        **_left(session, job),
+        log=log.lines,
     )
 
 
@@ -87,9 +96,33 @@ def _told(session: Session, job: Job) -> dict[str, Any]:
         "curves": curves(queries.metrics_of(session, job.id)),
         "box": (WIDTH, HEIGHT),
         "notes": queries.notes_of(session, job.id),
-        "samples": queries.last_samples(session, job.id),
+        "samples": queries.last_of(session, job.id, "samples"),
         "samples_shown": queries.SAMPLES_SHOWN,
     }
+
+
+def _looked(session: Session, job: Job) -> dict[str, Any]:
+    """What the reward model and people say of a policy in training, look by look."""
+    newest = queries.last_of(session, job.id, "look")
+    looks = win_rates(job_queries.comparisons(session, job.id)) if newest else []
+    rated = [row for row in looks if row.rate is not None]
+    last = looks[-1].update if looks else 0
+    scores = [(row.update, row.score) for row in looks]
+    if looks:
+        scores.insert(0, (0, looks[0].score_before))
+    return {
+        "compared": looks,
+        "rated": rated,
+        "newest_look": newest.data if newest else None,
+        "project": session.get(Project, uuid.UUID(job.inputs["project"])) if job.inputs.get("project") else None,
+        "scores": marks([(step, score, score, score) for step, score in scores if score is not None], last),
+        "wins": marks([_interval(row) for row in rated], last, (0.0, 1.0)),
+    }
+
+
+def _interval(row: LookOut) -> tuple[int, float, float, float]:
+    assert row.rate is not None, "only looks with a rate are drawn"
+    return row.update, row.rate, row.rate if row.low is None else row.low, row.rate if row.high is None else row.high
 
 
 def _left(session: Session, job: Job) -> dict[str, Any]:

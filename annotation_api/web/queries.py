@@ -51,8 +51,9 @@ def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEvent]:
     return session.scalars(query.order_by(JobEvent.seq.desc()).limit(PAGE)).all()
 
 
-def last_samples(session: Session, job_id: uuid.UUID) -> JobEvent | None:
-    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == "samples")
+def last_of(session: Session, job_id: uuid.UUID, kind: str) -> JobEvent | None:
+    """The newest event of a kind."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == kind)
     return session.scalar(query.order_by(JobEvent.seq.desc()).limit(1))
 
 

@@ -419,6 +419,12 @@ DETAILS = (
         "our own",
     ),
     Detail(
+        "People can judge every look, blind, beside the SFT policy",
+        "compare_prompts",
+        "test_ppo.py::test_each_look_is_told_beside_the_sft_policys_replies",
+        f"{STIENNON}, 4.3",
+    ),
+    Detail(
         "Alarms in words",
         "alarms",
         "test_monitors.py::test_each_alarm_for_its_own_curve_and_no_other",

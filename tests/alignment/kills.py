@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -45,6 +45,10 @@ class Hearing(NullReporter):
     steps: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     saved: list[SavedCheckpoint] = field(default_factory=list)
+    looks: list[int] = field(default_factory=list)
+
+    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.looks.append(update)
 
     def progress(self, progress: Progress) -> None:
         self.steps.append(progress.step)

@@ -54,6 +54,7 @@ class Listener(NullReporter):
         self.notes: list[str] = []
         self.steps: list[dict[str, float]] = []
         self.texts: list[dict[str, object]] = []
+        self.looks: list[tuple[int, list[dict[str, object]]]] = []
 
     def note(self, message: str, *, level: str = "info") -> None:
         self.notes.append(message)
@@ -63,6 +64,9 @@ class Listener(NullReporter):
 
     def samples(self, step: int, rows) -> None:  # type: ignore[no-untyped-def]
         self.texts += rows
+
+    def look(self, update: int, rows) -> None:  # type: ignore[no-untyped-def]
+        self.looks.append((update, list(rows)))
 
 
 def inputs_of(folder: Path) -> dict[str, Path]:

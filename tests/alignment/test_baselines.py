@@ -58,6 +58,7 @@ def test_rloo_raises_the_reward_and_keeps_what_earned_it(folders: Path) -> None:
     result = stages.run(Baseline.RLOO, RLOO, inputs_of(folders), folders / "out", listener)
     assert result.metrics["heldout_score"] > result.metrics["heldout_score_sft"] + 0.1
     assert len(result.details["curve"]) == len(listener.steps) == 16
+    assert [update for update, _ in listener.looks] == [4, 8, 12, 16]
     assert "explained_variance" not in result.details["curve"][0]
     assert (folders / "out" / "ppo_report.html").exists()
     models.load_causal_lm(folders / "out", models.load_tokenizer(folders / "out"), trained=False)

@@ -291,3 +291,27 @@ def test_batches_cycle_evenly_in_changing_order() -> None:
     drawn = [ids[0] for _ in range(5) for ids in next(batches)]
     assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
     assert drawn[:5] != drawn[5:10]
+
+
+def test_each_look_is_told_beside_the_sft_policys_replies(folders: Path) -> None:
+    """The same replies to the same held-out prompts as in the files, the first `compare_prompts` of them."""
+    listener = Listener()
+    run(folders, listener, compare_prompts=5)
+    said: dict[int, list[dict[str, Any]]] = {}
+    for line in (folders / "out" / "looks.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        said.setdefault(row["update"], []).append(row)
+    assert [number for number, _ in listener.looks] == [4, 8, 12]
+    for number, rows in listener.looks:
+        assert len(rows) == 5
+        for row, before, now in zip(rows, said[0], said[number], strict=False):
+            assert Prompt.from_line(row["prompt"]).key == before["key"] == now["key"]
+            assert (row["before"], row["response"]) == (before["response"], now["response"])
+            assert (row["score_before"], row["score"], row["kl"]) == (before["score"], now["score"], now["kl"])
+    assert any(row["before"] != row["response"] for _, rows in listener.looks for row in rows)
+
+
+def test_no_look_is_told_where_nothing_is_to_be_compared(folders: Path) -> None:
+    listener = Listener()
+    run(folders, listener, updates=1, compare_prompts=0)
+    assert (listener.looks, len(listener.steps)) == ([], 1)

@@ -225,6 +225,7 @@ def test_a_later_attempt_writes_to_a_folder_of_its_own(files: Path, undisturbed:
     run = Run(run.stage, run.config, run.inputs | {"resume_from": tmp_path / "job"})
     assert run.into(tmp_path / "out", heard) == undisturbed("ppo")
     assert heard.steps[0] == 6
+    assert heard.looks == [3, 6, 9, 12, 15, 16]  # the saved look is told again
     assert any(str(newest.parent) in note for note in heard.notes)
     assert all((tmp_path / "job" / "2" / saved.name).is_relative_to(tmp_path / "job" / "2") for saved in heard.saved)
     assert (tmp_path / "job" / "2" / heard.saved[-1].name).is_dir()

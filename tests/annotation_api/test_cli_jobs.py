@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from annotation_api.db import job_store
 from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import Job, Role
 from tests.annotation_api.test_cli import Live, Run, ask, data, live, pipeline, run
+from tests.looks import looked, prefers, running_ppo
 
 __all__ = ["ask", "data", "live", "run"]  # fixtures
 
@@ -68,6 +70,35 @@ def test_attempts_log_and_checkpoints_are_shown(run: Run, ask: Ask, live: Live, 
     _, out, _ = run("jobs", "checkpoints", key)
     assert "2.5 MB" in out.splitlines()[1]
     assert ask("jobs", "checkpoints", key)[0]["name"] == "1/checkpoint-5"
+
+
+def test_the_human_win_rate_is_a_table(run: Run, ask: Ask, live: Live, factory: Any) -> None:
+    """A win and a tie on two prompts: 0.75; of an update that nobody has judged nothing is known."""
+    with live.sessions.begin() as session:
+        make = factory(session)
+        job = running_ppo(session, make, make.project())
+        first, second = looked(session, job, 8, ("on the hill", "the miller"))
+        make.submission(first, prefers(session, first, 8))
+        make.submission(second, [[0, 1]])
+        looked(session, job, 16, ("at sea",))
+    rows = ask("jobs", "wins", str(job.id))
+    assert [(row["update"], row["rate"], row["waiting"]) for row in rows] == [(8, 0.75, 2), (16, None, 1)]
+    _, out, _ = run("jobs", "wins", str(job.id))
+    head, judged, waiting = (line.split() for line in out.splitlines())
+    assert head[:4] == ["update", "score", "kl", "rate"]
+    assert judged == ["8", "2.000", "0.500", "0.750", "0.500", "1.000", "1", "1", "0", "0", "2", "2"]
+    assert waiting[:6] == ["16", "2.000", "0.500", "-", "-", "-"]
+
+
+def test_a_project_is_named_for_ppo_and_refused_elsewhere(
+    run: Run, ask: Ask, live: Live, data: tuple[str, str]
+) -> None:
+    base = ask("models", "register", str(live.root / "tiny"), "--name", "tiny")["id"]
+    nowhere = str(uuid.UUID(int=1))
+    code, out, err = run("jobs", "create", "sft", "--model", base, "--data", data[0], "--project", nowhere)
+    assert (code, "/inputs/project" in out + err) == (1, True)
+    code, out, err = run(*pipeline(data, live), "--detach", "--project", nowhere)
+    assert (code, "There is no such project." in out + err) == (1, True)
 
 
 def test_an_untried_job_has_no_log(run: Run, live: Live, factory: Any) -> None:

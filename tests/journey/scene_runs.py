@@ -13,7 +13,8 @@ from alignment.events import ErrorKind, Progress, SavedCheckpoint
 from annotation_api.db import job_requests, job_store
 from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
-from annotation_api.db.tables import Alias, ModelKind, ModelParent, Pipeline
+from annotation_api.db.tables import Alias, ModelKind, ModelParent, Person, Pipeline
+from tests.looks import looked, prefers
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def fill(session: Session, make: Any, snapshot: Any) -> Runs:
     session.add_all([ModelParent(model_id=model.id, parent_id=base.id, relation="start")])
     session.add(Alias(name="champion", model_id=model.id))
     session.flush()
-    waiting, failed = _others(session, make, model)
+    waiting, failed = _others(session, make, model, start, session.get_one(Person, snapshot.created_by))
     return Runs(job, waiting, failed, sft, pipeline, model)
 
 
@@ -95,19 +96,34 @@ def _train(session: Session, job: Any) -> None:
     )
 
 
+def _compare(session: Session, make: Any, job: Any, person: Person) -> None:
+    """Four looks: people like the second best, while the learned score goes on rising; nobody has judged the last."""
+    said = {4: (4, 4, 0), 8: (8, 8, 0), 12: (0, 12, 0), 16: ()}
+    for update, better in said.items():
+        texts = (f"on the hill, {update}", f"the miller, {update}", "a rose" if update == 4 else f"blood, {update}")
+        tasks = looked(session, job, update, texts, score=update / 4)
+        for task, first in zip(tasks, better, strict=False):
+            make.submission(task, prefers(session, task, first), person)
+            task.judged = 1
+    session.flush()
+
+
 def _saved(name: str, step: int) -> SavedCheckpoint:
     return SavedCheckpoint(name, step, "12" * 32, 7_400_000, 1.5)
 
 
-def _others(session: Session, make: Any, model: Any) -> tuple[Any, Any]:
+def _others(session: Session, make: Any, model: Any, start: dict[str, Any], person: Person) -> tuple[Any, Any]:
     """A job that waits for a GPU; besides it one that failed, one that is paused, one that was cancelled."""
     waiting = make.job(Stage.SFT, gpus=4.0, priority=90)
     epoch = _claim(session, waiting)
     job_store.set_starting_reason(session, waiting.id, epoch, "waiting_gpu", "4 GPUs are asked for, 3 of 8 are free")
     waiting.reason_since = datetime.now(UTC) - timedelta(minutes=2, seconds=5)
-    failed = make.job(Stage.PPO, inputs={"reward_model": {"model": str(model.id)}}, priority=80)
+    project = make.project(person, name="Policies compared")
+    inputs = start | {"reward_model": {"model": str(model.id)}, "project": str(project.id)}
+    failed = make.job(Stage.PPO, inputs=inputs, priority=80)
     epoch = _claim(session, failed)
     job_store.mark_running(session, failed.id, epoch)
+    _compare(session, make, failed, person)
     why = Failure(
         ErrorKind.DIVERGED,
         "The loss is NaN in update 12.",

@@ -79,6 +79,44 @@ def test_sft_then_sample_hand_tasks_to_annotators(world: World) -> None:
     assert all(len(texts) == len(set(texts)) == 2 for texts in shown)
 
 
+def test_ppo_hands_its_looks_to_annotators_while_it_runs(world: World) -> None:
+    """Two looks at three held-out prompts: a task for each reply that differs from the SFT policy's."""
+    base = tiny.save(tiny.causal(), world.home / "models" / "tiny")
+    judge = tiny.save(tiny.scorer(), world.home / "models" / "judge")
+    prompts = [Prompt.from_text(f"w{i} w{j}") for i in range(5) for j in range(5)]
+    config = PPOConfig(
+        learning_rate=1e-2, batch_size=8, micro_batch_size=8, updates=4, evaluate_every=2, max_length=32,
+        max_response_length=8, heldout_fraction=0.3, compare_prompts=3,
+    )  # fmt: skip
+    with Session(world.engine, expire_on_commit=False) as session:
+        make = world.factory(session)
+        person, project = make.person(), make.project()
+        dataset = make.dataset(DatasetKind.PROMPTS, prompts, person)
+        frozen = freeze.freeze_dataset(session, dataset.id, DatasetKind.PROMPTS, person.id)
+        inputs = {
+            "model": {"model": str(make.model(path=str(base)).id)},
+            "reward_model": {"model": str(make.model(ModelKind.REWARD, path=str(judge)).id)},
+            "prompts": {"snapshot": str(frozen.id)},
+            "project": str(project.id),
+        }
+        ppo = make.job(Stage.PPO, inputs=inputs, config=config.model_dump(mode="json"))
+        session.commit()
+    world.start("-m", "workers")
+
+    assert world.wait(ppo.id).state is JobState.SUCCEEDED, world.report()
+    looks = world.events(ppo.id, "look")
+    assert [(look["update"], len(look["rows"])) for look in looks] == [(2, 3), (4, 3)]
+    pairs = [
+        sorted((row["before"], row["response"]))
+        for look in looks
+        for row in look["rows"]
+        if row["before"] != row["response"]
+    ]
+    assert pairs
+    with Session(world.engine) as session:
+        assert sorted(sorted(texts) for texts in _texts_by_task(session, project.id)) == sorted(pairs)
+
+
 def test_ppo_behind_a_reward_model_of_which_nothing_is_known_fails_when_it_starts(world: World) -> None:
     """The door could not know: the reward model was still to be made."""
     base = tiny.save(tiny.causal(), world.home / "models" / "tiny")

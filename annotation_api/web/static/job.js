@@ -60,7 +60,7 @@ events.addEventListener("progress", (event) => {
   show(newest);
   follow(job, newest, number, missing);
 });
-for (const kind of ["state", "checkpoint", "samples", "note"]) events.addEventListener(kind, renew);
+for (const kind of ["state", "checkpoint", "samples", "look", "note"]) events.addEventListener(kind, renew);
 events.addEventListener("end", () => {
   events.close();
   newest = null;

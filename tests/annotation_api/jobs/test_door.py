@@ -76,6 +76,10 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
         "Name fewer models",
     ),
     ("sample", {"project": "asks nothing"}, {}, "/inputs/project", "does not ask for rankings"),
+    ("ppo", {"project": "nothing"}, {}, "/inputs/project", "no such project"),
+    ("ppo", {"project": "asks nothing"}, {}, "/inputs/project", "give it a form of the kind ranking"),
+    ("sft", {"project": "project"}, {}, "/inputs/project", "nknown"),
+    ("ppo", {}, {"compare_prompts": -1}, "/config/compare_prompts", "greater than or equal to 0"),
     ("sft", {"rankings": {"dataset": "rankings"}}, {}, "/inputs/rankings", "nknown"),
     ("sft", {}, {"epochs": 1e300}, "/config/epochs", "less than or equal to 1000"),
     ("sft", {}, {"seed": 2**40}, "/config/seed", "less than or equal to"),
@@ -274,6 +278,15 @@ def test_tasks_as_large_as_a_person_can_rank_are_allowed(
     models = [{"model": "base"}] * (1 if project else 2)  # a file of responses is no task and has no such limit
     request = body("sample", {"responses_per_prompt": responses}, models=models, project=project)
     assert as_(Role.ENGINEER).post("/v1/jobs", json=request).status_code == 202
+
+
+def test_a_ppo_job_may_name_the_project_whose_people_compare_its_replies(
+    as_: As, body: Body, things: dict[str, Any]
+) -> None:
+    client = as_(Role.ENGINEER)
+    named = client.post("/v1/jobs", json=body("ppo", project="project"))
+    assert (named.status_code, named.json()["inputs"]["project"]) == (202, str(things["project"]))
+    assert "project" not in client.post("/v1/jobs", json=body("ppo", project=None)).json()["inputs"]
 
 
 def test_every_problem_is_told_at_once(as_: As, body: Body) -> None:

@@ -55,6 +55,12 @@ def test_three_jobs_wait_for_one_another(as_: As, body: dict[str, Any], session:
     assert pipeline["state"] == "queued"
 
 
+def test_the_people_of_a_project_compare_what_ppo_says(as_: As, body: dict[str, Any], make: Any) -> None:
+    project = str(make.project().id)
+    jobs = as_(Role.ENGINEER).post("/v1/pipelines", json={**body, "project": project}).json()["jobs"]
+    assert [job["inputs"].get("project") for job in jobs] == [None, None, project]
+
+
 def test_a_failed_stage_shows_and_is_resumed_by_retry(as_: As, body: dict[str, Any], session: Session) -> None:
     client = as_(Role.ENGINEER)
     key = client.post("/v1/pipelines", json=body).json()["id"]
@@ -80,6 +86,7 @@ def test_a_failed_stage_shows_and_is_resumed_by_retry(as_: As, body: dict[str, A
         ({"demonstrations": {"dataset": str(uuid.uuid4())}}, "/demonstrations"),
         ({"preferences": {"dataset": str(uuid.uuid4())}}, "/preferences"),
         ({"prompts": {"dataset": str(uuid.uuid4())}}, "/prompts"),
+        ({"project": str(uuid.uuid4())}, "/project"),
         ({"preferencs": {}}, "/preferencs"),
     ],
 )
