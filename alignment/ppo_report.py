@@ -33,6 +33,7 @@ TRACES = {
     "clip_fraction": "Share of tokens whose ratio is clipped.",
     "finished_share": "Share of responses that end.",
     "repeated_share": "Share of n-grams that stand in the response before.",
+    "heldout_specificity": "What held-out responses tell of their prompts (nats): falls when all get the same.",
     "disagreement": "How far the members of the reward model are apart.",
     "kl_coef": "Weight of the KL.",
 }
