@@ -232,8 +232,8 @@ MUTANTS = (
     Mutant(
         "the rule beyond the noise",
         "selection.py",
-        "<= max_kl and gain > error",
-        "<= max_kl and gain > 0",
+        "return within and gain > error",
+        "return within and gain > 0",
         ("test_selection.py",),
     ),
 )
