@@ -1,6 +1,6 @@
 """Live monitors of a policy's training: what each curve most likely means, what to do, and when to stop.
 
-    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.85), reference_std=1.3)
+    monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.9), reference_std=1.3)
     for alarm in monitor.listen(curve, looks): reporter.note(alarm.sentence, level="warning")
 
 They see the curve (one row an update) and the looks at held-out prompts, nothing that a run could not know. A
@@ -193,8 +193,8 @@ def sameness(view: View) -> Finding | None:
         f"On held-out prompts the responses tell {view.looks[-1].specificity:.0%} of what the SFT policy's told of the "
         "prompt that they answer.",
         "The policy is about to say the same whatever is asked, which a weak reward model takes for an improvement.",
-        "Rank such responses beside answers and train the reward model again, or raise kl_coef. Far below that no "
-        "policy is kept (min_specificity).",
+        "Rank such responses beside answers and train the reward model again, or raise kl_coef. No policy below "
+        "min_specificity is kept.",
     )
 
 

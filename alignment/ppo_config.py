@@ -133,7 +133,7 @@ class PolicyConfig(TrainingConfig):
     )
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
     min_specificity: Fraction = Field(
-        default=0.85,
+        default=0.9,
         description="Nor are those whose replies tell less of their prompts than this share of what the SFT policy's "
         "told: a weak reward model likes one reply whatever is asked.",
     )

@@ -82,7 +82,7 @@ def test_the_rule_is_said_in_words() -> None:
     text = rule(PPOConfig(kl_coef=0.07, max_kl=12, evaluate_every=4), 80)
     assert all(
         part in text
-        for part in ("4 updates", "80 held-out", "0.07 * KL", "at most 12", "less than 85%", "standard error")
+        for part in ("4 updates", "80 held-out", "0.07 * KL", "at most 12", "less than 90%", "standard error")
     )
 
 
