@@ -105,9 +105,12 @@ def gain_of(new: Look, old: Look) -> tuple[float, float]:
 
 def told_beside(new: Look, sft: Look) -> tuple[float, bool]:
     """What the responses of `new` tell of their prompts, as a share of what those of the first look told; and whether
-    it is less by more than the noise."""
+    it is less by more than the noise. Where those told nothing, nothing can be lost."""
+    at_first = float(sft.told.mean())
+    if at_first <= 0:
+        return 1.0, False
     change, error = paired(new.by_prompt(new.told), sft.by_prompt(sft.told))
-    return float(new.told.mean()) / max(float(sft.told.mean()), 1e-9), change < -SURE * error
+    return float(new.told.mean()) / at_first, change < -SURE * error
 
 
 def bounds_of(config: PPOConfig | RLOOConfig) -> Bounds:

@@ -64,6 +64,13 @@ def test_what_replies_tell_is_measured_by_the_sft_policy_also_when_another_was_k
     assert found[2].specificity == pytest.approx(0.79)
 
 
+def test_where_the_sft_policy_told_nothing_there_is_nothing_to_lose() -> None:
+    """A bound of the information may be below 0; a share of that would mean nothing."""
+    mute = look(0, [0.0, 1.0, 2.0, 3.0], 0.0, [-0.1] * 4)
+    (_, after) = standings([mute, look(5, [1.0, 2.0, 3.0, 4.0], 0.0, [-0.3] * 4)], BOUNDS)
+    assert (after.specificity, after.fell, after.kept) == (1.0, False, True)
+
+
 def test_several_replies_to_a_prompt_are_one_independent_unit() -> None:
     """Twice the same gains are not more certain than once: mean 1, standard error 1."""
     once, twice = look(5, [4.0, 1.0, 2.0, 3.0], 0.0), look(5, [4.0, 1.0, 2.0, 3.0] * 2, 0.0)

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from alignment.config import Stage
 from alignment.records import Ranking, read_jsonl, write_jsonl
-from alignment.toypeople import annotators
+from alignment.toypeople import Annotator, annotators
 from alignment.toyworld import World
 from tests.benchmarks.bench_stages import Bench, until_reward
 from tests.benchmarks.curves import gold_by_update, looks_kept
@@ -105,7 +105,7 @@ def few_and_noisy(bench: Bench, world: World, count: int, slip: float) -> list[R
     return [_ranked_by(rng.choice(people), task) for task in tasks]
 
 
-def _ranked_by(person: Any, task: Ranking) -> Ranking:
+def _ranked_by(person: Annotator, task: Ranking) -> Ranking:
     groups = person.rank(task.prompt, task.responses)
     return task.model_copy(update={"groups": groups, "annotator": person.email})
 
