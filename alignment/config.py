@@ -41,11 +41,20 @@ class Baseline(StrEnum):
     BEST_OF_N = "best-of-n"  # no training: the best of several responses by the reward model
 
 
-class SFTConfig(TrainingConfig):
+class SharedConfig(TrainingConfig):
+    """What the stages share whose steps several GPUs can do together."""
+
+    shard_weights: bool = Field(
+        default=False,
+        description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
+    )
+
+
+class SFTConfig(SharedConfig):
     epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
 
 
-class RewardConfig(TrainingConfig):
+class RewardConfig(SharedConfig):
     """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
 
     A pass over K-wise batches updates on each response once; an epoch of shuffled pairs does so K - 1 times.

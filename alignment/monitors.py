@@ -47,7 +47,7 @@ class Standing:
     """A look at held-out prompts, as far as the monitors use it."""
 
     update: int
-    objective: float  # mean of learned score - kl_coef * KL
+    objective: float  # mean of learned score less the price of the KL
     behind: float  # how far that is below the best look's, prompt by prompt
     error: float  # standard error of `behind`
     kept: bool  # the rule took this policy in place of the one that was kept
@@ -123,7 +123,7 @@ def over_optimisation(view: View) -> Finding | None:
         return None
     last = view.looks[-1] if view.looks else None
     if last is not None and last.behind > SURE * last.error:
-        down = f"on held-out prompts score - kl_coef * KL is {last.behind:.2f} below the best look's"
+        down = f"on held-out prompts the score less the price of the KL is {last.behind:.2f} below the best look's"
     elif rewards[1] < rewards[0]:
         down = f"less the price of the KL it fell from {rewards[0]:.2f} to {rewards[1]:.2f}"
     else:

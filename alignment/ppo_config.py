@@ -131,9 +131,14 @@ class PolicyConfig(TrainingConfig):
         description="Held-out prompts whose replies are reported at each look beside the SFT policy's, for people to "
         "compare; 0: none.",
     )
+    keep_kl_coef: NonNegative = Field(
+        default=0.05,
+        description="The weight of the KL where checkpoints are compared, unless kl_coef is larger: the choice stays "
+        "careful when training is let off the leash.",
+    )
     max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
     min_specificity: Fraction = Field(
-        default=0.9,
+        default=0.8,
         description="Nor are those whose replies tell less of their prompts than this share of what the SFT policy's "
         "told: a weak reward model likes one reply whatever is asked.",
     )

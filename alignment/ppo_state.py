@@ -52,7 +52,7 @@ class State:
             "schedules": {name: _schedule(learner) for name, learner in self._learners().items()},
             "waiting": self.batches.waiting,
             "looks": [
-                {"update": entry.update, "kl_coef": entry.kl_coef, "prompts": entry.prompts}
+                {"update": entry.update, "kl_price": entry.kl_price, "prompts": entry.prompts}
                 for entry in self.keeper.looks
             ],
             "kept": next(i for i, entry in enumerate(self.keeper.looks) if entry is self.keeper.kept),
@@ -133,7 +133,7 @@ def _looks(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], device: t
     for number, said in enumerate(rest):
         sequences = Sequences(*(tensors[f"{number}.{field.name}"] for field in fields(Sequences)))
         scores, kl, told = (tensors[f"{number}.{name}"] for name in OF_A_LOOK)
-        found.append(Look(said["update"], sequences.to(device), scores, kl, told, said["kl_coef"], said["prompts"]))
+        found.append(Look(said["update"], sequences.to(device), scores, kl, told, said["kl_price"], said["prompts"]))
     return found
 
 

@@ -26,7 +26,14 @@ from alignment.resume import Checkpoints
 from alignment.reward_data import Example
 from alignment.scoring import ranking_forward, width_for_sharing
 from alignment.stages import ResumableInputs
-from alignment.trainer import CheckpointCallback, ReporterCallback, ResumingTrainer, common_arguments, place_to_save
+from alignment.trainer import (
+    CheckpointCallback,
+    ReporterCallback,
+    ResumingTrainer,
+    common_arguments,
+    model_to_train,
+    place_to_save,
+)
 
 
 class StepLoss(NamedTuple):
@@ -132,12 +139,16 @@ def fit(
     """
     checkpoints = checkpoints or Checkpoints("", config, ResumableInputs(), reporter)
     width = width_for_sharing(model, examples, tokenizer.pad_token_id, config.share_prompt)
-    with place_to_save(checkpoints) as folder, ranking_forward(model):
+    with (
+        place_to_save(checkpoints) as folder,
+        model_to_train(model, config) as trained,
+        ranking_forward(trained),
+    ):
         trainer = RankingTrainer(
             config,
             examples,
             width,
-            model=model,
+            model=trained,
             args=TRLRewardConfig(**common_arguments(config, folder), max_length=None),
             processing_class=tokenizer,
             callbacks=[ReporterCallback(reporter, "train"), CheckpointCallback(checkpoints)],

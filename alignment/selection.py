@@ -36,13 +36,13 @@ class Look:
     scores: Tensor  # (B,) the reward model's
     kl: Tensor  # (B,) k1 against the reference, summed over each response
     told: Tensor  # (B,) nats that each response tells of its prompt
-    kl_coef: float
+    kl_price: float  # of a nat
     prompts: int  # P
 
     @property
     def objectives(self) -> Tensor:
-        """What PPO maximises, for each prompt: `(P,)`."""
-        return self.by_prompt(self.scores - self.kl_coef * self.kl)
+        """What looks are compared by, for each prompt: `(P,)`."""
+        return self.by_prompt(self.scores - self.kl_price * self.kl)
 
     def by_prompt(self, values: Tensor) -> Tensor:
         """Means `(P,)` of `(B,)`: responses to one prompt are not independent."""
@@ -68,7 +68,13 @@ def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOCon
     kl = kl_estimate(logprobs, reference_logprobs(roles, sequences, config)).sum(dim=1)
     told = specificity(roles, sequences, logprobs.sum(dim=1), prompts, config)
     return Look(
-        update, sequences, score(roles, sequences, config).cpu(), kl.cpu(), told.cpu(), config.kl_coef, len(prompts)
+        update,
+        sequences,
+        score(roles, sequences, config).cpu(),
+        kl.cpu(),
+        told.cpu(),
+        price_of_kl(config),
+        len(prompts),
     )
 
 
@@ -116,6 +122,11 @@ def told_beside(new: Look, sft: Look) -> tuple[float, bool]:
 def bounds_of(config: PPOConfig | RLOOConfig) -> Bounds:
     """Those of `rule`."""
     return Bounds(config.max_kl, config.min_specificity)
+
+
+def price_of_kl(config: PPOConfig | RLOOConfig) -> float:
+    """What a nat of KL costs a policy where policies are compared: never less than in training."""
+    return max(config.kl_coef, config.keep_kl_coef)
 
 
 def replaces(new: Look, kept: Look, sft: Look, bounds: Bounds) -> bool:
@@ -173,6 +184,6 @@ def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:
         f"Every {config.evaluate_every} updates the policy answers {prompts} held-out prompts. Kept at first is the "
         f"SFT policy. A later policy takes its place if its mean KL to the SFT policy is at most {config.max_kl:g}, if "
         f"its replies do not tell less than {config.min_specificity:.0%} of what the SFT policy's tell of their prompt "
-        f"(by more than {SURE:g} standard errors), and if its mean of reward-model score - {config.kl_coef:g} * KL is "
-        "higher by more than one standard error of the difference, taken prompt by prompt."
+        f"(by more than {SURE:g} standard errors), and if its mean of reward-model score - {price_of_kl(config):g} * KL "
+        "is higher by more than one standard error of the difference, taken prompt by prompt."
     )

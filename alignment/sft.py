@@ -23,7 +23,14 @@ from alignment.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.records import Demonstration, read_jsonl
 from alignment.resume import Checkpoints
 from alignment.stages import SFTInputs
-from alignment.trainer import CheckpointCallback, ReporterCallback, ResumingTrainer, common_arguments, place_to_save
+from alignment.trainer import (
+    CheckpointCallback,
+    ReporterCallback,
+    ResumingTrainer,
+    common_arguments,
+    model_to_train,
+    place_to_save,
+)
 
 IGNORED = -100  # the label that no loss falls on
 
@@ -81,9 +88,9 @@ def _fit(
     checkpoints: Checkpoints,
 ) -> list[dict[str, float]]:
     """Run the trainer; return the loss curve, one point an optimizer step, those before a kill included."""
-    with place_to_save(checkpoints) as folder:
+    with place_to_save(checkpoints) as folder, model_to_train(model, config) as trained:
         trainer = DemonstrationTrainer(
-            model=model,
+            model=trained,
             args=TrainerConfig(max_length=None, **common_arguments(config, folder)),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,

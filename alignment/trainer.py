@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from alignment.config import RewardConfig, SFTConfig
 from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError
+from alignment.forward import Model
 from alignment.resume import PARTIAL, Checkpoints
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
@@ -26,7 +29,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a 
 def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[str, Any]:
     """Trainer arguments from our settings; nothing is pushed or reported but by us, and saved when we say."""
     gpu = torch.cuda.is_available()
-    together = config.micro_batch_size * int(os.environ.get("WORLD_SIZE", "1"))  # on all processes
+    together = config.micro_batch_size * _processes()
+    checkpointing = {"activation_checkpointing": config.gradient_checkpointing}
+    shares = {"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT", **checkpointing}}
     return {
         "output_dir": str(scratch),
         "learning_rate": config.learning_rate,
@@ -38,7 +43,6 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": 0.1},  # Ouyang et al. 2022, C.1: cosine to a tenth
-        "activation_checkpointing": config.gradient_checkpointing,
         "seed": config.seed,
         "bf16": gpu,
         "use_cpu": not gpu,
@@ -47,6 +51,7 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
+        **(shares if _shares(config) else checkpointing),
     }
 
 
@@ -148,6 +153,27 @@ def place_to_save(checkpoints: Checkpoints) -> Iterator[Path]:
         return
     with TemporaryDirectory() as scratch:  # the trainer wants a folder, though it saves nothing
         yield Path(scratch)
+
+
+@contextmanager
+def model_to_train(model: Model, config: SFTConfig | RewardConfig) -> Iterator[Model]:
+    """`model`; or, where each process is to hold a share of it, a copy to take apart, whose weights it gets after."""
+    if not _shares(config):
+        yield model
+        return
+    home = next(model.parameters()).device
+    shared = copy.deepcopy(model.cpu())  # the shares alone go to the GPU
+    yield shared
+    model.load_state_dict(get_model_state_dict(shared, options=StateDictOptions(full_state_dict=True)))
+    torch.nn.Module.to(model, home)
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _shares(config: SFTConfig | RewardConfig) -> bool:
+    return config.shard_weights and _processes() > 1
 
 
 def _anywhere(said: bool) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
+from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, SharedConfig, TrainingConfig
 from annotation_api.jobs.door import Prepared
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.shapes import Shape, shape_of
@@ -94,6 +94,8 @@ def _memory(job: Prepared, shapes: Shapes, gpus: float) -> MemoryEstimate | None
     numbers = sum(trained.values())
     activations = max(_activations(job.config, shape, gpus) for shape in shapes.values() if shape)
     parts = {"weights": weights, "gradients": FLOAT * numbers, "optimizer": 2 * FLOAT * numbers}
+    if isinstance(job.config, SharedConfig) and job.config.shard_weights and gpus > 1:
+        parts = {name: math.ceil(size / gpus) for name, size in parts.items()}
     return MemoryEstimate(**parts, activations=activations, total=sum(parts.values()) + activations)
 
 

@@ -402,7 +402,7 @@ DETAILS = (
     ),
     Detail(
         "The kept policy is chosen on held-out prompts, beyond the noise",
-        "heldout_fraction, evaluate_every, max_kl",
+        "heldout_fraction, evaluate_every, keep_kl_coef, max_kl",
         "test_selection.py::test_a_policy_replaces_another_only_beyond_the_noise",
         "Gao et al. 2022",
     ),

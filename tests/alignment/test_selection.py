@@ -89,8 +89,16 @@ def test_the_rule_is_said_in_words() -> None:
     text = rule(PPOConfig(kl_coef=0.07, max_kl=12, evaluate_every=4), 80)
     assert all(
         part in text
-        for part in ("4 updates", "80 held-out", "0.07 * KL", "at most 12", "less than 90%", "standard error")
+        for part in ("4 updates", "80 held-out", "0.07 * KL", "at most 12", "less than 80%", "standard error")
     )
+
+
+def test_policies_are_compared_at_the_larger_price_of_kl(folders: Path) -> None:
+    """A coefficient that lets training go far does not make the choice as careless."""
+    for training, keeping in ((0.01, 0.3), (0.3, 0.01)):
+        cast, config = cast_of(folders, kl_coef=training, keep_kl_coef=keeping, evaluate_replies=4)
+        assert take_a_look(cast, [[3, 10], [4, 12]], 0, config).kl_price == 0.3
+        assert "0.3 * KL" in rule(config, 2)
 
 
 def test_what_a_reply_tells_is_how_much_likelier_its_own_prompt_makes_it(folders: Path) -> None:

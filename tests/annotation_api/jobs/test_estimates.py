@@ -93,6 +93,17 @@ def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2 + 2 * 4 * 32 * 50
 
 
+def test_several_gpus_hold_a_copy_each_or_a_share(here: Path) -> None:
+    assert parts(memory(Stage.REWARD, {"model": here}, gpus=2)) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
+    shared = memory(Stage.REWARD, {"model": here}, gpus=2, shard_weights=True)
+    assert parts(shared) == (2 * WEIGHTS, 2 * WEIGHTS, 4 * WEIGHTS)
+    assert parts(memory(Stage.SFT, {"model": here}, gpus=1, shard_weights=True)) == (
+        4 * WEIGHTS,
+        4 * WEIGHTS,
+        8 * WEIGHTS,
+    )
+
+
 def test_adapters_leave_the_base_frozen(here: Path) -> None:
     lora = LoRAConfig(rank=4).model_dump()
     adapters = 4 * LINEAR
