@@ -184,6 +184,6 @@ def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:
         f"Every {config.evaluate_every} updates the policy answers {prompts} held-out prompts. Kept at first is the "
         f"SFT policy. A later policy takes its place if its mean KL to the SFT policy is at most {config.max_kl:g}, if "
         f"its replies do not tell less than {config.min_specificity:.0%} of what the SFT policy's tell of their prompt "
-        f"(by more than {SURE:g} standard errors), and if its mean of reward-model score - {price_of_kl(config):g} * KL "
-        "is higher by more than one standard error of the difference, taken prompt by prompt."
+        f"(by more than {SURE:g} standard errors), and if its mean of reward-model score - {price_of_kl(config):g} * "
+        "KL is higher by more than one standard error of the difference, taken prompt by prompt."
     )
