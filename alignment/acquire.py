@@ -4,8 +4,9 @@
 
 An ensemble knows where it is unsure: where each member is sure but they contradict one another, a
 ranking settles something; where all of them waver alike, it would only add noise. BALD (Houlsby et al.
-2011, eq. 2) measures just that. A share of the queue is always drawn at random, from the same pool, as
-the control arm: without it nobody knows whether choosing helped. `compare_arms` says whether it did.
+2011, eq. 2) measures just that; sets are compared by what each response that must be read brings of it.
+A share of the queue is always drawn at random, from the same pool, as the control arm: without it nobody
+knows whether choosing helped. `compare_arms` says whether it did.
 
 MODEL is an ensemble's folder, or several reward models that differ in seed or data. `responses.jsonl` is what
 the sample stage leaves; a line of the queue holds a prompt, its responses, its arm and what was expected of it.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,8 @@ from alignment.records import Prompt, canonical_json, read_jsonl
 
 Arm = Literal["informative", "random"]
 RANDOM_SHARE = 0.25  # of the queue: the control arm
+EXACT = 5  # responses: 120 rankings
+DRAWS = 500
 LEAST_RANDOM = 0.05  # the control arm may be made smaller, but never left out
 
 
@@ -49,7 +53,7 @@ class Choice:
 
     index: int  # into the candidates
     arm: Arm
-    information: float  # nats that a ranking is expected to tell about the members
+    information: float  # nats that its ranking is expected to tell about the members
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,31 @@ class ArmGain:
     advantage: Estimate  # informative less random, prompt by prompt
 
 
-def bald(probabilities: Tensor) -> Tensor:
-    """Mutual information of a comparison's outcome and the member that foretells it: `(M, N)` to `(N,)`, in nats.
-
-    The entropy of the mean, less the mean of the entropies (Houlsby et al. 2011, eq. 2).
-    """
-    return _entropy(probabilities.mean(dim=0)) - _entropy(probabilities).mean(dim=0)
-
-
 def information(scores: Tensor) -> float:
-    """What ranking one set is expected to tell, in nats: BALD over all its pairs, `(M, K)` scores of the members.
+    """Nats that a ranking of one set is expected to tell of which member is right: `(M, K)` scores of the members.
 
-    An upper bound: pairs of one ranking share responses, so that what they tell overlaps.
+    The mutual information of the ranking, of which each member foretells a distribution (Plackett-Luce), and the
+    member: the entropy of the mean, less the mean of the entropies (Houlsby et al. 2011, eq. 2). At most log M.
+    Exact up to EXACT responses, then the mean over DRAWS rankings of each member.
     """
-    pairs = torch.tensor(list(itertools.combinations(range(scores.shape[1]), 2)))
-    gaps = scores[:, pairs[:, 0]] - scores[:, pairs[:, 1]]
-    return float(bald(gaps.sigmoid()).sum())
+    members, size = scores.shape
+    if size <= EXACT:
+        orders = torch.tensor(list(itertools.permutations(range(size)))).expand(members, -1, -1)
+        weights = _likelihoods(scores, orders)[range(members), range(members)].exp()
+    else:
+        noise = torch.rand(members, DRAWS, size, generator=torch.Generator().manual_seed(0), dtype=scores.dtype)
+        orders = (scores[:, None] - (-noise.log()).log()).argsort(dim=2, descending=True)  # Yellott 1977
+        weights = torch.full((members, DRAWS), 1 / DRAWS)
+    found = _likelihoods(scores, orders)
+    own = found[range(members), range(members)]
+    surprise = own - found.logsumexp(dim=0) + math.log(members)
+    return float((weights * surprise).sum() / members)
+
+
+def _likelihoods(scores: Tensor, orders: Tensor) -> Tensor:
+    """Log-probability that each member gives each member's N rankings: `(M, K)` and `(M, N, K)` to `(M, M, N)`."""
+    ordered = scores[:, orders]  # (M, M, N, K), best first
+    return (ordered - ordered.flip(3).logcumsumexp(dim=3).flip(3)).sum(dim=3)
 
 
 def choose(
@@ -101,7 +114,7 @@ def choose(
     random.Random(seed).shuffle(pool)
     used: set[str] = set()
     control = _one_a_prompt(candidates, pool, round(count * random_share) or 1, used)
-    best = sorted(pool, key=lambda i: -told[i])  # equals stay in random order
+    best = sorted(pool, key=lambda i: -told[i] / len(candidates[i].responses))  # equals stay in random order
     informative = _one_a_prompt(candidates, best, count - len(control), used)
     arms: tuple[tuple[Arm, list[int]], ...] = (("informative", informative), ("random", control))
     queue = [Choice(i, arm, told[i]) for arm, chosen in arms for i in chosen]
@@ -197,12 +210,6 @@ def _one_a_prompt(candidates: Sequence[Candidates], order: Sequence[int], count:
             used.add(candidates[i].prompt.key)
             found.append(i)
     return found
-
-
-def _entropy(p: Tensor) -> Tensor:
-    """Of a coin that falls on its head with probability p, in nats."""
-    entropy: Tensor = -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p))
-    return entropy
 
 
 if __name__ == "__main__":

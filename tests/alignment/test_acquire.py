@@ -1,4 +1,4 @@
-"""What to rank next: BALD by hand, a queue that is the same each time, and a control arm that stays."""
+"""What to rank next: information by hand, a queue that is the same each time, and a control arm that stays."""
 
 import json
 import math
@@ -8,24 +8,56 @@ import pytest
 import tiny
 import torch
 
-from alignment.acquire import Candidates, bald, choose, compare_arms, information, main
+from alignment import acquire
+from alignment.acquire import Candidates, choose, compare_arms, information, main
 from alignment.records import Prompt, write_jsonl
 
 
-def test_bald_is_the_doubt_that_a_label_would_settle() -> None:
-    """Members at 1 and 0 contradict each other: ln 2. Both at one half waver alike: nothing to settle.
-
-    At 0.9 and 0.1: ln 2 - H(0.9) = 0.6931 - 0.3251 = 0.3681.
-    """
-    found = bald(torch.tensor([[1.0, 0.5, 0.9, 0.8], [0.0, 0.5, 0.1, 0.8]], dtype=torch.float64)).tolist()
-    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
-    assert found == pytest.approx([math.log(2), 0.0, math.log(2) - entropy, 0.0], abs=1e-12)
+def of_pair(*chances: float) -> float:
+    """What a pair tells of members that give its first response these chances to win."""
+    return information(torch.tensor([[math.log(p / (1 - p)), 0.0] for p in chances], dtype=torch.float64))
 
 
-def test_the_information_of_a_set_is_over_all_its_pairs_and_blind_to_a_shift() -> None:
-    scores = torch.tensor([[50.0, 0.0, 0.0], [-50.0, 0.0, 0.0]], dtype=torch.float64)
-    assert information(scores) == pytest.approx(2 * math.log(2))
-    assert information(scores + torch.tensor([[7.0], [-3.0]])) == pytest.approx(information(scores))
+def test_information_is_the_doubt_that_a_ranking_would_settle() -> None:
+    """Members at 0.9 and 0.1 contradict each other: ln 2 - H(0.9) = 0.6931 - 0.3251. Alike, they leave nothing."""
+    assert of_pair(0.9, 0.1) == pytest.approx(0.36806, abs=1e-5)
+    assert of_pair(1 - 1e-9, 1e-9) == pytest.approx(math.log(2), abs=1e-6)
+    assert of_pair(0.5, 0.5) == of_pair(0.8, 0.8) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_information_of_three_by_hand() -> None:
+    """Each sure of another order: ln 2. One sure, one with no idea: H of (1/12 five times, 7/12) less half of ln 6."""
+    sure, opposed, blank = [60.0, 30.0, 0.0], [0.0, 30.0, 60.0], [0.0, 0.0, 0.0]
+    assert information(torch.tensor([sure, opposed], dtype=torch.float64)) == pytest.approx(math.log(2))
+    expected = 5 / 12 * math.log(12) + 7 / 12 * math.log(12 / 7) - math.log(6) / 2
+    assert information(torch.tensor([sure, blank], dtype=torch.float64)) == pytest.approx(expected)
+
+
+def test_overlapping_pairs_are_not_counted_twice_and_a_shift_tells_nothing() -> None:
+    """All pairs of a sure and a contrary member together tell what one pair does: which of two members is right."""
+    scores = torch.tensor([[9.0, 6.0, 3.0, 0.0], [0.0, 3.0, 6.0, 9.0]], dtype=torch.float64) * 9
+    assert information(scores) == pytest.approx(math.log(2))
+    shifted = scores + torch.tensor([[7.0], [-3.0]])
+    assert information(shifted) == pytest.approx(information(scores))
+
+
+def test_large_sets_are_estimated_by_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = information(scores)
+    monkeypatch.setattr(acquire, "EXACT", 4)
+    assert information(scores) == pytest.approx(exact, rel=0.1)
+    assert 0 < information(torch.randn(4, 9, generator=torch.Generator().manual_seed(0))) < math.log(4)
+
+
+def test_sets_compete_by_what_each_response_to_be_read_tells() -> None:
+    """Four responses that settle as much as two do cost twice the reading."""
+    few, many = (
+        torch.tensor([[50.0, 0.0], [0.0, 50.0]]),
+        torch.tensor([[90.0, 60.0, 30.0, 0.0], [0.0, 30.0, 60.0, 90.0]]),
+    )
+    candidates = [Candidates(Prompt.from_text(f"p{i}"), tuple("abcd"[: 4 if i % 2 else 2])) for i in range(20)]
+    queue = choose(candidates, [many if i % 2 else few for i in range(20)], 8, seed=0)
+    assert all(c.index % 2 == 0 for c in queue if c.arm == "informative")
 
 
 def pool(size: int) -> tuple[list[Candidates], list[torch.Tensor]]:
