@@ -30,8 +30,8 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
     """Trainer arguments from our settings; nothing is pushed or reported but by us, and saved when we say."""
     gpu = torch.cuda.is_available()
     together = config.micro_batch_size * _processes()
-    checkpointing = {"activation_checkpointing": config.gradient_checkpointing}
-    shares = {"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT", **checkpointing}}
+    shared, checkpointing = _shares(config), config.gradient_checkpointing
+    shares = {"state_dict_type": "SHARDED_STATE_DICT", "activation_checkpointing": checkpointing}
     return {
         "output_dir": str(scratch),
         "learning_rate": config.learning_rate,
@@ -43,6 +43,9 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": 0.1},  # Ouyang et al. 2022, C.1: cosine to a tenth
+        "activation_checkpointing": checkpointing and not shared,  # FSDP has its own
+        "fsdp": shared,
+        "fsdp_config": shares if shared else None,
         "seed": config.seed,
         "bf16": gpu,
         "use_cpu": not gpu,
@@ -51,7 +54,6 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
-        **(shares if _shares(config) else checkpointing),
     }
 
 

@@ -64,7 +64,10 @@ def train_sft(config: SFTConfig, checkpoints: Checkpoints) -> tuple[dict[str, to
 
 STAGES: dict[str, tuple[Callable[..., Any], Any]] = {
     "reward": (train_reward, RewardConfig(**SETTINGS, heldout_fraction=0.0)),
-    "reward, sharded": (train_reward, RewardConfig(**SETTINGS, **SHARED, heldout_fraction=0.0)),
+    "reward, sharded": (
+        train_reward,
+        RewardConfig(**SETTINGS, **SHARED, heldout_fraction=0.0, gradient_checkpointing=True),
+    ),
     "reward, adapters sharded": (
         train_reward,
         RewardConfig(**SETTINGS, **SHARED, heldout_fraction=0.0, lora=LoRAConfig(rank=4)),
