@@ -8,8 +8,9 @@ rankings once, so compare at equal epochs, at equal readings and at equal second
 and choose the rates on other seeds. A seed sets the new head, the order, and which third of the prompts is held out:
 the same for every arm. Differences are to the last arm, over seeds (t) and over prompts (bootstrap).
 
-`bench_stages --work FOLDER` leaves the toy world's model and rankings (FOLDER/sft, FOLDER/rankings.jsonl). A run that
-`--out` holds already is not done again. CPU seconds are this process's on one thread: other load moves them little.
+`bench_stages --work FOLDER` leaves the toy world's model and rankings (FOLDER/sft, FOLDER/rankings.jsonl), shared_files
+a small base model and rankings by people and by a judge. A run that `--out` holds already is not done again.
+CPU seconds are this process's on one thread: other load moves them little.
 """
 
 from __future__ import annotations

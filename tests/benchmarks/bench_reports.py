@@ -14,22 +14,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from alignment import gate, stages
-from alignment.config import GateConfig, PretrainConfig, Stage
+from alignment.config import GateConfig, Stage
 from alignment.events import NullReporter
-from alignment.pretrain import pretrain
 from alignment.records import Record, write_jsonl
-from annotation_api.datasets.formats.reading import Reading
+from tests.benchmarks.shared_files import ENGLISH, LENGTH, base_model, records
 
 FILES = ("pref_style_en", "pref_pandalm_human_en", "pref_tulu_human_en", "pref_hh_harmless_en")
-TEXTS = ("sft_alpaca_en", "sft_dolly_en")
-LENGTH = 256  # tokens that the small model reads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,22 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     base = options.base or options.out / "base"
     if not base.exists():
-        began = time.monotonic()
         texts = [record for name in options.texts for record in records(options.data, name, "demonstrations")]
-        config = PretrainConfig(vocab_size=4096, steps=options.steps, batch_size=32, max_length=LENGTH)
-        found = pretrain(texts, config, base, NullReporter())
-        print(f"base: {found.metrics['loss']:.2f} nats a token, {time.monotonic() - began:.0f} s", flush=True)
+        base_model(texts, options.steps, base)
     for name in options.files:
         print(report(options, base, name), flush=True)
     return 0
-
-
-def records(data: Path, name: str, kind: str) -> Iterator[Any]:
-    """What the importer takes of a file; what it refuses is counted on the terminal."""
-    with (data / f"{name}.jsonl.gz").open("rb") as file:
-        reading = Reading(file, kind)
-        yield from (item.record for item in reading)
-    print(f"{name}: {len(reading.refusals)} refused, {reading.duplicates} repeated", flush=True)
 
 
 def report(options: argparse.Namespace, base: Path, name: str) -> str:
@@ -81,7 +66,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="folder of the files")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--files", nargs="+", default=FILES)
-    parser.add_argument("--texts", nargs="+", default=TEXTS, help="files of demonstrations for the base model")
+    parser.add_argument("--texts", nargs="+", default=ENGLISH, help="files of demonstrations for the base model")
     parser.add_argument("--base", type=Path, help="another base model; it must read 256 tokens")
     parser.add_argument("--steps", type=int, default=2200, help="of the base model")
     parser.add_argument("--rate", type=float, default=1e-3)
