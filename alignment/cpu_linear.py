@@ -1,8 +1,9 @@
 """Linear layers that multiply with oneDNN on a CPU.
 
 PyTorch's float32 `F.linear` goes to MKL, which takes its AVX2 path on an AMD processor: half of the machine's rate.
-A tensor in the mkldnn layout goes to oneDNN, which uses AVX-512 where there is any, at up to twice MKL's rate. On
-an Intel processor both are about equal.
+oneDNN uses AVX-512 where there is any, at up to twice MKL's rate; on an Intel processor both are about equal. Its
+product of tensors as they lie is the operator that `torch.compile` emits for a linear layer; it has no gradient of its
+own, so ours is written out here.
 
 oneDNN compiles a kernel for each shape and keeps up to 1,024 of them, half a megabyte each: with lengths as they come a
 run grows by hundreds of megabytes. So only products of a round number of rows go there (`rounded`); callers that
@@ -12,9 +13,9 @@ have many rows pad them (forward.py), the rest stays with MKL.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 64  # the rows of a product come in multiples of this
@@ -27,7 +28,33 @@ class CPULinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if not _worth_it(input, self.weight):
             return super().forward(input)
-        return F.linear(input.to_mkldnn(), self.weight, self.bias).to_dense()
+        product: Tensor = _Linear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Linear(torch.autograd.Function):
+    """`F.linear` of input `(..., I)`, weight `(O, I)` and bias `(O,)` or None, and its gradient, by oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _product(input, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        input, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)  # (N, O)
+        wanted = ctx.needs_input_grad
+        return (
+            _product(grad, weight.T) if wanted[0] else None,
+            _product(rows.T, input.flatten(0, -2).T) if wanted[1] else None,
+            rows.sum(dim=0) if wanted[2] else None,
+        )
+
+
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    return found
 
 
 def speed_up(model: nn.Module) -> None:

@@ -71,8 +71,26 @@ def _response_terms(
     return torch.zeros(masks.shape, dtype=flat.dtype, device=mask.device).masked_scatter(masks, flat)
 
 
+class _Logprob(torch.autograd.Function):
+    """`log_softmax` at the targets, and its gradient: of all tensors of logits' size, `(N, V)`, one is kept and used
+    again, where cross-entropy's gradient makes two more."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        logs = logits.log_softmax(dim=-1)
+        ctx.save_for_backward(logs, targets)
+        return logs.gather(1, targets[:, None]).squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logs, targets = ctx.saved_tensors
+        found = logs.exp_().mul_(-grad[:, None])
+        return found.scatter_add_(1, targets[:, None], grad[:, None]), None
+
+
 def _logprob(logits: Tensor, targets: Tensor) -> Tensor:
-    return -F.cross_entropy(logits, targets, reduction="none")[None]
+    found: Tensor = _Logprob.apply(logits, targets)  # type: ignore[no-untyped-call]
+    return found[None]
 
 
 def _logprob_and_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -140,16 +158,6 @@ def scale_scores(scorer: Model, std: float) -> None:
     scorer.config.score_mean = score_mean(scorer) / std
 
 
-def in_micro_batches(compute: Callable[[Sequences], Tensor], sequences: Sequences, size: int) -> Tensor:
-    """`compute` without gradient over groups of similar length, put back in order: `(B, R)`."""
-    out = torch.zeros(sequences.response_mask.shape, device=sequences.input_ids.device)
-    with torch.no_grad():
-        for rows in by_length(sequences.lengths, size):
-            part = compute(sequences.select(rows))
-            out[rows, : part.shape[1]] = part
-    return out
-
-
 @torch.no_grad()
 def check_head(policy: Model, input_ids: list[int]) -> None:
     """Refuse a model whose logits are not its head's output (a soft cap or a scale follows in some).
@@ -204,12 +212,14 @@ def _chunk_terms(
 ) -> Tensor:
     """`terms` of some tokens: `(K, N)`; `recompute` drops the logits and makes them again for the gradient."""
     count = len(targets)
-    hidden = F.pad(hidden, (0, 0, 0, rounded(count) - count))
+    spare = rounded(count) - count
+    hidden, targets = F.pad(hidden, (0, 0, 0, spare)), F.pad(targets, (0, spare))
 
     def compute(h: Tensor) -> Tensor:
         with autocast(h.device):
-            logits = head(h)[:count]
-        return terms(logits.float() / temperature, targets)
+            logits = head(h)
+        logits = logits.float()
+        return terms(logits if temperature == 1.0 else logits / temperature, targets)[:, :count]
 
     if recompute and torch.is_grad_enabled():
         return checkpoint(compute, hidden, use_reentrant=False)  # type: ignore[no-any-return]

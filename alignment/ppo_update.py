@@ -13,11 +13,12 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from alignment.advantages import explained_variance, gae, kl_estimate, masked_mean, shaped_rewards, whiten
-from alignment.batch import Rollout, Sequences, by_length
+from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.events import ErrorKind, StageError
 from alignment.forward import Model, response_logprobs, response_terms, response_values
-from alignment.losses import importance_weights, kl_loss, policy_loss, value_loss
+from alignment.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
+from alignment.micro_batches import accumulate
 from alignment.pretraining import Pretraining
 from alignment.roles import ActorCritic, trained_weights
 from alignment.scores import repeated_share
@@ -171,12 +172,12 @@ def _accumulate(
     Every micro-batch divides by the tokens of the whole step: how it is cut changes nothing.
     """
     tokens = rollout.mask[rows].sum()
-    totals: dict[str, float] = {}
-    for part in by_length(rollout.sequences.lengths[rows], config.micro_batch_size):
+
+    def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         chosen = rows[part]
         sequences = rollout.sequences.select(chosen)
         cut = slice(None, sequences.response_mask.shape[1])
-        shares = _act(
+        yield _act(
             roles.policy,
             sequences,
             rollout.old_logprobs[chosen, cut],
@@ -187,17 +188,10 @@ def _accumulate(
             config,
             kl_coef,
         )
-        shares |= _judge(
-            roles.critic,
-            sequences,
-            rollout.values[chosen, cut],
-            targets.returns[chosen, cut],
-            tokens,
-            config,
-        )
-        for name, share in shares.items():
-            totals[name] = totals.get(name, 0.0) + share.item()
-    return totals
+        values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
+        yield _judge(roles.critic, sequences, values, returns, tokens, config)
+
+    return accumulate([roles.policy, roles.critic], rollout.sequences.lengths[rows], config.micro_batch_size, losses)
 
 
 def _act(
@@ -210,8 +204,8 @@ def _act(
     tokens: Tensor,
     config: PPOConfig,
     kl_coef: float,
-) -> dict[str, Tensor]:
-    """The policy's gradient from one micro-batch, and its shares of the step's metrics."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The policy's loss on one micro-batch, and its shares of the step's metrics."""
     mask, extra = sequences.response_mask, {}
     if config.entropy_coef:
         logprobs, entropies = response_terms(policy, sequences, config.temperature)
@@ -228,24 +222,26 @@ def _act(
             logprobs, ref_logprobs, mask, config.kl_estimator, straight_through=through, denominator=tokens
         )
         loss = loss + kl_coef * extra["kl_loss"]
-    loss.backward()  # type: ignore[no-untyped-call]
+    return loss, shares_of(acted) | extra
+
+
+def shares_of(acted: PolicyLoss) -> dict[str, Tensor]:
+    """A micro-batch's shares of the policy's metrics."""
     return {
         "policy_loss": acted.loss,
         "approx_kl": acted.approx_kl,
         "clip_fraction": acted.clip_fraction,
         "ratio": acted.ratio,
-        **extra,
     }
 
 
 def _judge(
     critic: Model, sequences: Sequences, old_values: Tensor, returns: Tensor, tokens: Tensor, config: PPOConfig
-) -> dict[str, Tensor]:
-    """The critic's gradient from one micro-batch, and its shares of the step's metrics."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The critic's loss on one micro-batch, and its shares of the step's metrics."""
     values, clip_range = response_values(critic, sequences), config.value_clip_range if config.clip_values else None
     judged = value_loss(values, old_values, returns, sequences.response_mask, clip_range, tokens)
-    (config.vf_coef * judged.loss).backward()  # type: ignore[no-untyped-call]
-    return {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
+    return config.vf_coef * judged.loss, {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
 
 
 def _summary(rollout: Rollout, targets: Targets, config: PPOConfig, kl_coef: float) -> dict[str, float]:

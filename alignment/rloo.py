@@ -9,6 +9,7 @@ the ratio that is clipped is that of the whole response. With one inner epoch an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,13 +17,14 @@ from torch import Tensor
 
 from alignment import gate
 from alignment.advantages import kl_estimate, leave_one_out
-from alignment.batch import Rollout, by_length
+from alignment.batch import Rollout
 from alignment.config import RLOOConfig
 from alignment.events import Meter, Reporter, StageError, StageResult
 from alignment.forward import response_logprobs
 from alignment.losses import importance_weights, policy_loss
+from alignment.micro_batches import accumulate
 from alignment.outcome import check, rescued, result_of, show, tell, write_files
-from alignment.ppo_update import Learner, check_ratio, means, mini_batches, summary_of
+from alignment.ppo_update import Learner, check_ratio, means, mini_batches, shares_of, summary_of
 from alignment.prompt_set import EndlessBatches, read_prompt_set
 from alignment.roles import Roles, load_without_critic, record_without_critic, reply
 from alignment.selection import Keeper, bounds_of, look, standings
@@ -106,8 +108,8 @@ def _accumulate(
     roles: Roles, rollout: Rollout, advantages: Tensor, rows: Tensor, config: RLOOConfig
 ) -> dict[str, float]:
     """Gradients of one optimizer step; every micro-batch divides by the responses of the whole step."""
-    totals: dict[str, float] = {}
-    for part in by_length(rollout.sequences.lengths[rows], config.micro_batch_size):
+
+    def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         chosen = rows[part]
         sequences = rollout.sequences.select(chosen)
         mask = sequences.response_mask
@@ -118,12 +120,6 @@ def _accumulate(
             sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
             weights = importance_weights(old, sampled, whole, config.importance_cap)
         acted = policy_loss(now, old, advantages[chosen, None], whole, config.clip_range, float(len(rows)), weights)
-        acted.loss.backward()  # type: ignore[no-untyped-call]
-        for name, share in {
-            "policy_loss": acted.loss,
-            "approx_kl": acted.approx_kl,
-            "clip_fraction": acted.clip_fraction,
-            "ratio": acted.ratio,
-        }.items():
-            totals[name] = totals.get(name, 0.0) + share.item()
-    return totals
+        yield acted.loss, shares_of(acted)
+
+    return accumulate([roles.policy], rollout.sequences.lengths[rows], config.micro_batch_size, losses)

@@ -28,7 +28,6 @@ from alignment.events import ErrorKind, StageError
 from alignment.forward import (
     Model,
     check_head,
-    in_micro_batches,
     response_logprobs,
     response_values,
     scale_scores,
@@ -36,6 +35,7 @@ from alignment.forward import (
     score_rows,
 )
 from alignment.generation import generate
+from alignment.micro_batches import in_micro_batches
 from alignment.records import Prompt
 from alignment.scores import shape_scores
 from alignment.stages import PPOInputs

@@ -10,6 +10,7 @@ from alignment.adapters import add_adapters
 from alignment.batch import Sequences, by_length
 from alignment.config import LoRAConfig
 from alignment.events import StageError
+from alignment.micro_batches import in_micro_batches
 
 PROMPTS = [[6, 7, 8], [9], [6, 7, 8, 9, 10]]
 RESPONSES = [[11, 12, 2], [13, 14, 15, 16], [2]]
@@ -55,7 +56,7 @@ def test_chunks_and_micro_batches_change_neither_numbers_nor_gradients(
     chunked = gradient()
     for before, after in zip(plain, chunked, strict=True):
         torch.testing.assert_close(before, after, atol=1e-6, rtol=1e-5)
-    pieces = forward.in_micro_batches(lambda s: forward.response_logprobs(model, s, 0.9), sequences, 1)
+    pieces = in_micro_batches(lambda s: forward.response_logprobs(model, s, 0.9), sequences, 1)
     torch.testing.assert_close(pieces, plain[0], atol=1e-6, rtol=1e-5)
 
 
