@@ -160,8 +160,8 @@ MUTANTS = (
     Mutant(
         "temperature",
         "forward.py",
-        "logits.float() / temperature",
-        "logits.float()",
+        "logits if temperature == 1.0 else logits / temperature",
+        "logits",
         ("test_forward.py", "test_generation.py", "test_ppo_learning.py"),
     ),
     Mutant(
@@ -177,6 +177,27 @@ MUTANTS = (
         "return scores - score_mean(reward_model)",
         "return scores",
         ("test_forward.py",),
+    ),
+    Mutant(
+        "the gradient of a log-probability",
+        "forward.py",
+        "logs.exp_().mul_(-grad[:, None])",
+        "logs.exp_().mul_(grad[:, None])",
+        ("test_forward.py",),
+    ),
+    Mutant(
+        "the other lane's gradients",
+        "micro_batches.py",
+        "weight.grad.add_(gradient)",
+        "weight.grad",
+        ("test_micro_batches.py",),
+    ),
+    Mutant(
+        "a product's gradient",
+        "cpu_linear.py",
+        "_product(rows.T, input.flatten(0, -2).T)",
+        "_product(rows.T, input.flatten(0, -2).T) / 2",
+        ("test_cpu_linear.py",),
     ),
     Mutant(
         "entropy",

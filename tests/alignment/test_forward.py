@@ -40,6 +40,20 @@ def test_logprobs_are_those_of_each_sequence_alone(sequences: Sequences, tempera
         assert not found[row, len(response) :].any()
 
 
+def test_log_probabilities_and_their_gradient_are_those_of_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits, weights = torch.randn(5, 7, dtype=torch.double), torch.randn(5, dtype=torch.double)
+    targets = torch.tensor([0, 6, 3, 3, 1])
+    found = []
+    for logprobs in (forward._logprob, lambda x, t: -torch.nn.functional.cross_entropy(x, t, reduction="none")[None]):
+        given = logits.clone().requires_grad_()
+        out = logprobs(given, targets)
+        (out[0] * weights).sum().backward()
+        found.append((out.detach(), given.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_chunks_and_micro_batches_change_neither_numbers_nor_gradients(
     sequences: Sequences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
