@@ -17,8 +17,7 @@ from torch import Tensor
 
 from alignment.batch import Sequences, by_length
 from alignment.forward import Model
-
-LANES = 2  # each holds a micro-batch's activations, the second also a gradient of its own
+from alignment.ppo_config import CPU_LANES
 
 R = TypeVar("R")
 Losses = Callable[[Tensor], Iterator[tuple[Tensor, dict[str, Tensor]]]]
@@ -75,16 +74,16 @@ def _add_gradients(sums: dict[Tensor, Tensor], loss: Tensor, weights: Sequence[T
 def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, size: int) -> list[R]:
     """`work(lane, its groups of rows)` of each lane, in lane order."""
     cores = torch.get_num_threads()
-    if lengths.device.type != "cpu" or cores < LANES or len(lengths) <= size:
+    if lengths.device.type != "cpu" or cores < CPU_LANES or len(lengths) <= size:
         return [work(0, list(by_length(lengths, size)))]
     # The longest row goes to one lane, the next two to the other, two to the first, ...: both get about as much.
     (order,) = by_length(lengths, len(lengths))
-    places = torch.arange(len(order)) % (2 * LANES)
+    places = torch.arange(len(order)) % (2 * CPU_LANES)
     halves = [order[(places == a) | (places == b)] for a, b in ((0, 3), (1, 2))]
     mine, other = (list(torch.split(half, size)) for half in halves)
 
     def on_its_half(lane: int, groups: Sequence[Tensor]) -> R:
-        torch.set_num_threads(cores // LANES)  # of this thread's kernels
+        torch.set_num_threads(cores // CPU_LANES)  # of this thread's kernels
         return work(lane, groups)
 
     second = _second_thread().submit(on_its_half, 1, other)
@@ -97,4 +96,4 @@ def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, s
 @cache
 def _second_thread() -> ThreadPoolExecutor:
     """One, kept: a kernel library makes its own threads anew for each thread that calls it."""
-    return ThreadPoolExecutor(LANES - 1, thread_name_prefix="micro-batches")
+    return ThreadPoolExecutor(CPU_LANES - 1, thread_name_prefix="micro-batches")

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from alignment.settings import Count, Fraction, NonNegative, Positive, Rate, Settings, Share, TrainingConfig
 
+CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
+
 AlarmName = Literal[
     "over_optimisation",  # the reward rises, what it should stand for does not
     "beyond_reference",  # scores higher than the reward model ever saw in training

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, SharedConfig, TrainingConfig
+from alignment.ppo_config import CPU_LANES
 from annotation_api.jobs.door import Prepared
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.shapes import Shape, shape_of
@@ -92,11 +93,18 @@ def _memory(job: Prepared, shapes: Shapes, gpus: float) -> MemoryEstimate | None
         return None
     weights = _weights(job.config, {role: shape for role, shape in shapes.items() if shape}, trained, gpus)
     numbers = sum(trained.values())
-    activations = max(_activations(job.config, shape, gpus) for shape in shapes.values() if shape)
-    parts = {"weights": weights, "gradients": FLOAT * numbers, "optimizer": 2 * FLOAT * numbers}
+    lanes = _lanes(job.config, gpus)
+    activations = lanes * max(_activations(job.config, shape, gpus) for shape in shapes.values() if shape)
+    parts = {"weights": weights, "gradients": lanes * FLOAT * numbers, "optimizer": 2 * FLOAT * numbers}
     if isinstance(job.config, SharedConfig) and job.config.shard_weights and gpus > 1:
         parts = {name: math.ceil(size / gpus) for name, size in parts.items()}
     return MemoryEstimate(**parts, activations=activations, total=sum(parts.values()) + activations)
+
+
+def _lanes(config: TrainingConfig, gpus: float) -> int:
+    """Micro-batches at a time."""
+    cut = isinstance(config, PPOConfig) and config.batch_size // config.mini_batches > config.micro_batch_size
+    return CPU_LANES if cut and not gpus else 1
 
 
 def _weights(config: TrainingConfig, shapes: dict[str, Shape], trained: dict[str, int], gpus: float) -> int:

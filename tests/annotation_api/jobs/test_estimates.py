@@ -128,6 +128,16 @@ def test_ppo_holds_four_models(here: Path, tmp_path: Path) -> None:
     assert estimate(prepared(Stage.PPO, {"model": here}, **config), 1).memory is None  # the judge is still to be made
 
 
+def test_on_a_cpu_ppo_takes_two_micro_batches_at_a_time(here: Path, tmp_path: Path) -> None:
+    folders = {"model": here, "reward_model": folder(tmp_path / "judge")}
+    two, one = (
+        memory(Stage.PPO, folders, micro_batch_size=size, max_response_length=8) for size in (2, 4)
+    )  # 4 is the whole batch
+    assert parts(two) == (one.weights, 2 * one.gradients, one.optimizer)
+    assert two.activations == one.activations  # of two halves
+    assert memory(Stage.PPO, folders, gpus=1, max_response_length=8).gradients == one.gradients
+
+
 def test_disk_is_the_result_and_two_checkpoints(here: Path) -> None:
     size = (here / "model.safetensors").stat().st_size
     found = estimate(prepared(Stage.REWARD, {"model": here}, members=3), 1)
