@@ -82,7 +82,7 @@ def bars(axes: Axes, parts: Mapping[str, float], label: str) -> None:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.margins(x=0.18)
+    axes.margins(x=0.25)
     axes.set_xlabel(label)
 
 
