@@ -8,7 +8,7 @@ taken in one order: the same number of cores gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
@@ -88,9 +88,11 @@ def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, s
 
     second = _second_thread().submit(on_its_half, 1, other)
     try:
-        return [on_its_half(0, mine), second.result()]
+        first = on_its_half(0, mine)
     finally:
+        wait([second])
         torch.set_num_threads(cores)
+    return [first, second.result()]
 
 
 @cache

@@ -1,6 +1,7 @@
 """Micro-batches two at a time on a CPU: the same gradients and numbers as one after another."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,15 +93,21 @@ def test_each_lane_computes_on_its_half_of_the_cores_without_gradient(two_cores:
     assert torch.get_num_threads() == 2
 
 
-def test_what_fails_in_the_second_lane_is_told_and_the_cores_come_back(two_cores: None) -> None:
-    main = threading.get_ident()
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_fails_in_a_lane_is_told_when_both_are_done_and_the_cores_come_back(two_cores: None, failing: int) -> None:
+    begun, done = threading.Event(), []
 
     def work(lane: int, groups: object) -> None:
-        if threading.get_ident() != main:
-            raise ValueError("lane 1")
+        if lane == failing:
+            begun.wait(60)
+            raise ValueError(f"lane {lane}")
+        begun.set()
+        time.sleep(0.2)  # still at work when the other has failed
+        done.append(lane)
 
-    with pytest.raises(ValueError, match="lane 1"):
+    with pytest.raises(ValueError, match=f"lane {failing}"):
         micro_batches._side_by_side(work, torch.arange(1, 9), 2)
+    assert done == [1 - failing]
     assert torch.get_num_threads() == 2
 
 
