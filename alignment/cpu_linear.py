@@ -7,7 +7,7 @@ own, so ours is written out here.
 
 oneDNN compiles a kernel for each shape and keeps up to 1,024 of them, half a megabyte each: with lengths as they come a
 run grows by hundreds of megabytes. So only products of a round number of rows go there (`rounded`); callers that
-have many rows pad them (forward.py), the rest stays with MKL.
+have many rows pad them (forward.py), the few rows of a decoding step are padded here, the rest stays with MKL.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 64  # the rows of a product come in multiples of this
-LEAST_WEIGHTS = 2**14  # in smaller layers the change of layout costs more than it gains
+LEAST_WEIGHTS = 2**14  # smaller layers gain nothing
+FEW_ROWS, FEW_ROWS_WEIGHTS = 16, 2**17  # the same where fewer than ROWS are multiplied, without gradient
 
 
 class CPULinear(nn.Linear):
     """An `nn.Linear` with the same weights, names and gradients."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if _is_decoding(input, self.weight):
+            rows = input.reshape(-1, input.shape[-1])
+            filled = F.pad(rows, (0, 0, 0, -len(rows) % FEW_ROWS))
+            return _product(filled, self.weight, self.bias)[: len(rows)].view(*input.shape[:-1], -1)
         if not _worth_it(input, self.weight):
             return super().forward(input)
         product: Tensor = _Linear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
@@ -75,12 +81,21 @@ def rounded(length: int, rows: int = 1) -> int:
     return -(-length // step) * step
 
 
-def _worth_it(input: Tensor, weight: Tensor) -> bool:
+def _is_decoding(input: Tensor, weight: Tensor) -> bool:
+    """Few rows, one a sequence that is being written."""
     rows = input.numel() // input.shape[-1]
     return (
-        rows > 0
-        and rows % ROWS == 0
-        and weight.numel() >= LEAST_WEIGHTS
-        and input.dtype == weight.dtype == torch.float32
-        and input.device.type == "cpu"
+        0 < rows < ROWS
+        and weight.numel() >= FEW_ROWS_WEIGHTS
+        and not torch.is_grad_enabled()
+        and _is_float_on_cpu(input, weight)
     )
+
+
+def _worth_it(input: Tensor, weight: Tensor) -> bool:
+    rows = input.numel() // input.shape[-1]
+    return rows > 0 and rows % ROWS == 0 and weight.numel() >= LEAST_WEIGHTS and _is_float_on_cpu(input, weight)
+
+
+def _is_float_on_cpu(input: Tensor, weight: Tensor) -> bool:
+    return input.dtype == weight.dtype == torch.float32 and input.device.type == "cpu"

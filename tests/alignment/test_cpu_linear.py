@@ -43,6 +43,22 @@ def test_only_large_float32_layers_and_round_numbers_of_rows_go_there() -> None:
     assert not cpu_linear._worth_it(torch.empty(64, 128).bfloat16(), weight.bfloat16())
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 16, 27, 63])
+def test_the_rows_of_a_decoding_step(rows: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    plain, quick = (torch.nn.Linear(256, 512, bias=bias) for _ in range(2))
+    quick.load_state_dict(plain.state_dict())
+    speed_up(quick)
+    inputs = torch.randn(rows, 1, 256)
+    with torch.no_grad():
+        assert cpu_linear._is_decoding(inputs, quick.weight)
+        torch.testing.assert_close(quick(inputs), plain(inputs), atol=1e-4, rtol=1e-4)
+        assert not cpu_linear._is_decoding(torch.empty(64, 256), quick.weight)
+        assert not cpu_linear._is_decoding(inputs, torch.empty(256, 256))
+    assert not cpu_linear._is_decoding(inputs, quick.weight)
+
+
 def test_rounding_by_hand() -> None:
     assert [rounded(n) for n in (1, 64, 65, 128)] == [64, 64, 128, 128]
     assert [rounded(n, rows=8) for n in (1, 8, 9)] == [8, 8, 16]  # 8 rows of 8 are 64
