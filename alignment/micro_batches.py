@@ -7,6 +7,7 @@ taken in one order: the same number of cores gives the same bits.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -99,3 +100,6 @@ def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, s
 def _second_thread() -> ThreadPoolExecutor:
     """One, kept: a kernel library makes its own threads anew for each thread that calls it."""
     return ThreadPoolExecutor(CPU_LANES - 1, thread_name_prefix="micro-batches")
+
+
+os.register_at_fork(after_in_child=_second_thread.cache_clear)  # threads are not copied

@@ -1,5 +1,7 @@
 """Micro-batches two at a time on a CPU: the same gradients and numbers as one after another."""
 
+import multiprocessing
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -109,6 +111,20 @@ def test_what_fails_in_a_lane_is_told_when_both_are_done_and_the_cores_come_back
         micro_batches._side_by_side(work, torch.arange(1, 9), 2)
     assert done == [1 - failing]
     assert torch.get_num_threads() == 2
+
+
+def test_a_forked_process_has_a_second_thread_of_its_own(two_cores: None) -> None:
+    def work(lane: int, groups: object) -> int:
+        return lane
+
+    assert micro_batches._side_by_side(work, torch.arange(1, 9), 2) == [0, 1]
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: sys.exit(sum(micro_batches._side_by_side(work, torch.arange(1, 9), 2)))
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == 1
+    child.close()
 
 
 def test_weights_that_only_one_lane_meets(two_cores: None) -> None:
