@@ -22,6 +22,7 @@ from alignment.batch import Rollout, Sequences
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.controllers import ScoreScaler
 from alignment.cpu_linear import speed_up
+from alignment.cpu_memory import keep_freed_memory
 from alignment.engines import Engine, engine_of
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
@@ -95,6 +96,8 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
         _quicken(reference)
     for judge in reward_model.models if isinstance(reward_model, Ensemble) else (reward_model,):
         _quicken(judge)
+    if next(policy.parameters()).device.type == "cpu":
+        keep_freed_memory()
     _make_ready(policy, config)
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
     return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine_of(config))
