@@ -1,8 +1,8 @@
 """What the C library does with freed memory, on a CPU.
 
 glibc gives a large freed tensor back to the system at once, and the next one of its size is put together again page by
-page. An update frees and takes the same sizes over and over, so a policy stage lets it keep them, for all threads in one
-place: what one thread freed, another may take.
+page. An update frees and takes the same sizes over and over, so a policy stage lets it keep them, for all threads in
+one place: what one thread freed, another may take.
 """
 
 from __future__ import annotations
@@ -19,4 +19,4 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     wanted = {M_TRIM_THRESHOLD: NEVER, M_MMAP_THRESHOLD: NEVER, M_ARENA_MAX: 1}
-    return all([mallopt(option, value) == 1 for option, value in wanted.items()])
+    return {mallopt(option, value) for option, value in wanted.items()} == {1}  # 1 is yes
