@@ -26,7 +26,7 @@ from alignment import stages, toyworld
 from alignment.checkpoint import publish, write_result
 from alignment.config import Baseline, PretrainConfig, Settings, Stage, config_class, load_preset
 from alignment.events import ErrorKind, Paused, StageError, StageResult
-from alignment.problems import explain
+from alignment.problems import sentences
 from alignment.terminal import TerminalReporter
 
 COMMANDS: tuple[Stage | Baseline, ...] = (*Stage, *Baseline)
@@ -71,7 +71,7 @@ def read_run(path: Path, stage: Stage | Baseline) -> tuple[Settings, Settings]:
         model = stages.INPUTS[stage]
         return settings, model.model_validate(run.inputs)
     except ValidationError as error:
-        raise StageError(ErrorKind.BAD_INPUT, f"{path}: {_sentences(error, model)}") from error
+        raise StageError(ErrorKind.BAD_INPUT, f"{path}: {sentences(error, model)}") from error
     except (OSError, ValueError) as error:  # no such file, no TOML, no such preset
         raise StageError(ErrorKind.BAD_INPUT, f"{path}: {error}") from error
 
@@ -105,7 +105,7 @@ def _toy(options: argparse.Namespace) -> Path:
     try:
         config = PretrainConfig(seed=options.seed, steps=options.steps)
     except ValidationError as error:
-        raise StageError(ErrorKind.BAD_INPUT, _sentences(error, PretrainConfig)) from error
+        raise StageError(ErrorKind.BAD_INPUT, sentences(error, PretrainConfig)) from error
     with TerminalReporter() as reporter:
 
         def work(folder: Path) -> StageResult:
@@ -131,12 +131,6 @@ def _make(out: Path, config: dict[str, Any], work: Callable[[Path], StageResult]
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out
-
-
-def _sentences(error: ValidationError, model: type[Settings]) -> str:
-    """All that is wrong, each with its field, value and what would be right."""
-    problems = explain(error, model)
-    return " ".join(f"{p.pointer}: {p.message}{f' (got {p.value})' if p.value else ''}." for p in problems)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ def explain(error: ValidationError, model: Any = None) -> list[Problem]:
     return problems
 
 
+def sentences(error: ValidationError, model: Any = None) -> str:
+    """`explain` in one line, for a terminal or a log."""
+    problems = explain(error, model)
+    return " ".join(f"{p.pointer}: {p.message}{f' (got {p.value})' if p.value else ''}." for p in problems)
+
+
 def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
     """The parts of a JSON pointer, and the field names of the model that holds the last one.
 

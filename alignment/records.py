@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from alignment.problems import sentences
 
 MAX_RESPONSES = 64  # a ranking of more is a fault in the file, not a ranking
 
@@ -235,5 +237,5 @@ def read_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
         for number, line in enumerate(file, start=1):
             try:
                 yield kind.from_line(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}") from error
+            except ValidationError as error:
+                raise ValueError(f"{path}, line {number}: {sentences(error, kind)}") from error

@@ -86,11 +86,22 @@ def test_a_file_has_the_hash_of_its_lines(tmp_path: Path) -> None:
     assert list(read_jsonl(path, Ranking)) == records
 
 
-def test_a_bad_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"messages": []}', "/messages: Tuple should have at least 1 item"),
+        ('{"messages": [{"role": "user", "content": "Hi"}], "langage": "en"}', "Did you mean 'language'? (got 'en')."),
+        ('{"messages":', "/: Invalid JSON"),
+        ("\udcff", "/: Invalid JSON"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_field_and_value(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "prompts.jsonl"
-    path.write_text(PROMPT.canonical() + '\n{"messages": []}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"prompts\.jsonl, line 2"):
+    path.write_bytes(f"{PROMPT.canonical()}\n{line}\n".encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=r"prompts\.jsonl, line 2: ") as raised:
         list(read_jsonl(path, Prompt))
+    assert said in str(raised.value)
+    assert "pydantic" not in str(raised.value)
 
 
 def test_storable_text_and_numbers() -> None:
