@@ -6,8 +6,8 @@ product of tensors as they lie is the operator that `torch.compile` emits for a 
 own, so ours is written out here.
 
 oneDNN compiles a kernel for each shape and keeps up to 1,024 of them, half a megabyte each: with lengths as they come a
-run grows by hundreds of megabytes. So only products of a round number of rows go there (`rounded`); callers that
-have many rows pad them (forward.py), the few rows of a decoding step are padded here, the rest stays with MKL.
+run grows by hundreds of megabytes. So only products of a round number of rows go there (`rounded`). Rows are filled up
+here unless that makes them half as many again; callers that choose their own lengths (forward.py) spare the copy.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 64  # the rows of a product come in multiples of this
+MOST_FILLED = 1.5  # rows after filling for each row before; MKL takes as long as oneDNN for twice as many
 LEAST_WEIGHTS = 2**14  # smaller layers gain nothing
 FEW_ROWS, FEW_ROWS_WEIGHTS = 16, 2**17  # the same where fewer than ROWS are multiplied, without gradient
 
@@ -28,10 +29,9 @@ class CPULinear(nn.Linear):
     """An `nn.Linear` with the same weights, names and gradients."""
 
     def forward(self, input: Tensor) -> Tensor:
+        rows = _rows(input)
         if _is_decoding(input, self.weight):
-            rows = input.reshape(-1, input.shape[-1])
-            filled = F.pad(rows, (0, 0, 0, -len(rows) % FEW_ROWS))
-            return _product(filled, self.weight, self.bias)[: len(rows)].view(*input.shape[:-1], -1)
+            return _product(input, self.weight, self.bias, rows + -rows % FEW_ROWS)
         if not _worth_it(input, self.weight):
             return super().forward(input)
         product: Tensor = _Linear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
@@ -44,23 +44,34 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(input, weight)
-        return _product(input, weight, bias)
+        return _product(input, weight, bias, rounded(_rows(input)))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         input, weight = ctx.saved_tensors
-        rows = grad.flatten(0, -2)  # (N, O)
-        wanted = ctx.needs_input_grad
+        rows = rounded(_rows(grad))
+        wanted, filled = ctx.needs_input_grad, _filled(grad, rows)  # (rows, O)
         return (
-            _product(grad, weight.T) if wanted[0] else None,
-            _product(rows.T, input.flatten(0, -2).T) if wanted[1] else None,
-            rows.sum(dim=0) if wanted[2] else None,
+            _product(filled, weight.T, None, rows).resize_(input.shape) if wanted[0] else None,
+            _product(filled.T, _filled(input, rows).T, None, filled.shape[1]) if wanted[1] else None,
+            filled.sum(dim=0) if wanted[2] else None,
         )
 
 
-def _product(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
-    return found
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> Tensor:
+    """`(..., O)`; multiplied as `rows` rows, of which the last are cut off in place: a view may not be changed."""
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(_filled(input, rows), weight, bias, "none", [], "")
+    return found.resize_(*input.shape[:-1], len(weight))
+
+
+def _filled(input: Tensor, rows: int) -> Tensor:
+    """`(..., I)` as `(rows, I)`, with zeros after the last one."""
+    flat = input.reshape(-1, input.shape[-1])
+    return F.pad(flat, (0, 0, 0, rows - len(flat))) if rows > len(flat) else flat
+
+
+def _rows(input: Tensor) -> int:
+    return input.numel() // input.shape[-1]
 
 
 def speed_up(model: nn.Module) -> None:
@@ -83,9 +94,8 @@ def rounded(length: int, rows: int = 1) -> int:
 
 def _is_decoding(input: Tensor, weight: Tensor) -> bool:
     """Few rows, one a sequence that is being written."""
-    rows = input.numel() // input.shape[-1]
     return (
-        0 < rows < ROWS
+        0 < _rows(input) < ROWS
         and weight.numel() >= FEW_ROWS_WEIGHTS
         and not torch.is_grad_enabled()
         and _is_float_on_cpu(input, weight)
@@ -93,8 +103,9 @@ def _is_decoding(input: Tensor, weight: Tensor) -> bool:
 
 
 def _worth_it(input: Tensor, weight: Tensor) -> bool:
-    rows = input.numel() // input.shape[-1]
-    return rows > 0 and rows % ROWS == 0 and weight.numel() >= LEAST_WEIGHTS and _is_float_on_cpu(input, weight)
+    rows = _rows(input)
+    filled = 0 < rounded(rows) < MOST_FILLED * rows
+    return filled and weight.numel() >= LEAST_WEIGHTS and _is_float_on_cpu(input, weight)
 
 
 def _is_float_on_cpu(input: Tensor, weight: Tensor) -> bool:

@@ -18,6 +18,7 @@ from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from alignment.config import RewardConfig
+from alignment.cpu_linear import speed_up
 from alignment.events import Reporter
 from alignment.forward import Model
 from alignment.losses import label_loss, listwise_loss, ranking_loss
@@ -138,6 +139,8 @@ def fit(
     It goes on from the newest of `checkpoints`, and the weights at the end are those of a run that was never stopped.
     """
     checkpoints = checkpoints or Checkpoints("", config, ResumableInputs(), reporter)
+    speed_up(model)
+    speed_up(model)
     width = width_for_sharing(model, examples, tokenizer.pad_token_id, config.share_prompt)
     with (
         place_to_save(checkpoints) as folder,

@@ -195,8 +195,8 @@ MUTANTS = (
     Mutant(
         "a product's gradient",
         "cpu_linear.py",
-        "_product(rows.T, input.flatten(0, -2).T)",
-        "_product(rows.T, input.flatten(0, -2).T) / 2",
+        "_product(filled.T, _filled(input, rows).T, None, filled.shape[1])",
+        "_product(filled.T, _filled(input, rows).T, None, filled.shape[1]) / 2",
         ("test_cpu_linear.py",),
     ),
     Mutant(

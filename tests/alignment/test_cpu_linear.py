@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(64, 128), (4, 32, 128), (1, 192, 128), (63, 128), (1, 128)])
+@pytest.mark.parametrize("shape", [(64, 128), (4, 32, 128), (1, 192, 128), (5, 23, 128), (7, 9, 128), (1, 128)])
 def test_numbers_and_gradients_are_those_of_the_plain_layer(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
     plain = torch.nn.Linear(128, 256, bias=bias)
@@ -28,19 +28,34 @@ def test_numbers_and_gradients_are_those_of_the_plain_layer(shape: tuple[int, ..
     for layer in (plain, quick):
         x = inputs.clone().requires_grad_()
         out = layer(x)
+        out += 1.0  # as some models do to it; forbidden to a view
         out.sin().sum().backward()
         found.append((out.detach(), x.grad, *(weight.grad for weight in layer.parameters())))
     for theirs, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_only_large_float32_layers_and_round_numbers_of_rows_go_there() -> None:
+def test_only_large_float32_layers_and_rows_that_need_little_filling_go_there() -> None:
     weight = torch.empty(128, 128)
     assert cpu_linear._worth_it(torch.empty(2, 32, 128), weight)
-    assert not cpu_linear._worth_it(torch.empty(2, 31, 128), weight)
+    assert cpu_linear._worth_it(torch.empty(43, 128), weight)
+    assert not cpu_linear._worth_it(torch.empty(42, 128), weight)  # 64 rows for 42
+    assert not cpu_linear._worth_it(torch.empty(85, 128), weight)  # 128 rows for 85
+    assert cpu_linear._worth_it(torch.empty(86, 128), weight)
     assert not cpu_linear._worth_it(torch.empty(0, 128), weight)
     assert not cpu_linear._worth_it(torch.empty(2, 32, 32), torch.empty(32, 32))
     assert not cpu_linear._worth_it(torch.empty(64, 128).bfloat16(), weight.bfloat16())
+
+
+def test_rows_are_filled_up_to_round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN keeps a kernel for each shape that it sees."""
+    seen, filled = set(), cpu_linear._filled
+    monkeypatch.setattr(cpu_linear, "_filled", lambda x, rows: seen.add(rows) or filled(x, rows))
+    layer = torch.nn.Linear(128, 128)
+    speed_up(layer)
+    for rows in range(43, 400):
+        layer(torch.randn(rows, 128)).sum().backward()
+    assert seen == {64, 128, 192, 256, 320, 384, 448}
 
 
 @pytest.mark.parametrize("bias", [True, False])
