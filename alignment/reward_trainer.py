@@ -140,7 +140,6 @@ def fit(
     """
     checkpoints = checkpoints or Checkpoints("", config, ResumableInputs(), reporter)
     speed_up(model)
-    speed_up(model)
     width = width_for_sharing(model, examples, tokenizer.pad_token_id, config.share_prompt)
     with (
         place_to_save(checkpoints) as folder,

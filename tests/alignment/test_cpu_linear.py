@@ -1,4 +1,4 @@
-"""oneDNN's linear against PyTorch's own: numbers, gradients, names; and PPO on it."""
+"""oneDNN's linear against PyTorch's own: numbers, gradients, names; reward models and PPO on it."""
 
 from pathlib import Path
 
@@ -8,8 +8,12 @@ import tiny
 import torch
 
 from alignment import cpu_linear
+from alignment.config import RewardConfig
 from alignment.cpu_linear import CPULinear, rounded, speed_up
+from alignment.events import NullReporter
 from alignment.ppo_update import update
+from alignment.reward_data import Comparison, Example
+from alignment.reward_trainer import fit
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
@@ -92,6 +96,26 @@ def test_names_and_adapters_stay() -> None:
     before = list(model.state_dict())
     speed_up(model)
     assert list(model.state_dict()) == before
+
+
+def test_a_reward_model_trained_on_it_has_the_weights_of_one_trained_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    prompt, *responses = (torch.randint(4, 26, (n,), generator=drawn).tolist() for n in (20, 9, 14, 11))
+    better = (Comparison(0, 1, 1.0, 0.0, 0.5), Comparison(1, 2, 1.0, 0.0, 0.5))
+    examples = [Example(prompt, responses, better, (), (), 1.0, (row,)) for row in range(3)]
+    trained, multiplied = [], []
+    product = cpu_linear._product
+    monkeypatch.setattr(cpu_linear, "_product", lambda x, *rest: multiplied.append(len(x)) or product(x, *rest))
+    for least in (2**30, 1):
+        monkeypatch.setattr(cpu_linear, "LEAST_WEIGHTS", least)
+        model = tiny.scorer().train()
+        multiplied.clear()
+        config = RewardConfig(learning_rate=1e-3, batch_size=1, micro_batch_size=1)
+        fit(model, tiny.tokenizer(), examples, config, NullReporter())
+        assert bool(multiplied) == (least == 1)
+        trained.append([weight.detach().clone() for weight in model.parameters()])
+    for plain, quick in zip(*trained, strict=True):
+        torch.testing.assert_close(quick, plain, atol=1e-4, rtol=1e-3)
 
 
 def test_ppo_on_it_moves_the_weights_as_without(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
