@@ -132,11 +132,13 @@ def install(app: FastAPI, page: PageRenderer) -> None:
             raise error
         return on_database(request, error)
 
+    def refuse(request: Request, error: ApiError) -> Response:
+        record_refusal(request, error)
+        return answer(request, error)
+
     async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        if error.slug in recording.REFUSALS:
-            await run_in_threadpool(_record, request, error)
-        return await run_in_threadpool(answer, request, error)
+        return await run_in_threadpool(refuse, request, error)
 
     def on_unstorable(request: Request, error: Exception) -> Response:
         detail = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
@@ -152,8 +154,10 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         app.add_exception_handler(kind, on_database)
 
 
-def _record(request: Request, error: ApiError) -> None:
-    """Say in the audit that somebody was refused. Where that cannot be written, the log says so."""
+def record_refusal(request: Request, error: ApiError) -> None:
+    """Say in the audit that somebody was not let in. Where that cannot be written, the log says so."""
+    if error.slug not in recording.REFUSALS:
+        return
     try:
         with request.app.state.sessions() as session:
             recording.refused(session, request, error.slug, error.objects)

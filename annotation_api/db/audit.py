@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from alignment.records import canonical_json
 from annotation_api.db.direct import LIGHTLY, one_row, rows
+from annotation_api.db.locks import Lock
 from annotation_api.db.tables import AuditOutcome, AuditRow
 
-LOCK = 7_265_012  # any number; equal in every process, so that rows are added one after another
 SEALED = ("person_id", "pseudonym", "action", "objects", "outcome", "request_id", "address")
 BEGINNING = "0" * 64  # the seal before the first row
 BATCH = 1000  # rows that are read at a time
@@ -68,7 +68,7 @@ class Verdict:
 def append(session: Session, deed: Deed) -> int:
     """Add a row as the last deed of a transaction, whose commit will not wait for the disk: until it ends, others
     who add one wait."""
-    rows(session, f"SELECT pg_advisory_xact_lock(%(key)s), {LIGHTLY}", key=LOCK)
+    rows(session, f"SELECT pg_advisory_xact_lock(%(key)s), {LIGHTLY}", key=Lock.AUDIT)
     objects, canonical = canonical_json(dict(deed.objects)), _canonical(vars(deed))
     values = {**vars(deed), "outcome": deed.outcome.value, "objects": objects, "canonical": canonical}
     added = one_row(session, ADD, **values, clock=CLOCK, beginning=BEGINNING)

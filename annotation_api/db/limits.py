@@ -1,7 +1,8 @@
 """Limits that all API processes share: counters in Postgres, on its clock.
 
 A window begins with the first use and ends after its seconds; then the count begins anew. One statement
-counts against several limits at once.
+counts against several limits at once. Tries at something secret have no window: each is remembered for a while and,
+beyond the free ones, makes the next one wait. Where the clock jumped, a count that ends later than any can is over.
 """
 
 from __future__ import annotations
@@ -13,23 +14,42 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from annotation_api.db.direct import LIGHTLY, rows
+from annotation_api.db.direct import LIGHTLY, one_row, rows
 
+# A window that ends later than one which began now, by more than anybody waits for a lock, began before a clock jumped.
+RUNS = "c.ends_at > clock_timestamp() AND c.ends_at < EXCLUDED.ends_at + interval '1 minute'"
 # In the order of the keys, so that two which count the same never wait for each other.
 COUNT = f"""
 INSERT INTO rate_counters AS c (key, spent, ends_at)
 SELECT u.key, u.amount, clock_timestamp() + u.seconds * interval '1 second'
 FROM unnest(%(keys)s::text[], %(amounts)s::bigint[], %(seconds)s::int[]) AS u (key, amount, seconds) ORDER BY u.key
 ON CONFLICT (key) DO UPDATE SET
-    spent = CASE WHEN c.ends_at > clock_timestamp() THEN c.spent + EXCLUDED.spent ELSE EXCLUDED.spent END,
-    ends_at = CASE WHEN c.ends_at > clock_timestamp() THEN c.ends_at ELSE EXCLUDED.ends_at END
+    spent = CASE WHEN {RUNS} THEN c.spent + EXCLUDED.spent ELSE EXCLUDED.spent END,
+    ends_at = CASE WHEN {RUNS} THEN c.ends_at ELSE EXCLUDED.ends_at END
 RETURNING key, spent, extract(epoch FROM ends_at - clock_timestamp()) AS wait, {LIGHTLY}
 """
 GIVE_BACK = """
 UPDATE rate_counters SET spent = greatest(spent - 1, 0) WHERE key = ANY (%(keys)s) AND ends_at > clock_timestamp()
 RETURNING key
 """
+# What is left to wait: the last try was `life` before its end.
+LEFT = """
+c.ends_at - %(life)s * interval '1 second' - clock_timestamp() + interval '1 second' * CASE
+    WHEN c.spent < %(free)s THEN 0
+    ELSE least(%(longest)s, %(first)s * power(2.0, least(c.spent - %(free)s, 30)))
+END
+"""
+TRY = f"""
+INSERT INTO rate_counters AS c (key, spent, ends_at)
+VALUES (%(key)s, 1, clock_timestamp() + %(life)s * interval '1 second')
+ON CONFLICT (key) DO UPDATE SET spent = CASE WHEN {RUNS} THEN c.spent + 1 ELSE 1 END, ends_at = EXCLUDED.ends_at
+WHERE NOT ({RUNS}) OR {LEFT} <= interval '0'
+RETURNING spent, {LIGHTLY}
+"""
+WAIT = f"SELECT extract(epoch FROM {LEFT}) AS wait FROM rate_counters c WHERE key = %(key)s"
 FORGET = "DELETE FROM rate_counters WHERE key = %(key)s RETURNING key"
+FORGET_ALL = "DELETE FROM rate_counters WHERE starts_with(key, %(beginning)s) RETURNING key"
+TRIED = "SELECT coalesce(sum(spent), 0)::bigint AS tries FROM rate_counters WHERE starts_with(key, %(beginning)s)"
 CLEAR = """
 DELETE FROM rate_counters WHERE key IN (
     SELECT key FROM rate_counters WHERE ends_at < clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -45,6 +65,18 @@ class Use:
     most: int
     seconds: int
     amount: int = 1
+
+
+@dataclass(frozen=True)
+class Tries:
+    """Tries at what the key names: `free` at any pace; from then on each makes the next wait, twice as long as it had
+    to itself, from `first` to `longest` seconds. All are forgotten `life` seconds after the last."""
+
+    key: str
+    free: int = 5
+    first: int = 10
+    longest: int = 15 * 60
+    life: int = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -81,7 +113,33 @@ def spend(session: Session, uses: Sequence[Use]) -> Exceeded | None:
     return None
 
 
-def forget(session: Session, key: str, others: Sequence[str] = ()) -> None:
-    """Begin one count anew, and take one back from the others."""
+def attempt(session: Session, tries: Sequence[Tries]) -> int | None:
+    """Count a try against all and commit at once; or against none, and the seconds until it may be made."""
+    for one in sorted(tries, key=lambda one: one.key):
+        if not rows(session, TRY, **vars(one)):
+            wait = float(one_row(session, WAIT, **vars(one)).wait)
+            session.rollback()
+            return max(1, math.ceil(wait))
+    rows(session, CLEAR)
+    session.commit()
+    return None
+
+
+def give_back(session: Session, keys: Sequence[str]) -> None:
+    """Take one use back from each count."""
+    rows(session, GIVE_BACK, keys=sorted(keys))
+
+
+def forget(session: Session, key: str) -> None:
+    """Begin a count anew."""
     rows(session, FORGET, key=key)
-    rows(session, GIVE_BACK, keys=sorted(others))
+
+
+def forget_all(session: Session, beginning: str) -> int:
+    """Begin anew all counts whose key begins so; how many there were."""
+    return len(rows(session, FORGET_ALL, beginning=beginning))
+
+
+def tried(session: Session, beginning: str) -> int:
+    """What is counted under all keys that begin so."""
+    return int(one_row(session, TRIED, beginning=beginning).tries)

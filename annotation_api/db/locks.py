@@ -1,14 +1,28 @@
-"""Who is locked in a session's transaction, so that the same lock is not asked for twice."""
+"""Locks of Postgres's that are of no row: their numbers; and who is locked in a session's transaction.
+
+Advisory locks share one space of numbers in a database: two uses of one number stop each other. So the fixed ones
+stand in `Lock` and nowhere else; those of a project or of an Idempotency-Key are 64 bits of its own id.
+"""
 
 from __future__ import annotations
 
 import uuid
+from enum import IntEnum, unique
 
 from sqlalchemy.orm import Session
 
 from annotation_api.db.direct import rows
 
 LOCK_PERSON = "SELECT id FROM people WHERE id = %(person)s FOR NO KEY UPDATE"
+
+
+@unique
+class Lock(IntEnum):
+    """Equal in every process of every version that shares a database; any number does, but a new one."""
+
+    MIGRATION = 7_265_011  # one process migrates
+    AUDIT = 7_265_012  # rows of the audit are added one after another
+    FILES = 7_265_013  # shared by backups, taken alone by what removes artifacts
 
 
 def lock_person(session: Session, person_id: uuid.UUID) -> None:

@@ -14,9 +14,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
+from annotation_api.db.locks import Lock
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
-LOCK = 7_265_011  # any number; equal in every Rankloop process, so that one of them migrates
 
 
 class NewerDatabase(DatabaseUnavailable):
@@ -41,7 +41,7 @@ def upgrade_within(connection: Connection) -> None:
     """As `upgrade`, in a transaction of the caller's."""
     connection.execute(text("SET LOCAL lock_timeout = 0"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.MIGRATION})
     config = alembic_config()
     _refuse_newer(connection, ScriptDirectory.from_config(config))
     config.attributes["connection"] = connection

@@ -14,7 +14,9 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
 
 from annotation_api.db.engine import parse_url
 from annotation_api.db.postgres.programs import folders, version_of
@@ -29,9 +31,9 @@ OPTIONS = ("--format=plain", "--encoding=UTF8", "--schema=public", "--no-owner",
 def write(url: str, snapshot: str, major: int, target: BufferedIOBase, advance: Callable[[int], object]) -> None:
     """Dump what the exported `snapshot` shows. Raises OperationError in pg_dump's own words."""
     program = find_pg_dump(major)
-    parsed = parse_url(url).set(drivername="postgresql")
+    parsed = parse_url(url)
     environment = {**os.environ, **({"PGPASSWORD": parsed.password} if isinstance(parsed.password, str) else {})}
-    place = parsed.set(password=None).render_as_string(hide_password=False)  # not among the arguments, which all see
+    place = _place(parsed)
     without = [f"--exclude-table-data=public.{name}" for name in LEFT_OUT]
     command = [program, *OPTIONS, *without, f"--snapshot={snapshot}", "--lock-wait-timeout=60s", f"--dbname={place}"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as dump:
@@ -43,6 +45,12 @@ def write(url: str, snapshot: str, major: int, target: BufferedIOBase, advance: 
         said = dump.stderr.read().decode(errors="replace").strip()
     if dump.returncode:
         raise OperationError(f"The database could not be read. pg_dump said: {' '.join(said.split())}")
+
+
+def _place(url: URL) -> str:
+    """For libpq, which reads a plus sign in a URL as one; without the password: everybody sees arguments."""
+    named = url.set(password=None).translate_connect_args(database="dbname", username="user")
+    return make_conninfo(**{**url.query, **named})
 
 
 def find_pg_dump(major: int) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from annotation_api.db.embedded import EmbeddedPostgres, running_url
+from annotation_api.db.locks import Lock
 from annotation_api.settings import Settings
-
-FILES_LOCK = 7_265_012  # any number; shared by backups, taken alone by what removes artifacts
 
 
 class OperationError(Exception):
@@ -55,7 +54,7 @@ def files_mine(engine: Engine) -> Iterator[None]:
 def _locked(engine: Engine, function: str, refusal: str) -> Iterator[None]:
     """The lock belongs to a connection that is closed at the end, and with it the lock is gone."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.execute(text(f"SELECT {function}(:key)"), {"key": FILES_LOCK}).scalar_one():
+        if not connection.execute(text(f"SELECT {function}(:key)"), {"key": Lock.FILES}).scalar_one():
             raise OperationError(refusal)
         try:
             yield

@@ -12,6 +12,7 @@ from annotation_api.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie
 from annotation_api.idempotency import Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 from annotation_api.people import queries, service
+from annotation_api.people.cookies import drop_cookie, knock_of, welcome
 from annotation_api.people.schemas import (
     ApiKeyCreated,
     ApiKeyOut,
@@ -26,26 +27,10 @@ from annotation_api.people.schemas import (
     SignIn,
 )
 from annotation_api.quotas import Quota, spends
-from annotation_api.scopes import address_of, remember
+from annotation_api.scopes import remember
 from annotation_api.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["people"])
-
-
-def set_cookie(response: Response, settings: Settings, token: str) -> None:
-    """Hand a session's token to the browser, out of reach of scripts."""
-    response.set_cookie(
-        cookie_name(settings),
-        token,
-        max_age=int(auth.SESSION_LIFE.total_seconds()),
-        httponly=True,
-        samesite="lax",
-        secure=settings.tls,
-    )
-
-
-def drop_cookie(response: Response, settings: Settings) -> None:
-    response.delete_cookie(cookie_name(settings), httponly=True, samesite="lax", secure=settings.tls)
 
 
 def join_url(request: Request, settings: Settings, token: str) -> str:
@@ -56,9 +41,9 @@ def join_url(request: Request, settings: Settings, token: str) -> str:
 @router.post("/session", status_code=204, dependencies=[public])
 def sign_in(body: SignIn, request: Request, response: Response, session: Db, settings: Config) -> None:
     """Sign in with e-mail and password; the answer sets the session cookie."""
-    person, token = service.sign_in(session, body.email, body.password, address_of(request, settings))
+    person, token = service.sign_in(session, body.email, body.password, knock_of(request, settings))
     remember(request, person)
-    set_cookie(response, settings, token)
+    welcome(request, response, settings, person, token)
 
 
 @router.delete("/session", status_code=204, dependencies=[allow(*SIGNED_IN)])
@@ -75,9 +60,11 @@ def show_me(me: Me) -> PersonOut:
 
 
 @router.post("/me:password", status_code=204, dependencies=[allow(*SIGNED_IN)])
-def change_password(body: NewPassword, response: Response, session: Db, settings: Config, me: Me) -> None:
+def change_password(
+    body: NewPassword, request: Request, response: Response, session: Db, settings: Config, me: Me
+) -> None:
     """Change the own password. Every other session ends; the answer sets a fresh cookie."""
-    set_cookie(response, settings, service.change_password(session, me, body))
+    welcome(request, response, settings, me, service.change_password(session, me, body))
 
 
 @router.get("/people", dependencies=[allow(Role.ADMIN)])
@@ -135,7 +122,7 @@ def accept_invitation(
     """Make the account that a link offers and sign it in."""
     person = service.accept(session, token, body)
     remember(request, person)
-    set_cookie(response, settings, auth.start_session(session, person))
+    welcome(request, response, settings, person, auth.start_session(session, person))
     return PersonOut.model_validate(person)
 
 

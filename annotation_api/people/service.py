@@ -10,15 +10,14 @@ from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
 from annotation_api import auth
-from annotation_api.db import limits
 from annotation_api.db.tables import ApiKey, Invitation, Person, Role
 from annotation_api.errors import ApiError, not_found
-from annotation_api.people import queries
+from annotation_api.people import doors, queries
+from annotation_api.people.doors import Knock
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson, PersonChange
 
 INVITATION_LIFE = timedelta(days=7)
 SETUP_LIFE = timedelta(hours=24)
-TRY_SECONDS = 15 * 60  # for which a try at a password counts
 LOCAL_ENGINEER = "engineer@localhost"
 
 
@@ -78,39 +77,17 @@ def _add_person(session: Session, email: str, name: str, role: Role, password_ha
     return person
 
 
-def sign_in(session: Session, email: str, password: str, address: str) -> tuple[Person, str]:
-    """The person of the right password, and a session's token. The answer to a wrong one does not say what was wrong.
-
-    The try is counted before the password is looked at, so that many at once are not more than one after another.
-    """
+def sign_in(session: Session, email: str, password: str, knock: Knock) -> tuple[Person, str]:
+    """The person of the right password, and a session's token. A refusal does not say what was wrong."""
     email = email.strip().lower()
-    pair, *others = uses = _tries(email, address)
-    _count(session, uses)
     person = queries.person_by_email(session, email)
-    right = auth.verify_password(person.password_hash if person else None, password)
-    if person is None or not right or not person.active:
-        known = {"person_id": str(person.id)} if person else {}
-        detail = "E-mail and password do not match an active account."
-        raise ApiError(401, "wrong-credentials", detail, objects=known)
-    limits.forget(session, pair.key, [use.key for use in others])
+    with doors.tried(session, doors.at_sign_in(email, person, knock)):
+        right = auth.verify_password(person.password_hash if person else None, password)
+        if person is None or not right or not person.active:
+            known = {"person_id": str(person.id)} if person else {}
+            detail = "E-mail and password do not match an active account."
+            raise ApiError(401, "wrong-credentials", detail, objects=known)
     return person, auth.start_session(session, person)
-
-
-def _tries(email: str, address: str) -> list[limits.Use]:
-    """An account from one address, an account from anywhere, an address for any account."""
-    return [
-        limits.Use(limits.hidden("sign-in", email, address), 5, TRY_SECONDS),
-        limits.Use(limits.hidden("sign-in to", email), 50, TRY_SECONDS),
-        limits.Use(limits.hidden("sign-in from", address), 100, TRY_SECONDS),
-    ]
-
-
-def _count(session: Session, uses: list[limits.Use]) -> None:
-    """Count a try at a password; 429 when there were too many."""
-    if exceeded := limits.spend(session, uses):
-        minutes = -(-exceeded.wait // 60)
-        detail = f"Too many wrong passwords. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
-        raise ApiError(429, "too-many-attempts", detail, headers={"Retry-After": str(exceeded.wait)})
 
 
 def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) -> Person:
@@ -162,11 +139,9 @@ def erase(session: Session, person_id: uuid.UUID) -> Person:
 
 def change_password(session: Session, person: Person, change: NewPassword) -> str:
     """Set a new password and end every session; returns the token of a fresh one."""
-    tries = limits.Use(limits.hidden("own password", str(person.id)), 5, TRY_SECONDS)
-    _count(session, [tries])
-    if not auth.verify_password(person.password_hash, change.current):
-        raise ApiError(422, "wrong-password", "The password so far is not right. Nothing was changed.")
-    limits.forget(session, tries.key)
+    with doors.tried(session, doors.own(person, "own password")):
+        if not auth.verify_password(person.password_hash, change.current):
+            raise ApiError(422, "wrong-password", "The password so far is not right. Nothing was changed.")
     person.password_hash = auth.hash_password(change.new)
     auth.end_all_sessions(session, person)
     return auth.start_session(session, person)

@@ -11,15 +11,14 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from annotation_api import auth
-from annotation_api.audit import recording
 from annotation_api.db.tables import Person
 from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
-from annotation_api.errors import ApiError, from_validation
+from annotation_api.errors import ApiError, from_validation, record_refusal
 from annotation_api.people import queries, service
-from annotation_api.people.routes import drop_cookie, set_cookie
+from annotation_api.people.cookies import drop_cookie, knock_of, welcome
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson
 from annotation_api.quotas import Quota, spends
-from annotation_api.scopes import address_of, remember
+from annotation_api.scopes import remember
 from annotation_api.settings import Settings
 from annotation_api.web import language
 from annotation_api.web.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
@@ -40,16 +39,15 @@ def login_page(request: Request, me: MaybeMe, next: str = "/") -> Response:
 def login(request: Request, form: Form, session: Db, settings: Config) -> Response:
     email, target = text_of(form, "email"), local_path(text_of(form, "next"))
     try:
-        person, token = service.sign_in(session, email, text_of(form, "password"), address_of(request, settings))
+        person, token = service.sign_in(session, email, text_of(form, "password"), knock_of(request, settings))
     except ApiError as error:
-        if error.slug in recording.REFUSALS:
-            recording.refused(session, request, error.slug, error.objects)
+        record_refusal(request, error)
         answer = render(request, "login.html", None, error.status, next=target, email=email, error=error.detail)
         answer.headers.update(error.headers)
         return answer
     remember(request, person)
     answer = see_other(target)
-    set_cookie(answer, settings, token)
+    welcome(request, answer, settings, person, token)
     return answer
 
 
@@ -80,7 +78,7 @@ def join(token: str, request: Request, form: Form, session: Db, settings: Config
         return render(request, "join.html", None, error.status, role=invitation.role, values=kept, error=error.detail)
     remember(request, person)
     answer = see_other("/")
-    set_cookie(answer, settings, auth.start_session(session, person))
+    welcome(request, answer, settings, person, auth.start_session(session, person))
     return answer
 
 
@@ -131,7 +129,7 @@ def change_password(request: Request, form: Form, session: Db, settings: Config,
     except ApiError as error:
         return render(request, "account.html", me, error.status, changed=False, error=error.detail)
     answer = see_other("/account?changed=true")
-    set_cookie(answer, settings, token)
+    welcome(request, answer, settings, me, token)
     return answer
 
 
