@@ -1,24 +1,17 @@
 """How good is a reward model, and how sure are we: accuracy with its interval, whole and in parts.
 
-Prompts are the unit of resampling: the comparisons of one ranking share their prompt and their
+Prompts are the independent units: the comparisons of one ranking share their prompt and their
 annotator, so counting them as independent would make every interval too narrow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from alignment.intervals import SHARE, Bounds, interval95
 from alignment.records import Ranking
-
-RESAMPLES = 2000
-MANY = 1000  # prompts above which no resampling is needed
-DRAWS_AT_ONCE = 2_000_000  # bounds the memory of a bootstrap over many prompts
-Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Estimate:
 class Comparison:
     """One annotator prefers one response to another, and what a scorer says to that."""
 
-    prompt: str  # the prompt's key: the unit of resampling
+    prompt: str  # the prompt's key: the independent unit
     gap: float  # score of the preferred response less that of the other
     longer: int  # characters of the preferred response less those of the other
     length_ratio: float  # log(preferred / other), of lengths plus one
@@ -86,55 +79,23 @@ def accuracy_by(rows: Sequence[Comparison], key: Callable[[Comparison], str]) ->
     return {name: accuracy(parts[name]) for name in sorted(parts)}
 
 
-def clustered(values: Sequence[tuple[str, float]]) -> Estimate:
-    """Mean of the values, resampled by the prompt that each names. Raises ValueError for none."""
+def clustered(values: Sequence[tuple[str, float]], bounds: Bounds | None = SHARE) -> Estimate:
+    """Mean of the values, by the prompt that each names; `bounds` None: they have none. Raises ValueError for none."""
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
     for prompt, value in values:
         totals[prompt] = totals.get(prompt, 0.0) + value
         counts[prompt] = counts.get(prompt, 0) + 1
-    return ratio_estimate(list(totals.values()), list(counts.values()))
+    return ratio_estimate(list(totals.values()), list(counts.values()), bounds)
 
 
-def ratio_estimate(totals: Sequence[float], counts: Sequence[int], seed: int = 0) -> Estimate:
-    """sum(totals) / sum(counts), with a percentile bootstrap over the entries (one a prompt).
-
-    Of more than MANY entries the linearised error is as good and much faster (Cochran 1977, eq. 2.39).
-    Where all entries say the same, resampling knows no doubt; the interval is then Wilson's for so many
-    trials. Raises ValueError when nothing was counted.
-    """
-    top, bottom = torch.tensor(totals, dtype=torch.float64), torch.tensor(counts, dtype=torch.float64)
-    if not bottom.sum() > 0:
-        raise ValueError("nothing was counted")
-    used = bottom > 0
-    top, bottom = top[used], bottom[used]
-    value, n = float(top.sum() / bottom.sum()), int(bottom.sum())
-    if len(top) > MANY:
-        half = Z95 * float((top - value * bottom).square().sum().sqrt() / bottom.sum())
-        low, high = value - half, value + half
-    else:
-        ratios = torch.cat([top[d].sum(dim=1) / bottom[d].sum(dim=1) for d in resamples(len(top), seed)])
-        low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    if high - low < 1e-12 and 0 <= value <= 1:
-        low, high = wilson(value, len(top))
-    return Estimate(value, low, high, n, len(top))
+def ratio_estimate(totals: Sequence[float], counts: Sequence[int], bounds: Bounds | None = SHARE) -> Estimate:
+    """sum(totals) / sum(counts), one entry a prompt. Raises ValueError when nothing was counted."""
+    low, high = interval95(totals, counts, bounds)
+    n = sum(counts)
+    return Estimate(sum(totals) / n, low, high, n, sum(count > 0 for count in counts))
 
 
 def difference(first: Sequence[float], second: Sequence[float], counts: Sequence[int]) -> Estimate:
-    """sum(first - second) / sum(counts), resampled by prompt; entry i of all three is prompt i's."""
-    return ratio_estimate([a - b for a, b in zip(first, second, strict=True)], counts)
-
-
-def resamples(entries: int, seed: int = 0) -> Iterator[Tensor]:
-    """RESAMPLES draws of `entries` indices with replacement, some at a time: `(S, entries)`."""
-    generator = torch.Generator().manual_seed(seed)
-    size = max(1, min(RESAMPLES, DRAWS_AT_ONCE // entries))
-    for start in range(0, RESAMPLES, size):
-        yield torch.randint(entries, (min(size, RESAMPLES - start), entries), generator=generator)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95% interval of a share in n independent trials (Wilson 1927)."""
-    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    """Of two shares, sum(first - second) / sum(counts); entry i of all three is prompt i's."""
+    return ratio_estimate([a - b for a, b in zip(first, second, strict=True)], counts, (-1.0, 1.0))

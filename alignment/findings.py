@@ -174,7 +174,7 @@ def scale(report: Report) -> Iterator[Word]:
     if found is None or not found["deviation"]:
         return
     mean, reference = found["reference"]["value"] / found["deviation"], found["reference"]
-    if abs(mean) > DRIFT and not reference["low"] <= 0 <= reference["high"]:
+    if abs(mean) > DRIFT and reference["prompts"] > 1 and not reference["low"] <= 0 <= reference["high"]:
         text = f"Best answers to held-out prompts average {mean:+.2f} deviations, not 0 as in training: scores drift."
         yield Word("scale", "note", text, "Compare scores within a prompt only, and set missing_eos_score with care.")
     if found["between_prompts"] > MOSTLY_PROMPT:

@@ -118,7 +118,7 @@ def _scale(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> di
     within = torch.tensor([value - sum(row) / len(row) for row in scores for value in row], dtype=torch.float64)
     total = float(flat.var(correction=0))
     return {
-        "reference": asdict(evaluate.clustered(best)),
+        "reference": asdict(evaluate.clustered(best, bounds=None)),
         "deviation": total**0.5,
         "between_prompts": 1 - float((within * within).mean()) / total if total > 0 else 0.0,
     }

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alignment.evaluate import Comparison, Estimate, accuracy, clustered, resamples
+from alignment.evaluate import Comparison, Estimate, accuracy, clustered
+from alignment.intervals import score_interval
 
 MATCHED = math.log(1.1)  # of length_ratio
 FEWEST = 10  # comparisons on each side, below which nothing is said
@@ -59,18 +60,23 @@ def longer_wins(row: Comparison) -> float:
 
 
 def balanced_accuracy(rows: Sequence[Comparison]) -> Estimate | None:
-    """Mean of the accuracies where the longer and where the shorter was preferred, resampled by prompt.
+    """Mean of the accuracies where the longer and where the shorter was preferred, with an interval over prompts.
 
     Equal lengths count on both sides. None when a side has fewer than FEWEST comparisons.
     """
     sums = _sums_by_prompt(rows)  # (N, 4): right and counted, longer preferred; right and counted, shorter preferred
-    if min(float(sums[:, 1].sum()), float(sums[:, 3].sum())) < FEWEST:
+    right, counted = sums[:, 0::2], sums[:, 1::2]  # (N, 2), a column a side
+    whole = counted.sum(dim=0)
+    if float(whole.min()) < FEWEST:
         return None
-    drawn = torch.cat([sums[draw].sum(dim=1) for draw in resamples(len(sums))])  # (RESAMPLES, 4)
-    drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
-    low, high = torch.quantile(_mean_of_shares(drawn), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    value = float(_mean_of_shares(sums.sum(dim=0, keepdim=True)))
-    return Estimate(value, low, high, len(rows), len(sums))
+    shares = right.sum(dim=0) / whole
+    # A prompt's pull on the mean of the two shares: what it says on both sides goes together.
+    errors = ((right - shares * counted) / whole).mean(dim=1)
+    # As many prompts as each side is worth, and no more than there are, where they speak on both.
+    worth = 4 / float((counted.square().sum(dim=0) / whole.square()).sum())
+    value, prompts = float(shares.mean()), len(sums)
+    low, high = score_interval(value, float(errors.square().sum()), min(worth, prompts))
+    return Estimate(value, low, high, len(rows), prompts)
 
 
 def symmetric_correlation(a: Tensor, b: Tensor) -> float | None:
@@ -96,10 +102,6 @@ def _sums_by_prompt(rows: Sequence[Comparison]) -> Tensor:
             entry[place] += weight * row.won
             entry[place + 1] += weight
     return torch.tensor(list(sums.values()), dtype=torch.float64)
-
-
-def _mean_of_shares(sums: Tensor) -> Tensor:
-    return (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
 
 
 def _by_difference(rows: Sequence[Comparison]) -> dict[str, Estimate]:

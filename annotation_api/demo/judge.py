@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from alignment.intervals import interval95
 from alignment.records import Prompt
 from alignment.toyworld import World, grade
-from annotation_api.intervals import interval95
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def count_by_criterion(replies: Sequence[Reply], model: str) -> dict[str, int]:
 def win_rate(replies: Sequence[Reply], ours: str, theirs: str) -> WinRate:
     """How often `ours` is graded above `theirs` on the same prompt, ties half.
 
-    Every reply of one meets every reply of the other; the 95 % interval is a bootstrap over prompts, since
-    replies to one prompt are not independent.
+    Every reply of one meets every reply of the other; the 95 % interval is over prompts, since replies to one
+    prompt are not independent.
     """
     grades: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for reply in replies:

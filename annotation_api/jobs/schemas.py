@@ -295,7 +295,7 @@ class LookOut(BaseModel):
     rate: float | None = Field(
         description="The policy's win rate, ties half: the mean over prompts of what people said. Null: not judged yet."
     )
-    low: float | None = Field(description="Where its 95 % interval begins, by a bootstrap over prompts.")
+    low: float | None = Field(description="Where its 95 % interval begins (Wilson's, over prompts).")
     high: float | None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from annotation_api.intervals import interval95
+from alignment.intervals import interval95
 from annotation_api.jobs.schemas import LookOut
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -51,7 +51,7 @@ def _rate(update: int, rows: Sequence[Comparison]) -> LookOut:
     identical = sum(row.identical for row in rows)
     judged = len(wins) - identical
     known = judged > 0 or identical == len(rows)  # identical replies alone say nothing of the others
-    low, high = interval95(wins) if known and len(wins) > 1 else (None, None)
+    low, high = interval95(wins) if known else (None, None)
     return LookOut(
         update=update,
         prompts=len(rows),

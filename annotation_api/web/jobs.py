@@ -122,7 +122,9 @@ def _looked(session: Session, job: Job) -> dict[str, Any]:
 
 def _interval(row: LookOut) -> tuple[int, float, float, float]:
     assert row.rate is not None, "only looks with a rate are drawn"
-    return row.update, row.rate, row.rate if row.low is None else row.low, row.rate if row.high is None else row.high
+    assert row.low is not None, "a rate has its interval"
+    assert row.high is not None, "a rate has its interval"
+    return row.update, row.rate, row.low, row.high
 
 
 def _left(session: Session, job: Job) -> dict[str, Any]:

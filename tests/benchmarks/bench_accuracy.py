@@ -6,7 +6,7 @@
 A batch holds rankings (kwise) or pairs (pairs). An epoch of pairs reads every response K - 1 times, an epoch of
 rankings once, so compare at equal epochs, at equal readings and at equal seconds, each arm at its own best rate,
 and choose the rates on other seeds. A seed sets the new head, the order, and which third of the prompts is held out:
-the same for every arm. Differences are to the last arm, over seeds (t) and over prompts (bootstrap).
+the same for every arm. Differences are to the last arm, over seeds (t) and over prompts.
 
 `bench_stages --work FOLDER` leaves the toy world's model and rankings (FOLDER/sft, FOLDER/rankings.jsonl), shared_files
 a small base model and rankings by people and by a judge. A run that `--out` holds already is not done again.
@@ -215,7 +215,7 @@ def row(name: str, mine: Sequence[Run], last: Sequence[Run]) -> str:
 
 
 def over_prompts(mine: Sequence[Run], last: Sequence[Run]) -> Estimate:
-    """The difference over all held-out comparisons of all seeds, resampled by prompt."""
+    """The difference over all held-out comparisons of all seeds, prompt by prompt."""
     totals: dict[str, list[float]] = {}
     for a, b in zip(mine, last, strict=True):
         for key, (won, n) in a.wins.items():

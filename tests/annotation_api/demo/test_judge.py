@@ -23,9 +23,9 @@ def test_every_reply_meets_every_reply_and_ties_count_half() -> None:
 
 
 def test_the_interval_is_over_prompts() -> None:
-    """With two prompts a resample holds 0.25, 0.5 or 0.75 wins, and nothing else."""
+    """Two prompts of 3/4 and 1/4, whatever the number of replies: worked in tests/alignment/test_intervals.py."""
     wins = win_rate(REPLIES, "ppo", "sft")
-    assert (wins.low, wins.high) == (0.25, 0.75)
+    assert (wins.low, wins.high) == pytest.approx((0.1504, 0.8496), abs=1e-4)
 
 
 def test_replies_are_counted_by_criterion() -> None:

@@ -37,10 +37,10 @@ def test_each_prompt_counts_once_however_many_people_judged_it() -> None:
 
 
 def test_the_interval_is_over_prompts() -> None:
-    """Two prompts, one won and one lost: of four draws one has both won, one both lost, however many judged each."""
+    """Two prompts, one won and one lost, however many judged each: Wilson's interval of one in two."""
     for people in (1, 10):
         (row,) = win_rates([said(*[WIN] * people), said(*[LOSS] * people)])
-        assert (row.rate, row.low, row.high) == (0.5, 0.0, 1.0)
+        assert (row.rate, row.low, row.high) == (0.5, pytest.approx(0.0945, abs=1e-4), pytest.approx(0.9055, abs=1e-4))
     (row,) = win_rates([said(WIN)] * 30 + [said(LOSS)] * 10)
     assert row.low is not None
     assert row.high is not None
@@ -48,14 +48,18 @@ def test_the_interval_is_over_prompts() -> None:
     assert row.high == pytest.approx(0.75 + 1.96 * (0.75 * 0.25 / 40) ** 0.5, abs=0.03)
 
 
+def test_unanimous_people_leave_a_doubt() -> None:
+    """Three wins of three: 3 / (3 + 1.96^2) = 0.4385. One of one: 1 / (1 + 1.96^2) = 0.2065."""
+    three, one = win_rates([said(WIN)] * 3 + [said(WIN, update=10)])
+    assert (three.rate, three.low, three.high) == (1.0, pytest.approx(0.4385, abs=1e-4), 1.0)
+    assert (one.rate, one.low, one.high) == (1.0, pytest.approx(0.2065, abs=1e-4), 1.0)
+
+
 def test_nothing_is_known_before_somebody_judged() -> None:
     """Identical replies say nothing of the others; where all are identical the policies are equal."""
-    waiting, equal, alone = win_rates(
-        [said(waits=True), said(identical=True), said(identical=True, update=9), said(WIN, update=10)]
-    )
+    waiting, equal = win_rates([said(waits=True), said(identical=True), said(identical=True, update=9)])
     assert (waiting.update, waiting.rate, waiting.low, waiting.high) == (8, None, None, None)
     assert (equal.update, equal.rate) == (9, 0.5)
-    assert (alone.update, alone.rate, alone.low, alone.high) == (10, 1.0, None, None)  # one prompt has no spread
 
 
 def test_scores_that_are_no_numbers_are_left_out() -> None:
@@ -100,7 +104,8 @@ def test_what_people_say_now_counts(as_: As, make: Any, session: Session) -> Non
     row, later = wins(client, job)
     assert (row["wins"], row["ties"], row["losses"], row["judged"], row["waiting"]) == (1, 1, 1, 2, 1)
     assert row["rate"] == pytest.approx((0.75 + 0 + 0.5) / 3)
-    assert 0 <= row["low"] < row["rate"] < row["high"] <= 0.75
+    # Mean 5/12 of three, its variance 0.2917 / 9: 1.96 / 2.2805 sqrt(0.0324 + 0.1067) = 0.3206 about 0.4635.
+    assert (row["low"], row["high"]) == pytest.approx((0.1429, 0.7840), abs=1e-4)
     assert (later["rate"], later["waiting"]) == (None, 1)
 
 

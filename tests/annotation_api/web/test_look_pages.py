@@ -49,12 +49,12 @@ def test_a_policys_page_shows_scores_win_rates_and_replies(browser_of: Any, make
     html = browser.get(f"/jobs/{job.id}").text
     assert html.count('class="card look"') == 2
     assert 'points="0.0,90.0 150.0,45.0 300.0,0.0 "' in html  # from the SFT policy's 1 over 3 to 5
-    assert 'd="M150.0,45.0V0.0"' in html  # the interval of (1 + 0.5) / 2, from 0.5 to 1
+    assert 'd="M150.0,68.8V5.8"' in html  # the interval of (1 + 0.5) / 2, from 0.236 to 0.935
     assert 'd="M150.0,22.5h0"' in html
     assert "How often people prefer the policy: 0.75 after update 8, 0.75 after update 8" in html
     assert f'<a href="/projects/{project.id}">Mills</a>' in html
     text = words(browser, job)
-    assert "16 5 0.5 – – 0, 0, 0 1 0 1 8 3 0.5 0.75 0.5 – 1 1, 1, 0 0 2 0" in text
+    assert "16 5 0.5 – – 0, 0, 0 1 0 1 8 3 0.5 0.75 0.236 – 0.9351 1, 1, 0 0 2 0" in text
     assert "None was judged yet." not in text
 
 
