@@ -88,6 +88,13 @@ def fresh_database(postgres_url: str, template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def empty_database(postgres_url: str) -> Iterator[str]:
+    """A database of this test's own in which there is nothing."""
+    with new_database(postgres_url) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def engine(database_url: str) -> Iterator[Engine]:
     engine = make_engine(database_url)
