@@ -15,8 +15,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from alignment.config import Stage
 from annotation_api.client import Client, ClientError, find_credentials
-from annotation_api.commands import audit, data, jobs, models, people, pipelines
+from annotation_api.commands import audit, data, jobs, models, people, pipelines, stage_inputs
 from annotation_api.commands.output import emit, remark
 
 KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
@@ -26,7 +27,7 @@ FORMATS = (
     "llmzoo", "pandalm", "tulu", "graded", "questions",
 )  # fmt: skip
 EXPORTS = ("trl", "jsonl", "parquet", "records-parquet", "csv")
-STAGES = ("sft", "sample", "reward", "ppo")
+STAGES = tuple(stage.value for stage in Stage)
 STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "paused", "cancelled")
 ROLES = ("annotator", "reviewer", "engineer", "admin")
 
@@ -148,14 +149,7 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "jobs", "create, follow, pause and stop jobs")
     create = _client(group, "create", jobs.create, "queue one stage")
     create.add_argument("stage", choices=STAGES)
-    create.add_argument(
-        "--model", action="append", required=True, metavar="MODEL", help="id, job:ID, alias:NAME, folder or hub id"
-    )
-    create.add_argument("--reward-model", metavar="MODEL", help="for ppo: id, job:ID or alias:NAME")
-    create.add_argument("--data", required=True, metavar="DATA", help="data set id, snapshot:ID or project:ID")
-    for name, text in jobs.BESIDE.items():
-        create.add_argument(f"--{name}", metavar="DATA", help=text)
-    create.add_argument("--project", metavar="ID", help="for sample, ppo: where responses become tasks to rank")
+    stage_inputs.add_options(create)
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)
     create.add_argument("--priority", type=int, default=0)

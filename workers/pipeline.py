@@ -20,26 +20,19 @@ from alignment import checkpoint, safe_folder
 from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
 from alignment.safe_files import UnsafeModel
+from alignment.stages import ModelInput, data_of, inputs_of, main_data, relations
 from annotation_api.db import job_graph
 from annotation_api.db.job_records import JobError
 from annotation_api.db.tables import MAKES, Job, ModelVersion
 from workers.snapshot import write_snapshot
 
-DATA = {
-    Stage.SFT: "demonstrations",
-    Stage.SAMPLE: "prompts",
-    Stage.REWARD: "rankings",
-    Stage.PPO: "prompts",
-}
-BESIDE = ("answers", "verdicts", "pretraining")  # what a reward model or a policy may learn from beside that
-RELATIONS = {"model": "start", "reward_model": "reward_model"}  # a role in the inputs -> the edge in the lineage
 Pin = Callable[[uuid.UUID, str], str]  # model version, commit that the hub gave -> commit that counts
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A job's models and data, found. `models` are named by role (model, reward_model), for sample by id."""
+    """A job's models and data, found. `models` are named by role (model, reward_model), several of one role by id."""
 
     stage: Stage
     data: Path  # the snapshot, written out
@@ -50,13 +43,14 @@ class Resolved:
     def inputs(self, pin: Pin) -> dict[str, Any]:
         """As alignment.stages.INPUTS wants them: every folder whole, hub models fetched. May take minutes."""
         folders = {name: _folder(model, pin) for name, model in self.models.items()}
-        models = {"models": folders} if self.stage is Stage.SAMPLE else folders
-        return {**models, **self.beside, DATA[self.stage]: self.data}
+        several = _several(self.stage)
+        models = {several: folders} if several else folders
+        return {**models, **self.beside, main_data(self.stage): self.data}
 
     @property
     def parents(self) -> list[tuple[uuid.UUID, str]]:
         """The lineage of the version that this job makes."""
-        return [(model.id, RELATIONS[role]) for role, model in self.models.items()]
+        return [(model.id, relations()[role]) for role, model in self.models.items()]
 
 
 def resolve(session: Session, job: Job, folder: Path) -> Resolved:
@@ -68,14 +62,22 @@ def resolve(session: Session, job: Job, folder: Path) -> Resolved:
         given = job_graph.resolve_inputs(session, job)
     except JobError as error:
         raise StageError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
-    name = DATA[job.stage]
-    files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in (name, *BESIDE) if key in given}
+    name, named = main_data(job.stage), data_of(job.stage).keys() & given.keys()
+    files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in named}
     data, snapshot_id = files.pop(name), uuid.UUID(given[name]["snapshot"])
-    if job.stage is Stage.SAMPLE:
-        models = {reference["model"]: _model(session, reference) for reference in given["models"]}
-    else:
-        models = {role: _model(session, given[role]) for role in RELATIONS if role in given}
-    return Resolved(job.stage, data, snapshot_id, models, files)
+    return Resolved(job.stage, data, snapshot_id, _models(session, job.stage, given), files)
+
+
+def _several(stage: Stage) -> str | None:
+    """The role that several models of a job play, where there is one."""
+    return next((name for name, asked in inputs_of(stage).items() if asked.several), None)
+
+
+def _models(session: Session, stage: Stage, given: Mapping[str, Any]) -> dict[str, ModelVersion]:
+    if several := _several(stage):
+        return {reference["model"]: _model(session, reference) for reference in given[several]}
+    roles = [name for name, asked in inputs_of(stage).items() if isinstance(asked.kind, ModelInput)]
+    return {role: _model(session, given[role]) for role in roles if role in given}
 
 
 def _written(session: Session, reference: Mapping[str, str], to: Path) -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from annotation_api.client import Client, ClientError
+from annotation_api.client import Client
 from annotation_api.commands.estimate import tell
 from annotation_api.commands.output import emit, facts, remark, size, table
-from annotation_api.commands.references import data_ref, model_ref, settings, start_model
+from annotation_api.commands.references import settings
+from annotation_api.commands.stage_inputs import inputs
 from annotation_api.commands.watch import waits, watch
 
 COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
@@ -16,12 +17,6 @@ ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seco
 SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
 CANDIDATES = ("step", "chosen", "metrics")
 WINS = ("update", "score", "kl", "rate", "low", "high", "wins", "ties", "losses", "identical", "judged", "waiting")
-BESIDE = {
-    "answers": "for reward: what was said of single responses or of pairs",
-    "verdicts": "for reward: which responses broke a rule",
-    "pretraining": "for ppo with a ptx_coef: what the policy must not forget",
-}
-STAGE_DATA = {"sft": "demonstrations", "sample": "prompts", "reward": "rankings", "ppo": "prompts"}
 
 
 def create(client: Client, args: Namespace) -> int:
@@ -39,17 +34,8 @@ def create(client: Client, args: Namespace) -> int:
 
 
 def _body(client: Client, args: Namespace) -> dict[str, Any]:
-    inputs: dict[str, Any] = {STAGE_DATA[args.stage]: data_ref(args.data)}
-    inputs |= {name: data_ref(text) for name in BESIDE if (text := getattr(args, name))}
-    if len(args.model) > 1 and args.stage != "sample":
-        raise ClientError(f"{args.stage} starts from one model, {len(args.model)} were given; name --model once.")
-    if args.reward_model:
-        inputs["reward_model"] = model_ref(args.reward_model)
-    if args.project:
-        inputs["project"] = args.project
-    models = [start_model(client, text) for text in args.model]
-    inputs |= {"models": models} if args.stage == "sample" else {"model": models[0]}
-    body = {"stage": args.stage, "inputs": inputs, "config": settings(args.set), "preset": args.preset}
+    given = inputs(client, args)
+    body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
     return body | {"gpus": args.gpus, "priority": args.priority}
 
 

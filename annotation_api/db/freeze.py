@@ -16,20 +16,16 @@ from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db import frozen_rows, judged_rows
-from annotation_api.db.frozen_rows import COLLECTED, FreezeError, Frozen
+from annotation_api.db.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
 
 BATCH = 1000  # lines written at once, or fewer of together
 BATCH_SIZE = 2**23  # characters
 
-# What can be frozen as what.
+# What can be frozen as what: as another name of the same records, and everything as its prompts.
 DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
-    DatasetKind.DEMONSTRATIONS: frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS}),
-    DatasetKind.CONVERSATIONS: frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS}),
-    DatasetKind.PREFERENCES: frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS}),
-    DatasetKind.RANKINGS: frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS}),
-    DatasetKind.PROMPTS: frozenset(DatasetKind) - COLLECTED,
-}
+    kind: kinds_of(HOLDS[kind]) for kind in DatasetKind if kind not in COLLECTED
+} | {DatasetKind.PROMPTS: frozenset(DatasetKind) - COLLECTED}
 
 # What a project can be frozen as, and what to do first when it has none of it.
 PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator[Frozen]], str]] = {

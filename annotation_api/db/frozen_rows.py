@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
-from alignment.records import Answers, Demonstration, Prompt, Ranking, Verdict
+from alignment.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, PromptRow
 
 BATCH = 50  # rows read at once; one may be of some megabytes
@@ -28,7 +28,19 @@ HOLDS: dict[DatasetKind, type[Stored]] = {
     DatasetKind.ANSWERS: Answers,
     DatasetKind.VERDICTS: Verdict,
 }
+FROZEN_AS: dict[type[Record], DatasetKind] = {  # the kind of a snapshot of these
+    Demonstration: DatasetKind.DEMONSTRATIONS,
+    Ranking: DatasetKind.RANKINGS,
+    Prompt: DatasetKind.PROMPTS,
+    Answers: DatasetKind.ANSWERS,
+    Verdict: DatasetKind.VERDICTS,
+}
 COLLECTED = frozenset({DatasetKind.ANSWERS, DatasetKind.VERDICTS})  # made here only, never imported
+
+
+def kinds_of(record: type[Record]) -> frozenset[DatasetKind]:
+    """The kinds of data that hold these records."""
+    return frozenset(kind for kind, held in HOLDS.items() if held is record)
 
 
 class FreezeError(Exception):

@@ -28,16 +28,16 @@ from alignment.config import (
 )
 from alignment.events import StageError
 from alignment.problems import Problem, explain
-from alignment.records import Ranking, split_of
+from alignment.records import Prompt, Ranking, Record, split_of
+from alignment.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data
 from annotation_api.db import freeze
 from annotation_api.db.form_rows import newest_form
 from annotation_api.db.forms import MAX_RANKED
-from annotation_api.db.frozen_rows import FreezeError
+from annotation_api.db.frozen_rows import FROZEN_AS, HOLDS, FreezeError, kinds_of
 from annotation_api.db.tables import (
     MAKES,
     Alias,
     Dataset,
-    DatasetKind,
     Job,
     JobState,
     ModelKind,
@@ -47,24 +47,10 @@ from annotation_api.db.tables import (
     Snapshot,
 )
 from annotation_api.jobs import queries
-from annotation_api.jobs.schemas import DataRef, ModelRef, RewardJobInputs, StageJob
+from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
-
-DEMONSTRATIONS = frozenset({DatasetKind.DEMONSTRATIONS, DatasetKind.CONVERSATIONS})
-COMPARISONS = frozenset({DatasetKind.PREFERENCES, DatasetKind.RANKINGS})
-PROMPTS = frozenset({DatasetKind.PROMPTS})
-OPINIONS = {"answers": frozenset({DatasetKind.ANSWERS}), "verdicts": frozenset({DatasetKind.VERDICTS})}
-BESIDE = OPINIONS | {"pretraining": DEMONSTRATIONS}  # what a stage may read beside its own data
-OPTIONAL = {*BESIDE, "project"}
-DATA_FIELDS = {"demonstrations": DEMONSTRATIONS, "rankings": COMPARISONS, "prompts": PROMPTS} | BESIDE
-FROZEN_AS = {
-    **{kinds: kind for kinds in OPINIONS.values() for kind in kinds},
-    DEMONSTRATIONS: DatasetKind.DEMONSTRATIONS,
-    COMPARISONS: DatasetKind.RANKINGS,
-    PROMPTS: DatasetKind.PROMPTS,
-}
 
 MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model only memorises
 
@@ -95,10 +81,9 @@ class Door:
     def check(self, job: StageJob) -> Prepared | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
-        given = {name: getattr(job.inputs, name) for name in type(job.inputs).model_fields}
-        inputs = {name: self._input(name, value) for name, value in given.items() if name not in OPTIONAL or value}
-        if isinstance(job.inputs, RewardJobInputs):
-            inputs = self.opinions(job.inputs.rankings) | inputs
+        asked, given = inputs_of(job.stage), dict(job.inputs)
+        named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
+        inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
         if isinstance(config, RewardConfig) and not self.problems:
             self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
         if isinstance(config, PPOConfig) and (problem := config.pretraining_problem("pretraining" in inputs)):
@@ -123,15 +108,18 @@ class Door:
                 self._wrong("/config" + problem.pointer.rstrip("/"), problem.message, problem.value)
             return None
 
-    def _input(self, name: str, value: Any) -> Any:
+    def _input(self, name: str, asked: Input, value: Any) -> Any:
         at = f"/inputs/{name}"
-        if name == "models":
-            return [self.model(ref, f"{at}/{i}", WRITERS) for i, ref in enumerate(value)]
-        if name == "project":
-            return self.project(value, at)
-        if name in DATA_FIELDS:
-            return self.data(value, at, DATA_FIELDS[name])
-        return self.model(value, at, SCORERS if name == "reward_model" else WRITERS)
+        match asked.kind:
+            case ProjectInput():
+                return self.project(value, at)
+            case DataInput(record, main=main):
+                return self.data(value, at, record, main=main)
+            case ModelInput(scores):
+                kinds = SCORERS if scores else WRITERS
+                if asked.several:
+                    return [self.model(ref, f"{at}/{i}", kinds) for i, ref in enumerate(value)]
+                return self.model(value, at, kinds)
 
     # ---------------------------------------------------------------- models
 
@@ -173,71 +161,71 @@ class Door:
 
     # ---------------------------------------------------------------- data
 
-    def data(self, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> dict[str, str]:
-        """The snapshot of one of `kinds` that the job will read; what is not frozen is frozen now."""
+    def data(self, ref: DataRef, at: str, record: type[Record], *, main: bool = False) -> dict[str, str]:
+        """The snapshot of such records that the job will read; what is not frozen is frozen now."""
         try:
-            snapshot = self._freeze(ref, at, kinds)
+            snapshot = self._freeze(ref, at, record)
         except FreezeError as error:
             self._wrong(at, str(error))
             return {}
         if snapshot is None:
             return {}
-        if at.removeprefix("/inputs/") not in BESIDE:
+        if main:
             self.rows = snapshot.rows
         return {"snapshot": str(snapshot.id)}
 
-    def opinions(self, rankings: DataRef) -> dict[str, dict[str, str]]:
-        """What annotators said in the project besides their rankings, where the rankings come from a project."""
-        if rankings.project is None or self.session.get(Project, rankings.project) is None:
+    def beside(self, stage: Stage, main: DataRef) -> dict[str, dict[str, str]]:
+        """What comes along with the main data where these come from a project: what else annotators said there."""
+        if main.project is None or self.session.get(Project, main.project) is None:
             return {}
         found = {}
-        for name, kinds in OPINIONS.items():
+        for name, record in along(stage).items():
             try:
-                frozen = freeze.freeze_project(self.session, rankings.project, self.me.id, FROZEN_AS[kinds])
+                frozen = freeze.freeze_project(self.session, main.project, self.me.id, FROZEN_AS[record])
             except FreezeError:  # it asks for none, or nobody has answered yet
                 continue
             found[name] = {"snapshot": str(frozen.id)}
         return found
 
-    def _freeze(self, ref: DataRef, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
+    def _freeze(self, ref: DataRef, at: str, record: type[Record]) -> Snapshot | None:
         if ref.snapshot is not None:
-            return self._snapshot(ref.snapshot, at, kinds)
+            return self._snapshot(ref.snapshot, at, record)
         if ref.dataset is not None:
-            return self._dataset(ref.dataset, at, kinds)
+            return self._dataset(ref.dataset, at, record)
         assert ref.project is not None
         if self.session.get(Project, ref.project) is None:
             self._wrong(at, "There is no such project.", ref.project)
         else:
-            return freeze.freeze_project(self.session, ref.project, self.me.id, FROZEN_AS[kinds])
+            return freeze.freeze_project(self.session, ref.project, self.me.id, FROZEN_AS[record])
         return None
 
-    def _snapshot(self, key: uuid.UUID, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
+    def _snapshot(self, key: uuid.UUID, at: str, record: type[Record]) -> Snapshot | None:
         found = self.session.get(Snapshot, key)
         if found is None:
             self._wrong(at, "There is no such snapshot.", key)
-        elif found.kind in kinds:
+        elif HOLDS[found.kind] is record:
             return found
-        elif kinds is PROMPTS:
+        elif record is Prompt:
             return self._prompts_behind(found)
         else:
-            self._wrong(at, f"The snapshot holds {found.kind.value}; {_or(kinds)} are needed.", key)
+            self._wrong(at, f"The snapshot holds {found.kind.value}; {_or(kinds_of(record))} are needed.", key)
         return None
 
     def _prompts_behind(self, snapshot: Snapshot) -> Snapshot:
         """The prompts of what the snapshot was frozen from."""
         if project := snapshot.sources.get("project"):
-            return freeze.freeze_project(self.session, uuid.UUID(project), self.me.id, DatasetKind.PROMPTS)
+            return freeze.freeze_project(self.session, uuid.UUID(project), self.me.id, FROZEN_AS[Prompt])
         dataset = uuid.UUID(snapshot.sources["datasets"][0])
-        return freeze.freeze_dataset(self.session, dataset, DatasetKind.PROMPTS, self.me.id)
+        return freeze.freeze_dataset(self.session, dataset, FROZEN_AS[Prompt], self.me.id)
 
-    def _dataset(self, key: uuid.UUID, at: str, kinds: frozenset[DatasetKind]) -> Snapshot | None:
+    def _dataset(self, key: uuid.UUID, at: str, record: type[Record]) -> Snapshot | None:
         found = self.session.get(Dataset, key)
         if found is None:
             self._wrong(at, "There is no such data set.", key)
-        elif found.kind in kinds or kinds is PROMPTS:
-            return freeze.freeze_dataset(self.session, key, FROZEN_AS[kinds], self.me.id)
+        elif HOLDS[found.kind] is record or record is Prompt:
+            return freeze.freeze_dataset(self.session, key, FROZEN_AS[record], self.me.id)
         else:
-            self._wrong(at, f"{found.name} holds {found.kind.value}; {_or(kinds)} are needed.", key)
+            self._wrong(at, f"{found.name} holds {found.kind.value}; {_or(kinds_of(record))} are needed.", key)
         return None
 
     def project(self, key: uuid.UUID, at: str) -> str:

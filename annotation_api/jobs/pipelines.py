@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from alignment.config import PPOConfig, Stage
 from alignment.problems import Problem
+from alignment.records import Demonstration, Prompt, Ranking, Record
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.errors import ApiError, invalid, not_found
 from annotation_api.jobs import queries, service
-from annotation_api.jobs.door import COMPARISONS, DEMONSTRATIONS, OPINIONS, PROMPTS, WRITERS, Door
-from annotation_api.jobs.schemas import JOBS, JobOut, NewPipeline, PipelineOut
+from annotation_api.jobs.door import WRITERS, Door
+from annotation_api.jobs.schemas import JOBS, DataRef, JobOut, NewPipeline, PipelineOut
 
 # Where a stage's problems stand in the body of a pipeline.
 PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
@@ -27,7 +28,7 @@ PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
 
 def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
-    model, data = _inputs(session, me, body)
+    model, data, beside = _inputs(session, me, body)
     service.room(session, 3)
     spec = body.model_dump(mode="json", exclude_none=True)
     row = Pipeline(spec=spec, created_by=me.id, created_at=func.clock_timestamp())  # as its jobs
@@ -43,33 +44,39 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
         return {"job": str(service.store(session, me, job, prepared, row.id).id)}
 
     sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
-    opinions = {name: data[name] for name in OPINIONS if name in data}
-    reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"], **opinions)
-    beside: dict[str, Any] = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
-    beside |= {"project": body.project} if body.project else {}
-    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"], **beside)
+    reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"], **beside)
+    more: dict[str, Any] = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
+    more |= {"project": body.project} if body.project else {}
+    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"], **more)
     return row
 
 
-def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """The model and the frozen data; 422 with what is wrong in them and in the settings of all stages."""
+Frozen = dict[str, dict[str, str]]  # snapshots by the names of inputs
+
+
+def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, str], Frozen, Frozen]:
+    """The model, the frozen data and what comes along with the preferences.
+
+    422 with what is wrong in them and in the settings of all stages.
+    """
     problems, ppo = _config_problems(session, me, body)
     door = Door(session, me)
     model = door.model(body.model, "/model", WRITERS)
-    asked = {
-        "demonstrations": (body.demonstrations, "/demonstrations", DEMONSTRATIONS),
-        "preferences": (body.preferences, "/preferences", COMPARISONS),
-        "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", PROMPTS),
+    asked: dict[str, tuple[DataRef, str, type[Record]]] = {
+        "demonstrations": (body.demonstrations, "/demonstrations", Demonstration),
+        "preferences": (body.preferences, "/preferences", Ranking),
+        "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", Prompt),
     }
     if body.pretraining or (ppo and ppo.ptx_coef):
-        asked["pretraining"] = (body.pretraining or body.demonstrations, "/pretraining", DEMONSTRATIONS)
-    data = {name: door.data(*question) for name, question in asked.items()} | door.opinions(body.preferences)
+        asked["pretraining"] = (body.pretraining or body.demonstrations, "/pretraining", Demonstration)
+    data = {name: door.data(*question) for name, question in asked.items()}
+    beside = door.beside(Stage.REWARD, body.preferences)
     if body.project:
         door.project(body.project, "/project")
     problems += [found for found in door.problems if found not in problems]
     if problems:
         raise invalid(problems)
-    return model, data
+    return model, data, beside
 
 
 def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[list[Problem], PPOConfig | None]:

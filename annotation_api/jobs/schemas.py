@@ -6,11 +6,19 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    GetJsonSchemaHandler,
+    create_model,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from alignment.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage
+from alignment import stages
+from alignment.config import CONFIGS, SharedConfig, Stage
 from annotation_api.db.tables import AttemptOutcome, Job, JobState
 from annotation_api.schemas import Body, Shown
 
@@ -42,38 +50,18 @@ class DataRef(_OneOf):
     project: uuid.UUID | None = None
 
 
-class SFTJobInputs(Body):
-    model: ModelRef = Field(description="A base, SFT or policy model.")
-    demonstrations: DataRef = Field(description="Demonstrations or conversations.")
+MOST_MODELS = 16  # of one input
 
 
-class SampleJobInputs(Body):
-    models: list[ModelRef] = Field(min_length=1, max_length=16, description="Who answers.")
-    prompts: DataRef = Field(description="Data of any kind; each of their prompts is answered once.")
-    project: uuid.UUID | None = Field(default=None, description="Where the answers become tasks; unset: only a file.")
-
-
-class RewardJobInputs(Body):
-    model: ModelRef = Field(description="Usually the SFT model.")
-    rankings: DataRef = Field(
-        description="Preferences or rankings. A project also gives its answers and verdicts, if it has any."
-    )
-    answers: DataRef | None = Field(default=None, description="What annotators said of single responses or of pairs.")
-    verdicts: DataRef | None = Field(default=None, description="Which responses broke a rule.")
-
-
-class PPOJobInputs(Body):
-    model: ModelRef = Field(description="The SFT model: where the policy starts and what the KL is measured to.")
-    reward_model: ModelRef
-    prompts: DataRef = Field(description="Data of any kind; the policy learns on their prompts.")
-    pretraining: DataRef | None = Field(
-        default=None, description="Demonstrations that the policy must not forget; needed where `ptx_coef` is above 0."
-    )
-    project: uuid.UUID | None = Field(
-        default=None,
-        description="Where people compare the policy's held-out replies with the SFT policy's, at each look; unset: "
-        "nobody does.",
-    )
+def _asked(one: stages.Input) -> tuple[Any, Any]:
+    """Type and field of an input in a request."""
+    if one.several:
+        return list[ModelRef], Field(min_length=1, max_length=MOST_MODELS, description=one.description)
+    kinds: dict[type, Any] = {stages.ModelInput: ModelRef, stages.DataInput: DataRef, stages.ProjectInput: uuid.UUID}
+    kind = kinds[type(one.kind)]
+    if one.required:
+        return kind, Field(description=one.description)
+    return kind | None, Field(default=None, description=one.description)
 
 
 class _SchemaOf:
@@ -130,39 +118,29 @@ class _JobBody(Body):
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
 
 
-class SFTJob(_JobBody):
-    stage: Literal[Stage.SFT]
-    inputs: SFTJobInputs
-    config: Annotated[dict[str, Any], _SchemaOf(SFTConfig)] = Field(default_factory=dict)
+class StageJob(_JobBody):
+    """A job whose inputs and GPUs are those of its stage."""
+
+    stage: Stage
+    inputs: Body
+    config: dict[str, Any] = Field(default_factory=dict)
 
 
-class SampleJob(_JobBody):
-    stage: Literal[Stage.SAMPLE]
-    inputs: SampleJobInputs
-    gpus: OneGpu = 1
-    config: Annotated[dict[str, Any], _SchemaOf(SampleConfig)] = Field(default_factory=dict)
+def _job(stage: Stage) -> type[StageJob]:
+    """The stage's own class: its inputs as its table has them (`alignment.stages`), with ids in place of files."""
+    inputs, config = stages.INPUTS[stage].__name__, CONFIGS[stage]
+    asked: dict[str, Any] = {name: _asked(one) for name, one in stages.inputs_of(stage).items()}
+    several = issubclass(config, SharedConfig)
+    fields: dict[str, Any] = {
+        "stage": (Literal[stage], ...),
+        "inputs": (create_model(inputs.replace("Inputs", "JobInputs"), __base__=Body, **asked), ...),
+        "gpus": (SomeGpus if several else OneGpu, 1),
+        "config": (Annotated[dict[str, Any], _SchemaOf(config)], Field(default_factory=dict)),
+    }
+    return create_model(inputs.replace("Inputs", "Job"), __base__=StageJob, __doc__=None, **fields)
 
 
-class RewardJob(_JobBody):
-    stage: Literal[Stage.REWARD]
-    inputs: RewardJobInputs
-    config: Annotated[dict[str, Any], _SchemaOf(RewardConfig)] = Field(default_factory=dict)
-
-
-class PPOJob(_JobBody):
-    stage: Literal[Stage.PPO]
-    inputs: PPOJobInputs
-    gpus: OneGpu = 1
-    config: Annotated[dict[str, Any], _SchemaOf(PPOConfig)] = Field(default_factory=dict)
-
-
-StageJob = SFTJob | SampleJob | RewardJob | PPOJob
-JOBS: dict[Stage, type[StageJob]] = {
-    Stage.SFT: SFTJob,
-    Stage.SAMPLE: SampleJob,
-    Stage.REWARD: RewardJob,
-    Stage.PPO: PPOJob,
-}
+JOBS: dict[Stage, type[StageJob]] = {stage: _job(stage) for stage in Stage}
 
 
 class NewJob(_JobBody):

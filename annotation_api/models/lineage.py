@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from alignment import stages
 from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Snapshot
 from annotation_api.models import queries
 from annotation_api.models.schemas import Edge, Lineage, Node
 
-READ_AS = {"model": "start", "models": "start", "reward_model": "reward_model"}  # roles in a job's inputs; others: data
+READ_AS = stages.relations()  # what a model among a job's inputs is to what the job makes; others are data
 SUBMISSIONS_SHOWN = 1000  # ids in one node; the count is always whole
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from alignment.records import Demonstration, Ranking, canonical_json, sha256_text
+from annotation_api.db import frozen_rows
 from annotation_api.db.tables import (
     Dataset,
     DatasetKind,
@@ -40,11 +41,8 @@ TASK: Columns = {
     "priority": "int",
 }
 PLACE: Columns = {"task_id": "uuid", "position": "int", "response_id": "uuid"}
-HOLDS: dict[DatasetKind, type[Ranking] | type[Demonstration]] = {
-    DatasetKind.RANKINGS: Ranking,
-    DatasetKind.PREFERENCES: Ranking,
-    DatasetKind.DEMONSTRATIONS: Demonstration,
-    DatasetKind.CONVERSATIONS: Demonstration,
+HOLDS: dict[DatasetKind, type[Ranking] | type[Demonstration]] = {  # what can be judged as it is
+    kind: held for kind, held in frozen_rows.HOLDS.items() if issubclass(held, Ranking | Demonstration)
 }
 
 
