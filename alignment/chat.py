@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alignment.events import ErrorKind, StageError
 from alignment.records import Message, Prompt
+from alignment.stops import marks, turn_end
 
 # The project's own template, for tokenizers without one. The generation markers let TRL, too, find the
 # assistant's tokens; the stop token stands inside them.
@@ -68,7 +69,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The response's tokens and the stop token."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return [*ids, tokenizer.eos_token_id]
+    return [*ids, turn_end(tokenizer)]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str) -> Encoded:
@@ -79,6 +80,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str) ->
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """The text of generated tokens: without the stop and without surrounding blanks."""
+    if ids and ids[-1] in marks(tokenizer).values():  # not every turn end is declared special
+        ids = ids[:-1]
     return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 

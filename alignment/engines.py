@@ -20,11 +20,12 @@ from typing import Any, Protocol
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedTokenizerBase
 
-from alignment import packing
+from alignment import models, packing
 from alignment.adapters import is_adapted
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.events import ErrorKind, StageError
 from alignment.generation import Generated, generate
+from alignment.stops import stop_ids
 from alignment.vllm_engine import VLLM
 
 PAGE = 32  # tokens whose keys and values lie together
@@ -61,7 +62,7 @@ def engine_of(config: PPOConfig | RLOOConfig) -> Engine:
 
 
 class Continuous:
-    """Transformers' continuous batching on the live weights, or on a GPU on a bfloat16 copy of them."""
+    """Transformers' continuous batching on the live weights, or on a GPU on a copy of them as frozen weights are."""
 
     def __init__(self) -> None:
         self._copy: Any = None
@@ -77,12 +78,13 @@ class Continuous:
         temperature: float = 1.0,
         batch_size: int = 128,
     ) -> Generated:
+        stops = stop_ids(model, tokenizer)
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=True,
             temperature=temperature,
             top_k=0,  # all tokens: 50 is the library's default
             max_new_tokens=max_new_tokens,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=stops,
             pad_token_id=tokenizer.pad_token_id,
         )
         pages = -(-(max(map(len, prompts)) + max_new_tokens) // PAGE) + 1
@@ -106,7 +108,7 @@ class Continuous:
             cause = next((str(reply.error) for reply in replies if reply.error), "replies are missing")
             raise StageError(ErrorKind.INTERNAL, f"Continuous batching failed: {cause}.", "Use another rollout_engine.")
         rows = [reply.generated_tokens for reply in replies]
-        return Generated.of(rows, [reply.logprobs for reply in replies], tokenizer, model.device)
+        return Generated.of(rows, [reply.logprobs for reply in replies], tokenizer.pad_token_id, stops, model.device)
 
     def _runner(self, model: Any) -> Any:
         """The model that decodes. The library decodes in a thread of its own, out of reach of `autocast`."""
@@ -114,7 +116,8 @@ class Continuous:
         if live.device.type == "cpu":
             return live
         if self._copy is None:
-            self._copy = copy.deepcopy(live).to(torch.bfloat16).requires_grad_(False)
+            frozen = models.dtype_for(model.device, trained=False)
+            self._copy = copy.deepcopy(live).to(frozen).requires_grad_(False)
         with torch.no_grad():
             for mine, weight in zip(self._copy.parameters(), live.parameters(), strict=True):
                 mine.copy_(weight)

@@ -21,7 +21,9 @@ from alignment.batch import pad_right, position_ids
 from alignment.config import SampleConfig
 from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
 from alignment.records import Prompt, canonical_json, read_jsonl
+from alignment.recurrent import is_recurrent, replies
 from alignment.stages import SampleInputs
+from alignment.stops import stop_ids
 
 COMPACT_AT = 0.6  # drop finished rows once this share of the batch or less is still going
 
@@ -40,16 +42,18 @@ class Generated:
         cls,
         rows: Sequence[Sequence[int]],
         logprobs: Sequence[Sequence[float]],
-        tokenizer: PreTrainedTokenizerBase,
+        pad_id: int,
+        stops: Sequence[int],
         device: torch.device,
     ) -> Generated:
         """From lists, one of each a response: its tokens, the stop included, and their log-probabilities."""
         lengths = torch.tensor([len(row) for row in rows], device=device)
         mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
-        responses = pad_right([list(row) for row in rows], tokenizer.pad_token_id).to(device)
+        responses = pad_right([list(row) for row in rows], pad_id).to(device)
         told = torch.zeros(mask.shape, device=device)
         told[mask] = torch.tensor([value for row in logprobs for value in row], device=device)
-        return cls(responses, mask, responses.eq(tokenizer.eos_token_id).logical_and(mask).any(dim=1), told)
+        finished = [row[-1] in stops for row in rows]
+        return cls(responses, mask, torch.tensor(finished, device=device), told)
 
     def ids(self, row: int) -> list[int]:
         """The sampled tokens of one row: `(R,)` without padding."""
@@ -110,7 +114,11 @@ def _decode(
     top_p: float,
 ) -> Generated:
     """One batch, token by token. `alive` holds the rows that are still going, in cache order."""
-    device, pad, stop = model.device, tokenizer.pad_token_id, tokenizer.eos_token_id
+    device, pad, known = model.device, tokenizer.pad_token_id, stop_ids(model, tokenizer)
+    if is_recurrent(model):
+        draw = lambda logits: _sample(logits.float() / temperature, top_p, generator)  # noqa: E731
+        return Generated.of(*replies(model, pad, prompts, max_new_tokens, draw, known), pad, known, device)
+    stops = torch.tensor(known, device=device)
     ids, mask = left_pad(prompts, pad, device)
     size = len(prompts)
     responses = torch.full((size, max_new_tokens), pad, device=device)
@@ -134,8 +142,9 @@ def _decode(
         tokens = torch.where(going, tokens, pad)
         responses[alive, step], logprobs[alive, step] = tokens, chances * going
         lengths[alive] += going
-        finished[alive] |= going & (tokens == stop)
-        going &= tokens != stop
+        stopped = torch.isin(tokens, stops)
+        finished[alive] |= going & stopped
+        going &= ~stopped
         if not going.any():
             break
         if going.float().mean() <= COMPACT_AT:  # the cache shrinks to the rows that still speak

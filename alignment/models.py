@@ -27,6 +27,7 @@ from alignment.adapters import Task, add_adapters, is_adapted, read_adapters
 from alignment.adapters import save_adapter as save_adapter
 from alignment.config import LoRAConfig
 from alignment.ensemble import Ensemble, EnsembleFile
+from alignment.heads import ensure_scorer
 from alignment.model_folders import ScoreScale as ScoreScale
 from alignment.model_folders import check_folder, ensemble_file, first_member, is_scorer, load_config, positions
 from alignment.model_folders import context_length_of as context_length_of
@@ -35,6 +36,7 @@ from alignment.model_folders import save_score_scale as save_score_scale
 from alignment.model_sizes import require_all_weights, require_fit
 from alignment.model_view import Part, bad, opened
 from alignment.safe_folder import ADAPTER
+from alignment.stops import keep_stops, savable, turn_end
 
 if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
     from peft import PeftModel
@@ -51,17 +53,22 @@ def pick_device() -> torch.device:
 
 
 def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
-    """The number type of a model's weights: bfloat16 for frozen weights on a GPU, float32 elsewhere.
+    """The number type of a model's weights: bfloat16 for frozen weights on a GPU that has it, float32 elsewhere.
 
     Weights that an optimizer changes stay float32 (an update of 1e-6 vanishes in bfloat16's 8 bits);
     on a GPU their matrix products still run in bfloat16, under `autocast`.
     """
-    return torch.bfloat16 if device.type == "cuda" and not trained else torch.float32
+    return torch.bfloat16 if has_bfloat16(device) and not trained else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """The context of every forward pass: bfloat16 products on a GPU, nothing on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself: NVIDIA's GPUs before Ampere do not, and are slow to pretend."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -77,7 +84,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
         raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, turn_end(tokenizer)):
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
 
@@ -127,6 +134,7 @@ def load_scorer(
     if not fresh and config.num_labels != 1:
         raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
     config.num_labels = 1
+    ensure_scorer(config)
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
     if fresh:
         _new_head(model, seed)
@@ -162,6 +170,7 @@ def load_reward_model(
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write weights (safetensors), config and tokenizer; adapters are merged into a whole model."""
     whole = cast(PreTrainedModel, model.merge_and_unload() if is_adapted(model) else model)
+    _settle(whole, tokenizer)  # a trainer may have left its own settings, a tokenizer may have got its template since
     whole.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 
@@ -204,11 +213,21 @@ def _load(
     fresh_head = () if is_scorer(config) else ("score.weight",)
     require_all_weights(found["missing_keys"], folder, but=fresh_head)
     _fit_vocabulary(model, tokenizer, folder)
-    for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
-        if settings is not None:  # a scorer generates nothing
-            settings.pad_token_id, settings.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    _settle(model, tokenizer)
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
     return cast(PreTrainedModel, model)
+
+
+def _settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let the model's settings say what its tokenizer says, in a form that can be saved."""
+    text = model.config.get_text_config()
+    if getattr(model, "generation_config", None) is not None:  # a scorer generates nothing
+        keep_stops(model, tokenizer)
+        model.generation_config = savable(model.generation_config)
+    text.pad_token_id, text.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if getattr(text, "output_router_logits", False):
+        # A trainer's setting: with it every forward pass also makes the auxiliary loss, which no mask of ours fits.
+        text.output_router_logits = False
 
 
 def _adapter_base(
@@ -221,6 +240,7 @@ def _adapter_base(
         raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
     own = load_config(base, dropout=False)
     own.num_labels = 1
+    ensure_scorer(own)
     model = _load(AutoModelForSequenceClassification, base, tokenizer, own, False, device)
     model.config.score_mean = getattr(config, "score_mean", 0.0)
     return model

@@ -6,9 +6,9 @@ only: no process pays for torch to check a setting.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -17,6 +17,7 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]  # something must be left
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,100}$")]
 
 
 class Settings(BaseModel):
@@ -27,6 +28,12 @@ class LoRAConfig(Settings):
     rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
     alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
     dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")
+    targets: Literal["usual", "all_linear"] | Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=64)] = (
+        Field(
+            default="usual",
+            description="Which linear layers: those of the text model without routers and experts, all, or the names.",
+        )
+    )
 
 
 class TrainingConfig(Settings):

@@ -23,6 +23,7 @@ from alignment.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.records import Demonstration, read_jsonl
 from alignment.resume import Checkpoints
 from alignment.stages import SFTInputs
+from alignment.stops import turn_end
 from alignment.trainer import (
     CheckpointCallback,
     ReporterCallback,
@@ -71,7 +72,7 @@ def encode_rows(
         encoded = chat.encode(tokenizer, item.prompt, item.response)
         if len(encoded.ids) <= limit:
             labels = [i if counts else IGNORED for i, counts in zip(encoded.ids, encoded.response_mask, strict=True)]
-            assert labels[-1] == tokenizer.eos_token_id, "the stop token must be trained"
+            assert labels[-1] == turn_end(tokenizer), "the stop token must be trained"
             rows.append({"input_ids": encoded.ids, "labels": labels})
     return rows, len(demonstrations) - len(rows)
 

@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from alignment import models
 from alignment.config import RewardConfig, SFTConfig
 from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError
 from alignment.forward import Model
@@ -47,7 +48,7 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
         "seed": config.seed,
-        "bf16": gpu,
+        "bf16": models.has_bfloat16(models.pick_device()),
         "use_cpu": not gpu,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a NaN loss must be seen, not replaced by the last good one

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from alignment import models
 from alignment.generation import Generated
+from alignment.stops import stop_ids
 
 SHARE = 0.3  # of the GPU's memory; the rest is for training
 
@@ -35,11 +37,12 @@ class VLLM:
     ) -> Generated:
         from vllm import SamplingParams
 
+        stops = stop_ids(model, tokenizer)
         llm = self._synced(model, batch_size)
         settings = SamplingParams(
             temperature=temperature,
             max_tokens=max_new_tokens,
-            stop_token_ids=[tokenizer.eos_token_id],
+            stop_token_ids=stops,
             logprobs=0,  # that of the token drawn, no others
             seed=int(torch.randint(2**31, (1,), generator=generator, device=generator.device)),
             detokenize=False,
@@ -51,7 +54,7 @@ class VLLM:
             [said[token].logprob for said, token in zip(reply.logprobs, reply.token_ids, strict=True)]
             for reply in replies
         ]
-        return Generated.of(rows, logprobs, tokenizer, model.device)
+        return Generated.of(rows, logprobs, tokenizer.pad_token_id, stops, model.device)
 
     def _synced(self, model: Any, batch_size: int) -> Any:
         """The engine with the policy's weights; what it cached under older ones is forgotten."""
@@ -74,7 +77,7 @@ def _start(model: Any, batch_size: int) -> Any:
             model=folder,
             load_format="dummy",
             skip_tokenizer_init=True,
-            dtype="bfloat16",
+            dtype="bfloat16" if models.has_bfloat16(model.device) else "float16",
             max_num_seqs=batch_size,
             gpu_memory_utilization=SHARE,
             logprobs_mode="processed_logprobs",  # under the temperature, as ours
