@@ -1,4 +1,4 @@
-"""The service: `uvicorn annotation_api.app:create_app --factory`.
+"""The service, an ASGI application; `parts` says how its process is started (`rankloop serve api`).
 
 Routes come from the feature packages, each with its permission; this file only puts them together.
 Importing it loads neither torch, transformers, ray nor datasets.

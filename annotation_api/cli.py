@@ -19,6 +19,7 @@ from alignment.config import Stage
 from annotation_api.client import Client, ClientError, find_credentials
 from annotation_api.commands import audit, data, jobs, models, people, pipelines, stage_inputs
 from annotation_api.commands.output import emit, remark
+from annotation_api.parts import Part
 
 KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
 COLLECTED = ("answers", "verdicts")  # made in projects; exported, never imported
@@ -29,6 +30,7 @@ FORMATS = (
 EXPORTS = ("trl", "jsonl", "parquet", "records-parquet", "csv")
 STAGES = tuple(stage.value for stage in Stage)
 STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "paused", "cancelled")
+PARTS = tuple(part.value for part in Part)
 ROLES = ("annotator", "reviewer", "engineer", "admin")
 
 Command = Callable[[Client, argparse.Namespace], int]
@@ -41,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api import up
 
         return up.main(args.host, args.port, args.json)
+    if args.command == "serve":
+        from annotation_api import serve
+
+        return serve.main([Part(name) for name in args.parts], args.host, args.port)
     if args.command == "migrate":
         from annotation_api import up
 
@@ -107,6 +113,10 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
     up = commands.add_parser("up", help="run the whole service in the foreground")
     up.add_argument("--host", default="127.0.0.1")
     up.add_argument("--port", type=int, default=8000)
+    serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
+    serve.add_argument("parts", metavar="PART", nargs="+", choices=PARTS, help=", ".join(PARTS))
+    serve.add_argument("--host", default="127.0.0.1", help="where the API listens")
+    serve.add_argument("--port", type=int, default=8000)
     migrate = commands.add_parser(
         "migrate", help="bring a database up to date; print the set-up link if there is no admin"
     )

@@ -1,7 +1,7 @@
 """What must be true before the service listens beyond this machine: there is an admin, and no sample password.
 
-`rankloop up` looks before it listens. A server that runs the app by itself (`uvicorn annotation_api.app:create_app`)
-does not say where it listens, so there the first request that arrives at another address than loopback is looked
+`rankloop up` looks before it listens. An API that is served by itself (`rankloop serve api`)
+is not told where it listens, so there the first request that arrives at another address than loopback is looked
 at, and refused while something is missing. In a container whose port is published on loopback only, as in
 docker-compose.yml, every request arrives at another address: RANKLOOP_PUBLISHED_ON_LOOPBACK says that it is right.
 """

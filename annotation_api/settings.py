@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "RANKLOOP_"
+RAY_HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]")  # a name or an address; IPv6 in brackets
 
 
 SAMPLE_PASSWORDS = frozenset(
@@ -64,7 +66,9 @@ class Settings(BaseModel):
     hub_models: Names = Field(
         default=(), description="Hub ids that may be registered as base models, for example Qwen/*; unset: none."
     )
-    ray_address: str | None = Field(default=None, description="A Ray cluster; unset: a local Ray.")
+    ray_address: str | None = Field(
+        default=None, description="The head of a Ray cluster as host:port, or auto; unset: a local Ray."
+    )
     public_url: str | None = Field(default=None, description="Where people reach the service, if not where it listens.")
     allowed_hosts: Names = Field(
         default=(), description="Host names that requests may carry besides this machine's own; *.example.com works."
@@ -103,6 +107,17 @@ class Settings(BaseModel):
         if value and _is_elsewhere(value) and sample_password(value):
             raise ValueError("its password is a sample that anybody would try; give the database another one")
         return value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_ray_head(cls, value: str | None) -> str | None:
+        host, _, port = (value or "").rpartition(":")
+        if value in (None, "auto") or (value and RAY_HOST.fullmatch(host) and port.isdecimal()):
+            return value
+        raise ValueError(
+            f"{value!r} is neither host:port of a cluster's head nor auto; launchers join a cluster beside one of its "
+            "machines' own Ray and do not speak ray://"
+        )
 
     @field_validator("public_url")
     @classmethod

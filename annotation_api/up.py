@@ -7,7 +7,6 @@ it. Job launchers belong to the dispatcher, which ends them on SIGTERM.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -17,75 +16,28 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import httpx
 from sqlalchemy import Engine
 
-from alignment import logs
+from annotation_api import parts
+from annotation_api.children import Child, die_with_parent, tend
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
 from annotation_api.exposure import is_loopback, missing
+from annotation_api.parts import Part
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
 from annotation_api.settings import Settings, SettingsError
 
-PR_SET_PDEATHSIG = 1
 SETUP = "Make the first admin account here (the link works once):"
 START_LIMIT = 60.0  # seconds until the first page must answer
-STOP_GRACE = 20.0  # seconds for a child to end after SIGTERM
-QUICK_DEATH = 5.0  # a child that lives shorter than this is started again more slowly
 
 
 class CannotStart(Exception):
     """The service cannot come up; the message is one sentence for the person at the terminal."""
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent ends, however it ends; elsewhere the parent's own stop must do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-@dataclass
-class Child:
-    """One process that must run as long as the service does."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] = field(init=False)
-    started: float = field(init=False)
-    restart_at: float | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children in order
-                preexec_fn=_die_with_parent,
-            )
-        self.started, self.restart_at = time.monotonic(), None
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_GRACE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def last_words(self, lines: int = 5) -> str:
-        text = self.log.read_text(errors="replace").strip()
-        return "\n".join(logs.readable(line).rstrip() for line in text.splitlines()[-lines:])
 
 
 class Service:
@@ -130,20 +82,11 @@ class Service:
         self._undo.close()
 
     def tend(self) -> None:
-        """Start again what died: at once the first time, after QUICK_DEATH seconds if it keeps dying."""
-        now = time.monotonic()
+        """Start again what died."""
         if self.postgres and not self.postgres.running:
             self.say("Postgres ended; starting it again.")
             self.postgres.start()
-        for child in self.children:
-            code = child.process.poll()
-            if code is None:
-                continue
-            if child.restart_at is None:
-                child.restart_at = now + (QUICK_DEATH if now - child.started < QUICK_DEATH else 0)
-                self.say(f"The {child.name} ended with code {code}; starting it again. Its log: {child.log}")
-            if now >= child.restart_at:
-                child.start()
+        tend(self.children, self.say)
 
     def _database(self) -> str:
         if self.settings.database_url:
@@ -171,9 +114,9 @@ class Service:
     def _spawn(self, database_url: str) -> None:
         settings = self.settings.model_copy(update={"database_url": database_url})
         environment = settings.to_environment(os.environ) | {"PYTHONUNBUFFERED": "1"}
-        commands = {"API": api_command(self.host, self.port), "dispatcher": [sys.executable, "-m", "workers"]}
-        for name, command in commands.items():
-            child = Child(name, command, environment, self.settings.home / "logs" / f"{name.lower()}.log")
+        for name, part in (("API", Part.API), ("dispatcher", Part.DISPATCHER)):
+            command = parts.command(part, settings, self.host, self.port)
+            child = Child(name, command, environment, self.settings.home / "logs" / f"{part.value}.log")
             child.start()
             self._undo.callback(child.stop)
             self.children.append(child)
@@ -251,14 +194,6 @@ def migrate(as_json: bool = False) -> int:
     return 0
 
 
-def api_command(host: str, port: int) -> list[str]:
-    """The API's process. It keeps connections for longer than people think and than proxies keep theirs."""
-    command = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
-    command += ["--timeout-graceful-shutdown", "3", "--timeout-keep-alive", "75"]
-    return [*command, "--host", host, "--port", str(port)]
-
-
 def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
     """Start `python -m module ...` beside the service; it ends with this process."""
     with log.open("wb") as file:
@@ -267,7 +202,7 @@ def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[by
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
 

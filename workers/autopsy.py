@@ -6,20 +6,19 @@ import signal
 
 from alignment.events import ErrorKind
 from annotation_api.db.job_records import Again, Failure
-from annotation_api.db.tables import RayState
 from workers.claims import EXIT_AWAY
 
 HEAD_LOST = "Failed to connect to GCS"  # Ray's words in the log of a process that it ends
 BY_ITSELF = "It is tried again by itself"
 
 
-def examine(pid: int, epoch: int, code: int | None, ray: RayState, log: str) -> tuple[Failure, Again]:
+def examine(pid: int, epoch: int, code: int | None, head_lost: bool, log: str) -> tuple[Failure, Again]:
     """The failure of the attempt that process `pid` ran; `code` is how it ended, where that is known."""
     if code == EXIT_AWAY:
         cause = f"Postgres stayed away for longer than attempt {epoch} could wait."
         step = f"{BY_ITSELF}, from the newest checkpoint."
         return Failure(ErrorKind.DATABASE, cause, step, log=log), Again.INTERRUPTED
-    if ray is RayState.DOWN or HEAD_LOST in log:
+    if head_lost or HEAD_LOST in log:
         cause = f"Attempt {epoch} lost the head of its Ray cluster."
         step = f"{BY_ITSELF} when the head is back."
         return Failure(ErrorKind.CLUSTER, cause, step, log=log), Again.INTERRUPTED

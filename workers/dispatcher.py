@@ -29,7 +29,7 @@ from annotation_api.db.tables import Job, JobAttempt, RayState
 from workers import autopsy, processes
 from workers.claims import AWAY, LEASE_SECONDS
 from workers.crashpoints import crash_point
-from workers.head import ray_state
+from workers.ray_watch import RayWatch
 from workers.retention import sweep_checkpoints
 from workers.settings import WorkerSettings, launcher_environment
 from workers.staging import Folders, sweep
@@ -65,7 +65,7 @@ class Dispatcher:
         self._name = f"{platform.node()}:{os.getpid()}"
         self._children: dict[tuple[uuid.UUID, int], subprocess.Popen[bytes]] = {}
         self._codes: dict[tuple[uuid.UUID, int], int] = {}  # how launchers of this dispatcher ended
-        self._ray = RayState.LOCAL
+        self._watch, self._ray, self._told = RayWatch(settings), RayState.LOCAL, ""
         self._reported = self._swept = -math.inf
         self._expire_from = 0.0  # leases that ran out while Postgres was away are given time to be renewed
         self._sweep_due = True
@@ -80,6 +80,7 @@ class Dispatcher:
             except AWAY as reason:
                 self._wait_for_postgres(reason, stop)
             stop.wait(POLL_SECONDS)
+        self._watch.end()
         self.stop_launchers()
 
     def tick(self) -> None:
@@ -115,12 +116,12 @@ class Dispatcher:
     # ------------------------------------------------------------ what is there
 
     def _look_for_ray(self) -> None:
-        """Whether attempts would find Ray; while its head is away none is started."""
-        before, self._ray = self._ray, ray_state(self._settings)
-        if self._ray is RayState.DOWN and before is not RayState.DOWN:
-            log.warning("No job is started: no Ray head answers at %s.", self._settings.ray_address)
-        if before is RayState.DOWN and self._ray is not RayState.DOWN:
-            log.info("The Ray head answers again.")
+        before, self._ray = self._ray, self._watch.look()
+        if self._watch.why != self._told and self._watch.why:
+            log.warning("No job is started: %s", self._watch.why)
+        if before is RayState.DOWN and self._ray is RayState.UP:
+            log.info("Launchers get into the Ray cluster at %s.", self._settings.ray_address)
+        self._told = self._watch.why
 
     def _report(self, busy: int) -> None:
         """Say now and then that this dispatcher is there."""
@@ -187,7 +188,7 @@ class Dispatcher:
         log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid, extra=what)
         words = Folders(self._home, held.job_id, held.epoch).last_words()
         code = self._codes.get((held.job_id, held.epoch))
-        failure, again = autopsy.examine(held.pid, held.epoch, code, self._ray, words)
+        failure, again = autopsy.examine(held.pid, held.epoch, code, self._watch.head_lost, words)
         try:
             job_store.fail(session, held.job_id, held.epoch, failure, again)
         except LeaseLost:  # it ended between the two questions

@@ -1,7 +1,7 @@
 """Whether the head of a Ray cluster answers: one TCP connection, without Ray.
 
 A process that joined a cluster is ended by Ray soon after the head is lost, so the dispatcher never joins
-one, and a launcher looks for itself before Ray ends it.
+one, and a launcher looks for itself before Ray ends it. Whether a launcher could join is `ray_watch`'s question.
 """
 
 from __future__ import annotations
@@ -9,20 +9,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from annotation_api.db.tables import RayState
-from workers.settings import ExecutorKind, WorkerSettings
-
 PROBE_SECONDS = 1.0
 OF_THIS_MACHINE = Path("/tmp/ray/ray_current_cluster")  # where `ray start` notes what the address "auto" means
-
-
-def ray_state(settings: WorkerSettings) -> RayState:
-    """What this machine's attempts would find."""
-    if settings.executor is ExecutorKind.PROCESS:
-        return RayState.UNUSED
-    if settings.ray_address is None:
-        return RayState.LOCAL
-    return RayState.UP if answers(settings.ray_address) else RayState.DOWN
 
 
 def answers(address: str) -> bool:

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 
 import httpx
@@ -15,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from annotation_api.db.tables import Person, Role
+from annotation_api.parts import api_command
 from tests.workers.world import poll
 
 
@@ -67,10 +67,9 @@ def test_the_served_api_writes_json_lines_only(fresh_database: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-access-log"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RANKLOOP_")}
     server = subprocess.Popen(
-        [*command, "--port", str(port)],
+        api_command("127.0.0.1", port),
         env=environment | {"RANKLOOP_DATABASE_URL": fresh_database},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

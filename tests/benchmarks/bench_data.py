@@ -32,6 +32,7 @@ from annotation_api.db.form_rows import add_form
 from annotation_api.db.forms import RankingForm
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.tables import Person, Project
+from annotation_api.parts import api_command
 from annotation_api.people.service import ensure_local_engineer_key
 
 MEGABYTE = 2**20
@@ -83,8 +84,7 @@ def service(home: Path) -> Iterator[Bench]:
             key = ensure_local_engineer_key(session)
         port = free_port()
         environment = os.environ | {"RANKLOOP_DATABASE_URL": server.url, "RANKLOOP_HOME": str(home)}
-        command = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-access-log"]
-        api = subprocess.Popen([*command, "--log-level", "warning", "--port", str(port)], env=environment)
+        api = subprocess.Popen([*api_command("127.0.0.1", port), "--log-level", "warning"], env=environment)
         headers = {"Authorization": f"Bearer {key}"}
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=600) as client:

@@ -24,10 +24,10 @@ from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.tables import ApiKey, Person, Role
+from annotation_api.parts import api_command
 from annotation_api.settings import Settings
 from annotation_api.tasks import projects
 from annotation_api.tasks.schemas import NewProject, NewResponse, NewTask
-from annotation_api.up import api_command
 
 HOST = "127.0.0.1"
 START_SECONDS = 30.0

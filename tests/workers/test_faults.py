@@ -13,7 +13,6 @@ import pytest
 from alignment.config import Stage
 from alignment.events import ErrorKind
 from annotation_api.db.job_records import Again
-from annotation_api.db.tables import RayState
 from tests.workers import stub
 from workers import autopsy
 from workers.claims import EXIT_AWAY
@@ -91,15 +90,15 @@ def test_an_exception_that_is_nobodys_is_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "ray", "log", "kind", "again", "cause"),
+    ("code", "head_lost", "log", "kind", "again", "cause"),
     [
-        (-9, RayState.UP, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died of SIGKILL."),
-        (1, RayState.LOCAL, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died with exit code 1."),
-        (None, RayState.UNUSED, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died."),
-        (1, RayState.DOWN, "", ErrorKind.CLUSTER, Again.INTERRUPTED, "Attempt 2 lost the head of its Ray cluster."),
+        (-9, False, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died of SIGKILL."),
+        (1, False, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died with exit code 1."),
+        (None, False, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died."),
+        (1, True, "", ErrorKind.CLUSTER, Again.INTERRUPTED, "Attempt 2 lost the head of its Ray cluster."),
         (
             1,
-            RayState.UP,
+            False,
             "E rpc_client.h:204: Failed to connect to GCS within 5 seconds.",
             ErrorKind.CLUSTER,
             Again.INTERRUPTED,
@@ -107,7 +106,7 @@ def test_an_exception_that_is_nobodys_is_ours() -> None:
         ),
         (
             EXIT_AWAY,
-            RayState.UP,
+            False,
             "",
             ErrorKind.DATABASE,
             Again.INTERRUPTED,
@@ -116,7 +115,7 @@ def test_an_exception_that_is_nobodys_is_ours() -> None:
     ],
 )
 def test_a_launcher_that_died_without_a_word_is_examined(
-    code: int | None, ray: RayState, log: str, kind: ErrorKind, again: Again, cause: str
+    code: int | None, head_lost: bool, log: str, kind: ErrorKind, again: Again, cause: str
 ) -> None:
-    failure, budget = autopsy.examine(7, 2, code, ray, log)
+    failure, budget = autopsy.examine(7, 2, code, head_lost, log)
     assert (failure.kind, budget, failure.cause, failure.log) == (kind, again, cause, log)

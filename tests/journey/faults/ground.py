@@ -21,10 +21,10 @@ from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.tables import DatasetKind, JobState, Role
+from annotation_api.parts import api_command
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
-from annotation_api.up import api_command
 from tests.conftest import Factory, new_database
 from tests.journey.desk import HOST, free_port
 from tests.workers.world import World, poll
