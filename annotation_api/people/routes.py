@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from annotation_api import auth
 from annotation_api.db.tables import ApiKey, Person, Role
 from annotation_api.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie_name, public
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 from annotation_api.people import queries, service
@@ -29,7 +30,7 @@ from annotation_api.quotas import Quota, spends
 from annotation_api.scopes import address_of, remember
 from annotation_api.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["people"])
+router = APIRouter(prefix="/v1", tags=["people"], route_class=DoorRoute)
 
 
 def set_cookie(response: Response, settings: Settings, token: str) -> None:

@@ -14,6 +14,7 @@ from annotation_api import auth
 from annotation_api.audit import recording
 from annotation_api.db.tables import Person
 from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError, from_validation
 from annotation_api.people import queries, service
 from annotation_api.people.routes import drop_cookie, set_cookie
@@ -24,7 +25,7 @@ from annotation_api.settings import Settings
 from annotation_api.web import language
 from annotation_api.web.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 YEAR = 365 * 24 * 3600
 
