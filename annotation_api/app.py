@@ -6,7 +6,6 @@ Importing it loads neither torch, transformers, ray nor datasets.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import resource
 from collections.abc import AsyncIterator
@@ -25,9 +24,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from alignment import logs
 from annotation_api import errors, health, scrape
 from annotation_api.audit import routes as audit
+from annotation_api.bodies import Bodies
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
-from annotation_api.dependencies import check_permissions, own_origin_first
+from annotation_api.dependencies import check_permissions
+from annotation_api.doors import check_doors
 from annotation_api.errors import PROBLEM_JSON, ProblemBody
 from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
@@ -38,16 +39,19 @@ from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
+from annotation_api.slots import Slots
 from annotation_api.tasks import project_routes
 from annotation_api.tasks import routes as tasks
+from annotation_api.uploads import Uploads
 from annotation_api.web import pages
 from annotation_api.web.rendering import render_error
 
 STATIC = Path(pages.__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-SLOTS = 20  # transactions at a time; all slots together are as many as the pool's connections and the worker threads
+SLOTS = 20  # transactions at a time
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 JOB_SLOTS = 6  # for new jobs
+QUICK_BYTES = 256 * 2**10  # of a claim, a judgement or a new job
 KEPT = 20  # connections that stay open
 FEATURES = (
     health,
@@ -80,15 +84,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         openapi_url="/openapi.json",
         docs_url=None,  # its scripts come from elsewhere
         redoc_url=None,
-        dependencies=[own_origin_first],
         responses={"default": {"model": ProblemBody, "description": "What is wrong, as problem+json."}},
         generate_unique_id_function=_operation_id,
         lifespan=_lifespan,
     )
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
-    app.state.slots = asyncio.Semaphore(SLOTS)
-    app.state.quick_slots, app.state.job_slots = asyncio.Semaphore(QUICK_SLOTS), asyncio.Semaphore(JOB_SLOTS)
+    app.state.slots = Slots("slots", SLOTS)
+    app.state.quick_slots, app.state.job_slots = Slots("quick-slots", QUICK_SLOTS), Slots("job-slots", JOB_SLOTS)
+    app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
     app.state.latest = scrape.Latest()
     app.state.streams = Hub(lambda: app.state.sessions)
     errors.install(app, render_error)
@@ -96,7 +100,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.add_middleware(Exposure)
     app.add_middleware(RequestGuard, tls=settings.tls)
     for router in (tasks.quick, feedback.quick, jobs.quick):  # first, because routes are looked through in turn
-        app.include_router(router, max_body_size=settings.max_body_bytes)
+        app.include_router(router, max_body_size=min(QUICK_BYTES, settings.max_body_bytes))
     for feature in FEATURES:
         app.include_router(feature.router, max_body_size=settings.max_body_bytes)
     app.include_router(pages.router, include_in_schema=False, max_body_size=settings.max_body_bytes)
@@ -104,6 +108,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         "/static", GZipMiddleware(StaticFiles(directory=STATIC), minimum_size=500, compresslevel=6), name="static"
     )
     check_permissions(app.routes)
+    check_doors(app.routes)
     if own_process:
         logs.start("api")
     return app

@@ -9,7 +9,6 @@ is async, so that a request changes threads only for its sign-in, its work and i
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
 from annotation_api.scopes import SAFE_METHODS, remember
 from annotation_api.settings import Settings
+from annotation_api.slots import Slots
 
 
 async def get_settings(request: Request) -> Settings:
@@ -46,11 +46,9 @@ def get_sessions(request: Request) -> sessionmaker[Session]:
 async def get_session(request: Request) -> AsyncIterator[Session]:
     """One transaction a request: committed before the answer leaves, rolled back on any error.
 
-    A slot is taken first, so that requests queue here and never inside a worker thread for a
-    connection, where the ones holding connections could not finish. A route that commits as its last
-    deed saves the change of threads for it.
+    A slot is taken first (`slots`). A route that commits as its last deed saves the change of threads for it.
     """
-    slots: asyncio.Semaphore = request.app.state.slots
+    slots: Slots = request.app.state.slots
     async with slots:
         session = get_sessions(request)()
         try:
@@ -87,7 +85,7 @@ def bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def own_origin(request: Request, settings: Config) -> None:
+async def own_origin(request: Request, settings: Settings) -> None:
     """Refuse unsafe requests that another site made a browser send. Bearer keys are never sent by itself.
 
     A request with neither Sec-Fetch-Site nor Origin does not come from a browser.
@@ -102,9 +100,6 @@ async def own_origin(request: Request, settings: Config) -> None:
         own = origin is None or (urlsplit(origin).netloc.lower() or None) in own_hosts
     if not own:
         raise ApiError(403, "cross-site", "This request came from another site. Open the page here and try again.")
-
-
-own_origin_first: Any = Depends(own_origin)
 
 
 def _find_person(request: Request, session: Session, settings: Settings) -> Person | None:

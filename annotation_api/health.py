@@ -15,9 +15,10 @@ from annotation_api.db import dispatchers
 from annotation_api.db.migrate import is_current
 from annotation_api.db.tables import RayState
 from annotation_api.dependencies import get_sessions, public
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
 
-router = APIRouter(tags=["health"], dependencies=[public])
+router = APIRouter(tags=["health"], dependencies=[public], route_class=DoorRoute)
 
 
 class Health(BaseModel):
@@ -44,8 +45,13 @@ async def healthz() -> Health:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Readiness:
-    """The database answers and has this version's tables; else 503. What jobs need besides only degrades."""
-    return await run_in_threadpool(_look, request)
+    """The database answers and has this version's tables, and slots come free; else 503.
+
+    What jobs need besides only degrades.
+    """
+    state = request.app.state
+    async with state.quick_slots, state.slots:
+        return await run_in_threadpool(_look, request)
 
 
 def _look(request: Request) -> Readiness:

@@ -5,7 +5,7 @@ No label ever names a person or a job: the number of series stays small.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 REGISTRY = CollectorRegistry()
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -18,6 +18,12 @@ REQUESTS = Histogram(
     "Time until a request was answered (a stream of events: until it began), by route and class of status.",
     ("method", "route", "status"),
     buckets=BUCKETS,
+    registry=REGISTRY,
+)
+SHED = Counter(
+    "rankloop_shed",
+    "Requests that were refused so that others are served: by what there was too little of.",
+    ("what",),
     registry=REGISTRY,
 )
 STREAMS = Gauge("rankloop_event_streams", "Streams of events that are open.", registry=REGISTRY)

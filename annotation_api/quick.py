@@ -13,10 +13,8 @@ of the path and of the query, a JSON `body`, `once`, and `spends` among its depe
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -25,19 +23,20 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from annotation_api.dependencies import Alone, Permission, calls, finish, get_sessions, own_origin
+from annotation_api.dependencies import Alone, Permission, calls, finish, get_sessions
+from annotation_api.doors import DoorRoute, Handler
 from annotation_api.idempotency import KEY, Key, once_of
 from annotation_api.quotas import Spends
+from annotation_api.slots import Slots
 
 GIVEN = ("session", "me")
 
 
-class QuickRoute(APIRoute):
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+class QuickRoute(DoorRoute):
+    def work(self) -> Handler:
         work = Work(self)
 
         async def handle(request: Request) -> Response:
-            await own_origin(request, request.app.state.settings)
             body = await request.body()
             async with work.slots(request):
                 return await run_in_threadpool(work, request, body)
@@ -59,10 +58,10 @@ class Work:
         self.defaults = {name: asked[name].default for name in asked}
         self.in_path = frozenset(route.param_convertors)
 
-    def slots(self, request: Request) -> asyncio.Semaphore:
+    def slots(self, request: Request) -> Slots:
         """Claims and judgements have slots of their own: making a job may mean to freeze its data first."""
         state = request.app.state
-        slots: asyncio.Semaphore = state.quick_slots if isinstance(self.entry, Alone) else state.job_slots
+        slots: Slots = state.quick_slots if isinstance(self.entry, Alone) else state.job_slots
         return slots
 
     def __call__(self, request: Request, body: bytes) -> Response:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 
 from annotation_api.auth import Someone
 from annotation_api.db import limits
@@ -56,14 +55,12 @@ class Spends:
         _spend(session, settings, str(me.id), {self.quota: self.amount})
 
 
-async def _spend_uploads(request: Request, session: Db, settings: Config, me: Me) -> None:
-    """Counts the files of a form, which is read already, and their bytes."""
-    files = [value for _, value in (await request.form()).multi_items() if isinstance(value, UploadFile)]
-    uses = {Quota.UPLOADS: 1, Quota.UPLOAD_BYTES: sum(file.size or 0 for file in files)}
-    await run_in_threadpool(_spend, session, settings, str(me.id), uses)
+def spend_upload(session: Session, settings: Settings, me: Someone, size: int) -> None:
+    """Count a file and its bytes before it comes."""
+    _spend(session, settings, str(me.id), {Quota.UPLOADS: 1, Quota.UPLOAD_BYTES: size})
 
 
-def _spend(session: Session, settings: Config, person: str, uses: dict[Quota, int]) -> None:
+def _spend(session: Session, settings: Settings, person: str, uses: dict[Quota, int]) -> None:
     named = {f"{quota.value} {person}": quota for quota in uses}
     asked = [limits.Use(key, getattr(settings, quota), HOUR, uses[quota]) for key, quota in named.items()]
     if exceeded := limits.spend(session, asked):
@@ -81,6 +78,3 @@ def _refusal(quota: Quota, exceeded: limits.Exceeded) -> ApiError:
 
 def spends(quota: Quota, amount: int = 1) -> Any:
     return Depends(Spends(quota, amount))
-
-
-spends_uploads: Any = Depends(_spend_uploads)

@@ -25,11 +25,12 @@ from annotation_api.db import figures
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.figures import Figures
 from annotation_api.dependencies import READS_RUNS, allow_metrics
+from annotation_api.doors import DoorRoute
 
 FRESH_SECONDS = 1.0
 
 log = logging.getLogger("rankloop.api")
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=DoorRoute)
 
 
 @router.get("/metrics", response_class=Response, dependencies=[allow_metrics(*READS_RUNS)])

@@ -85,6 +85,9 @@ class Settings(BaseModel):
     upload_bytes_per_hour: int = Field(default=50 * 2**30, ge=1, description="Their bytes, together.")
     api_keys_per_hour: int = Field(default=100, ge=1, description="API keys that a person may make in an hour.")
     max_body_bytes: int = Field(default=4 * 2**20, ge=2**10, description="Largest request, uploads apart.")
+    body_seconds: float = Field(
+        default=10, ge=1, description="How long a request's body may pause; and what it may take, besides 1 s a 16 KiB."
+    )
 
     log: Literal["json", "text"] | None = Field(
         default=None, description="How processes log; unset: text on a terminal, JSON elsewhere, text for attempts."

@@ -14,10 +14,11 @@ from annotation_api.audit.schemas import AuditRowOut, AuditVerdict
 from annotation_api.db import audit
 from annotation_api.db.tables import AuditOutcome, Role
 from annotation_api.dependencies import Db, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import invalid
 from annotation_api.pagination import Limit, Page
 
-router = APIRouter(prefix="/v1", tags=["audit"], dependencies=[allow(Role.ADMIN)])
+router = APIRouter(prefix="/v1", tags=["audit"], dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
 Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 

@@ -24,14 +24,12 @@ from annotation_api.datasets.schemas import (
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
 from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ProblemBody
 from annotation_api.idempotency import Key, Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
-from annotation_api.quotas import spends_uploads
 
-MAX_UPLOAD_BYTES = 2 * 2**30
-
-router = APIRouter(prefix="/v1", tags=["data"])
+router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
 Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
 
 
@@ -40,8 +38,7 @@ Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
     status_code=201,
     response_model=ImportReport,
     responses={422: {"description": "Rows or fields were refused.", "model": ImportRefusal | ProblemBody}},
-    max_body_size=MAX_UPLOAD_BYTES,
-    dependencies=[allow(*ENGINEERS), spends_uploads],
+    dependencies=[allow(*ENGINEERS)],
 )
 def import_dataset(
     session: Db,
@@ -74,7 +71,7 @@ def import_dataset(
     )
 
 
-@router.post("/datasets:preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS), spends_uploads])
+@router.post("/datasets:preview", dependencies=[allow(*ENGINEERS)])
 def preview_dataset(
     me: Me,
     file: Annotated[UploadFile, File(description="As for an import.")],

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import Field
 
 from annotation_api.dependencies import READS_RUNS, Config, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.jobs import artifacts, logs, queries, service
 from annotation_api.jobs.hub import Hub
 from annotation_api.jobs.schemas import (
@@ -26,7 +27,7 @@ from annotation_api.jobs.series import thinned
 from annotation_api.jobs.stream import EventStream
 from annotation_api.jobs.wins import win_rates
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[allow(*READS_RUNS)])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[allow(*READS_RUNS)], route_class=DoorRoute)
 
 MOST_NUMBER = 2**31 - 1
 EventNumber = Annotated[int, Field(ge=0, le=MOST_NUMBER)]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from annotation_api.db.tables import Pipeline
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.jobs import pipelines, queries, service
 from annotation_api.jobs.routes import Maker, maker_of
@@ -15,7 +16,7 @@ from annotation_api.jobs.schemas import NewPipeline, PipelineOut
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
 from annotation_api.quotas import Quota, spends
 
-router = APIRouter(prefix="/v1", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
 
 
 @router.post(

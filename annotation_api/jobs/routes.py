@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 from alignment.config import Stage
 from annotation_api.db.tables import Job, JobState, Person
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.schemas import JobOut, NewJob, Validation
@@ -17,7 +18,7 @@ from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
 from annotation_api.quick import QuickRoute
 from annotation_api.quotas import Quota, spends
 
-router = APIRouter(prefix="/v1", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
 quick = APIRouter(prefix="/v1", tags=["jobs"], route_class=QuickRoute)
 ON_ITS_WAY: dict[int | str, dict[str, Any]] = {202: {"model": JobOut, "description": "Asked for, and not there yet."}}
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from annotation_api.db.tables import ModelKind, ModelVersion
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.models import queries, service
 from annotation_api.models.descent import derived
@@ -15,7 +16,7 @@ from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import AliasOut, Lineage, ModelOut, NewAlias, NewModel
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=DoorRoute)
 
 
 @router.post("/models", status_code=201, response_model=ModelOut, dependencies=[allow(*ENGINEERS)])

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from annotation_api import auth
 from annotation_api.db.tables import ApiKey, Person, Role
 from annotation_api.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie_name, public
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 from annotation_api.people import queries, service
@@ -30,7 +31,7 @@ from annotation_api.quotas import Quota, spends
 from annotation_api.scopes import remember
 from annotation_api.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["people"])
+router = APIRouter(prefix="/v1", tags=["people"], route_class=DoorRoute)
 
 
 def join_url(request: Request, settings: Settings, token: str) -> str:

@@ -7,12 +7,13 @@ import uuid
 from fastapi import APIRouter, Response
 
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.tasks import from_dataset, projects
 from annotation_api.tasks.project_schemas import FormVersions, FromDataset, FromDatasetOut, ProjectPatch
 from annotation_api.tasks.schemas import ProjectOut
 
-router = APIRouter(prefix="/v1/projects/{project_id}", tags=["annotation"])
+router = APIRouter(prefix="/v1/projects/{project_id}", tags=["annotation"], route_class=DoorRoute)
 
 
 @router.patch("", dependencies=[allow(*ENGINEERS)])

@@ -11,6 +11,7 @@ from annotation_api.auth import Caller
 from annotation_api.db.direct import commit_lightly
 from annotation_api.db.tables import Project, Task
 from annotation_api.dependencies import ANNOTATES, ENGINEERS, READS_RUNS, SIGNED_IN, Db, Me, allow, allow_alone
+from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
 from annotation_api.quick import QuickRoute, as_json
@@ -27,7 +28,7 @@ from annotation_api.tasks.schemas import (
     TaskOut,
 )
 
-router = APIRouter(prefix="/v1", tags=["annotation"])
+router = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
 quick = APIRouter(prefix="/v1", tags=["annotation"], route_class=QuickRoute)
 Annotator = Annotated[Caller, allow_alone(*ANNOTATES)]
 

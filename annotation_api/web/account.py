@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 from annotation_api import auth
 from annotation_api.db.tables import Person
 from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError, from_validation, record_refusal
 from annotation_api.people import queries, service
 from annotation_api.people.cookies import drop_cookie, knock_of, welcome
@@ -23,7 +24,7 @@ from annotation_api.settings import Settings
 from annotation_api.web import language
 from annotation_api.web.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 YEAR = 365 * 24 * 3600
 

@@ -11,6 +11,7 @@ from starlette.datastructures import FormData
 
 from annotation_api.db.tables import Person, Project, Submission
 from annotation_api.dependencies import ANNOTATES, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
 from annotation_api.feedback import queries as judgements
 from annotation_api.feedback import service as feedback
@@ -21,7 +22,7 @@ from annotation_api.web.queries import median_active_ms
 from annotation_api.web.rendering import read_form, render, see_other, text_of
 from annotation_api.web.work import KINDS, Work
 
-router = APIRouter(prefix="/projects/{project_id}", dependencies=[allow(*ANNOTATES)])
+router = APIRouter(prefix="/projects/{project_id}", dependencies=[allow(*ANNOTATES)], route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 
 PLAIN_WORDS = {  # where the service's own sentence speaks to programs

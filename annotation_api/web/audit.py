@@ -13,10 +13,11 @@ from annotation_api.audit import queries
 from annotation_api.db import audit
 from annotation_api.db.tables import AuditOutcome, Role
 from annotation_api.dependencies import Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.web.rendering import render
 
 PAGE = 50
-router = APIRouter(prefix="/audit", dependencies=[allow(Role.ADMIN)])
+router = APIRouter(prefix="/audit", dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 EMPTY = BeforeValidator(lambda value: value or None)  # a field of the form that was left empty
 Chosen = Annotated[uuid.UUID | None, EMPTY]
 Outcome = Annotated[AuditOutcome | None, EMPTY]

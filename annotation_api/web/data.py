@@ -15,20 +15,19 @@ from sqlalchemy.orm import Session
 
 from annotation_api.datasets import queries, refusals, service, staged
 from annotation_api.datasets.formats.table import Format
-from annotation_api.datasets.routes import MAX_UPLOAD_BYTES
 from annotation_api.datasets.schemas import ImportPreview
 from annotation_api.db.frozen_rows import COLLECTED, HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project
 from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
 from annotation_api.models.descent import derived
-from annotation_api.quotas import spends_uploads
 from annotation_api.settings import Settings
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
 from annotation_api.web.rendering import render, see_other
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 
 IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
 PAGE = 20  # records on a page
@@ -53,7 +52,7 @@ def datasets_page(request: Request, session: Db, me: Me) -> Response:
     return render(request, "datasets.html", me, datasets=newest(session, Dataset), **context)
 
 
-@router.post("/datasets/preview", max_body_size=MAX_UPLOAD_BYTES, dependencies=[allow(*ENGINEERS), spends_uploads])
+@router.post("/datasets/preview", dependencies=[allow(*ENGINEERS)])
 def preview(
     request: Request,
     file: Annotated[UploadFile, File()],

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request, Response
 
 from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Role
 from annotation_api.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.feedback import queries as judgements
 from annotation_api.tasks import projects
 from annotation_api.tasks import queries as tasks
 from annotation_api.web import queries
 from annotation_api.web.rendering import render
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 RECENT = 5
 
 

@@ -14,6 +14,7 @@ from alignment.config import Stage
 from annotation_api.db.job_machine import ENDED, LIVE
 from annotation_api.db.tables import Job, JobState, Pipeline, Project
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.jobs import artifacts, logs, pipelines
 from annotation_api.jobs import queries as job_queries
 from annotation_api.jobs import service as jobs
@@ -24,7 +25,7 @@ from annotation_api.web import queries
 from annotation_api.web.charts import HEIGHT, WIDTH, curves, marks
 from annotation_api.web.rendering import render, see_other
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 
 PAGE = 50
 ATTEMPTS_SHOWN = 20

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BeforeValidator
 
 from annotation_api.dependencies import ANNOTATES, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.web import work_queries
 from annotation_api.web.charts import HEIGHT, WIDTH, Bar, bars
 from annotation_api.web.rendering import render
 
 Chosen = Annotated[uuid.UUID | None, BeforeValidator(lambda value: value or None)]  # "" is all of them
 Seq = Annotated[int | None, Query(ge=0, lt=2**63)]
-router = APIRouter(prefix="/mine", dependencies=[allow(*ANNOTATES)])
+router = APIRouter(prefix="/mine", dependencies=[allow(*ANNOTATES)], route_class=DoorRoute)
 MOST_SHOWN = 140  # letters of a question
 
 

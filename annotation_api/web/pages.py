@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from annotation_api.doors import DoorRoute
 from annotation_api.web import account, annotate, audit, data, home, jobs, mine, models, people, projects, snapshots
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 for part in (account, home, projects, annotate, mine, people, audit, data, snapshots, jobs, models):
     router.include_router(part.router)

@@ -12,6 +12,7 @@ from starlette.datastructures import FormData
 from annotation_api.audit import recording
 from annotation_api.db.tables import Person, Role
 from annotation_api.dependencies import Config, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
 from annotation_api.people import queries, service
 from annotation_api.people.routes import join_url
@@ -19,7 +20,7 @@ from annotation_api.people.schemas import PersonChange
 from annotation_api.web import work_queries
 from annotation_api.web.rendering import read_form, render, see_other, text_of
 
-router = APIRouter(prefix="/people", dependencies=[allow(Role.ADMIN)])
+router = APIRouter(prefix="/people", dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 MOST_SHOWN = 200
 Form = Annotated[FormData, Depends(read_form)]
 

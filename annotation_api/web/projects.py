@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 from alignment.problems import explain
 from annotation_api.db.tables import Dataset, Person, Project, Role
 from annotation_api.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
 from annotation_api.feedback import queries as judgements
 from annotation_api.tasks import bulk, from_dataset, projects
@@ -24,7 +25,7 @@ from annotation_api.web import project_form, queries
 from annotation_api.web.form_builder import CLASSES, Fields, Unreadable, plain
 from annotation_api.web.rendering import read_form, render, see_other
 
-router = APIRouter(prefix="/projects")
+router = APIRouter(prefix="/projects", route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 BOXES = [f"{kind}.{name}" for kind in CLASSES for name in ("on", "demonstration")]  # not sent when left empty
 

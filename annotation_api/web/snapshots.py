@@ -16,13 +16,14 @@ from annotation_api.db.freeze import DATASET_SOURCES, PROJECT_SOURCES
 from annotation_api.db.frozen_rows import HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, Person, Project, Snapshot
 from annotation_api.dependencies import ENGINEERS, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
 from annotation_api.models.descent import derived
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
 from annotation_api.web.rendering import render, see_other
 
-router = APIRouter()
+router = APIRouter(route_class=DoorRoute)
 
 FIRST = 10  # records shown of a snapshot
 

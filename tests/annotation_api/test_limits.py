@@ -288,10 +288,10 @@ def test_the_own_password_is_not_guessed_either(browser_of: As, session: Session
 
 @pytest.fixture
 def few(app: FastAPI) -> Iterator[None]:
-    """Two of everything in an hour, and 100 bytes."""
+    """Two of everything in an hour, and 1000 bytes, a form's parts and all."""
     names = ("jobs_per_hour", "uploads_per_hour", "api_keys_per_hour")
     settings = app.state.settings
-    app.state.settings = settings.model_copy(update=dict.fromkeys(names, 2) | {"upload_bytes_per_hour": 100})
+    app.state.settings = settings.model_copy(update=dict.fromkeys(names, 2) | {"upload_bytes_per_hour": 1000})
     yield
     app.state.settings = settings
 
@@ -340,7 +340,7 @@ def test_uploads_are_limited_in_number_and_in_bytes(as_: As, session: Session, p
         return client.post(path, data={"kind": "preferences"}, files={"file": ("a.csv", content)})
 
     assert upload(CSV).status_code in (200, 201)
-    assert upload(CSV + b"x" * 60).status_code == 429
+    assert upload(CSV + b"x" * 700).status_code == 429
     assert upload(CSV).status_code in (200, 201)
     answer = upload(b"")
     assert answer.status_code == 429
