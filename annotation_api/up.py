@@ -1,13 +1,13 @@
 """`rankloop up`: the whole service in the foreground, and all of it stopped on Ctrl-C.
 
 One parent, three children: the embedded Postgres (unless RANKLOOP_DATABASE_URL is set), the API and
-the dispatcher. A child that dies is started again; a parent that is killed takes its children with
-it. Job launchers belong to the dispatcher, which ends them on SIGTERM.
+the dispatcher. A child that dies is started again (`supervision`), and goes on being so until the parent is told to
+stop; a parent that is killed takes its children with it. Job launchers belong to the dispatcher, which ends them on
+SIGTERM.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -17,75 +17,27 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import httpx
 from sqlalchemy import Engine
 
-from alignment import logs
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
 from annotation_api.exposure import is_loopback, missing
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
 from annotation_api.settings import Settings, SettingsError
+from annotation_api.supervision import Child, Database, die_with_parent, rotate
 
-PR_SET_PDEATHSIG = 1
 SETUP = "Make the first admin account here (the link works once):"
+LOGS_EVERY = 60.0  # seconds between looks at the size of logs
 START_LIMIT = 60.0  # seconds until the first page must answer
-STOP_GRACE = 20.0  # seconds for a child to end after SIGTERM
-QUICK_DEATH = 5.0  # a child that lives shorter than this is started again more slowly
 
 
 class CannotStart(Exception):
     """The service cannot come up; the message is one sentence for the person at the terminal."""
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent ends, however it ends; elsewhere the parent's own stop must do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-@dataclass
-class Child:
-    """One process that must run as long as the service does."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] = field(init=False)
-    started: float = field(init=False)
-    restart_at: float | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children in order
-                preexec_fn=_die_with_parent,
-            )
-        self.started, self.restart_at = time.monotonic(), None
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_GRACE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def last_words(self, lines: int = 5) -> str:
-        text = self.log.read_text(errors="replace").strip()
-        return "\n".join(logs.readable(line).rstrip() for line in text.splitlines()[-lines:])
 
 
 class Service:
@@ -104,7 +56,8 @@ class Service:
         self.setup_url: str | None = None
         self.api_key = ""
         self.children: list[Child] = []
-        self.postgres: EmbeddedPostgres | None = None
+        self.postgres: Database | None = None
+        self._logs_due = 0.0
         self._undo = ExitStack()
 
     def __enter__(self) -> Service:
@@ -130,27 +83,30 @@ class Service:
         self._undo.close()
 
     def tend(self) -> None:
-        """Start again what died: at once the first time, after QUICK_DEATH seconds if it keeps dying."""
-        now = time.monotonic()
-        if self.postgres and not self.postgres.running:
-            self.say("Postgres ended; starting it again.")
-            self.postgres.start()
+        """Start again what died, whatever it was, and keep the logs from growing without end."""
+        if self.postgres:
+            self.postgres.tend(self.say)
         for child in self.children:
-            code = child.process.poll()
-            if code is None:
-                continue
-            if child.restart_at is None:
-                child.restart_at = now + (QUICK_DEATH if now - child.started < QUICK_DEATH else 0)
-                self.say(f"The {child.name} ended with code {code}; starting it again. Its log: {child.log}")
-            if now >= child.restart_at:
-                child.start()
+            child.tend(self.say)
+        self._keep_logs_short()
+
+    def _keep_logs_short(self) -> None:
+        if time.monotonic() < self._logs_due:
+            return
+        self._logs_due = time.monotonic() + LOGS_EVERY
+        for log in (self.settings.home / "logs").glob("*.log"):
+            try:
+                rotate(log)
+            except OSError as error:  # no room for the copy: the service goes on all the same
+                self.say(f"The log {log} cannot be rotated: {error}")
 
     def _database(self) -> str:
         if self.settings.database_url:
             return self.settings.database_url
-        self.postgres = EmbeddedPostgres(self.settings.home)
+        server = EmbeddedPostgres(self.settings.home)
+        self.postgres = Database(server)
         self._undo.callback(self.postgres.stop)
-        return self.postgres.start()
+        return server.start()
 
     def _people(self, engine: Engine) -> None:
         with session_factory(engine)() as session:
@@ -205,15 +161,15 @@ class Service:
 
 def main(host: str, port: int, as_json: bool = False) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code. `as_json` prints one line, {"url", "setup_url"}, and no more."""
-    say: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
+    say: Callable[[str], None] = (lambda text: None) if as_json else _say
     stop = False
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stop
         stop = True
 
-    signal.signal(signal.SIGINT, ask_to_stop)
-    signal.signal(signal.SIGTERM, ask_to_stop)
+    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last one: its terminal was closed
+        signal.signal(told, ask_to_stop)
     try:
         with Service(Settings.from_environment(), host, port, say) as service:
             if as_json:
@@ -230,6 +186,14 @@ def main(host: str, port: int, as_json: bool = False) -> int:
         print(f"rankloop up: {reason}", file=sys.stderr)
         return 1
     return 0
+
+
+def _say(text: str) -> None:
+    """Whether or not anybody still reads it: a pipe that was closed does not end the service."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def migrate(as_json: bool = False) -> int:
@@ -267,7 +231,7 @@ def start_module(module: str, *arguments: str, log: Path) -> subprocess.Popen[by
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
 
