@@ -23,11 +23,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
+from annotation_api import key_scopes
 from annotation_api.audit import recording
-from annotation_api.auth import Caller, lock_caller, person_of_key, person_of_session
+from annotation_api.auth import Caller, Someone, holder_of_key, lock_caller, person_of_session
 from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
-from annotation_api.scopes import SAFE_METHODS, remember
+from annotation_api.scopes import KEY, SAFE_METHODS, remember
 from annotation_api.settings import Settings
 from annotation_api.slots import Slots
 
@@ -107,9 +108,11 @@ def _find_person(request: Request, session: Session, settings: Settings) -> Pers
     key, token = bearer(request), request.cookies.get(cookie_name(settings))
     person: Person | None = None
     if key is not None:
-        person = person_of_key(session, key) or _bad_key()
+        person, found = holder_of_key(session, key) or _bad_key()
+        key_scopes.check(request, found)
+        request.scope[KEY] = found
     elif token is not None:
-        person = person_of_session(session, token)
+        person = person_of_session(session, token, settings.idle)
     if person is not None:
         remember(request, person)
     return person
@@ -149,14 +152,23 @@ class Permission:
 
     roles: frozenset[Role]
 
-    async def __call__(self, person: Me) -> Person:
+    async def __call__(self, person: Me, settings: Config) -> Person:
         self.check(person.role)
+        self.check_factor(person, settings)
         return person
 
     def enter(self, request: Request, session: Session, settings: Settings) -> Person:
         person = _find_person(request, session, settings) or _nobody()
         self.check(person.role)
+        self.check_factor(person, settings)
         return person
+
+    def check_factor(self, person: Someone, settings: Settings) -> None:
+        """Where admins need a second factor, one without it does what everybody may do, which is to set it up."""
+        bare = person.role is Role.ADMIN and person.second_factor_at is None
+        if bare and settings.admin_second_factor and self.roles != frozenset(Role):
+            detail = "Admins need a second factor here. Set yours up on the page of your account."
+            raise ApiError(403, "second-factor-required", detail)
 
     def check(self, role: Role) -> None:
         if role not in self.roles:
@@ -175,9 +187,13 @@ class Alone:
 
     def enter(self, request: Request, session: Session, settings: Settings) -> Caller:
         key, token = bearer(request), request.cookies.get(cookie_name(settings))
-        caller = lock_caller(session, key=key, token=token) or (_nobody() if key is None else _bad_key())
+        found = lock_caller(session, key=key, token=token, idle=settings.idle)
+        caller = found or (_nobody() if key is None else _bad_key())
+        if caller.key is not None:
+            key_scopes.check(request, caller.key)
         remember(request, caller)
         self.permission.check(caller.role)
+        self.permission.check_factor(caller, settings)
         return caller
 
 

@@ -13,6 +13,7 @@ from annotation_api.settings import Settings
 REQUEST = "rankloop.request"  # in the scope: the request's id
 PERSON = "rankloop.person"  # the caller's pseudonym
 PERSON_ID = "rankloop.person_id"
+KEY = "rankloop.key"  # the API key with which somebody calls, an `auth.Key`
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from functools import partial
 
 from annotation_api import parts
-from annotation_api.children import Child, tend
 from annotation_api.parts import Part
 from annotation_api.settings import Settings, SettingsError
+from annotation_api.supervision import Child
 
 LOOK_SECONDS = 0.5
 
@@ -54,5 +54,6 @@ def _watch(children: list[Child]) -> int:
             child.start()
             undo.callback(child.stop)
         while not stop.wait(LOOK_SECONDS):
-            tend(children, lambda text: print(text, file=sys.stderr, flush=True))
+            for child in children:
+                child.tend(lambda text: print(text, file=sys.stderr, flush=True))
     return 0

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -84,6 +85,12 @@ class Settings(BaseModel):
     uploads_per_hour: int = Field(default=500, ge=1, description="Files that a person may upload in an hour.")
     upload_bytes_per_hour: int = Field(default=50 * 2**30, ge=1, description="Their bytes, together.")
     api_keys_per_hour: int = Field(default=100, ge=1, description="API keys that a person may make in an hour.")
+    idle_minutes: int = Field(
+        default=720, ge=5, le=7 * 24 * 60, description="A browser that rests for so long is signed out."
+    )
+    admin_second_factor: bool = Field(
+        default=False, description="Admins do an admin's work only once they have set up a second factor."
+    )
     max_body_bytes: int = Field(default=4 * 2**20, ge=2**10, description="Largest request, uploads apart.")
     body_seconds: float = Field(
         default=10, ge=1, description="How long a request's body may pause; and what it may take, besides 1 s a 16 KiB."
@@ -142,6 +149,10 @@ class Settings(BaseModel):
     @cached_property
     def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         return tuple(ipaddress.ip_network(text) for text in self.trusted_proxies)
+
+    @property
+    def idle(self) -> timedelta:
+        return timedelta(minutes=self.idle_minutes)
 
     @property
     def tls(self) -> bool:

@@ -1,8 +1,9 @@
 """`rankloop up`: the whole service in the foreground, and all of it stopped on Ctrl-C.
 
 One parent, three children: the embedded Postgres (unless RANKLOOP_DATABASE_URL is set), the API and
-the dispatcher. A child that dies is started again; a parent that is killed takes its children with
-it. Job launchers belong to the dispatcher, which ends them on SIGTERM.
+the dispatcher. A child that dies is started again (`supervision`), and goes on being so until the parent is told to
+stop; a parent that is killed takes its children with it. Job launchers belong to the dispatcher, which ends them on
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import httpx
 from sqlalchemy import Engine
 
 from annotation_api import parts
-from annotation_api.children import Child, die_with_parent, tend
 from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
@@ -31,8 +31,10 @@ from annotation_api.exposure import is_loopback, missing
 from annotation_api.parts import Part
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
 from annotation_api.settings import Settings, SettingsError
+from annotation_api.supervision import Child, Database, die_with_parent, rotate
 
 SETUP = "Make the first admin account here (the link works once):"
+LOGS_EVERY = 60.0  # seconds between looks at the size of logs
 START_LIMIT = 60.0  # seconds until the first page must answer
 
 
@@ -56,7 +58,8 @@ class Service:
         self.setup_url: str | None = None
         self.api_key = ""
         self.children: list[Child] = []
-        self.postgres: EmbeddedPostgres | None = None
+        self.postgres: Database | None = None
+        self._logs_due = 0.0
         self._undo = ExitStack()
 
     def __enter__(self) -> Service:
@@ -82,18 +85,30 @@ class Service:
         self._undo.close()
 
     def tend(self) -> None:
-        """Start again what died."""
-        if self.postgres and not self.postgres.running:
-            self.say("Postgres ended; starting it again.")
-            self.postgres.start()
-        tend(self.children, self.say)
+        """Start again what died, whatever it was, and keep the logs from growing without end."""
+        if self.postgres:
+            self.postgres.tend(self.say)
+        for child in self.children:
+            child.tend(self.say)
+        self._keep_logs_short()
+
+    def _keep_logs_short(self) -> None:
+        if time.monotonic() < self._logs_due:
+            return
+        self._logs_due = time.monotonic() + LOGS_EVERY
+        for log in (self.settings.home / "logs").glob("*.log"):
+            try:
+                rotate(log)
+            except OSError as error:  # no room for the copy: the service goes on all the same
+                self.say(f"The log {log} cannot be rotated: {error}")
 
     def _database(self) -> str:
         if self.settings.database_url:
             return self.settings.database_url
-        self.postgres = EmbeddedPostgres(self.settings.home)
+        server = EmbeddedPostgres(self.settings.home)
+        self.postgres = Database(server)
         self._undo.callback(self.postgres.stop)
-        return self.postgres.start()
+        return server.start()
 
     def _people(self, engine: Engine) -> None:
         with session_factory(engine)() as session:
@@ -148,15 +163,15 @@ class Service:
 
 def main(host: str, port: int, as_json: bool = False) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code. `as_json` prints one line, {"url", "setup_url"}, and no more."""
-    say: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
+    say: Callable[[str], None] = (lambda text: None) if as_json else _say
     stop = False
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stop
         stop = True
 
-    signal.signal(signal.SIGINT, ask_to_stop)
-    signal.signal(signal.SIGTERM, ask_to_stop)
+    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last one: its terminal was closed
+        signal.signal(told, ask_to_stop)
     try:
         with Service(Settings.from_environment(), host, port, say) as service:
             if as_json:
@@ -173,6 +188,14 @@ def main(host: str, port: int, as_json: bool = False) -> int:
         print(f"rankloop up: {reason}", file=sys.stderr)
         return 1
     return 0
+
+
+def _say(text: str) -> None:
+    """Whether or not anybody still reads it: a pipe that was closed does not end the service."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def migrate(as_json: bool = False) -> int:

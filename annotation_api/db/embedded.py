@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,6 +46,7 @@ class EmbeddedPostgres:
         self._chosen = programs
         self._lock = OwnerLock(self.home / "postgres.lock")
         self._process: subprocess.Popen[bytes] | None = None
+        self._sockets: Path | None = None  # the folder from a start to `stop`, through all restarts: clients know it
         self._account: Account
         self._places: Places
         self._programs: Programs
@@ -78,36 +79,47 @@ class EmbeddedPostgres:
         shutil.rmtree(self._places.data, ignore_errors=True)
         (self.home / RECORD).unlink(missing_ok=True)
 
-    def start(self) -> str:
+    def start(self, given_up: Callable[[], bool] = lambda: False) -> str:
         """Make the data directory if there is none, start the server, and return its URL once it answers.
 
-        May be called again after the server died. Raises EmbeddedPostgresError when another process
-        owns it, when no Postgres is found, or when the server ends instead of starting.
+        May be called again after the server died; its owner stays the owner, whether or not it starts.
+        Raises EmbeddedPostgresError when another process owns it, when no Postgres is found, when the server ends
+        instead of starting, or when it is `given_up`.
         """
         if self.running:
             return self.url
         self.home.mkdir(parents=True, exist_ok=True)
+        stop = self._end if self._lock.is_taken else self.stop
         self._lock.take()
         try:
             self._prepare()
-            self._launch()
+            self._launch(given_up)
             self._ensure_database()
+        except psycopg.OperationalError as error:  # it died again just after it answered
+            stop()
+            raise EmbeddedPostgresError(f"The embedded Postgres went away: {' '.join(str(error).split())}") from error
         except BaseException:
-            self.stop()
+            stop()
             raise
         return self.url
 
     def stop(self) -> None:
         """End all connections and the server; the data stay."""
+        self._end()
+        if self._sockets is not None:
+            self._places.tidy()
+            self._sockets = None
+        self._lock.release()
+
+    def _end(self) -> None:
         if self._process is not None:
             end(self._process)
             self._process = None
-            self._places.tidy()
-        self._lock.release()
 
     def _prepare(self) -> None:
         self._account = server_account()
-        self._places = find_places(self.home, self._account)
+        self._places = find_places(self.home, self._account, self._sockets)
+        self._sockets = self._places.sockets
         made_by = self._places.data / "PG_VERSION"
         major = int(made_by.read_text()) if made_by.exists() else None
         self._programs = find_programs(self._account, self._chosen, major)
@@ -136,11 +148,11 @@ class EmbeddedPostgres:
             said = made.stderr.strip()
         raise EmbeddedPostgresError(f"initdb could not make a data directory at {self._places.data}: {said}")
 
-    def _launch(self) -> None:
+    def _launch(self, given_up: Callable[[], bool]) -> None:
         """Start the server; when the remains of a killed one are in the way, clear them and try again."""
         for attempt in range(RETRIES):
             clear_remains(self._places.data)
-            said = self._try_launch()
+            said = self._try_launch(given_up)
             if said is None:
                 return
             if not any(cause in said for cause in REMAINS):
@@ -152,13 +164,13 @@ class EmbeddedPostgres:
     def _log(self) -> Path:
         return self.home / "logs" / "postgres.log"
 
-    def _try_launch(self) -> str | None:
+    def _try_launch(self, given_up: Callable[[], bool]) -> str | None:
         """Start once; None when it answers, otherwise what the server wrote before it ended."""
         self._log.parent.mkdir(exist_ok=True)
         with self._log.open("ab") as log:
             begin = log.tell()
             self._process = spawn(self._command(), self._account, log.fileno(), self._places.data)
-        if self._wait_until_ready():
+        if self._wait_until_ready(given_up):
             return None
         self._process = None
         with self._log.open("rb") as log:
@@ -176,13 +188,15 @@ class EmbeddedPostgres:
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [self._programs["postgres"], "-D", str(self._places.data), *flags]
 
-    def _wait_until_ready(self) -> bool:
+    def _wait_until_ready(self, given_up: Callable[[], bool]) -> bool:
         """True once a connection works; False when the server ended before."""
         deadline = time.monotonic() + START_SECONDS
         while self.running:
             with contextlib.suppress(psycopg.OperationalError):
                 self._connect().close()
                 return True
+            if given_up():
+                raise EmbeddedPostgresError("The embedded Postgres was stopped while it started.")
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(f"The embedded Postgres gave no answer in {START_SECONDS} s: {self._log}")
             time.sleep(0.02)

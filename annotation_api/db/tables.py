@@ -92,6 +92,9 @@ class Person(Base):
     active: Mapped[bool] = mapped_column(server_default=sql("true"))
     language: Mapped[str | None]  # of the interface: en or zh; unset: as the browser asks
     erased_at: Mapped[datetime | None]  # name and address are gone, the pseudonym stays with the work
+    totp_secret: Mapped[str | None]  # of the second factor; before `second_factor_at` one that is being set up
+    totp_step: Mapped[int | None] = mapped_column(BigInteger)  # of the newest code that was used: none works twice
+    second_factor_at: Mapped[datetime | None]  # since when it is asked for at sign-in
     created_at: Mapped[datetime] = _now()
 
 
@@ -102,7 +105,34 @@ class LoginSession(Base):
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), index=True)
     created_at: Mapped[datetime] = _now()
+    seen_at: Mapped[datetime] = _now()  # not to the minute; one that rests for too long is over
     expires_at: Mapped[datetime]
+
+
+class RecoveryCode(Base):
+    """Works once in place of a code of the second factor; gone when it was used."""
+
+    __tablename__ = "recovery_codes"
+    code_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), index=True)
+
+
+class PasswordReset(Base):
+    """A one-time link with which a person sets a new password; gone when it was used."""
+
+    __tablename__ = "password_resets"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), index=True)
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime]
+
+
+class MadeFrom(StrEnum):
+    """How a key came to be, which says what ends it besides its own end."""
+
+    SESSION = "session"  # by a person who was signed in: a new password ends it
+    KEY = "key"  # by means of another key: that one's end is its end
+    MACHINE = "machine"  # on the machine that runs the service
 
 
 class ApiKey(Base):
@@ -112,6 +142,9 @@ class ApiKey(Base):
     name: Mapped[str]
     prefix: Mapped[str]  # the first characters, so that a person can tell keys apart
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[Any] | None]  # unset: everything that the person's role allows
+    parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("api_keys.id"), index=True)
+    made_from: Mapped[MadeFrom] = mapped_column(_enum(MadeFrom), server_default="machine")
     created_at: Mapped[datetime] = _now()
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -140,7 +173,17 @@ class Project(Base):
     responses_per_task: Mapped[int] = mapped_column(server_default=sql("4"))  # K of tasks made from prompts
     lease_seconds: Mapped[int] = mapped_column(server_default=sql("300"))
     daily_limit: Mapped[int | None]  # tasks that a person may judge in a day; unset: no limit
+    open: Mapped[bool] = mapped_column(server_default=sql("true"))  # to everybody; else to its members and admins
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime] = _now()
+
+
+class ProjectMember(Base):
+    """Sees the project and what hangs on it, as far as the role goes."""
+
+    __tablename__ = "project_members"
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), primary_key=True, index=True)
     created_at: Mapped[datetime] = _now()
 
 

@@ -22,7 +22,9 @@ from annotation_api.db.limits import Tries
 from annotation_api.db.tables import Person
 from annotation_api.errors import ApiError
 
+DEVICE, PASSED = "known device", "password given"  # what a signature is for
 DEVICE_LIFE = timedelta(days=180)
+PASSED_LIFE = timedelta(minutes=10)
 MANY = 300  # tries of strangers from one address, from which on each takes SLOW seconds
 SLOW = 2
 STRANGERS_LIFE = 15 * 60
@@ -39,7 +41,7 @@ class Knock:
 
 def device_token(person: Person) -> str:
     """What a browser shows later, to be known as one of the person's."""
-    return _signer(person).sign(str(person.id)).decode()
+    return _signer(person, DEVICE).sign(str(person.id)).decode()
 
 
 def is_known(person: Person, knock: Knock) -> bool:
@@ -48,15 +50,28 @@ def is_known(person: Person, knock: Knock) -> bool:
 
 
 def is_of(person: Person, token: str) -> bool:
+    return _signed(_signer(person, DEVICE), token, DEVICE_LIFE) == str(person.id)
+
+
+def _signer(person: Person, use: str) -> TimestampSigner:
+    return TimestampSigner(person.password_hash, salt=f"rankloop {use}")
+
+
+def _signed(signer: TimestampSigner, token: str, life: timedelta) -> str | None:
+    """What was signed, if it was and is not older than that."""
     try:
-        said = _signer(person).unsign(token, max_age=int(DEVICE_LIFE.total_seconds()))
+        return signer.unsign(token, max_age=int(life.total_seconds())).decode()
     except BadData:
-        return False
-    return said.decode() == str(person.id)
+        return None
 
 
-def _signer(person: Person) -> TimestampSigner:
-    return TimestampSigner(person.password_hash, salt="rankloop known device")
+def password_given(person: Person) -> str:
+    """What the second step of signing in shows, within PASSED_LIFE of the first."""
+    return _signer(person, PASSED).sign(str(person.id)).decode()
+
+
+def is_password_given(person: Person, passed: str) -> bool:
+    return _signed(_signer(person, PASSED), passed, PASSED_LIFE) == str(person.id)
 
 
 def at_sign_in(email: str, person: Person | None, knock: Knock) -> list[Tries]:
@@ -66,6 +81,12 @@ def at_sign_in(email: str, person: Person | None, knock: Knock) -> list[Tries]:
     place = limits.hidden(network(knock.address))
     strangers = Tries(f"strangers {place}", free=MANY, first=SLOW, longest=SLOW, life=STRANGERS_LIFE)
     return [Tries(f"{of_account(email)}{place}"), strangers]
+
+
+def at_second_factor(person: Person, knock: Knock) -> list[Tries]:
+    """Whoever gets here knows the password: all strangers' tries count together, a known device's apart."""
+    who = "known" if is_known(person, knock) else "strangers"
+    return [Tries(f"{of_account(person.email)}code {who}")]
 
 
 def of_account(email: str) -> str:

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import ApiKey, IdempotencyKey, Invitation, LoginSession, Person, Role
+from annotation_api.db.tables import (
+    ApiKey,
+    IdempotencyKey,
+    Invitation,
+    LoginSession,
+    PasswordReset,
+    Person,
+    RecoveryCode,
+    Role,
+)
 
 
 def person_by_email(session: Session, email: str) -> Person | None:
@@ -42,6 +51,14 @@ def open_invitation(session: Session, token_hash: str, *, lock: bool = False) ->
     return session.scalar(query.with_for_update() if lock else query)
 
 
+def person_of_reset(session: Session, token_hash: str, *, lock: bool = False) -> Person | None:
+    """Whose password a link that still works sets; `lock` keeps a second taker waiting."""
+    query = select(PasswordReset).where(PasswordReset.token_hash == token_hash, PasswordReset.expires_at > func.now())
+    reset = session.scalar(query.with_for_update() if lock else query)
+    person = session.get(Person, reset.person_id) if reset else None
+    return person if person and person.active else None
+
+
 def people() -> Select[Person]:
     return select(Person)
 
@@ -57,6 +74,12 @@ def keys_of(person: Person) -> Select[ApiKey]:
     return select(ApiKey).where(ApiKey.person_id == person.id)
 
 
+def live_keys(session: Session, person: Person) -> Sequence[ApiKey]:
+    """Those that still work."""
+    alive = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > func.now()))
+    return session.scalars(keys_of(person).where(alive).order_by(ApiKey.created_at.desc())).all()
+
+
 def key_of(session: Session, person: Person, key_id: uuid.UUID) -> ApiKey | None:
     """The person's key; an admin finds anybody's."""
     key = session.get(ApiKey, key_id)
@@ -65,5 +88,5 @@ def key_of(session: Session, person: Person, key_id: uuid.UUID) -> ApiKey | None
 
 def drop_access(session: Session, person: Person) -> None:
     """Remove the person's sessions, keys and kept answers; work is in other tables and stays."""
-    for table in (LoginSession, ApiKey, IdempotencyKey):
+    for table in (LoginSession, ApiKey, IdempotencyKey, RecoveryCode, PasswordReset):
         session.execute(delete(table).where(table.person_id == person.id))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from annotation_api.db.tables import Role
+from annotation_api.db.tables import MadeFrom, Role
+from annotation_api.key_scopes import Scope
 from annotation_api.schemas import Body, Shown
 
 Email = Annotated[
@@ -19,14 +20,46 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Password = Annotated[str, Field(min_length=10, max_length=200, repr=False, description="At least 10 characters.")]
 
 
+Code = Annotated[str, Field(min_length=6, max_length=40, description="Of the second factor.")]
+
+
 class SignIn(Body):
     email: str = Field(max_length=254)
     password: str = Field(max_length=200, repr=False)
+    code: Code | None = Field(
+        default=None, repr=False, description="Where there is a second factor, or a recovery code."
+    )
 
 
 class NewPassword(Body):
     current: str = Field(max_length=200, repr=False, description="The password so far.")
     new: Password
+
+
+class OwnPassword(Body):
+    password: str = Field(max_length=200, repr=False, description="The password so far.")
+
+
+class NewSecondFactor(Shown):
+    uri: str = Field(description="otpauth://..., which an authenticator app reads; it counts once a code of it came.")
+
+
+class OwnCode(Body):
+    code: Code = Field(repr=False)
+
+
+class RecoveryCodes(Shown):
+    recovery_codes: list[str] = Field(description="Each works once in place of a code. Shown once.")
+
+
+class ResetLink(Shown):
+    token: str = Field(description="Shown once.")
+    url: str
+    expires_at: datetime
+
+
+class ResetPassword(Body):
+    password: Password
 
 
 class NewInvitation(Body):
@@ -67,6 +100,7 @@ class PersonOut(Shown):
     role: Role
     pseudonym: str = Field(description="What exports show instead of the name.")
     active: bool
+    second_factor_at: datetime | None = Field(description="Since when a code is asked for at sign-in.")
     erased_at: datetime | None = Field(description="When the name and address were taken away, for good.")
     created_at: datetime
 
@@ -74,12 +108,20 @@ class PersonOut(Shown):
 class NewApiKey(Body):
     name: Name = Field(description="What the key is for.")
     expires_in_days: int = Field(default=365, ge=1, le=3650)
+    scopes: list[Scope] | None = Field(
+        default=None, min_length=1, description="What the key may be used for; unset: all that the role allows."
+    )
 
 
 class ApiKeyOut(Shown):
     id: uuid.UUID
     name: str
     prefix: str
+    scopes: list[Scope] | None
+    made_from: MadeFrom = Field(
+        description="session: a new password ends the key; key: so does the end of `parent_id`."
+    )
+    parent_id: uuid.UUID | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

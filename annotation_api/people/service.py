@@ -7,16 +7,21 @@ import uuid
 from datetime import timedelta
 
 from sqlalchemy import delete, func
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from alignment.problems import Problem
 from annotation_api import auth
-from annotation_api.db.tables import ApiKey, Invitation, Person, Role
+from annotation_api.db import limits
+from annotation_api.db.tables import Invitation, MadeFrom, PasswordReset, Person, Role
 from annotation_api.errors import ApiError, not_found
-from annotation_api.people import doors, queries
+from annotation_api.people import doors, keys, passwords, queries, second_factor
 from annotation_api.people.doors import Knock
+from annotation_api.people.keys import add_api_key
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson, PersonChange
 
 INVITATION_LIFE = timedelta(days=7)
+RESET_LIFE = timedelta(hours=24)
 SETUP_LIFE = timedelta(hours=24)
 LOCAL_ENGINEER = "engineer@localhost"
 
@@ -62,10 +67,23 @@ def accept(session: Session, token: str, new: NewPerson) -> Person:
     """Make the person of an invitation; the link works once."""
     invitation = look_up_invitation(session, token, lock=True)
     if queries.person_by_email(session, new.email):
-        raise ApiError(409, "email-taken", f"{new.email} already has an account. Sign in, or take another address.")
-    person = _add_person(session, new.email, new.name, invitation.role, auth.hash_password(new.password))
+        raise _taken(new.email)
+    refuse_common(new.password, "/password", new.email, new.name)
+    try:
+        person = _add_person(session, new.email, new.name, invitation.role, auth.hash_password(new.password))
+    except IntegrityError:  # another link made it meanwhile
+        raise _taken(new.email) from None
     invitation.used_by = person.id
     return person
+
+
+def _taken(email: str) -> ApiError:
+    return ApiError(409, "email-taken", f"{email} already has an account. Sign in, or take another address.")
+
+
+def refuse_common(password: str, pointer: str, *about: str) -> None:
+    if fault := passwords.fault_of(password, *about):
+        raise ApiError(422, "common-password", fault, [Problem(pointer=pointer, message=fault)])
 
 
 def _add_person(session: Session, email: str, name: str, role: Role, password_hash: str) -> Person:
@@ -77,8 +95,18 @@ def _add_person(session: Session, email: str, name: str, role: Role, password_ha
     return person
 
 
-def sign_in(session: Session, email: str, password: str, knock: Knock) -> tuple[Person, str]:
-    """The person of the right password, and a session's token. A refusal does not say what was wrong."""
+def sign_in(session: Session, email: str, password: str, knock: Knock, code: str | None = None) -> tuple[Person, str]:
+    """The person of the right password, and code if there is a second factor; and a session's token."""
+    person = check_password(session, email, password, knock)
+    if person.second_factor_at is not None:
+        if code is None:
+            raise ApiError(401, "second-factor-needed", "Enter a code of your second factor, too.")
+        second_factor.check(session, person, code, knock)
+    return person, auth.start_session(session, person)
+
+
+def check_password(session: Session, email: str, password: str, knock: Knock) -> Person:
+    """The person of the right password. A refusal does not say what was wrong."""
     email = email.strip().lower()
     person = queries.person_by_email(session, email)
     with doors.tried(session, doors.at_sign_in(email, person, knock)):
@@ -87,7 +115,17 @@ def sign_in(session: Session, email: str, password: str, knock: Knock) -> tuple[
             known = {"person_id": str(person.id)} if person else {}
             detail = "E-mail and password do not match an active account."
             raise ApiError(401, "wrong-credentials", detail, objects=known)
-    return person, auth.start_session(session, person)
+    return person
+
+
+def whose_password(session: Session, passed: str) -> Person | None:
+    """Who gave the right password a moment ago, by what the browser got for it."""
+    try:
+        person = session.get(Person, uuid.UUID(passed.partition(".")[0]))
+    except ValueError:
+        return None
+    good = person is not None and person.active and person.second_factor_at is not None
+    return person if person and good and doors.is_password_given(person, passed) else None
 
 
 def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) -> Person:
@@ -100,9 +138,10 @@ def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) 
     active = person.active if change.active is None else change.active
     if not (active and role == Role.ADMIN):
         _refuse_last_admin(session, person)
-    person.role, person.active = role, active
-    if not active:
+    if active != person.active:  # who comes back gets neither a session nor a key back
         auth.end_all_sessions(session, person)
+        keys.revoke_all(session, person)
+    person.role, person.active = role, active
     return person
 
 
@@ -130,6 +169,7 @@ def erase(session: Session, person_id: uuid.UUID) -> Person:
         _refuse_last_admin(session, person)
         person.name, person.email = person.pseudonym, f"{person.pseudonym}@erased.invalid"
         person.password_hash, person.language, person.active = auth.NO_PASSWORD, None, False
+        person.totp_secret = person.totp_step = person.second_factor_at = None
         person.erased_at = func.now()
         queries.drop_access(session, person)
         session.flush()
@@ -137,14 +177,61 @@ def erase(session: Session, person_id: uuid.UUID) -> Person:
     return person
 
 
-def change_password(session: Session, person: Person, change: NewPassword) -> str:
-    """Set a new password and end every session; returns the token of a fresh one."""
+def again(session: Session, person: Person, password: str) -> None:
+    """Who is signed in must give the password before it or the second factor is changed."""
     with doors.tried(session, doors.own(person, "own password")):
-        if not auth.verify_password(person.password_hash, change.current):
+        if not auth.verify_password(person.password_hash, password):
             raise ApiError(422, "wrong-password", "The password so far is not right. Nothing was changed.")
-    person.password_hash = auth.hash_password(change.new)
-    auth.end_all_sessions(session, person)
+
+
+def change_password(session: Session, person: Person, change: NewPassword) -> str:
+    """Set a new password; returns the token of a fresh session, the only one that is left."""
+    again(session, person, change.current)
+    _set_password(session, person, change.new, "/new")
     return auth.start_session(session, person)
+
+
+def _set_password(session: Session, person: Person, password: str, pointer: str) -> None:
+    """What was signed in with the old one ends: sessions, and keys made in them with all that came of those."""
+    refuse_common(password, pointer, person.email, person.name)
+    person.password_hash = auth.hash_password(password)
+    auth.end_all_sessions(session, person)
+    keys.revoke_all(session, person, MadeFrom.SESSION)
+
+
+def begin_reset(session: Session, person: Person) -> tuple[str, PasswordReset]:
+    """A one-time link's token for a new password; older links stop working."""
+    if not person.active:
+        raise ApiError(409, "retired", "This person may not sign in. Let them in again first.")
+    session.execute(delete(PasswordReset).where(PasswordReset.person_id == person.id))
+    token = auth.new_token()
+    reset = PasswordReset(token_hash=auth.hash_token(token), person_id=person.id, expires_at=func.now() + RESET_LIFE)
+    session.add(reset)
+    session.flush()
+    session.refresh(reset)
+    return token, reset
+
+
+def find_reset(session: Session, token: str, *, lock: bool = False) -> Person:
+    """Whose password a link sets."""
+    person = queries.person_of_reset(session, auth.hash_token(token), lock=lock)
+    if person is None:
+        raise ApiError(404, "bad-link", "This link is unknown, used or expired. Ask an admin for a new one.")
+    return person
+
+
+def reset_password(session: Session, token: str, password: str) -> Person:
+    """Set the password that a link offers to set. It does not sign in: a second factor is still asked for."""
+    person = find_reset(session, token, lock=True)
+    _set_password(session, person, password, "/password")
+    session.execute(delete(PasswordReset).where(PasswordReset.person_id == person.id))
+    unlock(session, person)
+    return person
+
+
+def unlock(session: Session, person: Person) -> None:
+    """Forget all wrong tries at the account: nobody waits for them any more."""
+    limits.forget_all(session, doors.of_account(person.email))
 
 
 def withdraw(session: Session, invitation_id: str) -> None:
@@ -153,33 +240,3 @@ def withdraw(session: Session, invitation_id: str) -> None:
     if invitation is None:
         raise not_found("open invitation", invitation_id)
     session.delete(invitation)
-
-
-def add_api_key(session: Session, person: Person, new: NewApiKey) -> tuple[ApiKey, str]:
-    """The key's row and the key itself, which is not stored."""
-    secret, prefix = auth.new_api_key()
-    key = ApiKey(
-        person_id=person.id,
-        name=new.name,
-        prefix=prefix,
-        key_hash=auth.hash_token(secret),
-        expires_at=func.now() + timedelta(days=new.expires_in_days),
-    )
-    session.add(key)
-    session.flush()
-    session.refresh(key)
-    return key, secret
-
-
-def find_api_key(session: Session, person: Person, key_id: uuid.UUID) -> ApiKey:
-    key = queries.key_of(session, person, key_id)
-    if key is None:
-        raise not_found("API key", key_id)
-    return key
-
-
-def revoke_api_key(session: Session, person: Person, key_id: uuid.UUID) -> None:
-    """Ends the key; ending it twice is the same."""
-    key = find_api_key(session, person, key_id)
-    if key.revoked_at is None:
-        key.revoked_at = func.now()

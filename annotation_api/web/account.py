@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated
 
+import segno
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from annotation_api import auth
-from annotation_api.db.tables import Person
+from annotation_api.audit import recording
+from annotation_api.db.tables import ApiKey, MadeFrom, Person
 from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
 from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError, from_validation, record_refusal
-from annotation_api.people import queries, service
+from annotation_api.key_scopes import Scope
+from annotation_api.people import doors, keys, passwords, queries, second_factor, service
 from annotation_api.people.cookies import drop_cookie, knock_of, welcome
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson
 from annotation_api.quotas import Quota, spends
@@ -40,15 +44,42 @@ def login_page(request: Request, me: MaybeMe, next: str = "/") -> Response:
 def login(request: Request, form: Form, session: Db, settings: Config) -> Response:
     email, target = text_of(form, "email"), local_path(text_of(form, "next"))
     try:
-        person, token = service.sign_in(session, email, text_of(form, "password"), knock_of(request, settings))
+        person = service.check_password(session, email, text_of(form, "password"), knock_of(request, settings))
     except ApiError as error:
         record_refusal(request, error)
-        answer = render(request, "login.html", None, error.status, next=target, email=email, error=error.detail)
-        answer.headers.update(error.headers)
-        return answer
+        return _refused(request, "login.html", error, next=target, email=email)
+    if person.second_factor_at is not None:
+        recording.nothing_done(request)
+        return render(request, "code.html", None, next=target, passed=doors.password_given(person), error=None)
+    return _come_in(request, session, settings, person, target)
+
+
+@router.post("/login/code", dependencies=[public])
+def login_with_code(request: Request, form: Form, session: Db, settings: Config) -> Response:
+    """The second step, within minutes of the first."""
+    passed, target = text_of(form, "passed"), local_path(text_of(form, "next"))
+    person = service.whose_password(session, passed)
+    if person is None:
+        recording.nothing_done(request)
+        return see_other("/login")
+    try:
+        second_factor.check(session, person, text_of(form, "code"), knock_of(request, settings))
+    except ApiError as error:
+        record_refusal(request, error)
+        return _refused(request, "code.html", error, next=target, passed=passed)
+    return _come_in(request, session, settings, person, target)
+
+
+def _refused(request: Request, template: str, error: ApiError, **context: str) -> Response:
+    answer = render(request, template, None, error.status, error=error.detail, **context)
+    answer.headers.update(error.headers)
+    return answer
+
+
+def _come_in(request: Request, session: Session, settings: Settings, person: Person, target: str) -> Response:
     remember(request, person)
     answer = see_other(target)
-    welcome(request, answer, settings, person, token)
+    welcome(request, answer, settings, person, auth.start_session(session, person))
     return answer
 
 
@@ -118,9 +149,80 @@ def _remember(answer: Response, settings: Settings, name: str, value: str) -> No
     answer.set_cookie(name, value, max_age=YEAR, httponly=True, samesite="lax", secure=settings.tls)
 
 
+@router.get("/reset/{token}", dependencies=[public])
+def reset_page(token: str, request: Request, session: Db) -> Response:
+    return render(request, "reset.html", None, person=service.find_reset(session, token), error=None)
+
+
+@router.post("/reset/{token}", dependencies=[public])
+def reset(token: str, request: Request, form: Form, session: Db) -> Response:
+    person = service.find_reset(session, token)
+    try:
+        remember(request, service.reset_password(session, token, _long_enough(text_of(form, "password"))))
+    except ApiError as error:
+        return render(request, "reset.html", None, error.status, person=person, error=error.detail)
+    return see_other("/login")
+
+
 @router.get("/account", dependencies=[allow(*SIGNED_IN)])
-def account_page(request: Request, me: Me, changed: bool = False) -> Response:
-    return render(request, "account.html", me, changed=changed, error=None)
+def account_page(request: Request, session: Db, me: Me, changed: bool = False) -> Response:
+    return _account(request, session, me, changed=changed)
+
+
+def _account(
+    request: Request,
+    session: Session,
+    me: Person,
+    *,
+    changed: bool = False,
+    error: ApiError | None = None,
+    codes: Sequence[str] = (),
+    begun: bool = False,
+) -> Response:
+    """`begun`: a second factor is being set up; `codes`: the recovery codes of one that just was."""
+    uri = second_factor.uri_of(me) if begun and me.totp_secret and me.second_factor_at is None else None
+    return render(
+        request,
+        "account.html",
+        me,
+        error.status if error else 200,
+        changed=changed,
+        error=error.detail if error else None,
+        codes=codes,
+        uri=uri,
+        picture=segno.make(uri).svg_data_uri(scale=5, light="#fff") if uri else None,
+        secret=me.totp_secret if uri else None,
+        keys=queries.live_keys(session, me) if changed else [],
+    )
+
+
+@router.post("/account/second-factor", dependencies=[allow(*SIGNED_IN)])
+def begin_second_factor(request: Request, form: Form, session: Db, me: Me) -> Response:
+    try:
+        service.again(session, me, text_of(form, "password"))
+        second_factor.begin(session, me)
+    except ApiError as error:
+        return _account(request, session, me, error=error)
+    return _account(request, session, me, begun=True)
+
+
+@router.post("/account/second-factor/confirm", dependencies=[allow(*SIGNED_IN)])
+def confirm_second_factor(request: Request, form: Form, session: Db, me: Me) -> Response:
+    try:
+        codes = second_factor.confirm(session, me, text_of(form, "code"))
+    except ApiError as error:
+        return _account(request, session, me, error=error, begun=True)
+    return _account(request, session, me, codes=codes)
+
+
+@router.post("/account/second-factor/remove", dependencies=[allow(*SIGNED_IN)])
+def remove_second_factor(request: Request, form: Form, session: Db, me: Me) -> Response:
+    try:
+        service.again(session, me, text_of(form, "password"))
+    except ApiError as error:
+        return _account(request, session, me, error=error)
+    second_factor.remove(session, me)
+    return see_other("/account")
 
 
 @router.post("/account/password", dependencies=[allow(*SIGNED_IN)])
@@ -128,17 +230,20 @@ def change_password(request: Request, form: Form, session: Db, settings: Config,
     try:
         token = service.change_password(session, me, _new_password(form))
     except ApiError as error:
-        return render(request, "account.html", me, error.status, changed=False, error=error.detail)
+        return _account(request, session, me, error=error)
     answer = see_other("/account?changed=true")
     welcome(request, answer, settings, me, token)
     return answer
 
 
 def _new_password(form: FormData) -> NewPassword:
-    try:
-        return NewPassword(current=text_of(form, "current"), new=text_of(form, "new"))
-    except ValidationError:
-        raise ApiError(422, "invalid", f"{LABELS['password']}: {RULES['password']}.") from None
+    return NewPassword(current=text_of(form, "current")[: passwords.MAX], new=_long_enough(text_of(form, "new")))
+
+
+def _long_enough(password: str) -> str:
+    if not passwords.MIN <= len(password) <= passwords.MAX:
+        raise ApiError(422, "invalid", f"{LABELS['password']}: {RULES['password']}.")
+    return password
 
 
 @router.get("/keys", dependencies=[allow(*SIGNED_IN)])
@@ -149,16 +254,22 @@ def keys_page(request: Request, session: Db, me: Me) -> Response:
 @router.post("/keys", dependencies=[allow(*SIGNED_IN), spends(Quota.API_KEYS)])
 def create_key(request: Request, form: Form, session: Db, me: Me) -> Response:
     try:
-        new = NewApiKey(name=text_of(form, "name"))
+        new = NewApiKey.model_validate({"name": text_of(form, "name")} | _limits_of(form))
     except ValidationError as error:
         return _keys(request, session, me, error=from_validation(error, NewApiKey).detail, status=422)
-    _, key = service.add_api_key(session, me, new)
+    _, key = keys.add_api_key(session, me, new, MadeFrom.SESSION)
     return _keys(request, session, me, key=key)
+
+
+def _limits_of(form: FormData) -> dict[str, object]:
+    """Scopes and days, where they were chosen."""
+    scopes, days = [str(value) for value in form.getlist("scope")], text_of(form, "days")
+    return ({"scopes": scopes} if scopes else {}) | ({"expires_in_days": days} if days else {})
 
 
 @router.post("/keys/{key_id}/revoke", dependencies=[allow(*SIGNED_IN)])
 def revoke_key(key_id: uuid.UUID, session: Db, me: Me) -> Response:
-    service.revoke_api_key(session, me, key_id)
+    keys.revoke(session, me, key_id)
     return see_other("/keys")
 
 
@@ -171,6 +282,5 @@ def _keys(
     error: str | None = None,
     status: int = 200,
 ) -> Response:
-    keys = session.scalars(queries.keys_of(me)).all()
-    keys = sorted(keys, key=lambda row: row.created_at, reverse=True)
-    return render(request, "keys.html", me, status, keys=keys, key=key, error=error)
+    rows = session.scalars(queries.keys_of(me).order_by(ApiKey.created_at.desc())).all()
+    return render(request, "keys.html", me, status, keys=rows, key=key, scopes=list(Scope), error=error)

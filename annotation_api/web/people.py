@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from annotation_api.audit import recording
+from annotation_api.db import limits
 from annotation_api.db.tables import Person, Role
 from annotation_api.dependencies import Config, Db, Me, allow
 from annotation_api.doors import DoorRoute
 from annotation_api.errors import ApiError
-from annotation_api.people import queries, service
-from annotation_api.people.routes import join_url
+from annotation_api.people import doors, queries, second_factor, service
+from annotation_api.people.routes import join_url, reset_url
 from annotation_api.people.schemas import PersonChange
 from annotation_api.web import work_queries
 from annotation_api.web.rendering import read_form, render, see_other, text_of
@@ -54,6 +55,28 @@ def change_person(person_id: uuid.UUID, request: Request, form: Form, session: D
         service.change_person(session, person_id, change)
     except ApiError as error:
         return _person(request, session, me, service.find_person(session, person_id), error)
+    return see_other(f"/people/{person_id}")
+
+
+@router.post("/{person_id}/reset")
+def reset_password(person_id: uuid.UUID, request: Request, session: Db, settings: Config, me: Me) -> Response:
+    person = service.find_person(session, person_id)
+    try:
+        token, _ = service.begin_reset(session, person)
+    except ApiError as error:
+        return _person(request, session, me, person, error)
+    return _person(request, session, me, person, link=reset_url(request, settings, token))
+
+
+@router.post("/{person_id}/unlock")
+def unlock(person_id: uuid.UUID, session: Db) -> Response:
+    service.unlock(session, service.find_person(session, person_id))
+    return see_other(f"/people/{person_id}")
+
+
+@router.post("/{person_id}/second-factor/remove")
+def remove_second_factor(person_id: uuid.UUID, session: Db) -> Response:
+    second_factor.remove(session, service.find_person(session, person_id))
     return see_other(f"/people/{person_id}")
 
 
@@ -108,7 +131,15 @@ def _people(
     )
 
 
-def _person(request: Request, session: Session, me: Person, person: Person, error: ApiError | None = None) -> Response:
+def _person(
+    request: Request,
+    session: Session,
+    me: Person,
+    person: Person,
+    error: ApiError | None = None,
+    *,
+    link: str | None = None,
+) -> Response:
     return render(
         request,
         "person.html",
@@ -118,5 +149,7 @@ def _person(request: Request, session: Session, me: Person, person: Person, erro
         roles=list(Role),
         by_project=work_queries.by_project(session, person.id),
         last_seen=work_queries.last_seen(session, person.id),
+        wrong_tries=limits.tried(session, doors.of_account(person.email)),
+        link=link,
         error=error.detail if error else None,
     )

@@ -20,13 +20,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api import parts
-from annotation_api.children import Child, tend
 from annotation_api.db import job_store
 from annotation_api.db.tables import Role
 from annotation_api.parts import Part
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from annotation_api.supervision import Child
 from tests.workers.world import poll
 
 SERVE = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())", "serve"]
@@ -115,12 +115,9 @@ def test_a_child_that_dies_is_started_again_and_leaves_nothing_behind(tmp_path: 
         first = child.process
         first.kill()
         first.wait()
-        tend([child], said.append)
+        child.tend(said.append)
         assert said == ["The head ended with code -9; starting it again."]
         left.wait(10)
-        child.started -= 60
-        child.restart_at = 0.0
-        tend([child], said.append)
         assert child.process.poll() is None
         assert child.process.pid != first.pid
     finally:

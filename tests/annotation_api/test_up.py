@@ -1,5 +1,6 @@
 """`rankloop up` as a person runs it: one process in the foreground, and nothing left when it ends."""
 
+import contextlib
 import json
 import os
 import re
@@ -62,6 +63,13 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
@@ -97,14 +105,7 @@ def test_a_killed_api_comes_back(start: Callable[..., "subprocess.Popen[str]"]) 
     api = next(p for p in psutil.Process(process.pid).children() if "uvicorn" in p.cmdline())
     api.kill()
     read_until(process, r"The (API) ended")
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/healthz", timeout=2).is_success
-        except httpx.TransportError:
-            return False
-
-    wait_until(answers, "the API did not come back")
+    wait_until(lambda: answers(url), "the API did not come back")
 
 
 def test_a_killed_database_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
@@ -114,6 +115,52 @@ def test_a_killed_database_comes_back(start: Callable[..., "subprocess.Popen[str
     postmaster.kill()
     read_until(process, r"(Postgres) ended")
     wait_until(lambda: httpx.get(f"{url}/readyz", timeout=5).is_success, "the database did not come back")
+
+
+def postmasters(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Of its children; while it starts one, some come and go."""
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name() == "postgres" and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found
+
+
+def test_a_database_that_dies_again_while_it_recovers_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    """The postmaster is killed, then each successor as soon as it is there."""
+    process = start()
+    url = read_until(process, r"running at (\S+)")
+    for _ in range(3):
+        wait_until(lambda: bool(postmasters(process)), "no successor was started")
+        postmasters(process)[0].kill()
+        wait_until(lambda: not postmasters(process), "it lives")
+    wait_until(lambda: httpx.get(f"{url}/readyz", timeout=5).is_success, "the database did not come back")
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT) == 0
+
+
+def test_it_is_told_to_stop_while_its_database_is_away(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start()
+    read_until(process, r"running at (\S+)")
+    tree = psutil.Process(process.pid).children(recursive=True)
+    for _ in range(2):
+        wait_until(lambda: bool(postmasters(process)), "no successor was started")
+        postmasters(process)[0].kill()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT) == 0
+    wait_until(lambda: all_gone(tree), "a child outlived rankloop up")
+
+
+def test_nobody_need_read_what_it_says(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = start()
+    url = read_until(process, r"running at (\S+)")
+    assert process.stdout
+    process.stdout.close()
+    next(p for p in psutil.Process(process.pid).children() if "uvicorn" in p.cmdline()).kill()
+    wait_until(lambda: not answers(url), "the API lives")
+    wait_until(lambda: answers(url), "the API did not come back")
 
 
 def test_a_script_gets_one_line_of_json(start: Callable[..., "subprocess.Popen[str]"]) -> None:

@@ -41,8 +41,8 @@ class Places:
         return staging
 
 
-def find_places(home: Path, account: Account) -> Places:
-    """The places recorded in `home`/postgres.json, or new ones, which are then recorded.
+def find_places(home: Path, account: Account, sockets: Path | None = None) -> Places:
+    """The places recorded in `home`/postgres.json, or new ones, then recorded; `sockets` is kept if it is there.
 
     Data lie in `home`/postgres. Where the server's user cannot reach that (a home inside root's own), they
     lie below /var/lib/rankloop: the rights of folders that are not ours are never changed.
@@ -64,7 +64,7 @@ def find_places(home: Path, account: Account) -> Places:
             f"{data} belongs to user id {data.stat().st_uid}, but the server would run as {account.name} "
             f"({account.uid}): run Rankloop as the user who made it, or choose another RANKLOOP_HOME."
         )
-    places = Places(data, _socket_folder(data.parent, account))
+    places = Places(data, sockets if sockets and sockets.is_dir() else _socket_folder(data.parent, account))
     recorded = data.relative_to(home) if data.is_relative_to(home) else data  # so that `home` may be moved
     record.write_text(json.dumps({"data": str(recorded)}) + "\n")
     return places
@@ -94,6 +94,11 @@ class OwnerLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[str] | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """By us."""
+        return self._file is not None
 
     def take(self) -> None:
         """Become the owner, or raise EmbeddedPostgresError that names the other one."""

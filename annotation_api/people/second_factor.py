@@ -1,0 +1,95 @@
+"""The second factor: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for the day it is lost."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+
+import pyotp
+from sqlalchemy import delete, func
+from sqlalchemy.orm import Session
+
+from annotation_api import auth
+from annotation_api.db.tables import Person, RecoveryCode
+from annotation_api.errors import ApiError
+from annotation_api.people import doors
+from annotation_api.people.doors import Knock
+
+ISSUER = "Rankloop"
+PERIOD = 30  # seconds for which a code stands
+DRIFT = 1  # periods by which the app's clock may be off
+RECOVERY_CODES = 10
+WRONG = "This code is not right, or was used before. Wait for the next one."
+
+
+def begin(session: Session, person: Person) -> str:
+    """A new secret, as the URI that an app reads; it counts once `confirm` got a code of it."""
+    if person.second_factor_at is not None:
+        raise ApiError(409, "has-second-factor", "There is a second factor already. Take it away first.")
+    person.totp_secret, person.totp_step = pyotp.random_base32(), None
+    return uri_of(person)
+
+
+def uri_of(person: Person) -> str:
+    assert person.totp_secret is not None
+    return pyotp.TOTP(person.totp_secret, interval=PERIOD).provisioning_uri(name=person.email, issuer_name=ISSUER)
+
+
+def confirm(session: Session, person: Person, code: str) -> list[str]:
+    """Switch the factor on; the recovery codes, shown once."""
+    if person.totp_secret is None or person.second_factor_at is not None:
+        raise ApiError(409, "no-second-factor", "No second factor is being set up. Begin anew.")
+    with doors.tried(session, doors.own(person, "second factor")):
+        if not _use_code(person, code):
+            raise ApiError(422, "wrong-code", WRONG)
+    person.second_factor_at = func.now()
+    codes = new_recovery_codes(session, person)
+    session.flush()
+    session.refresh(person)
+    return codes
+
+
+def new_recovery_codes(session: Session, person: Person) -> list[str]:
+    """Fresh ones; the old ones are over."""
+    session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person.id))
+    codes = [f"{secrets.token_hex(4)}-{secrets.token_hex(4)}" for _ in range(RECOVERY_CODES)]
+    session.add_all([RecoveryCode(person_id=person.id, code_hash=_digest(person, code)) for code in codes])
+    return codes
+
+
+def check(session: Session, person: Person, code: str, knock: Knock) -> None:
+    """Use up a code at sign-in, or a recovery code. 401 if it is wrong, 429 after too many wrong ones."""
+    with doors.tried(session, doors.at_second_factor(person, knock)):
+        if not (_use_code(person, code) or _use_recovery_code(session, person, code)):
+            known = {"person_id": str(person.id)}
+            raise ApiError(401, "wrong-credentials", WRONG, objects=known)
+
+
+def remove(session: Session, person: Person) -> None:
+    person.totp_secret = person.totp_step = person.second_factor_at = None
+    session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person.id))
+
+
+def _use_code(person: Person, code: str) -> bool:
+    """True if the code is right now and newer than the last one that was used."""
+    assert person.totp_secret is not None
+    totp, now = pyotp.TOTP(person.totp_secret, interval=PERIOD), int(time.time()) // PERIOD
+    given = "".join(code.split())
+    for step in range(now - DRIFT, now + DRIFT + 1):
+        fresh = person.totp_step is None or step > person.totp_step
+        if fresh and hmac.compare_digest(totp.generate_otp(step).encode(), given.encode()):
+            person.totp_step = step
+            return True
+    return False
+
+
+def _use_recovery_code(session: Session, person: Person, code: str) -> bool:
+    digest = _digest(person, code.strip().lower())
+    used = delete(RecoveryCode).where(RecoveryCode.person_id == person.id, RecoveryCode.code_hash == digest)
+    return session.execute(used.returning(RecoveryCode.code_hash)).one_or_none() is not None
+
+
+def _digest(person: Person, code: str) -> str:
+    """64 random bits and a slowed door: no slow hash is needed."""
+    return auth.hash_token(f"{person.id} {code}")
