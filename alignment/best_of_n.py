@@ -15,26 +15,29 @@ from typing import Any
 
 import torch
 
-from alignment import chat, models
-from alignment.config import BestOfNConfig
+from alignment import chat, gate, models
+from alignment.config import BestOfNConfig, GateConfig
 from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.forward import score_rows
 from alignment.generation import generate, read_prompts
+from alignment.prompt_set import fit, room_for
 from alignment.records import canonical_json
+from alignment.roles import require_numbers, require_same_tokens
 from alignment.stages import PPOInputs
 
 CHOSEN = "best_of_n.jsonl"
 
 
 def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
-    """Answer every prompt n times and write the best into `out_dir`. Raises StageError(BAD_INPUT)."""
+    """Answer every prompt n times and write the best into `out_dir`. Raises StageError: BAD_INPUT, DIVERGED."""
+    # Nothing is trained against the reward model, so one that the gate refuses is said and not refused.
+    decision = gate.noted(gate.decide(gate.read(inputs.reward_model), GateConfig()), reporter)
     tokenizer = models.load_tokenizer(inputs.model)
+    require_same_tokens(tokenizer, inputs)
     policy = models.load_causal_lm(inputs.model, tokenizer, trained=False)
     judge = models.load_reward_model(inputs.reward_model, tokenizer)
     n, prompts = config.responses_per_prompt, list({p.key: p for p in read_prompts(inputs.prompts)}.values())
-    limits = [models.context_length(model) for model in (policy, judge)]
-    room = min([config.max_length, *(limit for limit in limits if limit)]) - config.max_response_length
-    asked = [(prompt, ids) for prompt in prompts if len(ids := chat.prompt_ids(tokenizer, prompt)) <= room]
+    asked = fit(tokenizer, prompts, room_for(config, policy, judge))
     if not asked:
         cause = f"None of {len(prompts)} prompts leaves room for {config.max_response_length} tokens."
         raise StageError(ErrorKind.BAD_INPUT, cause, "Lower max_response_length.")
@@ -52,7 +55,9 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
             batch_size=config.batch_size,
         )
         responses = [drawn.ids(row) for row in range(n)]
-        scores = score_rows(judge, [ids + r for r in responses], tokenizer.pad_token_id, config.batch_size)
+        texts = [ids + response for response in responses]
+        scores = score_rows(judge, texts, tokenizer.pad_token_id, config.batch_size)
+        require_numbers(scores, texts, tokenizer)
         best = int(scores.argmax())
         row: dict[str, Any] = {"prompt": prompt.text, "key": prompt.key, "criterion": prompt.criterion}
         row |= {"response": chat.decode(tokenizer, responses[best]), "score": float(scores[best])}
@@ -62,7 +67,8 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
         file.writelines(canonical_json(row) + "\n" for row in rows)
     metrics = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "first_score")}
     metrics |= {"kl_bound": kl_bound(n), "prompts": float(len(rows))}
-    return StageResult("best-of-n", metrics, {"too_long": len(prompts) - len(asked), "samples": rows[:24]})
+    details = {"gate": decision.record(), "too_long": len(prompts) - len(asked), "samples": rows[:24]}
+    return StageResult("best-of-n", metrics, details)
 
 
 def kl_bound(n: int) -> float:

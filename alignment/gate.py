@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.config import GateConfig
-from alignment.events import ErrorKind, StageError
+from alignment.events import ErrorKind, Reporter, StageError
 
 REPORT = "reward_report.json"  # beside the model's weights
 PAGE = "reward_report.html"  # the same for people
@@ -109,11 +109,21 @@ def read(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def enforce(folder: Path, settings: GateConfig, accept: str | None) -> Decision:
-    """The decision on the model in `folder`. Raises StageError(BAD_INPUT) with the reasons when it is refused."""
+def enforce(folder: Path, settings: GateConfig, accept: str | None, reporter: Reporter) -> Decision:
+    """The decision on the model in `folder`, noted where it is no plain pass.
+
+    Raises StageError(BAD_INPUT) with the reasons when it is refused.
+    """
     decision = decide(read(folder), settings, accept)
     if decision.outcome is Outcome.REFUSED:
         raise StageError(ErrorKind.BAD_INPUT, f"The gate refuses the reward model: {decision.words}", HOW)
+    return noted(decision, reporter)
+
+
+def noted(decision: Decision, reporter: Reporter) -> Decision:
+    """The decision, which the run's reader is told unless it is a plain pass."""
+    if decision.outcome is not Outcome.PASSED:
+        reporter.note(decision.words, level="warning")
     return decision
 
 

@@ -1,4 +1,4 @@
-"""All that the next update of PPO depends on, written to a folder and read back.
+"""All that the next update depends on, written to a folder and read back.
 
 Tensors lie in safetensors and the rest in JSON: nothing in a checkpoint can run. A run that goes on
 from one takes the steps that it would have taken, bit by bit.
@@ -7,7 +7,7 @@ from one takes the steps that it would have taken, bit by bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,7 @@ OF_A_LOOK = ("scores", "kl", "told")
 class State:
     """What changes from update to update; the models' frozen weights and the settings do not."""
 
-    policy: Learner
-    critic: Learner
+    learners: Mapping[str, Learner]
     sampling: torch.Generator
     batches: EndlessBatches  # its generator also shuffles the update's mini-batches
     keeper: Keeper
@@ -41,7 +40,7 @@ class State:
 
     def save(self, folder: Path) -> None:
         """Write all of it into an empty folder."""
-        for name, learner in self._learners().items():
+        for name, learner in self.learners.items():
             _write(folder, name, _tensors_of(learner))
         _write(folder, "kept", self.keeper.weights)
         if self.steering.average is not None:
@@ -49,7 +48,7 @@ class State:
         _write(folder, "looks", _tensors_of_looks(self.keeper.looks))
         _write(folder, "random", {name: generator.get_state() for name, generator in self._generators().items()})
         rest = {
-            "schedules": {name: _schedule(learner) for name, learner in self._learners().items()},
+            "schedules": {name: _schedule(learner) for name, learner in self.learners.items()},
             "waiting": self.batches.waiting,
             "looks": [
                 {"update": entry.update, "kl_price": entry.kl_price, "prompts": entry.prompts}
@@ -64,7 +63,7 @@ class State:
     def load(self, folder: Path) -> None:
         """Put back what `save` wrote, into models and optimizers as they were when training began."""
         rest = json.loads((folder / REST).read_text(encoding="utf-8"))
-        for name, learner in self._learners().items():
+        for name, learner in self.learners.items():
             _restore(learner, _read(folder, name), rest["schedules"][name])
         self.batches.waiting = rest["waiting"]
         self.curve[:] = rest["curve"]
@@ -78,9 +77,6 @@ class State:
         states = _read(folder, "random")
         for name, generator in self._generators().items():
             generator.set_state(states[name])
-
-    def _learners(self) -> dict[str, Learner]:
-        return {"policy": self.policy, "critic": self.critic}
 
     def _generators(self) -> dict[str, torch.Generator]:
         """The stage's own, and torch's global ones."""

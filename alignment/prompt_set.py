@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from alignment import chat, models
-from alignment.config import PPOConfig, RLOOConfig
+from alignment.config import BestOfNConfig, PPOConfig, RLOOConfig
+from alignment.ensemble import Ensemble
 from alignment.events import ErrorKind, Reporter, StageError
+from alignment.forward import Model
 from alignment.generation import read_prompts
 from alignment.records import Prompt, split_of
 from alignment.roles import Roles
@@ -47,10 +50,8 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     or a model's context. Raises StageError(BAD_INPUT) when none is left to train on.
     """
     unique = {prompt.key: prompt for prompt in read_prompts(path)}
-    limits = [models.context_length(m) for m in (roles.policy, roles.reward_model)]
-    room = min([config.max_length, *(n for n in limits if n)]) - config.max_response_length
-    encoded = [(prompt, chat.prompt_ids(roles.tokenizer, prompt)) for prompt in unique.values()]
-    fitting = [(prompt, ids) for prompt, ids in encoded if len(ids) <= room]
+    room = room_for(config, roles.policy, roles.reward_model)
+    fitting = fit(roles.tokenizer, unique.values(), room)
     sides: dict[str, list[tuple[Prompt, list[int]]]] = {"train": [], "heldout": []}
     for prompt, ids in fitting:
         sides[split_of(prompt, config.heldout_fraction)].append((prompt, ids))
@@ -64,6 +65,18 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     _note_prompts(counts, room, config, reporter)
     heldout = (sides["heldout"] or sides["train"][: config.batch_size])[: config.evaluate_replies]
     return PromptSet([ids for _, ids in sides["train"]], [ids for _, ids in heldout], [p for p, _ in heldout], counts)
+
+
+def room_for(config: PPOConfig | RLOOConfig | BestOfNConfig, *used: Model | Ensemble) -> int:
+    """Tokens that are left for a prompt beside the longest response."""
+    limits = [limit for model in used if (limit := models.context_length(model))]
+    return min([config.max_length, *limits]) - config.max_response_length
+
+
+def fit(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Prompt], room: int) -> list[tuple[Prompt, list[int]]]:
+    """Those of at most `room` tokens, with their ids."""
+    encoded = ((prompt, chat.prompt_ids(tokenizer, prompt)) for prompt in prompts)
+    return [(prompt, ids) for prompt, ids in encoded if len(ids) <= room]
 
 
 def _require_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOOConfig) -> None:

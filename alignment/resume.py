@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from alignment.checkpoint import files_below, publish, sha256_file, verify
-from alignment.config import Stage, TrainingConfig
+from alignment.config import Baseline, Stage, TrainingConfig
 from alignment.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.records import canonical_json, sha256_text
 from alignment.stages import ResumableInputs
@@ -49,7 +49,9 @@ class Checkpoints:
         self._saved, self._damaged = time.monotonic(), list[Path]()
 
     @classmethod
-    def of(cls, stage: Stage, config: TrainingConfig, inputs: ResumableInputs, reporter: Reporter) -> Checkpoints:
+    def of(
+        cls, stage: Stage | Baseline, config: TrainingConfig, inputs: ResumableInputs, reporter: Reporter
+    ) -> Checkpoints:
         """The checkpoints of the run that these settings and files make."""
         used = inputs.checkpoints or inputs.resume_from
         return cls(fingerprint(stage, config, inputs) if used else "", config, inputs, reporter)
@@ -143,7 +145,7 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def fingerprint(stage: Stage, config: TrainingConfig, inputs: ResumableInputs) -> str:
+def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: ResumableInputs) -> str:
     """Stands for all that the weights come from: the stage, its settings, the content of its models and records."""
     files = {name: path for name, path in inputs if path and name not in ResumableInputs.model_fields}
     said = [FORMAT, stage, config.model_dump(mode="json", exclude=WHEN), {n: _content(p) for n, p in files.items()}]

@@ -9,72 +9,58 @@ the ratio that is clipped is that of the whole response. With one inner epoch an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from alignment import gate
+from alignment import ppo_loop
 from alignment.advantages import kl_estimate, leave_one_out
-from alignment.batch import Rollout
-from alignment.config import RLOOConfig
-from alignment.events import Meter, Reporter, StageError, StageResult
+from alignment.batch import Rollout, Sequences
+from alignment.config import Baseline, RLOOConfig
+from alignment.events import Reporter, StageResult
 from alignment.forward import response_logprobs
 from alignment.losses import importance_weights, policy_loss
 from alignment.micro_batches import accumulate
-from alignment.outcome import check, rescued, result_of, show, tell, write_files
 from alignment.ppo_update import Learner, check_ratio, means, mini_batches, shares_of, summary_of
-from alignment.prompt_set import EndlessBatches, read_prompt_set
-from alignment.roles import Roles, load_without_critic, record_without_critic, reply
-from alignment.selection import Keeper, bounds_of, look, standings
+from alignment.roles import Roles, load_without_critic, record_without_critic
 from alignment.stages import PPOInputs
-from alignment.steering import monitor_of
+from alignment.steering import Steering
 
 
 def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
-    """Train the policy and leave the one that the rule keeps in `out_dir`; raises as ppo.train, never Paused."""
-    decision = gate.enforce(inputs.reward_model, config.gate, config.accept_reward_model)
-    torch.manual_seed(config.seed)
-    roles = load_without_critic(config, inputs)
-    prompts = read_prompt_set(roles, config, inputs.prompts, reporter)
-    policy = Learner.of(roles.policy, config.learning_rate, config)
-    sampling = torch.Generator(roles.device).manual_seed(config.seed)
-    shuffling = torch.Generator().manual_seed(config.seed)
-    batches = EndlessBatches(prompts.train, config.batch_size // config.responses_per_prompt, shuffling)
-    keeper, monitor, curve = Keeper(roles, bounds_of(config)), monitor_of(config, inputs), list[dict[str, float]]()
-    keeper.add(look(roles, prompts.heldout, 0, config))
-    meter, stopped = Meter(reporter, "rloo", config.updates), None
+    """Leave the policy that the rule keeps in `out_dir`; raises as `ppo_loop.train`."""
+    return ppo_loop.train(Baseline.RLOO, RLOO.start, config, inputs, out_dir, reporter)
 
-    try:
-        for number in range(1, config.updates + 1):
-            if stopped := monitor.stops(standings(keeper.looks, monitor.bounds)):
-                break
-            # 1. The policy answers each prompt k times; neighbours in the batch answer the same one.
-            asked = [ids for ids in next(batches) for _ in range(config.responses_per_prompt)]
-            sequences, sampled = reply(roles, asked, config, sampling)
-            rollout = record_without_critic(roles, sequences, config, sampled)
-            # 2. Each response is judged against the others to its prompt.
-            metrics = update(roles, policy, rollout, config, shuffling)
-            check(metrics, number, config)
-            # 3. Now and then the policy is looked at on held-out prompts, and kept if it is better.
-            if number % config.evaluate_every == 0 or number == config.updates:
-                entry = keeper.add(look(roles, prompts.heldout, number, config))
-                metrics |= entry.metrics()
-                tell(reporter, roles, prompts, config, [keeper.looks[0], entry])
-            curve.append({"update": float(number), **metrics})
-            reporter.samples(number, show(roles, rollout))
-            for alarm in monitor.listen(curve, standings(keeper.looks, monitor.bounds)):
-                reporter.note(alarm.sentence, level="warning")
-            meter.step(metrics)
-    except StageError as error:
-        stopped = rescued(error, keeper)
-    if stopped:
-        reporter.note(stopped, level="warning")
-    keeper.save(out_dir)
-    result = result_of("rloo", roles, prompts, config, keeper, curve, monitor.alarms, stopped, decision)
-    write_files(out_dir, roles, prompts, keeper, result, reporter)
-    return result
+
+@dataclass(frozen=True)
+class RLOO:
+    """Judges each response against the others to its prompt (a ppo_loop.Method)."""
+
+    roles: Roles
+    config: RLOOConfig
+    learners: Mapping[str, Learner]
+    steering: Steering
+
+    @classmethod
+    def start(cls, config: RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> RLOO:
+        roles = load_without_critic(config, inputs)
+        learners = {"policy": Learner.of(roles.policy, config.learning_rate, config)}
+        return cls(roles, config, learners, Steering.of(roles, config, inputs, reporter))
+
+    @property
+    def replies(self) -> int:
+        return self.config.responses_per_prompt
+
+    def record(self, sequences: Sequences, sampled_logprobs: Tensor) -> Rollout:
+        """Without values."""
+        return record_without_critic(self.roles, sequences, self.config, sampled_logprobs)
+
+    def update(self, rollout: Rollout, shuffling: torch.Generator) -> dict[str, float]:
+        """One pass over the responses, or a few clipped ones."""
+        return update(self.roles, self.learners["policy"], rollout, self.config, shuffling)
 
 
 def advantages_of(rollout: Rollout, config: RLOOConfig) -> tuple[Tensor, Tensor]:

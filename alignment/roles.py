@@ -7,6 +7,7 @@ token by token, starting from the reward model's weights on a trunk of its own (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -86,7 +87,7 @@ def load_roles(config: PPOConfig, inputs: PPOInputs) -> ActorCritic:
 def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
     """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
     tokenizer = models.load_tokenizer(inputs.model)
-    _require_same_tokens(tokenizer, models.load_tokenizer(inputs.reward_model), inputs)
+    require_same_tokens(tokenizer, inputs)
     policy = models.load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
     # The reference keeps the policy's number type: in another one the KL would not start at 0.
     reference = None if config.lora else models.load_causal_lm(inputs.model, tokenizer, trained=True)
@@ -133,15 +134,19 @@ def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tupl
         disagreement = members.std(dim=0, unbiased=False).to(device)
     else:
         scores = score_rows(judge, rows, pad_id, size)
-    if not scores.isfinite().all():
-        row = int((~scores.isfinite()).nonzero()[0])
-        text = roles.tokenizer.decode(rows[row])
-        raise StageError(
-            ErrorKind.DIVERGED,
-            f"The reward model scores {text[:120]!r} as {float(scores[row])}.",
-            "Train the reward model again with a lower learning rate.",
-        )
+    require_numbers(scores, rows, roles.tokenizer)
     return scores.to(device), disagreement
+
+
+def require_numbers(scores: Tensor, rows: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """StageError(DIVERGED) for a score `(B,)` that is no number; names the text of its row."""
+    for value, ids in zip(scores.tolist(), rows, strict=True):
+        if not math.isfinite(value):
+            raise StageError(
+                ErrorKind.DIVERGED,
+                f"The reward model scores {tokenizer.decode(ids)[:120]!r} as {value}.",
+                "Train the reward model again with a lower learning rate.",
+            )
 
 
 def score(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
@@ -228,8 +233,9 @@ def _scaler(config: PolicyConfig, inputs: PPOInputs) -> ScoreScaler:
     return ScoreScaler(scale.std)
 
 
-def _require_same_tokens(policy: PreTrainedTokenizerBase, judge: PreTrainedTokenizerBase, inputs: PPOInputs) -> None:
-    """The reward model reads the policy's token ids, so each id must mean the same to both."""
+def require_same_tokens(policy: PreTrainedTokenizerBase, inputs: PPOInputs) -> None:
+    """The reward model reads the policy's token ids, so each id must mean the same to both: else BAD_INPUT."""
+    judge = models.load_tokenizer(inputs.reward_model)
     if policy.get_vocab() != judge.get_vocab() or policy.eos_token_id != judge.eos_token_id:
         raise StageError(
             ErrorKind.BAD_INPUT,

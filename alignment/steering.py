@@ -34,13 +34,17 @@ class Steering:
     pretraining: Pretraining | None
 
     @classmethod
-    def of(cls, roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> Steering:
+    def of(cls, roles: Roles, config: PPOConfig | RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> Steering:
         """As the settings say. StageError(BAD_INPUT) for pretraining data that is missing, unused or unreadable."""
+        scale = models.read_score_scale(inputs.reward_model)
+        monitor = Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
+        if isinstance(config, RLOOConfig):
+            return cls(KLController(config.kl_coef), roles.scaler, monitor, None, False, None)
         target = config.kl_target if config.kl_controller == "adaptive" else None
         return cls(
             KLController(config.kl_coef, target, config.kl_horizon),
             roles.scaler,
-            monitor_of(config, inputs),
+            monitor,
             None if config.ema_decay is None else WeightAverage(roles.policy, config.ema_decay),
             config.keep_ema,
             _pretraining(roles, config, inputs, reporter),
@@ -76,12 +80,6 @@ class Steering:
         self.monitor.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]
         if self.pretraining is not None:
             self.pretraining.order.waiting = state["waiting"]
-
-
-def monitor_of(config: PPOConfig | RLOOConfig, inputs: PPOInputs) -> Monitor:
-    """The monitors with what the reward model's folder says of its reference answers."""
-    scale = models.read_score_scale(inputs.reward_model)
-    return Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
 
 
 def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> Pretraining | None:

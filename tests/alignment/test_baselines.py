@@ -5,14 +5,15 @@ import math
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from small_ppo import SETTINGS, Listener, inputs_of, replies
 
 from alignment import best_of_n, models, rloo, roles, stages
 from alignment.__main__ import main
 from alignment.advantages import leave_one_out
-from alignment.config import Baseline, RLOOConfig
-from alignment.events import NullReporter, StageError
+from alignment.config import Baseline, RLOOConfig, Stage
+from alignment.events import NullReporter, Paused, StageError
 from alignment.ppo_update import Learner
 
 RLOO = SETTINGS | {"responses_per_prompt": 4, "updates": 16}
@@ -62,6 +63,58 @@ def test_rloo_raises_the_reward_and_keeps_what_earned_it(folders: Path) -> None:
     assert "explained_variance" not in result.details["curve"][0]
     assert (folders / "out" / "ppo_report.html").exists()
     models.load_causal_lm(folders / "out", models.load_tokenizer(folders / "out"), trained=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (Stage.PPO, SETTINGS | {"updates": 1}),
+        (Baseline.RLOO, RLOO | {"updates": 1}),
+        (Baseline.BEST_OF_N, {"responses_per_prompt": 2, "max_response_length": 8}),
+    ],
+)
+def test_whoever_optimises_against_an_unmeasured_reward_model_is_told(
+    folders: Path, name: Stage | Baseline, settings: dict[str, object]
+) -> None:
+    listener = Listener()
+    result = stages.run(name, settings, inputs_of(folders), folders / "out", listener)
+    assert "Nothing is known of how good this reward model is" in listener.notes[0]
+    assert result.details["gate"]["outcome"] == "unmeasured"
+
+
+def test_best_of_n_says_what_the_gate_refuses(folders: Path) -> None:
+    weak = {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.47, "heldout_accuracy_high": 0.63}
+    (folders / "reward" / "reward_report.json").write_text(json.dumps({"metrics": weak}))
+    listener, settings = Listener(), {"responses_per_prompt": 2, "max_response_length": 8}
+    result = stages.run(Baseline.BEST_OF_N, settings, inputs_of(folders), folders / "out", listener)
+    assert "not above chance" in listener.notes[0]
+    assert result.details["gate"]["outcome"] == "refused"
+
+
+def test_best_of_n_reads_its_judges_tokens(folders: Path) -> None:
+    other = tiny.tokenizer()
+    other.add_tokens(["w99"])
+    tiny.scorer(vocab_size=len(other)).save_pretrained(folders / "reward")
+    other.save_pretrained(folders / "reward")
+    with pytest.raises(StageError, match=r"another tokenizer \(27 tokens\)"):
+        stages.run(Baseline.BEST_OF_N, {"max_response_length": 8}, inputs_of(folders), folders / "out", NullReporter())
+
+
+def test_a_paused_rloo_goes_on_to_the_weights_of_one_that_was_not(folders: Path) -> None:
+    inputs, whole = inputs_of(folders) | {"checkpoints": folders / "saved"}, Listener()
+    stages.run(Baseline.RLOO, RLOO | {"updates": 6}, inputs_of(folders), folders / "whole", whole)
+
+    class Pausing(Listener):
+        def paused(self) -> bool:
+            return len(self.steps) == 3
+
+    with pytest.raises(Paused, match="after step 3 of 6"):
+        stages.run(Baseline.RLOO, RLOO | {"updates": 6}, inputs, folders / "half", Pausing())
+    rest = Listener()
+    stages.run(Baseline.RLOO, RLOO | {"updates": 6}, inputs, folders / "out", rest)
+    assert rest.steps == whole.steps[3:]
+    left = [(folders / name / "model.safetensors").read_bytes() for name in ("whole", "out")]
+    assert left[0] == left[1]
 
 
 def test_rloo_needs_whole_groups() -> None:

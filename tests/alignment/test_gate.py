@@ -7,7 +7,7 @@ import pytest
 
 from alignment import gate
 from alignment.config import GateConfig, PPOConfig
-from alignment.events import ErrorKind, StageError
+from alignment.events import ErrorKind, NullReporter, StageError
 from alignment.gate import Outcome, decide
 
 SOUND = {
@@ -96,13 +96,13 @@ def test_a_model_without_a_report_is_let_through_or_not() -> None:
 
 def test_the_folder_is_asked(tmp_path: Path) -> None:
     assert gate.read(tmp_path) is None
-    assert gate.enforce(tmp_path, GateConfig(), None).outcome is Outcome.UNMEASURED
+    assert gate.enforce(tmp_path, GateConfig(), None, NullReporter()).outcome is Outcome.UNMEASURED
     (tmp_path / gate.REPORT).write_text(json.dumps({"metrics": SOUND | {"heldout_accuracy_low": 0.4}}))
     with pytest.raises(StageError, match="not above chance") as caught:
-        gate.enforce(tmp_path, GateConfig(), None)
+        gate.enforce(tmp_path, GateConfig(), None, NullReporter())
     assert caught.value.kind is ErrorKind.BAD_INPUT
     assert "accept_reward_model" in caught.value.next_step
-    assert gate.enforce(tmp_path, GateConfig(), WHY).outcome is Outcome.ACCEPTED
+    assert gate.enforce(tmp_path, GateConfig(), WHY, NullReporter()).outcome is Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"metrics": 3}'])

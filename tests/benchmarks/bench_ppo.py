@@ -60,15 +60,19 @@ def run_ours(work: Work) -> None:
     """Train as the stage does, from model folders, without end; bench_ppo ends it."""
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
-    from alignment import ppo
+    from alignment import ppo, ppo_loop
     from alignment.config import PPOConfig
     from alignment.events import NullReporter
     from alignment.records import Prompt, write_jsonl
     from alignment.stages import PPOInputs
 
     border, spent = Border(), {}
-    for phase, name in {"rollout": "reply", "score": "record", "update": "update"}.items():
-        setattr(ppo, name, _timed(getattr(ppo, name), spent.setdefault(phase, dict.fromkeys(clocks(), 0.0))))
+    for phase, (module, name) in {
+        "rollout": (ppo_loop, "reply"),
+        "score": (ppo, "record"),
+        "update": (ppo, "update"),
+    }.items():
+        setattr(module, name, _timed(getattr(module, name), spent.setdefault(phase, dict.fromkeys(clocks(), 0.0))))
     load_roles = ppo.load_roles
 
     def load(*arguments: Any) -> Any:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alignment import models, ppo
+from alignment import models, ppo_loop
 from alignment.evaluate import Estimate
 from alignment.toyworld import World
 from tests.benchmarks.bench_stages import REPLIES, answer
@@ -21,17 +21,17 @@ T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9:
 @contextmanager
 def looks_kept(folder: Path) -> Iterator[None]:
     """Inside it, PPO leaves the policy of each look in `folder`/UPDATE."""
-    look = ppo.look
+    look = ppo_loop.look
 
     def seen(roles: Any, prompts: Any, update: int, config: Any) -> Any:
         models.save_model(roles.policy, roles.tokenizer, folder / str(update))
         return look(roles, prompts, update, config)
 
-    ppo.look = seen  # type: ignore[assignment]
+    ppo_loop.look = seen  # type: ignore[assignment]
     try:
         yield
     finally:
-        ppo.look = look
+        ppo_loop.look = look
 
 
 def gold_of(folder: Path, world: World, seed: int, replies: int = REPLIES) -> float:
