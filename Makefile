@@ -2,8 +2,11 @@
 PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
+WORKERS ?= 2
+# A database, and what else tests share, for each worker; a file's tests stay together (tests/support/dealing.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo up test unit lint bench browser lock clean
+.PHONY: demo up test unit deep mutants gallery lint bench tools lock clean
 
 demo: .venv/ready
 	$(BIN)/rankloop demo --out runs/demo --seed $(SEED)
@@ -11,11 +14,22 @@ demo: .venv/ready
 up: .venv/ready
 	$(BIN)/rankloop up
 
-test: .venv/ready-test browser lint
-	$(BIN)/python -m pytest
+test: .venv/ready-test tools lint
+	$(PYTEST)
 
 unit: .venv/ready-test
-	$(BIN)/python -m pytest -m "not postgres and not ray and not browser and not slow"
+	$(PYTEST) -m "not postgres and not ray and not browser and not slow and not deep and not gallery"
+
+# What is rarely needed; each test says why. Half an hour and more.
+deep: .venv/ready-test tools
+	$(PYTEST) -m deep
+
+# Every formula that counts, broken in turn: a test must fail for each.
+mutants: .venv/ready-test
+	$(BIN)/python -m tests.alignment.mutants
+
+gallery: .venv/ready-test
+	$(PYTEST) -m gallery
 
 lint: .venv/ready-test
 	$(BIN)/ruff format --check .
@@ -32,11 +46,15 @@ bench: .venv/ready-test
 	$(BIN)/python -m tests.benchmarks.bench_reward --memory
 	$(BIN)/python -m tests.benchmarks.bench_ppo --growth 200
 
-# A Chromium for the browser tests, from the system's packages when none is found.
-browser:
-	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
-	if [ $$(id -u) = 0 ]; then apt-get update -qq && apt-get install -y -qq chromium; \
-	else echo "The browser tests need Chromium: install it with your system's package manager."; exit 1; fi
+# What the tests need of the system, from its packages where it is missing: a browser, and networks of their own.
+tools:
+	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; missing=; \
+	has chromium chromium-browser google-chrome || missing="$$missing chromium"; \
+	has ip || missing="$$missing iproute2"; \
+	has unshare || missing="$$missing util-linux"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ $$(id -u) = 0 ]; then apt-get update -qq && apt-get install -y -qq $$missing; \
+	else echo "The tests need$$missing: install them with your system's package manager."; exit 1; fi
 
 # torch alone comes first: with it in place nothing else asks for another build of it.
 .venv/ready: pyproject.toml constraints.txt

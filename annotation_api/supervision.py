@@ -1,7 +1,7 @@
 """Processes that must run as long as the service does: started again when they die, more slowly each time.
 
-`rankloop up` and `rankloop serve` are such services. Whatever ends one of the processes, they go on trying: they end when
-told to, never because something else did. A parent that is killed takes its children with it.
+`rankloop up` and `rankloop serve` are such services. Whatever ends one of the processes, they go on trying: they end
+when told to, never because something else did. A parent that is killed takes its children with it.
 """
 
 from __future__ import annotations

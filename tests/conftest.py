@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -27,12 +28,22 @@ from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine, parse_url
 from annotation_api.db.forms import RankingForm
 from annotation_api.db.migrate import upgrade
+from tests.support import dealing
+
+# Of generated values: no limit on the time of one, which a busy machine would pass.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "postgres_url" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.postgres)
+    dealing.arrange(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> dealing.ByFile | None:
+    return dealing.ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def test_a_stage_on_hostile_folders_runs_no_code_and_reads_nothing_outside(sound
     script = str(Path(__file__).with_name("watched.py"))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, script, str(home), *folders], capture_output=True, text=True, env=environment, timeout=500
+        [sys.executable, script, str(home), *folders], capture_output=True, text=True, env=environment, timeout=1200
     )
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["folder"] for row in told] == NAMES, done.stderr[-2000:]

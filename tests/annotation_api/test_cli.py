@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +49,31 @@ class Live:
         with self.sessions.begin() as session:
             return people.add_api_key(session, factory(session).person(role), NewApiKey(name="cli"))[1]
 
-    def work(self, *, fail_at: str | None = None) -> threading.Thread:
-        """Do every job that is queued, as the dispatcher would, until none is left for two seconds."""
-        thread = threading.Thread(target=self._work, args=(fail_at,), daemon=True)
-        thread.start()
-        return thread
+    @contextmanager
+    def at_work(self, *, fail_at: str | None = None) -> Iterator[None]:
+        """Inside, every job that is queued is done, as by the dispatcher."""
+        over = threading.Event()
 
-    def _work(self, fail_at: str | None) -> None:
-        quiet_until = time.monotonic() + 2
-        while time.monotonic() < quiet_until:
+        def work() -> None:
+            while not over.wait(0.05):
+                self.work_off(fail_at)
+
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(work)
+            try:
+                yield
+            finally:
+                over.set()
+            working.result()
+
+    def work_off(self, fail_at: str | None = None) -> None:
+        """Do what is queued now."""
+        while True:
             with self.sessions.begin() as session:
                 job = job_store.claim(session, "host:1", 60)
             if job is None:
-                time.sleep(0.05)
-                continue
+                return
             self._run(job, fail_at == job.stage.value)
-            quiet_until = time.monotonic() + 2
 
     def _run(self, job: Job, fails: bool) -> None:
         with self.sessions.begin() as session:
@@ -263,9 +273,8 @@ def pipeline(data: tuple[str, str], live: Live) -> tuple[str, ...]:
 def test_a_pipeline_runs_to_its_end_and_names_what_it_made(
     run: Run, live: Live, data: tuple[str, str], flags: tuple[str, ...]
 ) -> None:
-    worker = live.work()
-    code, out, err = run(*pipeline(data, live), *flags, "--json")
-    worker.join(20)
+    with live.at_work():
+        code, out, err = run(*pipeline(data, live), *flags, "--json")
     assert code == 0, err
     told = json.loads(out.splitlines()[-1])
     assert [stage["stage"] for stage in told["stages"]] == ["sft", "reward", "ppo"]
@@ -278,9 +287,8 @@ def test_a_pipeline_runs_to_its_end_and_names_what_it_made(
 def test_a_failed_stage_makes_the_command_fail_and_says_how_to_go_on(
     run: Run, live: Live, data: tuple[str, str]
 ) -> None:
-    worker = live.work(fail_at="reward")
-    code, out, _ = run(*pipeline(data, live), "--watch")
-    worker.join(20)
+    with live.at_work(fail_at="reward"):
+        code, out, _ = run(*pipeline(data, live), "--watch")
     assert code == 1
     assert "The loss is NaN. Lower the rate." in out
     assert "Then: rankloop pipeline resume" in out
@@ -323,9 +331,8 @@ def test_every_stage_takes_models_in_the_same_ways(
 
 
 def test_the_registry_is_read(ask: Callable[..., Any], run: Run, live: Live, data: tuple[str, str]) -> None:
-    worker = live.work()
-    run(*pipeline(data, live))
-    worker.join(20)
+    with live.at_work():
+        run(*pipeline(data, live))
     policy = ask("models", "list", "--kind", "policy")[0]
     assert ask("models", "show", policy["id"])["kind"] == "policy"
     assert ask("models", "lineage", policy["id"])["nodes"][0]["id"] == policy["id"]
@@ -392,9 +399,8 @@ def test_watching_outlasts_a_service_that_is_away_for_a_moment(monkeypatch: pyte
 def test_watch_shows_lines_where_there_is_no_terminal(run: Run, live: Live, factory: Any) -> None:
     with live.sessions.begin() as session:
         job = factory(session).job()
-    worker = live.work()
-    code, out, _ = run("jobs", "watch", str(job.id))
-    worker.join(20)
+    with live.at_work():
+        code, out, _ = run("jobs", "watch", str(job.id))
     assert code == 0
     assert out.splitlines()[:3] == ["sft: queued", "sft: starting", "sft: running"]
     assert "sft: on the CPU" in out
@@ -411,7 +417,7 @@ def test_the_bar_shows_stage_step_rate_time_left_and_metrics(
     monkeypatch.setenv("FORCE_COLOR", "1")
     with live.sessions.begin() as session:
         job = factory(session).job()
-    live.work().join(20)
+    live.work_off()
     reader = client.Client(client.Credentials(live.url, live.key(Role.ENGINEER, factory)))
     row = watch.watch(reader, str(job.id), as_json=False)
     out = capsys.readouterr().out

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from annotation_api.db.tables import Person, Role
 from annotation_api.parts import api_command
-from tests.workers.world import poll
+from tests.workers.world import PATIENCE, poll
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def test_the_served_api_writes_json_lines_only(fresh_database: str) -> None:
     )
     key = "rl_0a1b2c3d_q9Zt3vXy_1bC-dE5fGhIjKlMnOpQrStUvWxYz0a2b4c"
     try:
-        poll(lambda: _answers(port), "the API", patience=30)
+        poll(lambda: _answers(port), "the API")
         headers = {"X-Request-ID": "mine", "Authorization": f"Bearer {key}"}
         assert httpx.get(f"http://127.0.0.1:{port}/v1/me?key={key}", headers=headers).status_code == 401
     finally:
         server.terminate()
-        output, _ = server.communicate(timeout=30)
+        output, _ = server.communicate(timeout=PATIENCE)
     entries = [json.loads(line) for line in output.splitlines()]
     (told,) = [entry for entry in entries if entry.get("request") == "mine"]
     assert (told["logger"], told["route"], told["status"]) == ("rankloop.request", "/v1/me", 401)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from alignment import checkpoint
 from annotation_api.db import dispatchers
 from annotation_api.db.tables import AttemptOutcome, JobState, RayState
-from tests.workers.world import World, poll
+from tests.workers.world import PATIENCE, World, poll
 
 pytestmark = [pytest.mark.postgres]
 SLOW = {"steps": 600, "seconds": 0.1, "save_every": 5}  # a minute: time enough to kill something in the middle
@@ -69,7 +69,7 @@ def test_a_killed_launcher_leaves_no_process_and_its_job_goes_on_from_a_checkpoi
     world.hurry()
     launcher.kill()
 
-    _, alive = psutil.wait_procs(tree, timeout=5)
+    _, alive = psutil.wait_procs(tree, timeout=PATIENCE)
     assert alive == []
     job = world.wait(job_id)
     assert (job.state, job.epoch, len(world.versions(job_id))) == (JobState.SUCCEEDED, 2, 1), world.report()
@@ -110,7 +110,7 @@ def test_a_zombie_launcher_writes_nothing(world: World) -> None:
     assert world.wait(job_id).epoch == 2
     before = world.counts(job_id)
     launcher.resume()
-    psutil.wait_procs([launcher, actor], timeout=20)
+    psutil.wait_procs([launcher, actor], timeout=PATIENCE)
     assert not launcher.is_running()
     assert not actor.is_running()
     assert world.counts(job_id) == before

@@ -23,7 +23,7 @@ from annotation_api.db.job_records import Wish
 from tests.alignment import tiny
 from tests.workers import stub
 from tests.workers.head import Head
-from tests.workers.world import poll
+from tests.workers.world import PATIENCE, poll
 from workers.environment import forget_secrets, is_secret
 from workers.executors import Executor, Waiting
 from workers.faults import Faulted
@@ -80,7 +80,7 @@ def start(executor: Executor, folder: Path, script: dict[str, Any], gpus: float 
     poll(lambda: executor.placed(1.0) is None, "the stage to be placed")
 
 
-def follow(executor: Executor, patience: float = 60.0) -> Batch:
+def follow(executor: Executor, patience: float = PATIENCE) -> Batch:
     """All that is reported until the end."""
     batch, deadline = Batch(), time.monotonic() + patience
     while not executor.over(0.2):
@@ -258,17 +258,17 @@ def test_two_gpus_train_what_one_trains_and_go_on_together_after_a_pause(
         return executor
 
     alone = begin(process(), "alone", 0.0)
-    assert [progress.step for progress in follow(alone, patience=300).progress] == [1, 2, 3, 4, 5, 6]
+    assert [progress.step for progress in follow(alone).progress] == [1, 2, 3, 4, 5, 6]
 
     paused = begin(on_ray(), "1", 2.0)
     paused.ask(Wish.PAUSE)
-    (saved,) = follow(paused, patience=300).checkpoints
+    (saved,) = follow(paused).checkpoints
     with pytest.raises(Paused):
         paused.result()
     paused.end()
 
     resumed = begin(on_ray(), "2", 2.0)
-    assert [progress.step for progress in follow(resumed, patience=300).progress] == list(range(saved.step + 1, 7))
+    assert [progress.step for progress in follow(resumed).progress] == list(range(saved.step + 1, 7))
     one, two = (executor.result().details["curve"] for executor in (alone, resumed))
     assert [point["loss"] for point in two] == pytest.approx([point["loss"] for point in one], abs=1e-5)
     assert one[-1]["loss"] < one[0]["loss"]

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import text
 
 from annotation_api.db.engine import make_engine
-from tests.workers.world import World
+from tests.workers.world import PATIENCE, World
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RANKLOOP_")}
     return subprocess.run(
-        [sys.executable, "-m", *command], env=clean | environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", *command], env=clean | environment, capture_output=True, text=True, timeout=PATIENCE
     )
 
 

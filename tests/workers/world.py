@@ -37,7 +37,7 @@ from annotation_api.db.tables import (
 )
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 120.0  # of a busy machine; on a quiet one nothing here takes 15 s
+PATIENCE = 600.0  # with a busy machine; on a quiet one nothing here takes 15 s
 
 
 @dataclass

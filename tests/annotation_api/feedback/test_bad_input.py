@@ -113,10 +113,10 @@ def test_more_than_a_task_can_hold(annotator, task: dict[str, Any], payload: dic
 
 
 def test_ten_thousand_unknown_keys_are_told_of_briefly_and_at_once(annotator, task: dict[str, Any]) -> None:
-    sent, start = body(task, **{f"key{i}": i for i in range(10_000)}), time.perf_counter()
+    sent, start = body(task, **{f"key{i}": i for i in range(10_000)}), time.process_time()
     answer = annotator.post("/v1/submissions", json=sent)
     assert pointers(answer)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert "more" in answer.json()["detail"]
 
 

@@ -81,7 +81,6 @@ class Desk:
             session.commit()
         context = self.browser.new_context(base_url=self.url, **{"viewport": {"width": 1280, "height": 800}} | options)
         context.add_cookies([{"name": "rankloop", "value": token, "url": self.url}])
-        context.set_default_timeout(8_000)
         self.contexts.append(context)
         return context
 

@@ -40,7 +40,6 @@ def tabs(scene: Scene, desk_url: str, desk_chromium: Browser) -> Iterator[dict[s
         context = desk_chromium.new_context(base_url=desk_url, viewport=DESKTOP, reduced_motion="reduce")
         if who:
             context.add_cookies([{"name": "rankloop", "value": scene.tokens[who], "url": desk_url}])
-        context.set_default_timeout(8_000)
         tabs[who] = context.new_page()
     yield tabs
     for page in tabs.values():
@@ -115,7 +114,7 @@ def a_preview(page: Page) -> None:
     lines = b'{"prompt": "What?", "chosen": "This.", "rejected": "That."}\n{"prompt": 7}\n'
     page.locator("input[type=file]").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})
     page.get_by_role("button", name="Upload and look").click()
-    expect(page.get_by_role("heading", name="Preview of a.jsonl")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="Preview of a.jsonl")).to_be_visible()
 
 
 def at_the_desk(page: Page, scene: Scene, name: str, keys: str) -> None:

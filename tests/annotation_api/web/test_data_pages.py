@@ -60,7 +60,6 @@ class Tabs:
     def open(self, path: str, **options: Any) -> Page:
         context = self.browser.new_context(base_url=self.url, **options)
         context.add_cookies([{"name": "rankloop", "value": self.token, "url": self.url}])
-        context.set_default_timeout(10_000)
         self.contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: self.faults.append(str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -209,20 +210,17 @@ def test_an_idle_page_lets_its_task_go(desk: Any) -> None:
     page = desk.open_with_clock(["one", "two"], lease_seconds=30)
     beats: list[str] = []
     page.on("request", lambda request: beats.append(request.url) if request.url.endswith(":renew") else None)
-    page.clock.run_for(60_000)
-    page.wait_for_timeout(200)
-    at_work = len(beats)
-    assert at_work >= 1
+    with page.expect_request("**:renew"):
+        page.clock.run_for(60_000)
     page.clock.fast_forward(6 * 60_000)
     page.wait_for_timeout(200)
     idle = len(beats)
     page.clock.fast_forward(6 * 60_000)
     page.wait_for_timeout(200)
     assert len(beats) == idle
-    page.mouse.move(5, 5)  # back at the desk
-    page.mouse.move(50, 50)
-    page.wait_for_timeout(300)
-    assert len(beats) > idle
+    with page.expect_request("**:renew"):  # back at the desk
+        page.mouse.move(5, 5)
+        page.mouse.move(50, 50)
 
 
 def test_a_stale_tab_says_so_and_changes_nothing(desk: Any) -> None:
@@ -416,8 +414,7 @@ def prefetched_next(page: Page, number: int) -> None:
 
 def until(page: Page, condition: str) -> None:
     """Wait from outside: the page's own policy forbids what the browser library would do inside it."""
-    for _ in range(400):
-        if page.evaluate(condition):
-            return
+    deadline = time.monotonic() + 60
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
         page.wait_for_timeout(20)
-    raise AssertionError(condition)

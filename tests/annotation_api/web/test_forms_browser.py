@@ -45,7 +45,6 @@ class Works:
     def open(self, **options: Any) -> Page:
         context = self.browser.new_context(base_url=self.url, **{"viewport": {"width": 1280, "height": 900}} | options)
         context.add_cookies([{"name": "rankloop", "value": self.token, "url": self.url}])
-        context.set_default_timeout(8_000)
         self.contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: self.faults.append(str(error)))

@@ -36,7 +36,6 @@ def page(desk_url: str, desk_chromium: Browser, sessions: Sessions, factory: Any
         token = auth.start_session(session, factory(session).person(Role.ENGINEER))
     context = desk_chromium.new_context(base_url=desk_url, viewport={"width": 1280, "height": 800})
     context.add_cookies([{"name": "rankloop", "value": token, "url": desk_url}])
-    context.set_default_timeout(8_000)
     page, faults = context.new_page(), list[str]()
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
