@@ -22,14 +22,14 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment import logs
-from annotation_api import errors, health, scrape
+from annotation_api import document, errors, health, scrape
 from annotation_api.audit import routes as audit
 from annotation_api.bodies import Bodies
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions
 from annotation_api.doors import check_doors
-from annotation_api.errors import PROBLEM_JSON, ProblemBody
+from annotation_api.errors import ProblemBody
 from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import detail_routes, pipeline_routes
@@ -115,15 +115,11 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
 
 
 class Api(FastAPI):
-    """As FastAPI, and its document says that errors are problem+json."""
+    """As FastAPI, with a document that says more (`document`)."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            for operations in super().openapi()["paths"].values():
-                for operation in operations.values():
-                    for status, answer in operation["responses"].items():
-                        if status == "default" or status >= "400":
-                            answer["content"] = {PROBLEM_JSON: answer["content"].popitem()[1]}
+            document.complete(super().openapi(), self.routes, self.state.settings)
         assert self.openapi_schema is not None
         return self.openapi_schema
 

@@ -6,12 +6,13 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse
 from pydantic import Field
 
 from annotation_api.dependencies import READS_RUNS, Config, Db, Me, allow
 from annotation_api.doors import DoorRoute
 from annotation_api.jobs import artifacts, logs, queries, service
+from annotation_api.jobs.event_schemas import JobEvent
 from annotation_api.jobs.hub import Hub
 from annotation_api.jobs.schemas import (
     ArtifactOut,
@@ -40,8 +41,9 @@ async def get_streams(request: Request) -> Hub:
 
 @router.get(
     "/events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}},
+    status_code=200,
+    response_class=EventStream,
+    responses={200: {"model": JobEvent, "description": "Server-sent events; `data` is JSON on one line."}},
 )
 def job_events(
     job_id: uuid.UUID,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +13,7 @@ from pydantic import (
     BaseModel,
     Field,
     GetJsonSchemaHandler,
+    TypeAdapter,
     create_model,
     model_validator,
 )
@@ -18,7 +21,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alignment import stages
-from alignment.config import CONFIGS, SharedConfig, Stage
+from alignment.config import CONFIGS, SharedConfig, Stage, preset_names
+from alignment.problems import Problem
 from annotation_api.db.tables import AttemptOutcome, Job, JobState
 from annotation_api.schemas import Body, Shown
 
@@ -71,7 +75,9 @@ class _SchemaOf:
         self.model = model
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(self.model.__pydantic_core_schema__)
+        listed: JsonSchemaValue = handler(TypeAdapter(list[self.model]).core_schema)  # type: ignore[name-defined]
+        schema_of_one: JsonSchemaValue = listed["items"]  # a reference: what stands alone would be written out here
+        return schema_of_one
 
 
 MOST_GPUS = 64
@@ -112,8 +118,11 @@ OneGpu = Annotated[
 ]
 
 
+Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]  # an unknown one is told by the door
+
+
 class _JobBody(Body):
-    preset: str | None = Field(default=None, description="A named set of settings; `config` goes on top.")
+    preset: Preset | None = Field(default=None, description="A named set of settings; `config` goes on top.")
     gpus: SomeGpus = 1
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
 
@@ -152,7 +161,9 @@ class NewJob(_JobBody):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"oneOf": [handler(job.__pydantic_core_schema__) for job in JOBS.values()]}
+        """One component a stage, told apart by `stage`."""
+        union: Any = functools.reduce(operator.or_, JOBS.values())
+        return handler(TypeAdapter(Annotated[union, Field(discriminator="stage")]).core_schema)
 
 
 LONG = ("traceback", "log")  # parts of an error
@@ -243,7 +254,7 @@ class Validation(BaseModel):
     """The answer of a dry run: nothing was created."""
 
     ok: bool
-    problems: list[dict[str, Any]]
+    problems: list[Problem]
     estimate: Estimate | None
 
 
@@ -326,7 +337,7 @@ class NewPipeline(Body):
     project: uuid.UUID | None = Field(
         default=None, description="Where people compare PPO's held-out replies with the SFT policy's; unset: nobody."
     )
-    preset: str | None = None
+    preset: Preset | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
     gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
     priority: int = Field(default=0, ge=-1000, le=1000)

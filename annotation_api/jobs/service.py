@@ -51,7 +51,7 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
             door.problems.extend(error.problems)
         found = estimate(prepared, body.gpus) if prepared else None
         attempt.rollback()
-    return Validation(ok=not door.problems, problems=[p.model_dump() for p in door.problems], estimate=found)
+    return Validation(ok=not door.problems, problems=door.problems, estimate=found)
 
 
 def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> Prepared:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from alignment.config import Stage
 from alignment.events import ErrorKind
+from alignment.stages import inputs_of
 from annotation_api.db import job_store
 from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import (
@@ -315,3 +316,14 @@ def test_a_failed_job_cannot_be_built_on(as_: As, make: Any, body: Body, session
     assert answer.status_code == 422
     assert "failed" in answer.json()["errors"][0]["message"]
     assert client.get(f"/v1/jobs/{job.id}").json()["error"]["kind"] == "diverged"
+
+
+@pytest.mark.parametrize("stage", ["sft", "sample", "reward", "ppo"])
+def test_a_wrong_job_gives_the_errors_of_its_stage_alone(as_: As, body: Body, stage: str) -> None:
+    request = body(stage, {"seed": -1}) | {"inputs": {}, "priority": "high"}
+    answer = as_(Role.ENGINEER).post("/v1/jobs", json=request)
+    pointers = sorted(problem["pointer"] for problem in answer.json()["errors"])
+    assert (answer.status_code, pointers) == (422, ["/priority"])  # the frame first
+    answer = as_(Role.ENGINEER).post("/v1/jobs", json=request | {"priority": 0})
+    required = {name for name, one in inputs_of(Stage(stage)).items() if one.required}
+    assert {problem["pointer"] for problem in answer.json()["errors"]} == {f"/inputs/{name}" for name in required}

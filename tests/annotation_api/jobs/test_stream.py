@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.events import ErrorKind, Progress
+from alignment.events import ErrorKind, Progress, SavedCheckpoint
 from annotation_api import metrics
 from annotation_api.app import create_app
 from annotation_api.client import JobEvent, parse_events
@@ -24,7 +24,7 @@ from annotation_api.db.engine import DatabaseUnavailable, session_factory
 from annotation_api.db.job_events import Event
 from annotation_api.db.job_records import Again, Failure
 from annotation_api.db.tables import Role
-from annotation_api.jobs import hub, stream
+from annotation_api.jobs import event_schemas, hub, stream
 from annotation_api.jobs.hub import Hub
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
@@ -75,6 +75,28 @@ def read(text: bytes) -> list[JobEvent]:
 
 def numbers(text: bytes) -> list[int | None]:
     return [event.id for event in read(text)]
+
+
+def test_every_event_is_as_the_document_says(sessions: sessionmaker[Session], job: Job) -> None:
+    """Read with the schemas of the OpenAPI document; whatever kind of event there is has one."""
+    row = {"prompt": "Q?", "key": "k", "before": "a", "response": "b", "score_before": 0.1, "score": None, "kl": 0.2}
+    told = [
+        Event.progress(Progress("train", 1, 2, 1.0, None, {"loss": float("nan")}), device="cpu"),
+        Event.note("Look.", "warning"),
+        Event.samples(1, [{"prompt": "Q?", "response": "b"}]),
+        Event.look(1, [row | {"task": str(uuid.uuid4())}]),
+    ]
+    report(sessions, job, *told)
+    with sessions.begin() as session:
+        job_store.record_checkpoint(session, *job, SavedCheckpoint("1/step-1", 1, "0" * 64, 10, 0.5))
+    fail(sessions, job)
+    found = [
+        event_schemas.JobEvent.model_validate({"event": one.type, "id": one.id, "data": one.data}).root
+        for one in collect(sessions, job[0])
+    ]
+    kinds = {"state", "progress", "note", "samples", "look", "checkpoint", "end"}
+    assert {one.event for one in found} == kinds
+    assert all(not one.data.model_extra for one in found if one.event not in ("state", "samples"))
 
 
 def test_events_come_in_order_and_end_with_the_job(sessions: sessionmaker[Session], job: Job) -> None:
