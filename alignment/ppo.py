@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from alignment import gate
+from alignment import gate, models
 from alignment.config import PPOConfig, Stage
 from alignment.events import Meter, Reporter, StageError, StageResult
 from alignment.outcome import check, rescued, result_of, show, tell, write_files
@@ -90,7 +90,7 @@ def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporte
         stopped = rescued(error, keeper)
     if stopped:
         reporter.note(stopped, level="warning")
-    keeper.save(out_dir)
+    keeper.save(out_dir, models.saved_type(config.save_dtype, inputs.model))
     alarms = steering.monitor.alarms
     result = result_of("ppo", roles, prompts, config, keeper, curve, alarms, stopped, decision)
     write_files(out_dir, roles, prompts, keeper, result, reporter)

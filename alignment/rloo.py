@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from alignment import gate
+from alignment import gate, models
 from alignment.advantages import kl_estimate, leave_one_out
 from alignment.batch import Rollout
 from alignment.config import RLOOConfig
@@ -71,7 +71,7 @@ def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Report
         stopped = rescued(error, keeper)
     if stopped:
         reporter.note(stopped, level="warning")
-    keeper.save(out_dir)
+    keeper.save(out_dir, models.saved_type(config.save_dtype, inputs.model))
     result = result_of("rloo", roles, prompts, config, keeper, curve, monitor.alarms, stopped, decision)
     write_files(out_dir, roles, prompts, keeper, result, reporter)
     return result
