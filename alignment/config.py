@@ -101,15 +101,9 @@ class RewardConfig(SharedConfig):
     )
     variance_coef: NonNegative = Field(default=0.5, description="That share (Coste et al. 2023, eq. 4).")
 
-    @model_validator(mode="before")
     @classmethod
-    def _rate_by_what_is_trained(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "learning_rate" not in values:
-            if values.get("lora") is not None:
-                return {**values, "learning_rate": 1e-4}
-            if values.get("frozen_trunk") is True:
-                return {**values, "learning_rate": 1e-3}
-        return values
+    def _usual_rate(cls, values: dict[str, Any]) -> float | None:
+        return super()._usual_rate(values) or (1e-3 if values.get("frozen_trunk") is True else None)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

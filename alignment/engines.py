@@ -14,21 +14,27 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedTokenizerBase
 
-from alignment import models, packing
+from alignment import chat, models, packing
 from alignment.adapters import is_adapted
+from alignment.batch import Sequences
 from alignment.config import PPOConfig, RLOOConfig
 from alignment.events import ErrorKind, StageError
+from alignment.forward import response_logprobs
 from alignment.generation import Generated, generate
+from alignment.records import Prompt
 from alignment.stops import stop_ids
 from alignment.vllm_engine import VLLM
 
 PAGE = 32  # tokens whose keys and values lie together
+TRIED = 8  # tokens of the replies by which an engine is tried
+MOST_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # nats a token; bfloat16 alone makes a few hundredths
 PREFILL = 2048  # most prompt tokens that are read in one step
 
 
@@ -59,6 +65,40 @@ def engine_of(config: PPOConfig | RLOOConfig) -> Engine:
             )
         return VLLM()
     return Continuous() if config.rollout_engine == "continuous" else generate
+
+
+@torch.no_grad()
+def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse continuous batching of a model whose attention it does not compute: tried out, not guessed.
+
+    It replaces the attention of a model, where that can be replaced; BLOOM, GPT-J, MPT and others have one of their
+    own, which then sees other tokens than it should. Raises StageError(BAD_INPUT).
+    """
+    if not isinstance(engine, Continuous):
+        return
+    live = model.get_base_model() if is_adapted(model) else model
+    try:
+        gap = _gap(engine, model, tokenizer) if live._can_set_attn_implementation() else math.inf
+    except (StageError, ValueError, RuntimeError, NotImplementedError):  # it has no place for this kind of layer
+        gap = math.inf
+    if not gap <= MOST_GAP[torch.bfloat16 if models.has_bfloat16(model.device) else torch.float32]:
+        told = "does not know its attention" if gap == math.inf else f"differs from it by {gap:.2f} nats a token"
+        raise StageError(
+            ErrorKind.BAD_INPUT,
+            f"rollout_engine 'continuous' cannot sample from {type(live).__name__}: it {told}.",
+            "Set rollout_engine to 'generate'.",
+        )
+
+
+def _gap(engine: Engine, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
+    """Mean difference of the log-probabilities that the engine and our forward pass give to a few replies."""
+    prompts = [chat.prompt_ids(tokenizer, Prompt.from_text(text)) for text in ("Hello?", "What is this, and why?")]
+    source = torch.Generator(model.device).manual_seed(0)
+    said = engine(model, tokenizer, prompts, max_new_tokens=TRIED, generator=source, batch_size=2)
+    rows = [said.ids(row) for row in range(len(prompts))]
+    joined = Sequences.join(prompts, rows, said.finished.tolist(), tokenizer.pad_token_id).to(model.device)
+    gaps = (response_logprobs(model, joined, 1.0) - said.logprobs)[joined.response_mask].abs()
+    return float(gaps.mean())
 
 
 class Continuous:

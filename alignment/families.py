@@ -6,6 +6,7 @@ Keys are `model_type` in config.json. Standard library only: the service reads t
 from __future__ import annotations
 
 import re
+from typing import Any, NamedTuple
 
 # Parts of a model that adapters usually leave alone: what chooses among experts, the experts themselves (of which each
 # sees few tokens), and towers that read something else than text.
@@ -16,6 +17,55 @@ _LEFT_ALONE = re.compile(
 _FEED_FORWARD = re.compile(r"\.(gate_proj|up_proj|down_proj|gate_up_proj|w1|w2|w3)$")
 # Layers whose weights the family's kernels read directly, past an adapter on them (PEFT refuses them, too).
 _NOT_ADAPTABLE = dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"), ("out_proj", "conv1d"))
+
+
+# How far positions reach, by the names that configs have for it.
+_POSITIONS = ("max_position_embeddings", "max_seq_len")
+# What follows the output layer: a factor on the logits, then a soft cap.
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+_FACTORS = ("logit_scale", "lm_head_multiplier")
+_DIVISORS = ("logits_scaling",)
+_MULTIPLIED = ("hyperclovax",)  # whose `logits_scaling` multiplies
+
+
+class AfterHead(NamedTuple):
+    """What a model does to its logits: times `factor`, then within plus or minus `cap` by tanh."""
+
+    factor: float
+    cap: float | None
+
+
+def after_head(config: Any) -> AfterHead:
+    """By the settings of the text model."""
+    factor = _first(config, _FACTORS) or 1.0
+    divisor = _first(config, _DIVISORS) or 1.0
+    factor = factor * divisor if config.model_type in _MULTIPLIED else factor / divisor
+    return AfterHead(factor, _first(config, _CAPS))
+
+
+def positions(config: Any) -> int | None:
+    """How many tokens the text model reads with numbers that do not depend on its neighbours; None: no bound.
+
+    Long-rope models (Phi-3) change the frequencies of a whole batch once one row of it passes the context that they
+    were first trained on, so that is their bound.
+    """
+    limit = _first(config, _POSITIONS)
+    found = [int(value) for value in (limit, _first_context(config)) if value and value > 0]
+    return min(found) if found else None
+
+
+def _first_context(config: Any) -> float | None:
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    if not any(kind.get("rope_type") == "longrope" for kind in kinds):
+        return None
+    told = [kind.get("original_max_position_embeddings") for kind in kinds]
+    return next((value for value in told if value), None) or _first(config, ("original_max_position_embeddings",))
+
+
+def _first(config: Any, names: tuple[str, ...]) -> float | None:
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None)
 
 
 def adaptable(family: str, layer: str) -> bool:

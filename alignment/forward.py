@@ -23,6 +23,7 @@ from alignment.batch import Sequences, by_length, pad_right
 from alignment.cpu_linear import rounded
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
+from alignment.families import after_head
 from alignment.models import autocast, context_length
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Model: TypeAlias = "PreTrainedModel | PeftModel"
 
 LOGIT_CHUNK = 4096  # tokens whose logits exist at one time
-HEAD_TOLERANCE = 1e-2  # relative; a bf16 head differs from itself by less
+HEAD_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # relative; a head differs from itself by less
 
 
 class TokenTerms(NamedTuple):
@@ -160,7 +161,7 @@ def scale_scores(scorer: Model, std: float) -> None:
 
 @torch.no_grad()
 def check_head(policy: Model, input_ids: list[int]) -> None:
-    """Refuse a model whose logits are not its head's output (a soft cap or a scale follows in some).
+    """Refuse a model whose logits are another function of its hidden states than we know (families.after_head).
 
     Raises StageError(BAD_INPUT).
     """
@@ -168,7 +169,8 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
     with autocast(ids.device):
         theirs = policy(input_ids=ids, use_cache=False).logits.float()
         ours = _head(policy)(_trunk(policy)(input_ids=ids, use_cache=False).last_hidden_state).float()
-    if not torch.allclose(ours, theirs, rtol=HEAD_TOLERANCE, atol=HEAD_TOLERANCE * float(theirs.abs().max())):
+    tolerance = HEAD_TOLERANCE[torch.bfloat16 if ids.device.type == "cuda" else torch.float32]
+    if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max())):
         raise StageError(
             ErrorKind.BAD_INPUT,
             f"{type(_base(policy)).__name__} changes its logits after the output layer, which PPO does not reproduce.",
@@ -236,4 +238,12 @@ def _trunk(model: Model) -> Callable[..., Any]:
 
 
 def _head(model: Model) -> Callable[[Tensor], Tensor]:
-    return cast(Callable[[Tensor], Tensor], _base(model).get_output_embeddings())
+    """Hidden states to logits, with the factor and the soft cap that some families put behind the output layer."""
+    layer = cast(Callable[[Tensor], Tensor], _base(model).get_output_embeddings())
+    factor, cap = after_head(_base(model).config.get_text_config())
+
+    def logits_of(hidden: Tensor) -> Tensor:
+        logits = layer(hidden) if factor == 1.0 else layer(hidden) * factor
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    return logits_of

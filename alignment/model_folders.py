@@ -14,6 +14,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from alignment import safe_json
 from alignment.ensemble import EnsembleFile
+from alignment.families import positions
 from alignment.model_view import Part, bad, opened, readable
 from alignment.safe_files import UnsafeModel, read_limited
 from alignment.safe_folder import plain_name
@@ -47,12 +48,7 @@ def save_score_scale(folder: Path, scale: ScoreScale) -> None:
 
 def context_length_of(folder: Path) -> int | None:
     """The same, without loading the model."""
-    return positions(load_config(first_member(folder), dropout=False))
-
-
-def positions(config: PretrainedConfig) -> int | None:
-    value = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(value) if value and value > 0 else None
+    return positions(load_config(first_member(folder), dropout=False).get_text_config())
 
 
 def first_member(folder: Path) -> Path:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import PretrainedConfig
 
-from alignment.model_view import bad
+from alignment.model_view import Part, bad, opened
 
+TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 SPARE_BYTES = 2**30  # for tables that are computed, not stored: positions, masks
 
 
@@ -32,6 +36,18 @@ def require_fit(auto: Any, config: PretrainedConfig, folder: Path, seen: Path) -
             f"{stored:,} bytes.",
             "Save config and weights together.",
         )
+
+
+def stored_type(folder: Path) -> torch.dtype:
+    """The number type of most weights in the folder; float32 where it is none that is trained here."""
+    counts: Counter[str] = Counter()
+    with opened(folder, Part.WEIGHTS) as seen:
+        for path in seen.glob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  # not a dict
+                    tensor = file.get_slice(name)
+                    counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    return TYPES.get(max(counts, key=lambda kind: counts[kind], default=""), torch.float32)
 
 
 def require_all_weights(missing: Iterable[str], folder: Path, but: Sequence[str]) -> None:

@@ -27,13 +27,14 @@ from alignment.adapters import Task, add_adapters, is_adapted, read_adapters
 from alignment.adapters import save_adapter as save_adapter
 from alignment.config import LoRAConfig
 from alignment.ensemble import Ensemble, EnsembleFile
+from alignment.families import positions
 from alignment.heads import ensure_scorer
 from alignment.model_folders import ScoreScale as ScoreScale
-from alignment.model_folders import check_folder, ensemble_file, first_member, is_scorer, load_config, positions
+from alignment.model_folders import check_folder, ensemble_file, first_member, is_scorer, load_config
 from alignment.model_folders import context_length_of as context_length_of
 from alignment.model_folders import read_score_scale as read_score_scale
 from alignment.model_folders import save_score_scale as save_score_scale
-from alignment.model_sizes import require_all_weights, require_fit
+from alignment.model_sizes import require_all_weights, require_fit, stored_type
 from alignment.model_view import Part, bad, opened
 from alignment.safe_folder import ADAPTER
 from alignment.stops import keep_stops, savable, turn_end
@@ -167,17 +168,37 @@ def load_reward_model(
     return Ensemble((model,) * len(names), names, file.combine, file.variance_coef, means)
 
 
-def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write weights (safetensors), config and tokenizer; adapters are merged into a whole model."""
+def saved_type(setting: str, base: Path) -> torch.dtype:
+    """The number type in which a model that was trained from the folder `base` is saved."""
+    return stored_type(first_member(base)) if setting == "as_loaded" else cast(torch.dtype, getattr(torch, setting))
+
+
+def round_weights(model: PreTrainedModel | PeftModel, dtype: torch.dtype) -> None:
+    """Give every weight a value that `dtype` holds, its own type kept: what is measured then is what is saved."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.to(dtype))
+
+
+def save_model(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write weights (safetensors, in `dtype`), config and tokenizer; adapters are merged into a whole model."""
     whole = cast(PreTrainedModel, model.merge_and_unload() if is_adapted(model) else model)
+    own = whole.dtype
     _settle(whole, tokenizer)  # a trainer may have left its own settings, a tokenizer may have got its template since
+    _cast(whole, dtype)
     whole.save_pretrained(folder, safe_serialization=True)
+    _cast(whole, own)
     tokenizer.save_pretrained(folder)
 
 
 def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
     """How many tokens the model's positions reach; None where its config sets no bound."""
-    return positions(model.config)
+    return positions(model.config.get_text_config())
 
 
 def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
@@ -216,6 +237,12 @@ def _load(
     _settle(model, tokenizer)
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
     return cast(PreTrainedModel, model)
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """The weights alone: tables that are computed, such as rotary frequencies, would lose what no file gives back."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
 
 
 def _settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

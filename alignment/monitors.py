@@ -268,6 +268,18 @@ def missing_eos(view: View) -> Finding | None:
     )
 
 
+def engine_gap(view: View) -> Finding | None:
+    """The engine's arithmetic is another model's."""
+    gap = view.curve[-1].get("engine_gap", 0.0)
+    if gap <= view.config.engine_gap:
+        return None
+    return Finding(
+        f"The rollout engine's log-probabilities differ from the model's own by {gap:.2f} nats a token.",
+        "The engine most likely does not compute this architecture's attention, so replies come from another policy.",
+        "Set rollout_engine to 'generate'.",
+    )
+
+
 RULES: dict[AlarmName, Callable[[View], Finding | None]] = {
     "over_optimisation": over_optimisation,
     "beyond_reference": beyond_reference,
@@ -281,4 +293,5 @@ RULES: dict[AlarmName, Callable[[View], Finding | None]] = {
     "critic": critic,
     "disagreement": disagreement,
     "missing_eos": missing_eos,
+    "engine_gap": engine_gap,
 }

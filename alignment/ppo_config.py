@@ -5,7 +5,7 @@ The table of details (tests/alignment/details.py) lists them with the test of ea
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,7 @@ AlarmName = Literal[
     "critic",  # the critic explains nothing
     "disagreement",  # the members of the ensemble disagree more than at the start
     "missing_eos",  # responses no longer end
+    "engine_gap",  # the rollout engine samples from another distribution
 ]
 
 
@@ -61,6 +62,10 @@ class AlarmConfig(Settings):
     critic_grace: Count = Field(default=10, description="Updates in which a critic may explain nothing.")
     disagreement: float = Field(default=1.5, gt=1, description="Disagreement this many times what it was at first.")
     missing_eos: Fraction = Field(default=0.15, description="Share of unended responses this far above that at first.")
+    engine_gap: Positive = Field(
+        default=0.1,
+        description="Nats by which the rollout engine and our forward pass differ about a token, on average.",
+    )
     stop_on: tuple[AlarmName, ...] = Field(default=(), description="Alarms that end training, the kept policy stays.")
     patience: Count | None = Field(
         default=None, description="Looks in a row that keep no new policy after which training ends; unset: none."
@@ -69,6 +74,8 @@ class AlarmConfig(Settings):
 
 class PolicyConfig(TrainingConfig):
     """What PPO and RLOO share."""
+
+    adapter_rate: ClassVar[float] = 3e-5
 
     learning_rate: Rate = Field(default=3e-6, description="Peak learning rate of the policy.")
     schedule: Literal["linear", "cosine", "constant"] = Field(

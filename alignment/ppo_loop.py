@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from alignment import gate
+from alignment import gate, models
 from alignment.batch import Rollout, Sequences
 from alignment.config import Baseline, PPOConfig, RLOOConfig, Stage
 from alignment.events import Meter, Reporter, StageError, StageResult
@@ -112,7 +112,7 @@ def train(
         stopped = rescued(error, keeper)
     if stopped:
         reporter.note(stopped, level="warning")
-    keeper.save(out_dir)
+    keeper.save(out_dir, models.saved_type(config.save_dtype, inputs.model))
     result = result_of(stage.value, roles, prompts, config, keeper, curve, steering.monitor.alarms, stopped, decision)
     write_files(out_dir, roles, prompts, keeper, result, reporter)
     return result

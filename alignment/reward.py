@@ -177,13 +177,15 @@ def _train_members(
         found = fit(member, tokenizer, examples, config, reporter, own)
         metrics = metrics or found
         member.eval()
+        dtype = models.saved_type(config.save_dtype, inputs.model)
+        models.round_weights(member, dtype)
         scale = centre(member, tokenizer, prepared.train, 4 * config.micro_batch_size)
         folder = out_dir / name
         folder.mkdir(exist_ok=True)
         if isinstance(member, PeftModel) and (adapters or config.save_adapter):
             models.save_adapter(member, tokenizer, folder, f"../{BASE}" if adapters else str(inputs.model.resolve()))
         else:
-            models.save_model(member, tokenizer, folder)
+            models.save_model(member, tokenizer, folder, dtype)
         models.save_score_scale(folder, scale)
     if adapters:
         shutil.copytree(inputs.model, out_dir / BASE, ignore=shutil.ignore_patterns(checkpoint.MANIFEST, "*.jsonl"))

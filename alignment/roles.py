@@ -24,7 +24,7 @@ from alignment.config import PPOConfig, RLOOConfig
 from alignment.controllers import ScoreScaler
 from alignment.cpu_linear import speed_up
 from alignment.cpu_memory import keep_freed_memory
-from alignment.engines import Engine, engine_of
+from alignment.engines import Engine, engine_of, require_same_numbers
 from alignment.ensemble import Ensemble, combine_scores
 from alignment.events import ErrorKind, StageError
 from alignment.forward import (
@@ -101,7 +101,9 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
         keep_freed_memory()
     _make_ready(policy, config)
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
-    return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine_of(config))
+    engine = engine_of(config)
+    require_same_numbers(engine, policy, tokenizer)
+    return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine)
 
 
 def reply(roles: Roles, prompts: Sequence[list[int]], config: PolicyConfig, generator: torch.Generator) -> Replies:

@@ -168,13 +168,13 @@ class Keeper:
             self.weights = {name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)}
         return entry
 
-    def save(self, out_dir: Path) -> Look:
-        """Put the kept weights back into the policy, write it, and return its look."""
+    def save(self, out_dir: Path, dtype: torch.dtype) -> Look:
+        """Put the kept weights back into the policy, write it in `dtype`, and return its look."""
         assert self.kept is not None, "save comes after the first look"
         with torch.no_grad():
             for name, weight in trained_weights(self.roles.policy):
                 weight.copy_(self.weights[name])
-        models.save_model(self.roles.policy, self.roles.tokenizer, out_dir)
+        models.save_model(self.roles.policy, self.roles.tokenizer, out_dir, dtype)
         return self.kept
 
 

@@ -6,7 +6,7 @@ only: no process pays for torch to check a setting.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -37,7 +37,9 @@ class LoRAConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """What the gradient stages share."""
+    """What the gradient stages share. A learning rate that is not set is larger where adapters are trained."""
+
+    adapter_rate: ClassVar[float] = 1e-4  # ten times the full rate, as TRL's
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
     batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
@@ -48,11 +50,26 @@ class TrainingConfig(Settings):
     max_grad_norm: Positive = Field(default=1.0, description="Gradients are scaled down to this norm.")
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
     lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
+    save_dtype: Literal["as_loaded", "float32", "bfloat16", "float16"] = Field(
+        default="as_loaded", description="Number type of the saved weights: that of the model it started from, or this."
+    )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds every generator of the stage.")
     save_every: Count | None = Field(
         default=None, description="Optimizer steps (PPO: updates) between two checkpoints; unset: by save_minutes."
     )
     save_minutes: Positive = Field(default=5.0, description="Minutes between two checkpoints, without save_every.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_by_what_is_trained(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "learning_rate" not in values and (rate := cls._usual_rate(values)) is not None:
+            return {**values, "learning_rate": rate}
+        return values
+
+    @classmethod
+    def _usual_rate(cls, values: dict[str, Any]) -> float | None:
+        """The rate of these settings where it is not the default."""
+        return cls.adapter_rate if values.get("lora") is not None else None
 
     @model_validator(mode="after")
     def _micro_fits(self) -> Self:

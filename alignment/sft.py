@@ -58,7 +58,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     _report(counts, limit, reporter)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
-    models.save_model(model, tokenizer, out_dir)
+    models.save_model(model, tokenizer, out_dir, models.saved_type(config.save_dtype, inputs.model))
     metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
     return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
 
@@ -78,7 +78,15 @@ def encode_rows(
 
 
 class DemonstrationTrainer(ResumingTrainer, SFTTrainer):
-    """TRL's trainer, with checkpoints that appear whole."""
+    """TRL's trainer, with checkpoints that appear whole, and the loss of a mixture of experts apart.
+
+    What routers pay for uneven load is trained on, but it is no loss on demonstrations: it is logged as `aux_loss`.
+    """
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and (aux := self._metrics["train"].get("aux_loss")):
+            logs = {**logs, "loss": logs["loss"] - self.router_aux_loss_coef * sum(aux) / len(aux)}
+        super().log(logs, start_time)
 
 
 def _fit(

@@ -23,12 +23,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "hidden_size": 32,
         "ffn_dim": 64,
         "word_embed_proj_dim": 32,
-        **{k: SMALL[k] for k in SMALL if k[0] in "nm"},
+        **{name: SMALL[name] for name in ("num_hidden_layers", "num_attention_heads", "max_position_embeddings")},
     },
     "llama": SMALL,
     "gpt2": GPT,
     "gptj": {**GPT, "rotary_dim": 4, "n_inner": 64},
-    "gpt_neox": SMALL,
+    "gpt_neox": {name: size for name, size in SMALL.items() if name != "num_key_value_heads"},
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
     "codegen": {**GPT, "rotary_dim": 4, "n_inner": 64, "n_ctx": 64, "n_head": 4},
     "falcon": {**SMALL, "new_decoder_architecture": False},
@@ -72,8 +72,7 @@ def causal(family: str, tokenizer: PreTrainedTokenizerFast | None = None, **chan
     words = tokenizer or tiny.tokenizer()
     torch.manual_seed(0)
     kind = CONFIG_MAPPING[family]
-    own = {"sliding_window": None} if family == "mixtral" else {}
-    model = AutoModelForCausalLM.from_config(kind(vocab_size=len(words), **IDS, **FAMILIES[family], **own, **changes))
+    model = AutoModelForCausalLM.from_config(kind(**{"vocab_size": len(words), **IDS, **FAMILIES[family], **changes}))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and "conv" not in name:

@@ -6,12 +6,16 @@ from typing import Any
 import families
 import pytest
 import small_ppo
+import tiny
 import torch
+from safetensors import safe_open
 
-from alignment import forward, models, stages, trainer
+from alignment import chat, engines, forward, generation, models, monitors, stages, trainer
 from alignment.adapters import add_adapters
-from alignment.config import LoRAConfig, SFTConfig, Stage
+from alignment.batch import Sequences
+from alignment.config import LoRAConfig, PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
 from alignment.events import NullReporter, StageError
+from alignment.ppo_config import AlarmConfig
 from alignment.records import Demonstration, Prompt, Ranking, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -116,3 +120,129 @@ def test_bfloat16_is_asked_only_of_a_gpu_that_has_it(emulated: bool, monkeypatch
     wanted = torch.float32 if emulated else torch.bfloat16
     assert models.dtype_for(gpu, trained=False) is wanted
     assert trainer.common_arguments(SFTConfig(), Path("out"))["bf16"] is not emulated
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("gemma2", {"final_logit_softcapping": 2.0}),  # a cap that these small logits reach
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {"logit_scale": 0.25}),
+        ("llama", {}),
+    ],
+)
+def test_log_probabilities_are_those_of_the_librarys_logits(family: str, changes: dict[str, float]) -> None:
+    model = families.causal(family, **changes)
+    rows = [([5, 6, 7], [8, 9, 2]), ([10], [11, 2])]
+    sequences = Sequences.join([p for p, _ in rows], [r for _, r in rows], [True, True], 1)
+    found = forward.response_logprobs(model, sequences, 0.7)
+    for row, (prompt, response) in enumerate(rows):
+        logs = (model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1] / 0.7).log_softmax(-1)
+        expected = logs.gather(1, torch.tensor(response)[:, None])[:, 0]
+        torch.testing.assert_close(found[row, : len(response)], expected, atol=1e-4, rtol=0)
+    forward.check_head(model, [5, 6, 7])
+
+
+def test_a_model_that_does_something_unknown_to_its_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while its logits are small, and the cap changes them by a thousandth only."""
+    model = families.causal("gemma2", final_logit_softcapping=30.0)
+    forward.check_head(model, [5, 6, 7])
+    monkeypatch.setattr(forward, "after_head", lambda config: (1.0, None))
+    with pytest.raises(StageError, match="Gemma2ForCausalLM changes its logits"):
+        forward.check_head(model, [5, 6, 7])
+
+
+@pytest.mark.parametrize("family", ["bloom", "gptj", "mpt", "falcon", "mamba"])
+def test_continuous_batching_is_refused_where_it_is_another_policy(family: str) -> None:
+    with pytest.raises(StageError, match="Set rollout_engine to 'generate'"):
+        engines.require_same_numbers(engines.Continuous(), families.causal(family), tiny.tokenizer())
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral"])
+def test_continuous_batching_serves_the_others(family: str) -> None:
+    engines.require_same_numbers(engines.Continuous(), families.causal(family), tiny.tokenizer())
+
+
+@pytest.mark.parametrize("family", ["mamba", "llama", "bloom", "gemma2", "mpt"])
+def test_greedy_replies_are_those_of_the_librarys_own_generate(family: str) -> None:
+    model, tokenizer = families.causal(family), tiny.tokenizer()
+    prompts = [[3 + (7 * i + j) % 20 for j in range(2 + i)] for i in range(10)]
+    source = torch.Generator().manual_seed(0)
+    said = generation.generate(model, tokenizer, prompts, max_new_tokens=10, generator=source, temperature=1e-4)
+    for row, prompt in enumerate(prompts):
+        own = model.generate(torch.tensor([prompt]), max_new_tokens=10, do_sample=False, eos_token_id=2, pad_token_id=1)
+        assert said.ids(row) == own[0, len(prompt) :].tolist()
+
+
+def test_a_context_that_changes_its_neighbours_numbers_ends_where_it_would() -> None:
+    factors = [1.0, 1.0, 1.0, 1.0]
+    rope = {"rope_type": "longrope", "short_factor": factors, "long_factor": [4.0] * 4, "rope_theta": 1e4}
+    model = families.causal("phi3", rope_parameters=rope, original_max_position_embeddings=16)
+    assert models.context_length(model) == 16
+    assert models.context_length(families.causal("mpt")) == 64
+    assert models.context_length(families.causal("llama")) == 64
+    assert models.context_length(families.causal("bloom")) is None
+
+
+def test_rows_of_a_full_context_are_not_widened_beyond_it() -> None:
+    """MPT's context has a name of its own; a width rounded beyond it was a crash."""
+    model = families.causal("mpt")
+    sequences = Sequences.join([[5] * 50, [6]], [[7] * 14, [8, 2]], [True, True], 1)
+    assert torch.isfinite(forward.response_logprobs(model, sequences, 1.0)).all()
+
+
+def test_the_auxiliary_loss_of_experts_is_reported_apart(tmp_path: Path) -> None:
+    families.save("mixtral", tmp_path / "base", router_aux_loss_coef=0.5)
+    rows = [Demonstration(prompt=Prompt.from_text(f"w{i}"), response="w1 w2") for i in range(4)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    files = {"model": tmp_path / "base", "demonstrations": tmp_path / "rows.jsonl"}
+    result = run(Stage.SFT, tmp_path, "sft", files, **(SETTINGS | {"micro_batch_size": 2}))
+    tokenizer = models.load_tokenizer(tmp_path / "base")
+    model = models.load_causal_lm(tmp_path / "base", tokenizer, trained=False)
+    losses = []
+    for row in rows:
+        encoded = chat.encode(tokenizer, row.prompt, row.response)
+        logs = model(torch.tensor([encoded.ids])).logits[0, :-1].log_softmax(-1)
+        wanted = logs.gather(1, torch.tensor(encoded.ids[1:])[:, None])[:, 0]
+        losses.append(-wanted[encoded.prompt_length - 1 :])
+    first = result.details["curve"][0]
+    assert first["loss"] == pytest.approx(float(torch.cat(losses).mean()), abs=1e-4)
+    assert first["aux_loss"] > 0
+
+
+@pytest.mark.parametrize(("setting", "wanted"), [("as_loaded", "BF16"), ("float32", "F32"), ("float16", "F16")])
+def test_weights_are_saved_in_the_type_that_they_came_in(setting: str, wanted: str, tmp_path: Path) -> None:
+    words = tiny.tokenizer()
+    families.causal("llama").to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    words.save_pretrained(tmp_path / "base")
+    prompts = [Prompt.from_text(f"w{i}") for i in range(8)]
+    write_jsonl(tmp_path / "rows.jsonl", [Demonstration(prompt=p, response="w1 w2") for p in prompts])
+    rankings = [Ranking(prompt=p, responses=("w1", "w2 w3"), groups=((0,), (1,))) for p in prompts]
+    write_jsonl(tmp_path / "rankings.jsonl", rankings)
+    files = {"model": tmp_path / "base", "demonstrations": tmp_path / "rows.jsonl"}
+    run(Stage.SFT, tmp_path, "sft", files, **SETTINGS, save_dtype=setting)
+    files = {"model": tmp_path / "base", "rankings": tmp_path / "rankings.jsonl"}
+    run(Stage.REWARD, tmp_path, "reward", files, **SETTINGS, save_dtype=setting, heldout_fraction=0.0)
+    for name in ("sft", "reward"):
+        with safe_open(tmp_path / name / "model.safetensors", "pt") as file:
+            assert {file.get_slice(key).get_dtype() for key in file.keys()} == {wanted}  # noqa: SIM118
+    tokenizer = models.load_tokenizer(tmp_path / "reward")
+    judge = models.load_reward_model(tmp_path / "reward", tokenizer)
+    best = [chat.encode(tokenizer, p, "w1").ids for p in prompts]
+    assert float(forward.score_rows(judge, best, 1, 8).mean()) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [SFTConfig, RewardConfig, PPOConfig, RLOOConfig])
+def test_adapters_learn_at_a_larger_rate_unless_one_is_set(kind: Any) -> None:
+    full, adapters = kind().learning_rate, kind(lora={}).learning_rate
+    assert adapters >= 10 * full
+    assert kind(lora={}, learning_rate=2e-6).learning_rate == 2e-6
+    assert kind(**kind(lora={}).model_dump()).learning_rate == adapters
+
+
+def test_an_engine_that_samples_from_another_distribution_raises_an_alarm() -> None:
+    ear = monitors.Monitor(AlarmConfig(), monitors.Bounds(20.0, 0.8))
+    assert ear.listen([{"update": 1.0, "engine_gap": 0.05}], []) == []
+    raised = ear.listen([{"update": 2.0, "engine_gap": 0.3}], [])
+    assert [alarm.name for alarm in raised] == ["engine_gap"]
+    assert "differ from the model's own by 0.30 nats" in raised[0].sentence

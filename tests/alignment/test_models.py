@@ -204,7 +204,8 @@ def test_the_stop_of_the_model_is_the_tokenizers(folder: Path) -> None:
     assert chat.encode(tokenizer, Prompt.from_text("Hi?"), "Ho.").ids[-1] == model.config.eos_token_id
 
 
-def test_number_types() -> None:
+def test_number_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert models.dtype_for(cpu, trained=False) is models.dtype_for(cpu, trained=True) is torch.float32
     assert models.dtype_for(gpu, trained=True) is torch.float32
