@@ -16,9 +16,10 @@ from starlette.routing import BaseRoute
 from annotation_api import document_parts as parts
 from annotation_api.db.tables import Role
 from annotation_api.dependencies import Public, Scraper, calls, cookie_name, permission_of
+from annotation_api.doors import takes_file
 from annotation_api.errors import PROBLEM_JSON
 from annotation_api.idempotency import idempotency
-from annotation_api.quotas import Spends, spends_uploads
+from annotation_api.quotas import Spends
 from annotation_api.scopes import SAFE_METHODS
 from annotation_api.settings import Settings
 
@@ -117,7 +118,8 @@ def _statuses(operation: Operation, method: str, dependant: Dependant | None) ->
     found |= {413, 415, 422} if "requestBody" in operation else set()
     found |= {422} if asked else set()
     found |= {409} if idempotency in needs else set()
-    found |= {429} if any(isinstance(one, Spends) or one is spends_uploads.dependency for one in needs) else set()
+    file = dependant is not None and takes_file(dependant)
+    found |= {429} if file or any(isinstance(one, Spends) for one in needs) else set()
     return found
 
 

@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Request, Response, UploadFile
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -49,12 +50,12 @@ class DoorRoute(APIRoute):
         super().__init__(*args, **options)
         if isinstance(permission_of(self.dependant), Public):
             self.max_body_size = FROM_ANYBODY
-        elif takes_file(self):
+        elif takes_file(self.dependant):
             self.max_body_size = MAX_UPLOAD_BYTES
 
     def get_route_handler(self) -> Handler:
         work, permission = self.work(), permission_of(self.dependant)
-        opened = _upload if takes_file(self) else _whole
+        opened = _upload if takes_file(self.dependant) else _whole
 
         async def handle(request: Request) -> Response:
             if request.method in SAFE_METHODS:
@@ -70,8 +71,8 @@ class DoorRoute(APIRoute):
         return super().get_route_handler()
 
 
-def takes_file(route: APIRoute) -> bool:
-    return any(field.field_info.annotation is UploadFile for field in route.dependant.body_params)
+def takes_file(dependant: Dependant) -> bool:
+    return any(field.field_info.annotation is UploadFile for field in dependant.body_params)
 
 
 @asynccontextmanager
