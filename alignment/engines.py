@@ -76,7 +76,7 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
     """
     if not isinstance(engine, Continuous):
         return
-    live = model.get_base_model() if is_adapted(model) else model
+    live: Any = model.get_base_model() if is_adapted(model) else model
     try:
         gap = _gap(engine, model, tokenizer) if live._can_set_attn_implementation() else math.inf
     except (StageError, ValueError, RuntimeError, NotImplementedError):  # it has no place for this kind of layer
