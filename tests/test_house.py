@@ -83,3 +83,10 @@ def test_tasks_have_one_writer() -> None:
     files = [path for package in ("annotation_api", "workers") for path in (ROOT / package).rglob("*.py")]
     assert [path.name for path in files if writes.search(path.read_text("utf-8"))] == []
     assert "INSERT INTO {table}" in (ROOT / "annotation_api/db/tasks.py").read_text("utf-8")
+
+
+def test_a_place_is_taken_by_one_definition() -> None:
+    """A lease that runs is compared with the clock in one file (what ends leases asks the opposite)."""
+    says = re.compile(r"lease_until *> *(clock_timestamp|NOW|func)")
+    files = [path for path in (ROOT / "annotation_api").rglob("*.py") if says.search(path.read_text("utf-8"))]
+    assert [path.name for path in files] == ["places.py"]
