@@ -90,3 +90,12 @@ def test_a_place_is_taken_by_one_definition() -> None:
     says = re.compile(r"lease_until *> *(clock_timestamp|NOW|func)")
     files = [path for path in (ROOT / "annotation_api").rglob("*.py") if says.search(path.read_text("utf-8"))]
     assert [path.name for path in files] == ["places.py"]
+
+
+def test_the_command_line_offers_what_the_service_defines_without_loading_it() -> None:
+    """Its choices are the enums' own values; a copy would miss the next one."""
+    source = (ROOT / "annotation_api/cli.py").read_text("utf-8")
+    assert re.findall(r"choices=\(\"|^[A-Z]+ = \(\s*\"", source, re.M) == []
+    code = "import sys, annotation_api.cli; print(*sorted({'pydantic', 'sqlalchemy', 'fastapi'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []
