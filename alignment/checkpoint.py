@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from alignment.disk import is_full
 from alignment.events import ErrorKind, StageError, StageResult
 from alignment.records import canonical_json, storable
 
@@ -81,7 +82,7 @@ def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step:
         at("folder_renamed")
         _sync_path(final.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise StageError(ErrorKind.DISK_FULL, f"No room to write {final}.", "Free some disk space.") from error
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody published between check and rename
             raise _exists(final) from error

@@ -7,7 +7,6 @@ config never changes once made. Needs pydantic only: no process pays for torch t
 from __future__ import annotations
 
 import tomllib
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,24 +20,10 @@ from alignment.settings import Count, Length, NonNegative, Positive, Rate, Share
 from alignment.settings import LoRAConfig as LoRAConfig
 from alignment.settings import Settings as Settings
 from alignment.settings import TrainingConfig as TrainingConfig
+from alignment.stage_names import Baseline as Baseline
+from alignment.stage_names import Stage as Stage
 
 PRESETS = Path(__file__).parent / "presets"
-
-
-class Stage(StrEnum):
-    """What a job can run."""
-
-    SFT = "sft"  # supervised fine-tuning on demonstrations
-    SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file
-    REWARD = "reward"  # a reward model from rankings
-    PPO = "ppo"  # the policy, against the reward model
-
-
-class Baseline(StrEnum):
-    """What can be run beside the stages, to see whether PPO earns its cost: from the command line, not as a job."""
-
-    RLOO = "rloo"  # the policy, against the reward model, without a critic
-    BEST_OF_N = "best-of-n"  # no training: the best of several responses by the reward model
 
 
 class SharedConfig(TrainingConfig):

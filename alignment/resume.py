@@ -7,7 +7,6 @@ RUN is a fingerprint of settings, models and records: no run goes on from anothe
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 
 from alignment.checkpoint import files_below, publish, sha256_file, verify
 from alignment.config import Baseline, Stage, TrainingConfig
+from alignment.disk import is_full
 from alignment.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.records import canonical_json, sha256_text
 from alignment.stages import ResumableInputs
@@ -30,9 +30,6 @@ KEPT = 2  # checkpoints of a run: the newest may turn out damaged
 PARTIAL = "partial"  # where a checkpoint is written until it is whole
 WHEN = {"save_every", "save_minutes"}  # settings that change no weight
 NAME = re.compile(r"checkpoint-([0-9]+)")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What safetensors (by the system's number) and torch say of a write that failed, in place of an OSError.
-WRITE_FAILED = re.compile(rf"(os error|code:) ({'|'.join(map(str, NO_ROOM))})\b|inline_container|iostream")
 
 
 class Checkpoints:
@@ -118,7 +115,7 @@ class Checkpoints:
             shutil.rmtree(home / name, ignore_errors=True)  # damaged, else the run had gone on from it
             digest = publish(partial / name, home / name)
         except (OSError, RuntimeError, StageError, SafetensorError) as error:
-            if not _no_room(error):
+            if not is_full(error):
                 raise
             cause = f"No room to write {home / name}."
             raise StageError(ErrorKind.DISK_FULL, cause, "Free some disk space, then resume.") from error
@@ -161,11 +158,3 @@ def _content(path: Path) -> Any:
 
 def _step(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
-
-
-def _no_room(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in NO_ROOM
-    if isinstance(error, StageError):
-        return error.kind is ErrorKind.DISK_FULL
-    return bool(WRITE_FAILED.search(str(error)))

@@ -13,25 +13,20 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 
-from alignment.config import Stage
+from alignment.stage_names import Stage
 from annotation_api.client import Client, ClientError, find_credentials
 from annotation_api.commands import audit, data, jobs, models, people, pipelines, stage_inputs
 from annotation_api.commands.output import emit, remark
+from annotation_api.datasets.export_formats import ExportFormat
+from annotation_api.datasets.layouts import Format
+from annotation_api.db.kinds import DatasetKind, JobState, ModelKind, Role
 from annotation_api.parts import Part
 
-KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations")
-COLLECTED = ("answers", "verdicts")  # made in projects; exported, never imported
-FORMATS = (
-    "auto", "alpaca", "sharegpt", "hh", "trl", "kto", "oasst", "gpt4llm", "alpaca_eval", "jsonl", "csv",
-    "llmzoo", "pandalm", "tulu", "graded", "questions",
-)  # fmt: skip
-EXPORTS = ("trl", "jsonl", "parquet", "records-parquet", "csv")
-STAGES = tuple(stage.value for stage in Stage)
-STATES = ("blocked", "queued", "starting", "running", "committing", "succeeded", "failed", "paused", "cancelled")
-PARTS = tuple(part.value for part in Part)
-ROLES = ("annotator", "reviewer", "engineer", "admin")
+COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
+KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
 
 Command = Callable[[Client, argparse.Namespace], int]
 
@@ -114,7 +109,7 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
     up.add_argument("--host", default="127.0.0.1")
     up.add_argument("--port", type=int, default=8000)
     serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
-    serve.add_argument("parts", metavar="PART", nargs="+", choices=PARTS, help=", ".join(PARTS))
+    serve.add_argument("parts", metavar="PART", nargs="+", choices=_values(Part), help=", ".join(Part))
     serve.add_argument("--host", default="127.0.0.1", help="where the API listens")
     serve.add_argument("--port", type=int, default=8000)
     migrate = commands.add_parser(
@@ -131,7 +126,7 @@ def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
     add = _client(commands, "import", data.import_file, "import a file, whole or not at all")
     add.add_argument("file", metavar="FILE", help="JSON lines, a JSON array or CSV; plain or gzip")
     add.add_argument("--as", dest="kind", type=_importable, choices=KINDS, required=True, help="what the rows become")
-    add.add_argument("--format", choices=FORMATS, default="auto", help="layout of the rows; auto looks at them")
+    add.add_argument("--format", choices=_values(Format), default="auto", help="layout of the rows; auto looks at them")
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
@@ -139,14 +134,19 @@ def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
     out.add_argument("source", metavar="SNAPSHOT", help="snapshot id, dataset:ID or project:ID")
     out.add_argument(
         "--format",
-        choices=EXPORTS,
+        choices=_values(ExportFormat),
         default="jsonl",
         help="jsonl and records-parquet: the records in full; trl, parquet and csv: TRL's columns",
     )
     out.add_argument(
-        "--as", dest="kind", choices=(*KINDS, *COLLECTED), help="freeze as this kind; unset: as the source is"
+        "--as", dest="kind", choices=_values(DatasetKind), help="freeze as this kind; unset: as the source is"
     )
     out.add_argument("--out", metavar="FILE")
+
+
+def _values(kinds: type[StrEnum]) -> tuple[str, ...]:
+    """What an option takes, in the order in which the service defines it."""
+    return tuple(kind.value for kind in kinds)
 
 
 def _importable(kind: str) -> str:
@@ -158,14 +158,14 @@ def _importable(kind: str) -> str:
 def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "jobs", "create, follow, pause and stop jobs")
     create = _client(group, "create", jobs.create, "queue one stage")
-    create.add_argument("stage", choices=STAGES)
+    create.add_argument("stage", choices=_values(Stage))
     stage_inputs.add_options(create)
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)
     create.add_argument("--priority", type=int, default=0)
     listing = _client(group, "list", jobs.list_jobs, "newest first")
-    listing.add_argument("--stage", choices=STAGES, action="append")
-    listing.add_argument("--state", choices=STATES, action="append")
+    listing.add_argument("--stage", choices=_values(Stage), action="append")
+    listing.add_argument("--state", choices=_values(JobState), action="append")
     _which(listing)
     for name, run, text in (
         ("show", jobs.show, "one job"),
@@ -220,7 +220,7 @@ def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
 def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "models", "the registry")
     listing = _client(group, "list", models.list_models, "newest first")
-    listing.add_argument("--kind", choices=("base", "sft", "reward", "policy"))
+    listing.add_argument("--kind", choices=_values(ModelKind))
     listing.add_argument("--limit", type=int, default=50)
     register = _client(group, "register", models.register_model, "register a base model")
     register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
@@ -233,7 +233,7 @@ def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "users", "accounts; needs an administrator's key")
     _client(group, "list", people.list_users, "everybody").add_argument("--limit", type=int, default=200)
     invite = _client(group, "invite", people.invite, "a link that makes one account")
-    invite.add_argument("--role", choices=ROLES, default="annotator")
+    invite.add_argument("--role", choices=_values(Role), default="annotator")
 
 
 def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:

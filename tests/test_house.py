@@ -1,5 +1,6 @@
 """The house itself: import doors, presets, documented settings."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -71,3 +72,30 @@ def test_every_variable_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in WorkerSettings.model_fields:
         assert f"RANKLOOP_{name.upper()}" in readme, name
+
+
+def test_tasks_have_one_writer() -> None:
+    """Three had drifted: how a prompt is stored agreed only because its optional fields default to null."""
+    writes = re.compile(
+        r"\b(Task|PromptRow|ResponseRow|TaskResponse)\(\s*[a-z_]+=|insert\((Task|PromptRow|ResponseRow|TaskResponse)\)"
+        r"|INSERT INTO (tasks|prompts|responses|task_responses)\b"
+    )
+    files = [path for package in ("annotation_api", "workers") for path in (ROOT / package).rglob("*.py")]
+    assert [path.name for path in files if writes.search(path.read_text("utf-8"))] == []
+    assert "INSERT INTO {table}" in (ROOT / "annotation_api/db/tasks.py").read_text("utf-8")
+
+
+def test_a_place_is_taken_by_one_definition() -> None:
+    """A lease that runs is compared with the clock in one file (what ends leases asks the opposite)."""
+    says = re.compile(r"lease_until *> *(clock_timestamp|NOW|func)")
+    files = [path for path in (ROOT / "annotation_api").rglob("*.py") if says.search(path.read_text("utf-8"))]
+    assert [path.name for path in files] == ["places.py"]
+
+
+def test_the_command_line_offers_what_the_service_defines_without_loading_it() -> None:
+    """Its choices are the enums' own values; a copy would miss the next one."""
+    source = (ROOT / "annotation_api/cli.py").read_text("utf-8")
+    assert re.findall(r"choices=\(\"|^[A-Z]+ = \(\s*\"", source, re.M) == []
+    code = "import sys, annotation_api.cli; print(*sorted({'pydantic', 'sqlalchemy', 'fastapi'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []

@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.records import Prompt, storable
-from annotation_api.db import job_graph, job_store
+from annotation_api.db import job_graph, job_store, tasks
 from annotation_api.db.job_events import Event
 from annotation_api.db.tables import Job, JobEvent
-from workers.candidates import add_task, new_response, prompt_ids, ranking_project
+from workers.candidates import new_response, ranking_project, ranking_task
 
 SFT = 0  # the update after which the policy is still the SFT policy
 
@@ -34,9 +34,9 @@ def add_look(session: Session, job_id: uuid.UUID, epoch: int, update: int, rows:
         return
     job = session.get_one(Job, job_id)
     asked = {Prompt.from_line(row["prompt"]): row for row in rows}
-    tasks = _add_tasks(session, job, update, asked) if job.inputs.get("project") else {}
+    added = _add_tasks(session, job, update, asked) if job.inputs.get("project") else {}
     told = [
-        {**row, "key": prompt.key, "prompt": prompt.text, "task": tasks.get(prompt.key)}
+        {**row, "key": prompt.key, "prompt": prompt.text, "task": added.get(prompt.key)}
         for prompt, row in asked.items()
     ]
     job_store.append_events(session, job_id, epoch, [Event.look(update, told)])
@@ -52,12 +52,12 @@ def _add_tasks(session: Session, job: Job, update: int, asked: Mapping[Prompt, R
     project, form = ranking_project(session, uuid.UUID(job.inputs["project"]))
     start = uuid.UUID(job_graph.resolve_inputs(session, job)["model"]["model"])
     different = {prompt: row for prompt, row in asked.items() if storable(row["before"]) != storable(row["response"])}
-    ids, tasks = prompt_ids(session, project.id, different) if different else {}, {}
+    ids = tasks.prompt_ids(session, project.id, different)
+    new: dict[str, tasks.NewTask] = {}
     for prompt, row in different.items():
         before = new_response(row["before"], ids[prompt.key], job, start, {"update": SFT})
         after = new_response(row["response"], ids[prompt.key], job, None, {"update": update})
         pair = sorted((before, after), key=lambda response: response.text_hash)
-        session.add_all(pair)
-        tasks[prompt.key] = str(add_task(session, project, form, pair).id)
-    session.flush()
-    return tasks
+        new[prompt.key] = ranking_task(project, form, pair)
+    tasks.add_tasks(session, list(new.values()))
+    return {key: str(task.id) for key, task in new.items()}

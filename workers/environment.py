@@ -1,4 +1,4 @@
-"""What the stage must not know: a model that took it over would find it in the environment."""
+"""What a process must not hand on: whoever took a model over would find it in the environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_secret(name: str) -> bool:
     return bool(SECRET.fullmatch(name.upper())) or name.upper() in ALSO
 
 
-def forget_secrets() -> None:
-    """Take every secret out of this process's environment."""
-    for name in [name for name in os.environ if is_secret(name)]:
+def forget_secrets(*prefixes: str) -> None:
+    """Take every secret, or those whose names begin so, out of this process's environment."""
+    for name in [name for name in os.environ if is_secret(name) and name.upper().startswith(prefixes or "")]:
         del os.environ[name]

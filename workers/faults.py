@@ -6,22 +6,17 @@ names the rest. Loads neither Ray nor the database.
 
 from __future__ import annotations
 
-import errno
 import re
 import traceback
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 
+from alignment.disk import is_full
 from alignment.events import ErrorKind, StageError
 from alignment.problems import explain
 
 SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What safetensors (by the system's number) and torch say of a write that failed, in place of an OSError.
-WRITE_FAILED = re.compile(
-    rf"(code:|os error) ?({'|'.join(map(str, NO_ROOM))})\b|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
-)
 # What torch says when it gets no memory, where it raises no OutOfMemoryError.
 ALLOCATION_FAILED = re.compile(r"DefaultCPUAllocator|CUDA error: out of memory")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
@@ -71,11 +66,11 @@ def _named(error: BaseException, settings: type[BaseModel] | None) -> StageError
     if _is_memory(error):
         what = first_line(error) or "the host has none left"
         return StageError(ErrorKind.OUT_OF_MEMORY, f"The stage ran out of memory: {what.rstrip('.')}.", SMALLER)
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        what = str(error.filename or error.strerror)
-        return StageError(ErrorKind.DISK_FULL, f"The disk is full: {what}.", "Free space, then retry.")
-    if isinstance(error, Exception) and WRITE_FAILED.search(str(error)):
-        return StageError(ErrorKind.DISK_FULL, f"A file could not be written: {first_line(error)}", "Free space.")
+    if is_full(error):
+        cause = f"A file could not be written: {first_line(error)}"
+        if isinstance(error, OSError):
+            cause = f"The disk is full: {error.filename or error.strerror}."
+        return StageError(ErrorKind.DISK_FULL, cause, "Free space, then retry.")
     return None
 
 

@@ -23,20 +23,14 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.job_records import Again, CancelRequested, Failure, LeaseLost
 from workers.attempt import Attempt, Stopped
 from workers.claims import EXIT_AWAY, EXIT_LOST, Lease
+from workers.environment import forget_secrets
 from workers.executors import make_executor
 from workers.faults import fault_of
 from workers.settings import WorkerSettings
 from workers.staging import Folders
 from workers.work import Runner
 
-SECRETS = (
-    "RANKLOOP_DATABASE_URL",
-    "RANKLOOP_API_KEY",
-    "RANKLOOP_METRICS_TOKEN",
-    "PGPASSWORD",
-    "PGPASSFILE",
-    "PGSERVICEFILE",
-)
+OPENS_THE_SERVICE = ("RANKLOOP_", "PG")  # how such variables begin; the hub's token is still needed for base models
 # What the same attempt may survive next time, and whose fault it was.
 AGAIN = {
     ErrorKind.CRASH: Again.CRASH,
@@ -56,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, run: Runner = stages.run) -> in
         print("workers.launcher: RANKLOOP_DATABASE_URL is not set.", file=sys.stderr)
         return 1
     engine = make_engine(settings.database_url, application_name="rankloop-launcher")
-    forget_secrets()
+    forget_secrets(*OPENS_THE_SERVICE)  # Ray and the stage inherit the rest
     folders = Folders(settings.home.resolve(), job_id, epoch)
     lease = Lease(
         session_factory(engine), job_id, epoch, f"{platform.node()}:{os.getpid()}", settings.database_grace_seconds
@@ -118,13 +112,6 @@ def parse(arguments: Sequence[str]) -> tuple[uuid.UUID, int]:
         return uuid.UUID(job), int(epoch)
     except ValueError:
         raise SystemExit("usage: python -m workers.launcher JOB EPOCH") from None
-
-
-def forget_secrets() -> None:
-    """Take what opens the database out of the environment that Ray and the stage inherit."""
-    for name in SECRETS:
-        os.environ.pop(name, None)
-        os.environ.pop(f"{name}_FILE", None)
 
 
 if __name__ == "__main__":

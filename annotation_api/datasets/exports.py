@@ -13,27 +13,17 @@ import csv
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
 from typing import Any
 
 from alignment.records import Record, canonical_json
 from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full
+from annotation_api.datasets.export_formats import ExportFormat as ExportFormat
 from annotation_api.db.frozen_rows import HOLDS
 from annotation_api.db.tables import DatasetKind
 
 PIECE = 2**18  # bytes handed to the server at once
 GROUP = 2**21  # characters of a row group of Parquet, as JSON
 FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # what a cell that is run as a formula starts with
-
-
-class ExportFormat(StrEnum):
-    """What a snapshot can be downloaded as."""
-
-    TRL = "trl"  # TRL's columns as JSON lines
-    JSONL = "jsonl"  # the records in full: the very lines of the snapshot's hash
-    PARQUET = "parquet"  # TRL's columns
-    RECORDS_PARQUET = "records-parquet"  # the records in full
-    CSV = "csv"  # TRL's columns for spreadsheets; formulas are disarmed
 
 
 MEDIA_TYPES = {

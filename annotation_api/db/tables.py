@@ -36,6 +36,10 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from alignment.config import Stage
+from annotation_api.db.kinds import DatasetKind as DatasetKind
+from annotation_api.db.kinds import JobState as JobState
+from annotation_api.db.kinds import ModelKind as ModelKind
+from annotation_api.db.kinds import Role as Role
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -72,13 +76,6 @@ def _enum(kind: type[StrEnum]) -> Enum:
 
 
 # ---------------------------------------------------------------- people
-
-
-class Role(StrEnum):
-    ANNOTATOR = "annotator"  # ranks own tasks
-    REVIEWER = "reviewer"  # also reads others' annotations
-    ENGINEER = "engineer"  # data, jobs, models
-    ADMIN = "admin"  # also people and keys
 
 
 class Person(Base):
@@ -207,16 +204,6 @@ class Form(Base):
     spec: Mapped[dict[str, Any]]
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = _now()
-
-
-class DatasetKind(StrEnum):
-    DEMONSTRATIONS = "demonstrations"
-    PREFERENCES = "preferences"
-    RANKINGS = "rankings"
-    PROMPTS = "prompts"
-    CONVERSATIONS = "conversations"
-    ANSWERS = "answers"  # to questions; collected here and frozen, never imported
-    VERDICTS = "verdicts"  # on rules; likewise
 
 
 class Dataset(Base):
@@ -388,18 +375,6 @@ class SnapshotRow(Base):
 
 
 # ---------------------------------------------------------------- jobs
-
-
-class JobState(StrEnum):
-    BLOCKED = "blocked"  # waits for another job's artifact
-    QUEUED = "queued"  # may be claimed
-    STARTING = "starting"  # claimed; `reason` says waiting_gpu, infeasible or loading
-    RUNNING = "running"  # the stage reports steps
-    COMMITTING = "committing"  # the artifact is written, the rows are next
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"  # `error` says kind, cause and next step
-    PAUSED = "paused"  # its checkpoint waits for somebody to resume it
-    CANCELLED = "cancelled"
 
 
 class Pipeline(Base):
@@ -574,13 +549,6 @@ class DispatcherRow(Base):
 
 
 # ---------------------------------------------------------------- models
-
-
-class ModelKind(StrEnum):
-    BASE = "base"
-    SFT = "sft"
-    REWARD = "reward"
-    POLICY = "policy"
 
 
 # What each training stage makes.

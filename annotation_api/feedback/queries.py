@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.auth import Someone
 from annotation_api.db.direct import one_row
+from annotation_api.db.places import running
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Submission, Task
 
 
@@ -20,8 +21,8 @@ def submission(session: Session, submission_id: uuid.UUID) -> Submission | None:
 
 
 # The assignment, with its task's row, both locked; `before` is set if the submission came before.
-JUDGED = """
-SELECT a.task_id, a.state, a.lease_until > clock_timestamp() AS live, t.judged < t.overlap AS room, s.id AS before
+JUDGED = f"""
+SELECT a.task_id, a.state, {running("a")} AS live, t.judged < t.overlap AS room, s.id AS before
 FROM assignments a
 JOIN tasks t ON t.id = a.task_id
 LEFT JOIN submissions s ON s.id = %(submission)s

@@ -77,8 +77,7 @@ def _check_place(session: Session, found: Any, assignment_id: uuid.UUID) -> None
         raise ApiError(409, "already-submitted", detail)
     if found.state == AssignmentState.SKIPPED:
         raise ApiError(409, "assignment-closed", "You skipped this task. Ask for the next one.")
-    live = found.state == AssignmentState.LEASED and found.live
-    if not found.room or not (live or _place_is_free(session, found.task_id, assignment_id)):
+    if not found.room or not (found.live or _place_is_free(session, found.task_id, assignment_id)):
         detail = "The time for this task ran out and its place is taken, so this answer is not needed. Take the next."
         raise ApiError(409, "lease-ended", detail)
 

@@ -1,46 +1,21 @@
-"""Many tasks in few statements: lists of rows, each known by its content, so that what is there stays."""
+"""Records of a data set as tasks, each known by its content, so that what is there stays."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Text, cast, func, select
-from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from alignment.records import Demonstration, Ranking, canonical_json, sha256_text
-from annotation_api.db import frozen_rows
-from annotation_api.db.tables import (
-    Dataset,
-    DatasetKind,
-    DatasetRow,
-    FeedbackKind,
-    PromptRow,
-    Task,
-)
+from alignment.records import Demonstration, Ranking, sha256_text
+from annotation_api.db import frozen_rows, tasks
+from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, FeedbackKind, Task
 from annotation_api.tasks.planning import Plan
 
 BATCH = 1000  # records held in memory at once
-Values = tuple[Any, ...]
-Columns = Mapping[str, str]  # their types by name
-PROMPT: Columns = {"id": "uuid", "project_id": "uuid", "key": "text", "record": "jsonb"}
-RESPONSE: Columns = {"id": "uuid", "prompt_id": "uuid", "text": "text", "text_hash": "text", "sampling": "jsonb"}
-TASK: Columns = {
-    "id": "uuid",
-    "prompt_id": "uuid",
-    "rules": "jsonb",
-    "created_at": "timestamptz",
-    "project_id": "uuid",
-    "kind": "text",
-    "form_id": "uuid",
-    "overlap": "int",
-    "priority": "int",
-}
-PLACE: Columns = {"task_id": "uuid", "position": "int", "response_id": "uuid"}
 HOLDS: dict[DatasetKind, type[Ranking] | type[Demonstration]] = {  # what can be judged as it is
     kind: held for kind, held in frozen_rows.HOLDS.items() if issubclass(held, Ranking | Demonstration)
 }
@@ -94,46 +69,25 @@ class New:
 
 def add_tasks(session: Session, queue: Queue, new: Sequence[New]) -> None:
     """Store the tasks with their prompts and responses; a response of the data set stands once for its prompt."""
-    if not new:
-        return
-    prompts = _prompt_ids(session, queue.project_id, new)
-    responses: dict[uuid.UUID, Values] = {}
-    places: list[Values] = []
-    for item in new:
-        for position, text in enumerate(item.plan.texts):
-            key, row = _response(queue, item, prompts[item.plan.prompt.key], text)
-            responses.setdefault(key, row)
-            places.append((item.id, position, key))
-    _store(session, "responses", RESPONSE, list(responses.values()), "ON CONFLICT (id) DO NOTHING")
-    _store(session, "tasks", TASK, [_task(queue, item, prompts[item.plan.prompt.key]) for item in new])
-    _store(session, "task_responses", PLACE, places)
+    prompts = tasks.prompt_ids(session, queue.project_id, [item.plan.prompt for item in new])
+    tasks.add_tasks(session, [_task(queue, item, prompts[item.plan.prompt.key]) for item in new])
 
 
-def _store(session: Session, table: str, columns: Columns, rows: Sequence[Values], but: str = "") -> None:
-    """All rows in one statement: an array a column is several times faster than a statement a row."""
-    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
-    statement = f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) {but}"
-    session.execute(
-        sql(statement), {name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)}
+def _task(queue: Queue, item: New, prompt_id: uuid.UUID) -> tasks.NewTask:
+    return tasks.NewTask(
+        project_id=queue.project_id,
+        form_id=queue.form_id,
+        responses=[_response(queue, item.row, prompt_id, text) for text in item.plan.texts],
+        overlap=queue.overlap,
+        kind=queue.kind,
+        priority=queue.priority,
+        rules=None if item.plan.rule is None else [item.plan.rule],
+        created_at=item.created_at,
+        id=item.id,
     )
 
 
-def _prompt_ids(session: Session, project_id: uuid.UUID, new: Sequence[New]) -> dict[str, uuid.UUID]:
-    """Ids of the prompts' rows by key, made where missing."""
-    records = {item.plan.prompt.key: item.plan.prompt for item in new}
-    rows = [(uuid.uuid4(), project_id, key, prompt.canonical()) for key, prompt in records.items()]
-    _store(session, "prompts", PROMPT, rows, "ON CONFLICT DO NOTHING")
-    found = select(PromptRow.key, PromptRow.id).where(PromptRow.project_id == project_id, PromptRow.key.in_(records))
-    return {row.key: row.id for row in session.execute(found)}
-
-
-def _response(queue: Queue, item: New, prompt_id: uuid.UUID, text: str) -> tuple[uuid.UUID, Values]:
-    digest = sha256_text(text)
-    key = uuid.uuid5(queue.dataset_id, f"{prompt_id} {digest}")
-    return key, (key, prompt_id, text, digest, canonical_json({"dataset": str(queue.dataset_id), "row": item.row}))
-
-
-def _task(queue: Queue, item: New, prompt_id: uuid.UUID) -> Values:
-    rules = None if item.plan.rule is None else canonical_json([item.plan.rule])
-    common = (queue.project_id, queue.kind.value, queue.form_id, queue.overlap, queue.priority)
-    return (item.id, prompt_id, rules, item.created_at, *common)
+def _response(queue: Queue, row: int, prompt_id: uuid.UUID, text: str) -> tasks.Response:
+    sampling = {"dataset": str(queue.dataset_id), "row": row}
+    key = uuid.uuid5(queue.dataset_id, f"{prompt_id} {sha256_text(text)}")
+    return tasks.Response(prompt_id, text, sampling=sampling, id=key)

@@ -1,7 +1,6 @@
 """What a claim asks of the tables, as SQL text.
 
-It runs for every task that anybody gets, so it goes straight to the driver. The words are those of
-`queries`: a place is taken by a submission or by a lease that still runs.
+It runs for every task that anybody gets, so it goes straight to the driver.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.auth import Someone
 from annotation_api.db.direct import one_row, rows
+from annotation_api.db.places import taken
 
 # The project, and the person's leases in it, oldest first, also those that ran out unnoticed.
 IN_HAND = """
@@ -31,10 +31,9 @@ ORDER BY held.created_at, held.id
 """
 
 # Open: a place is free, and the person neither has the task, nor had it, nor skipped it.
-OPEN = """
+OPEN = f"""
     t.project_id = %(project)s AND t.judged < t.overlap AND t.id <> ALL (%(passed)s::uuid[]) AND (
-        SELECT count(*) FILTER (WHERE a.state = 'submitted' OR a.state = 'leased' AND a.lease_until > clock_timestamp())
-                < t.overlap
+        SELECT count(*) FILTER (WHERE {taken("a")}) < t.overlap
             AND count(*) FILTER (WHERE a.person_id = %(person)s AND a.state <> 'expired') = 0
         FROM assignments a WHERE a.task_id = t.id
     )
@@ -46,10 +45,10 @@ ORDER BY t.priority DESC, t.created_at, t.id LIMIT 1 FOR NO KEY UPDATE OF t SKIP
 """
 
 # Run under the task's lock: what is counted here is true until the transaction ends.
-TAKE_PLACE = """
+TAKE_PLACE = f"""
 WITH look AS (
     SELECT count(*) AS shown,
-        count(*) FILTER (WHERE state = 'submitted' OR state = 'leased' AND lease_until > clock_timestamp()) AS taken
+        count(*) FILTER (WHERE {taken()}) AS taken
     FROM assignments WHERE task_id = %(task)s
 ), ended AS (
     UPDATE assignments SET state = 'expired' WHERE id IN (

@@ -7,24 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from alignment.problems import Problem
-from alignment.records import Prompt, canonical_json, sha256_text
-from annotation_api.db import form_rows
+from alignment.records import Prompt, canonical_json
+from annotation_api.db import form_rows, tasks
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
-from annotation_api.db.tables import (
-    FeedbackKind,
-    ModelVersion,
-    Person,
-    Project,
-    PromptRow,
-    ResponseRow,
-    Role,
-    Task,
-    TaskResponse,
-)
+from annotation_api.db.tables import FeedbackKind, ModelVersion, Person, Project, Role, Task
 from annotation_api.errors import ApiError, from_validation, invalid, not_found
 from annotation_api.tasks import queries
 from annotation_api.tasks.project_schemas import FormVersion, ProjectPatch
@@ -150,39 +139,24 @@ def add_tasks(session: Session, project: Project, new: Sequence[NewTask]) -> lis
     forms = form_rows.newest_forms(session, project.id)
     _check_forms(new, {kind: read_form(form.spec) for kind, form in forms.items()})
     _check_responses(session, new)
-    prompt_ids = _prompt_rows(session, project, prompts)
-    ids = []
-    for prompt, item in zip(prompts, new, strict=True):
-        task = Task(
-            id=uuid.uuid4(),
+    prompt_ids = tasks.prompt_ids(session, project.id, prompts)
+    rows = [
+        tasks.NewTask(
             project_id=project.id,
-            prompt_id=prompt_ids[prompt.key],
-            kind=item.kind,
             form_id=forms[item.kind].id,
-            rules=item.rules,
+            responses=[
+                tasks.Response(prompt_ids[prompt.key], r.text, model_id=r.model, sampling=r.sampling)
+                for r in item.responses
+            ],
             overlap=item.overlap or project.overlap,
+            kind=item.kind,
             priority=item.priority,
+            rules=item.rules,
         )
-        session.add_all([task, *_response_rows(task, item)])
-        ids.append(task.id)
-    session.flush()
-    return ids
-
-
-def _response_rows(task: Task, item: NewTask) -> list[ResponseRow | TaskResponse]:
-    """The task's responses, and their places in it."""
-    rows: list[ResponseRow | TaskResponse] = []
-    for position, response in enumerate(item.responses):
-        row = ResponseRow(
-            id=uuid.uuid4(),
-            prompt_id=task.prompt_id,
-            text=response.text,
-            text_hash=sha256_text(response.text),
-            model_id=response.model,
-            sampling=response.sampling,
-        )
-        rows += [row, TaskResponse(task_id=task.id, position=position, response_id=row.id)]
-    return rows
+        for prompt, item in zip(prompts, new, strict=True)
+    ]
+    tasks.add_tasks(session, rows)
+    return [row.id for row in rows]
 
 
 def _prompt(number: int, task: NewTask) -> Prompt:
@@ -244,27 +218,9 @@ def _check_responses(session: Session, tasks: Sequence[NewTask]) -> None:
         raise invalid(problems)
 
 
-def _prompt_rows(session: Session, project: Project, prompts: Sequence[Prompt]) -> dict[str, uuid.UUID]:
-    """Ids of the prompts' rows by key, made where missing."""
-    rows = {
-        prompt.key: {
-            "id": uuid.uuid4(),
-            "project_id": project.id,
-            "key": prompt.key,
-            "record": prompt.model_dump(mode="json", exclude_none=True),
-        }
-        for prompt in prompts
-    }
-    session.execute(insert(PromptRow).on_conflict_do_nothing(), list(rows.values()))
-    found = session.execute(
-        select(PromptRow.key, PromptRow.id).where(PromptRow.project_id == project.id, PromptRow.key.in_(rows))
-    )
-    return {row.key: row.id for row in found}
-
-
-def show_tasks(session: Session, viewer: Person, tasks: Sequence[Task]) -> list[TaskOut]:
+def show_tasks(session: Session, viewer: Person, shown: Sequence[Task]) -> list[TaskOut]:
     """Tasks with their responses. Reviewers also rank, so model names are for engineers and admins."""
-    ids = [task.id for task in tasks]
+    ids = [task.id for task in shown]
     responses, judged = queries.responses_of(session, ids), queries.judged_counts(session, ids)
     tells = viewer.role in (Role.ENGINEER, Role.ADMIN)
     return [
@@ -282,5 +238,5 @@ def show_tasks(session: Session, viewer: Person, tasks: Sequence[Task]) -> list[
                 for row in responses[task.id]
             ],
         )
-        for task in tasks
+        for task in shown
     ]

@@ -1,8 +1,4 @@
-"""What is asked of the tables about projects, tasks and places.
-
-A task has `overlap` places. A place is taken by a submission or by a lease that still runs; time is
-the database's clock at the moment of the look, not of the transaction's start.
-"""
+"""What is asked of the tables about projects, tasks and places."""
 
 from __future__ import annotations
 
@@ -10,11 +6,12 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from annotation_api.auth import Someone
+from annotation_api.db.places import takes_place
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
@@ -30,11 +27,6 @@ from annotation_api.db.tables import (
 
 NOW = func.clock_timestamp()
 HELD = (AssignmentState.LEASED, AssignmentState.SUBMITTED, AssignmentState.SKIPPED)
-
-
-def takes_place() -> ColumnElement[bool]:
-    live = and_(Assignment.state == AssignmentState.LEASED, Assignment.lease_until > NOW)
-    return or_(Assignment.state == AssignmentState.SUBMITTED, live)
 
 
 def lock_task(session: Session, task_id: uuid.UUID) -> Task:

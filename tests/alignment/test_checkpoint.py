@@ -1,5 +1,6 @@
 """A folder is whole or absent, and a damaged one is named."""
 
+import errno
 import hashlib
 import json
 import os
@@ -84,9 +85,10 @@ def test_a_crash_before_the_rename_leaves_nothing(staging: Path, tmp_path: Path,
     assert not (tmp_path / "final").exists()
 
 
-def test_a_full_disk_is_named(staging: Path, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named(number: int, staging: Path, tmp_path: Path, monkeypatch) -> None:
     def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StageError) as caught:

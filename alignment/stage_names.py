@@ -1,0 +1,21 @@
+"""What can be run, by name; the standard library only: the command line offers it without pydantic."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """What a job can run."""
+
+    SFT = "sft"  # supervised fine-tuning on demonstrations
+    SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file
+    REWARD = "reward"  # a reward model from rankings
+    PPO = "ppo"  # the policy, against the reward model
+
+
+class Baseline(StrEnum):
+    """What can be run beside the stages, to see whether PPO earns its cost: from the command line, not as a job."""
+
+    RLOO = "rloo"  # the policy, against the reward model, without a critic
+    BEST_OF_N = "best-of-n"  # no training: the best of several responses by the reward model

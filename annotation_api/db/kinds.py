@@ -1,0 +1,41 @@
+"""Kinds and states that the tables hold and the command line offers; the standard library only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    ANNOTATOR = "annotator"  # ranks own tasks
+    REVIEWER = "reviewer"  # also reads others' annotations
+    ENGINEER = "engineer"  # data, jobs, models
+    ADMIN = "admin"  # also people and keys
+
+
+class DatasetKind(StrEnum):
+    DEMONSTRATIONS = "demonstrations"
+    PREFERENCES = "preferences"
+    RANKINGS = "rankings"
+    PROMPTS = "prompts"
+    CONVERSATIONS = "conversations"
+    ANSWERS = "answers"  # to questions; collected here and frozen, never imported
+    VERDICTS = "verdicts"  # on rules; likewise
+
+
+class JobState(StrEnum):
+    BLOCKED = "blocked"  # waits for another job's artifact
+    QUEUED = "queued"  # may be claimed
+    STARTING = "starting"  # claimed; `reason` says waiting_gpu, infeasible or loading
+    RUNNING = "running"  # the stage reports steps
+    COMMITTING = "committing"  # the artifact is written, the rows are next
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # `error` says kind, cause and next step
+    PAUSED = "paused"  # its checkpoint waits for somebody to resume it
+    CANCELLED = "cancelled"
+
+
+class ModelKind(StrEnum):
+    BASE = "base"
+    SFT = "sft"
+    REWARD = "reward"
+    POLICY = "policy"
