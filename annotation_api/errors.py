@@ -31,7 +31,14 @@ log = logging.getLogger("rankloop.api")
 
 PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
-SLUGS = {401: "not-signed-in", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+SLUGS = {
+    401: "not-signed-in",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    422: "invalid",
+}
 RETRY_SECONDS = 5
 # By Postgres's code: what it can say besides that it cannot be reached.
 DATABASE_PROBLEMS = {
@@ -180,8 +187,9 @@ def database_unavailable() -> ApiError:
     return ApiError(503, "database-unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-def too_large() -> ApiError:
-    return ApiError(413, SLUGS[413], "The request is larger than this path accepts.")
+def too_large(most: int | None = None) -> ApiError:
+    limit = f": {most} bytes" if most else ""
+    return ApiError(413, SLUGS[413], f"The request is larger than this path accepts{limit}.")
 
 
 def internal(request_id: str) -> ApiError:
@@ -196,6 +204,8 @@ def _wants_page(request: Request) -> bool:
 def _from_http(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 413:
         return too_large()
+    if error.status_code == 422:  # a body that is no input of ours at all
+        return invalid([Problem(pointer="/", message=str(error.detail))])
     slug = SLUGS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     detail = {
         404: f"There is nothing at {request.url.path}.",
