@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ class Whole(Request):
 
 def parsed(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_float=_finite, parse_constant=_finite)
     except UnicodeDecodeError as error:
         raise json.JSONDecodeError("not UTF-8", "", error.start) from None
     except RecursionError:
@@ -49,6 +50,13 @@ def parsed(body: bytes) -> Any:
         raise
     except ValueError:
         raise json.JSONDecodeError("a number with too many digits", "", 0) from None
+
+
+def _finite(text: str) -> float:
+    """A number that can be stored: JSON has none beyond all bounds, and Postgres takes none."""
+    if not math.isfinite(value := float(text)):
+        raise json.JSONDecodeError(f"{text[:20]} is no number that can be stored", "", 0)
+    return value
 
 
 def _has_more(found: Any, most: int) -> bool:

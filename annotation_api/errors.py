@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, TypeAdapter, ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -47,6 +47,7 @@ DATABASE_PROBLEMS = {
     "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
     "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
 }
+TAKEN = "23505"  # Postgres's code for what may be there once
 MOST_TOLD = 51  # problems of one request
 
 
@@ -139,6 +140,12 @@ def install(app: FastAPI, page: PageRenderer) -> None:
             raise error
         return on_database(request, error)
 
+    def on_conflict(request: Request, error: Exception) -> Response:
+        if _state(error) != TAKEN:
+            raise error
+        detail = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
+        return answer(request, ApiError(409, "conflict", detail))
+
     async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
         if error.slug in recording.REFUSALS:
@@ -155,6 +162,7 @@ def install(app: FastAPI, page: PageRenderer) -> None:
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(InternalError, on_read_only)
+    app.add_exception_handler(IntegrityError, on_conflict)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, on_database)
 

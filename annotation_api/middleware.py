@@ -11,6 +11,7 @@ import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment import logs
@@ -76,6 +77,8 @@ class RequestGuard:
 
         try:
             await self.app(scope, receive, guarded_send)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered; the log says CLOSED
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
             if told.status is not None:  # the answer is half out: the server must cut the connection

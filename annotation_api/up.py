@@ -254,7 +254,7 @@ def migrate(as_json: bool = False) -> int:
 def api_command(host: str, port: int) -> list[str]:
     """The API's process. It keeps connections for longer than people think and than proxies keep theirs."""
     command = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
+    command += ["--loop", "uvloop", "--http", "annotation_api.wire:Guarded", "--no-access-log", "--no-proxy-headers"]
     command += ["--timeout-graceful-shutdown", "3", "--timeout-keep-alive", "75"]
     return [*command, "--host", host, "--port", str(port)]
 

@@ -145,6 +145,14 @@ def test_a_body_that_is_none(annotator, content: bytes, headers: dict[str, str])
     assert pointers(annotator.post("/v1/submissions", content=content, headers=headers))
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_a_draft_with_a_number_that_cannot_be_stored(annotator, task: dict[str, Any], number: str) -> None:
+    path = f"/v1/assignments/{task['assignment']}/draft"
+    answer = annotator.put(path, content=f'{{"payload": {{"x": [{number}]}}}}', headers=JSON)
+    assert pointers(answer) == ["/"]
+    assert f"{number} is no number that can be stored" in answer.json()["detail"]
+
+
 def test_a_draft_beyond_its_size(annotator, task: dict[str, Any]) -> None:
     path = f"/v1/assignments/{task['assignment']}/draft"
     assert annotator.put(path, json={"payload": {"note": "x" * 60_000}}).status_code == 204
