@@ -51,7 +51,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 20  # transactions at a time
 QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 JOB_SLOTS = 6  # for new jobs
-QUICK_BYTES = 256 * 2**10  # of a claim, a judgement or a new job
+DAILY_BYTES = 256 * 2**10  # of a claim, a judgement or a new job
 KEPT = 20  # connections that stay open
 FEATURES = (
     health,
@@ -99,8 +99,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
     app.add_middleware(RequestGuard, tls=settings.tls)
-    for router in (tasks.quick, feedback.quick, jobs.quick):  # first, because routes are looked through in turn
-        app.include_router(router, max_body_size=min(QUICK_BYTES, settings.max_body_bytes))
+    for router in (tasks.daily, feedback.daily, jobs.daily):  # first, because routes are looked through in turn
+        app.include_router(router, max_body_size=min(DAILY_BYTES, settings.max_body_bytes))
     for feature in FEATURES:
         app.include_router(feature.router, max_body_size=settings.max_body_bytes)
     app.include_router(pages.router, include_in_schema=False, max_body_size=settings.max_body_bytes)

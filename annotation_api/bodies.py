@@ -8,8 +8,13 @@ been on its way for longest gives way, which is never one whose caller sends as 
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 from collections.abc import Callable
+from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
@@ -17,7 +22,54 @@ from annotation_api import metrics
 from annotation_api.errors import ApiError
 
 SLOWEST = 16 * 2**10  # bytes a second
+BYTES_OF_A_VALUE = 64  # a route that takes so many bytes takes one value of JSON for each 64 of them
 MOST_HELD = 64 * 2**20  # bytes of all bodies that are on their way
+
+
+class Whole(Request):
+    """A request whose body is read."""
+
+    async def json(self) -> Any:
+        """JSONDecodeError also for what only Python objects to."""
+        body = await self.body()
+        found = parsed(body)
+        most = self.scope.get(MAX_BODY_SIZE_SCOPE_KEY, len(body)) // BYTES_OF_A_VALUE
+        if _has_more(found, most):
+            raise HTTPException(422, f"The body has more than {most} values, the most that this path takes.")
+        return found
+
+
+def parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_float=_finite, parse_constant=_finite)
+    except UnicodeDecodeError as error:
+        raise json.JSONDecodeError("not UTF-8", "", error.start) from None
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise json.JSONDecodeError("a number with too many digits", "", 0) from None
+
+
+def _finite(text: str) -> float:
+    """A number that can be stored: JSON has none beyond all bounds, and Postgres takes none."""
+    if not math.isfinite(value := float(text)):
+        raise json.JSONDecodeError(f"{text[:20]} is no number that can be stored", "", 0)
+    return value
+
+
+def _has_more(found: Any, most: int) -> bool:
+    """Whether there are more than so many values in it; to name each one's fault takes far longer than to count."""
+    waiting, count = [found], 1
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += len(inner)
+        if count > most:
+            return True
+        waiting.extend(inner)
+    return False
 
 
 class Bodies:
@@ -27,10 +79,10 @@ class Bodies:
         self.seconds, self.most, self.held = seconds, most, 0
         self._arriving: dict[Arriving, None] = {}  # in the order in which they began
 
-    async def read(self, request: Request) -> Request:
+    async def read(self, request: Request) -> Whole:
         """The same request with its body read. Raises ApiError 408 for one that is too slow."""
         arriving = Arriving(request.receive, self.seconds, self.hold)
-        whole = Request(request.scope, arriving.receive)
+        whole = Whole(request.scope, arriving.receive)
         self._arriving[arriving] = None
         try:
             await whole.body()

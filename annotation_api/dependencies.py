@@ -3,24 +3,22 @@
     @router.get("/v1/jobs", dependencies=[allow(Role.ENGINEER, Role.ADMIN)])
     def list_jobs(session: Db, me: Me) -> ...
 
-A route without a permission keeps the app from starting (`check_permissions`). What needs no database
-is async, so that a request changes threads only for its sign-in, its work and its commit.
+A route without a permission keeps the app from starting (`check_permissions`). All of it runs in the worker thread
+of the request (`doors`), so what is `async` here asks the database directly and waits for nothing else.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
-import anyio
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
 from annotation_api import key_scopes
@@ -30,7 +28,9 @@ from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
 from annotation_api.scopes import KEY, SAFE_METHODS, remember
 from annotation_api.settings import Settings
-from annotation_api.slots import Slots
+
+SESSION = "rankloop.session"  # in the scope
+CALLER = "rankloop.caller"  # who was let in by the route's permission
 
 
 async def get_settings(request: Request) -> Settings:
@@ -44,24 +44,10 @@ def get_sessions(request: Request) -> sessionmaker[Session]:
     return factory
 
 
-async def get_session(request: Request) -> AsyncIterator[Session]:
-    """One transaction a request: committed before the answer leaves, rolled back on any error.
-
-    A slot is taken first (`slots`). A route that commits as its last deed saves the change of threads for it.
-    """
-    slots: Slots = request.app.state.slots
-    async with slots:
-        session = get_sessions(request)()
-        try:
-            yield session
-            if session.in_transaction() or recording.is_recorded(request):
-                await run_in_threadpool(finish, session, request)
-        finally:
-            if session.in_transaction():
-                with anyio.CancelScope(shield=True):
-                    await run_in_threadpool(session.close)
-            else:
-                session.close()
+async def get_session(request: Request) -> Session:
+    """The request's one transaction, which its door opens and commits before the answer leaves."""
+    session: Session = request.scope[SESSION]
+    return session
 
 
 def finish(session: Session, request: Request) -> None:
@@ -72,7 +58,7 @@ def finish(session: Session, request: Request) -> None:
         session.commit()
 
 
-Db = Annotated[Session, Depends(get_session, scope="function")]
+Db = Annotated[Session, Depends(get_session)]
 Config = Annotated[Settings, Depends(get_settings)]
 
 
@@ -130,9 +116,11 @@ def _nobody() -> NoReturn:
 
 async def optional_person(request: Request, session: Db, settings: Config) -> Person | None:
     """The caller, or None for nobody; 401 for a key that is not good."""
+    if CALLER in request.scope:
+        return cast(Person, request.scope[CALLER])
     if bearer(request) is None and cookie_name(settings) not in request.cookies:
         return None
-    return await run_in_threadpool(_find_person, request, session, settings)
+    return _find_person(request, session, settings)
 
 
 MaybeMe = Annotated[Person | None, Depends(optional_person)]
@@ -182,8 +170,8 @@ class Alone:
 
     permission: Permission
 
-    async def __call__(self, request: Request, session: Db, settings: Config) -> Caller:
-        return await run_in_threadpool(self.enter, request, session, settings)
+    async def __call__(self, request: Request) -> Caller:
+        return cast(Caller, request.scope[CALLER])
 
     def enter(self, request: Request, session: Session, settings: Settings) -> Caller:
         key, token = bearer(request), request.cookies.get(cookie_name(settings))
@@ -207,9 +195,6 @@ class Scraper:
         given, token = bearer(request), settings.metrics_token
         if token and given and hmac.compare_digest(given.encode(), token.encode()):
             return
-        await run_in_threadpool(self.check, request, settings)
-
-    def check(self, request: Request, settings: Settings) -> None:
         with get_sessions(request)() as session:
             self.permission.enter(request, session, settings)
 

@@ -1,4 +1,4 @@
-"""The door of every route: what is settled on a request's headers, then its body, then its work.
+"""The door of every route: what is settled on a request's headers, then its body, then its work in one thread.
 
     router = APIRouter(prefix="/v1", route_class=DoorRoute)
 
@@ -9,13 +9,22 @@ A transaction is scarce and a body may be slow, so no route holds one while the 
    own. So does everybody who sends a file; for that the declared size, the quota, a place and room on the disk are
    settled, too. What is public takes no more than FROM_ANYBODY.
 3. The body is read whole and in time (`bodies`): into memory, a file to the disk.
-4. FastAPI does the rest. It finds the body read, so `session: Db` waits for nobody.
+4. A slot is taken, and all the rest happens in one worker thread and one transaction: the caller is found and let in,
+   FastAPI reads the input and solves what the route depends on, the route works, the answer is written, the
+   transaction is committed. Who may not do it learns nothing about how it is done.
+
+A change of threads for sign-in, the route and the commit each costs half as much again as the whole request
+(tests/benchmarks/bench_desk.py: 5.2 ms of CPU instead of 3.4). So nothing here may wait for the event loop:
+dependencies are `async def` and ask the database directly, routes are `def`. A route that is `async def` has no
+transaction and runs on the event loop.
 
 `check_doors` keeps an app from starting that has a route without this door.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,22 +32,36 @@ from typing import Any
 from fastapi import Request, Response, UploadFile
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.routing import BaseRoute
 
+from alignment.problems import Problem
 from annotation_api.auth import Someone
-from annotation_api.bodies import Arriving
-from annotation_api.dependencies import Permission, Public, get_sessions, own_origin, permission_of
-from annotation_api.errors import ApiError
-from annotation_api.quotas import spend_upload
+from annotation_api.bodies import Arriving, Whole
+from annotation_api.dependencies import (
+    CALLER,
+    SESSION,
+    Alone,
+    Permission,
+    Public,
+    calls,
+    finish,
+    get_session,
+    get_sessions,
+    own_origin,
+    permission_of,
+)
+from annotation_api.errors import ApiError, invalid, too_large
+from annotation_api.quotas import Quota, Spends, spend_upload
 from annotation_api.scopes import SAFE_METHODS
+from annotation_api.slots import Slots
 from annotation_api.uploads import MAX_UPLOAD_BYTES
 
 LITTLE = 64 * 2**10  # bytes that anybody may send before it is known who they are
 FROM_ANYBODY = 4 * 2**10  # bytes that a public route takes: an address, a name and a password
-
 MOST_FIELDS = 20  # beside a file
 
 Then = Callable[[Session, Someone], None]
@@ -46,16 +69,18 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class DoorRoute(APIRoute):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.waits = inspect.iscoroutinefunction(endpoint)
+        super().__init__(path, endpoint if self.waits else _at_once(endpoint), **options)
         if isinstance(permission_of(self.dependant), Public):
             self.max_body_size = FROM_ANYBODY
         elif takes_file(self.dependant):
             self.max_body_size = MAX_UPLOAD_BYTES
 
     def get_route_handler(self) -> Handler:
-        work, permission = self.work(), permission_of(self.dependant)
+        solve, permission = super().get_route_handler(), permission_of(self.dependant)
         opened = _upload if takes_file(self.dependant) else _whole
+        work = solve if self.waits else _in_a_thread(self, solve)
 
         async def handle(request: Request) -> Response:
             if request.method in SAFE_METHODS:
@@ -66,13 +91,12 @@ class DoorRoute(APIRoute):
 
         return handle
 
-    def work(self) -> Handler:
-        """What is done with a request that is whole."""
-        return super().get_route_handler()
-
 
 def takes_file(dependant: Dependant) -> bool:
     return any(field.field_info.annotation is UploadFile for field in dependant.body_params)
+
+
+# ---------------------------------------------------------------- headers and body
 
 
 @asynccontextmanager
@@ -91,10 +115,12 @@ async def _upload(request: Request, permission: Permission | Public | None) -> A
     size = _declared(request)
     if size is None:
         raise ApiError(411, "no-length", "Say how large the file is: send a Content-Length, not a body in chunks.")
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise invalid([Problem(pointer="/file", message="Send the file as multipart/form-data.")])
     settings = request.app.state.settings
     me = await _who(request, permission, lambda session, me: spend_upload(session, settings, me, size))
     with request.app.state.uploads.place(me.id, size):
-        sent = Request(request.scope, Arriving(request.receive, settings.body_seconds).receive)
+        sent = Whole(request.scope, Arriving(request.receive, settings.body_seconds).receive)
         async with sent.form(max_files=1, max_fields=MOST_FIELDS):
             yield sent
 
@@ -119,14 +145,82 @@ def _declared(request: Request) -> int | None:
         return None if "transfer-encoding" in request.headers else 0
     most = request.scope.get(MAX_BODY_SIZE_SCOPE_KEY)
     if most is not None and int(text) > most:
-        detail = f"The body has {int(text)} bytes; this path takes at most {most}."
-        raise ApiError(413, "too-large", detail)
+        raise too_large(most)
     return int(text)
 
 
+# ---------------------------------------------------------------- the work
+
+
+def _in_a_thread(route: APIRoute, solve: Handler) -> Handler:
+    """`solve` in a worker thread; in a slot and with a transaction, if the route asks for one."""
+    slots = _slots_of(route)
+    entry = next((need for need in calls(route.dependant) if isinstance(need, Alone | Permission)), None)
+
+    def work(request: Request) -> Response:
+        with get_sessions(request)() as session:
+            request.scope[SESSION] = session
+            if entry is not None:
+                request.scope[CALLER] = entry.enter(request, session, request.app.state.settings)
+            response = _result(solve(request))
+            finish(session, request)
+        return response
+
+    async def handle(request: Request) -> Response:
+        if slots is None:
+            return await run_in_threadpool(lambda: _result(solve(request)))
+        taken: Slots = getattr(request.app.state, slots)
+        async with taken:
+            return await run_in_threadpool(work, request)
+
+    return handle
+
+
+def _slots_of(route: APIRoute) -> str | None:
+    """Claims, judgements and new jobs never queue behind an import; making a job may mean to freeze its data first."""
+    needs = list(calls(route.dependant))
+    if any(isinstance(need, Alone) for need in needs):
+        return "quick_slots"
+    if any(isinstance(need, Spends) and need.quota is Quota.JOBS for need in needs):
+        return "job_slots"
+    return "slots" if get_session in needs else None
+
+
+def _at_once(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The same as a coroutine, which FastAPI runs where it is, instead of in another thread."""
+
+    @functools.wraps(endpoint)
+    async def run(**given: Any) -> Any:
+        return endpoint(**given)
+
+    return run
+
+
+def _result(work: Coroutine[Any, Any, Response]) -> Response:
+    """What a coroutine returns that waits for nothing, without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        response: Response = end.value
+        return response
+    work.close()
+    raise RuntimeError("a dependency waits for the event loop; in a worker thread there is none")
+
+
+def as_json(shown: BaseModel, status: int = 200) -> Response:
+    return Response(shown.model_dump_json(), status, media_type="application/json")
+
+
 def check_doors(routes: Sequence[BaseRoute]) -> None:
-    """Raise RuntimeError for a route that is not a DoorRoute."""
+    """Raise RuntimeError for a route that has no door, or has what would wait in its thread."""
     for context in iter_route_contexts(routes):
         route = context.original_route
-        if isinstance(route, APIRoute) and not isinstance(route, DoorRoute):
+        if not isinstance(route, APIRoute):
+            continue
+        if not isinstance(route, DoorRoute):
             raise RuntimeError(f"{route.path} has no door: give its router route_class=DoorRoute.")
+        for need in calls(context.dependant):
+            if not any(map(inspect.iscoroutinefunction, (need, type(need).__call__))):
+                raise RuntimeError(f"{route.path} depends on {need}, which would take another thread: make it async.")
+        if route.waits and get_session in calls(context.dependant):
+            raise RuntimeError(f"{route.path} is async and would hold a transaction on the event loop: make it def.")

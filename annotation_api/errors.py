@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, TypeAdapter, ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,7 +31,14 @@ log = logging.getLogger("rankloop.api")
 
 PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
-SLUGS = {401: "not-signed-in", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+SLUGS = {
+    401: "not-signed-in",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    422: "invalid",
+}
 RETRY_SECONDS = 5
 # By Postgres's code: what it can say besides that it cannot be reached.
 DATABASE_PROBLEMS = {
@@ -40,6 +47,7 @@ DATABASE_PROBLEMS = {
     "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
     "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
 }
+TAKEN = "23505"  # Postgres's code for what may be there once
 MOST_TOLD = 51  # problems of one request
 
 
@@ -136,6 +144,12 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         record_refusal(request, error)
         return answer(request, error)
 
+    def on_conflict(request: Request, error: Exception) -> Response:
+        if _state(error) != TAKEN:
+            raise error
+        detail = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
+        return answer(request, ApiError(409, "conflict", detail))
+
     async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
         return await run_in_threadpool(refuse, request, error)
@@ -150,6 +164,7 @@ def install(app: FastAPI, page: PageRenderer) -> None:
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(InternalError, on_read_only)
+    app.add_exception_handler(IntegrityError, on_conflict)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, on_database)
 
@@ -184,8 +199,9 @@ def database_unavailable() -> ApiError:
     return ApiError(503, "database-unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-def too_large() -> ApiError:
-    return ApiError(413, SLUGS[413], "The request is larger than this path accepts.")
+def too_large(most: int | None = None) -> ApiError:
+    limit = f": {most} bytes" if most else ""
+    return ApiError(413, SLUGS[413], f"The request is larger than this path accepts{limit}.")
 
 
 def internal(request_id: str) -> ApiError:
@@ -200,6 +216,8 @@ def _wants_page(request: Request) -> bool:
 def _from_http(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 413:
         return too_large()
+    if error.status_code == 422:  # a body that is no input of ours at all
+        return invalid([Problem(pointer="/", message=str(error.detail))])
     slug = SLUGS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     detail = {
         404: f"There is nothing at {request.url.path}.",

@@ -10,6 +10,8 @@ import time
 import uuid
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment import logs
@@ -37,8 +39,6 @@ SECURITY_HEADERS = {
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # a caller's own X-Request-ID that is taken over
 CLOSED = 499  # what the log says of a request whose caller left before an answer
 
-TOO_LARGE = json.dumps(too_large().body()).encode()
-
 
 class RequestGuard:
     """Adds the headers; turns an exception that nobody caught into a 500 without its internals, logged."""
@@ -59,7 +59,7 @@ class RequestGuard:
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         told = Told()
-        plain_413 = False
+        plain_413: bytes | None = None
 
         async def guarded_send(message: Message) -> None:
             nonlocal plain_413
@@ -67,15 +67,18 @@ class RequestGuard:
                 headers = MutableHeaders(scope=message)
                 self._dress(headers, scope["path"], request_id)
                 told.started(message["status"], headers)
-                plain_413 = message["status"] == 413 and headers["content-type"].startswith("text/plain")
-                if plain_413:  # the server library's limit answers by itself
-                    headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(TOO_LARGE))})
-            elif plain_413:
-                message = {**message, "body": TOO_LARGE}
+                if message["status"] == 413 and headers["content-type"].startswith("text/plain"):
+                    # The server library's limit answers by itself.
+                    plain_413 = json.dumps(too_large(scope.get(MAX_BODY_SIZE_SCOPE_KEY)).body()).encode()
+                    headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(plain_413))})
+            elif plain_413 is not None:
+                message = {**message, "body": plain_413}
             await send(message)
 
         try:
             await self.app(scope, receive, guarded_send)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered; the log says CLOSED
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
             if told.status is not None:  # the answer is half out: the server must cut the connection

@@ -70,7 +70,7 @@ def environment(part: Part, given: Mapping[str, str]) -> dict[str, str]:
 def api_command(host: str, port: int) -> list[str]:
     """The API's process. It keeps connections for longer than people think and than proxies keep theirs."""
     line = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
-    line += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
+    line += ["--loop", "uvloop", "--http", "annotation_api.wire:Guarded", "--no-access-log", "--no-proxy-headers"]
     line += ["--timeout-graceful-shutdown", str(STREAM_GRACE), "--timeout-keep-alive", "75"]
     return [*line, "--host", host, "--port", str(port)]
 

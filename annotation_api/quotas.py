@@ -13,7 +13,6 @@ from typing import Any
 
 from fastapi import Depends
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 from annotation_api.auth import Someone
 from annotation_api.db import limits
@@ -49,9 +48,6 @@ class Spends:
     amount: int
 
     async def __call__(self, session: Db, settings: Config, me: Me) -> None:
-        await run_in_threadpool(self.spend, session, settings, me)
-
-    def spend(self, session: Session, settings: Settings, me: Someone) -> None:
         _spend(session, settings, str(me.id), {self.quota: self.amount})
 
 

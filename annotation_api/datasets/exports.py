@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,9 @@ from annotation_api.db.tables import DatasetKind
 
 PIECE = 2**18  # bytes handed to the server at once
 GROUP = 2**21  # characters of a row group of Parquet, as JSON
-FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # what a cell that is run as a formula starts with
+# What a cell that is run as a formula starts with. Spreadsheets overlook blanks, separators and marks before it that
+# are not seen (a byte order mark, spaces without width); a tab or a line end alone may begin a new cell.
+FORMULA = re.compile(r"[\t\r\n]|[\s,;|\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]")
 
 
 MEDIA_TYPES = {
@@ -105,7 +108,7 @@ def cell(value: object) -> str:
         text = _readable(value)
     else:
         return "" if value is None else canonical_json(value)
-    return f"'{text}" if text[:1] in FORMULA else text
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def _readable(value: list[Any]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from sqlalchemy.orm import Session, sessionmaker
 
 from annotation_api.datasets import progress, queries, service
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
@@ -30,7 +29,6 @@ from annotation_api.idempotency import Key, Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
-Sessions = Annotated[sessionmaker[Session], Depends(get_sessions)]
 
 
 @router.post(
@@ -152,12 +150,12 @@ def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
 
 @router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])
 def export_snapshot(
-    snapshot_id: uuid.UUID, session: Db, sessions: Sessions, format: ExportFormat = ExportFormat.JSONL
+    snapshot_id: uuid.UUID, request: Request, session: Db, format: ExportFormat = ExportFormat.JSONL
 ) -> StreamingResponse:
     """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
     and `csv` for spreadsheets, with formulas disarmed)."""
     snapshot = service.get_snapshot(session, snapshot_id)
-    pieces = export(queries.snapshot_lines(sessions, snapshot_id), snapshot.kind.value, format)
+    pieces = export(queries.snapshot_lines(get_sessions(request), snapshot_id), snapshot.kind.value, format)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)

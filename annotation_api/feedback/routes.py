@@ -10,17 +10,16 @@ from fastapi import APIRouter, Query, Response
 from annotation_api.auth import Caller
 from annotation_api.db.tables import Role, Submission
 from annotation_api.dependencies import ANNOTATES, SIGNED_IN, Db, Me, allow, allow_alone
-from annotation_api.doors import DoorRoute
+from annotation_api.doors import DoorRoute, as_json
 from annotation_api.feedback import queries, service
 from annotation_api.feedback.schemas import NewSubmission, SubmissionOut
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
-from annotation_api.quick import QuickRoute, as_json
 
 router = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
-quick = APIRouter(prefix="/v1", tags=["annotation"], route_class=QuickRoute)
+daily = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
 
 
-@quick.post(
+@daily.post(
     "/submissions",
     status_code=201,
     response_model=SubmissionOut,

@@ -15,11 +15,10 @@ from annotation_api.idempotency import Once
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.schemas import JobOut, NewJob, Validation
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
-from annotation_api.quick import QuickRoute
 from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
-quick = APIRouter(prefix="/v1", tags=["jobs"], route_class=QuickRoute)
+daily = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
 ON_ITS_WAY: dict[int | str, dict[str, Any]] = {202: {"model": JobOut, "description": "Asked for, and not there yet."}}
 
 Maker = Annotated[Literal["me"] | uuid.UUID | None, Query(description="Whose: `me`, or a person's id.")]
@@ -31,8 +30,8 @@ def maker_of(created_by: Maker, me: Person) -> uuid.UUID | None:
     return me.id if created_by == "me" else created_by
 
 
-@quick.post("/jobs", status_code=202, response_model=JobOut, dependencies=[spends(Quota.JOBS)])
-def create_job(body: NewJob, session: Db, me: Annotated[Person, allow(*ENGINEERS)], once: Once) -> Response:
+@daily.post("/jobs", status_code=202, response_model=JobOut, dependencies=[allow(*ENGINEERS), spends(Quota.JOBS)])
+def create_job(body: NewJob, session: Db, me: Me, once: Once) -> Response:
     """Queue one stage. Its inputs are resolved and checked now; nothing is created on an error."""
     return once.run(lambda: service.create(session, me, body), status=202, location="/v1/jobs/{id}")
 

@@ -11,10 +11,9 @@ from annotation_api.auth import Caller
 from annotation_api.db.direct import commit_lightly
 from annotation_api.db.tables import Project, Task
 from annotation_api.dependencies import ANNOTATES, ENGINEERS, READS_RUNS, SIGNED_IN, Db, Me, allow, allow_alone
-from annotation_api.doors import DoorRoute
+from annotation_api.doors import DoorRoute, as_json
 from annotation_api.idempotency import Once
 from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
-from annotation_api.quick import QuickRoute, as_json
 from annotation_api.tasks import projects, queries, service
 from annotation_api.tasks.schemas import (
     AssignmentOut,
@@ -29,7 +28,7 @@ from annotation_api.tasks.schemas import (
 )
 
 router = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
-quick = APIRouter(prefix="/v1", tags=["annotation"], route_class=QuickRoute)
+daily = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
 Annotator = Annotated[Caller, allow_alone(*ANNOTATES)]
 
 
@@ -69,7 +68,7 @@ def list_tasks(project_id: uuid.UUID, session: Db, me: Me, limit: Limit = 100, c
     return Page(items=projects.show_tasks(session, me, rows), next=after)
 
 
-@quick.post(
+@daily.post(
     "/projects/{project_id}/next",
     response_model=AssignmentOut,
     responses={204: {"description": "Nothing is left for you."}},
@@ -86,21 +85,21 @@ def next_task(
     return as_json(service.show_assignment(session, held)) if held else Response(status_code=204)
 
 
-@quick.post("/assignments/{assignment_id}:renew", response_model=Lease)
+@daily.post("/assignments/{assignment_id}:renew", response_model=Lease)
 def renew_lease(assignment_id: uuid.UUID, session: Db, me: Annotator) -> Response:
     """Heartbeat: keep the task for another lease."""
     commit_lightly(session)
     return as_json(Lease(lease_until=service.renew(session, me, assignment_id).lease_until))
 
 
-@quick.post("/assignments/{assignment_id}:skip", status_code=204)
+@daily.post("/assignments/{assignment_id}:skip", status_code=204)
 def skip_task(assignment_id: uuid.UUID, body: Skip, session: Db, me: Annotator) -> Response:
     """Pass on a task, with a reason."""
     service.skip(session, me, assignment_id, body.reason)
     return Response(status_code=204)
 
 
-@quick.put("/assignments/{assignment_id}/draft", status_code=204)
+@daily.put("/assignments/{assignment_id}/draft", status_code=204)
 def save_draft(assignment_id: uuid.UUID, body: NewDraft, session: Db, me: Annotator) -> Response:
     """Keep what stands in the form. It is never an answer, and gone once there is one."""
     commit_lightly(session)

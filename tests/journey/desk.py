@@ -30,7 +30,7 @@ from annotation_api.tasks import projects
 from annotation_api.tasks.schemas import NewProject, NewResponse, NewTask
 
 HOST = "127.0.0.1"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 SENTENCE = "The tide turns twice a day because the moon pulls at the sea. "
 PER_REQUEST = 1000  # tasks that are added at once
 

@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from alignment.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, Record, Verdict
 from annotation_api.datasets import exports
-from annotation_api.datasets.exports import ExportFormat, export
+from annotation_api.datasets.exports import ExportFormat, cell, export
 
 TALK = Prompt(
     messages=(
@@ -110,8 +110,15 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(kind: str) -> None:
     rows = objects(kind)
     assert set(table[0]) == set(rows[0])
     assert len(table) == len(rows) + 1
-    for cell in (cell for row in table for cell in row):
-        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")), cell
+    for found in (found for row in table for found in row):
+        assert not found.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")), found
+
+
+@pytest.mark.parametrize("before", ["", " ", "  ", "\u00a0", "\u3000", ",", ";", "|", "\ufeff", "\u200b", " ;\u00a0"])
+@pytest.mark.parametrize("formula", ["=1+2", "+1", "-1", "@SUM(A1)", "＝1"])
+def test_a_formula_is_disarmed_whatever_is_overlooked_before_it(before: str, formula: str) -> None:
+    assert cell(before + formula) == f"'{before}{formula}"
+    assert cell(f"a{before}{formula}") == f"a{before}{formula}"
 
 
 def test_a_table_worked_by_hand() -> None:

@@ -1,38 +1,108 @@
-"""Quick routes keep every door that other routes have."""
+"""Every route has one door: headers, then the body, then the work in one thread and one transaction."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 import uuid
 from datetime import timedelta
+from threading import get_ident
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from alignment.records import Demonstration, Prompt
-from annotation_api import auth
+from annotation_api import auth, dependencies
 from annotation_api.db.tables import ApiKey, AuditRow, DatasetKind, LoginSession, Person, Role
-from annotation_api.quick import QuickRoute
+from annotation_api.dependencies import Db
+from annotation_api.doors import DoorRoute, check_doors
+from annotation_api.tasks import service
 
 
-def test_the_routes_that_everybody_sends_all_day_are_quick(app: FastAPI) -> None:
-    quick = {
-        f"{method} {route.path}"
-        for router in app.routes
-        for route in getattr(getattr(router, "original_router", None), "routes", ())
-        if isinstance(route, QuickRoute)
-        for method in route.methods
-    }
-    assert quick == {
-        "POST /v1/projects/{project_id}/next",
-        "POST /v1/assignments/{assignment_id}:renew",
-        "POST /v1/assignments/{assignment_id}:skip",
-        "PUT /v1/assignments/{assignment_id}/draft",
-        "POST /v1/submissions",
-        "POST /v1/jobs",
-    }
+def app_with(*routes: APIRouter) -> FastAPI:
+    app = FastAPI()
+    for router in routes:
+        app.include_router(router)
+    return app
+
+
+def test_a_route_without_a_door_keeps_the_app_from_starting() -> None:
+    router = APIRouter()
+    router.add_api_route("/bare", lambda: None)
+    with pytest.raises(RuntimeError, match=r"/bare has no door: give its router route_class=DoorRoute"):
+        check_doors(app_with(router).routes)
+
+
+def test_a_dependency_that_takes_a_thread_keeps_the_app_from_starting() -> None:
+    router = APIRouter(route_class=DoorRoute)
+    router.add_api_route("/slow", lambda: None, dependencies=[Depends(lambda: None)])
+    with pytest.raises(RuntimeError, match=r"/slow depends on .* which would take another thread: make it async"):
+        check_doors(app_with(router).routes)
+
+
+def test_a_transaction_on_the_event_loop_keeps_the_app_from_starting() -> None:
+    async def waits(session: Db) -> None: ...
+
+    router = APIRouter(route_class=DoorRoute)
+    router.add_api_route("/waits", waits)
+    with pytest.raises(RuntimeError, match=r"/waits is async and would hold a transaction on the event loop"):
+        check_doors(app_with(router).routes)
+
+
+def test_a_dependency_that_waits_is_said_to() -> None:
+    async def waits() -> None:
+        await asyncio.sleep(0.01)
+
+    router = APIRouter(route_class=DoorRoute)
+    router.add_api_route("/waits", lambda: None, dependencies=[Depends(waits)])
+    with pytest.raises(RuntimeError, match=r"a dependency waits for the event loop|no running event loop"):
+        TestClient(app_with(router)).get("/waits")
+
+
+def test_a_request_runs_in_one_thread_and_not_on_the_event_loop(as_, make, monkeypatch) -> None:
+    """Signing in, the work and the commit."""
+    seen = []
+    for where, name in ((auth, "lock_caller"), (service, "next_in"), (Session, "commit")):
+        real = getattr(where, name)
+        monkeypatch.setattr(where, name, lambda *a, real=real, **k: (seen.append(get_ident()), real(*a, **k))[1])
+    monkeypatch.setattr(dependencies, "lock_caller", auth.lock_caller)
+    client = as_(Role.ANNOTATOR)
+    seen.clear()
+    assert client.post(f"/v1/projects/{make.project().id}/next").status_code == 204
+    assert len(seen) >= 3
+    assert len(set(seen)) == 1
+    assert seen[0] != get_ident()
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/v1/session", 4), ("/login", 4), ("/v1/submissions", 256), ("/v1/jobs", 256), ("/v1/projects", 4096)],
+)
+def test_each_route_takes_what_it_needs_and_says_how_much(as_, path: str, most: int) -> None:
+    client, headers = as_(Role.ADMIN), {"Content-Type": "application/json"}
+    assert client.post(path, content=b" " * (most * 1024), headers=headers).status_code != 413
+    answer = client.post(path, content=b" " * (most * 1024 + 1), headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:rankloop:too-large")
+    assert answer.json()["detail"] == f"The request is larger than this path accepts: {most * 1024} bytes."
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b'{"a": 1,}', "JSON decode error|Illegal|Expecting"),
+        (b"\xff", "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"9" * 5000, "a number with too many digits"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/submissions", "/v1/projects"])
+def test_what_is_no_json_is_said_in_words(as_, path: str, body: bytes, what: str) -> None:
+    answer = as_(Role.ADMIN).post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert re.search(f"The body is not JSON: ({what})", answer.json()["errors"][0]["message"])
 
 
 def test_a_cookie_signs_in_but_not_from_another_site(browser_of, make) -> None:
