@@ -38,7 +38,7 @@ from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
-from annotation_api.tasks import project_routes
+from annotation_api.tasks import members, project_routes
 from annotation_api.tasks import routes as tasks
 from annotation_api.web import pages
 from annotation_api.web.rendering import render_error
@@ -56,6 +56,7 @@ FEATURES = (
     audit,
     tasks,
     project_routes,
+    members,
     feedback,
     datasets,
     jobs,

@@ -19,6 +19,7 @@ from annotation_api.db.tables import (
     ModelVersion,
     Person,
     Project,
+    ProjectMember,
     PromptRow,
     ResponseRow,
     Role,
@@ -49,6 +50,7 @@ def create_project(session: Session, person: Person, new: NewProject) -> Project
     session.add(project)
     session.flush()
     session.refresh(project)
+    session.add(ProjectMember(project_id=project.id, person_id=person.id))
     for form in new.forms:
         form_rows.add_form(session, project.id, form, person.id)
     return project
@@ -110,6 +112,7 @@ def show_projects(session: Session, projects: Sequence[Project]) -> list[Project
             lease_seconds=project.lease_seconds,
             responses_per_task=project.responses_per_task,
             daily_limit=project.daily_limit,
+            open=project.open,
             forms=forms[project.id],
             created_at=project.created_at,
             progress=Progress.model_validate(counts[project.id]) if project.id in counts else Progress(),

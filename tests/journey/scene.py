@@ -21,7 +21,7 @@ from annotation_api.db.tables import (
     Snapshot,
     SnapshotRow,
 )
-from annotation_api.people import service
+from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
 from tests.journey import scene_runs
 
@@ -128,7 +128,7 @@ def fill(session: Session, make: Any) -> Scene:
     token, _ = service.invite(session, Role.REVIEWER)
     service.add_api_key(session, admin, NewApiKey(name="laptop"))
     key, _ = service.add_api_key(session, admin, NewApiKey(name="old laptop"))
-    service.revoke_api_key(session, admin, key.id)
+    keys.revoke(session, admin, key.id)
     ranking, questions, pair, rules = _projects(make, admin)
     answered = _work(session, make, ann, ranking)
     dataset, snapshot = _data(session, make, ranking)
