@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from annotation_api.audit import notes
 from annotation_api.client import ClientError, find_credentials
 from annotation_api.db import audit
 from annotation_api.db.engine import make_engine, session_factory
@@ -38,7 +39,7 @@ def run(settings: Settings, verb: str, email: str, *, without_factor: bool = Fal
                 if without_factor:
                     second_factor.remove(session, person)
                 done = Done(person.email, person.role.value, link)
-                audit.commit_with(session, _deed(verb, person))
+                notes.note(settings.home, audit.commit_with(session, _deed(verb, person)))
         finally:
             engine.dispose()
     return done

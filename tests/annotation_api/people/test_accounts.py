@@ -203,7 +203,7 @@ def test_the_account_page_sets_a_factor_up(browser_of: As, person: Callable[...,
     assert (wrong.status_code, someone.totp_secret in wrong.text) == (422, True)
     done = browser.post("/account/second-factor/confirm", data={"code": code_of(someone)})
     assert len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{8}", done.text)) == 10
-    assert someone.totp_secret not in browser.get("/account").text
+    assert someone.totp_secret not in browser.get("/account/second-factor").text
     browser.post("/account/second-factor/remove", data={"password": PASSWORD})
     session.refresh(someone)
     assert (someone.totp_secret, someone.second_factor_at) == (None, None)
