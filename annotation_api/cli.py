@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api import demo
 
         return demo.main(args.out, args.seed, args.json)
-    if args.command in ("backup", "restore", "prune") or getattr(args, "here", False):
+    if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "here", False):
         from annotation_api.operations import commands as operations
 
         return operations.run(args)
@@ -262,7 +262,8 @@ def _add_operations(commands: Sub[argparse.ArgumentParser]) -> None:
     clear = commands.add_parser("prune", help="remove artifacts that nothing needs, and what has expired")
     clear.add_argument("--dry-run", action="store_true", help="only list what would go")
     clear.add_argument("--days", type=int, metavar="N", help="unused artifacts older than this; unset: as configured")
-    for parser in (save, load, clear):
+    look = commands.add_parser("doctor", help="say what this deployment leaves open; 1 if something is at fault")
+    for parser in (save, load, clear, look):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
 

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from annotation_api.commands.output import emit, remark, table
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.errors import ApiError
-from annotation_api.operations import users
+from annotation_api.operations import doctor, users
 from annotation_api.operations.archive import Advance
 from annotation_api.operations.backup import Bar, backup
+from annotation_api.operations.doctor import State
 from annotation_api.operations.local import OperationError
 from annotation_api.operations.prune import prune
 from annotation_api.operations.restore import restore
@@ -83,11 +84,21 @@ def _users(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(settings: Settings, args: argparse.Namespace) -> int:
+    found = doctor.examine(settings)
+    if args.json:
+        emit([asdict(finding) for finding in found])
+    else:
+        table([asdict(finding) for finding in found], ("state", "check", "words"))
+    return 1 if any(finding.state is State.FAULT for finding in found) else 0
+
+
 COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
     "backup": _backup,
     "restore": _restore,
     "prune": _prune,
     "users": _users,
+    "doctor": _doctor,
 }
 
 
