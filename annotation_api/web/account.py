@@ -77,6 +77,7 @@ def _refused(request: Request, template: str, error: ApiError, **context: str) -
 
 def _come_in(request: Request, session: Session, settings: Settings, person: Person, target: str) -> Response:
     remember(request, person)
+    auth.end_session(session, request.cookies.get(cookie_name(settings), ""))  # the one before, if there was one
     answer = see_other(target)
     welcome(request, answer, settings, person, auth.start_session(session, person))
     return answer
