@@ -40,7 +40,7 @@ from annotation_api.models import routes as models
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
 from annotation_api.slots import Slots
-from annotation_api.tasks import project_routes
+from annotation_api.tasks import members, project_routes
 from annotation_api.tasks import routes as tasks
 from annotation_api.uploads import Uploads
 from annotation_api.web import pages
@@ -60,6 +60,7 @@ FEATURES = (
     audit,
     tasks,
     project_routes,
+    members,
     feedback,
     datasets,
     jobs,

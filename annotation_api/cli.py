@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api import demo
 
         return demo.main(args.out, args.seed, args.json)
-    if args.command in ("backup", "restore", "prune"):
+    if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "here", False):
         from annotation_api.operations import commands as operations
 
         return operations.run(args)
@@ -230,10 +230,21 @@ def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
 
 
 def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "users", "accounts; needs an administrator's key")
+    group = _group(commands, "users", "accounts; needs an administrator's key, or the machine that runs the service")
     _client(group, "list", people.list_users, "everybody").add_argument("--limit", type=int, default=200)
     invite = _client(group, "invite", people.invite, "a link that makes one account")
     invite.add_argument("--role", choices=_values(Role), default="annotator")
+    for name, text in (
+        ("reset", "a link for a new password; on the machine that runs the service"),
+        ("unlock", "forget the wrong tries at an account; on the machine that runs the service"),
+        ("promote", "make an admin of somebody; on the machine that runs the service"),
+    ):
+        here = group.add_parser(name, help=text, description=text)
+        here.add_argument("email", metavar="E-MAIL")
+        here.add_argument("--json", action="store_true", help="print JSON only")
+        here.set_defaults(here=True)
+        if name == "reset":
+            here.add_argument("--second-factor", action="store_true", help="take the second factor away, too")
 
 
 def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:
@@ -255,7 +266,8 @@ def _add_operations(commands: Sub[argparse.ArgumentParser]) -> None:
     clear = commands.add_parser("prune", help="remove artifacts that nothing needs, and what has expired")
     clear.add_argument("--dry-run", action="store_true", help="only list what would go")
     clear.add_argument("--days", type=int, metavar="N", help="unused artifacts older than this; unset: as configured")
-    for parser in (save, load, clear):
+    look = commands.add_parser("doctor", help="say what this deployment leaves open; 1 if something is at fault")
+    for parser in (save, load, clear, look):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
 

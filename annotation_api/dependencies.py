@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute
 from annotation_api import key_scopes
 from annotation_api.audit import recording
 from annotation_api.auth import Caller, Someone, holder_of_key, lock_caller, person_of_session
+from annotation_api.db.membership import see_as
 from annotation_api.db.tables import Person, Role
 from annotation_api.errors import ApiError
 from annotation_api.scopes import KEY, SAFE_METHODS, remember
@@ -101,6 +102,7 @@ def _find_person(request: Request, session: Session, settings: Settings) -> Pers
         person = person_of_session(session, token, settings.idle)
     if person is not None:
         remember(request, person)
+        see_as(session, person.id, person.role)
     return person
 
 
@@ -180,6 +182,7 @@ class Alone:
         if caller.key is not None:
             key_scopes.check(request, caller.key)
         remember(request, caller)
+        see_as(session, caller.id, caller.role)
         self.permission.check(caller.role)
         self.permission.check_factor(caller, settings)
         return caller

@@ -28,6 +28,7 @@ from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
 from annotation_api.exposure import is_loopback, missing
+from annotation_api.operations.doctor import close
 from annotation_api.parts import Part
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
 from annotation_api.settings import Settings, SettingsError
@@ -67,6 +68,7 @@ class Service:
             home = self.settings.home
             for folder in ("artifacts", "staging", "models", "logs"):
                 (home / folder).mkdir(parents=True, exist_ok=True)
+            close(home, as_root=os.geteuid() == 0, ours=os.geteuid())
             _refuse_taken_port(self.host, self.port)
             database_url = self._database()
             engine = make_engine(database_url)
@@ -164,6 +166,7 @@ class Service:
 def main(host: str, port: int, as_json: bool = False) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code. `as_json` prints one line, {"url", "setup_url"}, and no more."""
     say: Callable[[str], None] = (lambda text: None) if as_json else _say
+    os.umask(0o077)  # what the service writes is nobody else's to read
     stop = False
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from alignment.records import storable
+from annotation_api.audit import notes
 from annotation_api.db import audit
 from annotation_api.db.tables import AuditOutcome
 from annotation_api.scopes import PERSON, PERSON_ID, REQUEST, SAFE_METHODS, address_of, route_of
@@ -67,7 +68,7 @@ def commit(session: Session, request: Request, outcome: AuditOutcome | None = No
         request_id=scope.get(REQUEST, ""),
         address=address_of(request, request.app.state.settings),
     )
-    audit.commit_with(session, deed)
+    notes.note(request.app.state.settings.home, audit.commit_with(session, deed))
 
 
 def _objects(request: Request) -> dict[str, str]:

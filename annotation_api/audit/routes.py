@@ -9,11 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from alignment.problems import Problem
-from annotation_api.audit import queries
+from annotation_api.audit import notes, queries, sealed
 from annotation_api.audit.schemas import AuditRowOut, AuditVerdict
 from annotation_api.db import audit
 from annotation_api.db.tables import AuditOutcome, Role
-from annotation_api.dependencies import Db, allow
+from annotation_api.dependencies import Config, Db, allow
 from annotation_api.doors import DoorRoute
 from annotation_api.errors import invalid
 from annotation_api.pagination import Limit, Page
@@ -45,13 +45,16 @@ def list_audit(
 @router.get("/audit:verify")
 def verify_audit(
     session: Db,
+    settings: Config,
     seq: Annotated[Seq, Query(description="A row that was noted earlier, with its seal.")] = None,
     sha256: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
 ) -> AuditVerdict:
-    """Walk the whole chain; says which row is the first that was changed or taken out, if one was."""
+    """Walk the whole chain; says which row is the first that was changed or taken out, if one was. What the service
+    noted of it beside the database must agree, and the row that is given."""
     if (seq is None) != (sha256 is None):
         raise invalid([Problem(pointer="query:seq", message="Give seq and sha256 together, or neither.")])
-    found = audit.verify(session, (seq, sha256) if seq is not None and sha256 is not None else None)
+    given = [audit.Noted(seq, sha256)] if seq is not None and sha256 is not None else []
+    found = audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home), *given)
     return AuditVerdict(
         ok=found.broken is None, rows=found.rows, sha256=found.sha256, broken=found.broken, reason=found.reason
     )

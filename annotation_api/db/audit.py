@@ -1,7 +1,7 @@
 """The audit's chain: each row is sealed by a hash over itself and the seal of the row before.
 
 Rows are numbered from 1 without gaps, so that one which was taken out is missed. Only the newest rows can
-vanish unseen: note the head that `verify` gives somewhere else, and ask for it later.
+vanish unseen in the database itself: the service notes each seal elsewhere, too (`audit.notes`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -37,7 +37,7 @@ FROM (
         clock_timestamp() AS at
     FROM (SELECT seq, sha256 FROM audit ORDER BY seq DESC LIMIT 1) AS last
 ) AS next
-RETURNING seq
+RETURNING seq, sha256
 """
 CLOCK = 'YYYY-MM-DD"T"HH24:MI:SS.US'
 
@@ -55,6 +55,13 @@ class Deed:
     address: str
 
 
+class Noted(NamedTuple):
+    """A row's number and its seal."""
+
+    seq: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What walking the chain found: the newest row that holds, and the first that does not."""
@@ -65,28 +72,29 @@ class Verdict:
     reason: str | None = None
 
 
-def append(session: Session, deed: Deed) -> int:
+def append(session: Session, deed: Deed) -> Noted:
     """Add a row as the last deed of a transaction, whose commit will not wait for the disk: until it ends, others
     who add one wait."""
     rows(session, f"SELECT pg_advisory_xact_lock(%(key)s), {LIGHTLY}", key=Lock.AUDIT)
     objects, canonical = canonical_json(dict(deed.objects)), _canonical(vars(deed))
     values = {**vars(deed), "outcome": deed.outcome.value, "objects": objects, "canonical": canonical}
     added = one_row(session, ADD, **values, clock=CLOCK, beginning=BEGINNING)
-    return int(added.seq)
+    return Noted(int(added.seq), added.sha256)
 
 
-def commit_with(session: Session, deed: Deed) -> None:
-    """Commit the session's work together with a row that records it.
+def commit_with(session: Session, deed: Deed) -> Noted:
+    """Commit the session's work together with a row that records it, which is returned.
 
     Others need not wait while the disk does: the commit itself does not, which lets the next one have the lock,
     and then a second one waits until all that was committed before it is on the disk.
     """
-    append(session, deed)
+    row = append(session, deed)
     session.commit()
     rows(
         session, "SELECT pg_logical_emit_message(true, 'rankloop', '')"
     )  # something to write, so that it is waited for
     session.commit()
+    return row
 
 
 def seal(before: str, row: Mapping[str, Any]) -> str:
@@ -103,20 +111,20 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value if value is None else str(value)
 
 
-def verify(session: Session, noted: tuple[int, str] | None = None) -> Verdict:
+def verify(session: Session, *noted: Noted) -> Verdict:
     """Walk the chain from its beginning to the first row that is missing or does not match its seal.
 
-    `noted` is the number and seal of a row that was seen earlier, and must be there still.
+    `noted` rows were seen earlier, and must be there still.
     """
-    count, before = 0, BEGINNING
+    count, before, seen = 0, BEGINNING, dict(noted)
     for row in session.scalars(select(AuditRow).order_by(AuditRow.seq).execution_options(yield_per=BATCH)):
         if row.seq != count + 1:
             return Verdict(count, before, count + 1, "The row is missing.")
         if seal(before, vars(row)) != row.sha256:
             return Verdict(count, before, row.seq, "The row or the one before it was changed.")
-        if noted is not None and noted[0] == row.seq and noted[1] != row.sha256:
+        if seen.get(row.seq, row.sha256) != row.sha256:
             return Verdict(count, before, row.seq, "The row has another seal than the one that was noted.")
         count, before = row.seq, row.sha256
-    if noted is not None and noted[0] > count:
-        return Verdict(count, before, count + 1, f"The rows up to {noted[0]}, which was noted, are missing.")
+    if (newest := max(seen, default=0)) > count:
+        return Verdict(count, before, count + 1, f"The rows up to {newest}, which was noted, are missing.")
     return Verdict(count, before)

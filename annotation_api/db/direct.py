@@ -45,7 +45,7 @@ def one_row(session: Session, statement: str, **values: object) -> Any:
 def commit_lightly(session: Session) -> None:
     """Let this transaction's commit not wait for the disk.
 
-    A power cut, not a crash of Postgres or of ours, may take back what was committed so in the last second:
-    right for a claim, on which nobody has worked yet, and a draft; never for an answer.
+    A crash of Postgres or a power cut may take back what was committed so in the last second: right for a heartbeat
+    and a draft, which come again; never for an answer, nor for a claim, on which somebody works meanwhile.
     """
     rows(session, f"SELECT {LIGHTLY}")

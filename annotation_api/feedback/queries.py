@@ -61,6 +61,11 @@ def author_of(session: Session, row: Submission) -> uuid.UUID:
     return session.scalars(select(Assignment.person_id).where(Assignment.id == row.assignment_id)).one()
 
 
+def project_of(session: Session, row: Submission) -> uuid.UUID:
+    query = select(Task.project_id).join(Assignment, Assignment.task_id == Task.id)
+    return session.scalars(query.where(Assignment.id == row.assignment_id)).one()
+
+
 def successor_of(session: Session, submission_id: uuid.UUID) -> uuid.UUID | None:
     return session.scalar(select(Submission.id).where(Submission.supersedes == submission_id))
 

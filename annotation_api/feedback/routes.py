@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from annotation_api.auth import Caller
-from annotation_api.db.tables import Role, Submission
+from annotation_api.db.tables import Project, Role, Submission
 from annotation_api.dependencies import ANNOTATES, SIGNED_IN, Db, Me, allow, allow_alone
 from annotation_api.doors import DoorRoute, as_json
 from annotation_api.feedback import queries, service
@@ -41,6 +41,8 @@ def list_submissions(
 ) -> Page[SubmissionOut]:
     """The caller's submissions; with a project, everybody's in it, but not for annotators."""
     own = project is None or me.role == Role.ANNOTATOR
+    if project is not None and not own and session.get(Project, project) is None:
+        return Page(items=[], next=None)
     query = queries.submissions(project=project, person=me if own else None)
     rows, after = fetch_rows(session, query, Submission, limit=limit, cursor=cursor)
     return Page(items=service.show_submissions(session, rows), next=after)

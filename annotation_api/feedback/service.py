@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from alignment.records import canonical_json, sha256_text
 from annotation_api.auth import Someone
 from annotation_api.db.locks import lock_person
-from annotation_api.db.tables import Assignment, AssignmentState, Person, Role, Submission, Task
+from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role, Submission, Task
 from annotation_api.errors import ApiError, invalid, not_found
 from annotation_api.feedback import queries
 from annotation_api.feedback.checks import problems_of
@@ -133,9 +133,16 @@ def _append(session: Session, person: Someone, asked: Content, new: NewSubmissio
 def find_submission(session: Session, viewer: Person, submission_id: uuid.UUID) -> Submission:
     """An own submission; others' are for those who read annotations."""
     row = queries.submission(session, submission_id)
-    if row is None or (viewer.role == Role.ANNOTATOR and queries.author_of(session, row) != viewer.id):
+    if row is None or not _may_read(session, viewer, row):
         raise not_found("submission", submission_id)
     return row
+
+
+def _may_read(session: Session, viewer: Person, row: Submission) -> bool:
+    """One's own always; others' in projects that one sees, but not as an annotator."""
+    if queries.author_of(session, row) == viewer.id:
+        return True
+    return viewer.role != Role.ANNOTATOR and session.get(Project, queries.project_of(session, row)) is not None
 
 
 def show_submissions(session: Session, rows: Sequence[Submission]) -> list[SubmissionOut]:

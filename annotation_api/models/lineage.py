@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -13,6 +13,7 @@ from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Snapsh
 from annotation_api.models import queries
 from annotation_api.models.schemas import Edge, Lineage, Node
 
+Thing = TypeVar("Thing", Dataset, Job, ModelVersion, Project, Snapshot)
 READ_AS = stages.relations()  # what a model among a job's inputs is to what the job makes; others are data
 SUBMISSIONS_SHOWN = 1000  # ids in one node; the count is always whole
 
@@ -46,16 +47,22 @@ class _Walk:
             return []
         facts = {"kind": model.kind.value, "sha256": model.sha256, "metrics": model.metrics}
         self.nodes[model.id] = Node(id=model.id, type="model", label=model.name, facts=facts)
-        if model.job_id:
-            self._edge(model.id, model.job_id, "made by")
-            self._job(self.session.get_one(Job, model.job_id), model.snapshot_id)
-        if model.snapshot_id:
-            self._edge(model.id, model.snapshot_id, "trained on")
-            self._snapshot(self.session.get_one(Snapshot, model.snapshot_id))
+        if job := self._seen(Job, model.job_id):
+            self._edge(model.id, job.id, "made by")
+            self._job(job, model.snapshot_id)
+        if snapshot := self._seen(Snapshot, model.snapshot_id):
+            self._edge(model.id, snapshot.id, "trained on")
+            self._snapshot(snapshot)
         links = queries.parents(self.session, model.id)
-        for link in links:
-            self._edge(model.id, link.parent_id, link.relation)
-        return [self.session.get_one(ModelVersion, link.parent_id) for link in links]
+        parents = [(link, self._seen(ModelVersion, link.parent_id)) for link in links]
+        for link, parent in parents:
+            if parent is not None:
+                self._edge(model.id, parent.id, link.relation)
+        return [parent for _, parent in parents if parent is not None]
+
+    def _seen(self, kind: type[Thing], key: uuid.UUID | None) -> Thing | None:
+        """None for what the caller may not see (`db.membership`): there the walk ends."""
+        return None if key is None else self.session.get(kind, key)
 
     def _edge(self, source: uuid.UUID, target: uuid.UUID, relation: str) -> None:
         self.edges.append(Edge(source=source, target=target, relation=relation))
@@ -81,11 +88,13 @@ class _Walk:
         }
         self.nodes[snapshot.id] = Node(id=snapshot.id, type="snapshot", label=snapshot.kind.value, facts=facts)
         for key, rows in queries.dataset_counts(self.session, snapshot.id).items():
-            self._edge(snapshot.id, key, "frozen from")
-            self._dataset(self.session.get_one(Dataset, key), rows)
-        if project := snapshot.sources.get("project"):
-            self._edge(snapshot.id, uuid.UUID(project), "frozen from")
-            self._project(self.session.get_one(Project, uuid.UUID(project)))
+            if dataset := self._seen(Dataset, key):
+                self._edge(snapshot.id, key, "frozen from")
+                self._dataset(dataset, rows)
+        named = snapshot.sources.get("project")
+        if project := self._seen(Project, uuid.UUID(named) if named else None):
+            self._edge(snapshot.id, project.id, "frozen from")
+            self._project(project)
 
     def _dataset(self, dataset: Dataset, rows: int) -> None:
         facts = {"kind": dataset.kind.value, "sha256": dataset.sha256, "rows": rows}

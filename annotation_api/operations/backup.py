@@ -29,6 +29,7 @@ from annotation_api.operations.local import OperationError, files_kept, local_da
 from annotation_api.settings import Settings
 
 FOLDER_MANIFEST = "manifest.json"  # as alignment.checkpoint writes it into every folder
+LAST = "backup.json"  # in HOME: where and when the newest backup was made
 SECRETS = "sign-ins, credentials.json and logs"
 
 Bar = Callable[[str, int | None], Advance]  # begins a part of the work of so many bytes
@@ -68,6 +69,7 @@ def backup(settings: Settings, target: Path, bar: Bar) -> Report:
         finally:
             engine.dispose()
     files = [name for name in manifest.files if name != archive.DATABASE]
+    (home / LAST).write_text(json.dumps({"file": str(target), "at": manifest.created}))
     return Report(str(target), target.stat().st_size, len(files), manifest.damaged, manifest.left_out)
 
 

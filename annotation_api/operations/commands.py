@@ -1,4 +1,4 @@
-"""`rankloop backup`, `restore` and `prune`: for the machine that runs the service, on its files and database."""
+"""`rankloop backup`, `restore`, `prune` and a part of `users`: for the machine that runs the service."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from dataclasses import asdict
 
 from annotation_api.commands.output import emit, remark, table
 from annotation_api.db.engine import DatabaseUnavailable
+from annotation_api.errors import ApiError
+from annotation_api.operations import doctor, users
 from annotation_api.operations.archive import Advance
 from annotation_api.operations.backup import Bar, backup
+from annotation_api.operations.doctor import State
 from annotation_api.operations.local import OperationError
 from annotation_api.operations.prune import prune
 from annotation_api.operations.restore import restore
@@ -22,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command; 0 when all went well, 1 when it was refused, failed, or files are missing or damaged."""
     try:
         return COMMANDS[args.command](Settings.from_environment(), args)
-    except (OperationError, SettingsError, DatabaseUnavailable) as error:
+    except (OperationError, SettingsError, DatabaseUnavailable, ApiError) as error:
         reason = str(error)
     except OSError as error:
         reason = f"{error.filename or args.command}: {error.strerror or error}"
@@ -70,10 +73,32 @@ def _prune(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
+def _users(settings: Settings, args: argparse.Namespace) -> int:
+    done = users.run(settings, args.subcommand, args.email, without_factor=getattr(args, "second_factor", False))
+    if args.json:
+        emit(asdict(done))
+    elif done.url:
+        print(f"With this link {done.email} sets a new password, once and within 24 hours: {done.url}")
+    else:
+        print(f"Done: {done.email}, {done.role}.")
+    return 0
+
+
+def _doctor(settings: Settings, args: argparse.Namespace) -> int:
+    found = doctor.examine(settings)
+    if args.json:
+        emit([asdict(finding) for finding in found])
+    else:
+        table([asdict(finding) for finding in found], ("state", "check", "words"))
+    return 1 if any(finding.state is State.FAULT for finding in found) else 0
+
+
 COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
     "backup": _backup,
     "restore": _restore,
     "prune": _prune,
+    "users": _users,
+    "doctor": _doctor,
 }
 
 

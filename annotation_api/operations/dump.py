@@ -6,14 +6,18 @@ is part of it, and nothing is left when it fails. Needs no psql.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
@@ -71,7 +75,7 @@ def find_pg_dump(major: int) -> str:
 def read(connection: Connection, script: Iterable[bytes]) -> None:
     """Carry out a dump within the connection's transaction. The database must be empty."""
     driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor:
+    with _in_words(), driver.cursor() as cursor:
         lines = iter(script)
         waiting: list[bytes] = []
         for line in lines:
@@ -85,6 +89,18 @@ def read(connection: Connection, script: Iterable[bytes]) -> None:
         _execute(cursor, waiting)
     connection.execute(text("RESET search_path"))
     connection.execute(text("RESET row_security"))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What the database objects to, or a file that is cut short, is the backup's fault and said in a sentence."""
+    try:
+        yield
+    except psycopg.Error as error:
+        said = " ".join(str(error).split())
+        raise OperationError(f"The backup's database cannot be read back. Postgres said: {said}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise OperationError(f"The backup's database is damaged: {error}.") from error
 
 
 def _execute(cursor: Any, waiting: list[bytes]) -> None:

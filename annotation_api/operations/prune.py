@@ -1,4 +1,4 @@
-"""`rankloop prune`: removes artifacts that nothing needs any more, and rows that have expired.
+"""`rankloop prune`: removes artifacts that nothing needs any more, and rows that have expired; seals the audit.
 
 An artifact is kept while its model has an alias, an open task shows what it wrote, a job that has not
 ended names it, it is younger than the limit, or a model that is kept descends from it. Rows stay and
@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Engine, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from annotation_api.audit import sealed
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.job_machine import ENDED
 from annotation_api.db.tables import (
@@ -62,6 +63,7 @@ class Report:
     artifacts: list[Unused] = field(default_factory=list)
     bytes: int = 0
     expired: dict[str, int] = field(default_factory=dict)
+    audit_files: int = 0  # made of rows of the audit, which stay in the database
 
 
 def prune(settings: Settings, days: int | None, *, dry_run: bool) -> Report:
@@ -90,6 +92,7 @@ def _prune(engine: Engine, home: Path, days: int | None, dry_run: bool) -> Repor
     if not dry_run:
         with session_factory(engine)() as session:
             _remove_files(session, home)
+            report.audit_files = sealed.write(session, home)
     return report
 
 

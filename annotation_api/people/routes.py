@@ -55,6 +55,7 @@ def sign_in(body: SignIn, request: Request, response: Response, session: Db, set
     """Sign in with e-mail and password, and a code where there is a second factor; sets the session cookie."""
     person, token = service.sign_in(session, body.email, body.password, knock_of(request, settings), body.code)
     remember(request, person)
+    auth.end_session(session, request.cookies.get(cookie_name(settings), ""))  # the one before, if there was one
     welcome(request, response, settings, person, token)
 
 

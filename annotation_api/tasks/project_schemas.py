@@ -25,6 +25,7 @@ class ProjectPatch(Body):
     lease_seconds: int | None = Field(default=None, ge=1, le=86_400)
     responses_per_task: int | None = Field(default=None, ge=2, le=MAX_RANKED)
     daily_limit: int | None = Field(default=None, ge=1, le=100_000, description="null: any number.")
+    open: bool | None = Field(default=None, description="To everybody, or to its members and admins.")
     forms: list[FormSpec] | None = Field(
         default=None,
         min_length=1,

@@ -13,7 +13,15 @@ from alignment.problems import Problem
 from alignment.records import Prompt, canonical_json
 from annotation_api.db import form_rows, tasks
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
-from annotation_api.db.tables import FeedbackKind, ModelVersion, Person, Project, Role, Task
+from annotation_api.db.tables import (
+    FeedbackKind,
+    ModelVersion,
+    Person,
+    Project,
+    ProjectMember,
+    Role,
+    Task,
+)
 from annotation_api.errors import ApiError, from_validation, invalid, not_found
 from annotation_api.tasks import queries
 from annotation_api.tasks.project_schemas import FormVersion, ProjectPatch
@@ -38,6 +46,7 @@ def create_project(session: Session, person: Person, new: NewProject) -> Project
     session.add(project)
     session.flush()
     session.refresh(project)
+    session.add(ProjectMember(project_id=project.id, person_id=person.id))
     for form in new.forms:
         form_rows.add_form(session, project.id, form, person.id)
     return project
@@ -99,6 +108,7 @@ def show_projects(session: Session, projects: Sequence[Project]) -> list[Project
             lease_seconds=project.lease_seconds,
             responses_per_task=project.responses_per_task,
             daily_limit=project.daily_limit,
+            open=project.open,
             forms=forms[project.id],
             created_at=project.created_at,
             progress=Progress.model_validate(counts[project.id]) if project.id in counts else Progress(),

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from annotation_api.auth import Someone
+from annotation_api.db.membership import EVERYTHING
 from annotation_api.db.places import takes_place
 from annotation_api.db.tables import (
     Assignment,
@@ -93,7 +94,8 @@ def projects() -> Select[Project]:
 
 
 def project_named(session: Session, name: str) -> Project | None:
-    return session.scalar(select(Project).where(Project.name == name))
+    """Also one that the caller does not see: names are given once."""
+    return session.scalar(select(Project).where(Project.name == name), execution_options=EVERYTHING)
 
 
 def tasks_of(project_id: uuid.UUID) -> Select[Task]:

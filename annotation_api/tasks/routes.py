@@ -80,7 +80,6 @@ def next_task(
     besides: Annotated[uuid.UUID | None, Query(description="Another one than this assignment, ahead of time.")] = None,
 ) -> Response:
     """The caller's task in hand, else the next of the queue, leased; 204 when nothing is left."""
-    commit_lightly(session)
     held = service.next_in(session, me, project_id, besides)
     return as_json(service.show_assignment(session, held)) if held else Response(status_code=204)
 

@@ -35,6 +35,7 @@ class NewProject(Body):
     lease_seconds: int = Field(default=300, ge=1, le=86_400, description="For how long a task is kept for a person.")
     responses_per_task: int = Field(default=4, ge=2, le=MAX_RANKED, description="K: how many responses a task holds.")
     daily_limit: int | None = Field(default=None, ge=1, le=100_000, description="Tasks a day and person; null: any.")
+    open: bool = Field(default=True, description="To everybody; false: to its members and admins only.")
     forms: list[FormSpec] = Field(
         default_factory=_ranking_only,
         min_length=1,
@@ -79,6 +80,7 @@ class ProjectOut(Shown):
     lease_seconds: int
     responses_per_task: int
     daily_limit: int | None
+    open: bool = Field(description="To everybody, or to its members and admins.")
     forms: list[FormOut] = Field(description="The newest of each kind.")
     created_at: datetime
     progress: Progress

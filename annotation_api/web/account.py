@@ -78,6 +78,7 @@ def _refused(request: Request, template: str, error: ApiError, **context: str) -
 
 def _come_in(request: Request, session: Session, settings: Settings, person: Person, target: str) -> Response:
     remember(request, person)
+    auth.end_session(session, request.cookies.get(cookie_name(settings), ""))  # the one before, if there was one
     answer = see_other(target)
     welcome(request, answer, settings, person, auth.start_session(session, person))
     return answer
@@ -170,29 +171,33 @@ def account_page(request: Request, session: Db, me: Me, changed: bool = False) -
 
 
 def _account(
-    request: Request,
-    session: Session,
-    me: Person,
-    *,
-    changed: bool = False,
-    error: ApiError | None = None,
-    codes: Sequence[str] = (),
-    begun: bool = False,
+    request: Request, session: Session, me: Person, *, changed: bool = False, error: ApiError | None = None
 ) -> Response:
-    """`begun`: a second factor is being set up; `codes`: the recovery codes of one that just was."""
+    keys = queries.live_keys(session, me) if changed else []
+    status, detail = (error.status, error.detail) if error else (200, None)
+    return render(request, "account.html", me, status, changed=changed, error=detail, keys=keys)
+
+
+@router.get("/account/second-factor", dependencies=[allow(*SIGNED_IN)])
+def second_factor_page(request: Request, me: Me) -> Response:
+    return _factor(request, me)
+
+
+def _factor(
+    request: Request, me: Person, *, error: ApiError | None = None, codes: Sequence[str] = (), begun: bool = False
+) -> Response:
+    """`begun`: one is being set up; `codes`: the recovery codes of one that just was."""
     uri = second_factor.uri_of(me) if begun and me.totp_secret and me.second_factor_at is None else None
     return render(
         request,
-        "account.html",
+        "second_factor.html",
         me,
         error.status if error else 200,
-        changed=changed,
         error=error.detail if error else None,
         codes=codes,
         uri=uri,
         picture=segno.make(uri).svg_data_uri(scale=5, light="#fff") if uri else None,
         secret=me.totp_secret if uri else None,
-        keys=queries.live_keys(session, me) if changed else [],
     )
 
 
@@ -202,8 +207,8 @@ def begin_second_factor(request: Request, form: Form, session: Db, me: Me) -> Re
         service.again(session, me, text_of(form, "password"))
         second_factor.begin(session, me)
     except ApiError as error:
-        return _account(request, session, me, error=error)
-    return _account(request, session, me, begun=True)
+        return _factor(request, me, error=error)
+    return _factor(request, me, begun=True)
 
 
 @router.post("/account/second-factor/confirm", dependencies=[allow(*SIGNED_IN)])
@@ -211,8 +216,8 @@ def confirm_second_factor(request: Request, form: Form, session: Db, me: Me) -> 
     try:
         codes = second_factor.confirm(session, me, text_of(form, "code"))
     except ApiError as error:
-        return _account(request, session, me, error=error, begun=True)
-    return _account(request, session, me, codes=codes)
+        return _factor(request, me, error=error, begun=True)
+    return _factor(request, me, codes=codes)
 
 
 @router.post("/account/second-factor/remove", dependencies=[allow(*SIGNED_IN)])
@@ -220,9 +225,9 @@ def remove_second_factor(request: Request, form: Form, session: Db, me: Me) -> R
     try:
         service.again(session, me, text_of(form, "password"))
     except ApiError as error:
-        return _account(request, session, me, error=error)
+        return _factor(request, me, error=error)
     second_factor.remove(session, me)
-    return see_other("/account")
+    return see_other("/account/second-factor")
 
 
 @router.post("/account/password", dependencies=[allow(*SIGNED_IN)])

@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BeforeValidator
+from sqlalchemy.orm import Session
 
-from annotation_api.audit import queries
+from annotation_api.audit import notes, queries, sealed
 from annotation_api.db import audit
 from annotation_api.db.tables import AuditOutcome, Role
-from annotation_api.dependencies import Db, Me, allow
+from annotation_api.dependencies import Config, Db, Me, allow
 from annotation_api.doors import DoorRoute
+from annotation_api.settings import Settings
 from annotation_api.web.rendering import render
 
 PAGE = 50
@@ -29,6 +31,7 @@ Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
 def audit_page(
     request: Request,
     session: Db,
+    settings: Config,
     me: Me,
     person: Chosen = None,
     action: Words = "",
@@ -48,8 +51,13 @@ def audit_page(
         kept=_kept(wanted),
         wanted=wanted,
         outcomes=list(AuditOutcome),
-        verdict=audit.verify(session) if verify else None,
+        verdict=_verdict(session, settings) if verify else None,
     )
+
+
+def _verdict(session: Session, settings: Settings) -> audit.Verdict:
+    """Held against what was noted beside the database."""
+    return audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
 
 
 def _kept(wanted: queries.Wanted) -> str:

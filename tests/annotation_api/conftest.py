@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from annotation_api import auth
 from annotation_api.app import create_app
+from annotation_api.audit import notes
 from annotation_api.db.tables import Person, Role
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
@@ -31,7 +33,9 @@ def shared_app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Fast
 
 @pytest.fixture
 def app(shared_app: FastAPI, session: Session) -> FastAPI:
-    """The app; its requests commit into savepoints of the test's transaction."""
+    """The app; its requests commit into savepoints of the test's transaction. What was noted of the rows that an
+    earlier test's end took back is gone, too."""
+    shutil.rmtree(shared_app.state.settings.home / notes.FOLDER, ignore_errors=True)
     shared_app.state.sessions = sessionmaker(
         bind=session.connection(), join_transaction_mode="create_savepoint", expire_on_commit=False
     )

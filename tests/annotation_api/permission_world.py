@@ -30,6 +30,7 @@ from annotation_api.db.tables import (
     JobState,
     Person,
     Pipeline,
+    ProjectMember,
     Role,
     Snapshot,
     Submission,
@@ -89,6 +90,7 @@ class World:
         self._runs()
         self._requests_of_other()
         self.someone = make.person(Role.ANNOTATOR)
+        session.add(ProjectMember(project_id=self.project.id, person_id=self.someone.id))
         self.invitation_token, self.invitation = people.invite(session, Role.ANNOTATOR)
         session.flush()
 
@@ -212,6 +214,7 @@ class World:
             "POST /v1/projects": {"json": {"name": "new"}},
             "POST /v1/projects#replay": {"json": NEW_PROJECT, "headers": {"Idempotency-Key": REPLAY_KEY}},
             "PATCH /v1/projects/{project_id}": {"json": {"overlap": 2}},
+            "POST /v1/projects/{project_id}/members": {"json": {"person": str(self.other.person.id)}},
             "POST /v1/projects/{project_id}/tasks": {"json": task},
             "POST /v1/projects/{project_id}/tasks:from-dataset": {"json": {"dataset": str(self.rankings.id)}},
             "POST /v1/assignments/{assignment_id}:skip": {"json": {"reason": "x"}},

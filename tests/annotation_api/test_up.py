@@ -99,6 +99,18 @@ def test_a_key_for_this_machine_lies_in_credentials(
     assert me.json()["role"] == "engineer"
 
 
+def test_nobody_else_reads_its_home(start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
+    process = start()
+    url = read_until(process, r"running at (\S+)")
+    assert httpx.get(f"{url}/readyz").is_success
+    home = tmp_path / "home"
+    assert home.stat().st_mode & 0o066 == 0  # under root the database's user goes through it
+    for path in home.rglob("*"):
+        if "sockets" not in path.parts and "postgres" not in path.parts and not path.is_symlink():
+            assert path.parent != home or path.is_dir() or path.stat().st_mode & 0o077 == 0, path
+            assert path.name != "logs" or path.stat().st_mode & 0o077 == 0
+
+
 def test_a_killed_api_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     process = start()
     url = read_until(process, r"running at (\S+)")

@@ -21,7 +21,7 @@ from annotation_api.db.tables import (
     Snapshot,
     SnapshotRow,
 )
-from annotation_api.people import service
+from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
 from tests.journey import scene_runs
 
@@ -128,7 +128,7 @@ def fill(session: Session, make: Any) -> Scene:
     token, _ = service.invite(session, Role.REVIEWER)
     service.add_api_key(session, admin, NewApiKey(name="laptop"))
     key, _ = service.add_api_key(session, admin, NewApiKey(name="old laptop"))
-    service.revoke_api_key(session, admin, key.id)
+    keys.revoke(session, admin, key.id)
     ranking, questions, pair, rules = _projects(make, admin)
     answered = _work(session, make, ann, ranking)
     dataset, snapshot = _data(session, make, ranking)
@@ -137,6 +137,7 @@ def fill(session: Session, make: Any) -> Scene:
     empty = make.project(admin, name="An empty project")
     at = {"project_id": ranking.id, "person_id": ann.id, "model_id": runs.model.id, "pipeline_id": runs.pipeline.id}
     at |= {"dataset_id": dataset.id, "snapshot_id": snapshot.id, "token": token}
+    at["reset"], _ = service.begin_reset(session, ann)
     jobs = {"job": runs.running, "job-waiting": runs.waiting, "job-failed": runs.failed, "job-done": runs.done}
     runs_places = [Place(name, "/jobs/{job_id}", f"/jobs/{job.id}") for name, job in jobs.items()]
     return Scene(
@@ -243,6 +244,8 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("home-admin", "/"),
         place("home-annotator", "/", "annotator"),
         place("account", "/account"),
+        place("second-factor", "/account/second-factor"),
+        Place("reset", "/reset/{token}", f"/reset/{at['reset']}", None),
         place("keys", "/keys"),
         place("mine", "/mine", "annotator"),
         place("people", "/people"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import threading
@@ -9,6 +10,7 @@ import uuid
 from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from annotation_api.audit import notes, sealed
 from annotation_api.audit.recording import UNRECORDED
 from annotation_api.commands import audit as command
 from annotation_api.db import audit
@@ -225,6 +228,77 @@ def test_a_noted_row_shows_that_the_newest_vanished(chain: Session) -> None:
     assert audit.verify(chain).broken is None
     assert audit.verify(chain, noted).broken == 11
     assert audit.verify(chain, (9, "f" * 64)).broken == 9
+
+
+def test_the_service_notes_each_row_beside_the_database(as_: As, app: Any, session: Session) -> None:
+    """Who cuts the newest rows is found without anybody having noted anything."""
+    admin, home = as_(Role.ADMIN), app.state.settings.home
+    for number in range(3):
+        as_(Role.ENGINEER).post("/v1/projects", json={"name": f"p{number}"})
+    newest = rows(session)[-1]
+    assert notes.newest(home) == ((3, newest.sha256),)
+    [path] = (home / notes.FOLDER).glob("noted-*")
+    assert path.stat().st_mode & 0o077 == 0
+    assert admin.get("/v1/audit:verify").json()["ok"] is True
+    session.execute(text("ALTER TABLE audit DISABLE TRIGGER audit_append_only"))
+    session.execute(text("DELETE FROM audit WHERE seq = 3"))
+    session.expire_all()
+    found = admin.get("/v1/audit:verify").json()
+    assert (found["ok"], found["broken"]) == (False, 3)
+    assert "which was noted, are missing" in admin.get("/audit?verify=true", headers={"Accept": "text/html"}).text
+
+
+def test_a_note_that_cannot_be_written_stops_nobody(
+    as_: As, app: Any, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    (app.state.settings.home / notes.FOLDER).write_text("in the way")
+    try:
+        assert as_(Role.ENGINEER).post("/v1/projects", json={"name": "p"}).status_code == 201
+    finally:
+        (app.state.settings.home / notes.FOLDER).unlink()
+    assert "the audit's row 1 is noted in this log only" in caplog.text
+
+
+def test_notes_that_were_cut_short_or_came_out_of_order_are_read(tmp_path: Path) -> None:
+    (tmp_path / notes.FOLDER).mkdir()
+    lines = [f"2 {'b' * 64} x", f"3 {'c' * 64} x", f"1 {'a' * 64} x", f"4 {'d' * 10}"]
+    (tmp_path / notes.FOLDER / "noted-2026-01.txt").write_text("\n".join(lines))
+    (tmp_path / notes.FOLDER / "noted-2026-02.txt").write_text("")
+    assert notes.newest(tmp_path) == ((3, "c" * 64),)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed, "SEGMENT", 5)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_audit_is_sealed_into_files_that_vouch_for_themselves(chain: Session, tmp_path: Path) -> None:
+    assert sealed.write(chain, tmp_path) == 2
+    assert sealed.write(chain, tmp_path) == 0
+    assert sealed.ends(tmp_path) == [(5, rows(chain)[4].sha256), (10, rows(chain)[9].sha256)]
+    assert sealed.check(tmp_path) == audit.Verdict(10, rows(chain)[9].sha256)
+    assert len(rows(chain)) == 12  # nothing is taken out
+    chain.execute(text("DELETE FROM audit WHERE seq > 8"))
+    chain.expire_all()
+    assert audit.verify(chain, *sealed.ends(tmp_path)).broken == 9
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_that_was_changed_or_taken_out_is_found(chain: Session, tmp_path: Path) -> None:
+    sealed.write(chain, tmp_path)
+    first, second = sorted((tmp_path / notes.FOLDER).glob("rows-*"))
+    whole = gzip.decompress(second.read_bytes())
+    second.write_bytes(gzip.compress(whole.replace(b"10.0.0.9", b"10.0.0.8", 1)))
+    assert sealed.check(tmp_path).broken == 6
+    second.write_bytes(gzip.compress(whole[: whole.rindex(b"\n", 0, -1) + 1]))
+    assert sealed.check(tmp_path).broken == 10
+    second.write_bytes(gzip.compress(whole)[:-20])
+    assert "cannot be read" in str(sealed.check(tmp_path).reason)
+    second.write_bytes(gzip.compress(whole))
+    assert sealed.check(tmp_path).broken is None
+    first.unlink()
+    assert sealed.check(tmp_path).broken == 1
 
 
 def test_rows_that_come_together_form_one_chain(fresh_engine: Engine) -> None:

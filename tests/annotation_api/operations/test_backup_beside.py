@@ -21,6 +21,7 @@ from annotation_api.db import audit
 from annotation_api.db.engine import make_engine
 from annotation_api.db.locks import Lock
 from annotation_api.db.tables import Person, Role
+from annotation_api.operations import dump
 from annotation_api.operations.backup import backup
 from annotation_api.operations.local import OperationError, files_kept, files_mine
 from annotation_api.people import service
@@ -149,3 +150,10 @@ def test_the_hasty_engine_is_hasty(hasty: str) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "300ms"
     engine.dispose()
+
+
+@pytest.mark.parametrize("script", [[b"SELEC 1;\n"], [b"CREATE TABLE x (n int);\n", b"COPY x FROM stdin;\n", b"a\n"]])
+def test_bad_sql_in_a_backup_is_one_sentence(fresh_engine: Engine, script: list[bytes]) -> None:
+    refused = pytest.raises(OperationError, match=r"The backup's database cannot be read back. Postgres said: ")
+    with fresh_engine.connect() as connection, refused:
+        dump.read(connection, script)

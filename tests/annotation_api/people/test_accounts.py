@@ -127,6 +127,7 @@ def test_a_factor_is_set_up_by_a_code_of_it(browser_of: As, person: Callable[...
     assert (wrong.status_code, wrong.json()["type"]) == (422, "urn:rankloop:wrong-code")
     codes = browser.post("/v1/me/second-factor:confirm", json={"code": totp.now()}).json()["recovery_codes"]
     assert len(set(codes)) == 10
+    assert all(re.fullmatch(r"[0-9a-f]{7}(-[0-9a-f]{7}){3}", code) for code in codes)  # 112 bits
     assert browser.get("/v1/me").json()["second_factor_at"]
     assert browser.post("/v1/me/second-factor", json={"password": PASSWORD}).status_code == 409
     stored = session.scalars(select(RecoveryCode.code_hash)).all()
@@ -202,8 +203,8 @@ def test_the_account_page_sets_a_factor_up(browser_of: As, person: Callable[...,
     wrong = browser.post("/account/second-factor/confirm", data={"code": "000"})
     assert (wrong.status_code, someone.totp_secret in wrong.text) == (422, True)
     done = browser.post("/account/second-factor/confirm", data={"code": code_of(someone)})
-    assert len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{8}", done.text)) == 10
-    assert someone.totp_secret not in browser.get("/account").text
+    assert len(re.findall(r"[0-9a-f]{7}(?:-[0-9a-f]{7}){3}", done.text)) == 10
+    assert someone.totp_secret not in browser.get("/account/second-factor").text
     browser.post("/account/second-factor/remove", data={"password": PASSWORD})
     session.refresh(someone)
     assert (someone.totp_secret, someone.second_factor_at) == (None, None)
@@ -431,6 +432,22 @@ def test_a_browser_that_rests_is_signed_out(browser_of: As, make: Any, session: 
     rest(721)
     assert browser.get("/v1/me").status_code == 401
     assert browser.post(f"/v1/projects/{project.id}/next").status_code == 401
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_signing_in_again_ends_the_session_before(
+    client: TestClient, person: Callable[..., Person], page: bool
+) -> None:
+    someone = person()
+    assert sign_in(client, someone).status_code == 204
+    old = client.cookies["rankloop"]
+    body = {"email": someone.email, "password": PASSWORD}
+    client.post("/login", data=body) if page else client.post("/v1/session", json=body)
+    assert client.cookies["rankloop"] != old
+    assert client.get("/v1/me").status_code == 200
+    client.cookies.set("rankloop", old)
+    client.cookies.delete("rankloop-device")
+    assert client.get("/v1/me", headers={"Cookie": f"rankloop={old}"}).status_code == 401
 
 
 # ---------------------------------------------------------------- several at once

@@ -1,0 +1,80 @@
+"""What belongs to the members of a project: it, its data sets, the snapshots made of either, and the jobs and models
+that read those.
+
+Whoever is neither a member nor an admin sees of a project that is not open nothing at all. That is not left to each
+query: a session that works for a person (`see_as`) adds the condition to every select of these tables through the
+mapper, `session.get` included. Statements that go straight to the driver say it themselves (`tasks.claims`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, cast, event, func, or_, select
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+
+from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, ProjectMember, Role, Snapshot
+
+VIEWER = "viewer"  # in a session's info: for whom it works, if that one does not see everything
+EVERYTHING = {"everything": True}  # execution options of a statement that must know what nobody may see
+
+
+def see_as(session: Session, person_id: uuid.UUID, role: Role) -> None:
+    """From now on the session shows what the person may see."""
+    session.info[VIEWER] = None if role is Role.ADMIN else person_id
+
+
+def _projects(viewer: uuid.UUID) -> ColumnElement[bool]:
+    mine = select(ProjectMember.project_id).where(ProjectMember.person_id == viewer)
+    return or_(Project.open, Project.id.in_(mine))
+
+
+def _hidden_projects(viewer: uuid.UUID) -> Any:
+    return select(Project.id).where(~_projects(viewer))
+
+
+def _datasets(viewer: uuid.UUID) -> ColumnElement[bool]:
+    return or_(Dataset.project_id.is_(None), Dataset.project_id.not_in(_hidden_projects(viewer)))
+
+
+def _snapshots(viewer: uuid.UUID) -> ColumnElement[bool]:
+    source = func.jsonb_extract_path_text(Snapshot.sources, "project")
+    datasets = func.jsonb_extract_path(Snapshot.sources, "datasets")
+    hidden = select(cast(Project.id, Text)).where(~_projects(viewer))
+    of_hidden = select(Dataset.id).where(
+        Dataset.project_id.in_(_hidden_projects(viewer)), func.jsonb_exists(datasets, cast(Dataset.id, Text))
+    )
+    return or_(source.is_(None), source.not_in(hidden)) & ~of_hidden.exists()
+
+
+def _models(viewer: uuid.UUID) -> ColumnElement[bool]:
+    hidden = select(Snapshot.id).where(~_snapshots(viewer))
+    return or_(ModelVersion.snapshot_id.is_(None), ModelVersion.snapshot_id.not_in(hidden))
+
+
+def _jobs(viewer: uuid.UUID) -> ColumnElement[bool]:
+    """Inputs name what a job reads by its id."""
+    inputs = cast(Job.inputs, Text)
+    snapshots = select(Snapshot.id).where(~_snapshots(viewer), inputs.contains(cast(Snapshot.id, Text)))
+    projects = select(Project.id).where(~_projects(viewer), inputs.contains(cast(Project.id, Text)))
+    return ~snapshots.exists() & ~projects.exists()
+
+
+RULES: dict[type, Callable[[uuid.UUID], ColumnElement[bool]]] = {
+    Project: _projects,
+    Dataset: _datasets,
+    Snapshot: _snapshots,
+    ModelVersion: _models,
+    Job: _jobs,
+}
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _hide(state: ORMExecuteState) -> None:
+    viewer = state.session.info.get(VIEWER)
+    if viewer is None or not state.is_select or state.is_column_load or state.execution_options.get("everything"):
+        return
+    for kind in {mapper.class_ for mapper in state.all_mappers} & RULES.keys():
+        state.statement = state.statement.options(with_loader_criteria(kind, RULES[kind](viewer)))
