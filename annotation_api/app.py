@@ -29,6 +29,7 @@ from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions, own_origin_first
 from annotation_api.errors import ProblemBody
+from annotation_api.etags import ETags
 from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import detail_routes, pipeline_routes
@@ -37,6 +38,7 @@ from annotation_api.jobs.hub import Hub
 from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
 from annotation_api.people import routes as people
+from annotation_api.request_head import known_head
 from annotation_api.settings import Settings, SettingsError
 from annotation_api.tasks import project_routes
 from annotation_api.tasks import routes as tasks
@@ -80,7 +82,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         openapi_url="/openapi.json",
         docs_url=None,  # its scripts come from elsewhere
         redoc_url=None,
-        dependencies=[own_origin_first],
+        dependencies=[own_origin_first, known_head],
         responses={"default": {"model": ProblemBody, "description": "What is wrong, as problem+json."}},
         generate_unique_id_function=_operation_id,
         lifespan=_lifespan,
@@ -94,6 +96,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
+    app.add_middleware(ETags)
     app.add_middleware(RequestGuard, tls=settings.tls)
     for router in (tasks.quick, feedback.quick, jobs.quick):  # first, because routes are looked through in turn
         app.include_router(router, max_body_size=settings.max_body_bytes)

@@ -202,6 +202,7 @@ def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
     for name, command, text in (
         ("show", pipelines.show, "its three stages"),
         ("cancel", pipelines.ask, "stop every stage that has not ended"),
+        ("pause", pipelines.ask, "let the stage that trains save a checkpoint and give its GPUs back"),
         ("resume", pipelines.ask, "go on from the stage that failed, was cancelled or is paused"),
     ):
         _client(group, name, command, text).add_argument("pipeline", metavar="PIPELINE")

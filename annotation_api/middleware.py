@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment import logs
 from annotation_api import metrics
-from annotation_api.errors import PROBLEM_JSON, internal, too_large
+from annotation_api.errors import PROBLEM_JSON, internal, too_large, unknown_host
 from annotation_api.scopes import PERSON, REQUEST, route_of
 
 log = logging.getLogger("rankloop.api")
@@ -37,7 +37,8 @@ SECURITY_HEADERS = {
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # a caller's own X-Request-ID that is taken over
 CLOSED = 499  # what the log says of a request whose caller left before an answer
 
-TOO_LARGE = json.dumps(too_large().body()).encode()
+# What a library below answers as plain text, and what is sent in its place.
+PLAIN = {error.status: json.dumps(error.body()).encode() for error in (unknown_host(), too_large())}
 
 
 class RequestGuard:
@@ -59,19 +60,20 @@ class RequestGuard:
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         told = Told()
-        plain_413 = False
+        instead: bytes | None = None
 
         async def guarded_send(message: Message) -> None:
-            nonlocal plain_413
+            nonlocal instead
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 self._dress(headers, scope["path"], request_id)
                 told.started(message["status"], headers)
-                plain_413 = message["status"] == 413 and headers["content-type"].startswith("text/plain")
-                if plain_413:  # the server library's limit answers by itself
-                    headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(TOO_LARGE))})
-            elif plain_413:
-                message = {**message, "body": TOO_LARGE}
+                if headers.get("content-type", "").startswith("text/plain"):
+                    instead = PLAIN.get(message["status"])
+                if instead is not None:
+                    headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(instead))})
+            elif instead is not None:
+                message = {**message, "body": instead}
             await send(message)
 
         try:

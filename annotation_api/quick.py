@@ -25,6 +25,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from annotation_api import request_head
 from annotation_api.dependencies import Alone, Permission, calls, finish, get_sessions, own_origin
 from annotation_api.idempotency import KEY, Key, once_of
 from annotation_api.quotas import Spends
@@ -38,6 +39,7 @@ class QuickRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             await own_origin(request, request.app.state.settings)
+            request_head.check(request)
             body = await request.body()
             async with work.slots(request):
                 return await run_in_threadpool(work, request, body)

@@ -12,7 +12,7 @@ from annotation_api.db.tables import Role, Submission
 from annotation_api.dependencies import ANNOTATES, SIGNED_IN, Db, Me, allow, allow_alone
 from annotation_api.feedback import queries, service
 from annotation_api.feedback.schemas import NewSubmission, SubmissionOut
-from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 from annotation_api.quick import QuickRoute, as_json
 
 router = APIRouter(prefix="/v1", tags=["annotation"])
@@ -34,6 +34,7 @@ def submit(body: NewSubmission, session: Db, me: Annotated[Caller, allow_alone(*
 @router.get("/submissions", dependencies=[allow(*SIGNED_IN)])
 def list_submissions(
     session: Db,
+    more: NextPage,
     me: Me,
     project: Annotated[uuid.UUID | None, Query(description="Only this project.")] = None,
     limit: Limit = 100,
@@ -43,7 +44,7 @@ def list_submissions(
     own = project is None or me.role == Role.ANNOTATOR
     query = queries.submissions(project=project, person=me if own else None)
     rows, after = fetch_rows(session, query, Submission, limit=limit, cursor=cursor)
-    return Page(items=service.show_submissions(session, rows), next=after)
+    return more.page(service.show_submissions(session, rows), after)
 
 
 @router.get("/submissions/{submission_id}", dependencies=[allow(*SIGNED_IN)])

@@ -17,13 +17,26 @@ from annotation_api.settings import Settings
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
-def register(session: Session, settings: Settings, body: NewModel) -> ModelVersion:
-    """Add a base model; 422 when its folder or hub id cannot be used."""
+def register(session: Session, settings: Settings, body: NewModel) -> tuple[ModelVersion, bool]:
+    """A base model, and whether it is new: what is registered already stays as it is, under its name.
+
+    422 when the folder or hub id cannot be used.
+    """
     path = folders.resolve(body.path, settings)
-    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=folders.manifest_hash(path), metrics={})
+    sha256 = folders.manifest_hash(path)
+    queries.hold_path(session, path)
+    if found := queries.base_at(session, path, sha256):
+        return found, False
+    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=sha256, metrics={})
     session.add(row)
     session.flush()
-    return row
+    return row, True
+
+
+def drop_alias(session: Session, name: str) -> None:
+    """Let the name stand for nothing any more; jobs that were made by it keep their model."""
+    if not queries.drop_alias(session, name):
+        raise not_found("alias", name)
 
 
 def get_model(session: Session, key: uuid.UUID) -> ModelVersion:
