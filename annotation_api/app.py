@@ -37,6 +37,7 @@ from annotation_api.jobs import routes as jobs
 from annotation_api.jobs.hub import Hub
 from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
+from annotation_api.models import upload_routes
 from annotation_api.people import routes as people
 from annotation_api.request_head import known_head
 from annotation_api.settings import Settings, SettingsError
@@ -64,6 +65,7 @@ FEATURES = (
     detail_routes,
     pipeline_routes,
     models,
+    upload_routes,
 )
 
 

@@ -68,16 +68,8 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "tasks_from_dataset": (409,),
 }
 LOCATED = frozenset(
-    {
-        "add_tasks",
-        "create_api_key",
-        "create_job",
-        "create_pipeline",
-        "create_project",
-        "create_snapshot",
-        "import_dataset",
-    }
-    | {"register_model", "tasks_from_dataset"}
+    {"add_tasks", "begin_upload", "create_api_key", "create_job", "create_pipeline", "create_project"}
+    | {"create_snapshot", "finish_upload", "import_dataset", "register_model", "tasks_from_dataset"}
 )
 NOTES: Mapping[str, str] = {
     "accept_invitation": "`token` is the last part of an invitation's link, or of the set-up link that a new service "
@@ -123,6 +115,8 @@ LINKS: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     "show_pipeline": {"200": {"cancel_pipeline": _PIPELINE, "pause_pipeline": _PIPELINE, "resume_pipeline": _PIPELINE}},
     "register_model": {"201": _OF_MODEL},
     "show_model": {"200": _OF_MODEL},
+    "begin_upload": {"201": {name: {"upload_id": f"{_BODY}id"} for name in ("show_upload", "finish_upload")}},
+    "finish_upload": {"201": _OF_MODEL},
     "import_dataset": {
         "201": {
             "show_dataset": {"dataset_id": f"{_BODY}dataset"},
@@ -165,6 +159,8 @@ EXAMPLES: Mapping[str, Any] = {
         "gpus": 0,
     },
     "NewModel": {"name": "a base model", "path": "base"},
+    "NewUpload": {"name": "a base model"},
+    "FinishedUpload": {"sha256": {"config.json": "0" * 64}},
     "NewAlias": {"model": _ID},
     "NewSnapshot": {"kind": "rankings", "project": _ID},
     "NewProject": {"name": "helpfulness", "guidelines": "Prefer what answers the question.", "overlap": 2},

@@ -33,7 +33,7 @@ class Known:
     def of(cls, route: APIRoute) -> Known:
         found = frozenset(one.alias for needed in dependants(route.dependant) for one in needed.query_params)
         if route.body_field is None:
-            return cls(found, ())
+            return cls(found, tuple((route.openapi_extra or {}).get("requestBody", {}).get("content", ())))
         return cls(found, FORM if isinstance(route.body_field.field_info, params.Form) else JSON)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
 from alignment.problems import Problem
 from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Snapshot
 from annotation_api.errors import invalid, not_found
-from annotation_api.models import folders, queries
+from annotation_api.models import folders, queries, uploads
 from annotation_api.models.schemas import NewModel
+from annotation_api.models.uploads import Upload
 from annotation_api.settings import Settings
 
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -31,6 +33,21 @@ def register(session: Session, settings: Settings, body: NewModel) -> tuple[Mode
     session.add(row)
     session.flush()
     return row, True
+
+
+def register_upload(session: Session, upload: Upload, sha256: Mapping[str, str]) -> ModelVersion:
+    """The base model that was sent, checked as any folder is; 422 with what is wrong, and the upload stays."""
+    if upload.files.is_dir():
+        uploads.check_hashes(upload, sha256)
+        folders.check_folder(upload.files)
+    path = str(uploads.publish(upload))
+    queries.hold_path(session, path)
+    if found := queries.base_at(session, path, None):
+        return found
+    row = ModelVersion(name=upload.name, kind=ModelKind.BASE, path=path, sha256=None, metrics={})
+    session.add(row)
+    session.flush()
+    return row
 
 
 def drop_alias(session: Session, name: str) -> None:
