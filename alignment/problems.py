@@ -6,11 +6,17 @@ The REST door, the CLI and the importers explain pydantic's errors with these.
 from __future__ import annotations
 
 import difflib
+import json
+import math
 from collections.abc import Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+Scalar = bool | int | float | str | None
+MOST_SHOWN = 80  # characters of a value
+MOST_WHOLE = 2**53  # what every reader of JSON reads as it was written
 
 
 class Problem(BaseModel):
@@ -18,7 +24,12 @@ class Problem(BaseModel):
 
     pointer: str
     message: str
-    value: str = ""
+    value: Scalar = Field(default="", description="What was sent, cut to 80 characters; empty for what has parts.")
+
+    @property
+    def written(self) -> str:
+        """The value as JSON."""
+        return json.dumps(self.value, ensure_ascii=False)
 
 
 MOST_EXPLAINED = 50  # problems of one input: a near miss takes a while to find
@@ -35,17 +46,32 @@ def explain(error: ValidationError, model: Any = None) -> list[Problem]:
         message = item["msg"]
         if item["type"] == "extra_forbidden":
             message = _unknown_key(path[-1], known)
-        value = "" if isinstance(item["input"], dict | list | BaseModel) else repr(item["input"])[:80]
-        problems.append(Problem(pointer="/" + "/".join(path), message=message, value=value))
+        problems.append(Problem(pointer="/" + "/".join(path), message=message, value=shown(item["input"])))
     if (rest := len(found) - MOST_EXPLAINED) > 0:
         problems.append(Problem(pointer="/", message=f"{rest} more problems are not listed."))
     return problems
 
 
+def shown(value: object) -> Scalar:
+    """A value as an error tells it: JSON as it came, shortened; empty for an object or a list."""
+    match value:
+        case bool() | None:
+            return value
+        case float() if not math.isfinite(value):
+            return str(value)
+        case int() if abs(value) > MOST_WHOLE:
+            return "a number with many digits"
+        case int() | float():
+            return value
+        case dict() | list() | tuple() | BaseModel():
+            return ""
+    return str(value)[:MOST_SHOWN]
+
+
 def sentences(error: ValidationError, model: Any = None) -> str:
     """`explain` in one line, for a terminal or a log."""
     problems = explain(error, model)
-    return " ".join(f"{p.pointer}: {p.message}{f' (got {p.value})' if p.value else ''}." for p in problems)
+    return " ".join(f"{p.pointer}: {p.message}{f' (got {p.written})' if p.value != '' else ''}." for p in problems)
 
 
 def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:

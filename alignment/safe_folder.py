@@ -55,7 +55,7 @@ class SafeFolder:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file that is no weights."""
-        return read_limited(self.files[name], _limit(name))
+        return read_limited(self.files[name], most_bytes(name))
 
 
 def inspect(folder: Path) -> SafeFolder:
@@ -64,7 +64,7 @@ def inspect(folder: Path) -> SafeFolder:
     if CONFIG not in files:
         raise UnsafeModel(f"it has no {CONFIG}, so it is not a model folder.", "Give a saved model's folder.")
     for name, path in files.items():
-        require_regular(path, _limit(name))
+        require_regular(path, most_bytes(name))
     settings = {name: _settings(name, path) for name, path in files.items() if _is_settings(name)}
     _check_adapter(settings.get(ADAPTER))
     return SafeFolder(folder, files, settings)
@@ -96,6 +96,11 @@ def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = F
     return opened
 
 
+def is_usable(name: str) -> bool:
+    """Whether a file of this name is ever read: weights, settings, vocabulary, chat template."""
+    return bool(_USED.fullmatch(name)) or _is_settings(name) or name in VOCABULARIES
+
+
 def plain_name(name: object) -> bool:
     """A name that stays in its folder."""
     return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z0-9][\w.-]{0,199}", name, re.ASCII))
@@ -109,7 +114,7 @@ def _usable(folder: Path) -> dict[str, Path]:
         if not entry.name.isprintable():
             raise UnsafeModel(f"it holds a file named {entry.name[:80]!a}.", "Rename or remove it.")
         target = _target(folder, Path(entry.path)) if entry.is_symlink() else Path(entry.path)
-        if _USED.fullmatch(entry.name) or _is_settings(entry.name) or entry.name in VOCABULARIES:
+        if is_usable(entry.name):
             files[entry.name] = target
     return files
 
@@ -135,12 +140,13 @@ def _is_settings(name: str) -> bool:
     return bool(_SETTINGS.fullmatch(name))
 
 
-def _limit(name: str) -> int:
+def most_bytes(name: str) -> int:
+    """Of a usable file."""
     return MAX_VOCABULARY if name in VOCABULARIES else MAX_BYTES[Path(name).suffix]
 
 
 def _settings(name: str, path: Path) -> dict[str, Any]:
-    values = safe_json.parse(name, read_limited(path, _limit(name)))
+    values = safe_json.parse(name, read_limited(path, most_bytes(name)))
     safe_json.check(name, values, config=name in (CONFIG, ADAPTER))
     return values
 

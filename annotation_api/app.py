@@ -30,6 +30,7 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.dependencies import check_permissions
 from annotation_api.doors import check_doors
 from annotation_api.errors import ProblemBody
+from annotation_api.etags import ETags
 from annotation_api.exposure import Exposure
 from annotation_api.feedback import routes as feedback
 from annotation_api.jobs import detail_routes, pipeline_routes
@@ -37,6 +38,7 @@ from annotation_api.jobs import routes as jobs
 from annotation_api.jobs.hub import Hub
 from annotation_api.middleware import RequestGuard
 from annotation_api.models import routes as models
+from annotation_api.models import upload_routes
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
 from annotation_api.slots import Slots
@@ -67,6 +69,7 @@ FEATURES = (
     detail_routes,
     pipeline_routes,
     models,
+    upload_routes,
 )
 
 
@@ -99,6 +102,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
+    app.add_middleware(ETags)
     app.add_middleware(RequestGuard, tls=settings.tls)
     for router in (tasks.daily, feedback.daily, jobs.daily):  # first, because routes are looked through in turn
         app.include_router(router, max_body_size=min(DAILY_BYTES, settings.max_body_bytes))

@@ -212,6 +212,7 @@ def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
     for name, command, text in (
         ("show", pipelines.show, "its three stages"),
         ("cancel", pipelines.ask, "stop every stage that has not ended"),
+        ("pause", pipelines.ask, "let the stage that trains save a checkpoint and give its GPUs back"),
         ("resume", pipelines.ask, "go on from the stage that failed, was cancelled or is paused"),
     ):
         _client(group, name, command, text).add_argument("pipeline", metavar="PIPELINE")
@@ -225,6 +226,10 @@ def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
     register = _client(group, "register", models.register_model, "register a base model")
     register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
     register.add_argument("--name")
+    upload = _client(group, "upload", models.upload, "send a folder of this machine as a base model")
+    upload.add_argument("folder", metavar="FOLDER", help="safetensors, settings, vocabulary; other files stay here")
+    upload.add_argument("--name", help="shown in lists; unset: the folder's")
+    upload.add_argument("--resume", metavar="ID", help="go on with an upload that broke off")
     _client(group, "show", models.show, "one model").add_argument("model", metavar="MODEL")
     _client(group, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
 

@@ -124,6 +124,11 @@ class Client:
         except OSError as error:
             raise ClientError(f"{file} cannot be read: {error.strerror or error}.") from None
 
+    def send_part(self, path: str, data: bytes, offset: int) -> Any:
+        """The bytes of a file from `offset` on."""
+        options = {"content": data, "params": {"offset": offset}}
+        return self._send("PUT", path, headers={"Content-Type": "application/octet-stream"}, **options).json()
+
     def pages(self, path: str, most: int, **query: Any) -> list[dict[str, Any]]:
         """Up to `most` items of a list, page by page."""
         items: list[dict[str, Any]] = []

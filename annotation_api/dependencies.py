@@ -244,9 +244,17 @@ def permission_of(dependant: Dependant | None) -> Permission | Public | None:
 
 def calls(dependant: Dependant | None) -> Iterator[Any]:
     """All that a route depends on, directly or through others."""
-    for child in dependant.dependencies if dependant else ():
-        yield child.call
-        yield from calls(child)
+    for needed in dependants(dependant):
+        if needed is not dependant:
+            yield needed.call
+
+
+def dependants(dependant: Dependant | None) -> Iterator[Dependant]:
+    """What it asks for itself, and what that asks for."""
+    if dependant is not None:
+        yield dependant
+        for child in dependant.dependencies:
+            yield from dependants(child)
 
 
 def check_permissions(routes: Sequence[BaseRoute]) -> None:

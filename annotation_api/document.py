@@ -125,6 +125,9 @@ def _statuses(operation: Operation, method: str, dependant: Dependant | None) ->
 
 def _tell_headers(operation: Operation, method: str, dependant: Dependant | None) -> None:
     """What comes beside the body of a success."""
+    tagged = method == "GET" and "200" in operation["responses"] and "text/event-stream" not in str(operation)
+    if tagged and operation["security"]:
+        operation["responses"]["304"] = {"description": parts.UNCHANGED}
     for status, answer in operation["responses"].items():
         names = []
         if status in ("201", "202") and operation["operationId"] in parts.LOCATED:

@@ -14,7 +14,7 @@ METRICS_TOKEN = "RANKLOOP_METRICS_TOKEN of the service; it opens /metrics alone.
 
 # By status: the name of the answer, what it means, and its headers.
 REFUSALS: Mapping[int, tuple[str, str, tuple[str, ...]]] = {
-    400: ("BadRequest", "The host is not allowed, or a query parameter is unknown or came too often.", ()),
+    400: ("BadRequest", "The host name is not this service's, or a query parameter is unknown.", ()),
     401: ("NotSignedIn", "Nobody is signed in, or the key is unknown, expired or revoked.", ("WWW-Authenticate",)),
     403: ("Forbidden", "The caller's role may not do this, or another site made a browser ask.", ()),
     404: ("NotFound", "There is no such thing, or it is none of the caller's business.", ()),
@@ -29,6 +29,7 @@ REFUSALS: Mapping[int, tuple[str, str, tuple[str, ...]]] = {
     503: ("Unavailable", "Not now: the database is away or busy, or the service is not open yet.", ("Retry-After",)),
     507: ("Full", "A disk of the service is full. Nothing was changed.", ("Retry-After",)),
 }
+UNCHANGED = "As it was for the `ETag` in `If-None-Match`."
 HEADERS: Mapping[str, str] = {
     "Location": "Where what was made is.",
     "Link": 'The next page, as `<...>; rel="next"`; absent on the last.',
@@ -48,12 +49,14 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "change_project": (409,),
     "create_job": (409,),
     "create_project": (409,),
+    "describe_artifact": (410, 416),
     "download_artifact": (410, 416),
     "erase_person": (409,),
     "import_dataset": (507,),
     "job_events": (429,),
     "next_task": (409,),
     "pause_job": (409,),
+    "pause_pipeline": (409,),
     "renew_lease": (409,),
     "resume_job": (409,),
     "resume_pipeline": (409,),
@@ -65,8 +68,8 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "tasks_from_dataset": (409,),
 }
 LOCATED = frozenset(
-    {"create_api_key", "create_job", "create_pipeline", "create_project", "create_snapshot", "import_dataset"}
-    | {"register_model", "submit"}
+    {"add_tasks", "begin_upload", "create_api_key", "create_job", "create_pipeline", "create_project"}
+    | {"create_snapshot", "finish_upload", "import_dataset", "register_model", "tasks_from_dataset"}
 )
 NOTES: Mapping[str, str] = {
     "accept_invitation": "`token` is the last part of an invitation's link, or of the set-up link that a new service "
@@ -109,9 +112,11 @@ LINKS: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = {
         "200": {"download_artifact": {"job_id": "$request.path.job_id", "name": f"{_BODY}0/name"}},
     },
     "create_pipeline": {"202": {"show_pipeline": _PIPELINE, "show_job": {"job_id": f"{_BODY}jobs/0/id"}}},
-    "show_pipeline": {"200": {"cancel_pipeline": _PIPELINE, "resume_pipeline": _PIPELINE}},
+    "show_pipeline": {"200": {"cancel_pipeline": _PIPELINE, "pause_pipeline": _PIPELINE, "resume_pipeline": _PIPELINE}},
     "register_model": {"201": _OF_MODEL},
     "show_model": {"200": _OF_MODEL},
+    "begin_upload": {"201": {name: {"upload_id": f"{_BODY}id"} for name in ("show_upload", "finish_upload")}},
+    "finish_upload": {"201": _OF_MODEL},
     "import_dataset": {
         "201": {
             "show_dataset": {"dataset_id": f"{_BODY}dataset"},
@@ -154,6 +159,8 @@ EXAMPLES: Mapping[str, Any] = {
         "gpus": 0,
     },
     "NewModel": {"name": "a base model", "path": "base"},
+    "NewUpload": {"name": "a base model"},
+    "FinishedUpload": {"sha256": {"config.json": "0" * 64}},
     "NewAlias": {"model": _ID},
     "NewSnapshot": {"kind": "rankings", "project": _ID},
     "NewProject": {"name": "helpfulness", "guidelines": "Prefer what answers the question.", "overlap": 2},

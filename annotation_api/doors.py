@@ -4,7 +4,8 @@
 
 A transaction is scarce and a body may be slow, so no route holds one while the other is on its way:
 
-1. A request that another site made a browser send is refused.
+1. A request that another site made a browser send is refused, and so is a parameter or a type of content that the route
+   does not have.
 2. Who sends more than LITTLE says first who they are, and is let in or not: on the headers, in a transaction of its
    own. So does everybody who sends a file; for that the declared size, the quota, a place and room on the disk are
    settled, too. What is public takes no more than FROM_ANYBODY.
@@ -39,6 +40,7 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.routing import BaseRoute
 
 from alignment.problems import Problem
+from annotation_api import request_head
 from annotation_api.auth import Someone
 from annotation_api.bodies import Arriving, Whole
 from annotation_api.dependencies import (
@@ -62,6 +64,7 @@ from annotation_api.uploads import MAX_UPLOAD_BYTES
 
 LITTLE = 64 * 2**10  # bytes that anybody may send before it is known who they are
 FROM_ANYBODY = 4 * 2**10  # bytes that a public route takes: an address, a name and a password
+BYTES = "application/octet-stream"
 MOST_FIELDS = 20  # beside a file
 
 Then = Callable[[Session, Someone], None]
@@ -79,10 +82,11 @@ class DoorRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         solve, permission = super().get_route_handler(), permission_of(self.dependant)
-        opened = _upload if takes_file(self.dependant) else _whole
+        opened = _upload if takes_file(self.dependant) else _streamed if takes_stream(self) else _whole
         work = solve if self.waits else _in_a_thread(self, solve)
 
         async def handle(request: Request) -> Response:
+            request_head.check(request)
             if request.method in SAFE_METHODS:
                 return await work(request)
             await own_origin(request, request.app.state.settings)
@@ -94,6 +98,11 @@ class DoorRoute(APIRoute):
 
 def takes_file(dependant: Dependant) -> bool:
     return any(field.field_info.annotation is UploadFile for field in dependant.body_params)
+
+
+def takes_stream(route: APIRoute) -> bool:
+    """Whether the route's work reads the bytes as they come: a part of a file whose place is known."""
+    return BYTES in (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
 
 
 # ---------------------------------------------------------------- headers and body
@@ -123,6 +132,17 @@ async def _upload(request: Request, permission: Permission | Public | None) -> A
         sent = Whole(request.scope, Arriving(request.receive, settings.body_seconds).receive)
         async with sent.form(max_files=1, max_fields=MOST_FIELDS):
             yield sent
+
+
+@asynccontextmanager
+async def _streamed(request: Request, permission: Permission | Public | None) -> AsyncIterator[Request]:
+    """With its body still to be read, in time; who sends it is known, and no transaction is held."""
+    assert isinstance(permission, Permission), "whoever sends a file is somebody"
+    _declared(request)
+    me = request.scope[CALLER] = await _who(request, permission)
+    request.scope[SESSION] = None
+    with request.app.state.uploads.place(me.id):
+        yield Request(request.scope, Arriving(request.receive, request.app.state.settings.body_seconds).receive)
 
 
 async def _who(request: Request, permission: Permission, then: Then = lambda session, me: None) -> Someone:
@@ -222,5 +242,5 @@ def check_doors(routes: Sequence[BaseRoute]) -> None:
         for need in calls(context.dependant):
             if not any(map(inspect.iscoroutinefunction, (need, type(need).__call__))):
                 raise RuntimeError(f"{route.path} depends on {need}, which would take another thread: make it async.")
-        if route.waits and get_session in calls(context.dependant):
+        if route.waits and get_session in calls(context.dependant) and not takes_stream(route):
             raise RuntimeError(f"{route.path} is async and would hold a transaction on the event loop: make it def.")

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from alignment.problems import Problem, explain
+from alignment.problems import Problem, explain, shown
 from alignment.records import storable
 from annotation_api.audit import recording
 from annotation_api.db.engine import DatabaseUnavailable
@@ -32,12 +32,12 @@ log = logging.getLogger("rankloop.api")
 PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
 SLUGS = {
+    400: "bad-request",
     401: "not-signed-in",
     403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
     413: "too-large",
-    422: "invalid",
 }
 RETRY_SECONDS = 5
 # By Postgres's code: what it can say besides that it cannot be reached.
@@ -204,6 +204,10 @@ def too_large(most: int | None = None) -> ApiError:
     return ApiError(413, SLUGS[413], f"The request is larger than this path accepts{limit}.")
 
 
+def unknown_host() -> ApiError:
+    return ApiError(400, "unknown-host", "This service has no such host name (RANKLOOP_ALLOWED_HOSTS).")
+
+
 def internal(request_id: str) -> ApiError:
     """A fault of ours: the log has the traceback under the request id, the caller only the id."""
     return ApiError(500, "internal", f"Something failed on our side. The log has it under request {request_id}.")
@@ -260,5 +264,4 @@ def _problem(item: Mapping[str, Any]) -> Problem:
         return Problem(pointer="/", message=message)
     where, *rest = item["loc"]
     pointer = "/" + "/".join(str(part) for part in rest) if where == "body" else f"{where}:{'.'.join(map(str, rest))}"
-    value = "" if isinstance(item.get("input"), dict | list | None) else repr(item["input"])[:80]
-    return Problem(pointer=pointer, message=item["msg"], value=value)
+    return Problem(pointer=pointer, message=item["msg"], value=shown(item.get("input", "")))

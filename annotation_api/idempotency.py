@@ -33,6 +33,14 @@ KEY = "Idempotency-Key"
 Key = Annotated[str | None, Header(alias=KEY, min_length=1, max_length=255, description="Makes a retry safe.")]
 
 
+@dataclass(frozen=True)
+class Made:
+    """An answer with its own status, for a route that may find what is asked for."""
+
+    shown: BaseModel
+    status: int
+
+
 @dataclass
 class Idempotency:
     session: Session
@@ -43,7 +51,7 @@ class Idempotency:
 
     def run(
         self,
-        make: Callable[[], BaseModel],
+        make: Callable[[], BaseModel | Made],
         *,
         status: int = 201,
         location: str | None = None,
@@ -56,13 +64,14 @@ class Idempotency:
         `secrets` the fields that are shown once: a repeat has them as null.
         """
         if self.key is None:
-            return self._noted(_answer(status, make().model_dump(mode="json"), location))
+            status, body = _made(make(), status)
+            return self._noted(_answer(status, body, location))
         self._enter()
         digest = hashlib.sha256(f"{self.request}\n{content}".encode()).hexdigest()
         stored = self.session.get(IdempotencyKey, (self.person.id, self.key))
         if stored is not None:
             return self._replay(stored, digest)
-        body = make().model_dump(mode="json")
+        status, body = _made(make(), status)
         answer = _answer(status, body, location)
         self._store(digest, status, {**body, **dict.fromkeys(secrets)}, answer.headers.get("location"))
         return self._noted(answer)
@@ -99,6 +108,12 @@ class Idempotency:
                 body=body,
             )
         )
+
+
+def _made(made: BaseModel | Made, status: int) -> tuple[int, dict[str, Any]]:
+    if isinstance(made, Made):
+        return made.status, made.shown.model_dump(mode="json")
+    return status, made.model_dump(mode="json")
 
 
 def _answer(status: int, body: dict[str, Any], location: str | None) -> Response:

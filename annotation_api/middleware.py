@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment import logs
 from annotation_api import metrics
-from annotation_api.errors import PROBLEM_JSON, internal, too_large
+from annotation_api.errors import PROBLEM_JSON, internal, too_large, unknown_host
 from annotation_api.scopes import PERSON, REQUEST, route_of
 
 log = logging.getLogger("rankloop.api")
@@ -59,20 +59,20 @@ class RequestGuard:
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         told = Told()
-        plain_413: bytes | None = None
+        instead: bytes | None = None
 
         async def guarded_send(message: Message) -> None:
-            nonlocal plain_413
+            nonlocal instead
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 self._dress(headers, scope["path"], request_id)
                 told.started(message["status"], headers)
-                if message["status"] == 413 and headers["content-type"].startswith("text/plain"):
-                    # The server library's limit answers by itself.
-                    plain_413 = json.dumps(too_large(scope.get(MAX_BODY_SIZE_SCOPE_KEY)).body()).encode()
-                    headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(plain_413))})
-            elif plain_413 is not None:
-                message = {**message, "body": plain_413}
+                if headers.get("content-type", "").startswith("text/plain"):  # a library below answers by itself
+                    instead = _instead(message["status"], scope)
+                if instead is not None:
+                    headers.update({"Content-Type": PROBLEM_JSON, "Content-Length": str(len(instead))})
+            elif instead is not None:
+                message = {**message, "body": instead}
             await send(message)
 
         try:
@@ -128,3 +128,10 @@ def _request_id(scope: Scope) -> str:
         if SANE_ID.fullmatch(given):
             return given
     return uuid.uuid4().hex[:16]
+
+
+def _instead(status: int, scope: Scope) -> bytes | None:
+    """A problem in place of what a library below answers as plain text."""
+    if status == 400:
+        return json.dumps(unknown_host().body()).encode()
+    return json.dumps(too_large(scope.get(MAX_BODY_SIZE_SCOPE_KEY)).body()).encode() if status == 413 else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
-from fastapi import Query
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
@@ -35,6 +36,28 @@ R = TypeVar("R", bound=Listed)
 class Page(BaseModel, Generic[T]):
     items: list[T]
     next: str | None = None  # cursor of the next page; null on the last
+
+
+@dataclass(frozen=True)
+class More:
+    """Where the next page is said: in the answer, and in its header Link."""
+
+    request: Request
+    response: Response
+
+    def page(self, items: list[T], after: str | None) -> Page[T]:
+        """The page, whose next one begins after the cursor `after`."""
+        if after is not None:
+            there = self.request.url.include_query_params(cursor=after)
+            self.response.headers["Link"] = f'<{there.path}?{there.query}>; rel="next"'
+        return Page(items=items, next=after)
+
+
+async def _more(request: Request, response: Response) -> More:
+    return More(request, response)
+
+
+NextPage = Annotated[More, Depends(_more)]
 
 
 def fetch_rows(

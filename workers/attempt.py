@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from alignment import logs
 from alignment.events import ErrorKind, Paused, StageError, StageResult
+from alignment.gpus import refuse_impossible
 from alignment.stages import INPUTS, ResumableInputs
 from annotation_api.db import job_store
 from annotation_api.db.job_events import Event
@@ -24,7 +25,6 @@ from workers.commit import Published, commit, publish
 from workers.crashpoints import crash_point
 from workers.executors import Executor, Waiting
 from workers.journal import Journal
-from workers.parallel import refuse_impossible
 from workers.pipeline import Resolved, pin, resolve
 from workers.staging import Folders
 from workers.work import Runner, Work

@@ -16,7 +16,7 @@ from annotation_api.db.tables import AuditOutcome, Role
 from annotation_api.dependencies import Config, Db, allow
 from annotation_api.doors import DoorRoute
 from annotation_api.errors import invalid
-from annotation_api.pagination import Limit, Page
+from annotation_api.pagination import Limit, NextPage, Page
 
 router = APIRouter(prefix="/v1", tags=["audit"], dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
@@ -26,6 +26,7 @@ Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 @router.get("/audit")
 def list_audit(
     session: Db,
+    more: NextPage,
     person: uuid.UUID | None = None,
     action: Annotated[Words, Query(description="Part of the method and route, as `jobs`.")] = None,
     object: Annotated[Words, Query(description="The id of a thing in the path, or of what was made.")] = None,
@@ -39,7 +40,7 @@ def list_audit(
     wanted = queries.Wanted(person, action, object, outcome, since, until)
     found = queries.rows(session, wanted, limit + 1, int(cursor) if cursor else None)
     items = [AuditRowOut.model_validate(row) for row in found[:limit]]
-    return Page(items=items, next=str(items[-1].seq) if len(found) > limit else None)
+    return more.page(items, str(items[-1].seq) if len(found) > limit else None)
 
 
 @router.get("/audit:verify")

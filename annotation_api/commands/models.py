@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
-from annotation_api.client import Client
-from annotation_api.commands.output import emit, facts, table
+from alignment.safe_folder import is_usable
+from annotation_api.client import Client, ClientError
+from annotation_api.commands.output import emit, facts, remark, table
 from annotation_api.commands.references import register
 
+PART = 32 * 2**20  # bytes of a file that are sent at once
 COLUMNS = ("id", "kind", "name", "path", "created_at")
 
 
@@ -28,6 +32,52 @@ def register_model(client: Client, args: Namespace) -> int:
     row = register(client, args.path, args.name)
     emit(row) if args.json else print(f"model {row['id']}: {row['name']}, {row['path']}")
     return 0
+
+
+def upload(client: Client, args: Namespace) -> int:
+    """Send a folder file by file, and have it checked; after a break `--resume` goes on where it stopped."""
+    folder = Path(args.folder)
+    files = sorted(path for path in _entries(folder) if is_usable(path.name))
+    if not files:
+        raise ClientError(f"{folder} holds no file of a model: weights as safetensors, settings, vocabulary.")
+    path = "/v1/model-uploads"
+    open_upload = client.get(f"{path}/{args.resume}") if args.resume else None
+    row = open_upload or client.post(path, {"name": args.name or folder.resolve().name})
+    try:
+        for file in files:
+            _send(client, f"{path}/{row['id']}/files/{file.name}", file, row["files"].get(file.name, 0), args.json)
+    except ClientError as error:
+        raise ClientError(f"{error} Go on with --resume {row['id']}.", error.body) from None
+    model = client.post(f"{path}/{row['id']}:finish", {"sha256": {file.name: _sha256(file) for file in files}})
+    emit(model) if args.json else print(f"model {model['id']}: {model['name']}, {model['path']}")
+    return 0
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except OSError as error:
+        raise ClientError(f"{folder} cannot be listed: {error.strerror or error}.") from None
+
+
+def _send(client: Client, to: str, file: Path, offset: int, quiet: bool) -> None:
+    """What is still missing of a file, part by part; an empty file is one part."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        while offset < size or (size == offset == 0):
+            part = stream.read(PART)
+            client.send_part(to, part, offset)
+            offset += len(part)
+            if not quiet and size > PART:
+                remark(f"{file.name}: {offset / size:.0%}")
+            if not part:
+                return
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def lineage(client: Client, args: Namespace) -> int:

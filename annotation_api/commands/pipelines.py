@@ -73,6 +73,6 @@ def show(client: Client, args: Namespace) -> int:
 
 
 def ask(client: Client, args: Namespace) -> int:
-    """Cancel or resume: what the subcommand is called."""
+    """Cancel, pause or resume: what the subcommand is called."""
     _tell(client.post(f"/v1/pipelines/{args.pipeline}:{args.subcommand}"), args)
     return 0

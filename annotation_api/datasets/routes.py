@@ -26,7 +26,7 @@ from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
 from annotation_api.doors import DoorRoute
 from annotation_api.errors import ProblemBody
 from annotation_api.idempotency import Key, Once
-from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
 
@@ -91,6 +91,7 @@ def show_import(key: str, me: Me) -> ImportProgress | None:
 @router.get("/datasets", dependencies=[allow(*ENGINEERS)])
 def list_datasets(
     session: Db,
+    more: NextPage,
     kind: DatasetKind | None = None,
     project: uuid.UUID | None = None,
     limit: Limit = 100,
@@ -99,7 +100,7 @@ def list_datasets(
     """Data sets, newest first."""
     query = queries.datasets(kind, project)
     items, after = fetch_page(session, query, Dataset, DatasetOut.model_validate, limit=limit, cursor=cursor)
-    return Page(items=items, next=after)
+    return more.page(items, after)
 
 
 @router.get("/datasets/{dataset_id}", dependencies=[allow(*ENGINEERS)])
@@ -112,6 +113,7 @@ def show_dataset(dataset_id: uuid.UUID, session: Db) -> DatasetOut:
 def list_dataset_rows(
     dataset_id: uuid.UUID,
     session: Db,
+    more: NextPage,
     limit: Limit = 100,
     cursor: Annotated[
         str | None, Query(pattern=r"^\d{1,9}\.\d{1,9}$", description="`next` of the page before.")
@@ -122,7 +124,7 @@ def list_dataset_rows(
     row, _, part = (cursor or "0.0").partition(".")
     rows = queries.dataset_rows(session, dataset_id, (int(row), int(part)), limit + 1)
     items = [DatasetRowOut.model_validate(found) for found in rows[:limit]]
-    return Page(items=items, next=f"{items[-1].row}.{items[-1].part}" if len(rows) > limit else None)
+    return more.page(items, f"{items[-1].row}.{items[-1].part}" if len(rows) > limit else None)
 
 
 @router.post("/snapshots", status_code=201, response_model=SnapshotOut, dependencies=[allow(*ENGINEERS)])
@@ -135,11 +137,11 @@ def create_snapshot(body: NewSnapshot, session: Db, me: Me, once: Once) -> Respo
 
 
 @router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
-def list_snapshots(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[SnapshotOut]:
+def list_snapshots(session: Db, more: NextPage, limit: Limit = 100, cursor: Cursor = None) -> Page[SnapshotOut]:
     """Snapshots, newest first."""
     query = queries.snapshots()
     items, after = fetch_page(session, query, Snapshot, SnapshotOut.model_validate, limit=limit, cursor=cursor)
-    return Page(items=items, next=after)
+    return more.page(items, after)
 
 
 @router.get("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])

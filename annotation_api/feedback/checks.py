@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
-from alignment.problems import Problem
+from alignment.problems import Problem, shown
 from annotation_api.db.forms import Need, QuestionsForm, RankingForm, RulesForm
 from annotation_api.feedback import ranking
 from annotation_api.feedback.schemas import Payload, QuestionsPayload, RankingPayload, RulesPayload
@@ -48,7 +48,7 @@ def _questions(form: QuestionsForm, payload: QuestionsPayload) -> list[Problem]:
             known = ", ".join(asked)
             problems.append(Problem(pointer=at, message=f"This question is not asked here. Asked: {known}."))
         elif not asked[key].takes(answer):
-            problems.append(Problem(pointer=at, message=f"This takes {asked[key].expects}.", value=repr(answer)[:80]))
+            problems.append(Problem(pointer=at, message=f"This takes {asked[key].expects}.", value=shown(answer)))
     problems += [
         Problem(pointer=f"/payload/answers/{key}", message=f"Not answered yet; this takes {question.expects}.")
         for key, question in asked.items()

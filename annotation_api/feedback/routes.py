@@ -13,7 +13,7 @@ from annotation_api.dependencies import ANNOTATES, SIGNED_IN, Db, Me, allow, all
 from annotation_api.doors import DoorRoute, as_json
 from annotation_api.feedback import queries, service
 from annotation_api.feedback.schemas import NewSubmission, SubmissionOut
-from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 
 router = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
 daily = APIRouter(prefix="/v1", tags=["annotation"], route_class=DoorRoute)
@@ -34,6 +34,7 @@ def submit(body: NewSubmission, session: Db, me: Annotated[Caller, allow_alone(*
 @router.get("/submissions", dependencies=[allow(*SIGNED_IN)])
 def list_submissions(
     session: Db,
+    more: NextPage,
     me: Me,
     project: Annotated[uuid.UUID | None, Query(description="Only this project.")] = None,
     limit: Limit = 100,
@@ -45,7 +46,7 @@ def list_submissions(
         return Page(items=[], next=None)
     query = queries.submissions(project=project, person=me if own else None)
     rows, after = fetch_rows(session, query, Submission, limit=limit, cursor=cursor)
-    return Page(items=service.show_submissions(session, rows), next=after)
+    return more.page(service.show_submissions(session, rows), after)
 
 
 @router.get("/submissions/{submission_id}", dependencies=[allow(*SIGNED_IN)])

@@ -7,11 +7,28 @@ from pathlib import Path
 
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
-from starlette.responses import Response
+from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable, Response
 
 from annotation_api.db.tables import Artifact, Job
 from annotation_api.errors import ApiError, not_found
 from annotation_api.settings import Settings
+
+
+class ArtifactFile(FileResponse):
+    """As FileResponse, but a range that cannot be served is refused as every request is."""
+
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        try:
+            return super()._parse_range_header(http_range, file_size)
+        except MalformedRangeHeader:
+            detail = "The header Range is no range of bytes; write bytes=0-99, or leave it out."
+            raise ApiError(400, "bad-range", detail) from None
+        except RangeNotSatisfiable:
+            detail = f"The range lies outside the file, which has {file_size} bytes."
+            raise ApiError(
+                416, "range-not-satisfiable", detail, headers={"Content-Range": f"bytes */{file_size}"}
+            ) from None
 
 
 def file_of(session: Session, settings: Settings, job: Job, name: str) -> Path:
@@ -44,6 +61,6 @@ def download(session: Session, settings: Settings, job: Job, name: str, known: s
     headers = {"ETag": f'"{row.sha256}"', "Repr-Digest": f"sha-256=:{digest}:", "Cache-Control": "private, no-cache"}
     if known is not None and row.sha256 in known:
         return Response(status_code=304, headers=headers)
-    return FileResponse(
+    return ArtifactFile(
         path, filename=path.name, media_type="application/octet-stream", headers=headers, stat_result=stat
     )

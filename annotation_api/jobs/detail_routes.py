@@ -117,7 +117,8 @@ def job_artifacts(job_id: uuid.UUID, session: Db) -> list[ArtifactOut]:
     return [ArtifactOut.model_validate(row) for row in queries.artifacts(session, job_id)]
 
 
-@router.get("/artifacts/{name:path}", response_class=FileResponse)
+@router.head("/artifacts/{name:path}", response_class=FileResponse, name="describe_artifact")
+@router.get("/artifacts/{name:path}", response_class=FileResponse, name="download_artifact")
 def download_artifact(
     job_id: uuid.UUID,
     name: str,

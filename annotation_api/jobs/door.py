@@ -27,7 +27,8 @@ from alignment.config import (
     preset_names,
 )
 from alignment.events import StageError
-from alignment.problems import Problem, explain
+from alignment.gpus import refuse_impossible
+from alignment.problems import Problem, explain, shown
 from alignment.records import Prompt, Ranking, Record, split_of
 from alignment.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data
 from annotation_api.db import freeze
@@ -81,6 +82,8 @@ class Door:
     def check(self, job: StageJob) -> Prepared | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
+        if config is not None:
+            self._shareable(job, config)
         asked, given = inputs_of(job.stage), dict(job.inputs)
         named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
         inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
@@ -272,6 +275,13 @@ class Door:
         model = self.session.get_one(ModelVersion, key)
         return model.metrics or gate.read(Path(model.path))
 
+    def _shareable(self, job: StageJob, config: Settings) -> None:
+        """As the launcher asks before it starts the stage."""
+        try:
+            refuse_impossible(job.stage, config.model_dump(), job.gpus)
+        except StageError as error:
+            self._wrong("/gpus", str(error), job.gpus)
+
     def _rankable(self, models: int, responses: int) -> None:
         """A task holds what all models give in one set; nobody ranks more than MAX_RANKED responses at once."""
         if models * responses > MAX_RANKED:
@@ -288,7 +298,7 @@ class Door:
             if pointer == old or pointer.startswith(f"{old}/"):
                 pointer = new + pointer.removeprefix(old)
                 break
-        self.problems.append(Problem(pointer=pointer, message=message, value=str(value)[:80]))
+        self.problems.append(Problem(pointer=pointer, message=message, value=shown(value)))
 
 
 def _or(kinds: Collection[Any]) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
-from annotation_api.db.tables import Pipeline
+from annotation_api.db.tables import Job, Pipeline
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.jobs import pipelines, queries, service
 from annotation_api.jobs.routes import Maker, maker_of
 from annotation_api.jobs.schemas import NewPipeline, PipelineOut
-from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
@@ -36,12 +37,12 @@ def create_pipeline(body: NewPipeline, session: Db, me: Me, once: Once) -> Respo
 
 @router.get("/pipelines", dependencies=[allow(*READS_RUNS)])
 def list_pipelines(
-    session: Db, me: Me, created_by: Maker = None, limit: Limit = 100, cursor: Cursor = None
+    session: Db, more: NextPage, me: Me, created_by: Maker = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[PipelineOut]:
     """Pipelines with their jobs, newest first."""
     query = queries.pipelines(maker_of(created_by, me))
     rows, after = fetch_rows(session, query, Pipeline, limit=limit, cursor=cursor)
-    return Page(items=pipelines.show_all(session, rows), next=after)
+    return more.page(pipelines.show_all(session, rows), after)
 
 
 @router.get("/pipelines/{pipeline_id}", dependencies=[allow(*READS_RUNS)])
@@ -57,8 +58,24 @@ def show_pipeline(pipeline_id: uuid.UUID, session: Db) -> PipelineOut:
 )
 def cancel_pipeline(pipeline_id: uuid.UUID, session: Db, response: Response) -> PipelineOut:
     """Stop every stage that has not ended. 202 while one is stopping; repeating changes nothing."""
-    settled = [service.is_settled(job) for job in pipelines.cancel(session, pipeline_id)]
-    response.status_code = 200 if all(settled) else 202
+    return _told(session, pipeline_id, pipelines.cancel(session, pipeline_id), response)
+
+
+@router.post(
+    "/pipelines/{pipeline_id}:pause",
+    responses={202: {"model": PipelineOut, "description": "A stage is still saving."}},
+    dependencies=[allow(*ENGINEERS)],
+)
+def pause_pipeline(pipeline_id: uuid.UUID, session: Db, response: Response) -> PipelineOut:
+    """Let the stage that trains save a checkpoint and give its GPUs back, and keep the others from starting.
+
+    202 until it has; repeating changes nothing. 409 where nothing waits or trains.
+    """
+    return _told(session, pipeline_id, pipelines.pause(session, pipeline_id), response)
+
+
+def _told(session: Db, pipeline_id: uuid.UUID, jobs: Sequence[Job], response: Response) -> PipelineOut:
+    response.status_code = 200 if all(service.is_settled(job) for job in jobs) else 202
     return pipelines.show(session, pipelines.get(session, pipeline_id))
 
 

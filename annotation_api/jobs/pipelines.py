@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from alignment.config import PPOConfig, Stage
 from alignment.problems import Problem
 from alignment.records import Demonstration, Prompt, Ranking, Record
+from annotation_api.db.job_machine import ENDED
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.errors import ApiError, invalid, not_found
 from annotation_api.jobs import queries, service
@@ -126,15 +127,31 @@ def state_of(states: Sequence[JobState]) -> JobState:
 
 def cancel(session: Session, key: uuid.UUID) -> Sequence[Job]:
     """Stop every stage that has not ended; its jobs."""
+    return [service.cancel(session, job.id) for job in _unfinished(session, key, "cancelled")]
+
+
+def pause(session: Session, key: uuid.UUID) -> Sequence[Job]:
+    """Let every stage that has not ended save what it has and give its GPUs back; its jobs.
+
+    One that writes its result ends first. 409 when there is nothing to pause.
+    """
+    waits = [job for job in _unfinished(session, key, "paused") if job.state not in (*ENDED, JobState.COMMITTING)]
+    if not waits:
+        detail = "No stage of the pipeline waits or trains. If one has failed, resume the pipeline when it is mended."
+        raise ApiError(409, "not-paused", detail)
+    return [service.pause(session, job.id) for job in waits]
+
+
+def _unfinished(session: Session, key: uuid.UUID, word: str) -> list[Job]:
+    """Its jobs that have not succeeded, in order; 409 when there is none."""
     get(session, key)
-    jobs = queries.pipeline_jobs(session, [key])
-    return [service.cancel(session, job.id) for job in jobs]
+    jobs = [job for job in queries.pipeline_jobs(session, [key]) if job.state is not JobState.SUCCEEDED]
+    if not jobs:
+        raise ApiError(409, f"not-{word}", "Every stage of the pipeline has succeeded. Make a new pipeline.")
+    return jobs
 
 
 def resume(session: Session, key: uuid.UUID) -> Sequence[Job]:
     """Go on from the first stage that failed, was cancelled or is paused; its jobs. What succeeded stays."""
-    get(session, key)
-    jobs = [job for job in queries.pipeline_jobs(session, [key]) if job.state is not JobState.SUCCEEDED]
-    if not jobs:
-        raise ApiError(409, "not-resumed", "Every stage of the pipeline has succeeded. Make a new pipeline.")
+    jobs = _unfinished(session, key, "resumed")
     return [service.resume(session, job.id) for job in jobs]  # a stage comes after those that it needs

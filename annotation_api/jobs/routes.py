@@ -14,7 +14,7 @@ from annotation_api.doors import DoorRoute
 from annotation_api.idempotency import Once
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.schemas import JobOut, NewJob, Validation
-from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
@@ -45,6 +45,7 @@ def validate_job(body: NewJob, session: Db, me: Me) -> Validation:
 @router.get("/jobs", dependencies=[allow(*READS_RUNS)])
 def list_jobs(
     session: Db,
+    more: NextPage,
     me: Me,
     stage: Annotated[list[Stage], Query(description=REPEATED)] = [],  # noqa: B006
     state: Annotated[list[JobState], Query(description=REPEATED)] = [],  # noqa: B006
@@ -56,7 +57,7 @@ def list_jobs(
     """Jobs, newest first; their errors without traceback and log."""
     query = queries.jobs(stage, state, pipeline, maker_of(created_by, me))
     rows, after = fetch_rows(session, query, Job, limit=limit, cursor=cursor)
-    return Page(items=service.show(session, rows, brief=True), next=after)
+    return more.page(service.show(session, rows, brief=True), after)
 
 
 @router.get("/jobs/{job_id}", dependencies=[allow(*READS_RUNS)])

@@ -102,9 +102,12 @@ def show(session: Session, jobs: Sequence[Job], *, brief: bool = False) -> list[
 
 
 def cancel(session: Session, key: uuid.UUID) -> Job:
-    """Stop a job; one that has ended stays as it is."""
+    """Stop a job; one that has failed or was cancelled stays as it is. 409 for one that has succeeded."""
     get(session, key)
-    return job_requests.request_cancel(session, key)
+    job = job_requests.request_cancel(session, key)
+    if job.state is JobState.SUCCEEDED:
+        raise ApiError(409, "not-cancelled", "The job has succeeded; what it made stays.")
+    return job
 
 
 def pause(session: Session, key: uuid.UUID) -> Job:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -71,6 +72,24 @@ def links_to(session: Session, models: Collection[uuid.UUID]) -> Sequence[ModelP
 
 def aliases(session: Session) -> Sequence[Alias]:
     return session.scalars(select(Alias).order_by(Alias.name)).all()
+
+
+def drop_alias(session: Session, name: str) -> bool:
+    """Whether there was one."""
+    return session.scalar(delete(Alias).where(Alias.name == name).returning(Alias.name)) is not None
+
+
+def hold_path(session: Session, path: str) -> None:
+    """Until this transaction ends nobody else registers what lies there."""
+    key = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], signed=True)
+    session.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def base_at(session: Session, path: str, sha256: str | None) -> ModelVersion | None:
+    """The base model that was registered from there first, as it is now."""
+    same = (ModelVersion.path == path, ModelVersion.sha256.is_not_distinct_from(sha256))
+    query = select(ModelVersion).where(ModelVersion.kind == ModelKind.BASE, ModelVersion.removed_at.is_(None), *same)
+    return session.scalars(query.order_by(ModelVersion.created_at, ModelVersion.id).limit(1)).first()
 
 
 def point_alias(session: Session, name: str, model: uuid.UUID) -> None:

@@ -9,32 +9,44 @@ from fastapi import APIRouter, Response
 from annotation_api.db.tables import ModelKind, ModelVersion
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
 from annotation_api.doors import DoorRoute
-from annotation_api.idempotency import Once
+from annotation_api.idempotency import Made, Once
 from annotation_api.models import queries, service
 from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import AliasOut, Lineage, ModelOut, NewAlias, NewModel
-from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=DoorRoute)
 
 
-@router.post("/models", status_code=201, response_model=ModelOut, dependencies=[allow(*ENGINEERS)])
+@router.post(
+    "/models",
+    status_code=201,
+    response_model=ModelOut,
+    responses={200: {"model": ModelOut, "description": "It is registered already, perhaps under another name."}},
+    dependencies=[allow(*ENGINEERS)],
+)
 def register_model(body: NewModel, session: Db, settings: Config, once: Once) -> Response:
-    """Register a base model: a folder of the service's machine below an allowed root, or an allowed hub id."""
-    return once.run(
-        lambda: ModelOut.model_validate(service.register(session, settings, body)), location="/v1/models/{id}"
-    )
+    """Register a base model: a folder of the service's machine below an allowed root, or an allowed hub id.
+
+    A folder or hub id is registered once: asking again answers with what there is.
+    """
+
+    def make() -> Made:
+        row, new = service.register(session, settings, body)
+        return Made(ModelOut.model_validate(row), 201 if new else 200)
+
+    return once.run(make, location="/v1/models/{id}")
 
 
 @router.get("/models", dependencies=[allow(*READS_RUNS)])
 def list_models(
-    session: Db, kind: ModelKind | None = None, limit: Limit = 100, cursor: Cursor = None
+    session: Db, more: NextPage, kind: ModelKind | None = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[ModelOut]:
     """Model versions, newest first."""
     query = queries.models(kind)
     items, after = fetch_page(session, query, ModelVersion, ModelOut.model_validate, limit=limit, cursor=cursor)
-    return Page(items=items, next=after)
+    return more.page(items, after)
 
 
 @router.get("/models/{model_id}", dependencies=[allow(*READS_RUNS)])
@@ -77,3 +89,9 @@ def list_aliases(session: Db) -> list[AliasOut]:
 def put_alias(name: str, body: NewAlias, session: Db) -> AliasOut:
     """Make an alias or move it to another model."""
     return AliasOut.model_validate(service.point_alias(session, name, body.model))
+
+
+@router.delete("/aliases/{name}", status_code=204, dependencies=[allow(*ENGINEERS)])
+def delete_alias(name: str, session: Db) -> None:
+    """Take an alias away; the model stays, and jobs that were made by the alias keep it."""
+    service.drop_alias(session, name)

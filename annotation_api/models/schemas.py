@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotation_api.db.tables import ModelKind
+from annotation_api.models.uploads import Upload
 from annotation_api.schemas import Body, Shown
 
 
@@ -17,6 +18,28 @@ class NewModel(Body):
 
     name: str = Field(min_length=1, max_length=200, description="Shown in lists.")
     path: str = Field(min_length=1, max_length=4096, description="The folder, or a hub id such as owner/name.")
+
+
+class NewUpload(Body):
+    """A base model that is sent file by file."""
+
+    name: str = Field(min_length=1, max_length=200, description="Shown in lists, when it is registered.")
+
+
+class FinishedUpload(Body):
+    sha256: dict[str, str] = Field(
+        default_factory=dict, max_length=2000, description="Of files, by name, to be compared; those left out are not."
+    )
+
+
+class UploadOut(BaseModel):
+    id: uuid.UUID
+    name: str
+    files: dict[str, int] = Field(description="Bytes that have arrived, by file.")
+
+    @classmethod
+    def of(cls, upload: Upload) -> Self:
+        return cls(id=upload.id, name=upload.name, files=upload.sizes())
 
 
 class ModelOut(Shown):

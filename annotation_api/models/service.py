@@ -4,26 +4,56 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
 from alignment.problems import Problem
 from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Snapshot
 from annotation_api.errors import invalid, not_found
-from annotation_api.models import folders, queries
+from annotation_api.models import folders, queries, uploads
 from annotation_api.models.schemas import NewModel
+from annotation_api.models.uploads import Upload
 from annotation_api.settings import Settings
 
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
-def register(session: Session, settings: Settings, body: NewModel) -> ModelVersion:
-    """Add a base model; 422 when its folder or hub id cannot be used."""
+def register(session: Session, settings: Settings, body: NewModel) -> tuple[ModelVersion, bool]:
+    """A base model, and whether it is new: what is registered already stays as it is, under its name.
+
+    422 when the folder or hub id cannot be used.
+    """
     path = folders.resolve(body.path, settings)
-    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=folders.manifest_hash(path), metrics={})
+    sha256 = folders.manifest_hash(path)
+    queries.hold_path(session, path)
+    if found := queries.base_at(session, path, sha256):
+        return found, False
+    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=sha256, metrics={})
+    session.add(row)
+    session.flush()
+    return row, True
+
+
+def register_upload(session: Session, upload: Upload, sha256: Mapping[str, str]) -> ModelVersion:
+    """The base model that was sent, checked as any folder is; 422 with what is wrong, and the upload stays."""
+    if upload.files.is_dir():
+        uploads.check_hashes(upload, sha256)
+        folders.check_folder(upload.files)
+    path = str(uploads.publish(upload))
+    queries.hold_path(session, path)
+    if found := queries.base_at(session, path, None):
+        return found
+    row = ModelVersion(name=upload.name, kind=ModelKind.BASE, path=path, sha256=None, metrics={})
     session.add(row)
     session.flush()
     return row
+
+
+def drop_alias(session: Session, name: str) -> None:
+    """Let the name stand for nothing any more; jobs that were made by it keep their model."""
+    if not queries.drop_alias(session, name):
+        raise not_found("alias", name)
 
 
 def get_model(session: Session, key: uuid.UUID) -> ModelVersion:

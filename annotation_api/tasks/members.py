@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from alignment.problems import Problem
 from annotation_api.db.tables import Person, ProjectMember, Role
 from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.doors import DoorRoute
 from annotation_api.errors import invalid, not_found
 from annotation_api.schemas import Body
 from annotation_api.tasks import projects
 
-router = APIRouter(prefix="/v1/projects/{project_id}/members", tags=["annotation"])
+router = APIRouter(prefix="/v1/projects/{project_id}/members", tags=["annotation"], route_class=DoorRoute)
 
 
 class NewMember(Body):

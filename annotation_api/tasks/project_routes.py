@@ -33,4 +33,6 @@ def list_forms(project_id: uuid.UUID, session: Db) -> FormVersions:
 def tasks_from_dataset(project_id: uuid.UUID, body: FromDataset, session: Db, once: Once) -> Response:
     """Make tasks from an imported data set; asking again adds only what is not a task yet."""
     project = projects.find_project(session, project_id)
-    return once.run(lambda: from_dataset.add_from_dataset(session, project, body))
+    return once.run(
+        lambda: from_dataset.add_from_dataset(session, project, body), location=f"/v1/projects/{project_id}/tasks"
+    )

@@ -13,7 +13,7 @@ from annotation_api.db.tables import Project, Task
 from annotation_api.dependencies import ANNOTATES, ENGINEERS, READS_RUNS, SIGNED_IN, Db, Me, allow, allow_alone
 from annotation_api.doors import DoorRoute, as_json
 from annotation_api.idempotency import Once
-from annotation_api.pagination import Cursor, Limit, Page, fetch_rows
+from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 from annotation_api.tasks import projects, queries, service
 from annotation_api.tasks.schemas import (
     AssignmentOut,
@@ -42,10 +42,10 @@ def create_project(body: NewProject, session: Db, me: Me, once: Once) -> Respons
 
 
 @router.get("/projects", dependencies=[allow(*SIGNED_IN)])
-def list_projects(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[ProjectOut]:
+def list_projects(session: Db, more: NextPage, limit: Limit = 100, cursor: Cursor = None) -> Page[ProjectOut]:
     """All projects with their counts, newest first."""
     rows, after = fetch_rows(session, queries.projects(), Project, limit=limit, cursor=cursor)
-    return Page(items=projects.show_projects(session, rows), next=after)
+    return more.page(projects.show_projects(session, rows), after)
 
 
 @router.get("/projects/{project_id}", dependencies=[allow(*SIGNED_IN)])
@@ -57,15 +57,20 @@ def show_project(project_id: uuid.UUID, session: Db, me: Me) -> ProjectOut:
 @router.post("/projects/{project_id}/tasks", status_code=201, response_model=TaskIds, dependencies=[allow(*ENGINEERS)])
 def add_tasks(project_id: uuid.UUID, body: NewTasks, session: Db, once: Once) -> Response:
     """Add one task or a list of up to 1000, all or none."""
-    return once.run(lambda: TaskIds(ids=projects.add_tasks(session, projects.find_project(session, project_id), body)))
+    return once.run(
+        lambda: TaskIds(ids=projects.add_tasks(session, projects.find_project(session, project_id), body)),
+        location=f"/v1/projects/{project_id}/tasks",
+    )
 
 
 @router.get("/projects/{project_id}/tasks", dependencies=[allow(*READS_RUNS)])
-def list_tasks(project_id: uuid.UUID, session: Db, me: Me, limit: Limit = 100, cursor: Cursor = None) -> Page[TaskOut]:
+def list_tasks(
+    project_id: uuid.UUID, session: Db, more: NextPage, me: Me, limit: Limit = 100, cursor: Cursor = None
+) -> Page[TaskOut]:
     """A project's tasks with their responses, newest first."""
     projects.find_project(session, project_id)
     rows, after = fetch_rows(session, queries.tasks_of(project_id), Task, limit=limit, cursor=cursor)
-    return Page(items=projects.show_tasks(session, me, rows), next=after)
+    return more.page(projects.show_tasks(session, me, rows), after)
 
 
 @daily.post(

@@ -38,6 +38,7 @@ from annotation_api.db.tables import (
 )
 from annotation_api.feedback import service as feedback
 from annotation_api.feedback.schemas import NewRanking
+from annotation_api.models import uploads as model_uploads
 from annotation_api.people import service as people
 from annotation_api.settings import Settings
 from annotation_api.web import project_form
@@ -71,6 +72,7 @@ class Owned:
     sent: NewRanking  # which made it
     key: ApiKey
     token: str  # of an upload that waits for a yes
+    upload: uuid.UUID  # of a model
 
 
 class World:
@@ -111,7 +113,8 @@ class World:
         staged._path(self.settings.home, person.id, token).write_bytes(CSV)
         size = SEEN_BYTES if person.role is Role.ANNOTATOR else 0  # only the other's is looked for
         _running[person.id, IMPORT_KEY] = Watched(Bytes(size))  # type: ignore[arg-type]
-        return Owned(person, task, leased.id, answered.id, submission, sent, key, token)
+        upload = model_uploads.begin(self.settings.home, person.id, "half a model").id
+        return Owned(person, task, leased.id, answered.id, submission, sent, key, token, upload)
 
     def close(self) -> None:
         _running.clear()
@@ -191,6 +194,7 @@ class World:
             "job_id": self.job.id,
             "pipeline_id": self.pipeline.id,
             "model_id": self.model.id,
+            "upload_id": owned.upload,
             "name": "champion",
             "name:path": gate.PAGE,
             "key": IMPORT_KEY,
@@ -230,6 +234,11 @@ class World:
             "POST /v1/jobs:validate": {"json": job},
             "POST /v1/models": {"json": {"name": "m", "path": str(self.settings.home / "models" / "tiny")}},
             "PUT /v1/aliases/{name}": {"json": model},
+            "POST /v1/model-uploads": {"json": {"name": "m"}},
+            "PUT /v1/model-uploads/{upload_id}/files/{name}": {
+                "content": b"{}",
+                "headers": {"Content-Type": "application/octet-stream"},
+            },
             "POST /people": {"data": {"role": "annotator"}},
             "POST /people/{person_id}": {"data": {"role": "annotator", "active": "yes"}},
             "POST /people/{person_id}/erase": {"data": {"sure": "yes"}},

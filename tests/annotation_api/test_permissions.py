@@ -36,7 +36,12 @@ from annotation_api.web import work_queries
 from tests.annotation_api.permission_world import Owned, World
 
 LETTERS = {"a": Role.ANNOTATOR, "r": Role.REVIEWER, "e": Role.ENGINEER, "m": Role.ADMIN}
-OWNED = ("{assignment_id}", "{submission_id}", "{key_id}")  # parameters that name what belongs to one person
+OWNED = (
+    "{assignment_id}",
+    "{submission_id}",
+    "{key_id}",
+    "{upload_id}",
+)  # parameters that name what belongs to one person
 SIGNS_IN = ("/v1/session", "/login")  # they answer 401 themselves
 GOLDEN = Path(__file__).with_name("permissions.txt")
 

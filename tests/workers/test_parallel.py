@@ -8,9 +8,9 @@ import pytest
 
 from alignment.config import Stage
 from alignment.events import ErrorKind, StageError
+from alignment.gpus import refuse_impossible
 from workers.actors import Place
 from workers.cluster import Gpus, processes
-from workers.parallel import refuse_impossible
 from workers.ray_executor import ranks_of
 
 BATCHES = {"batch_size": 8, "micro_batch_size": 2}

@@ -155,7 +155,7 @@ def _refused(problems: list[Problem]) -> Refused:
 
 def _sentence(problem: Problem) -> str:
     message = problem.message.removeprefix("Value error, ")
-    return f"{message} (it is {problem.value})" if problem.value else message
+    return f"{message} (it is {problem.written})" if problem.value != "" else message
 
 
 def _unknown(head: list[Numbered]) -> str:

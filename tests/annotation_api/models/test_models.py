@@ -46,12 +46,12 @@ def register(client: TestClient, path: object, name: str = "tiny") -> Any:
 def test_a_folder_below_a_root_becomes_a_base_model(as_: As, root: Path) -> None:
     folder = model_folder(root / "tiny")
     client = as_(Role.ENGINEER)
-    for path in (folder, "tiny"):
+    for path, status in ((folder, 201), ("tiny", 200)):  # once, however it is named
         answer = register(client, path)
-        assert answer.status_code == 201, answer.text
+        assert answer.status_code == status, answer.text
         assert (answer.json()["kind"], answer.json()["path"]) == ("base", str(folder.resolve()))
         assert client.get(answer.headers["location"]).json() == answer.json()
-    assert [row["name"] for row in client.get("/v1/models", params={"kind": "base"}).json()["items"]] == ["tiny"] * 2
+    assert [row["name"] for row in client.get("/v1/models", params={"kind": "base"}).json()["items"]] == ["tiny"]
     assert client.get("/v1/models", params={"kind": "reward"}).json()["items"] == []
 
 

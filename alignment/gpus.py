@@ -1,14 +1,15 @@
-"""What several GPUs can do for a job: refused by name before anything is started."""
+"""What several GPUs can do for a job: asked at the door of the queue, and again before anything is started."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from alignment.config import Stage
+from alignment.config import CONFIGS, SharedConfig, Stage
 from alignment.events import ErrorKind, StageError
 
-TOGETHER = (Stage.SFT, Stage.REWARD)  # stages whose processes share the work of each step
+# Stages whose processes share the work of each step.
+TOGETHER = tuple(stage for stage in Stage if issubclass(CONFIGS[stage], SharedConfig))
 
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:

@@ -1,0 +1,204 @@
+"""A model that comes in over REST: file by file, each in as many parts as its sender likes, then it is checked.
+
+What has arrived lies in RANKLOOP_HOME/model-uploads/ID/, so an upload outlives a lost connection and a restart of the
+service. When it is whole it is looked at as any stranger's folder is (`alignment.safe_folder`), moved below
+RANKLOOP_HOME/models in one rename, and registered. What nobody came back for is deleted after KEPT_SECONDS.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+
+from alignment import safe_folder
+from alignment.problems import Problem
+from annotation_api.errors import ApiError, invalid, not_found
+
+KEPT_SECONDS = 7 * 24 * 3600
+MOST_OPEN = 10  # uploads of a person
+BLOCK = 2**20  # bytes that are written at once
+ABOUT = "upload.json"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A folder that fills."""
+
+    home: Path
+    id: uuid.UUID
+    person: uuid.UUID
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return _place(self.home) / str(self.id)
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    @property
+    def target(self) -> Path:
+        """Where the model will lie."""
+        return Path(os.path.realpath(self.home)) / "models" / str(self.id)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes that have arrived, by file."""
+        return {path.name: path.stat().st_size for path in sorted(self.files.iterdir())} if self.files.is_dir() else {}
+
+
+def _place(home: Path) -> Path:
+    return home / "model-uploads"
+
+
+def begin(home: Path, person: uuid.UUID, name: str) -> Upload:
+    """A new, empty upload. 429 when the person has too many that are not finished."""
+    _sweep(home)
+    if sum(found.person == person for found in _all(home)) >= MOST_OPEN:
+        detail = f"You have {MOST_OPEN} uploads that are not finished. Finish or delete one first."
+        raise ApiError(429, "too-many-uploads", detail, headers={"Retry-After": "60"})
+    upload = Upload(home, uuid.uuid4(), person, name)
+    with _disk():
+        upload.files.mkdir(parents=True, mode=0o700)
+        about = {"person": str(person), "name": name}
+        (upload.folder / ABOUT).write_text(json.dumps(about), "utf-8")
+    return upload
+
+
+def find(home: Path, person: uuid.UUID, key: uuid.UUID) -> Upload:
+    """404 for what is another person's, too."""
+    found = _read(home, key)
+    if found is None or found.person != person:
+        raise not_found("upload", key)
+    return found
+
+
+def discard(upload: Upload) -> None:
+    shutil.rmtree(upload.folder)
+
+
+def _all(home: Path) -> Iterator[Upload]:
+    for path in _place(home).glob(f"*/{ABOUT}"):
+        if found := _read(home, uuid.UUID(path.parent.name)):
+            yield found
+
+
+def _read(home: Path, key: uuid.UUID) -> Upload | None:
+    try:
+        about = json.loads((_place(home) / str(key) / ABOUT).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return Upload(home, key, uuid.UUID(about["person"]), about["name"])
+
+
+def _sweep(home: Path) -> None:
+    for path in _place(home).glob(f"*/{ABOUT}"):
+        newest = max(one.stat().st_mtime for one in (path, path.parent / "files", *path.parent.glob("files/*")))
+        if time.time() - newest > KEPT_SECONDS:
+            shutil.rmtree(path.parent)
+
+
+# ---------------------------------------------------------------- one part
+
+
+async def receive(upload: Upload, name: str, offset: int, parts: AsyncIterator[bytes]) -> int:
+    """Write the bytes at `offset`, which lies at the end of what is there or before it; the file's size now.
+
+    What was beyond `offset` is cut off first: a part whose answer was lost is simply sent again.
+    """
+    if not safe_folder.is_usable(name):
+        message = "A model's files are weights as .safetensors, settings as .json, vocabulary and chat template."
+        raise invalid([Problem(pointer="path:name", message=f"{message} This is none of them.", value=name[:80])])
+    with _disk(), _held(upload.files / name) as descriptor:
+        if offset > (there := os.fstat(descriptor).st_size):
+            detail = f"{name} has {there} bytes so far; go on at offset={there}."
+            raise ApiError(409, "wrong-offset", detail, headers={"Upload-Offset": str(there)})
+        os.ftruncate(descriptor, offset)
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        await _write(descriptor, name, offset, parts)
+        await run_in_threadpool(os.fsync, descriptor)
+        return os.fstat(descriptor).st_size
+
+
+async def _write(descriptor: int, name: str, size: int, parts: AsyncIterator[bytes]) -> None:
+    """In blocks, each in a thread. What has arrived before the connection breaks stays."""
+    limit, block = safe_folder.most_bytes(name), bytearray()
+    try:
+        async for part in parts:
+            size += len(part)
+            if size > limit:
+                raise ApiError(413, "too-large", f"{name} is larger than {limit:,} bytes; no model needs that.")
+            block += part
+            if len(block) >= BLOCK:
+                await run_in_threadpool(_write_whole, descriptor, bytes(block))
+                block.clear()
+    finally:
+        _write_whole(descriptor, bytes(block))
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int]:
+    """The file, open for this request alone; 409 while another one writes it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    except BlockingIOError:
+        detail = f"Another request is writing {path.name} now. Ask how much of it is there, and go on."
+        raise ApiError(409, "upload-busy", detail, headers={"Retry-After": "1"}) from None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ApiError(507, "no-space", f"The server cannot keep the file: {error.strerror or error}.") from None
+
+
+# ---------------------------------------------------------------- the end
+
+
+def check_hashes(upload: Upload, wanted: Mapping[str, str]) -> None:
+    """422 where a file is not what its sender says that it is."""
+    problems = []
+    for name, sha256 in wanted.items():
+        path = upload.files / name
+        found = _sha256(path) if safe_folder.is_usable(name) and path.is_file() else None
+        if found != sha256.lower():
+            message = f"{name} hashes to {found}; send it again." if found else f"There is no {name} in this upload."
+            problems.append(Problem(pointer=f"/sha256/{name}", message=message, value=sha256[:80]))
+    if problems:
+        raise invalid(problems)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(upload: Upload) -> Path:
+    """Move the checked folder to where models lie; again after a crash, it is there already."""
+    with _disk():
+        upload.target.parent.mkdir(parents=True, exist_ok=True)
+        if upload.files.is_dir():
+            upload.files.rename(upload.target)
+    return upload.target
