@@ -21,6 +21,7 @@ from alignment.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.forward import score_rows
 from alignment.generation import generate, read_prompts
 from alignment.records import canonical_json
+from alignment.screening import screen
 from alignment.stages import PPOInputs
 
 CHOSEN = "best_of_n.jsonl"
@@ -34,6 +35,9 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     n, prompts = config.responses_per_prompt, list({p.key: p for p in read_prompts(inputs.prompts)}.values())
     limits = [models.context_length(model) for model in (policy, judge)]
     room = min([config.max_length, *(limit for limit in limits if limit)]) - config.max_response_length
+    screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
+    screened.note("prompts", reporter)
+    prompts = [prompt for prompt in screened.prompts if prompt]
     asked = [(prompt, ids) for prompt in prompts if len(ids := chat.prompt_ids(tokenizer, prompt)) <= room]
     if not asked:
         cause = f"None of {len(prompts)} prompts leaves room for {config.max_response_length} tokens."
@@ -62,7 +66,9 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
         file.writelines(canonical_json(row) + "\n" for row in rows)
     metrics = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "first_score")}
     metrics |= {"kl_bound": kl_bound(n), "prompts": float(len(rows))}
-    return StageResult("best-of-n", metrics, {"too_long": len(prompts) - len(asked), "samples": rows[:24]})
+    return StageResult(
+        "best-of-n", metrics, {"too_long": len(prompts) - len(asked), **screened.counts(), "samples": rows[:24]}
+    )
 
 
 def kl_bound(n: int) -> float:

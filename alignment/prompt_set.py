@@ -14,6 +14,7 @@ from alignment.events import ErrorKind, Reporter, StageError
 from alignment.generation import read_prompts
 from alignment.records import Prompt, split_of
 from alignment.roles import Roles
+from alignment.screening import screen
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,17 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     unique = {prompt.key: prompt for prompt in read_prompts(path)}
     limits = [models.context_length(m) for m in (roles.policy, roles.reward_model)]
     room = min([config.max_length, *(n for n in limits if n)]) - config.max_response_length
-    encoded = [(prompt, chat.prompt_ids(roles.tokenizer, prompt)) for prompt in unique.values()]
+    screened = screen(roles.tokenizer, [(prompt, ()) for prompt in unique.values()], config.template_refusals)
+    screened.note("prompts", reporter)
+    encoded = [(prompt, chat.prompt_ids(roles.tokenizer, prompt)) for prompt in screened.prompts if prompt]
     fitting = [(prompt, ids) for prompt, ids in encoded if len(ids) <= room]
     sides: dict[str, list[tuple[Prompt, list[int]]]] = {"train": [], "heldout": []}
     for prompt, ids in fitting:
         sides[split_of(prompt, config.heldout_fraction)].append((prompt, ids))
     counts = {
         "prompts": len(unique),
-        "too_long": len(unique) - len(fitting),
+        "too_long": len(encoded) - len(fitting),
+        **screened.counts(),
         "train": len(sides["train"]),
         "heldout": len(sides["heldout"]),
     }
@@ -67,10 +71,14 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
 
 
 def _require_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOOConfig) -> None:
-    if counts["prompts"] == counts["too_long"]:
+    refused = counts.get("template_refused", 0)
+    if counts["prompts"] == refused:
+        told = f"The model's chat template refuses all {refused} prompts."
+        raise StageError(ErrorKind.BAD_INPUT, told, chat.REFUSED_HOW)
+    if counts["prompts"] == counts["too_long"] + refused:
         raise StageError(
             ErrorKind.BAD_INPUT,
-            f"All {counts['prompts']} prompts are longer than the {max(room, 0)} tokens that max_response_length "
+            f"All {counts['too_long']} prompts are longer than the {max(room, 0)} tokens that max_response_length "
             f"({config.max_response_length}) leaves for them.",
             "Shorten the prompts, lower max_response_length, or raise max_length if the model's context allows it.",
         )
