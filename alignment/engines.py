@@ -76,9 +76,9 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
     """
     if not isinstance(engine, Continuous):
         return
-    live = model.get_base_model() if is_adapted(model) else model
+    live: Any = model.get_base_model() if is_adapted(model) else model
     try:
-        gap = _gap(engine, model, tokenizer) if type(live)._can_set_attn_implementation() else math.inf
+        gap = _gap(engine, model, tokenizer) if live._can_set_attn_implementation() else math.inf
     except (StageError, ValueError, RuntimeError, NotImplementedError):  # it has no place for this kind of layer
         gap = math.inf
     if not gap <= MOST_GAP[torch.bfloat16 if models.has_bfloat16(model.device) else torch.float32]:

@@ -110,9 +110,8 @@ def _twin(tokenizer: PreTrainedTokenizerBase, size: int, template: str) -> _Twin
     known = {token["content"] for token in state["added_tokens"]}
     twin = Tokenizer.from_str(json.dumps(state | {"post_processor": None}))
     twin.add_special_tokens([name for name in names.values() if name not in known])
-    ids = {twin.token_to_id(name): control(tokenizer)[text] for text, name in names.items()}
-    others = {text: number for text, number in marks(tokenizer).items() if text not in names}
-    return _Twin(twin, names, ids | {twin.token_to_id(text): number for text, number in others.items()})
+    renamed = ((twin.token_to_id(names.get(text, text)), number) for text, number in marks(tokenizer).items())
+    return _Twin(twin, names, {made: number for made, number in renamed if made is not None})
 
 
 def _not_text(what: str) -> NotText:
