@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: demo up test unit lint bench browser lock clean
+.PHONY: demo up test unit gallery lint bench browser lock clean
 
 demo: .venv/ready
 	$(BIN)/rankloop demo --out runs/demo --seed $(SEED)
@@ -16,6 +16,10 @@ test: .venv/ready-test browser lint
 
 unit: .venv/ready-test
 	$(BIN)/python -m pytest -m "not postgres and not ray and not browser and not slow"
+
+# All families of base models, and the table of them.
+gallery: .venv/ready-test
+	GALLERY_TABLE=docs/models.md $(BIN)/python -m pytest tests/gallery -m "gallery or not gallery"
 
 lint: .venv/ready-test
 	$(BIN)/ruff format --check .

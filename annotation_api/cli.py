@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api.operations import commands as operations
 
         return operations.run(args)
+    if here := getattr(args, "here", None):  # it asks no service
+        code: int = here(args)
+        return code
     return _client_command(args)
 
 
@@ -221,6 +224,14 @@ def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
     register = _client(group, "register", models.register_model, "register a base model")
     register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
     register.add_argument("--name")
+    check = group.add_parser("check", help="what a folder of this machine is, and whether each stage can use it")
+    check.add_argument("folder", metavar="FOLDER")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(here=models.check_folder)
+    convert = group.add_parser("convert", help="a folder with pickled weights as a new one with safetensors")
+    convert.add_argument("folder", metavar="FOLDER")
+    convert.add_argument("out", metavar="NEW_FOLDER")
+    convert.set_defaults(here=models.convert_folder)
     _client(group, "show", models.show, "one model").add_argument("model", metavar="MODEL")
     _client(group, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
 

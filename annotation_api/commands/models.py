@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from argparse import Namespace
 from typing import Any
 
@@ -28,6 +30,21 @@ def register_model(client: Client, args: Namespace) -> int:
     row = register(client, args.path, args.name)
     emit(row) if args.json else print(f"model {row['id']}: {row['name']}, {row['path']}")
     return 0
+
+
+def check_folder(args: Namespace) -> int:
+    """What a folder of this machine is; asks no service."""
+    return _science("check", args.folder, *(["--json"] if args.json else []))
+
+
+def convert_folder(args: Namespace) -> int:
+    """A folder with pickled weights as a new one with safetensors; asks no service."""
+    return _science("convert", args.folder, args.out)
+
+
+def _science(*command: str) -> int:
+    """In a process of its own: this program never loads a model library."""
+    return subprocess.run([sys.executable, "-m", "alignment", *command], check=False).returncode
 
 
 def lineage(client: Client, args: Namespace) -> int:
