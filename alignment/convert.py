@@ -49,7 +49,7 @@ def convert(source: Path, target: Path) -> Path:
             for name, path in safe.files.items():
                 if not name.endswith(".safetensors") and name != safe_folder.INDEX:
                     shutil.copyfile(path, made / name)
-            places = {}
+            places: dict[str, str] = {}
             for number, path in enumerate(pickles, start=1):
                 name = f"model-{number:05}-of-{len(pickles):05}.safetensors"
                 places |= dict.fromkeys(_in_a_process_of_its_own(path, made / name), name)

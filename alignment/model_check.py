@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfi
 from alignment import models, safe_folder
 from alignment.chat import has_template
 from alignment.events import ErrorKind, StageError
-from alignment.families import after_head, usually_adapted
+from alignment.families import after_head, positions, usually_adapted
 from alignment.model_folders import architecture, is_scorer, load_config
 from alignment.model_sizes import stored_type
 from alignment.model_view import GENERATION
@@ -55,9 +55,9 @@ def check(folder: Path) -> Checked:
         raise StageError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
     config, tokenizer = load_config(folder, dropout=True), models.load_tokenizer(folder)
     model = _skeleton(config)
-    settings = GenerationConfig(
-        **{k: v for k, v in safe.settings.get(GENERATION, {}).items() if k != "transformers_version"}
-    )
+    given = safe.settings.get(GENERATION, {})
+    given = {name: value for name, value in given.items() if name != "transformers_version"}
+    settings = GenerationConfig(**given)  # type: ignore[no-untyped-call]
     sound = is_sound(settings)
     model.generation_config = settings
     keep_stops(model, tokenizer)
@@ -69,7 +69,7 @@ def check(folder: Path) -> Checked:
         "family": config.model_type,
         "weights": weights,
         "number type": str(stored_type(folder)).removeprefix("torch."),
-        "context": models.positions(config.get_text_config()) or "unbounded",
+        "context": positions(config.get_text_config()) or "unbounded",
         "stops": _names(tokenizer, settings.eos_token_id),
         "chat template": "its own" if has_template(tokenizer) else "none; SFT installs the project's",
         "memory": _memory(weights, config),
@@ -79,7 +79,7 @@ def check(folder: Path) -> Checked:
 
 def _skeleton(config: PretrainedConfig) -> Any:
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(copy.deepcopy(config))
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config))  # type: ignore[no-untyped-call]
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, ids: int | list[int]) -> list[str]:
