@@ -28,8 +28,9 @@ deep: .venv/ready-test tools
 mutants: .venv/ready-test
 	$(BIN)/python -m tests.alignment.mutants
 
+# All families of base models, and the table of them.
 gallery: .venv/ready-test
-	$(PYTEST) -m gallery
+	GALLERY_TABLE=docs/models.md $(BIN)/python -m pytest tests/gallery -m "gallery or not gallery"
 
 lint: .venv/ready-test
 	$(BIN)/ruff format --check .

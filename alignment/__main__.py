@@ -2,6 +2,8 @@
 
     python -m alignment sft|sample|reward|ppo|rloo|best-of-n run.toml [--out DIR]
     python -m alignment toy DIR --seed 0
+    python -m alignment check FOLDER
+    python -m alignment convert FOLDER NEW_FOLDER
 
 A run file holds `preset` (optional), `[inputs]` (paths, from the working directory) and `[config]` (on
 top of the preset). All of it is checked before a model library is loaded. The result folder appears
@@ -11,6 +13,7 @@ whole, or not at all. With `checkpoints` among the inputs, the same command goes
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on a busy machine
     try:
-        folder = _toy(options) if options.command == "toy" else _stage(options)
+        folder = COMMANDS_BESIDE.get(options.command, _stage)(options)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -86,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     toy = commands.add_parser("toy", help="write a toy world and train its base model")
     toy.add_argument("folder", type=Path, help="gets the world's files, and the model in base/")
     toy.add_argument("--seed", type=int, default=0, help="seeds the world and the model")
+    checks = commands.add_parser("check", help="what a model folder is, and whether each stage can use it")
+    checks.add_argument("folder", type=Path)
+    checks.add_argument("--json", action="store_true", help="as JSON")
+    converts = commands.add_parser("convert", help="pickled weights to safetensors, in a process with limits")
+    converts.add_argument("folder", type=Path)
+    converts.add_argument("out", type=Path, help="result folder, must be new")
     toy.add_argument("--steps", type=int, default=PretrainConfig().steps, help="pretraining steps")
     return parser
 
@@ -116,6 +125,26 @@ def _toy(options: argparse.Namespace) -> Path:
             return pretrain(world.corpus(), config, folder, reporter)
 
         return _make(options.folder / "base", config.model_dump(mode="json"), work)
+
+
+def _check(options: argparse.Namespace) -> str:
+    from alignment.model_check import check  # torch: only where it is needed
+
+    found = check(options.folder)
+    return json.dumps({**found.facts, "notes": found.notes}, ensure_ascii=False) if options.json else str(found)
+
+
+def _convert(options: argparse.Namespace) -> Path:
+    from alignment.convert import convert
+
+    return convert(options.folder, options.out)
+
+
+COMMANDS_BESIDE: dict[str, Callable[[argparse.Namespace], Path | str]] = {
+    "toy": _toy,
+    "check": _check,
+    "convert": _convert,
+}
 
 
 def _make(out: Path, config: dict[str, Any], work: Callable[[Path], StageResult]) -> Path:

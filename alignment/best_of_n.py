@@ -23,6 +23,7 @@ from alignment.generation import generate, read_prompts
 from alignment.prompt_set import fit, room_for
 from alignment.records import canonical_json
 from alignment.roles import require_numbers, require_same_tokens
+from alignment.screening import screen
 from alignment.stages import PPOInputs
 
 CHOSEN = "best_of_n.jsonl"
@@ -37,6 +38,9 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     policy = models.load_causal_lm(inputs.model, tokenizer, trained=False)
     judge = models.load_reward_model(inputs.reward_model, tokenizer)
     n, prompts = config.responses_per_prompt, list({p.key: p for p in read_prompts(inputs.prompts)}.values())
+    screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
+    screened.note("prompts", reporter)
+    prompts = [prompt for prompt in screened.prompts if prompt]
     asked = fit(tokenizer, prompts, room_for(config, policy, judge))
     if not asked:
         cause = f"None of {len(prompts)} prompts leaves room for {config.max_response_length} tokens."
@@ -67,7 +71,8 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
         file.writelines(canonical_json(row) + "\n" for row in rows)
     metrics = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "first_score")}
     metrics |= {"kl_bound": kl_bound(n), "prompts": float(len(rows))}
-    details = {"gate": decision.record(), "too_long": len(prompts) - len(asked), "samples": rows[:24]}
+    too_long = len(prompts) - len(asked)
+    details = {"gate": decision.record(), "too_long": too_long, **screened.counts(), "samples": rows[:24]}
     return StageResult("best-of-n", metrics, details)
 
 

@@ -15,8 +15,9 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from alignment.events import ErrorKind, StageError
+from alignment.plain_text import control, hide, holds_control, ids_of_hidden
 from alignment.records import Message, Prompt
-from alignment.stops import marks, turn_end
+from alignment.stops import turn_end
 
 # The project's own template, for tokenizers without one. The generation markers let TRL, too, find the
 # assistant's tokens; the stop token stands inside them.
@@ -30,6 +31,13 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+
+
+REFUSED_HOW = "Change the prompt's roles or the template, or set template_refusals to 'leave_out' or 'merge_turns'."
+
+
+class TemplateRefuses(StageError):
+    """The chat template does not take these turns."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +65,21 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """The prompt as token ids, up to where the model begins to speak."""
     if not has_template(tokenizer):
         raise StageError(ErrorKind.BAD_INPUT, "The tokenizer has no chat template.", "Run the SFT stage first.")
+    messages, quotes = prompt.messages, any(holds_control(tokenizer, message.content) for message in prompt.messages)
+    if quotes:
+        messages = tuple(m.model_copy(update={"content": hide(tokenizer, m.content)}) for m in messages)
     try:
-        text = tokenizer.apply_chat_template(_messages(prompt.messages), tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(_messages(messages), tokenize=False, add_generation_prompt=True)
     except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
         cause = f"The model's chat template refuses the prompt {prompt.text[:60]!r}: {error}"
-        raise StageError(ErrorKind.BAD_INPUT, cause, "Change the prompt's roles or the template.") from error
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+        raise TemplateRefuses(ErrorKind.BAD_INPUT, cause, REFUSED_HOW) from error
+    return ids_of_hidden(tokenizer, str(text)) if quotes else _ids(tokenizer, str(text))
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The response's tokens and the stop token."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    quotes = holds_control(tokenizer, text)
+    ids = ids_of_hidden(tokenizer, hide(tokenizer, text)) if quotes else _ids(tokenizer, text)
     return [*ids, turn_end(tokenizer)]
 
 
@@ -80,9 +91,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str) ->
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """The text of generated tokens: without the stop and without surrounding blanks."""
-    if ids and ids[-1] in marks(tokenizer).values():  # not every turn end is declared special
+    if ids and ids[-1] in control(tokenizer).values():  # not every turn end is declared special
         ids = ids[:-1]
     return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:

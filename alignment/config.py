@@ -16,7 +16,7 @@ from alignment.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.ppo_config import GateConfig as GateConfig
 from alignment.ppo_config import PPOConfig as PPOConfig
 from alignment.ppo_config import RLOOConfig as RLOOConfig
-from alignment.settings import Count, Length, NonNegative, Positive, Rate, Share
+from alignment.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.settings import LoRAConfig as LoRAConfig
 from alignment.settings import Settings as Settings
 from alignment.settings import TrainingConfig as TrainingConfig
@@ -103,7 +103,7 @@ class RewardConfig(SharedConfig):
         return self
 
 
-class SampleConfig(Settings):
+class SampleConfig(RowRules):
     responses_per_prompt: int = Field(default=4, ge=1, le=64, description="K: responses kept for a prompt and model.")
     tasks_per_prompt: int = Field(default=1, ge=1, le=16, description="Sets of K; annotators get each as one task.")
     distinct: bool = Field(default=True, description="Keep only different texts; a prompt may then give fewer.")

@@ -5,8 +5,12 @@ Keys are `model_type` in config.json. Standard library only: the service reads t
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from alignment.known_families import DECODERS, ENCODER_DECODERS, ENCODERS
 
 # Parts of a model that adapters usually leave alone: what chooses among experts, the experts themselves (of which each
 # sees few tokens), and towers that read something else than text.
@@ -26,6 +30,66 @@ _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _FACTORS = ("logit_scale", "lm_head_multiplier")
 _DIVISORS = ("logits_scaling",)
 _MULTIPLIED = ("hyperclovax",)  # whose `logits_scaling` multiplies
+
+
+# Families that run only by code of their own, and the nearest one that the library knows.
+_OWN_CODE = {
+    "baichuan": "Llama",
+    "qwen": "Qwen2",
+    "chatglm": "GLM-4",
+    "moss": "CodeGen",
+    "internlm": "Llama",
+    "internlm2": "Llama",
+    "xverse": "Llama",
+    "skywork": "Llama",
+    "aquila": "Llama",
+    "orion": "Llama",
+    "codeshell": "GPT-BigCode",
+    "telechat": "Llama",
+    "minicpm": "MiniCPM3",
+    "deepseek": "DeepSeek-V2",
+    "openelm": "Llama",
+    "btlm": "GPT-2",
+    "refinedweb": "Falcon",
+    "refinedwebmodel": "Falcon",
+    "stablelm_epoch": "StableLM",
+    "phi-msft": "Phi",
+}
+
+
+class Refusal(NamedTuple):
+    """What a model is, and what would do."""
+
+    cause: str
+    next_step: str
+
+
+def refusal(config: Mapping[str, Any]) -> Refusal | None:
+    """Why a model with this config.json cannot be trained here; None: it is a decoder that the library knows."""
+    family = config.get("model_type")
+    if not isinstance(family, str) or not family:  # the library says what is wrong with it
+        return None
+    decoder = "Give a decoder-only language model, such as Llama, Qwen or Mistral."
+    if config.get("is_encoder_decoder") is True or family in ENCODER_DECODERS:
+        return Refusal(f"it is a {family}, an encoder-decoder: it reads one text and writes another.", decoder)
+    if family in ENCODERS and config.get("is_decoder") is not True:
+        return Refusal(f"it is a {family}, an encoder: it sees a text from both sides and writes none.", decoder)
+    if family in DECODERS or family in ENCODERS:
+        return None
+    if "auto_map" in config or family.lower() in _OWN_CODE:
+        near = _OWN_CODE.get(family.lower(), "Llama, Qwen or Mistral")
+        return Refusal(
+            f"the family {family} runs only by code of its own (auto_map), which is never run here.",
+            f"Use a model of the family {near}, which is nearest, or convert it to that form.",
+        )
+    known = difflib.get_close_matches(family, DECODERS, n=1)
+    hint = f"Did you mean {known[0]}?" if known else decoder
+    return Refusal(f"the model library knows no language model of the family {family}.", hint)
+
+
+def ignores_own_code(config: Mapping[str, Any]) -> bool:
+    """Whether config.json names code for a family that the library knows by itself, as Phi-3 and Falcon folders do."""
+    return bool(config.get("auto_map")) and config.get("model_type") in DECODERS
 
 
 class AfterHead(NamedTuple):

@@ -22,6 +22,7 @@ from alignment.config import SampleConfig
 from alignment.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
 from alignment.records import Prompt, canonical_json, read_jsonl
 from alignment.recurrent import is_recurrent, replies
+from alignment.screening import screen
 from alignment.stages import SampleInputs
 from alignment.stops import stop_ids
 
@@ -210,6 +211,7 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
     Raises Paused when that was asked for.
     """
     prompts = list(read_prompts(inputs.prompts))
+    keys = [prompt.key for prompt in prompts]
     draws = config.draws
     meter = Meter(reporter, "sample", len(prompts) * draws * len(inputs.models))
 
@@ -220,10 +222,14 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
 
     rows: list[dict[str, Any]] = []
     skipped: dict[str, int] = {}
+    refused: dict[str, dict[str, int]] = {}
     for name, folder in inputs.models.items():
         tokenizer = models.load_tokenizer(folder)
         model = models.load_causal_lm(folder, tokenizer, trained=False)
-        found, skipped[name] = _sample_model(model, tokenizer, name, prompts, draws, config, count)
+        screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
+        screened.note(f"prompts for {name}", reporter)
+        refused |= {name: counted} if (counted := screened.counts()) else {}
+        found, skipped[name] = _sample_model(model, tokenizer, name, screened.prompts, draws, config, count, keys)
         rows += found
         if skipped[name]:
             reporter.note(
@@ -231,11 +237,16 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
             )
     rows.sort(key=lambda row: row["prompt"])  # stable: models stay in the order in which they were named
     if not rows:
-        raise StageError(ErrorKind.BAD_INPUT, "No response was sampled: every prompt is too long.", "Shorten them.")
+        cause = "No response was sampled: every prompt is too long."
+        if any(counted.get("template_refused") for counted in refused.values()):
+            cause = "No response was sampled: every prompt is too long, or one that the chat template refuses."
+        raise StageError(ErrorKind.BAD_INPUT, cause, "Shorten them, or set template_refusals to 'merge_turns'.")
     with (out_dir / "responses.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(canonical_json(row) + "\n" for row in rows)
     reporter.samples(0, [{"prompt": prompts[r["prompt"]].text, "response": r["text"]} for r in rows[:8]])
-    return StageResult("sample", _summary(rows, len(prompts)), {"skipped": skipped})
+    return StageResult(
+        "sample", _summary(rows, len(prompts)), {"skipped": skipped, **({"screened": refused} if refused else {})}
+    )
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
@@ -255,18 +266,19 @@ def _sample_model(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     name: str,
-    prompts: list[Prompt],
+    prompts: Sequence[Prompt | None],
     draws: int,
     config: SampleConfig,
     on_batch: Callable[[int], None],
+    keys: Sequence[str],
 ) -> tuple[list[dict[str, Any]], int]:
-    """One model's rows, and how many prompts were too long for it."""
-    encoded = [chat.prompt_ids(tokenizer, prompt) for prompt in prompts]
+    """One model's rows, and how many prompts were too long for it; None: its template refuses that prompt."""
+    encoded = {i: chat.prompt_ids(tokenizer, prompt) for i, prompt in enumerate(prompts) if prompt}
     limit = models.context_length(model)
-    fits = [i for i, ids in enumerate(encoded) if limit is None or len(ids) + config.max_response_length <= limit]
+    fits = [i for i, ids in encoded.items() if limit is None or len(ids) + config.max_response_length <= limit]
     flat = [i for i in fits for _ in range(draws)]
     if not flat:
-        return [], len(prompts)
+        return [], len(encoded)
     generated = generate(
         model,
         tokenizer,
@@ -282,8 +294,8 @@ def _sample_model(
     rows = []
     for place, prompt in enumerate(fits):
         for row in _keep(generated, tokenizer, range(place * draws, (place + 1) * draws), config):
-            rows.append({"prompt": prompt, "key": prompts[prompt].key, "model": name, **row, "sampling": sampling})
-    return rows, len(prompts) - len(fits)
+            rows.append({"prompt": prompt, "key": keys[prompt], "model": name, **row, "sampling": sampling})
+    return rows, len(encoded) - len(fits)
 
 
 def _keep(

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alignment.settings import Count, Fraction, NonNegative, Positive, Rate, Settings, Share, TrainingConfig
+from alignment.settings import Count, Fraction, NonNegative, Positive, Rate, RowRules, Settings, Share, TrainingConfig
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
@@ -262,7 +262,7 @@ class RLOOConfig(PolicyConfig):
         return self
 
 
-class BestOfNConfig(Settings):
+class BestOfNConfig(RowRules):
     """No training: of n responses the one that the reward model likes best (Stiennon et al. 2020, 4.3)."""
 
     responses_per_prompt: int = Field(default=16, ge=2, le=1024, description="n.")

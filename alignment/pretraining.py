@@ -19,6 +19,7 @@ from alignment.events import ErrorKind, Reporter, StageError
 from alignment.forward import Model, response_logprobs
 from alignment.prompt_set import EndlessBatches
 from alignment.records import Demonstration, read_jsonl
+from alignment.screening import Rule, screen
 
 Row = tuple[list[int], list[int]]  # prompt and response, the stop token included
 
@@ -48,7 +49,9 @@ class Pretraining:
         return total
 
 
-def read_rows(tokenizer: PreTrainedTokenizerBase, path: Path, limit: int, reporter: Reporter) -> list[Row]:
+def read_rows(
+    tokenizer: PreTrainedTokenizerBase, path: Path, limit: int, reporter: Reporter, rule: Rule = "leave_out"
+) -> list[Row]:
     """The file's demonstrations as token ids, those that fit into `limit` tokens; the others are noted.
 
     Raises StageError(BAD_INPUT) for a line that is no demonstration, or when none fits.
@@ -57,6 +60,9 @@ def read_rows(tokenizer: PreTrainedTokenizerBase, path: Path, limit: int, report
         found = list(read_jsonl(path, Demonstration))
     except (ValueError, OSError) as error:
         raise StageError(ErrorKind.BAD_INPUT, str(error), "Each line must be one demonstration record.") from error
+    screened = screen(tokenizer, [(d.prompt, [d.response]) for d in found], rule)
+    screened.note("pretraining rows", reporter)
+    found = [d.model_copy(update={"prompt": p}) for d, p in zip(found, screened.prompts, strict=True) if p]
     rows = [(chat.prompt_ids(tokenizer, d.prompt), chat.response_ids(tokenizer, d.response)) for d in found]
     fitting = [row for row in rows if len(row[0]) + len(row[1]) <= limit]
     if not fitting:

@@ -17,6 +17,7 @@ from alignment.forward import Model
 from alignment.generation import read_prompts
 from alignment.records import Prompt, split_of
 from alignment.roles import Roles
+from alignment.screening import screen
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,17 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     """
     unique = {prompt.key: prompt for prompt in read_prompts(path)}
     room = room_for(config, roles.policy, roles.reward_model)
-    fitting = fit(roles.tokenizer, unique.values(), room)
+    screened = screen(roles.tokenizer, [(prompt, ()) for prompt in unique.values()], config.template_refusals)
+    screened.note("prompts", reporter)
+    readable = [prompt for prompt in screened.prompts if prompt]
+    fitting = fit(roles.tokenizer, readable, room)
     sides: dict[str, list[tuple[Prompt, list[int]]]] = {"train": [], "heldout": []}
     for prompt, ids in fitting:
         sides[split_of(prompt, config.heldout_fraction)].append((prompt, ids))
     counts = {
         "prompts": len(unique),
-        "too_long": len(unique) - len(fitting),
+        "too_long": len(readable) - len(fitting),
+        **screened.counts(),
         "train": len(sides["train"]),
         "heldout": len(sides["heldout"]),
     }
@@ -80,10 +85,14 @@ def fit(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Prompt], room: int
 
 
 def _require_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOOConfig) -> None:
-    if counts["prompts"] == counts["too_long"]:
+    refused = counts.get("template_refused", 0)
+    if counts["prompts"] == refused:
+        told = f"The model's chat template refuses all {refused} prompts."
+        raise StageError(ErrorKind.BAD_INPUT, told, chat.REFUSED_HOW)
+    if counts["prompts"] == counts["too_long"] + refused:
         raise StageError(
             ErrorKind.BAD_INPUT,
-            f"All {counts['prompts']} prompts are longer than the {max(room, 0)} tokens that max_response_length "
+            f"All {counts['too_long']} prompts are longer than the {max(room, 0)} tokens that max_response_length "
             f"({config.max_response_length}) leaves for them.",
             "Shorten the prompts, lower max_response_length, or raise max_length if the model's context allows it.",
         )

@@ -31,6 +31,7 @@ from alignment.records import Prompt, Ranking
 from alignment.resume import Checkpoints
 from alignment.reward_data import MIN_PROMPT, Example, Fate, Prepared, encode_responses
 from alignment.reward_trainer import fit
+from alignment.screening import screen
 from alignment.stages import RewardInputs
 
 NOTES = {
@@ -53,8 +54,11 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     tokenizer = models.load_tokenizer(inputs.model)
     rankings, rows = reward_data.read(inputs, config)
     limit = min(config.max_length, models.context_length_of(inputs.model) or config.max_length)
-    prepared = reward_data.prepare(rows, tokenizer, limit, config)
-    counts = prepared.counts(rows)
+    rankings, rows, screened = reward_data.screened(rankings, rows, tokenizer, config)
+    screened.note("rows", reporter)
+    unread = [number for number, prompt in enumerate(screened.prompts) if prompt is None]
+    prepared = reward_data.prepare(rows, tokenizer, limit, config, unread)
+    counts = prepared.counts(rows) | screened.counts()
     for kind, message in NOTES.items():
         if counts[kind]:
             reporter.note(f"{counts[kind]} of {len(rows)} rows {message}", level="warning")
@@ -66,7 +70,10 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     trained = models.load_reward_model(out_dir, models.load_tokenizer(out_dir))
     details: dict[str, Any] = {"counts": counts, "score_mean": score_mean(trained)}
     material = judged(trained, tokenizer, rankings, rows, prepared, counts, batch_size)
-    report = reward_report.write(out_dir, replace(material, samples=reward_data.read_samples(inputs)))
+    written = reward_data.read_samples(inputs)
+    readable = screen(tokenizer, [(prompt, [text]) for prompt, text in written], "leave_out").prompts
+    samples = [(prompt, text) for prompt, (_, text) in zip(readable, written, strict=True) if prompt]
+    report = reward_report.write(out_dir, replace(material, samples=samples))
     metrics |= report["metrics"]
     details["words"] = report["words"]
     if "by" in report:
@@ -241,8 +248,9 @@ def _require(prepared: Prepared, counts: Mapping[str, int], path: Path) -> None:
     if not counts["used"]:
         raise StageError(
             ErrorKind.BAD_INPUT,
-            f"{path} teaches nothing: {counts['all_tied']} rankings tie everything, {counts['refused']} are too long.",
-            "Collect rankings that order responses, or raise max_length.",
+            f"{path} teaches nothing: {counts['all_tied']} rankings tie everything, {counts['refused']} are too long, "
+            f"{counts.get('template_refused', 0)} have turns that the chat template refuses.",
+            "Collect rankings that order responses, raise max_length, or set template_refusals to 'merge_turns'.",
         )
     if not prepared.train:
         raise StageError(

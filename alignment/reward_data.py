@@ -7,7 +7,7 @@ listed with its lineage in `examples.jsonl` beside the model.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +32,7 @@ from alignment.records import (
     read_jsonl,
 )
 from alignment.records import split_of as side_of
+from alignment.screening import Screened, screen
 from alignment.stages import RewardInputs
 
 MIN_PROMPT = 16  # tokens of a shortened prompt; a response that leaves less room is refused
@@ -46,6 +47,7 @@ class Fate(StrEnum):
     TRAINED = "trained"  # it entered the loss
     HELDOUT = "heldout"  # its prompt is held out: it is measured on
     REFUSED = "refused"  # a response alone fills max_length
+    TEMPLATE = "template_refused"  # the chat template does not take its turns
     ALL_TIED = "all_tied"  # it orders nothing and labels nothing
     OUTVOTED = "outvoted"  # its weight among the votes on its task is 0
 
@@ -113,6 +115,7 @@ class Prepared:
             "outvoted": self.fates.count(Fate.OUTVOTED),
             "repeated": sum(row.repeated for row in rows),
             "cyclic": self.cyclic,
+            **({Fate.TEMPLATE.value: unread} if (unread := self.fates.count(Fate.TEMPLATE)) else {}),
         }
 
 
@@ -132,11 +135,29 @@ def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
     return [(row.prompt, row.response) for row in _read(inputs.samples, Demonstration)] if inputs.samples else []
 
 
-def prepare(rows: Sequence[Opinion], tokenizer: PreTrainedTokenizerBase, limit: int, config: RewardConfig) -> Prepared:
-    """Opinions as examples, one a task, and the fate of each row."""
+def screened(
+    rankings: Sequence[Ranking], rows: Sequence[Opinion], tokenizer: PreTrainedTokenizerBase, config: RewardConfig
+) -> tuple[list[Ranking], list[Opinion], Screened]:
+    """Both as the chat template takes them; what it refuses stays in its place, `prepare` gives it its fate."""
+    found = screen(tokenizer, [(row.prompt, row.texts) for row in rows], config.template_refusals)
+    prompts = [new or row.prompt for new, row in zip(found.prompts, rows, strict=True)]
+    read = [replace(row, prompt=prompt) for row, prompt in zip(rows, prompts, strict=True)]
+    ranked = [r.model_copy(update={"prompt": p}) for r, p in zip(rankings, prompts, strict=False)]
+    return ranked, read, found
+
+
+def prepare(
+    rows: Sequence[Opinion],
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int,
+    config: RewardConfig,
+    unread: Collection[int] = (),
+) -> Prepared:
+    """Opinions as examples, one a task, and the fate of each row; `unread`: those that the template refuses."""
     fates, shortened = [Fate.ALL_TIED] * len(rows), [False] * len(rows)
+    _set(fates, unread, Fate.TEMPLATE)
     kept: list[tuple[Opinion, list[int], list[int], list[list[int]]]] = []
-    for task in _tasks(rows, config):
+    for task in _tasks(rows, config, unread):
         first = rows[task[0]]
         before, after = encode_responses(tokenizer, first.prompt, first.texts, limit)
         if not after:
@@ -186,12 +207,12 @@ def write_examples(path: Path, rows: Sequence[Opinion], prepared: Prepared) -> N
             file.write(canonical_json(line) + "\n")
 
 
-def _tasks(rows: Sequence[Opinion], config: RewardConfig) -> list[list[int]]:
+def _tasks(rows: Sequence[Opinion], config: RewardConfig, unread: Collection[int]) -> list[list[int]]:
     """Rows that say something, those on the same task together, in the order of their first."""
     found: dict[tuple[str, frozenset[str], str], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         soft = config.ties == "soft" and row.ranks is not None and len(row.texts) > 1
-        if row.orders or soft or row.labels:
+        if number not in unread and (row.orders or soft or row.labels):
             found[row.task].append(number)
     return list(found.values())
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignment import safe_json, safe_weights
+from alignment import families, safe_json, safe_weights
 from alignment.safe_files import UnsafeModel, open_regular, read_limited, require_regular
 
 CONFIG = "config.json"
@@ -27,6 +27,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # large, and without settings
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz", ".gguf")
+OWN_CODE = f"{CONFIG} names code of the model's own (auto_map); the library knows the family by itself, it is not run."
 MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
@@ -47,6 +48,7 @@ class SafeFolder:
     folder: Path
     files: Mapping[str, Path]
     settings: Mapping[str, Mapping[str, Any]]  # the parsed JSON, vocabularies apart
+    ignored: tuple[str, ...] = ()  # what was left out of them, in words
 
     @property
     def vocabularies(self) -> list[str]:
@@ -65,9 +67,13 @@ def inspect(folder: Path) -> SafeFolder:
         raise UnsafeModel(f"it has no {CONFIG}, so it is not a model folder.", "Give a saved model's folder.")
     for name, path in files.items():
         require_regular(path, most_bytes(name))
-    settings = {name: _settings(name, path) for name, path in files.items() if _is_settings(name)}
+    config = safe_json.parse(CONFIG, read_limited(files[CONFIG], most_bytes(CONFIG)))
+    if why := families.refusal(config):
+        raise UnsafeModel(why.cause, why.next_step)
+    known = families.ignores_own_code(config)
+    settings = {name: _settings(name, path, known) for name, path in files.items() if _is_settings(name)}
     _check_adapter(settings.get(ADAPTER))
-    return SafeFolder(folder, files, settings)
+    return SafeFolder(folder, files, settings, (OWN_CODE,) if known else ())
 
 
 def require_tokenizer(safe: SafeFolder) -> None:
@@ -145,8 +151,10 @@ def most_bytes(name: str) -> int:
     return MAX_VOCABULARY if name in VOCABULARIES else MAX_BYTES[Path(name).suffix]
 
 
-def _settings(name: str, path: Path) -> dict[str, Any]:
+def _settings(name: str, path: Path, known: bool) -> dict[str, Any]:
     values = safe_json.parse(name, read_limited(path, most_bytes(name)))
+    if known and name == CONFIG:
+        values.pop("auto_map")
     safe_json.check(name, values, config=name in (CONFIG, ADAPTER))
     return values
 
@@ -167,7 +175,7 @@ def _weight_names(safe: SafeFolder) -> list[str]:
     if pickles:
         raise UnsafeModel(
             f"it holds weights only as {pickles[0]}, which can run code when loaded.",
-            "Convert them to safetensors.",
+            f"Convert them: rankloop models convert {safe.folder} NEW_FOLDER.",
         )
     raise UnsafeModel("it holds no weights.", f"{WEIGHTS}, or {INDEX} with its files, is needed.")
 

@@ -24,6 +24,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+class RowRules(Settings):
+    """What every stage that reads chats does with those that its model's template does not take."""
+
+    template_refusals: Literal["refuse", "leave_out", "merge_turns"] = Field(
+        default="leave_out",
+        description="A row that the chat template refuses ends the job, is left out and counted, or has its turns "
+        "joined: the system's words go before the user's, neighbours of one role become one turn.",
+    )
+
+
 class LoRAConfig(Settings):
     rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
     alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
@@ -36,7 +46,7 @@ class LoRAConfig(Settings):
     )
 
 
-class TrainingConfig(Settings):
+class TrainingConfig(RowRules):
     """What the gradient stages share. A learning rate that is not set is larger where adapters are trained."""
 
     adapter_rate: ClassVar[float] = 1e-4  # ten times the full rate, as TRL's

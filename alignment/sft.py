@@ -22,6 +22,7 @@ from alignment.config import SFTConfig, Stage
 from alignment.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.records import Demonstration, read_jsonl
 from alignment.resume import Checkpoints
+from alignment.screening import screen
 from alignment.stages import SFTInputs
 from alignment.stops import turn_end
 from alignment.trainer import (
@@ -53,8 +54,11 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
         inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora, seed=config.seed
     )
     limit = min(config.max_length, models.context_length(model) or config.max_length)
-    rows, too_long = encode_rows(tokenizer, demonstrations, limit)
-    counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long}
+    screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
+    screened.note("demonstrations", reporter)
+    read = [d.model_copy(update={"prompt": p}) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
+    rows, too_long = encode_rows(tokenizer, read, limit)
+    counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long, **screened.counts()}
     _report(counts, limit, reporter)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
@@ -123,8 +127,10 @@ def _read(path: Path) -> list[Demonstration]:
 def _report(counts: dict[str, int], limit: int, reporter: Reporter) -> None:
     too_long, total = counts["too_long"], counts["demonstrations"]
     if not counts["used"]:
-        raise StageError(
-            ErrorKind.BAD_INPUT, f"None of {total} demonstrations fits into {limit} tokens.", "Raise max_length."
-        )
+        refused = counts.get("template_refused", 0)
+        told = f"None of {total} demonstrations fits into {limit} tokens."
+        if refused == total:
+            told = f"The model's chat template refuses all {total} demonstrations."
+        raise StageError(ErrorKind.BAD_INPUT, told, chat.REFUSED_HOW if refused else "Raise max_length.")
     if too_long:
         reporter.note(f"{too_long} of {total} demonstrations exceed {limit} tokens and were left out.", level="warning")

@@ -88,7 +88,7 @@ def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: R
     if inputs.pretraining is None:
         return None
     limit = min(config.max_length, models.context_length(roles.policy) or config.max_length)
-    rows = read_rows(roles.tokenizer, inputs.pretraining, limit, reporter)
+    rows = read_rows(roles.tokenizer, inputs.pretraining, limit, reporter, config.template_refusals)
     numbers, generator = [[i] for i in range(len(rows))], torch.Generator().manual_seed(config.seed)
     order = EndlessBatches(numbers, examples_a_step(config), generator)
     return Pretraining(roles.policy, rows, order, roles.tokenizer.pad_token_id, config.micro_batch_size)

@@ -48,10 +48,10 @@ def savable(settings: GenerationConfig) -> GenerationConfig:
     Many folders (Llama 2 chat, Vicuna, Mistral) hold `temperature` or `top_p` without `do_sample`; the library reads
     them, but refuses to save them once anything is changed. They mean sampling. What is wrong otherwise is dropped.
     """
-    if _is_sound(settings):
+    if is_sound(settings):
         return settings
     settings.do_sample = True
-    if _is_sound(settings):
+    if is_sound(settings):
         return settings
     kept = {name: getattr(settings, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return GenerationConfig(**kept)  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ def listed(ids: object) -> Iterable[int]:
     return [i for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int]
 
 
-def _is_sound(settings: GenerationConfig) -> bool:
+def is_sound(settings: GenerationConfig) -> bool:
     try:
         settings.validate(strict=True)
     except ValueError:

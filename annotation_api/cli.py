@@ -50,10 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from annotation_api import demo
 
         return demo.main(args.out, args.seed, args.json)
-    if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "here", False):
+    if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "on_machine", False):
         from annotation_api.operations import commands as operations
 
         return operations.run(args)
+    if here := getattr(args, "here", None):  # it asks no service
+        code: int = here(args)
+        return code
     return _client_command(args)
 
 
@@ -230,6 +233,14 @@ def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
     upload.add_argument("folder", metavar="FOLDER", help="safetensors, settings, vocabulary; other files stay here")
     upload.add_argument("--name", help="shown in lists; unset: the folder's")
     upload.add_argument("--resume", metavar="ID", help="go on with an upload that broke off")
+    check = group.add_parser("check", help="what a folder of this machine is, and whether each stage can use it")
+    check.add_argument("folder", metavar="FOLDER")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(here=models.check_folder)
+    convert = group.add_parser("convert", help="a folder with pickled weights as a new one with safetensors")
+    convert.add_argument("folder", metavar="FOLDER")
+    convert.add_argument("out", metavar="NEW_FOLDER")
+    convert.set_defaults(here=models.convert_folder)
     _client(group, "show", models.show, "one model").add_argument("model", metavar="MODEL")
     _client(group, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
 
@@ -247,7 +258,7 @@ def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
         here = group.add_parser(name, help=text, description=text)
         here.add_argument("email", metavar="E-MAIL")
         here.add_argument("--json", action="store_true", help="print JSON only")
-        here.set_defaults(here=True)
+        here.set_defaults(on_machine=True)
         if name == "reset":
             here.add_argument("--second-factor", action="store_true", help="take the second factor away, too")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,21 @@ def _send(client: Client, to: str, file: Path, offset: int, quiet: bool) -> None
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_folder(args: Namespace) -> int:
+    """What a folder of this machine is; asks no service."""
+    return _science("check", args.folder, *(["--json"] if args.json else []))
+
+
+def convert_folder(args: Namespace) -> int:
+    """A folder with pickled weights as a new one with safetensors; asks no service."""
+    return _science("convert", args.folder, args.out)
+
+
+def _science(*command: str) -> int:
+    """In a process of its own: this program never loads a model library."""
+    return subprocess.run([sys.executable, "-m", "alignment", *command], check=False).returncode
 
 
 def lineage(client: Client, args: Namespace) -> int:

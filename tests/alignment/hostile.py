@@ -155,7 +155,7 @@ def auto_map_deep_in_the_config(scene: Scene) -> None:
     edit(scene, "config.json", text_config={"a": [{"auto_map": {"AutoModel": "modeling_evil.Model"}}]})
 
 
-@refused("auto_map")
+@ignored
 def auto_map_written_with_an_escape(scene: Scene) -> None:
     write_code(scene, "modeling_evil.py")
     text = (scene.folder / "config.json").read_text().rstrip().rstrip("}")

@@ -25,7 +25,7 @@ def test_an_unknown_key_inside_a_part_names_the_parts_own_keys() -> None:
 
 def test_a_key_like_no_other_lists_what_there_is() -> None:
     message, _ = problems(SampleConfig, zzz=1)["/zzz"]
-    assert "Known keys: responses_per_prompt, tasks_per_prompt," in message
+    assert "Known keys: template_refusals, responses_per_prompt," in message
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,18 @@ import pytest
 import tiny
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from alignment import model_folders, models, safe_folder
 from alignment.events import StageError
+from alignment.known_families import DECODERS, ENCODER_DECODERS, ENCODERS
+from alignment.safe_files import UnsafeModel
 
 SOUND = ("musicgen", "musicgen_melody")  # write sound, and have two configs for text
-NO_DEFAULT = ("gemma4_assistant",)
-CAUSAL = [name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if name not in SOUND + NO_DEFAULT]
+# Named among the library's causal models, but nothing that goes on with a text: pictures, sound, drafts for another.
+NO_TEXT = ("git", "got_ocr2", "moshi", "gemma4_assistant", "gemma4_unified_assistant")
+CAUSAL = [name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if name in DECODERS]
 SMALL = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -55,8 +58,54 @@ def test_the_config_of_every_family_passes_unchanged(family: str, tmp_path: Path
 @pytest.mark.parametrize("family", SOUND)
 def test_a_model_that_writes_sound_is_refused(family: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(CONFIG_MAPPING[family]().to_json_string(use_diff=False))
-    with pytest.raises(StageError, match="Multiple valid text configs"):
+    with pytest.raises(StageError, match=f"it is a {family}, an encoder-decoder"):
         model_folders.load_config(tmp_path, dropout=True)
+
+
+def test_our_list_of_families_is_the_librarys() -> None:
+    """Which ones there are is written down, because the service never loads the library."""
+    named = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert named - DECODERS - ENCODERS - ENCODER_DECODERS == set(NO_TEXT)
+    assert named >= DECODERS
+    assert set(CONFIG_MAPPING_NAMES) >= ENCODERS | ENCODER_DECODERS
+    assert not (DECODERS & ENCODERS)
+    assert not (DECODERS & ENCODER_DECODERS)
+    assert not (ENCODERS & ENCODER_DECODERS)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"model_type": "t5"}, "it is a t5, an encoder-decoder: it reads one text and writes another. Give a decoder"),
+        ({"model_type": "bart"}, "it is a bart, an encoder-decoder"),
+        ({"model_type": "bert"}, "it is a bert, an encoder: it sees a text from both sides and writes none."),
+        ({"model_type": "roberta"}, "it is a roberta, an encoder"),
+        ({"model_type": "electra"}, "it is a electra, an encoder"),
+        ({"model_type": "baichuan", "auto_map": {"AutoConfig": "c.C"}}, "only by code of its own .* Llama"),
+        ({"model_type": "chatglm", "auto_map": {"AutoConfig": "c.C"}}, "only by code of its own .* GLM-4"),
+        ({"model_type": "moss"}, "never run here. Use a model of the family CodeGen"),
+        ({"model_type": "qwen"}, "never run here. Use a model of the family Qwen2"),
+        ({"model_type": "internlm2"}, "never run here. Use a model of the family Llama"),
+        ({"model_type": "lama"}, "knows no language model of the family lama. Did you mean llama?"),
+        ({"model_type": "clip"}, "knows no language model of the family clip."),
+    ],
+)
+def test_what_is_no_decoder_is_refused_in_one_sentence(config: dict[str, object], told: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsafeModel, match=told):
+        safe_folder.inspect(tmp_path)
+
+
+def test_code_of_its_own_beside_a_family_that_the_library_knows_is_not_run(tmp_path: Path) -> None:
+    """As Phi-3 and Falcon folders have it."""
+    tiny.save(tiny.causal(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "evil.Evil"}}))
+    (tmp_path / "evil.py").write_text("raise SystemExit")
+    tokenizer = models.load_tokenizer(tmp_path)
+    model = models.load_causal_lm(tmp_path, tokenizer, trained=False, device=torch.device("cpu"))
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert safe_folder.inspect(tmp_path).ignored == (safe_folder.OWN_CODE,)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -58,6 +58,7 @@ def test_a_calm_run_raises_no_alarm() -> None:
         ("critic", {"explained_variance": -0.2}),
         ("disagreement", {"disagreement": 0.8}),
         ("missing_eos", {"finished_share": 0.7}),
+        ("engine_gap", {"engine_gap": 0.3}),
     ],
 )
 def test_each_alarm_for_its_own_curve_and_no_other(name: AlarmName, changed: dict[str, float]) -> None:
