@@ -15,6 +15,8 @@ from alignment.config import Baseline, RLOOConfig
 from alignment.events import NullReporter, StageError
 from alignment.ppo_update import Learner
 
+pytestmark = pytest.mark.slow
+
 RLOO = SETTINGS | {"responses_per_prompt": 4, "updates": 16}
 
 

@@ -18,6 +18,8 @@ from alignment.events import NullReporter
 from alignment.gate import Outcome
 from alignment.records import Ranking, split_of, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 HELD = 0.25
 SETTINGS = {"learning_rate": 4e-3, "batch_size": 16, "micro_batch_size": 16, "max_length": 64, "heldout_fraction": HELD}
 

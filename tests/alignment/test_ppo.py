@@ -20,6 +20,8 @@ from alignment.ppo_update import learning_rate_factor, targets_of, update
 from alignment.prompt_set import EndlessBatches
 from alignment.records import Prompt, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_reward_rises_and_the_kept_policy_earns_it(finished: Finished) -> None:
     listener, folders = finished.heard, finished.folder

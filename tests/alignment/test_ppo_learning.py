@@ -21,6 +21,8 @@ from alignment.losses import policy_loss, value_loss
 from alignment.ppo_update import Learner, learning_rate_factor, update
 from alignment.records import Demonstration, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 T, F = True, False
 
 
