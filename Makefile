@@ -51,8 +51,9 @@ bench: .venv/ready-test
 tools:
 	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; missing=; \
 	has chromium chromium-browser google-chrome || missing="$$missing chromium"; \
+	if [ "$$(uname)" = Linux ]; then \
 	has ip || missing="$$missing iproute2"; \
-	has unshare || missing="$$missing util-linux"; \
+	has unshare || missing="$$missing util-linux"; fi; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ $$(id -u) = 0 ]; then apt-get update -qq && apt-get install -y -qq $$missing; \
 	else echo "The tests need$$missing: install them with your system's package manager."; exit 1; fi

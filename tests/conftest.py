@@ -147,7 +147,7 @@ def make(session: Session) -> Factory:
     return Factory(session)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def factory() -> type[Factory]:
     """For a session of the test's own: `factory(session).person()`."""
     return Factory
@@ -249,9 +249,10 @@ class Factory:
         dataset = self._add(tables.Dataset(kind=kind, **values, **counts))
         for number, record in enumerate(records, start=1):
             digest = sha256_text(record.canonical())
-            self._add(
+            self.session.add(
                 tables.DatasetRow(dataset_id=dataset.id, row=number, record_hash=digest, record=_json(record), part=0)
             )
+        self.session.flush()
         return dataset
 
     def model(self, kind: tables.ModelKind = tables.ModelKind.BASE, **fields: Any) -> tables.ModelVersion:

@@ -1,6 +1,7 @@
 """The house itself: import doors, presets, documented settings."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -48,6 +49,18 @@ def test_every_setting_has_a_sentence() -> None:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
             assert field.description.rstrip().endswith("."), f"{model.__name__}.{name}"
+
+
+def test_what_the_tests_need_of_the_system_is_named_where_it_cannot_be_installed(tmp_path: Path) -> None:
+    """`make test` asks for it first; here by somebody who is not root, where nothing is."""
+    for name, says in {"id": "1000", "uname": "Linux"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
+    make = shutil.which("make")
+    assert make is not None
+    done = subprocess.run([make, "tools"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "The tests need chromium iproute2 util-linux:" in done.stdout
 
 
 def test_dependencies_are_pinned() -> None:

@@ -63,8 +63,30 @@ def tiny_base(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def drawn() -> None:
+    """For tests that look at the plots of a page."""
+
+
+@pytest.fixture(autouse=True)
+def _plain_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without their plots, unless `drawn`: to draw twelve takes longer than to train a tiny policy."""
+    if "drawn" not in request.fixturenames:
+        from alignment import figures
+
+        monkeypatch.setattr(figures, "svg", lambda draw, label, height=3.0: f"<svg><title>{label}</title></svg>")
+
+
+@pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """A policy, a reward model that likes one word, and prompts (small_ppo.py)."""
     import small_ppo
 
     return small_ppo.write(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One whole run of PPO, pages with their plots, for tests that look at what it left: small_ppo.Finished."""
+    import small_ppo
+
+    return small_ppo.finish(small_ppo.write(tmp_path_factory.mktemp("ppo")), compare_prompts=5)

@@ -104,7 +104,7 @@ def attempt(run: Run, out: Path, steps: int | None, rng: random.Random) -> tuple
                 ours.poll(rng.uniform(0, 0.02))  # a part of the next step
                 os.kill(child.pid or 0, signal.SIGKILL)
     except EOFError:
-        child.join(60)
+        child.join()
     return child.exitcode or 0, notes
 
 

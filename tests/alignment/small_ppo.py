@@ -1,5 +1,6 @@
 """PPO on models of a few thousand weights: settings, folders, a cast, a rollout."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import tiny
@@ -77,6 +78,20 @@ def run(folder: Path, reporter: NullReporter | None = None, **settings: object) 
     return stages.run(
         stages.Stage.PPO, SETTINGS | settings, inputs_of(folder), folder / "out", reporter or NullReporter()
     )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is over."""
+
+    folder: Path
+    heard: Listener
+    result: stages.StageResult
+
+
+def finish(folder: Path, **settings: object) -> Finished:
+    heard = Listener()
+    return Finished(folder, heard, run(folder, heard, **settings))
 
 
 def cast_of(folder: Path, **settings: object) -> tuple[roles.ActorCritic, PPOConfig]:

@@ -16,6 +16,8 @@ from alignment.config import Baseline, RLOOConfig, Stage
 from alignment.events import NullReporter, Paused, StageError
 from alignment.ppo_update import Learner
 
+pytestmark = pytest.mark.slow
+
 RLOO = SETTINGS | {"responses_per_prompt": 4, "updates": 16}
 
 

@@ -19,6 +19,8 @@ from alignment.forward import score_members, score_rows
 from alignment.records import Prompt, Ranking, write_jsonl
 from alignment.roles import load_roles
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"learning_rate": 1e-2, "batch_size": 8, "micro_batch_size": 8, "max_length": 64}
 ROWS = [[7, 8, 9, 2], [10, 11, 2], [12, 13, 14, 15, 2]]
 

@@ -101,7 +101,7 @@ def test_what_fails_in_a_lane_is_told_when_both_are_done_and_the_cores_come_back
 
     def work(lane: int, groups: object) -> None:
         if lane == failing:
-            begun.wait(60)
+            begun.wait()
             raise ValueError(f"lane {lane}")
         begun.set()
         time.sleep(0.2)  # still at work when the other has failed
@@ -122,7 +122,7 @@ def test_a_forked_process_has_a_second_thread_of_its_own(two_cores: None) -> Non
         target=lambda: sys.exit(sum(micro_batches._side_by_side(work, torch.arange(1, 9), 2)))
     )
     child.start()
-    child.join(60)
+    child.join()
     assert child.exitcode == 1
     child.close()
 

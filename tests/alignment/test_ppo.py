@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from small_ppo import FAVOURITE, PROMPTS, SETTINGS, Listener, cast_of, inputs_of, learners, rollout_of, run
+from small_ppo import FAVOURITE, PROMPTS, SETTINGS, Finished, Listener, cast_of, inputs_of, learners, rollout_of, run
 
 from alignment import models, ppo, roles, stages
 from alignment.batch import Sequences
@@ -20,11 +20,12 @@ from alignment.ppo_update import learning_rate_factor, targets_of, update
 from alignment.prompt_set import EndlessBatches
 from alignment.records import Prompt, write_jsonl
 
+pytestmark = pytest.mark.slow
 
-def test_the_reward_rises_and_the_kept_policy_earns_it(folders: Path) -> None:
-    listener = Listener()
-    result = run(folders, listener)
-    details, metrics = result.details, result.metrics
+
+def test_the_reward_rises_and_the_kept_policy_earns_it(finished: Finished) -> None:
+    listener, folders = finished.heard, finished.folder
+    details, metrics = finished.result.details, finished.result.metrics
     assert metrics["heldout_score"] > metrics["heldout_score_sft"] + 0.2
     assert 0 < metrics["heldout_kl"] <= 20
     assert [c["step"] for c in details["checkpoints"]] == [0, 4, 8, 12]
@@ -293,12 +294,11 @@ def test_batches_cycle_evenly_in_changing_order() -> None:
     assert drawn[:5] != drawn[5:10]
 
 
-def test_each_look_is_told_beside_the_sft_policys_replies(folders: Path) -> None:
+def test_each_look_is_told_beside_the_sft_policys_replies(finished: Finished) -> None:
     """The same replies to the same held-out prompts as in the files, the first `compare_prompts` of them."""
-    listener = Listener()
-    run(folders, listener, compare_prompts=5)
+    listener = finished.heard
     said: dict[int, list[dict[str, Any]]] = {}
-    for line in (folders / "out" / "looks.jsonl").read_text().splitlines():
+    for line in (finished.folder / "out" / "looks.jsonl").read_text().splitlines():
         row = json.loads(line)
         said.setdefault(row["update"], []).append(row)
     assert [number for number, _ in listener.looks] == [4, 8, 12]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from small_ppo import PROMPTS, SETTINGS, Listener, cast_of, inputs_of, learners, rollout_of, run
+from small_ppo import PROMPTS, SETTINGS, Finished, Listener, cast_of, inputs_of, learners, rollout_of, run
 
 from alignment import stages
 from alignment.batch import Sequences
@@ -20,6 +20,8 @@ from alignment.forward import response_logprobs, response_terms
 from alignment.losses import policy_loss, value_loss
 from alignment.ppo_update import Learner, learning_rate_factor, update
 from alignment.records import Demonstration, write_jsonl
+
+pytestmark = pytest.mark.slow
 
 T, F = True, False
 
@@ -213,9 +215,9 @@ def test_alarms_are_noted_stand_in_the_result_and_can_end_training(folders: Path
     assert (folders / "out" / "config.json").exists()
 
 
-def test_every_reply_of_every_look_is_left_for_another_judge(folders: Path) -> None:
-    result = run(folders)
-    rows = [json.loads(line) for line in (folders / "out" / "looks.jsonl").read_text().splitlines()]
+def test_every_reply_of_every_look_is_left_for_another_judge(finished: Finished) -> None:
+    result = finished.result
+    rows = [json.loads(line) for line in (finished.folder / "out" / "looks.jsonl").read_text().splitlines()]
     assert {row["update"] for row in rows} == {0, 4, 8, 12}
     assert {row["update"] for row in rows if row["chosen"]} == {result.metrics["chosen_update"]}
     for entry in result.details["checkpoints"]:

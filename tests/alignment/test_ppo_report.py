@@ -10,6 +10,8 @@ import pytest
 from alignment import ppo_report
 from alignment.events import StageResult
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def result(chosen: int = 5, alarms: tuple[dict[str, Any], ...] = ()) -> StageResult:
     looks = [

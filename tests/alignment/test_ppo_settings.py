@@ -19,6 +19,8 @@ from alignment.events import ErrorKind, StageError
 from alignment.losses import kl_loss
 from alignment.ppo_update import targets_of, update
 
+pytestmark = pytest.mark.slow
+
 T, F = True, False
 
 

@@ -17,6 +17,8 @@ from alignment.events import ErrorKind, Meter, NullReporter, Paused, Progress, S
 from alignment.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.resume import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 COMMON = {"learning_rate": 3e-3, "batch_size": 4, "micro_batch_size": 2, "max_length": 64, "save_every": 2}
 LORA = {"rank": 2, "dropout": 0.1}
 REWARD = {**COMMON, "epochs": 2.0, "heldout_fraction": 0.2}
@@ -40,6 +42,9 @@ RUNS: dict[str, tuple[Stage, dict[str, Any], int]] = {  # with the number of its
     "ppo with all that moves": (Stage.PPO, {**PPO, **MOVING}, 16),
     "ppo adapters": (Stage.PPO, {**PPO, "lora": {"rank": 2}}, 16),
 }
+
+KILLED = ("sft", "reward", "ensemble of adapters", "ppo with all that moves")
+LIKE = "what it saves, one of the others saves too"
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,9 @@ def undisturbed(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [name if name in KILLED else pytest.param(name, marks=pytest.mark.deep(reason=LIKE)) for name in RUNS]
+)
 def test_killed_at_five_steps_and_started_again(files: Path, undisturbed: Any, tmp_path: Path, name: str) -> None:
     """In the midst of steps and of saving; weights and result.json are those of the undisturbed run, byte by byte."""
     run, rng = run_of(files, name, tmp_path / "checkpoints"), random.Random(name)

@@ -17,6 +17,8 @@ from alignment.events import ErrorKind, NullReporter, StageError
 from alignment.ranking_batch import collate_rankings
 from alignment.records import Prompt, Ranking, split_of, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"learning_rate": 3e-3, "batch_size": 16, "micro_batch_size": 8, "max_length": 64, "epochs": 3.0}
 
 

@@ -14,6 +14,8 @@ from alignment.advice import advise
 from alignment.judgement import Judged, measure, member_disagreement, score_rankings
 from alignment.records import Prompt, Ranking
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 HOSTILE = '<script>alert(1)</script>"&'
 
 

@@ -14,6 +14,8 @@ from alignment.events import ErrorKind, NullReporter, StageError
 from alignment.records import Demonstration, Prompt, read_jsonl, write_jsonl
 from alignment.stages import SFTInputs
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, Any] = {"learning_rate": 2e-3, "batch_size": 16, "micro_batch_size": 8, "max_length": 96}
 
 

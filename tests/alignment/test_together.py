@@ -26,6 +26,8 @@ from alignment.reward_trainer import fit
 from alignment.stages import ResumableInputs
 from alignment.trainer import ResumingTrainer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, Any] = {
     "learning_rate": 3e-3,
     "batch_size": 8,
@@ -121,7 +123,7 @@ def both(stage: str, folder: Path, pause_at: int | None = None) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(300)
+        worker.join()
         assert worker.exitcode == 0
 
 

@@ -21,9 +21,14 @@ class ByFile(LoadGroupScheduling):
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Group what belongs together; files with long tests first, so that none of them is begun last."""
+    """Group what belongs together; files with long tests first, so that none of them is begun last.
+
+    Raises UsageError for a deep test that does not say why it is rarely needed.
+    """
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
+        if any(not mark.kwargs.get("reason") for mark in item.iter_markers("deep")):
+            raise pytest.UsageError(f"{item.nodeid} is deep without a reason")
     long = {item.path for item in items if any(map(item.get_closest_marker, LONG))}
     items.sort(key=lambda item: item.path not in long)

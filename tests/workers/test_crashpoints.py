@@ -11,7 +11,7 @@ import pytest
 
 from alignment import checkpoint
 from annotation_api.db.tables import JobState
-from tests.workers.world import World, poll
+from tests.workers.world import PATIENCE, World, poll
 from workers.crashpoints import POINTS, crash_point
 
 LAUNCHERS = POINTS.index("after_inputs")  # from here on it is a launcher that dies
@@ -22,9 +22,9 @@ def test_a_kill_at_any_line_loses_nothing_and_doubles_nothing(world: World) -> N
     """At each point a dispatcher or a launcher dies; then all jobs are left alone."""
     jobs = [world.job({"steps": 4, "save_every": 2}, max_attempts=20) for _ in POINTS]
     for point in POINTS[:LAUNCHERS]:
-        assert world.dispatcher(RANKLOOP_CRASH_POINT=point).wait(60) == -9, world.report()
+        assert world.dispatcher(RANKLOOP_CRASH_POINT=point).wait(PATIENCE) == -9, world.report()
     launchers = [world.claimed_launcher(RANKLOOP_CRASH_POINT=point) for point in POINTS[LAUNCHERS:]]
-    assert [launcher.wait(120) for launcher in launchers] == [-9] * len(launchers), world.report()
+    assert [launcher.wait(PATIENCE) for launcher in launchers] == [-9] * len(launchers), world.report()
     for launcher in launchers:
         world.expire(uuid.UUID(launcher.args[-2]))
     world.dispatcher(RANKLOOP_SLOTS="3")

@@ -151,7 +151,7 @@ def test_sigterm_ends_the_launchers_and_their_jobs_are_queued(world: World) -> N
     launcher = world.launcher(world.running(job_id))
     dispatcher.send_signal(signal.SIGTERM)
 
-    assert dispatcher.wait(20) == 0
+    assert dispatcher.wait(PATIENCE) == 0
     assert not launcher.is_running()
     job = world.read(job_id)
     assert (job.state, job.attempts) == (JobState.QUEUED, 0)  # a planned stop uses up no attempt

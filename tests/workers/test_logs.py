@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation_api.db.tables import JobState
-from tests.workers.world import World
+from tests.workers.world import PATIENCE, World
 from workers.staging import Folders
 
 
@@ -21,7 +21,7 @@ def test_every_record_of_an_attempt_names_it(either: World) -> None:
     job_id = world.job()
     world.wait(job_id, JobState.SUCCEEDED)
     world.processes[0].terminate()
-    assert world.processes[0].wait(60) == 0
+    assert world.processes[0].wait(PATIENCE) == 0
     attempt = {"job": str(job_id), "epoch": 1}
     dispatched = [entry for entry in records(world.home / "test.log") if "job" in entry]
     assert {entry["process"] for entry in dispatched} == {"dispatcher"}

@@ -57,11 +57,11 @@ def test_a_launcher_without_a_claim_writes_nothing(world: World) -> None:
     """It may come late: its job was taken back, claimed by another, or never existed."""
     job_id = world.job()
     launcher = world.start("-m", "workers.launcher", str(job_id), "1")
-    assert launcher.wait(30) == 3
+    assert launcher.wait(PATIENCE) == 3
     assert "no longer holds job" in world.report()
     assert not (world.home / "staging").exists()
     assert run("workers.launcher", "nonsense").stderr.startswith("usage: ")
-    assert world.start("-m", "workers.launcher", str(uuid.uuid4()), "1").wait(30) == 3
+    assert world.start("-m", "workers.launcher", str(uuid.uuid4()), "1").wait(PATIENCE) == 3
 
 
 def test_the_process_of_a_stage_knows_neither_the_database_nor_ray() -> None:

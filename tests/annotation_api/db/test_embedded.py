@@ -182,7 +182,7 @@ def test_a_killed_server_starts_again_though_a_backend_clings_to_its_memory(home
             pass
         os.kill(server.pid, signal.SIGKILL)
         assert server._process is not None
-        server._process.wait(20)
+        server._process.wait()
         assert not server.running
         assert backend in servers_on(home)  # an orphan at work
         assert execute(server.start(), "SELECT n FROM kept") == (7,)

@@ -6,8 +6,10 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text
@@ -207,11 +209,25 @@ def finish_next(session: Session) -> None:
         job_store.commit_success(session, job.id, job.epoch, result={}, artifacts=[], model=MODEL)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(sorted(VERBS)), st.integers(0, 3), st.integers(0, 1)), max_size=25))
-def test_no_sequence_of_calls_breaks_the_invariants(
-    engine: Engine, factory: Any, calls: list[tuple[str, int, int]]
-) -> None:
+Call = tuple[str, int, int]
+CALLS = st.lists(st.tuples(st.sampled_from(sorted(VERBS)), st.integers(0, 3), st.integers(0, 1)), max_size=25)
+walks = partial(settings, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@walks(max_examples=15)
+@given(CALLS)
+def test_no_sequence_of_calls_breaks_the_invariants(engine: Engine, factory: Any, calls: list[Call]) -> None:
+    walk(engine, factory, calls)
+
+
+@pytest.mark.deep(reason="twenty times as many of the same random walks")
+@walks(max_examples=300)
+@given(CALLS)
+def test_none_of_many_sequences_breaks_the_invariants(engine: Engine, factory: Any, calls: list[Call]) -> None:
+    walk(engine, factory, calls)
+
+
+def walk(engine: Engine, factory: Any, calls: list[Call]) -> None:
     """Any verb on any job of a small graph, with the true epoch or the one before it."""
     with engine.connect() as connection, connection.begin() as outer:
         session = Session(connection, join_transaction_mode="create_savepoint")

@@ -136,15 +136,18 @@ PATHS = st.one_of(
 )
 
 
-def test_no_path_leads_out_of_the_roots(sound: Path, tmp_path: Path) -> None:
-    """10,000 paths against the door's own function: a folder below the root, an allowed id, or a 422."""
+@pytest.mark.parametrize(
+    "count", [1_000, pytest.param(10_000, marks=pytest.mark.deep(reason="ten times as many of the same"))]
+)
+def test_no_path_leads_out_of_the_roots(sound: Path, tmp_path: Path, count: int) -> None:
+    """So many paths against the door's own function: a folder below the root, an allowed id, or a 422."""
     root = Path(shutil.copytree(sound, tmp_path / "models" / "tiny")).parent
     shutil.copytree(sound, tmp_path / "outside")  # would be usable, were it not outside
     (root / "link").symlink_to(tmp_path / "outside")
     service = Settings(home=tmp_path / "home", model_roots=(root,), hub_models=("Qwen/*",))
     ended = {"folder": 0, "hub": 0, "refused": 0}
 
-    @settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(PATHS)
     def try_path(path: str) -> None:
         try:
@@ -160,9 +163,9 @@ def test_no_path_leads_out_of_the_roots(sound: Path, tmp_path: Path) -> None:
             ended["hub"] += 1
 
     try_path()
-    assert ended["folder"] > 100
-    assert ended["hub"] > 100
-    assert ended["refused"] > 5_000
+    assert ended["folder"] > count / 100
+    assert ended["hub"] > count / 100
+    assert ended["refused"] > count / 2
 
 
 @pytest.mark.parametrize("path", ["a\0b", "\ud800", "/", "", "x" * 4096, "/" + "x/" * 2000, "tiny/" + "../" * 1000])

@@ -225,6 +225,24 @@ def test_the_embedded_database_is_backed_up_while_it_runs_and_when_it_is_stopped
         shutil.rmtree(there)
 
 
+@pytest.fixture(scope="module")
+def made_once(module_engine: Engine, factory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service's archive, of which tests that spoil one get a copy."""
+    home, archive = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("archive") / "b.tar"
+    url = module_engine.url.render_as_string(hide_password=False)
+    fill(url, module_engine, home, factory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKLOOP_HOME", str(home))
+        patch.setenv("RANKLOOP_DATABASE_URL", url)
+        assert main(["backup", str(archive)]) == 0
+    return archive
+
+
+@pytest.fixture
+def archive(made_once: Path, folder: Path) -> Path:
+    return Path(shutil.copy(made_once, folder))
+
+
 def backed_up(filled: Filled, folder: Path, where) -> Path:
     where(filled.home, filled.url)
     assert main(["backup", str(folder / "b.tar")]) == 0
@@ -299,9 +317,9 @@ DAMAGES = [
 
 @pytest.mark.parametrize(("damage", "words"), DAMAGES)
 def test_a_damaged_archive_is_refused_with_what_is_damaged(
-    damage, words: list[str], filled: Filled, folder: Path, empty: str, where, capsys
+    damage, words: list[str], archive: Path, folder: Path, empty: str, where, capsys
 ) -> None:
-    archive, there = backed_up(filled, folder, where), folder / "there"
+    there = folder / "there"
     damage(archive)
     where(there, empty)
     assert main(["restore", str(archive)]) == 1
@@ -430,9 +448,8 @@ def test_without_a_service_or_its_programs_a_sentence_says_what_to_do(
     ],
 )
 def test_what_a_newer_version_wrote_is_refused(
-    changed: dict, words: str, filled: Filled, folder: Path, empty: str, where, capsys
+    changed: dict, words: str, archive: Path, folder: Path, empty: str, where, capsys
 ) -> None:
-    archive = backed_up(filled, folder, where)
     resealed(archive, lambda manifest: manifest.update(changed))
     where(folder / "there", empty)
     assert main(["restore", str(archive)]) == 1
