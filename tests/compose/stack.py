@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +32,7 @@ class Container:
 
     def __init__(self, stack: Stack, name: str, service: Service) -> None:
         self.stack, self.name, self.service = stack, name, service
+        self.image = stack.image_of(service)
         self.box: Box | None = None
         self.code: int | None = None
         self.healthy: bool | None = None
@@ -141,6 +141,7 @@ class Stack:
         hosts.touch()
         self.network = Network(hosts)
         self.read()
+        self.build()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,8 +154,12 @@ class Stack:
         shutil.rmtree(self.folder)
 
     def read(self) -> None:
-        """Read the project's files, as they are now, and build its image."""
+        """Read the project's compose file, as it is now."""
         self.compose: Compose = read_compose(self.project / "docker-compose.yml", self.given)
+        self.name = self.compose.name
+
+    def build(self) -> None:
+        """Build the project's image, and the stand-ins for the others."""
         built = self.folder / "image" / uuid.uuid4().hex[:8]
         self.images: dict[str, Image] = {
             "rankloop": image.build(self.project, built),
@@ -164,13 +169,29 @@ class Stack:
 
     # ------------------------------------------------------------ verbs of docker compose
 
-    def up(self, *names: str) -> None:
-        """Start what does not run, each after what it needs, and wait until all of it is well."""
+    def choose(self, name: str, profiles: tuple[str, ...] = ()) -> None:
+        """The project's name, to which its volumes belong, and the profiles that are enabled."""
+        self.name, self.profiles = name or self.compose.name, profiles or self.profiles
+        assert not self.containers or self.name == self._name_of_containers, f"down first: {[*self.containers]} run"
+
+    def up(self, *names: str, healthy: bool = True, recreate: bool = False) -> None:
+        """Start what does not run, each after what it needs; with `healthy`, wait until all of it is well.
+
+        `recreate` replaces containers whose service or image is another one by now, and ends orphans.
+        """
+        if recreate:
+            self._drop_changed()
+        self._name_of_containers = self.name
         for name in self._in_order(names):
             service = self.compose.services[name]
             for needed, how in service.depends_on.items():
                 self._wait(needed, how.condition)
             self.containers.setdefault(name, Container(self, name, service)).start()
+        if healthy:
+            self.settle(*names)
+
+    def settle(self, *names: str) -> None:
+        """Wait until what was started is well."""
         for name in self._in_order(names):
             self._wait(name, "service_healthy" if self.compose.services[name].healthcheck else "service_started")
 
@@ -186,12 +207,9 @@ class Stack:
         self._wait(name, "service_healthy" if service.healthcheck else "service_started")
         return took
 
-    def down(self, *, volumes: bool = False) -> dict[str, float]:
+    def down(self) -> dict[str, float]:
         took = self.stop()
         self.containers.clear()
-        if volumes:
-            shutil.rmtree(self.folder / "volumes")
-            (self.folder / "volumes").mkdir()
         return took
 
     def run(
@@ -232,7 +250,7 @@ class Stack:
         shared = self.containers[service.network_of].box if service.network_of else None
         return Box(
             service,
-            self._image(service),
+            self.image_of(service),
             place,
             self.group(full, service),
             self.network,
@@ -259,7 +277,7 @@ class Stack:
                 self._listeners[key] = socket.create_server((host, 0), backlog=1024)
             yield self.network.publish(self._listeners[key], box.address, int(port))
 
-    def _image(self, service: Service) -> Image:
+    def image_of(self, service: Service) -> Image:
         return self.images[service.image.partition(":")[0]]
 
     def _shm(self, name: str, service: Service) -> Path | None:
@@ -285,10 +303,10 @@ class Stack:
         name, target = entry.split(":")[:2]
         if name not in self.compose.volumes:
             raise ValueError(f"{entry}: only named volumes are carried out")
-        folder = self.folder / "volumes" / name
+        folder = self.volume(name)
         if not folder.exists():
-            folder.mkdir()
-            owner = self._image(service).folders.get(target, 0)
+            folder.mkdir(parents=True)
+            owner = self.image_of(service).folders.get(target, 0)
             os.chown(folder, owner, owner)
         return folder
 
@@ -303,6 +321,13 @@ class Stack:
         written = self.folder / f"{kind}-{name}"
         written.write_text(source.content)
         return str(written)
+
+    def _drop_changed(self) -> None:
+        for name, container in [*self.containers.items()]:
+            now = self.compose.services.get(name)
+            if now != container.service or self.image_of(now) != container.image:
+                container.stop()
+                del self.containers[name]
 
     # ------------------------------------------------------------ what waits for what
 
@@ -344,6 +369,5 @@ class Stack:
         path = self.log(name)
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
-    @cached_property
-    def home(self) -> Path:
-        return self.folder / "volumes" / "home"
+    def volume(self, name: str) -> Path:
+        return self.folder / "volumes" / self.name / name
