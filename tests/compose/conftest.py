@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 LISTED = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _namespaces() -> None:
+@pytest.fixture(scope="session")
+def namespaces() -> None:
     """Containers need root and namespaces; on CI they must be had."""
     reason = lacking()
     if reason and os.environ.get("CI"):
@@ -47,7 +47,7 @@ def project() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
+def running(namespaces: None) -> Iterator[Running]:
     """The service as docs/deploy.md starts it from nothing, with its first admin."""
     with project() as folder, Stack(folder) as stack, Docker(stack) as docker:
         lines = blocks(folder / "docs" / "deploy.md")

@@ -121,9 +121,9 @@ def prometheus() -> Image:
     return Image(
         people={"nobody": (65534, "/home")},
         folders={"/prometheus": 65534, "/home": 65534},
-        environment={"PATH": SYSTEM_PATH},
+        environment={"PATH": SYSTEM_PATH, "PYTHONPATH": "/opt/packages"},
         user=65534,
         workdir="/prometheus",
-        command=["/opt/rankloop/bin/python", "/opt/stand_ins/prometheus.py"],
-        binds=[(str(STAND_INS), "/opt/stand_ins", False)],
+        command=[python(), "/opt/stand_ins/prometheus.py"],
+        binds=[(str(STAND_INS), "/opt/stand_ins", False), (str(Path(sys.prefix) / PACKAGES), "/opt/packages", False)],
     )

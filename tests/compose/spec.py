@@ -155,15 +155,15 @@ class Compose(BaseModel):
 
 def read_compose(path: Path, environment: Mapping[str, str]) -> Compose:
     """The file with its variables filled in, from `environment` and from .env beside it. Raises ValueError."""
-    beside = path.with_name(".env")
-    given = _dotenv(beside.read_text() if beside.exists() else "") | dict(environment)
+    given = dotenv(path.with_name(".env")) | dict(environment)
     raw = yaml.safe_load(path.read_text())
     return Compose.model_validate({name: _filled(value, given) for name, value in raw.items() if name[:2] != "x-"})
 
 
-def _dotenv(text: str) -> dict[str, str]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)  # type: ignore[arg-type]
+def dotenv(path: Path) -> dict[str, str]:
+    """The variables of a file .env; none where there is no such file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return dict(line.split("=", 1) for line in lines if line.strip() and not line.startswith("#"))  # type: ignore[misc]
 
 
 def _filled(value: Any, given: Mapping[str, str]) -> Any:

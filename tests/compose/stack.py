@@ -20,7 +20,7 @@ from tests.compose.box import Box, Place
 from tests.compose.host import Group, Process
 from tests.compose.image import Image
 from tests.compose.network import Network
-from tests.compose.spec import Check, Compose, Service, read_compose
+from tests.compose.spec import Check, Compose, Service, dotenv, read_compose
 
 BACKOFF, LONGEST = 0.1, 60.0  # seconds until a service that ended is started again, doubled each time
 SETTLED = 10.0  # one that lived so long begins with BACKOFF again
@@ -171,7 +171,8 @@ class Stack:
 
     def choose(self, name: str, profiles: tuple[str, ...] = ()) -> None:
         """The project's name, to which its volumes belong, and the profiles that are enabled."""
-        self.name, self.profiles = name or self.compose.name, profiles or self.profiles
+        named = name or dotenv(self.project / ".env").get("COMPOSE_PROJECT_NAME", "")
+        self.name, self.profiles = named or self.compose.name, profiles or self.profiles
         assert not self.containers or self.name == self._name_of_containers, f"down first: {[*self.containers]} run"
 
     def up(self, *names: str, healthy: bool = True, recreate: bool = False) -> None:
