@@ -90,15 +90,16 @@ class Running:
     docker: Docker
     lines: dict[str, str]  # of docs/deploy.md
     admin: Admin
+    _base: str = ""
 
     def base(self) -> dict[str, str]:
         """A tiny base model, brought into the volume as docs/deploy.md says, and registered."""
-        folder = self.stack.project / "my-model"
-        if not folder.exists():
-            tiny.save(tiny.causal(), folder)
+        if not self._base:
+            tiny.save(tiny.causal(), self.stack.project / "my-model")
             self.docker.shell(self.lines["model"])
-        path = "/var/lib/rankloop/models/my-model"
-        return {"model": self.admin.post("/v1/models", {"name": "tiny", "path": path})["id"]}
+            path = "/var/lib/rankloop/models/my-model"
+            self._base = self.admin.post("/v1/models", {"name": "tiny", "path": path})["id"]
+        return {"model": self._base}
 
     def pipeline(self) -> str:
         """Three stages on a base model and on data of its own; its path."""
