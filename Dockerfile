@@ -12,10 +12,11 @@ COPY migrations migrations
 RUN pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11.14-slim-bookworm
-RUN useradd --uid 10001 --create-home rankloop && install -d -o rankloop /var/lib/rankloop /tmp/ray
+RUN useradd --uid 10001 --create-home rankloop && install -d -o rankloop /var/lib/rankloop
 COPY --from=build /opt/rankloop /opt/rankloop
+# The container's own files are read-only: what libraries write beside their caches goes below /tmp.
 ENV PATH=/opt/rankloop/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_DISABLE_TELEMETRY=1 RANKLOOP_HOME=/var/lib/rankloop \
-    HF_HOME=/var/lib/rankloop/hub
+    HF_HOME=/var/lib/rankloop/hub HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib XDG_CACHE_HOME=/tmp/cache
 USER 10001
 WORKDIR /var/lib/rankloop
 CMD ["rankloop", "--help"]

@@ -276,9 +276,11 @@ def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:
 def _add_operations(commands: Sub[argparse.ArgumentParser]) -> None:
     """Commands for the machine that runs the service."""
     save = commands.add_parser("backup", help="write database and files into one archive, while the service runs")
-    save.add_argument("file", type=Path, metavar="FILE", help="a new file; it holds people's data, but no sign-ins")
+    save.add_argument(
+        "file", type=Path, metavar="FILE", help="a new file, or - for a pipe; it holds people's data, no sign-ins"
+    )
     load = commands.add_parser("restore", help="bring a backup back into an empty RANKLOOP_HOME and database")
-    load.add_argument("file", type=Path, metavar="FILE")
+    load.add_argument("file", type=Path, metavar="FILE", help="or - for a pipe")
     clear = commands.add_parser("prune", help="remove artifacts that nothing needs, and what has expired")
     clear.add_argument("--dry-run", action="store_true", help="only list what would go")
     clear.add_argument("--days", type=int, metavar="N", help="unused artifacts older than this; unset: as configured")

@@ -531,8 +531,8 @@ class RayState(StrEnum):
     """What a dispatcher knows of Ray."""
 
     LOCAL = "local"  # each attempt starts its own
-    UP = "up"
-    DOWN = "down"  # the cluster's head does not answer
+    UP = "up"  # launchers get into the cluster
+    DOWN = "down"  # launchers do not get into the cluster
     UNUSED = "unused"  # stages run as plain processes
 
 

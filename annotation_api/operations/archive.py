@@ -12,7 +12,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -97,15 +99,32 @@ def written(target: Path, manifest: Manifest, advance: Advance) -> Iterator[Writ
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                writer = Writer(tar, manifest, advance)
+            with streamed(file, manifest, advance) as writer:
                 yield writer
-                writer.close()
             file.flush()
             os.fsync(file.fileno())
         part.rename(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def streamed(output: IO[bytes], manifest: Manifest, advance: Advance) -> Iterator[Writer]:
+    """A writer inside, for a file or a pipe. Without a block that ended well the archive has no manifest."""
+    with tarfile.open(fileobj=output, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        writer = Writer(tar, manifest, advance)
+        yield writer
+        writer.close()
+
+
+@contextmanager
+def received(source: IO[bytes], folder: Path) -> Iterator[Path]:
+    """What comes through a pipe, as a file in `folder`: a backup says at its end what must be in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="backup-", suffix=".part") as file:
+        shutil.copyfileobj(source, file, CHUNK)
+        file.flush()
+        yield Path(file.name)
 
 
 class Reader:

@@ -11,12 +11,12 @@ import gzip
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, select, text
 
@@ -54,23 +54,29 @@ class Report:
     left_out: list[str]
 
 
-def backup(settings: Settings, target: Path, bar: Bar) -> Report:
-    """Write the backup. Raises OperationError, DatabaseUnavailable, OSError; then there is no file."""
-    if target.exists():
+def backup(settings: Settings, target: Path | IO[bytes], bar: Bar) -> Report:
+    """Write the backup to a new file, or into a pipe.
+
+    Raises OperationError, DatabaseUnavailable, OSError; then there is no file, and what went into a pipe is no backup.
+    """
+    if isinstance(target, Path) and target.exists():
         raise OperationError(f"{target} exists and is not overwritten; choose another name.")
     home = settings.home.resolve()
+    beside = target.resolve().parent if isinstance(target, Path) else home
     with local_database(settings) as url:
         engine = make_engine(url, application_name="rankloop-backup")
         try:
-            with files_kept(engine), tempfile.TemporaryDirectory(dir=target.resolve().parent) as scratch:
+            with files_kept(engine), tempfile.TemporaryDirectory(dir=beside) as scratch:
                 sql = Path(scratch) / archive.DATABASE
                 manifest, wanted = _dump(engine, url, home, sql, bar)
                 _write(target, manifest, [Wanted(archive.DATABASE, sql), *wanted], bar)
         finally:
             engine.dispose()
-    files = [name for name in manifest.files if name != archive.DATABASE]
-    (home / LAST).write_text(json.dumps({"file": str(target), "at": manifest.created}))
-    return Report(str(target), target.stat().st_size, len(files), manifest.damaged, manifest.left_out)
+    name = str(target) if isinstance(target, Path) else "standard output"
+    files = {file: stored for file, stored in manifest.files.items() if file != archive.DATABASE}
+    size = target.stat().st_size if isinstance(target, Path) else sum(stored.size for stored in manifest.files.values())
+    (home / LAST).write_text(json.dumps({"file": name, "at": manifest.created}))
+    return Report(name, size, len(files), manifest.damaged, manifest.left_out)
 
 
 def _dump(engine: Engine, url: str, home: Path, sql: Path, bar: Bar) -> tuple[Manifest, list[Wanted]]:
@@ -105,12 +111,18 @@ def _snapshot(engine: Engine) -> Iterator[tuple[Connection, str]]:
         yield connection, connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
 
 
-def _write(target: Path, manifest: Manifest, wanted: list[Wanted], bar: Bar) -> None:
+def _write(target: Path | IO[bytes], manifest: Manifest, wanted: list[Wanted], bar: Bar) -> None:
     present = [(file, file.path.stat().st_size) for file in wanted if file.path.is_file()]
     advance = bar("Writing", sum(size for _, size in present))
-    with archive.written(target, manifest, advance) as writer:
+    with _writer(target, manifest, advance) as writer:
         for file in wanted:
             _add(writer, file)
+
+
+def _writer(target: Path | IO[bytes], manifest: Manifest, advance: Advance) -> AbstractContextManager[Writer]:
+    if isinstance(target, Path):
+        return archive.written(target, manifest, advance)
+    return archive.streamed(target, manifest, advance)
 
 
 def _add(writer: Writer, file: Wanted) -> None:

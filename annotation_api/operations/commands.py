@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from annotation_api.commands.output import emit, remark, table
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.errors import ApiError
-from annotation_api.operations import doctor, users
+from annotation_api.operations import archive, doctor, users
 from annotation_api.operations.archive import Advance
 from annotation_api.operations.backup import Bar, backup
 from annotation_api.operations.doctor import State
@@ -19,6 +21,8 @@ from annotation_api.operations.local import OperationError
 from annotation_api.operations.prune import prune
 from annotation_api.operations.restore import restore
 from annotation_api.settings import Settings, SettingsError
+
+PIPE = Path("-")  # standard output of a backup, standard input of a restore
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,19 +40,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _backup(settings: Settings, args: argparse.Namespace) -> int:
+    piped = args.file == PIPE
+    if piped and sys.stdout.isatty():
+        raise OperationError("a backup does not belong on a terminal; name a file, or redirect: backup - > FILE.")
     with shown(args.json) as bar:
-        report = backup(settings, args.file, bar)
+        report = backup(settings, sys.stdout.buffer if piped else args.file, bar)
+    say = remark if piped else print
     if args.json:
-        emit(asdict(report))
+        say(json.dumps(asdict(report), ensure_ascii=False))
     else:
-        print(f"{report.file}: {report.bytes} bytes, the database and {report.files} files.")
+        say(f"{report.file}: {report.bytes} bytes, the database and {report.files} files.")
         remark(f"Not in it: {'; '.join(report.left_out)}. It holds hashes of passwords and keys: keep it safe.")
     return _tell_damaged(report.damaged, "Missing or changed when the backup was made")
 
 
 def _restore(settings: Settings, args: argparse.Namespace) -> int:
-    with shown(args.json) as bar:
-        report = restore(settings, args.file, bar)
+    with ExitStack() as undo:
+        bar = undo.enter_context(shown(args.json))
+        source = args.file
+        if source == PIPE:
+            source = undo.enter_context(archive.received(sys.stdin.buffer, settings.home.resolve()))
+        report = restore(settings, source, bar)
     if args.json:
         emit(asdict(report))
     else:

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 import uuid
@@ -197,6 +199,32 @@ def test_what_was_backed_up_comes_back(filled: Filled, folder: Path, empty: str,
         assert (claimed.id, claimed.epoch) == (filled.live, 2)
     engine.dispose()
     assert sorted(path.name for path in there.iterdir()) == ["artifacts", "checkpoints", "models"]
+
+
+def test_through_a_pipe_as_out_of_and_into_a_container(filled: Filled, folder: Path, empty: str, where) -> None:
+    command, archive, there = [sys.executable, "-m", "annotation_api.cli"], folder / "b.tar", folder / "there"
+    beside = {path.name for path in filled.home.iterdir()}
+    where(filled.home, filled.url)
+    with archive.open("wb") as output:
+        done = subprocess.run([*command, "backup", "-", "--json"], stdout=output, stderr=subprocess.PIPE, check=True)
+    assert json.loads(done.stderr)["files"] == 6
+    assert not [path for path in filled.home.iterdir() if path.name not in beside]
+    where(there, empty)
+    with archive.open("rb") as source:
+        subprocess.run([*command, "restore", "-"], stdin=source, check=True)
+    assert files(there) == files(filled.home)
+    assert sorted(path.name for path in there.iterdir()) == ["artifacts", "checkpoints", "models"]
+
+
+def test_half_of_a_pipe_is_no_backup(filled: Filled, folder: Path, empty: str, where) -> None:
+    command, there = [sys.executable, "-m", "annotation_api.cli"], folder / "there"
+    where(filled.home, filled.url)
+    whole = subprocess.run([*command, "backup", "-"], stdout=subprocess.PIPE, check=True).stdout
+    where(there, empty)
+    done = subprocess.run([*command, "restore", "-"], input=whole[: len(whole) // 2], stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"no whole backup" in done.stderr
+    assert list(there.iterdir()) == []
 
 
 def test_the_embedded_database_is_backed_up_while_it_runs_and_when_it_is_stopped(folder: Path, where, factory) -> None:
