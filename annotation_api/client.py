@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from annotation_api.patience import Patient
+
 RECONNECT_SECONDS = 2.0
 RECONNECTS = 30  # in a row without an event; about a minute
 READ_SECONDS = 60.0
@@ -98,7 +100,7 @@ class Client:
         self.url = credentials.url
         timeout = httpx.Timeout(READ_SECONDS, connect=5.0)
         headers = {"Authorization": f"Bearer {credentials.api_key}"}
-        self.http = httpx.Client(base_url=credentials.url, headers=headers, timeout=timeout)
+        self.http = httpx.Client(base_url=credentials.url, headers=headers, timeout=timeout, transport=Patient())
 
     def get(self, path: str, **query: Any) -> Any:
         return self._send("GET", path, params={k: v for k, v in query.items() if v is not None}).json()

@@ -12,19 +12,20 @@ import httpx
 
 from alignment.records import Prompt
 from alignment.toypeople import Annotator
+from annotation_api.patience import Patient
 
 
 def sign_up(admin: httpx.Client, annotator: Annotator, password: str) -> None:
     """Invite the annotator as the admin and accept the invitation as the new person."""
     invitation = admin.post("/v1/invitations", json={"role": "annotator"}).raise_for_status().json()
     person = {"email": annotator.email, "name": annotator.name, "password": password}
-    with httpx.Client(base_url=admin.base_url, timeout=30) as client:
+    with httpx.Client(base_url=admin.base_url, timeout=30, transport=Patient()) as client:
         client.post(f"/v1/invitations/{invitation['token']}:accept", json=person).raise_for_status()
 
 
 def work(url: str, project: str, annotator: Annotator, password: str, tick: Callable[[], None]) -> int:
     """Sign in, rank task after task, return how many were ranked."""
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=60, transport=Patient()) as client:
         client.post("/v1/session", json={"email": annotator.email, "password": password}).raise_for_status()
         done = 0
         while (answer := client.post(f"/v1/projects/{project}/next").raise_for_status()).status_code == 200:

@@ -11,6 +11,8 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from annotation_api.patience import Patient
+
 POLL = 0.5  # seconds between two looks at a job
 FINISHED = {"succeeded", "failed", "cancelled"}
 
@@ -24,7 +26,7 @@ class Engineer:
 
     def __init__(self, url: str, api_key: str, console: Console, tend: Callable[[], None]) -> None:
         headers = {"Authorization": f"Bearer {api_key}"}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=60)
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=60, transport=Patient())
         self.console, self.tend = console, tend
 
     def get(self, path: str) -> Any:

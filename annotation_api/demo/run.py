@@ -28,6 +28,7 @@ from annotation_api.demo import annotators, judge
 from annotation_api.demo.client import DemoFailed, Engineer
 from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
+from annotation_api.patience import Patient
 from annotation_api.settings import Settings
 from annotation_api.up import CannotStart, Service, start_module
 
@@ -148,7 +149,10 @@ class Demo:
         assert self.service.setup_url, "a fresh service has a set-up link"
         token = self.service.setup_url.rsplit("/", 1)[-1]
         account = {"email": "admin@example.com", "name": "Demo admin", "password": secrets.token_urlsafe(16)}
-        with self.engineer.bar(f"{len(team)} annotators join"), httpx.Client(base_url=self.service.url) as admin:
+        with (
+            self.engineer.bar(f"{len(team)} annotators join"),
+            httpx.Client(base_url=self.service.url, transport=Patient()) as admin,
+        ):
             admin.post(f"/v1/invitations/{token}:accept", json=account).raise_for_status()
             for annotator in team:
                 annotators.sign_up(admin, annotator, password)
