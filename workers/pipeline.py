@@ -27,7 +27,8 @@ from annotation_api.db.tables import MAKES, Job, ModelVersion
 from workers.snapshot import write_snapshot
 
 Pin = Callable[[uuid.UUID, str], str]  # model version, commit that the hub gave -> commit that counts
-HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # weights as safetensors only
+HUB_SMALL = ["*.json", "*.txt", "*.model", "*.jinja"]  # enough to say whether a model can be used
+HUB_FILES = ["*.safetensors", *HUB_SMALL]  # weights as safetensors only
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,24 @@ def _fetch(model: ModelVersion, pin: Pin) -> Path:
 
 
 def _download(hub_id: str, commit: str | None) -> Path:
+    """The model's files; its weights only once its settings have been found to be a model's that can be used."""
+    small = _require_sound(_snapshot(hub_id, commit, HUB_SMALL))
+    folder = _snapshot(hub_id, small.name, HUB_FILES)  # of the same commit
+    if not any(folder.glob("*.safetensors")):
+        raise StageError(
+            ErrorKind.BAD_INPUT,
+            f"The model {hub_id} has no weights as safetensors on the hub.",
+            "Download it by hand, convert it with `rankloop models convert FOLDER NEW_FOLDER`, and register that.",
+        )
+    return folder
+
+
+def _snapshot(hub_id: str, commit: str | None, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise StageError(
             ErrorKind.BAD_INPUT,

@@ -149,6 +149,8 @@ def test_a_hub_model_stays_at_the_commit_that_was_fetched_first(
         folder = tmp_path / "cache" / (revision or f"{len(asked)}" * 40)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text("{}")
+        if "*.safetensors" in allow_patterns:
+            (folder / "model.safetensors").touch()
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
@@ -158,7 +160,7 @@ def test_a_hub_model_stays_at_the_commit_that_was_fetched_first(
     resolved = pipeline.resolve(session, job, tmp_path)
     for _ in range(2):
         assert resolved.inputs(pin_in(session))["model"] == tmp_path / "cache" / ("1" * 40)
-    assert asked == [None, "1" * 40]
+    assert asked == [None, "1" * 40, "1" * 40, "1" * 40]  # small files before weights, both times
     assert row.metrics == {"commit": "1" * 40}
     # two workers at once: the commit that was written first counts for both
     assert pipeline.pin(session, row.id, "2" * 40) == "1" * 40
@@ -167,6 +169,31 @@ def test_a_hub_model_stays_at_the_commit_that_was_fetched_first(
     (tmp_path / "second").mkdir()
     pipeline.resolve(session, job, tmp_path / "second").inputs(pin_in(session))
     assert asked[-1] == "3" * 40
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [('{"model_type": "t5"}', "it is a t5, an encoder-decoder"), ("{}", "no weights as safetensors.*models convert")],
+)
+def test_a_hub_model_that_cannot_be_used_is_refused_before_its_weights_are_fetched(
+    make: Any, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, told: str
+) -> None:
+    asked: list[list[str]] = []
+
+    def snapshot_download(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        folder = tmp_path / "cache" / ("1" * 40)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(config)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    _, job = base_inputs(make, session, "Qwen/x")
+    with pytest.raises(StageError, match=told):
+        pipeline.resolve(session, job, tmp_path).inputs(pin_in(session))
+    assert "*.safetensors" not in asked[0]
+    assert len(asked) == 1 or config == "{}"
 
 
 def test_a_snapshot_whose_rows_were_changed_is_refused(make: Any, session: Session, tmp_path: Path) -> None:
