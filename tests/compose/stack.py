@@ -151,7 +151,9 @@ class Stack:
             group.remove()
         for listener in self._listeners.values():
             listener.close()
-        shutil.rmtree(self.folder)
+        for folder in (self.folder, Path("/dev/shm") / self.id):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def read(self) -> None:
         """Read the project's compose file, as it is now."""
