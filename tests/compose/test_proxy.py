@@ -18,7 +18,7 @@ from tests.compose.people import Running
 from tests.workers.world import poll
 
 WHY = "It needs nginx, and starts the service anew; a proxy's few lines seldom change."
-pytestmark = [pytest.mark.postgres, pytest.mark.deep(WHY), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.postgres, pytest.mark.deep(reason=WHY), pytest.mark.timeout(900)]
 NAME = "rank.example.org"
 
 

@@ -17,7 +17,7 @@ from tests.compose.people import Admin, Running
 from tests.compose.stack import Stack
 
 WHY = "Two versions of the service after each other; rarely does a commit change what is stored."
-pytestmark = [pytest.mark.postgres, pytest.mark.ray, pytest.mark.deep(WHY), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.postgres, pytest.mark.ray, pytest.mark.deep(reason=WHY), pytest.mark.timeout(1500)]
 OLD = os.environ.get("RANKLOOP_UPGRADE_FROM", "HEAD~1")
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.compose.people import Running
 
 WHY = "Eight disasters of a minute each; the journey restarts and stops everything once in every run."
-pytestmark = [pytest.mark.postgres, pytest.mark.ray, pytest.mark.deep(WHY), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.postgres, pytest.mark.ray, pytest.mark.deep(reason=WHY), pytest.mark.timeout(1500)]
 LONG = {"batch_size": 8, "micro_batch_size": 4, "max_length": 48, "save_every": 5, "epochs": 60.0}
 
 
