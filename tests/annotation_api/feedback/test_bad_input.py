@@ -133,10 +133,16 @@ def test_deep_nesting(annotator, task: dict[str, Any], levels: int) -> None:
 
 @pytest.mark.parametrize(
     ("content", "headers"),
-    [(b"", JSON), (b"{", JSON), (b"\xff", JSON), (b"{}", {}), (b"{}", {"Content-Type": "text/plain"}), (b"[]", JSON)],
+    [(b"", JSON), (b"{", JSON), (b"\xff", JSON), (b"[]", JSON)],
 )
 def test_a_body_that_is_none(annotator, content: bytes, headers: dict[str, str]) -> None:
     assert pointers(annotator.post("/v1/submissions", content=content, headers=headers))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
+def test_a_body_that_is_not_said_to_be_json(annotator, headers: dict[str, str]) -> None:
+    answer = annotator.post("/v1/submissions", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (415, "urn:rankloop:wrong-content-type")
 
 
 def test_a_draft_beyond_its_size(annotator, task: dict[str, Any]) -> None:
