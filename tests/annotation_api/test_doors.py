@@ -184,7 +184,11 @@ def test_a_new_job_is_in_the_audit_and_a_claim_is_not(as_, person, make, session
 
 
 def test_too_large_a_body_is_413(as_) -> None:
-    answer = as_(Role.ANNOTATOR).put(f"/v1/assignments/{uuid.uuid4()}/draft", content=b" " * (5 * 2**20))
+    answer = as_(Role.ANNOTATOR).put(
+        f"/v1/assignments/{uuid.uuid4()}/draft",
+        content=b" " * (5 * 2**20),
+        headers={"Content-Type": "application/json"},
+    )
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:rankloop:too-large")
 
 

@@ -161,7 +161,7 @@ def test_ppo_and_sampling_take_one_gpu_at_most(as_: As, body: Body, session: Ses
 @pytest.mark.parametrize("stage", ["sft", "reward"])
 @pytest.mark.parametrize("gpus", [0, 0.5, 1, 2, 64])
 def test_the_gradient_stages_take_several(as_: As, body: Body, stage: str, gpus: float) -> None:
-    answer = as_(Role.ENGINEER).post("/v1/jobs", json=body(stage) | {"gpus": gpus})
+    answer = as_(Role.ENGINEER).post("/v1/jobs", json=body(stage, {"batch_size": 512}) | {"gpus": gpus})
     assert (answer.status_code, answer.json()["gpus"]) == (202, gpus)
 
 
