@@ -16,12 +16,15 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
 }
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+# Dropout off: SFT keeps a family's own, and its losses could not be compared.
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, **NO_DROPOUT}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "opt": {
         "hidden_size": 32,
         "ffn_dim": 64,
+        "dropout": 0.0,
         "word_embed_proj_dim": 32,
         **{name: SMALL[name] for name in ("num_hidden_layers", "num_attention_heads", "max_position_embeddings")},
     },
