@@ -28,7 +28,7 @@ LEFT JOIN (
     WHERE a.person_id = %(person)s AND a.state = 'leased'
 ) AS held ON held.project_id = p.id
 WHERE p.id = %(project)s AND (p.open OR %(everything)s OR EXISTS (
-    SELECT FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(person)s
+    SELECT FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(viewer)s
 ))
 ORDER BY held.created_at, held.id
 """
@@ -90,7 +90,7 @@ class Place:
 def in_hand(session: Session, person: Someone, project_id: uuid.UUID) -> Sequence[Any]:
     """A row for each lease; one with `id` None if there is none, and no row if there is no such project."""
     everything = person.role is Role.ADMIN
-    return rows(session, IN_HAND, person=person.id, project=project_id, everything=everything)
+    return rows(session, IN_HAND, person=person.id, project=project_id, viewer=person.id, everything=everything)
 
 
 def lock_first_free(
