@@ -133,10 +133,13 @@ def module_engine(postgres_url: str, template: str) -> Iterator[Engine]:
 def session(engine: Engine) -> Iterator[Session]:
     """A session whose work is undone after the test, commits of the code under test included.
 
-    The whole test is one transaction, so `now()` stands still in it.
+    The whole test is one transaction, so `now()` stands still in it. It may take as long as a busy machine needs,
+    unlike the service's.
     """
     with engine.connect() as connection:
         outer = connection.begin()
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {limit} = 0"))
         with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
             yield session
         outer.rollback()

@@ -77,6 +77,11 @@ def test_nobody_waits_for_ever(engine: Any) -> None:
             assert connection.scalar(text(f"SHOW {name}")) not in ("0", None)
 
 
+def test_a_tests_own_transaction_has_no_limit_that_a_busy_machine_passes(session: Session) -> None:
+    limits = ("statement_timeout", "idle_in_transaction_session_timeout")
+    assert [session.scalar(text(f"SHOW {name}")) for name in limits] == ["0", "0"]
+
+
 def test_the_url_may_say_otherwise(fresh_database: str) -> None:
     with make_engine(f"{fresh_database}&options=-c%20statement_timeout%3D5s").connect() as connection:
         assert connection.scalar(text("SHOW statement_timeout")) == "5s"
