@@ -13,8 +13,8 @@ from typing import Self
 
 import httpx
 
-from annotation_api.settings import Settings
 from annotation_api.parts import api_command
+from annotation_api.settings import Settings
 from tests.journey.desk import HOST, free_port
 
 PATIENCE = 2.0  # RANKLOOP_BODY_SECONDS of this server
