@@ -32,6 +32,7 @@ _DIVISORS = ("logits_scaling",)
 _MULTIPLIED = ("hyperclovax",)  # whose `logits_scaling` multiplies
 
 
+_FAMILY = re.compile(r"[A-Za-z0-9_.-]{1,99}", re.ASCII)
 # Families that run only by code of their own, and the nearest one that the library knows.
 _OWN_CODE = {
     "baichuan": "Llama",
@@ -67,7 +68,7 @@ class Refusal(NamedTuple):
 def refusal(config: Mapping[str, Any]) -> Refusal | None:
     """Why a model with this config.json cannot be trained here; None: it is a decoder that the library knows."""
     family = config.get("model_type")
-    if not isinstance(family, str) or not family:  # the library says what is wrong with it
+    if not isinstance(family, str) or not _FAMILY.fullmatch(family):  # safe_json says what is wrong with it
         return None
     decoder = "Give a decoder-only language model, such as Llama, Qwen or Mistral."
     if config.get("is_encoder_decoder") is True or family in ENCODER_DECODERS:

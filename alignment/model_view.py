@@ -54,7 +54,7 @@ def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[N
     try:
         yield
     except UnsafeModel as error:
-        raise bad(f"The {what} in {folder} cannot be used: {error.cause}", error.next_step) from error
+        raise bad(f"{folder} cannot be used: {error.cause}", error.next_step) from error  # of whatever part it speaks
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         told = first.replace(str(seen), str(folder)) if seen else first
