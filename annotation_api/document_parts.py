@@ -64,7 +64,7 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "save_draft": (409,),
     "sign_in": (401, 429),
     "skip_task": (409,),
-    "submit": (409,),
+    "submit": (404, 409),
     "tasks_from_dataset": (409,),
 }
 LOCATED = frozenset(
