@@ -7,6 +7,7 @@ RUN is a fingerprint of settings, models and records: no run goes on from anothe
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -28,7 +29,8 @@ from alignment.stages import ResumableInputs
 FORMAT = 1  # of what a checkpoint holds; another one starts over
 KEPT = 2  # checkpoints of a run: the newest may turn out damaged
 PARTIAL = "partial"  # where a checkpoint is written until it is whole
-WHEN = {"save_every", "save_minutes"}  # settings that change no weight
+WHEN = ("save_every", "save_minutes")  # settings that change no weight
+LATER = ("template_refusals", "save_dtype", "lora.targets", "alarms.engine_gap")  # came when runs had checkpoints
 NAME = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -145,8 +147,21 @@ class Checkpoints:
 def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: ResumableInputs) -> str:
     """Stands for all that the weights come from: the stage, its settings, the content of its models and records."""
     files = {name: path for name, path in inputs if path and name not in ResumableInputs.model_fields}
-    said = [FORMAT, stage, config.model_dump(mode="json", exclude=WHEN), {n: _content(p) for n, p in files.items()}]
+    said = [FORMAT, stage, _settings(config), {n: _content(p) for n, p in files.items()}]
     return sha256_text(canonical_json(said))[:16]
+
+
+def _settings(config: TrainingConfig) -> dict[str, Any]:
+    """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
+    said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
+    for path in LATER:
+        *rooms, name = path.split(".")
+        whole: Any = config
+        holder = functools.reduce(lambda model, room: getattr(model, room, None), rooms, whole)
+        fields = getattr(type(holder), "model_fields", {})
+        if name in fields and getattr(holder, name) == fields[name].get_default(call_default_factory=True):
+            del functools.reduce(lambda part, room: part[room], rooms, said)[name]
+    return said
 
 
 def _content(path: Path) -> Any:
