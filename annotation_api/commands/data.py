@@ -78,14 +78,14 @@ def _tell(source: Path, report: dict[str, Any]) -> None:
 
 def _write_refused(source: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
     """Each refused row with its reason and what it held, beside the source; whole or absent."""
-    from annotation_api.datasets.formats.source import rows
+    from annotation_api.datasets.formats.source import Source
 
     reasons = {error["row"]: error for error in errors}
     target = source.with_name(f"{source.name}.refused.jsonl")
     part = target.with_name(target.name + ".part")
     try:
         with source.open("rb") as stream, part.open("w", encoding="utf-8") as file:
-            for number, value in rows(stream, is_csv=args.format == "csv"):
+            for number, value in Source(stream, as_csv=args.format == "csv"):
                 if number in reasons:
                     file.write(json.dumps({**reasons[number], "source": _source(value)}, ensure_ascii=True) + "\n")
         part.replace(target)

@@ -22,7 +22,9 @@ from pydantic import ValidationError
 
 from alignment.problems import Problem, explain
 from alignment.records import Record
-from annotation_api.datasets.formats.source import Numbered, Readable, rows
+from annotation_api.datasets.formats.containers import Readable
+from annotation_api.datasets.formats.json_rows import Numbered
+from annotation_api.datasets.formats.source import Source
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
 from annotation_api.datasets.formats.values import Note, Refused, Unreadable
 
@@ -65,11 +67,12 @@ class Reading:
         self.broken = False
         self._notes: Counter[str] = Counter()
         self._seen: set[bytes] = set()
-        self._rows = rows(stream, is_csv=self.format is Format.CSV)
+        self._source = Source(stream, as_csv=self.format is Format.CSV)
+        self._rows = iter(self._source)
 
     @property
     def notes(self) -> list[str]:
-        return [f"{text}: {count}" for text, count in sorted(self._notes.items())]
+        return [f"{text}: {count}" for text, count in sorted((self._notes + self._source.notes).items())]
 
     def __iter__(self) -> Iterator[Accepted]:
         try:
