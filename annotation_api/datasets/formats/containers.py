@@ -13,6 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any, Protocol
 
@@ -24,6 +25,7 @@ from annotation_api.datasets.formats.values import Unreadable
 
 UTF8_BOM = codecs.BOM_UTF8
 ZSTD_WINDOW = 2**27  # bytes that unpacking may look back: what `zstd --long` needs
+ZSTD_PIECE = 512  # packed bytes at a time: a block of 4 bytes can unpack to 128 KiB
 SPOOLED = 2**23  # bytes of a stream without `seek` that are kept in memory before a file is made
 
 
@@ -65,11 +67,39 @@ def unpacked(stream: Readable, notes: Counter[str]) -> io.BufferedReader[Any]:
     if start.startswith(GZIP_MAGIC):
         return _inside(buffered(gzip.GzipFile(fileobj=head)))
     if start.startswith(ZSTD_MAGIC):
-        unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-        return _inside(buffered(unpacker.stream_reader(head, read_across_frames=True)))
+        return _inside(buffered(io.BufferedReader(_Zstd(head), limits.CHUNK)))
     if start.startswith(ZIP_MAGIC) and not is_workbook(start):
         return _inside(buffered(_only_member(zipfile.ZipFile(seekable(head)), notes)))
     return head
+
+
+class _Zstd(io.RawIOBase):
+    """Frames one after another. The library's own reader takes the end of the file for the end of a frame."""
+
+    def __init__(self, source: io.BufferedReader[Any]) -> None:
+        self._source, self._left = source, b""
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+        self._frame: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left and (data := self._source.read(ZSTD_PIECE)):
+            self._left = b"".join(self._unpack(data))
+        if not self._left and self._frame is not None:
+            raise EOFError("it ends inside a zstd frame")
+        size = min(len(self._left), len(buffer))
+        buffer[:size], self._left = self._left[:size], self._left[size:]
+        return size
+
+    def _unpack(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            self._frame = self._frame or self._unpacker.decompressobj()
+            yield self._frame.decompress(data)
+            data = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
 
 
 def _inside(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:

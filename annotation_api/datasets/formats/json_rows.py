@@ -217,5 +217,7 @@ def _check_text(text: str, field: str) -> None:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         raise Refused(
-            field, f"holds a lone surrogate (U+{code:04X}) or a byte that is not UTF-8 at character {error.start}"
+            field,
+            f"holds a lone surrogate (U+{code:04X}) or a byte that is not UTF-8 at character {error.start} "
+            "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
         ) from None

@@ -220,7 +220,7 @@ def test_too_many_refusals_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(reading_module, "MAX_REFUSALS", 3)
     reading = read(GOOD + b"\n" + b'{"instruction": "a"}\n' * 10)
     assert reading.broken
-    assert "--format" in reading.refusals[-1].message
+    assert "check the layout" in reading.refusals[-1].message
 
 
 def test_memory_stays_small_whatever_the_size_of_the_file() -> None:
