@@ -13,6 +13,7 @@ from typing import IO, Any
 from annotation_api.datasets.formats import limits
 from annotation_api.datasets.formats.beginnings import ARROW_MAGIC, PARQUET_MAGIC
 from annotation_api.datasets.formats.containers import seekable
+from annotation_api.datasets.formats.json_rows import check_storable
 from annotation_api.datasets.formats.values import Refused, Unreadable
 
 BATCH = 256  # rows in memory at a time
@@ -72,7 +73,9 @@ def _check_size(size: int) -> None:
 def _plain(row: dict[str, Any], notes: Counter[str]) -> dict[str, Any] | Refused:
     """The row as JSON would hold it."""
     try:
-        return {name: _value(value, name, notes) for name, value in row.items()}
+        plain = {name: _value(value, name, notes) for name, value in row.items()}
+        check_storable(plain)
+        return plain
     except Refused as refused:
         refused.source = repr(row).encode()
         return refused
@@ -83,13 +86,13 @@ def _value(value: Any, field: str, notes: Counter[str]) -> Any:
         return {name: _value(inner, f"{field}.{name}", notes) for name, inner in value.items()}
     if isinstance(value, list):
         return [_value(inner, f"{field}[{i}]", notes) for i, inner in enumerate(value)]
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         notes[NOT_A_NUMBER] += 1
         return None
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise Refused(field, f"holds {NO_JSON.get(type(value), type(value).__name__)}; text, numbers, lists are read")

@@ -6,14 +6,13 @@ first side is better, negative when the second is, and 0 for a tie.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from alignment.records import Message, Prompt, Ranking
 from annotation_api.datasets.formats.orders import Made, by_scores
-from annotation_api.datasets.formats.serialised import prompt_from
+from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
 from annotation_api.datasets.formats.values import (
     Note,
     Refused,
@@ -192,10 +191,7 @@ def _texts(row: Row, name: str) -> list[str]:
     """A list of texts, also as JSON in a cell; a text alone is one turn."""
     value = row.get(name)
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise Refused(name, f"is a list that is no JSON: {error}") from None
+        value = parsed_list(value, name)
     items = as_list([value] if isinstance(value, str) else value, name)
     if not items:
         raise Refused(name, "holds no turn")

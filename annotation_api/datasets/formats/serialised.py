@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 
 from alignment.records import Message, Prompt
+from annotation_api.datasets.formats import limits
+from annotation_api.datasets.formats.json_rows import check_storable
 from annotation_api.datasets.formats.values import Refused, as_text, messages, prompt_of
 
 _SPEAKERS = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
@@ -59,10 +61,19 @@ def turns_of(text: str, field: str) -> list[Message] | None:
 
 
 def _from_json(text: str, field: str) -> list[Message]:
+    return messages(parsed_list(text, field), field)
+
+
+def parsed_list(text: str, field: str) -> object:
+    """JSON that stands in a text. Refused when it is none, or holds what cannot be stored."""
     try:
-        return messages(json.loads(text), field)
+        value = json.loads(text)
     except ValueError as error:
-        raise Refused(field, f"begins as a list of messages but is no JSON: {error}") from None
+        raise Refused(field, f"begins as a list but is no JSON: {str(error)[:100]}") from None
+    except RecursionError:
+        raise Refused(field, f"is nested deeper than {limits.MAX_DEPTH} levels") from None
+    check_storable(value)
+    return value
 
 
 def prompt_from(value: object, field: str) -> Prompt:

@@ -8,7 +8,7 @@ from typing import Any
 from alignment.records import Prompt
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
-from annotation_api.datasets.formats.values import Note, Refused, Row, as_list, as_object, as_text, show
+from annotation_api.datasets.formats.values import Note, Refused, Row, as_list, as_number, as_object, as_text, show
 
 CANCELLED = Note("annotations that were cancelled or skipped were left out")
 NOT_SUBMITTED = Note("answers that were drafts or discarded were left out")
@@ -27,7 +27,9 @@ def studio_ranking(row: Row) -> Made:
     if names is None:
         raise Refused("data", f"must hold the two texts, as {' or '.join('/'.join(pair) for pair in SIDES)}")
     sides = tuple(as_text(data[name], f"data.{name}") for name in names)
-    for i, item in enumerate(as_list(row.get("annotations"), "annotations")):
+    if not as_list(row.get("annotations"), "annotations"):
+        raise Refused("annotations", "holds none: nobody has judged this task yet")
+    for i, item in enumerate(row["annotations"]):
         field = f"annotations[{i}]"
         given = as_object(item, field)
         if given.get("was_cancelled"):
@@ -65,7 +67,7 @@ def argilla_ranking(row: Row) -> Made:
             if answer.get("status", "submitted") != "submitted":
                 yield NOT_SUBMITTED
                 continue
-            names = as_list(answer.get("value"), f"{field}.value")
+            names = _in_order(as_list(answer.get("value"), f"{field}.value"), f"{field}.value")
             if not all(isinstance(name, str) and name in fields for name in names):
                 raise Refused(f"{field}.value", f"must name fields of the record ({', '.join(fields)})")
             found += 1
@@ -74,6 +76,16 @@ def argilla_ranking(row: Row) -> Made:
             yield from best_first(_prompt(fields, "fields"), texts, field, annotator=annotator)
     if not found:
         raise Refused("responses", "holds no submitted ranking")
+
+
+def _in_order(value: list[Any], field: str) -> list[Any]:
+    """Names, best first; or names with a rank each, 1 the best. Equal ranks are refused: the order is not known."""
+    if not all(isinstance(item, dict) for item in value):
+        return value
+    ranks = [as_number(item.get("rank"), f"{field}[{i}].rank") for i, item in enumerate(value)]
+    if len(set(ranks)) < len(ranks):
+        raise Refused(field, "gives one rank to several answers")
+    return [value[i].get("value") for i in sorted(range(len(value)), key=lambda i: ranks[i])]
 
 
 def _prompt(fields: dict[str, Any], place: str) -> Prompt:

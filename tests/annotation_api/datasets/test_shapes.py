@@ -6,6 +6,8 @@ import io
 import json
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from alignment.records import Demonstration, Prompt, Ranking
@@ -152,6 +154,42 @@ def test_rows_that_are_left_out_are_counted() -> None:
     assert reading.notes == ["chats whose last answer has weight 0 were left out: 1"]
     reading, records = read({"prompt": "Q?", "response": "x", "is_safe": False}, kind="demonstrations")
     assert (records, reading.notes) == ([], ["responses that were judged unsafe were left out: 1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[{"role":' + "[" * 100_000, "is nested deeper than 200 levels"),
+        ('[{"role": "user", "content": "\\ud83d"}]', "a lone surrogate"),
+        ('[{"role": "user", "content": "a\\u0000b"}]', "a NUL character"),
+        ('[{"role":' + "9" * 5000 + "}]", "is no JSON"),
+    ],
+)
+def test_json_inside_a_text_is_checked_as_the_file_is(text: str, why: str) -> None:
+    reading, records = read({"text": text}, kind="demonstrations")
+    assert records == []
+    assert why in reading.refusals[0].message
+
+
+def test_text_in_parquet_is_checked_as_in_json() -> None:
+    file = io.BytesIO()
+    table = pyarrow.table({"instruction": ["a", "b"], "output": ["x\0y", "z"]})
+    pyarrow.parquet.write_table(table, file)
+    reading = Reading(io.BytesIO(file.getvalue()), "demonstrations")
+    assert len(list(reading)) == 1
+    assert "a NUL character" in reading.refusals[0].message
+
+
+def test_a_task_that_nobody_judged_is_refused() -> None:
+    reading, _ = read({"data": {"prompt": "Q?", "answer1": "a", "answer2": "b"}, "annotations": []})
+    assert "nobody has judged" in reading.refusals[0].message
+
+
+def test_ranks_with_names() -> None:
+    value = [{"value": "a", "rank": 2}, {"value": "b", "rank": 1}]
+    row = {"fields": {"prompt": "Q?", "a": "x", "b": "y"}, "responses": {"q": [{"value": value, "user_id": "u"}]}}
+    _, (ranking,) = read(row)
+    assert ranking.responses == ("y", "x")
 
 
 def test_unranked_responses_are_no_order() -> None:
