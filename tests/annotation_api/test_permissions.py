@@ -314,7 +314,7 @@ CHECKS: dict[str, tuple[Callable[[Walk, pytest.MonkeyPatch], None], list[str]]] 
     ),
     "an upload is one's own": (
         lambda walk, patch: patch.setattr(staged, "_path", _as_other(staged._path, walk, 1)),
-        ["POST /datasets"],
+        ["POST /datasets", "POST /datasets/map"],
     ),
     "an Idempotency-Key is one's own": (
         lambda walk, patch: patch.setattr(Idempotency, "__init__", _as_other(IDEMPOTENT, walk, 2)),

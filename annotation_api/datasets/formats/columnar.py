@@ -32,11 +32,12 @@ def columnar_rows(
     try:
         number = 0
         for batch in _batches(file, start):
+            batch.validate(full=True)  # or a damaged offset would read beyond the memory
             for row in batch.to_pylist():
                 number += 1
                 yield number, _plain(row, notes)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise Unreadable(0, f"the file is damaged or cut short ({reason}); copy it again") from error
 
 
@@ -59,6 +60,7 @@ def _batches(file: IO[bytes], start: bytes) -> Iterable[Any]:
 def _cut(batches: Iterable[Any]) -> Iterator[Any]:
     """Batches of at most BATCH rows: a batch of a file can be the whole file."""
     for batch in batches:
+        batch.validate(full=True)  # before its size is asked for, and before it is cut
         _check_size(batch.nbytes)
         for start in range(0, batch.num_rows, BATCH):
             yield batch.slice(start, BATCH)

@@ -9,6 +9,7 @@ import codecs
 import gzip
 import io
 import shutil
+import struct
 import tempfile
 import time
 import zipfile
@@ -69,7 +70,7 @@ def unpacked(stream: Readable, notes: Counter[str]) -> io.BufferedReader[Any]:
     if start.startswith(ZSTD_MAGIC):
         return _inside(buffered(io.BufferedReader(_Zstd(head), limits.CHUNK)))
     if start.startswith(ZIP_MAGIC) and not is_workbook(start):
-        return _inside(buffered(_only_member(zipfile.ZipFile(seekable(head)), notes)))
+        return _inside(buffered(_unzipped(head, notes)))
     return head
 
 
@@ -108,6 +109,13 @@ def _inside(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
     if start.startswith((GZIP_MAGIC, ZSTD_MAGIC, ZIP_MAGIC)):
         raise Unreadable(0, "the file is packed twice; unpack it once")
     return reader
+
+
+def _unzipped(head: io.BufferedReader[Any], notes: Counter[str]) -> IO[bytes]:
+    try:
+        return _only_member(zipfile.ZipFile(seekable(head)), notes)
+    except (zipfile.BadZipFile, ValueError, IndexError, NotImplementedError, struct.error) as error:
+        raise Unreadable(0, f"the zip archive is damaged or cut short ({error}); copy or pack it again") from error
 
 
 def _only_member(archive: zipfile.ZipFile, notes: Counter[str]) -> IO[bytes]:

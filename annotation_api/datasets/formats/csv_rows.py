@@ -41,7 +41,10 @@ class Header:
 def header_of(line: str) -> Header:
     """The names in a header line under the delimiter that parts it best."""
     best = max(DELIMITERS, key=line.count)
-    cells = next(csv.reader([line], delimiter=best), [])
+    try:
+        cells = next(csv.reader([line], delimiter=best), [])
+    except csv.Error as error:
+        raise Unreadable(0, f"the CSV header cannot be read: {error}") from error
     return Header(tuple(cell.strip() for cell in cells), best)
 
 

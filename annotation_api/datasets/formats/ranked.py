@@ -91,7 +91,7 @@ def tree_ranking(row: Row) -> Iterator[Ranking | Note]:
 
     Refused when the tree holds no such group.
     """
-    if row.get("tree_state") in LOW_STATES:
+    if str(row.get("tree_state")) in LOW_STATES:
         yield LOW_QUALITY
         return
     found = left_out = 0
@@ -130,7 +130,7 @@ def tree_prompt(row: Row) -> Iterator[Prompt]:
 
 def tree_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     """The conversation along the best-ranked replies, up to its last answer."""
-    if row.get("tree_state") in LOW_STATES:
+    if str(row.get("tree_state")) in LOW_STATES:
         yield LOW_QUALITY
         return
     turns, node = [_said(row.get("prompt"), "prompt")], as_object(row.get("prompt"), "prompt")

@@ -44,7 +44,7 @@ def _lead(given: dict[str, Any], field: str) -> float:
     for i, item in enumerate(as_list(given.get("result"), f"{field}.result")):
         value = as_object(as_object(item, field).get("value"), f"{field}.result[{i}].value")
         if "selected" in value:
-            if value["selected"] not in LEFT_RIGHT:
+            if not isinstance(value["selected"], str) or value["selected"] not in LEFT_RIGHT:
                 raise Refused(
                     f"{field}.result[{i}].value.selected", f"must be left or right, it is {show(value['selected'])}"
                 )

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow
 import pytest
 import zstandard
 
@@ -40,6 +41,15 @@ def with_output(text: str) -> bytes:
     return f'{LINE}\n{{"instruction": "a", "output": {text}}}\n'.encode()
 
 
+def damaged_arrow() -> bytes:
+    """A table whose second text begins beyond the texts: reading it unchecked can end the process."""
+    file = io.BytesIO()
+    table = pyarrow.table({"instruction": ["aa", "bb"], "output": ["cc", "dd"]})
+    with pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue().replace(b"\0\0\0\0\2\0\0\0\4\0\0\0", b"\0\0\0\0\2\0\0\x70\4\0\0\0")
+
+
 # what it is: the bytes, records taken, words of the (last) refusal
 FILES: dict[str, tuple[bytes, int, str]] = {
     "UTF-8 with a mark": (LINE.encode("utf-8-sig"), 1, ""),
@@ -59,7 +69,10 @@ FILES: dict[str, tuple[bytes, int, str]] = {
     "zip of a Mac": (zipped("data.jsonl", "__MACOSX/._data.jsonl", "folder/.DS_Store"), 1, ""),
     "zip of two": (zipped("a.jsonl", "b.jsonl"), 0, "holds 2 files (a.jsonl, b.jsonl); import them one by one"),
     "zip of a workbook in a folder": (zipped("_rels/.rels"), 0, "an Excel workbook"),
-    "zip cut short": (zipped("data.jsonl")[:-30], 0, "the file is damaged or cut short"),
+    "zip cut short": (zipped("data.jsonl")[:-30], 0, "is damaged or cut short"),
+    "zip by an unknown method": (zipped("data.jsonl").replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0c\0"), 0, "is damaged"),
+    "a header with a line end in it": (b"sep=;\r\xb9a;b\nc;d\n", 0, "the CSV header cannot be read"),
+    "Arrow with an offset beyond its end": (damaged_arrow(), 0, "is damaged or cut short"),
     "zstd": (zstandard.compress(LINE.encode()), 1, ""),
     "zstd in two frames": (zstandard.compress(LINE.encode()[:9]) + zstandard.compress(LINE.encode()[9:]), 1, ""),
     "zstd cut short": (zstandard.compress(LINE.encode() * 99)[:-9], 0, "cut short"),
