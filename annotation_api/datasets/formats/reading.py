@@ -6,7 +6,8 @@
     reading.refusals, reading.duplicates, reading.notes
 
 A row is taken whole or refused whole. Nothing is dropped in silence: every row ends as accepted
-records, as duplicates of earlier records, or as a refusal that names field and reason.
+records, as duplicates of earlier records, as a refusal that names field and reason, or in a note
+that counts what was left out; `unused` counts the fields that were not read.
 """
 
 from __future__ import annotations
