@@ -127,9 +127,13 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
 
 def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
     add = _client(commands, "import", data.import_file, "import a file, whole or not at all")
-    add.add_argument("file", metavar="FILE", help="JSON lines, a JSON array or CSV; plain or gzip")
+    add.add_argument("file", metavar="FILE", help="JSON, CSV, Parquet or Arrow; plain, gzip, zstd or zip")
     add.add_argument("--as", dest="kind", type=_importable, choices=KINDS, required=True, help="what the rows become")
     add.add_argument("--format", choices=_values(Format), default="auto", help="layout of the rows; auto looks at them")
+    add.add_argument(
+        "--map", action="append", default=[], metavar="FIELD=COLUMN",
+        help="which column holds a field, in place of a layout: prompt=Question; once for each field",
+    )  # fmt: skip
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")

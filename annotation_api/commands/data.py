@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import uuid
 from argparse import Namespace
 from pathlib import Path
@@ -14,6 +15,8 @@ from annotation_api.commands.output import emit, remark
 from annotation_api.commands.references import data_ref
 
 SHOWN = 5  # refused rows that are told to a person; the JSON holds all
+MAPPED_ROWS = 3  # records of a preview with --map that are told
+WIDTH = 300  # characters of one
 REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
 
 
@@ -25,7 +28,7 @@ def import_file(client: Client, args: Namespace) -> int:
     report = _upload(client, source, args)
     emit(report)
     if args.preview:
-        _tell_preview(source, report)
+        _tell_preview(source, args, report)
         return 1 if report["rejected"] else 0
     _tell(source, report)
     if report["rejected"] and report["dataset"]:
@@ -35,7 +38,7 @@ def import_file(client: Client, args: Namespace) -> int:
 
 def _upload(client: Client, source: Path, args: Namespace) -> dict[str, Any]:
     """The service's report, also when it refused the file for its rows."""
-    fields = {"kind": args.kind, "format": args.format}
+    fields = {"kind": args.kind, "format": args.format} | _mapping(args.map)
     if not args.preview:
         fields |= {"skip_bad": str(args.skip_bad).lower()} | ({"project": args.project} if args.project else {})
     key, path = str(uuid.uuid4()), "/v1/datasets:preview" if args.preview else "/v1/datasets"
@@ -46,11 +49,27 @@ def _upload(client: Client, source: Path, args: Namespace) -> dict[str, Any]:
     except ClientError as error:
         if "rejected" not in error.body:
             raise
-        return {name: error.body[name] for name in (*REPORT, "kind", "format", "notes") if name in error.body}
+        return {name: error.body[name] for name in (*REPORT, "kind", "format", "notes", "unused") if name in error.body}
 
 
-def _tell_preview(source: Path, report: dict[str, Any]) -> None:
+def _mapping(given: list[str]) -> dict[str, str]:
+    """FIELD=COLUMN as the service takes it."""
+    if not given:
+        return {}
+    pairs = dict(item.partition("=")[::2] for item in given)
+    if len(pairs) < len(given) or not all(pairs.values()):
+        raise ClientError("--map takes FIELD=COLUMN, each field once: --map prompt=Question --map response=Answer")
+    return {"map": json.dumps(pairs)}
+
+
+def _tell_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None:
     _tell_errors(source, report)
+    if report.get("offered") and not report["accepted"]:
+        words = " ".join(f"--map {field}={shlex.quote(column)}" for field, column in report["offered"].items())
+        remark(f"A file with these columns was imported before with {words}")
+    if args.map:
+        for item in report.get("records", ())[:MAPPED_ROWS]:
+            remark(f"row {item['row']} becomes {json.dumps(item['record'], ensure_ascii=False)[:WIDTH]}")
     remark(
         f"Preview: {report['accepted']} records, {report['duplicates']} duplicates, {report['rejected']} refused "
         f"(layout {report['format']}). Nothing was stored."
@@ -66,6 +85,8 @@ def _tell_errors(source: Path, report: dict[str, Any]) -> None:
         remark(f"... and {report['rejected'] - SHOWN} more rows")
     for note in report.get("notes", ()):
         remark(f"note: {note}")
+    if report.get("unused"):
+        remark(f"not used: {', '.join(f'{name} {count}' for name, count in report['unused'].items())}")
 
 
 def _tell(source: Path, report: dict[str, Any]) -> None:
@@ -78,14 +99,14 @@ def _tell(source: Path, report: dict[str, Any]) -> None:
 
 def _write_refused(source: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
     """Each refused row with its reason and what it held, beside the source; whole or absent."""
-    from annotation_api.datasets.formats.source import rows
+    from annotation_api.datasets.formats.source import Source
 
     reasons = {error["row"]: error for error in errors}
     target = source.with_name(f"{source.name}.refused.jsonl")
     part = target.with_name(target.name + ".part")
     try:
         with source.open("rb") as stream, part.open("w", encoding="utf-8") as file:
-            for number, value in rows(stream, is_csv=args.format == "csv"):
+            for number, value in Source(stream, as_csv=args.format == "csv"):
                 if number in reasons:
                     file.write(json.dumps({**reasons[number], "source": _source(value)}, ensure_ascii=True) + "\n")
         part.replace(target)

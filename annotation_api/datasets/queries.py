@@ -120,3 +120,12 @@ def _lines_after(sessions: sessionmaker[Session], snapshot: uuid.UUID, last: int
     query = select(sized.c.position, sized.c.line).where(sized.c.before < EXPORT_BYTES).order_by(sized.c.position)
     with sessions() as session:
         return [(position, line) for position, line in session.execute(query)]
+
+
+def mapping_of(session: Session, columns: list[str]) -> dict[str, str]:
+    """How the newest data set with these very columns was mapped by hand; empty when none was."""
+    if not columns:
+        return {}
+    query = select(Dataset.mapping).where(Dataset.mapping["columns"] == columns).order_by(Dataset.created_at.desc())
+    found = session.scalar(query.limit(1))
+    return dict(found["map"]) if found else {}

@@ -29,6 +29,12 @@ from annotation_api.idempotency import Key, Once
 from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
+Mapped = Annotated[
+    str | None,
+    Form(
+        max_length=4000, description='Which column holds what, as JSON: {"prompt": "Question"}; in place of a layout.'
+    ),
+]
 
 
 @router.post(
@@ -42,16 +48,20 @@ def import_dataset(
     session: Db,
     me: Me,
     once: Once,
-    file: Annotated[UploadFile, File(description="JSON lines, a JSON array or CSV; plain or gzip; UTF-8.")],
+    file: Annotated[
+        UploadFile, File(description="JSON, CSV, Parquet or Arrow; plain, gzip, zstd, or a zip of one file.")
+    ],
     kind: Annotated[DatasetKind, Form(description="What the rows are to become.")],
     format: Annotated[Format, Form(description="The layout of the rows; `auto` looks at their fields.")] = Format.AUTO,
     project: Annotated[str | None, Form(description="Id or name of a project that the data belong to.")] = None,
     skip_bad: Annotated[bool, Form(description="Import the valid rows although others are refused.")] = False,
     name: Annotated[str | None, Form(description="Shown in lists; unset: the name of the file.")] = None,
+    map: Mapped = None,
 ) -> Response:
     """Import a file whole. A refused row stops the import (422, with every refused row) unless `skip_bad`."""
     title = name or file.filename or "upload"
-    asked = f"{service.sha256_of(file.file)} {kind} {format} {project} {skip_bad} {title}"
+    asked = f"{service.sha256_of(file.file)} {kind} {format} {project} {skip_bad} {title}" + (f" {map}" if map else "")
+    mapping = service.read_mapping(map, kind)
     return once.run(
         lambda: service.import_file(
             session,
@@ -63,6 +73,7 @@ def import_dataset(
             project=project,
             skip_bad=skip_bad,
             key=once.key,
+            mapping=mapping,
         ),
         location="/v1/datasets/{dataset}",
         content=asked,
@@ -71,14 +82,16 @@ def import_dataset(
 
 @router.post("/datasets:preview", dependencies=[allow(*ENGINEERS)])
 def preview_dataset(
+    session: Db,
     me: Me,
     file: Annotated[UploadFile, File(description="As for an import.")],
     kind: Annotated[DatasetKind, Form(description="What the rows are to become.")],
     format: Annotated[Format, Form(description="The layout of the rows; `auto` looks at their fields.")] = Format.AUTO,
     key: Key = None,
+    map: Mapped = None,
 ) -> ImportPreview:
     """Read a file whole and say what importing it would give, with its first records; stores nothing."""
-    return service.preview(me, file.file, kind, format, key)
+    return service.preview(session, me, file.file, kind, format, key, service.read_mapping(map, kind))
 
 
 @router.get("/imports/{key}", dependencies=[allow(*ENGINEERS)])

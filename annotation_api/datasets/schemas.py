@@ -34,6 +34,9 @@ class ImportReport(BaseModel):
     rejected: int
     errors: list[RowProblem]
     notes: list[str] = []
+    unused: dict[str, int] = Field(
+        default={}, description="Fields of the file that were not read, and how many rows hold something there."
+    )
 
 
 class ImportRefusal(ImportReport):
@@ -58,6 +61,10 @@ class ImportPreview(ImportReport):
 
     broken: bool = Field(description="The file cannot be read to its end, so that nothing of it can be imported.")
     records: list[RecordOut]
+    columns: list[str] = Field(default=[], description="The fields of the first row.")
+    offered: dict[str, str] = Field(
+        default={}, description="How columns of the same names were mapped by the newest import that mapped them."
+    )
 
 
 class ImportProgress(Shown):
@@ -76,6 +83,7 @@ class DatasetOut(Shown):
     format: str
     project_id: uuid.UUID | None
     sha256: str
+    mapping: dict[str, Any] | None = Field(description="Which columns were read as what, where they were named.")
     accepted: int
     duplicates: int
     rejected: int

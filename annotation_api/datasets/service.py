@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from alignment.problems import Problem
 from annotation_api.datasets import progress, queries
+from annotation_api.datasets.formats.mapping import Mapping, parsed
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
@@ -53,6 +54,7 @@ def import_file(
     project: str | None,
     skip_bad: bool,
     key: str | None = None,
+    mapping: Mapping | None = None,
 ) -> ImportReport:
     """Store the records of `file` as one data set; with `skip_bad` without the rows that are refused.
 
@@ -70,7 +72,7 @@ def import_file(
     session.add(dataset)
     session.flush()
     with progress.watched(file, me.id, key) as watched:
-        reading = Reading(watched, kind.value, format.value)
+        reading = Reading(watched, kind.value, format.value, mapping)
         _store(session, dataset, reading, skip_bad, watched)
     refusal = _why_not(reading, skip_bad)
     report = _report(reading, None if refusal else dataset)
@@ -79,23 +81,49 @@ def import_file(
     dataset.format = reading.format.value
     dataset.accepted, dataset.duplicates = reading.accepted, reading.duplicates
     dataset.rejected = len(reading.refusals)
+    dataset.mapping = {"map": mapping, "columns": reading.columns} if mapping else None
     session.flush()
     return report
 
 
-def preview(me: Person, file: IO[bytes], kind: DatasetKind, format: Format, key: str | None = None) -> ImportPreview:
+def preview(
+    session: Session,
+    me: Person,
+    file: IO[bytes],
+    kind: DatasetKind,
+    format: Format,
+    key: str | None = None,
+    mapping: Mapping | None = None,
+) -> ImportPreview:
     """What importing the file would report, and its first records; stores nothing."""
     _refuse_collected(kind)
     first: list[RecordOut] = []
     size = 0
     with progress.watched(file, me.id, key) as watched:
-        reading = Reading(watched, kind.value, format.value)
+        reading = Reading(watched, kind.value, format.value, mapping)
         for item in reading:
             watched.rows = reading.accepted + reading.duplicates
             size += item.size
             if len(first) < PREVIEWED and (size <= PREVIEW_SIZE or not first):
                 first.append(RecordOut(row=item.row, part=item.part, record=_record(item)))
-    return ImportPreview(**_report(reading, None).model_dump(), broken=reading.broken, records=first)
+    return ImportPreview(
+        **_report(reading, None).model_dump(),
+        broken=reading.broken,
+        records=first,
+        columns=reading.columns,
+        offered=queries.mapping_of(session, reading.columns),
+    )
+
+
+def read_mapping(text: str | None, kind: DatasetKind) -> Mapping | None:
+    """The mapping in a form; 422 when it cannot give records of this kind."""
+    if not text:
+        return None
+    _refuse_collected(kind)
+    try:
+        return parsed(text, kind.value)
+    except ValueError as error:
+        raise invalid([Problem(pointer="/map", message=f"The mapping {error}.", value=text[:200])]) from None
 
 
 def _refuse_collected(kind: DatasetKind) -> None:
@@ -146,7 +174,8 @@ def _why_not(reading: Reading, skip_bad: bool) -> str | None:
     if refused and not skip_bad:
         return f"Nothing was imported: {refused} of its rows are refused. Mend them, or skip the bad rows."
     if not reading.accepted:
-        return f"Nothing was imported: no row is left, {refused} were refused."
+        why = f" ({'; '.join(reading.notes[:3])})" if reading.notes else ""
+        return f"Nothing was imported: no row is left, {refused} were refused{why}."
     return None
 
 
@@ -160,6 +189,7 @@ def _report(reading: Reading, dataset: Dataset | None) -> ImportReport:
         rejected=len(reading.refusals),
         errors=[RowProblem(**refusal.as_dict()) for refusal in reading.refusals],
         notes=reading.notes,
+        unused=reading.unused,
     )
 
 

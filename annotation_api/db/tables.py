@@ -219,6 +219,8 @@ class Dataset(Base):
     accepted: Mapped[int]
     duplicates: Mapped[int]
     rejected: Mapped[int]
+    # {"map": {field: column}, "columns": [...]} where columns were named by hand
+    mapping: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = _now()
 

@@ -6,6 +6,7 @@ says yes. data.js adds how far they are.
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,6 +15,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from sqlalchemy.orm import Session
 
 from annotation_api.datasets import queries, refusals, service, staged
+from annotation_api.datasets.formats.mapping import NEEDED, WANTED
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview
 from annotation_api.db.frozen_rows import COLLECTED, HOLDS
@@ -44,6 +46,7 @@ class Upload:
     kind: DatasetKind
     format: Format
     project: str
+    map: str = ""
 
 
 @router.get("/datasets", dependencies=[allow(*ENGINEERS)])
@@ -57,6 +60,7 @@ def preview(
     request: Request,
     file: Annotated[UploadFile, File()],
     kind: Annotated[DatasetKind, Form()],
+    session: Db,
     me: Me,
     settings: Config,
     format: Annotated[Format, Form()] = Format.AUTO,
@@ -65,7 +69,28 @@ def preview(
 ) -> Response:
     """Keep the file for the second form, and show what importing it would give."""
     token = staged.keep(settings.home, me.id, file.file)
-    return _preview(request, me, settings, Upload(token, file.filename or "upload", kind, format, project), key)
+    upload = Upload(token, file.filename or "upload", kind, format, project)
+    return _preview(request, session, me, settings, upload, key)
+
+
+@router.post("/datasets/map", dependencies=[allow(*ENGINEERS)])
+def map_columns(
+    request: Request,
+    token: Annotated[str, Form()],
+    name: Annotated[str, Form(max_length=300)],
+    kind: Annotated[DatasetKind, Form()],
+    session: Db,
+    me: Me,
+    settings: Config,
+    format: Annotated[Format, Form()] = Format.AUTO,
+    project: Annotated[str, Form()] = "",
+    field: Annotated[list[str], Form(max_length=20)] = [],  # noqa: B006  (never changed)
+    column: Annotated[list[str], Form(max_length=20)] = [],  # noqa: B006
+) -> Response:
+    """The file again, with its columns named by hand: `field` and `column` in pairs, an empty column for none."""
+    named = {one: other for one, other in zip(field, column, strict=False) if other}
+    upload = Upload(token, name, kind, format, project, json.dumps(named, ensure_ascii=False))
+    return _preview(request, session, me, settings, upload, None)
 
 
 @router.post("/datasets", dependencies=[allow(*ENGINEERS)])
@@ -81,9 +106,10 @@ def commit(
     project: Annotated[str, Form()] = "",
     skip_bad: Annotated[bool, Form()] = False,
     key: Key = None,
+    map: Annotated[str, Form(max_length=4000)] = "",
 ) -> Response:
     """Store the file that was previewed; the page of the new data set."""
-    upload = Upload(token, name, kind, format, project)
+    upload = Upload(token, name, kind, format, project, map)
     try:
         with staged.reopen(settings.home, me.id, token) as file:
             report = service.import_file(
@@ -96,10 +122,11 @@ def commit(
                 project=project or None,
                 skip_bad=skip_bad,
                 key=key,
+                mapping=service.read_mapping(map, kind),
             )
     except service.ImportRefused as refusal:
         session.rollback()
-        return _preview(request, me, settings, upload, key, error=refusal)
+        return _preview(request, session, me, settings, upload, key, error=refusal)
     assert report.dataset is not None
     refusals.keep(settings.home, report.dataset, report.errors)
     staged.forget(settings.home, me.id, token)
@@ -107,10 +134,20 @@ def commit(
 
 
 def _preview(
-    request: Request, me: Person, settings: Settings, upload: Upload, key: str | None, error: ApiError | None = None
+    request: Request,
+    session: Session,
+    me: Person,
+    settings: Settings,
+    upload: Upload,
+    key: str | None,
+    error: ApiError | None = None,
 ) -> Response:
+    try:
+        mapping = service.read_mapping(upload.map, upload.kind)
+    except ApiError as problem:
+        error, mapping = problem, None
     with staged.reopen(settings.home, me.id, upload.token) as file:
-        seen = service.preview(me, file, upload.kind, upload.format, key)
+        seen = service.preview(session, me, file, upload.kind, upload.format, key, mapping)
     return render(
         request,
         "dataset_preview.html",
@@ -121,6 +158,9 @@ def _preview(
         problems=seen.errors[:SHOWN_PROBLEMS],
         holds=HOLDS[upload.kind].__name__,
         importable=_importable(seen),
+        fields=WANTED[upload.kind.value],
+        needed=NEEDED[upload.kind.value],
+        mapping=mapping or seen.offered,
         error=error.detail if error else None,
     )
 

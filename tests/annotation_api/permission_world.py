@@ -249,6 +249,7 @@ class World:
             "POST /projects/{project_id}/skip": {"data": {"assignment": str(owned.leased)}},
             "GET /projects/{project_id}/correct": {"params": {"submission": str(owned.submission.id)}},
             "POST /datasets": named,
+            "POST /datasets/map": named,
             "POST /datasets/preview": upload,
             "POST /snapshots": {"data": {"source": f"dataset:{self.dataset.id}", "kind": "demonstrations"}},
         }

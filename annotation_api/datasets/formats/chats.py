@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.records import Demonstration, Message, Prompt
+from annotation_api.datasets.formats.own import origin
+from annotation_api.datasets.formats.serialised import turns_of
 from annotation_api.datasets.formats.values import (
+    Note,
     Refused,
     Row,
     as_list,
+    as_number,
     as_object,
     as_text,
     first_of,
@@ -29,7 +33,10 @@ from annotation_api.datasets.formats.values import (
 INSTRUCTION = ("instruction", "question", "prompt", "user_input", "query")
 INPUT = ("input", "context")
 OUTPUT = ("output", "response", "answer", "completion", "std_answer")
-CHAT = ("conversations", "messages")
+CHAT = ("conversations", "messages", "conversation")
+LAST_ONLY = Note("chats of several answers: the last is learnt, those before are its context")
+NOT_LEARNT = Note("chats whose last answer has weight 0 were left out")
+UNSAFE = Note("responses that were judged unsafe were left out")
 OWN_FIELDS = Prompt.model_fields.keys()
 NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated way to say that there is none
 
@@ -37,15 +44,35 @@ NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated 
 # ---------------------------------------------------------------- chats
 
 
-def chat_demonstration(row: Row) -> Iterator[Demonstration]:
+def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     name = first_of(row, CHAT)
-    turns = _with_system(row, messages(row[name], name))
+    yield from demonstration_of(_with_system(row, messages(row[name], name)), name, learnt=_learnt(row[name], name))
+
+
+def demonstration_of(turns: list[Message], name: str, *, learnt: bool = True) -> Iterator[Demonstration | Note]:
+    """The last answer of the assistant after all that was said before."""
     if turns[-1].role != "assistant":
         raise Refused(
             f"{name}[{len(turns) - 1}]",
             f"the last turn must be the assistant's, it is the {turns[-1].role}'s: there is no response to learn",
         )
-    yield Demonstration(prompt=prompt_of(turns[:-1], name), response=turns[-1].content)
+    prompt = prompt_of(turns[:-1], name)
+    if any(turn.role == "assistant" for turn in prompt.messages):
+        yield LAST_ONLY
+    if learnt:
+        yield Demonstration(prompt=prompt, response=turns[-1].content)
+    else:
+        yield NOT_LEARNT
+
+
+def _learnt(turns: list[Any], name: str) -> bool:
+    """Whether the last turn is to be learnt: OpenAI's `weight` can be 0."""
+    weight = turns[-1].get("weight")
+    if weight is None:
+        return True
+    if as_number(weight, f"{name}[{len(turns) - 1}].weight") not in (0, 1):
+        raise Refused(f"{name}[{len(turns) - 1}].weight", f"must be 0 or 1, it is {show(weight)}")
+    return bool(float(weight))
 
 
 def chat_prompt(row: Row) -> Iterator[Prompt]:
@@ -65,7 +92,7 @@ def _with_system(row: Row, turns: list[Message]) -> list[Message]:
 # ---------------------------------------------------------------- thumbs (KTO)
 
 
-def thumb_demonstration(row: Row) -> Iterator[Demonstration]:
+def thumb_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     if not truth(row, "label"):
         raise Refused("label", "is false: a response that was disliked is no demonstration; leave the row out")
     yield from chat_demonstration(row) if _is_chat(row) else alpaca_demonstration(row)
@@ -82,14 +109,18 @@ def _is_chat(row: Row) -> bool:
 # ---------------------------------------------------------------- Alpaca
 
 
-def alpaca_demonstration(row: Row) -> Iterator[Demonstration]:
+def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
+    if row.get("is_safe") is not None and not truth(row, "is_safe"):  # BeaverTails
+        yield UNSAFE
+        return
     name = first_of(row, OUTPUT)
     if isinstance(row[name], list) and name != "completion":
-        raise Refused(name, "is a list of answers, which is a ranking; import it --as rankings")
-    yield Demonstration(prompt=instruction(row), response=_completion(row[name], name))
+        raise Refused(name, "is a list of answers, which is a ranking; import it as rankings")
+    yield Demonstration(prompt=instruction(row), response=_completion(row[name], name), lineage=origin(row))
 
 
 def alpaca_prompt(row: Row) -> Iterator[Prompt]:
+    origin(row)
     yield instruction(row)
 
 
@@ -111,12 +142,15 @@ def instruction(row: Row, **fields: Any) -> Prompt:
     name = first_of(row, INSTRUCTION)
     if isinstance(row[name], list):
         return prompt_of(messages(row[name], name), name, **fields)
-    asked, given = text(row, name), optional_text(row, *INPUT)
-    if given.strip() and not NO_INPUT.fullmatch(given):
-        asked = f"{asked}\n\n{given}"
+    asked = turns_of(text(row, name), name) or [Message(role="user", content=_with_input(row, name))]
     system = optional_text(row, "system")
-    turns = [Message(role="system", content=system)] if system.strip() else []
-    return Prompt(messages=(*turns, *_history(row), Message(role="user", content=asked)), **fields)
+    turns = [Message(role="system", content=system)] if system.strip() and asked[0].role != "system" else []
+    return prompt_of([*turns, *_history(row), *asked], name, **fields)
+
+
+def _with_input(row: Row, name: str) -> str:
+    given = [said for field in INPUT if (said := optional_text(row, field)).strip() and not NO_INPUT.fullmatch(said)]
+    return "\n\n".join([text(row, name), *given])
 
 
 def _history(row: Row) -> Iterator[Message]:
@@ -128,6 +162,25 @@ def _history(row: Row) -> Iterator[Message]:
             raise Refused(field, f"must be a pair of question and answer, it has {len(turns)} parts")
         yield Message(role="user", content=as_text(turns[0], f"{field}[0]"))
         yield Message(role="assistant", content=as_text(turns[1], f"{field}[1]"))
+
+
+# ---------------------------------------------------------------- a whole chat in one text (guanaco)
+
+
+def written_demonstration(row: Row) -> Iterator[Demonstration | Note]:
+    yield from demonstration_of(_written(row), "text")
+
+
+def written_prompt(row: Row) -> Iterator[Prompt]:
+    turns = _written(row)
+    yield prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, "text")
+
+
+def _written(row: Row) -> list[Message]:
+    turns = turns_of(text(row, "text"), "text")
+    if turns is None:
+        raise Refused("text", "holds no chat such as '### Human: ...### Assistant: ...'")
+    return turns
 
 
 # ---------------------------------------------------------------- question lists
@@ -148,7 +201,7 @@ def question_prompt(row: Row) -> Iterator[Prompt]:
 
 def question_demonstration(row: Row) -> Iterator[Demonstration]:
     if row.get("instances") is None:
-        raise Refused("turns", "are questions without answers; import them --as prompts")
+        raise Refused("turns", "are questions without answers; import them as prompts")
     for i, case in enumerate(_cases(row)):
         response = as_text(case.get("output"), f"instances[{i}].output")
         yield Demonstration(prompt=_task_prompt(row, case, i), response=response)

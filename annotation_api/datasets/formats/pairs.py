@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from alignment.records import Message, Prompt, Ranking
+from alignment.records import SMALL_MARGINS, Message, Prompt, Ranking
 from annotation_api.datasets.formats.chats import CHAT, INSTRUCTION, instruction
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
+from annotation_api.datasets.formats.own import origin
 from annotation_api.datasets.formats.values import (
     Note,
     Refused,
@@ -24,6 +25,8 @@ from annotation_api.datasets.formats.values import (
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+MARGIN_ERROR = 1e-6
+MARGIN_LOST = Note("margins that are none of the steps 1/3, 2/3 and 1 were left out")
 _MARK = r"'\n\nHuman: ...\n\nAssistant: ...'"
 
 # ---------------------------------------------------------------- HH
@@ -49,7 +52,7 @@ def _hh_parts(row: Row) -> tuple[Prompt, str, str]:
 
 def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
     """The turns before the last answer, and that answer; blanks around a turn are the marks', not the text's."""
-    before, *parts = _TURN.split("\n\n" + value.lstrip("\n"))
+    before, *parts = _TURN.split("\n\n" + value.replace("\r\n", "\n").lstrip("\n"))
     turns = list(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
     if before.strip() or not turns:
         raise Refused(field, f"must be a dialogue such as {_MARK}")
@@ -64,17 +67,52 @@ def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
 def chosen_ranking(row: Row) -> Made:
     """The prompt is `prompt`, `conversations`, or instruction and input; sides are text or messages.
 
-    Without a prompt of its own, both sides are whole message lists that share all but the last.
+    Sides that are whole message lists share all but the last; a prompt beside them must be among what they share.
     """
-    if not _has_own_prompt(row):
-        yield from _implicit(row)
-        return
-    sides = tuple(_side(row, name) for name in ("chosen", "rejected"))
-    yield from best_first(_own_prompt(row), sides, "rejected")
+    if _whole_chats(row):
+        prompt, sides = _shared(row)
+        _check_same(row, prompt)
+    else:
+        prompt, sides = _own_prompt(row), (_side(row, "chosen"), _side(row, "rejected"))
+    strength, note = _strength(row, sides)
+    if note:
+        yield note
+    weight = row.get("weight")
+    fields = {} if weight is None else {"weight": as_number(weight, "weight")}
+    annotator = optional_text(row, "annotator") or None
+    yield from best_first(
+        prompt, sides, "rejected", strength=strength, annotator=annotator, lineage=origin(row), **fields
+    )
 
 
 def chosen_prompt(row: Row) -> Iterator[Prompt]:
-    yield _own_prompt(row) if _has_own_prompt(row) else _shared(row)[0]
+    yield _shared(row)[0] if _whole_chats(row) else _own_prompt(row)
+
+
+def _whole_chats(row: Row) -> bool:
+    """Whether the sides hold the prompt: nothing else does, or they are lists of several messages."""
+    long = any(isinstance(row.get(name), list) and len(row[name]) > 1 for name in ("chosen", "rejected"))
+    return long or not _has_own_prompt(row)
+
+
+def _check_same(row: Row, shared: Prompt) -> None:
+    """A prompt beside whole chats is part of them, or the row says two things."""
+    if all(row.get(name) is None for name in INSTRUCTION):
+        return
+    said = [turn.content.strip() for turn in shared.messages]
+    if any(turn.content.strip() not in said for turn in instruction(row).messages if turn.role == "user"):
+        raise Refused("prompt", "is not among the turns before the last answer of chosen and rejected")
+
+
+def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None]:
+    """The step that a margin of our own exports stands for; another margin cannot be kept."""
+    if row.get("margin") is None:
+        return None, None
+    margin = as_number(row["margin"], "margin")
+    if margin == 0 or sides[0] == sides[1]:
+        return None, None
+    step = next((step for step, size in SMALL_MARGINS.items() if abs(size - margin) < MARGIN_ERROR), None)
+    return step, None if step else MARGIN_LOST
 
 
 def _has_own_prompt(row: Row) -> bool:
@@ -99,11 +137,6 @@ def _side(row: Row, name: str) -> str:
     if said.role != "assistant":
         raise Refused(name, f"must be the assistant's message, it is the {said.role}'s")
     return said.content
-
-
-def _implicit(row: Row) -> Made:
-    prompt, sides = _shared(row)
-    yield from best_first(prompt, sides, "rejected")
 
 
 def _shared(row: Row) -> tuple[Prompt, tuple[str, str]]:

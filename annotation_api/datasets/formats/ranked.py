@@ -24,6 +24,10 @@ from annotation_api.datasets.formats.values import (
 )
 
 PART_RANKED = Note("groups of answers that were ranked only in part were left out")
+DELETED = Note("answers that were deleted or marked as spam were left out")
+LOW_STATES = frozenset({"aborted_low_grade", "halted_by_moderator", "spam"})
+LOW_QUALITY = Note("trees that were given up as spam or of low quality were left out")
+GIVEN_ORDER = Note("the answers in the list `output` were taken as ordered, best first")
 UNRANKED = Note("groups of answers without any rank were left out")
 
 # ---------------------------------------------------------------- lists
@@ -33,6 +37,7 @@ def list_ranking(row: Row) -> Made:
     """`output` is a list, best first."""
     answers = as_list(row.get("output"), "output")
     texts = [as_text(answer, f"output[{i}]") for i, answer in enumerate(answers)]
+    yield GIVEN_ORDER
     yield from best_first(instruction(row), texts, "output")
 
 
@@ -72,7 +77,7 @@ def _llmzoo_prompt(row: Row) -> Prompt:
 
 def graded_ranking(row: Row) -> Made:
     """Solutions with `is_correct` (GSM8K's model solutions): right ones tie above wrong ones."""
-    solutions = {name: value for name, value in row.items() if isinstance(value, dict) and "is_correct" in value}
+    solutions = {name: row[name] for name, value in row.items() if isinstance(value, dict) and "is_correct" in value}
     texts = [as_text(value.get("solution"), f"{name}.solution") for name, value in solutions.items()]
     scores = [float(truth(value, "is_correct")) for value in solutions.values()]
     yield from by_scores(instruction(row), texts, scores, "is_correct")
@@ -86,9 +91,13 @@ def tree_ranking(row: Row) -> Iterator[Ranking | Note]:
 
     Refused when the tree holds no such group.
     """
-    found = 0
+    if str(row.get("tree_state")) in LOW_STATES:
+        yield LOW_QUALITY
+        return
+    found = left_out = 0
     for path, replies, field in _groups(row):
-        answers = [reply for reply in replies if reply.get("role") == "assistant"]
+        answers = [reply for reply in replies if reply.get("role") == "assistant" and not _is_out(reply)]
+        left_out += sum(map(_is_out, replies))
         if len(answers) < 2:
             continue
         ranked = sum(answer.get("rank") is not None for answer in answers)
@@ -97,8 +106,14 @@ def tree_ranking(row: Row) -> Iterator[Ranking | Note]:
             continue
         found += 1
         yield from _siblings(path, answers, field)
-    if not found:
+    yield from [DELETED] * left_out
+    if not found and not left_out:
         raise Refused("prompt.replies", "holds no group of two or more answers that are all ranked")
+
+
+def _is_out(reply: dict[str, Any]) -> bool:
+    """Deleted, or found to be spam by those who reviewed it."""
+    return reply.get("deleted") is True or reply.get("spam") is True or reply.get("review_result") is False
 
 
 def _siblings(path: list[Message], answers: list[dict[str, Any]], field: str) -> Made:
@@ -113,10 +128,13 @@ def tree_prompt(row: Row) -> Iterator[Prompt]:
     yield Prompt.from_text(text(root, "text"), language=optional_text(root, "lang") or None)
 
 
-def tree_demonstration(row: Row) -> Iterator[Demonstration]:
+def tree_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     """The conversation along the best-ranked replies, up to its last answer."""
+    if str(row.get("tree_state")) in LOW_STATES:
+        yield LOW_QUALITY
+        return
     turns, node = [_said(row.get("prompt"), "prompt")], as_object(row.get("prompt"), "prompt")
-    while replies := _replies(node, "prompt"):
+    while replies := [reply for reply in _replies(node, "prompt") if not _is_out(reply)]:
         node = min(replies, key=_rank)
         turns.append(_said(node, "prompt.replies"))
     while turns and turns[-1].role != "assistant":

@@ -6,12 +6,12 @@
     reading.refusals, reading.duplicates, reading.notes
 
 A row is taken whole or refused whole. Nothing is dropped in silence: every row ends as accepted
-records, as duplicates of earlier records, or as a refusal that names field and reason.
+records, as duplicates of earlier records, as a refusal that names field and reason, or in a note
+that counts what was left out; `unused` counts the fields that were not read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -22,13 +22,21 @@ from pydantic import ValidationError
 
 from alignment.problems import Problem, explain
 from alignment.records import Record
-from annotation_api.datasets.formats.source import Numbered, Readable, rows
+from annotation_api.datasets.formats.checks import notes_on
+from annotation_api.datasets.formats.containers import Readable
+from annotation_api.datasets.formats.json_rows import Numbered
+from annotation_api.datasets.formats.mapping import Mapping, mapped
+from annotation_api.datasets.formats.mapping import layout as mapping_to
+from annotation_api.datasets.formats.source import Source
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
 from annotation_api.datasets.formats.values import Note, Refused, Unreadable
+from annotation_api.datasets.formats.votes import Judgements
+from annotation_api.datasets.formats.watched import MEANING, Watched, count, meant
 
 MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
 MAX_RECORDS = 2_000_000  # bounds the memory for finding duplicates to about 200 MB
 MAX_WORDS = 600  # characters of a refusal: names of fields in a row can be as long as the row
+MAX_COLUMNS = 200  # names that are told of a file
 LOOK_AHEAD = 100  # rows that `auto` may look at to find the layout
 
 
@@ -58,18 +66,29 @@ class Reading:
     `broken` set, which means that its valid rows must not be used either.
     """
 
-    def __init__(self, stream: Readable, kind: str, format: str = Format.AUTO) -> None:
-        self.kind, self.format = kind, Format(format)
+    def __init__(self, stream: Readable, kind: str, format: str = Format.AUTO, mapping: Mapping | None = None) -> None:
+        """`mapping` says which columns hold what, in place of a layout."""
+        self.kind, self.format, self.mapping = kind, Format(format), mapping
+        self.columns: list[str] = []  # of the first row
         self.accepted = self.duplicates = 0
         self.refusals: list[Refusal] = []
         self.broken = False
         self._notes: Counter[str] = Counter()
-        self._seen: set[bytes] = set()
-        self._rows = rows(stream, is_csv=self.format is Format.CSV)
+        self._unused: Counter[str] = Counter()
+        self._judgements = Judgements()
+        self._source = Source(stream, as_csv=self.format is Format.CSV)
+        self._rows = iter(self._source)
+        if mapping:
+            self.format = mapping_to(mapping)
 
     @property
     def notes(self) -> list[str]:
-        return [f"{text}: {count}" for text, count in sorted(self._notes.items())]
+        return [f"{text}: {count}" for text, count in sorted((self._notes + self._source.notes).items())]
+
+    @property
+    def unused(self) -> dict[str, int]:
+        """Fields that were not read, with the number of rows that hold something there; the most frequent first."""
+        return dict(self._unused.most_common())
 
     def __iter__(self) -> Iterator[Accepted]:
         try:
@@ -82,6 +101,7 @@ class Reading:
         count = 0
         for number, value in self._with_layout():
             count += 1
+            self._see_columns(value)
             try:
                 if isinstance(value, Refused):
                     raise value
@@ -99,6 +119,8 @@ class Reading:
             yield from self._rows
             return
         head = list(itertools.islice(self._rows, LOOK_AHEAD))
+        for _, value in head:
+            self._see_columns(value)
         layouts = (layout_of(value) for _, value in head if not isinstance(value, Refused))
         found = next((layout for layout in layouts if layout), None)
         if found:
@@ -110,34 +132,49 @@ class Reading:
             raise Unreadable(head[-1][0], f"none of the first {LOOK_AHEAD} rows is a JSON object or CSV record")
         yield from self._rows
 
+    def _see_columns(self, value: dict[str, Any] | Refused) -> None:
+        if not self.columns and isinstance(value, dict):
+            self.columns = [_clip(name) for name in itertools.islice(value, MAX_COLUMNS)]
+
     def _records(self, row: dict[str, Any]) -> list[Record]:
         """The records of one row; its notes are kept only when the whole row is good."""
+        watched = Watched(row)
         try:
-            made = list(reader(self.format, self.kind)(row))
+            made = list(reader(self.format, self.kind)(self._mapped(watched)))
         except ValidationError as error:
             raise _refused(explain(error, KINDS[self.kind])) from None
-        self._notes.update(item.text for item in made if isinstance(item, Note))
-        return [item for item in made if isinstance(item, Record)]
+        records = [item for item in made if isinstance(item, Record)]
+        notes = [item for item in made if isinstance(item, Note)]
+        unread = watched.unread() if records else []  # a row that was left out is in the notes
+        notes += [meant(name) for name in unread if name in MEANING]
+        if self.format not in (Format.JSONL, Format.RECORDS):  # our own records come back as they were
+            notes += [note for record in records for note in notes_on(record)]
+        self._notes.update(note.text for note in notes)
+        count(self._unused, unread)
+        return self._judgements.of(records, row, self._notes)
+
+    def _mapped(self, row: Watched) -> dict[str, Any]:
+        return mapped(self.mapping, row) if self.mapping else row
 
     def _new(self, number: int, records: list[Record]) -> Iterator[Accepted]:
         for part, record in enumerate(records):
             line = record.canonical()
-            digest = hashlib.sha256(line.encode())
-            if digest.digest()[:16] in self._seen:
+            if self._judgements.is_known(line):
                 self.duplicates += 1
                 continue
-            if len(self._seen) >= MAX_RECORDS:
+            if self._judgements.count >= MAX_RECORDS:
                 raise Unreadable(number, f"the file holds more than {MAX_RECORDS:,} records; split it")
-            self._seen.add(digest.digest()[:16])
+            digest = self._judgements.keep(line)
             self.accepted += 1
-            yield Accepted(number, part, record, digest.hexdigest(), len(line))
+            yield Accepted(number, part, record, digest, len(line))
 
     def _refuse(self, number: int, error: Refused | Unreadable) -> None:
         field = error.field if isinstance(error, Refused) else ""
         self.refusals.append(Refusal(number, _clip(field), _clip(error.message)))
         if len(self.refusals) == MAX_REFUSALS:
             raise Unreadable(
-                number, f"{MAX_REFUSALS:,} rows are refused, so reading stopped; check --format and --as for this file"
+                number,
+                f"{MAX_REFUSALS:,} rows are refused, so reading stopped; check the layout and the kind of this file",
             )
 
 
@@ -159,8 +196,9 @@ def _sentence(problem: Problem) -> str:
 
 
 def _unknown(head: list[Numbered]) -> str:
+    """The cause, as far as the first row shows it."""
     first = next(value for _, value in head if isinstance(value, dict))
-    return (
-        f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; name the layout with --format "
-        f"({', '.join(f.value for f in Format if f not in (Format.AUTO, Format.CSV))})"
-    )
+    if first.keys() >= {"message_id", "parent_id", "role", "text"}:
+        return "holds single messages of Open-Assistant's trees; import the export of whole trees"
+    layouts = ", ".join(f.value for f in Format if f not in (Format.AUTO, Format.CSV))
+    return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; name the layout ({layouts})"

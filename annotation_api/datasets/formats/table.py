@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 
 from alignment.records import Demonstration, Prompt, Ranking, Record
-from annotation_api.datasets.formats import chats, pairs, ranked
+from annotation_api.datasets.formats import chats, judged, own, pairs, ranked, scored, serialised, tools
 from annotation_api.datasets.formats.values import Note, Refused, Row, show
 from annotation_api.datasets.layouts import Format as Format
 
+_HUMAN = re.compile(r"(?:^\s*|(?:\r?\n){2})Human:")
 Reader = Callable[[Row], Iterable[Record | Note]]
 
 KINDS: dict[str, type[Record]] = {
@@ -24,7 +26,7 @@ KINDS: dict[str, type[Record]] = {
 def _native(kind: type[Record]) -> Reader:
     def read(row: Row) -> Iterable[Record]:
         # Through JSON, because records take lists for tuples only there.
-        yield kind.model_validate_json(json.dumps(row))
+        yield kind.model_validate_json(json.dumps({name: row[name] for name in row}))
 
     return read
 
@@ -36,7 +38,7 @@ def _native_prompt(row: Row) -> Iterable[Record | Note]:
 
 def _sharegpt_ranking(row: Row) -> Iterable[Record | Note]:
     if row.get("chosen") is None:
-        raise Refused("chosen", "missing: a conversation alone holds no comparison; import it --as conversations")
+        raise Refused("chosen", "missing: a conversation alone holds no comparison; import it as conversations")
     yield from pairs.chosen_ranking(row)
 
 
@@ -50,7 +52,7 @@ def _oasst_prompt(row: Row) -> Iterable[Record | Note]:
 
 def _oasst_demonstration(row: Row) -> Iterable[Record | Note]:
     if isinstance(row.get("output"), list):
-        raise Refused("output", "is a list of answers, which is a ranking; import it --as rankings")
+        raise Refused("output", "is a list of answers, which is a ranking; import it as rankings")
     yield from ranked.tree_demonstration(row)
 
 
@@ -58,22 +60,36 @@ def _kto_ranking(row: Row) -> Iterable[Record | Note]:
     raise Refused(
         "label",
         f"{show(row.get('label'))}: one thumb on one response compares nothing; "
-        "import the file --as demonstrations to take the rows with label true",
+        "import the file as demonstrations to take the rows with label true",
     )
 
 
 def _comparisons_only(row: Row) -> Iterable[Record | Note]:
-    raise Refused("", "holds a comparison, not a demonstration; import the file --as preferences, rankings or prompts")
+    raise Refused("", "holds a comparison, not a demonstration; import the file as preferences, rankings or prompts")
 
 
 def _questions_only(row: Row) -> Iterable[Record | Note]:
-    raise Refused("", "holds no comparison; import the file --as prompts or demonstrations")
+    raise Refused("", "holds no comparison; import the file as prompts or demonstrations")
 
 
 def _alpaca_ranking(row: Row) -> Iterable[Record | Note]:
-    if not isinstance(row.get("output"), list):
-        raise Refused("output", "is one answer, which compares nothing; import the file --as demonstrations or prompts")
-    yield from ranked.list_ranking(row)
+    if isinstance(row.get("output"), list):
+        yield from ranked.list_ranking(row)
+        return
+    if isinstance(row.get("responses"), list):
+        raise Refused("responses", "hold no order; a ranking needs to know which is better")
+    if not any(row.get(name) is not None for name in chats.OUTPUT):
+        present = ", ".join(list(row)[:12])
+        raise Refused("", f"no field says which of two answers is better. Fields of this row: {present}")
+    raise Refused("output", "is one answer, which compares nothing; import the file as demonstrations or prompts")
+
+
+def _chat_only(row: Row) -> Iterable[Record | Note]:
+    raise Refused("text", "is one chat, which compares nothing; import the file as demonstrations or prompts")
+
+
+def _judged(shape: judged.Shape) -> tuple[Reader, Reader, Reader]:
+    return (_comparisons_only, judged.ranking(shape), judged.prompt(shape))
 
 
 # For each layout: the readers of demonstrations, of rankings and of prompts.
@@ -91,6 +107,24 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.TULU: (_comparisons_only, pairs.tulu_ranking, chats.alpaca_prompt),
     Format.GRADED: (_comparisons_only, ranked.graded_ranking, chats.alpaca_prompt),
     Format.QUESTIONS: (chats.question_demonstration, _questions_only, chats.question_prompt),
+    Format.HELPSTEER: _judged(judged.HELPSTEER),
+    Format.HELPSTEER3: _judged(judged.HELPSTEER3),
+    Format.SHP: _judged(judged.SHP),
+    Format.WEBGPT: _judged(judged.WEBGPT),
+    Format.STACK: _judged(judged.STACK),
+    Format.BATTLES: (_comparisons_only, judged.battle_ranking, judged.battle_prompt),
+    Format.ARENA: (_comparisons_only, judged.arena_ranking, judged.arena_prompt),
+    Format.VOTED: (_comparisons_only, scored.voted_ranking, scored.asked_prompt),
+    Format.SAFE: (_comparisons_only, judged.safe_ranking, scored.asked_prompt),
+    Format.SUMMARIES: (_comparisons_only, judged.summary_ranking, judged.summary_prompt),
+    Format.OPENAI: (_comparisons_only, judged.preferred_ranking, judged.preferred_prompt),
+    Format.ULTRAFEEDBACK: (_comparisons_only, scored.ultrafeedback_ranking, chats.alpaca_prompt),
+    Format.NECTAR: (_comparisons_only, scored.nectar_ranking, scored.asked_prompt),
+    Format.DISTILABEL: (_comparisons_only, scored.generations_ranking, scored.asked_prompt),
+    Format.LABEL_STUDIO: (_comparisons_only, tools.studio_ranking, tools.studio_prompt),
+    Format.ARGILLA: (_comparisons_only, tools.argilla_ranking, tools.argilla_prompt),
+    Format.TEXT: (chats.written_demonstration, _chat_only, chats.written_prompt),
+    Format.RECORDS: (own.full(Demonstration), own.full(Ranking), own.full(Prompt)),
     Format.JSONL: (_native(Demonstration), _native(Ranking), _native_prompt),
 }
 
@@ -116,7 +150,33 @@ def _is_native(row: Row) -> bool:
 
 
 def _is_hh(row: Row) -> bool:
-    return all(isinstance(row.get(name), str) and "\n\nHuman:" in row[name] for name in ("chosen", "rejected"))
+    return all(isinstance(row.get(name), str) and _HUMAN.search(row[name]) for name in ("chosen", "rejected"))
+
+
+def _items_with(list_name: str, *names: str) -> Callable[[Row], bool]:
+    """Whether a field holds a list of objects with these fields."""
+
+    def speaks(row: Row) -> bool:
+        items = row.get(list_name)
+        return isinstance(items, list) and bool(items) and isinstance(items[0], dict) and set(names) <= set(items[0])
+
+    return speaks
+
+
+def _is_argilla(row: Row) -> bool:
+    return isinstance(row.get("fields"), dict) and isinstance(row.get("responses"), dict)
+
+
+def _is_label_studio(row: Row) -> bool:
+    return isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
+
+
+def _is_distilabel(row: Row) -> bool:
+    return isinstance(row.get("generations"), list) and any(row.get(name) is not None for name in ("ratings", "rating"))
+
+
+def _is_written(row: Row) -> bool:
+    return isinstance(row.get("text"), str) and serialised.is_chat(row["text"])
 
 
 def _is_graded(row: Row) -> bool:
@@ -130,9 +190,26 @@ def _is_list(row: Row) -> bool:
 # In this order: the first that fits is taken, so the more special ones come first.
 _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.JSONL, _is_native),
+    (Format.RECORDS, own.is_full),
     (Format.OASST, lambda row: isinstance(row.get("prompt"), dict)),
     (Format.HH, _is_hh),
     (Format.TRL, _has("chosen", "rejected")),
+    (Format.OPENAI, _has("input", "preferred_output", "non_preferred_output")),
+    (Format.SHP, _has("human_ref_A", "human_ref_B", "labels")),
+    (Format.HELPSTEER, _has("response_1", "response_2", "preference_strength")),
+    (Format.HELPSTEER3, _has("context", "response1", "response2", "overall_preference")),
+    (Format.BATTLES, _has("conversation_a", "conversation_b", "winner")),
+    (Format.ARENA, _has("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")),
+    (Format.WEBGPT, _has("question", "answer_0", "answer_1", "score_0", "score_1")),
+    (Format.STACK, _has("question", "response_j", "response_k")),
+    (Format.SAFE, _has("response_0", "response_1", "better_response_id", "safer_response_id")),
+    (Format.SUMMARIES, _has("info", "summaries", "choice")),
+    (Format.ULTRAFEEDBACK, _items_with("completions", "response", "overall_score")),
+    (Format.NECTAR, _items_with("answers", "answer", "rank")),
+    (Format.VOTED, _items_with("answers", "text", "pm_score")),
+    (Format.DISTILABEL, _is_distilabel),
+    (Format.LABEL_STUDIO, _is_label_studio),
+    (Format.ARGILLA, _is_argilla),
     (Format.KTO, _has("label")),
     (Format.GPT4LLM, _has("responses_and_scores")),
     (Format.ALPACA_EVAL, _has("output_1", "output_2")),
@@ -142,8 +219,10 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.GRADED, _is_graded),
     (Format.SHAREGPT, _has("conversations")),
     (Format.SHAREGPT, _has("messages")),
+    (Format.SHAREGPT, _has("conversation")),
     (Format.QUESTIONS, _has("turns")),
     (Format.QUESTIONS, _has("instances")),
     (Format.OASST, _is_list),
     *((Format.ALPACA, _has(name)) for name in chats.INSTRUCTION),
+    (Format.TEXT, _is_written),
 )

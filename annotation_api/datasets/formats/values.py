@@ -22,7 +22,11 @@ ROLES = {
     "bot": "assistant",
     "model": "assistant",
     "system": "system",
+    "developer": "system",
 }
+TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "function_response"})
+NO_TOOLS = "is a turn of a tool, and records keep the turns of system, user and assistant only"
+TRUTHS: dict[object, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 JSON_NAMES = {
     dict: "an object",
     list: "a list",
@@ -131,24 +135,46 @@ def as_object(value: object, field: str) -> dict[str, Any]:
 
 
 def truth(row: Row, name: str) -> bool:
-    """A boolean, also when a CSV cell holds it as text."""
+    """A boolean, also as 1 or 0, and when a CSV cell holds it as text."""
     value = row.get(name)
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    if not isinstance(value, bool):
-        raise Refused(name, f"must be true or false, it is {show(value)}")
-    return value
+    found = TRUTHS.get(value.strip().lower() if isinstance(value, str) else value) if is_scalar(value) else None
+    if found is None:
+        raise Refused(name, f"must be true or false (or 1 or 0), it is {show(value)}")
+    return found
+
+
+def is_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)
 
 
 def message(turn: object, field: str) -> Message:
     """One turn, as `{"role", "content"}` or as ShareGPT's `{"from", "value"}`."""
     fields = as_object(turn, field)
     role_name, text_name = ("from", "value") if "from" in fields else ("role", "content")
-    role = fields.get(role_name)
-    if not isinstance(role, str) or role not in ROLES:
-        raise Refused(f"{field}.{role_name}", f"must be one of {', '.join(ROLES)}, it is {show(role)}")
-    content = as_text(fields.get(text_name), f"{field}.{text_name}")
-    return Message(role=ROLES[role], content=content)  # type: ignore[arg-type]
+    role = _role(fields.get(role_name), f"{field}.{role_name}")
+    if fields.get("tool_calls") or fields.get("function_call"):
+        raise Refused(field, "calls a tool, and records keep the turns of system, user and assistant only")
+    return Message(role=role, content=_content(fields.get(text_name), f"{field}.{text_name}"))  # type: ignore[arg-type]
+
+
+def _role(value: object, field: str) -> str:
+    said = value.strip().lower() if isinstance(value, str) else ""
+    if said in TOOL_ROLES:
+        raise Refused(field, NO_TOOLS)
+    if said not in ROLES:
+        raise Refused(field, f"must be one of {', '.join(ROLES)}, it is {show(value)}")
+    return ROLES[said]
+
+
+def _content(value: object, field: str) -> str:
+    """Text, or the parts of OpenAI's messages, which must be text."""
+    if not isinstance(value, list):
+        return as_text(value, field)
+    parts = [as_object(part, f"{field}[{i}]") for i, part in enumerate(value)]
+    for i, part in enumerate(parts):
+        if not isinstance(part.get("text"), str):
+            raise Refused(f"{field}[{i}]", f"is no text ({show(part.get('type'))}); only text can be learnt")
+    return as_text("".join(part["text"] for part in parts), field)
 
 
 def messages(value: object, field: str) -> list[Message]:

@@ -15,9 +15,11 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow
 import pytest
+import zstandard
 
-from annotation_api.datasets.formats import source
+from annotation_api.datasets.formats import limits
 from annotation_api.datasets.formats.reading import Reading
 
 ROW = {"instruction": "Wie spät ist es?", "output": "Acht Uhr"}
@@ -39,26 +41,46 @@ def with_output(text: str) -> bytes:
     return f'{LINE}\n{{"instruction": "a", "output": {text}}}\n'.encode()
 
 
+def damaged_arrow() -> bytes:
+    """A table whose second text begins beyond the texts: reading it unchecked can end the process."""
+    file = io.BytesIO()
+    table = pyarrow.table({"instruction": ["aa", "bb"], "output": ["cc", "dd"]})
+    with pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue().replace(b"\0\0\0\0\2\0\0\0\4\0\0\0", b"\0\0\0\0\2\0\0\x70\4\0\0\0")
+
+
 # what it is: the bytes, records taken, words of the (last) refusal
 FILES: dict[str, tuple[bytes, int, str]] = {
     "UTF-8 with a mark": (LINE.encode("utf-8-sig"), 1, ""),
     "CRLF": (f"{LINE}\r\n".encode(), 1, ""),
     "gzip in two members": (gzip.compress(LINE.encode()[:9]) + gzip.compress(LINE.encode()[9:]), 1, ""),
     "CSV with a mark and CRLF": (TABLE.replace("\n", "\r\n").encode("utf-8-sig"), 1, ""),
-    "UTF-16": (LINE.encode("utf-16"), 0, "the file is UTF-16; save it as UTF-8"),
-    "UTF-16, big end first": (b"\xfe\xff" + LINE.encode("utf-16-be"), 0, "the file is UTF-16; save it as UTF-8"),
-    "UTF-16 without a mark": (LINE.encode("utf-16-le"), 0, "the file is UTF-16 without a mark; save it as UTF-8"),
-    "UTF-32": (LINE.encode("utf-32"), 0, "the file is UTF-32; save it as UTF-8"),
+    "UTF-16": (LINE.encode("utf-16"), 1, ""),
+    "UTF-16, big end first": (b"\xfe\xff" + LINE.encode("utf-16-be"), 1, ""),
+    "UTF-16 without a mark": (LINE.encode("utf-16-le"), 1, ""),
+    "UTF-16 cut short": (LINE.encode("utf-16")[:-1], 0, "the file begins as UTF-16 but is not"),
+    "UTF-32": (LINE.encode("utf-32"), 1, ""),
     "Latin-1": (LINE.encode("latin-1"), 0, "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8"),
     "Latin-1 CSV": (TABLE.encode("latin-1"), 0, "a byte that is not UTF-8"),
     "GB 18030": (json.dumps({"instruction": "问", "output": "答"}, ensure_ascii=False).encode("gb18030"), 0,
                  "is not UTF-8"),
-    "zip": (zipped("data.jsonl"), 0, "the file is a zip archive; unpack it and import the files in it"),
+    "zip": (zipped("data.jsonl"), 1, ""),
+    "zip of a Mac": (zipped("data.jsonl", "__MACOSX/._data.jsonl", "folder/.DS_Store"), 1, ""),
+    "zip of two": (zipped("a.jsonl", "b.jsonl"), 0, "holds 2 files (a.jsonl, b.jsonl); import them one by one"),
+    "zip of a workbook in a folder": (zipped("_rels/.rels"), 0, "an Excel workbook"),
+    "zip cut short": (zipped("data.jsonl")[:-30], 0, "is damaged or cut short"),
+    "zip by an unknown method": (zipped("data.jsonl").replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0c\0"), 0, "is damaged"),
+    "a header with a line end in it": (b"sep=;\r\xb9a;b\nc;d\n", 0, "the CSV header cannot be read"),
+    "Arrow with an offset beyond its end": (damaged_arrow(), 0, "is damaged or cut short"),
+    "zstd": (zstandard.compress(LINE.encode()), 1, ""),
+    "zstd in two frames": (zstandard.compress(LINE.encode()[:9]) + zstandard.compress(LINE.encode()[9:]), 1, ""),
+    "zstd cut short": (zstandard.compress(LINE.encode() * 99)[:-9], 0, "cut short"),
     "xlsx": (zipped("[Content_Types].xml", "xl/workbook.xml"), 0, "an Excel workbook (xlsx); save the sheet as CSV"),
-    "Parquet": (b"PAR1\x15\x04\x15\x10PAR1", 0, "the file is Parquet; save it as JSON lines"),
+    "Parquet": (b"PAR1\x15\x04\x15\x10PAR1", 0, "the file is damaged or cut short"),
     "xz": (lzma.compress(LINE.encode()), 0, "packed with xz; unpack it, or pack it with gzip"),
-    "gzip in gzip": (gzip.compress(gzip.compress(LINE.encode())), 0, "packed with gzip twice; unpack it once"),
-    "gzip cut short": (gzip.compress(LINE.encode() * 99)[:-20], 0, "the gzip file is damaged or cut short"),
+    "gzip in gzip": (gzip.compress(gzip.compress(LINE.encode())), 0, "the file is packed twice; unpack it once"),
+    "gzip cut short": (gzip.compress(LINE.encode() * 99)[:-20], 0, "the file is damaged or cut short"),
     "empty": (b"", 0, "the file holds no row"),
     "prose": (b"Shall I compare thee to a summer's day?\n", 0, "is not JSON"),
     "HTML": (b"<!doctype html>\n<table></table>\n", 0, "is not JSON"),
@@ -132,9 +154,9 @@ class Bomb:
 )
 def test_a_gzip_that_unpacks_without_end_is_given_up(text: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits are lowered so that each is met in a moment; what is measured is that memory does not grow."""
-    monkeypatch.setattr(source, "MAX_UNPACKED_BYTES", 24 * 2**20)
-    monkeypatch.setattr(source, "MAX_ROWS", 20_000)
-    monkeypatch.setattr(source, "MAX_SECONDS", 1 if text == b"[{" else 60)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 24 * 2**20)
+    monkeypatch.setattr(limits, "MAX_ROWS", 20_000)
+    monkeypatch.setattr(limits, "MAX_SECONDS", 1 if text == b"[{" else 60)
     monkeypatch.setattr("annotation_api.datasets.formats.reading.MAX_REFUSALS", 5_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reading: Any = Reading(Bomb(text, 200), "demonstrations")

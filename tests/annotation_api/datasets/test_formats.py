@@ -366,11 +366,11 @@ def test_an_unknown_key_of_our_own_names_the_near_miss() -> None:
 @pytest.mark.parametrize(
     ("row", "kind", "advice"),
     [
-        ({"instruction": "Q?", "output": "a"}, "preferences", "--as demonstrations"),
-        ({"prompt": "Q?", "chosen": "a", "rejected": "b"}, "demonstrations", "--as preferences"),
-        (SHAREGPT, "rankings", "--as conversations"),
-        ({"turns": ["Q?"]}, "demonstrations", "--as prompts"),
-        ({"instruction": "Q?", "output": ["a", "b"]}, "demonstrations", "--as rankings"),
+        ({"instruction": "Q?", "output": "a"}, "preferences", " as demonstrations"),
+        ({"prompt": "Q?", "chosen": "a", "rejected": "b"}, "demonstrations", " as preferences"),
+        (SHAREGPT, "rankings", " as conversations"),
+        ({"turns": ["Q?"]}, "demonstrations", " as prompts"),
+        ({"instruction": "Q?", "output": ["a", "b"]}, "demonstrations", " as rankings"),
     ],
 )
 def test_a_row_of_another_kind_says_which_kind_it_is(row: dict[str, Any], kind: str, advice: str) -> None:

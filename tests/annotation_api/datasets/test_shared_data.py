@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_api.datasets.formats.reading import Reading
-from annotation_api.datasets.formats.source import rows
+from annotation_api.datasets.formats.source import Source
 from annotation_api.db.tables import DatasetRow, Role
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -106,7 +106,7 @@ def test_every_file_is_in_the_table_with_the_records_that_the_readme_counts() ->
     assert set(counted) == {line[0] for line in TABLE}
     for name, records in counted.items():
         with (DATA / f"{name}.jsonl.gz").open("rb") as file:
-            assert sum(1 for _ in rows(file)) == int(records), name
+            assert sum(1 for _ in Source(file)) == int(records), name
 
 
 def test_the_files_go_through_the_service_and_into_the_database(as_: Any, session: Session) -> None:

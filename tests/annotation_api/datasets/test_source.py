@@ -5,13 +5,20 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zipfile
+from collections.abc import Callable
 from typing import Any
 
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
+import zstandard
 
+from annotation_api.datasets.formats import limits
 from annotation_api.datasets.formats import reading as reading_module
-from annotation_api.datasets.formats import source
 from annotation_api.datasets.formats.reading import Reading
+from annotation_api.datasets.formats.source import Source
 from annotation_api.datasets.formats.values import Refused, Unreadable
 
 ROWS = [{"instruction": f"Frage {i} 问？", "input": "", "output": f"Antwort {i}"} for i in range(1, 4)]
@@ -23,6 +30,20 @@ def read(data: bytes, kind: str = "demonstrations", format: str = "auto") -> Rea
     reading = Reading(io.BytesIO(data), kind, format)
     reading.found = list(reading)  # type: ignore[attr-defined]
     return reading
+
+
+def zipped(*members: tuple[str, str]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members:
+            archive.writestr(name, text)
+    return file.getvalue()
+
+
+def table(write: Callable[[pyarrow.Table, io.BytesIO], object]) -> bytes:
+    file = io.BytesIO()
+    write(pyarrow.Table.from_pylist(ROWS), file)
+    return file.getvalue()
 
 
 def responses(reading: Any) -> list[tuple[int, str]]:
@@ -48,6 +69,25 @@ def responses(reading: Any) -> list[tuple[int, str]]:
         gzip.compress(CSV.encode()),
         CSV.replace(",", ";").encode(),
         CSV.replace(",", "\t").encode(),
+        LINES.encode("utf-16"),
+        LINES.encode("utf-16-le"),
+        LINES.encode("utf-32"),
+        CSV.encode("utf-16"),
+        CSV.replace("\n", "\r").encode(),
+        b"sep=;\r\n" + CSV.replace(",", ";").replace("\n", "\r\n").encode(),
+        zstandard.compress(LINES.encode()),
+        zipped(("rows.jsonl", LINES), ("__MACOSX/._rows.jsonl", "x")),
+        json.dumps({"version": "1", "meta": {"a": [1]}, "data": ROWS, "test": []}).encode(),
+        json.dumps({"version": 1, "train": ROWS}, indent=2).encode(),
+        "".join(json.dumps(row, indent=2) for row in ROWS).encode(),
+        "".join(json.dumps(row) for row in ROWS).encode(),
+        json.dumps({name: {str(i): row[name] for i, row in enumerate(ROWS)} for name in ROWS[0]}).encode(),
+        json.dumps(
+            {"columns": list(ROWS[0]), "index": [0, 1, 2], "data": [list(row.values()) for row in ROWS]}
+        ).encode(),
+        table(pyarrow.parquet.write_table),
+        table(lambda rows, file: pyarrow.ipc.new_stream(file, rows.schema).write_table(rows)),
+        table(lambda rows, file: pyarrow.feather.write_feather(rows, file)),
     ],
 )
 def test_the_same_rows_in_every_wrapping(data: bytes) -> None:
@@ -125,7 +165,7 @@ def test_a_bad_row_names_field_and_reason_and_spoils_no_other(line: bytes, field
 
 
 def test_a_row_that_is_too_long_is_refused_and_reading_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1000)
     long = json.dumps({"instruction": "x" * 200_000, "output": "y"})
     for data in (f"{long}\n{json.dumps(ROWS[0])}\n", f"[{long}, {json.dumps(ROWS[0])}]"):
         reading = read(data.encode())
@@ -152,7 +192,6 @@ def test_a_duplicate_is_counted_not_stored() -> None:
         (b"\x1f\x8b\x08garbage", "damaged or cut short"),
         (json.dumps(ROWS).encode()[:-1], "never closed"),
         (json.dumps(ROWS).encode()[:-9], "never closed"),
-        (LINES.encode("utf-16"), "UTF-16"),
         (b'{"text": "a document"}\n', "no known layout"),
         (b"instruction,output,output\na,b,c\n", "twice"),
     ],
@@ -164,7 +203,7 @@ def test_a_bad_file_is_broken_with_one_sentence(data: bytes, why: str) -> None:
 
 
 def test_a_gzip_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_UNPACKED_BYTES", 2**20)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 2**20)
     reading = read(gzip.compress(b"\n" * 2**24))
     assert reading.broken
     assert "larger than" in reading.refusals[-1].message
@@ -181,7 +220,7 @@ def test_too_many_refusals_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(reading_module, "MAX_REFUSALS", 3)
     reading = read(GOOD + b"\n" + b'{"instruction": "a"}\n' * 10)
     assert reading.broken
-    assert "--format" in reading.refusals[-1].message
+    assert "check the layout" in reading.refusals[-1].message
 
 
 def test_memory_stays_small_whatever_the_size_of_the_file() -> None:
@@ -200,7 +239,7 @@ def test_memory_stays_small_whatever_the_size_of_the_file() -> None:
             return data[: len(data) // len(self.line) * len(self.line)][:size]
 
     tracemalloc.start()
-    for _ in source.rows(Endless()):  # type: ignore[arg-type]
+    for _ in Source(Endless()):  # type: ignore[arg-type]
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

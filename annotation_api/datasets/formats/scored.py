@@ -1,0 +1,60 @@
+"""K responses of one prompt with a rank or a score each: UltraFeedback, Nectar, Stack Exchange, distilabel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from alignment.records import Prompt
+from annotation_api.datasets.formats.chats import INSTRUCTION, alpaca_prompt
+from annotation_api.datasets.formats.orders import Made, by_scores
+from annotation_api.datasets.formats.serialised import prompt_from
+from annotation_api.datasets.formats.values import Refused, Row, as_list, as_number, as_object, as_text, first_of
+
+
+def _items(row: Row, name: str) -> list[dict[str, Any]]:
+    return [as_object(item, f"{name}[{i}]") for i, item in enumerate(as_list(row.get(name), name))]
+
+
+def ultrafeedback_ranking(row: Row) -> Made:
+    """`completions`, ordered by their `overall_score`."""
+    name, items = "completions", _items(row, "completions")
+    texts = [as_text(item.get("response"), f"{name}[{i}].response") for i, item in enumerate(items)]
+    scores = [as_number(item.get("overall_score"), f"{name}[{i}].overall_score") for i, item in enumerate(items)]
+    yield from by_scores(next(alpaca_prompt(row)), texts, scores, name)
+
+
+def nectar_ranking(row: Row) -> Made:
+    """`answers`, rank 1 the best."""
+    items = _items(row, "answers")
+    texts = [as_text(item.get("answer"), f"answers[{i}].answer") for i, item in enumerate(items)]
+    scores = [-as_number(item.get("rank"), f"answers[{i}].rank") for i, item in enumerate(items)]
+    yield from by_scores(_asked(row), texts, scores, "answers")
+
+
+def voted_ranking(row: Row) -> Made:
+    """Stack Exchange's `answers`, ordered by `pm_score`."""
+    items = _items(row, "answers")
+    texts = [as_text(item.get("text"), f"answers[{i}].text") for i, item in enumerate(items)]
+    scores = [as_number(item.get("pm_score"), f"answers[{i}].pm_score") for i, item in enumerate(items)]
+    yield from by_scores(_asked(row), texts, scores, "answers")
+
+
+def generations_ranking(row: Row) -> Made:
+    """distilabel's `generations` with a rating each, in `ratings` or `rating`."""
+    generations, name = as_list(row.get("generations"), "generations"), first_of(row, ("ratings", "rating"))
+    ratings = as_list(row[name], name)
+    if len(ratings) != len(generations):
+        raise Refused(name, f"holds {len(ratings)} ratings for {len(generations)} generations; one for each is needed")
+    texts = [as_text(item, f"generations[{i}]") for i, item in enumerate(generations)]
+    scores = [as_number(rating, f"{name}[{i}]") for i, rating in enumerate(ratings)]
+    yield from by_scores(_asked(row), texts, scores, name)
+
+
+def asked_prompt(row: Row) -> Iterator[Prompt]:
+    yield _asked(row)
+
+
+def _asked(row: Row) -> Prompt:
+    name = first_of(row, (*INSTRUCTION, "input"))
+    return prompt_from(row[name], name)

@@ -1,0 +1,85 @@
+"""Chats that were written into one text: told by their marks, and taken apart into turns.
+
+`\\n\\nHuman: ...\\n\\nAssistant: ...` (HH), `### Human: ...### Assistant: ...` (guanaco), ChatML, and a JSON
+list of messages.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from alignment.records import Message, Prompt
+from annotation_api.datasets.formats import limits
+from annotation_api.datasets.formats.json_rows import check_storable
+from annotation_api.datasets.formats.values import Refused, as_text, messages, prompt_of
+
+_SPEAKERS = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How a text of this kind begins, and what parts its turns; a group names the speaker."""
+
+    begins: re.Pattern[str]
+    parts: re.Pattern[str]
+
+
+KINDS = (
+    Marks(
+        re.compile(r"\s*Human:.*?(?:\r?\n){2}Assistant:", re.DOTALL),
+        re.compile(r"(?:^\s*|(?:\r?\n){2})(Human|Assistant):"),
+    ),
+    Marks(re.compile(r"\s*### Human:.*?### Assistant:", re.DOTALL), re.compile(r"\s*### (Human|Assistant):")),
+    Marks(
+        re.compile(r"\s*<\|im_start\|>(?:system|user)\s"),
+        re.compile(r"(?:<\|im_end\|>)?\s*<\|im_start\|>(system|user|assistant)"),
+    ),
+)
+_JSON = re.compile(r'\s*\[\s*\{\s*["\'](?:role|from|content|value)["\']\s*:')
+_END = "<|im_end|>"
+
+
+def is_chat(text: str) -> bool:
+    """Whether the text begins as a chat that was written into it."""
+    return bool(_JSON.match(text)) or any(kind.begins.match(text) for kind in KINDS)
+
+
+def turns_of(text: str, field: str) -> list[Message] | None:
+    """The turns of such a text; None for any other. A last turn of the assistant without words is left out."""
+    if _JSON.match(text):
+        return _from_json(text, field)
+    kind = next((kind for kind in KINDS if kind.begins.match(text)), None)
+    if kind is None:
+        return None
+    _, *parts = kind.parts.split(text)
+    pairs = list(zip(parts[::2], (part.strip().removesuffix(_END).strip() for part in parts[1::2]), strict=True))
+    if pairs[-1][1] == "" and pairs[-1][0].lower() == "assistant":
+        pairs.pop()
+    return messages([{"role": _SPEAKERS[who.lower()], "content": said} for who, said in pairs], field)
+
+
+def _from_json(text: str, field: str) -> list[Message]:
+    return messages(parsed_list(text, field), field)
+
+
+def parsed_list(text: str, field: str) -> object:
+    """JSON that stands in a text. Refused when it is none, or holds what cannot be stored."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise Refused(field, f"begins as a list but is no JSON: {str(error)[:100]}") from None
+    except RecursionError:
+        raise Refused(field, f"is nested deeper than {limits.MAX_DEPTH} levels") from None
+    check_storable(value)
+    return value
+
+
+def prompt_from(value: object, field: str) -> Prompt:
+    """A prompt from a list of messages, from a text with a chat in it, or from a text."""
+    if isinstance(value, list):
+        return prompt_of(messages(value, field), field)
+    said = as_text(value, field)
+    turns = turns_of(said, field)
+    return Prompt.from_text(said) if turns is None else prompt_of(turns, field)

@@ -1,0 +1,51 @@
+"""A row that remembers which of its fields a reader looked at, so that what was not read can be named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from annotation_api.datasets.formats.values import Note
+
+MAX_NAMES = 200  # fields that are counted by name; a file can invent one a row
+MAX_NAME = 100  # characters of one
+OTHERS = "…"
+
+# Fields that say how good a response is, how much a row counts, or what else belongs to the prompt.
+MEANING = frozenset(
+    {"weight", "margin", "strength", "score", "scores", "score_chosen", "score_rejected", "rating", "ratings"}
+    | {"rating_chosen", "rating_rejected", "chosen_rating", "rejected_rating", "helpfulness", "correctness"}
+    | {"deleted", "spam", "is_safe", "label", "tools", "functions", "system", "system_prompt", "history"}
+)
+
+
+class Watched(dict[str, Any]):
+    """Looking a field up marks it as read; listing the fields does not."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        super().__init__(row)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def unread(self) -> list[str]:
+        """Fields with something in them that nobody asked for."""
+        return [name for name, value in self.items() if name not in self.read and value not in (None, "", [], {})]
+
+
+def meant(name: str) -> Note:
+    """What is said of an unread field that changes what the row means."""
+    return Note(f"the field {name} changes what a row means, and was not used")
+
+
+def count(unused: Counter[str], names: list[str]) -> None:
+    """Count each by name, as long as there are not too many names."""
+    for name in names:
+        short = name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}{OTHERS}"
+        unused[short if short in unused or len(unused) < MAX_NAMES else OTHERS] += 1

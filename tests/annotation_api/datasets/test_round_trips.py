@@ -1,0 +1,93 @@
+"""What we export, we read back as it was: records whole, pairs from the flat rows."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignment.records import Demonstration, Message, Prompt, Ranking, Record
+from annotation_api.datasets.exports import ExportFormat, export
+from annotation_api.datasets.formats.reading import Reading
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(str.strip)
+LINEAGE = st.dictionaries(st.sampled_from(["task", "submission"]), TEXT, max_size=2)
+WHOLE = [ExportFormat.JSONL, ExportFormat.RECORDS_PARQUET]
+
+
+@st.composite
+def prompts(draw: Any) -> Prompt:
+    turns = draw(st.integers(0, 2))
+    said = [Message(role=role, content=draw(TEXT)) for _ in range(turns) for role in ("user", "assistant")]  # type: ignore[arg-type]
+    system = [Message(role="system", content=draw(TEXT))] if draw(st.booleans()) else []
+    extra = {"criterion": draw(st.sampled_from([None, "helpful"])), "language": draw(st.sampled_from([None, "zh"]))}
+    return Prompt(messages=(*system, *said, Message(role="user", content=draw(TEXT))), **extra)
+
+
+@st.composite
+def rankings(draw: Any, most: int = 5) -> Ranking:
+    responses = draw(st.lists(TEXT, min_size=2, max_size=most, unique=True))
+    order = draw(st.permutations(range(len(responses))))
+    cut = draw(st.integers(1, len(order))) if most > 2 else 1
+    groups = ((*order[:cut],), *((i,) for i in order[cut:]))
+    return Ranking(
+        prompt=draw(prompts()), responses=tuple(responses), groups=groups,
+        strength=draw(st.sampled_from([None, 2, 3, 4])), all_bad=draw(st.booleans()),
+        ratings=draw(st.sampled_from([None, tuple(range(1, len(responses) + 1))])), rationale=draw(st.none() | TEXT),
+        annotator=draw(st.none() | TEXT), weight=draw(st.sampled_from([1.0, 0.25])), lineage=draw(LINEAGE),
+    )  # fmt: skip
+
+
+@st.composite
+def demonstrations(draw: Any) -> Demonstration:
+    return Demonstration(prompt=draw(prompts()), response=draw(TEXT), lineage=draw(LINEAGE))
+
+
+def back(records: list[Any], kind: str, format: ExportFormat) -> list[Record]:
+    data = b"".join(export([record.canonical() for record in records], kind, format))
+    reading = Reading(io.BytesIO(data), kind)
+    found = [item.record for item in reading]
+    assert reading.refusals == []
+    assert reading.unused == {}
+    return found
+
+
+def distinct(strategy: Any) -> Any:
+    return st.lists(strategy, min_size=1, max_size=4, unique_by=lambda record: record.canonical())
+
+
+@pytest.mark.parametrize("format", WHOLE)
+@pytest.mark.parametrize(
+    ("kind", "made"), [("rankings", rankings()), ("demonstrations", demonstrations()), ("prompts", prompts())]
+)
+def test_whole_records_come_back(kind: str, made: Any, format: ExportFormat) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(distinct(made))
+    def check(records: list[Any]) -> None:
+        assert back(records, kind, format) == records
+
+    check()
+
+
+@pytest.mark.parametrize("format", [ExportFormat.TRL, ExportFormat.PARQUET])
+def test_pairs_come_back_from_the_flat_rows(format: ExportFormat) -> None:
+    pair = Ranking(
+        prompt=Prompt.from_text("Name a tree."), responses=("Sand.", "Oak."), groups=((1,), (0,)), strength=3,
+        weight=0.5, lineage={"task": "t"},
+    )  # fmt: skip
+    (found,) = back([pair], "preferences", format)
+    assert found == pair.model_copy(update={"responses": ("Oak.", "Sand."), "groups": ((0,), (1,))})
+    shown = Demonstration(prompt=pair.prompt, response="Oak.", lineage={"task": "t"})
+    assert back([shown], "demonstrations", format) == [shown]
+    assert back([pair.prompt], "prompts", format) == [pair.prompt]
+
+
+def test_a_lineage_that_is_none_is_refused() -> None:
+    row = {"prompt": "Q?", "chosen": "a", "rejected": "b", "split": "train", "lineage": "["}
+    reading = Reading(io.BytesIO(json.dumps(row).encode()), "preferences")
+    assert list(reading) == []
+    assert reading.refusals[0].field == "lineage"
