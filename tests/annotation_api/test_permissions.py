@@ -320,7 +320,7 @@ CHECKS: dict[str, tuple[Callable[[Walk, pytest.MonkeyPatch], None], list[str]]] 
     ),
     "an upload is one's own": (
         lambda walk, patch: patch.setattr(staged, "_path", _as_other(staged._path, walk, 1)),
-        ["POST /datasets", "POST /datasets/map"],
+        ["POST /datasets/map", "POST /datasets"],
     ),
     "a model's upload is one's own": (
         lambda walk, patch: patch.setattr(
