@@ -25,12 +25,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from alignment import stages, toyworld
-from alignment.checkpoint import publish, write_result
-from alignment.config import Baseline, PretrainConfig, Settings, Stage, config_class, load_preset
-from alignment.events import ErrorKind, Paused, StageError, StageResult
-from alignment.problems import sentences
+from alignment.shared import stages
+from alignment.shared.artifact import publish, write_result
+from alignment.shared.config import Baseline, PretrainConfig, Settings, Stage, config_class, load_preset
+from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
+from alignment.shared.validation import sentences
 from alignment.terminal import TerminalReporter
+from alignment.toyworld import world as toyworld
 
 COMMANDS: tuple[Stage | Baseline, ...] = (*Stage, *Baseline)
 
@@ -118,7 +119,7 @@ def _toy(options: argparse.Namespace) -> Path:
     with TerminalReporter() as reporter:
 
         def work(folder: Path) -> StageResult:
-            from alignment.pretrain import pretrain  # torch: only now that the options are valid
+            from alignment.toyworld.base_model import pretrain  # torch: only now that the options are valid
 
             world = toyworld.build_world(options.seed)
             toyworld.write_world(world, options.folder)
@@ -128,14 +129,14 @@ def _toy(options: argparse.Namespace) -> Path:
 
 
 def _check(options: argparse.Namespace) -> str:
-    from alignment.model_check import check  # torch: only where it is needed
+    from alignment.models.check import check  # torch: only where it is needed
 
     found = check(options.folder)
     return json.dumps({**found.facts, "notes": found.notes}, ensure_ascii=False) if options.json else str(found)
 
 
 def _convert(options: argparse.Namespace) -> Path:
-    from alignment.convert import convert
+    from alignment.models.convert import convert
 
     return convert(options.folder, options.out)
 

@@ -17,15 +17,16 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.sft_config import SFTConfig as TrainerConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from alignment import chat, models
-from alignment.config import SFTConfig, Stage
-from alignment.events import ErrorKind, Reporter, StageError, StageResult
-from alignment.records import Demonstration, read_jsonl
-from alignment.resume import Checkpoints
-from alignment.screening import screen
-from alignment.stages import SFTInputs
-from alignment.stops import turn_end
-from alignment.trainer import (
+from alignment.data import chat
+from alignment.data.screening import screen
+from alignment.data.stops import turn_end
+from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_model, saved_type
+from alignment.shared.config import SFTConfig, Stage
+from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
+from alignment.shared.records import Demonstration, read_jsonl
+from alignment.shared.stages import SFTInputs
+from alignment.training.checkpoints import Checkpoints
+from alignment.training.trainer import (
     CheckpointCallback,
     ReporterCallback,
     ResumingTrainer,
@@ -44,16 +45,14 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     """
     torch.manual_seed(config.seed)  # a padding token's new row is drawn
     demonstrations = _read(inputs.demonstrations)
-    tokenizer = models.load_tokenizer(inputs.model)
+    tokenizer = load_tokenizer(inputs.model)
     if not chat.has_template(tokenizer):
         chat.install_template(tokenizer)
         reporter.note(
             "The tokenizer has no chat template; the project's own was installed and is saved with the model."
         )
-    model = models.load_causal_lm(
-        inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora, seed=config.seed
-    )
-    limit = min(config.max_length, models.context_length(model) or config.max_length)
+    model = load_causal_lm(inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora, seed=config.seed)
+    limit = min(config.max_length, context_length(model) or config.max_length)
     screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
     screened.note("demonstrations", reporter)
     read = [d.model_copy(update={"prompt": p}) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
@@ -62,7 +61,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     _report(counts, limit, reporter)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
-    models.save_model(model, tokenizer, out_dir, models.saved_type(config.save_dtype, inputs.model))
+    save_model(model, tokenizer, out_dir, saved_type(config.save_dtype, inputs.model))
     metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
     return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from alignment import events
+from alignment.shared import events
 
 SHOWN = ("loss", "accuracy", "reward", "score", "kl")  # what fits beside a bar
 

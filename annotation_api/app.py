@@ -21,32 +21,35 @@ from sqlalchemy import Engine
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from alignment import logs
-from annotation_api import document, errors, health, scrape
+from alignment.shared import logs
+from annotation_api.annotation.projects import members
+from annotation_api.annotation.projects import routes as project_routes
+from annotation_api.annotation.queue import routes as tasks
+from annotation_api.annotation.submissions import routes as feedback
 from annotation_api.audit import routes as audit
-from annotation_api.bodies import Bodies
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
-from annotation_api.dependencies import check_permissions
-from annotation_api.doors import check_doors
-from annotation_api.errors import ProblemBody
-from annotation_api.etags import ETags
 from annotation_api.exposure import Exposure
-from annotation_api.feedback import routes as feedback
-from annotation_api.jobs import detail_routes, pipeline_routes
+from annotation_api.http import errors, health, scrape
+from annotation_api.http.dependencies import check_permissions
+from annotation_api.http.entry.bodies import Bodies
+from annotation_api.http.entry.route import check_doors
+from annotation_api.http.entry.slots import Slots
+from annotation_api.http.entry.uploads import Uploads
+from annotation_api.http.errors import ProblemBody
+from annotation_api.http.etags import ETags
+from annotation_api.http.middleware import RequestGuard
+from annotation_api.http.openapi import document
+from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
-from annotation_api.jobs.hub import Hub
-from annotation_api.middleware import RequestGuard
+from annotation_api.jobs.events.watchers import Hub
+from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
 from annotation_api.models import upload_routes
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
-from annotation_api.slots import Slots
-from annotation_api.tasks import members, project_routes
-from annotation_api.tasks import routes as tasks
-from annotation_api.uploads import Uploads
 from annotation_api.web import pages
-from annotation_api.web.rendering import render_error
+from annotation_api.web.markup.rendering import render_error
 
 STATIC = Path(pages.__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")

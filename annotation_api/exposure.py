@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from annotation_api.db.engine import DatabaseUnavailable
-from annotation_api.errors import ApiError, database_problem
+from annotation_api.http.errors import ApiError, database_problem
 from annotation_api.people.queries import has_active_admin
 from annotation_api.settings import Settings, sample_password
 

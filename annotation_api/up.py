@@ -23,16 +23,16 @@ from types import FrameType
 import httpx
 from sqlalchemy import Engine
 
-from annotation_api import parts
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.exposure import is_loopback, missing
 from annotation_api.operations.doctor import close
-from annotation_api.parts import Part
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
+from annotation_api.processes import parts
+from annotation_api.processes.parts import Part
+from annotation_api.processes.supervision import Child, Database, die_with_parent, rotate
 from annotation_api.settings import Settings, SettingsError
-from annotation_api.supervision import Child, Database, die_with_parent, rotate
 
 SETUP = "Make the first admin account here (the link works once):"
 LOGS_EVERY = 60.0  # seconds between looks at the size of logs

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alignment.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
+from alignment.shared.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
@@ -23,9 +23,9 @@ HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray"
         "annotation_api.app",
         "annotation_api.cli",
         "workers.__main__",
-        "workers.launcher",
-        "workers.process_executor",
-        "alignment.stages",
+        "workers.attempt.launcher",
+        "workers.executors.process",
+        "alignment.shared.stages",
     ],
 )
 def test_a_light_process_loads_no_model_library(module: str) -> None:
@@ -107,7 +107,7 @@ def test_a_place_is_taken_by_one_definition() -> None:
 
 def test_the_command_line_offers_what_the_service_defines_without_loading_it() -> None:
     """Its choices are the enums' own values; a copy would miss the next one."""
-    source = (ROOT / "annotation_api/cli.py").read_text("utf-8")
+    source = (ROOT / "annotation_api/cli/command_line.py").read_text("utf-8")
     assert re.findall(r"choices=\(\"|^[A-Z]+ = \(\s*\"", source, re.M) == []
     code = "import sys, annotation_api.cli; print(*sorted({'pydantic', 'sqlalchemy', 'fastapi'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

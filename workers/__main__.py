@@ -15,11 +15,11 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from alignment import logs
+from alignment.shared import logs
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import is_current
 from annotation_api.settings import SettingsError
-from workers.dispatcher import LAUNCHER, Dispatcher
+from workers.dispatch.dispatcher import LAUNCHER, Dispatcher
 from workers.settings import WorkerSettings
 
 

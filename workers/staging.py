@@ -19,8 +19,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment import logs
-from annotation_api.db.job_machine import LIVE
+from alignment.shared import logs
+from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.tables import Job, JobState
 
 LOG_LINES = 40  # of a failed attempt, kept on the job

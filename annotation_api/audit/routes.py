@@ -8,15 +8,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from alignment.problems import Problem
-from annotation_api.audit import notes, queries, sealed
+from alignment.shared.validation import Problem
+from annotation_api.audit import queries, sealed
 from annotation_api.audit.schemas import AuditRowOut, AuditVerdict
 from annotation_api.db import audit
+from annotation_api.db import audit_notes as notes
 from annotation_api.db.tables import AuditOutcome, Role
-from annotation_api.dependencies import Config, Db, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.errors import invalid
-from annotation_api.pagination import Limit, NextPage, Page
+from annotation_api.http.dependencies import Config, Db, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import invalid
+from annotation_api.http.pagination import Limit, NextPage, Page
 
 router = APIRouter(prefix="/v1", tags=["audit"], dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 Seq = Annotated[int | None, Query(ge=1, lt=2**63)]

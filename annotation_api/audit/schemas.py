@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from annotation_api.db.tables import AuditOutcome
-from annotation_api.schemas import Shown
+from annotation_api.http.schemas import Shown
 
 
 class AuditRowOut(Shown):

@@ -18,9 +18,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment.records import canonical_json
-from annotation_api.audit.notes import FOLDER
+from alignment.shared.records import canonical_json
 from annotation_api.db.audit import BEGINNING, SEALED, Noted, Verdict, seal
+from annotation_api.db.audit_notes import FOLDER
 from annotation_api.db.tables import AuditRow
 
 SEGMENT = 10_000  # rows of a file

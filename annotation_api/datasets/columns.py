@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alignment.config import RewardConfig
-from alignment.records import (
+from alignment.shared.config import RewardConfig
+from alignment.shared.records import (
     SMALL_MARGINS,
     Answers,
     Demonstration,

@@ -16,10 +16,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from alignment.records import Record, canonical_json
+from alignment.shared.records import Record, canonical_json
 from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full
 from annotation_api.datasets.export_formats import ExportFormat as ExportFormat
-from annotation_api.db.frozen_rows import HOLDS
+from annotation_api.db.snapshots.frozen_rows import HOLDS
 from annotation_api.db.tables import DatasetKind
 
 PIECE = 2**18  # bytes handed to the server at once

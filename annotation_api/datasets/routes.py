@@ -22,11 +22,11 @@ from annotation_api.datasets.schemas import (
     SnapshotOut,
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
-from annotation_api.dependencies import ENGINEERS, Db, Me, allow, get_sessions
-from annotation_api.doors import DoorRoute
-from annotation_api.errors import ProblemBody
-from annotation_api.idempotency import Key, Once
-from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_page
+from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ProblemBody
+from annotation_api.http.idempotency import Key, Once
+from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
 Mapped = Annotated[

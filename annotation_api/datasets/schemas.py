@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 
 from annotation_api.db.tables import DatasetKind
-from annotation_api.schemas import Body, Shown
+from annotation_api.http.schemas import Body, Shown
 
 
 class RowProblem(BaseModel):

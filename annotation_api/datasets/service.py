@@ -8,16 +8,16 @@ from typing import IO, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from alignment.problems import Problem
+from alignment.shared.validation import Problem
 from annotation_api.datasets import progress, queries
 from annotation_api.datasets.formats.mapping import Mapping, parsed
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
-from annotation_api.db import freeze
-from annotation_api.db.frozen_rows import COLLECTED, FreezeError
+from annotation_api.db.snapshots import freeze
+from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project, Snapshot
-from annotation_api.errors import ApiError, invalid, not_found
+from annotation_api.http.errors import ApiError, invalid, not_found
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from annotation_api.errors import ApiError
+from annotation_api.http.errors import ApiError
 
 KEPT_SECONDS = 24 * 3600
 CHUNK = 2**20

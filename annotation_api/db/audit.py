@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment.records import canonical_json
-from annotation_api.db.direct import LIGHTLY, one_row, rows
+from alignment.shared.records import canonical_json
 from annotation_api.db.locks import Lock
+from annotation_api.db.sql import LIGHTLY, one_row, rows
 from annotation_api.db.tables import AuditOutcome, AuditRow
 
 SEALED = ("person_id", "pseudonym", "action", "objects", "outcome", "request_id", "address")

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from annotation_api.db import dispatchers
-from annotation_api.db.job_machine import WAITING_GPU
+from annotation_api.db.jobs.machine import WAITING_GPU
 
 JOBS = "SELECT stage, state, count(*) FROM jobs GROUP BY stage, state"
 OLDEST = """

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from alignment.records import Criterion
+from alignment.shared.records import Criterion
 
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Stable name in exports: a-z, 0-9, _.")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]

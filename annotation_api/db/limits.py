@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from annotation_api.db.direct import LIGHTLY, one_row, rows
+from annotation_api.db.sql import LIGHTLY, one_row, rows
 
 # A window that ends later than one which began now, by more than anybody waits for a lock, began before a clock jumped.
 RUNS = "c.ends_at > clock_timestamp() AND c.ends_at < EXCLUDED.ends_at + interval '1 minute'"

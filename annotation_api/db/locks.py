@@ -11,7 +11,7 @@ from enum import IntEnum, unique
 
 from sqlalchemy.orm import Session
 
-from annotation_api.db.direct import rows
+from annotation_api.db.sql import rows
 
 LOCK_PERSON = "SELECT id FROM people WHERE id = %(person)s FOR NO KEY UPDATE"
 

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from alignment.config import Stage
+from alignment.shared.config import Stage
 from annotation_api.db.kinds import DatasetKind as DatasetKind
 from annotation_api.db.kinds import JobState as JobState
 from annotation_api.db.kinds import ModelKind as ModelKind
@@ -207,7 +207,7 @@ class Form(Base):
 
 
 class Dataset(Base):
-    """An imported file, whole: its rows are `alignment.records` in canonical form."""
+    """An imported file, whole: its rows are `alignment.shared.records` in canonical form."""
 
     __tablename__ = "datasets"
     id: Mapped[uuid.UUID] = _id()
@@ -370,7 +370,7 @@ class SnapshotRow(Base):
     __tablename__ = "snapshot_rows"
     snapshot_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("snapshots.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
-    line: Mapped[str]  # one canonical line of a record in alignment.records
+    line: Mapped[str]  # one canonical line of a record in alignment.shared.records
     submission_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("submissions.id"), index=True)
     dataset_id: Mapped[uuid.UUID | None]
     dataset_row: Mapped[int | None]

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from alignment.records import Prompt, canonical_json, sha256_text
+from alignment.shared.records import Prompt, canonical_json, sha256_text
 from annotation_api.db.tables import FeedbackKind, PromptRow
 
 Columns = Mapping[str, str]  # their types by name

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from alignment.records import Prompt
-from alignment.toypeople import Annotator
-from annotation_api.patience import Patient
+from alignment.shared.records import Prompt
+from alignment.toyworld.people import Annotator
+from annotation_api.http.patience import Patient
 
 
 def sign_up(admin: httpx.Client, annotator: Annotator, password: str) -> None:

@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from annotation_api.patience import Patient
+from annotation_api.http.patience import Patient
 
 POLL = 0.5  # seconds between two looks at a job
 FINISHED = {"succeeded", "failed", "cancelled"}

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from alignment.intervals import interval95
-from alignment.records import Prompt
-from alignment.toyworld import World, grade
+from alignment.shared.intervals import interval95
+from alignment.shared.records import Prompt
+from alignment.toyworld.world import World, grade
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,16 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from alignment.records import Prompt, read_jsonl
-from alignment.toypeople import Annotator
-from alignment.toypeople import annotators as people_of
-from alignment.toyworld import World, build_world
+from alignment.shared.records import Prompt, read_jsonl
+from alignment.toyworld.people import Annotator
+from alignment.toyworld.people import annotators as people_of
+from alignment.toyworld.world import World, build_world
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.demo import annotators, judge
 from annotation_api.demo.client import DemoFailed, Engineer
 from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
-from annotation_api.patience import Patient
+from annotation_api.http.patience import Patient
 from annotation_api.settings import Settings
 from annotation_api.up import CannotStart, Service, start_module
 

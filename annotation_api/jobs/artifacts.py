@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable, Response
 
 from annotation_api.db.tables import Artifact, Job
-from annotation_api.errors import ApiError, not_found
+from annotation_api.http.errors import ApiError, not_found
 from annotation_api.settings import Settings
 
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field
 
-from annotation_api.dependencies import READS_RUNS, Config, Db, Me, allow
-from annotation_api.doors import DoorRoute
+from annotation_api.http.dependencies import READS_RUNS, Config, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
 from annotation_api.jobs import artifacts, logs, queries, service
-from annotation_api.jobs.event_schemas import JobEvent
-from annotation_api.jobs.hub import Hub
+from annotation_api.jobs.events.schemas import JobEvent
+from annotation_api.jobs.events.stream import EventStream
+from annotation_api.jobs.events.watchers import Hub
 from annotation_api.jobs.schemas import (
     ArtifactOut,
     AttemptOut,
@@ -25,7 +26,6 @@ from annotation_api.jobs.schemas import (
     Series,
 )
 from annotation_api.jobs.series import thinned
-from annotation_api.jobs.stream import EventStream
 from annotation_api.jobs.wins import win_rates
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[allow(*READS_RUNS)], route_class=DoorRoute)

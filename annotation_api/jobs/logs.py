@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import JobAttempt
-from annotation_api.errors import not_found
+from annotation_api.http.errors import not_found
 from annotation_api.jobs import queries
 from annotation_api.jobs.schemas import LogOut
 from annotation_api.settings import Settings

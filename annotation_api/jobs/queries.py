@@ -12,8 +12,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from annotation_api.db import direct
+from alignment.shared.config import Stage
+from annotation_api.db import sql
 from annotation_api.db.tables import (
     Artifact,
     Checkpoint,
@@ -71,7 +71,7 @@ def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list
 
 def waiting_jobs(session: Session, most: int) -> int:
     """How many jobs wait, counted to `most`."""
-    return int(direct.one_row(session, _WAITING, states=[state.value for state in WAITING], most=most).jobs)
+    return int(sql.one_row(session, _WAITING, states=[state.value for state in WAITING], most=most).jobs)
 
 
 class EventRow(NamedTuple):
@@ -104,7 +104,7 @@ ORDER BY j.id, e.seq
 
 def look(session: Session, told: Mapping[uuid.UUID, int], limit: int) -> list[Look]:
     """Of each job the first `limit` events after the number that it is given with."""
-    found = direct.rows(session, _LOOK, jobs=list(told), told=list(told.values()), limit=limit)
+    found = sql.rows(session, _LOOK, jobs=list(told), told=list(told.values()), limit=limit)
     return [
         Look(job, JobState(state), [EventRow(row.seq, row.type, row.text) for row in rows if row.seq is not None])
         for (job, state), rows in itertools.groupby(found, key=lambda row: (row.id, row.state))
@@ -166,7 +166,7 @@ ORDER BY update
 
 def comparisons(session: Session, job: uuid.UUID) -> Iterator[Comparison]:
     """Every prompt of every look of the job, with what people say of it now: corrected judgements do not count."""
-    for row in direct.rows(session, _COMPARISONS, job=job):
+    for row in sql.rows(session, _COMPARISONS, job=job):
         judgements = tuple(outcome(groups, row.response) for groups in row.groups)
         yield Comparison(row.update, row.identical, row.score, row.score_before, row.kl, row.waits, judgements)
 

@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from alignment.config import Stage
+from alignment.shared.config import Stage
 from annotation_api.db.tables import Job, JobState, Person
-from annotation_api.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.idempotency import Once
+from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.idempotency import Once
+from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_rows
+from annotation_api.http.quotas import Quota, spends
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.schemas import JobOut, NewJob, Validation
-from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_rows
-from annotation_api.quotas import Quota, spends
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
 daily = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)

@@ -20,11 +20,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from alignment import stages
-from alignment.config import CONFIGS, SharedConfig, Stage, preset_names
-from alignment.problems import Problem
+from alignment.shared import stages
+from alignment.shared.config import CONFIGS, SharedConfig, Stage, preset_names
+from alignment.shared.validation import Problem
 from annotation_api.db.tables import AttemptOutcome, Job, JobState
-from annotation_api.schemas import Body, Shown
+from annotation_api.http.schemas import Body, Shown
 
 
 class _OneOf(Body):
@@ -136,7 +136,7 @@ class StageJob(_JobBody):
 
 
 def _job(stage: Stage) -> type[StageJob]:
-    """The stage's own class: its inputs as its table has them (`alignment.stages`), with ids in place of files."""
+    """The stage's own class: its inputs as its table has them (`alignment.shared.stages`), with ids in place of files."""
     inputs, config = stages.INPUTS[stage].__name__, CONFIGS[stage]
     asked: dict[str, Any] = {name: _asked(one) for name, one in stages.inputs_of(stage).items()}
     several = issubclass(config, SharedConfig)

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.problems import Problem
-from annotation_api.db import job_requests
-from annotation_api.db.job_machine import LIVE
-from annotation_api.db.job_records import JobError, TransitionRefused
+from alignment.shared.validation import Problem
+from annotation_api.db.jobs import requests as job_requests
+from annotation_api.db.jobs.machine import LIVE
+from annotation_api.db.jobs.records import JobError, TransitionRefused
 from annotation_api.db.tables import Job, JobState, Person
-from annotation_api.errors import ApiError, from_validation, invalid, not_found
+from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
 from annotation_api.jobs import queries
-from annotation_api.jobs.door import Door, Prepared
-from annotation_api.jobs.estimates import estimate
 from annotation_api.jobs.queries import WAITING
 from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, StageJob, Validation
+from annotation_api.jobs.validation.estimates import estimate
+from annotation_api.jobs.validation.validator import Door, Prepared
 
 MAX_WAITING = 500  # jobs that are queued or blocked
 RETRY_SECONDS = 60

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from alignment.intervals import interval95
+from alignment.shared.intervals import interval95
 from annotation_api.jobs.schemas import LookOut
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0

@@ -1,6 +1,6 @@
 """Which paths may become models: a sound folder below an allowed root, or an allowed hub id.
 
-What makes a folder sound is written in `alignment.safe_folder`, which every stage asks again. Nothing of a model
+What makes a folder sound is written in `alignment.untrusted.folder`, which every stage asks again. Nothing of a model
 is executed or unpickled here, and nothing outside the roots is looked at.
 """
 
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from alignment import safe_folder
-from alignment.problems import Problem
-from alignment.safe_files import UnsafeModel, read_limited
-from annotation_api.errors import ApiError, invalid
+from alignment.shared.validation import Problem
+from alignment.untrusted import folder as safe_folder
+from alignment.untrusted.files import UnsafeModel, read_limited
+from annotation_api.http.errors import ApiError, invalid
 from annotation_api.settings import Settings
 
 MAX_MANIFEST = 16 * 2**20

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from alignment import stages
+from alignment.shared import stages
 from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Snapshot
 from annotation_api.models import queries
 from annotation_api.models.schemas import Edge, Lineage, Node

@@ -10,7 +10,7 @@ from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from annotation_api.db import direct
+from annotation_api.db import sql
 from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion, Snapshot, SnapshotRow
 
 
@@ -53,7 +53,7 @@ WHERE named #>> '{}' = ANY(%(things)s)
 
 def jobs_that_name(session: Session, things: Collection[uuid.UUID]) -> Sequence[Job]:
     """Jobs whose inputs name one of the snapshots, models or jobs, the oldest first."""
-    found = direct.rows(session, _NAMING, things=[str(key) for key in things])
+    found = sql.rows(session, _NAMING, things=[str(key) for key in things])
     query = select(Job).where(Job.id.in_([row.id for row in found]))
     return session.scalars(query.order_by(Job.created_at, Job.id)).all()
 

@@ -7,14 +7,14 @@ import uuid
 from fastapi import APIRouter, Response
 
 from annotation_api.db.tables import ModelKind, ModelVersion
-from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.idempotency import Made, Once
+from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.idempotency import Made, Once
+from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
 from annotation_api.models import queries, service
 from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import AliasOut, Lineage, ModelOut, NewAlias, NewModel
-from annotation_api.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=DoorRoute)
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotation_api.db.tables import ModelKind
+from annotation_api.http.schemas import Body, Shown
 from annotation_api.models.uploads import Upload
-from annotation_api.schemas import Body, Shown
 
 
 class NewModel(Body):

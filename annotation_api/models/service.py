@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
-from alignment.problems import Problem
+from alignment.shared.validation import Problem
 from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Snapshot
-from annotation_api.errors import invalid, not_found
+from annotation_api.http.errors import invalid, not_found
 from annotation_api.models import folders, queries, uploads
 from annotation_api.models.schemas import NewModel
 from annotation_api.models.uploads import Upload

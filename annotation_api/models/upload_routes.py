@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
-from annotation_api.doors import BYTES, DoorRoute
-from annotation_api.idempotency import Once
+from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow
+from annotation_api.http.entry.route import BYTES, DoorRoute
+from annotation_api.http.idempotency import Once
+from annotation_api.http.quotas import Quota, spends
 from annotation_api.models import service, uploads
 from annotation_api.models.schemas import FinishedUpload, ModelOut, NewUpload, UploadOut
-from annotation_api.quotas import Quota, spends
 
 MAX_PART_BYTES = 2**30
 

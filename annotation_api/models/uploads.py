@@ -1,7 +1,7 @@
 """A model that comes in over REST: file by file, each in as many parts as its sender likes, then it is checked.
 
 What has arrived lies in RANKLOOP_HOME/model-uploads/ID/, so an upload outlives a lost connection and a restart of the
-service. When it is whole it is looked at as any stranger's folder is (`alignment.safe_folder`), moved below
+service. When it is whole it is looked at as any stranger's folder is (`alignment.untrusted.folder`), moved below
 RANKLOOP_HOME/models in one rename, and registered. What nobody came back for is deleted after KEPT_SECONDS.
 """
 
@@ -21,9 +21,9 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
-from alignment import safe_folder
-from alignment.problems import Problem
-from annotation_api.errors import ApiError, invalid, not_found
+from alignment.shared.validation import Problem
+from alignment.untrusted import folder as safe_folder
+from annotation_api.http.errors import ApiError, invalid, not_found
 
 KEPT_SECONDS = 7 * 24 * 3600
 MOST_OPEN = 10  # uploads of a person

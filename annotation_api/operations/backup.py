@@ -28,7 +28,7 @@ from annotation_api.operations.archive import FORMAT, Advance, Manifest, Writer
 from annotation_api.operations.local import OperationError, files_kept, local_database
 from annotation_api.settings import Settings
 
-FOLDER_MANIFEST = "manifest.json"  # as alignment.checkpoint writes it into every folder
+FOLDER_MANIFEST = "manifest.json"  # as alignment.shared.artifact writes it into every folder
 LAST = "backup.json"  # in HOME: where and when the newest backup was made
 SECRETS = "sign-ins, credentials.json and logs"
 

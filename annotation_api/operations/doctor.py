@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
-from annotation_api.audit import notes, sealed
+from annotation_api.audit import sealed
 from annotation_api.db import audit
+from annotation_api.db import audit_notes as notes
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import is_current
 from annotation_api.db.tables import ApiKey, Person, Role

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from annotation_api.db.embedded import EmbeddedPostgres, running_url
 from annotation_api.db.locks import Lock
+from annotation_api.db.postgres.embedded import EmbeddedPostgres, running_url
 from annotation_api.settings import Settings
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.audit import sealed
 from annotation_api.db.engine import make_engine, session_factory
-from annotation_api.db.job_machine import ENDED
+from annotation_api.db.jobs.machine import ENDED
 from annotation_api.db.tables import (
     Alias,
     Artifact,

@@ -18,11 +18,11 @@ from pathlib import Path
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from annotation_api.db import job_store
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine, session_factory
-from annotation_api.db.job_machine import LIVE
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.migrate import known_levels, upgrade_within
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Artifact, Job, ModelVersion, SavedCheckpointRow
 from annotation_api.operations import archive, dump
 from annotation_api.operations.archive import DATABASE, FOLDERS, SHOWN, Manifest

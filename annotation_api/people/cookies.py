@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from annotation_api import auth
 from annotation_api.db.tables import Person
-from annotation_api.dependencies import cookie_name
-from annotation_api.people import doors
-from annotation_api.people.doors import Knock
-from annotation_api.scopes import address_of
+from annotation_api.http import auth
+from annotation_api.http.dependencies import cookie_name
+from annotation_api.http.scopes import address_of
+from annotation_api.people import tries
+from annotation_api.people.tries import Knock
 from annotation_api.settings import Settings
 
 SEPARATOR = "~"  # between the marks of several people who share a browser
@@ -19,9 +19,9 @@ MOST_DEVICES = 8
 def welcome(request: Request, response: Response, settings: Settings, person: Person, token: str) -> None:
     """The person signed in here: hand both cookies to the browser, out of reach of scripts."""
     _set(response, settings, cookie_name(settings), token, int(auth.SESSION_LIFE.total_seconds()))
-    others = [mark for mark in _devices(request, settings) if not doors.is_of(person, mark)]
-    marks = [doors.device_token(person), *others][:MOST_DEVICES]
-    _set(response, settings, _device_name(settings), SEPARATOR.join(marks), int(doors.DEVICE_LIFE.total_seconds()))
+    others = [mark for mark in _devices(request, settings) if not tries.is_of(person, mark)]
+    marks = [tries.device_token(person), *others][:MOST_DEVICES]
+    _set(response, settings, _device_name(settings), SEPARATOR.join(marks), int(tries.DEVICE_LIFE.total_seconds()))
 
 
 def drop_cookie(response: Response, settings: Settings) -> None:

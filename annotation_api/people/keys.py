@@ -8,12 +8,12 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from alignment.problems import Problem
-from annotation_api import auth
-from annotation_api.auth import Key
+from alignment.shared.validation import Problem
 from annotation_api.db.tables import ApiKey, MadeFrom, Person
-from annotation_api.errors import invalid, not_found
-from annotation_api.key_scopes import in_words
+from annotation_api.http import auth
+from annotation_api.http.auth import Key
+from annotation_api.http.errors import invalid, not_found
+from annotation_api.http.key_scopes import in_words
 from annotation_api.people import queries
 from annotation_api.people.schemas import NewApiKey
 

@@ -6,12 +6,14 @@ import uuid
 
 from fastapi import APIRouter, Request, Response
 
-from annotation_api import auth
 from annotation_api.db.tables import ApiKey, MadeFrom, Person, Role
-from annotation_api.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie_name, public
-from annotation_api.doors import DoorRoute
-from annotation_api.idempotency import Once
-from annotation_api.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.http import auth
+from annotation_api.http.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie_name, public
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.idempotency import Once
+from annotation_api.http.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.http.quotas import Quota, spends
+from annotation_api.http.scopes import KEY, remember
 from annotation_api.people import keys, queries, second_factor, service
 from annotation_api.people.cookies import drop_cookie, knock_of, welcome
 from annotation_api.people.schemas import (
@@ -33,8 +35,6 @@ from annotation_api.people.schemas import (
     ResetPassword,
     SignIn,
 )
-from annotation_api.quotas import Quota, spends
-from annotation_api.scopes import KEY, remember
 from annotation_api.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["people"], route_class=DoorRoute)

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from annotation_api.db.tables import MadeFrom, Role
-from annotation_api.key_scopes import Scope
-from annotation_api.schemas import Body, Shown
+from annotation_api.http.key_scopes import Scope
+from annotation_api.http.schemas import Body, Shown
 
 Email = Annotated[
     str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")

@@ -10,11 +10,11 @@ import pyotp
 from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.db.tables import Person, RecoveryCode
-from annotation_api.errors import ApiError
-from annotation_api.people import doors
-from annotation_api.people.doors import Knock
+from annotation_api.http import auth
+from annotation_api.http.errors import ApiError
+from annotation_api.people import tries
+from annotation_api.people.tries import Knock
 
 ISSUER = "Rankloop"
 PERIOD = 30  # seconds for which a code stands
@@ -40,7 +40,7 @@ def confirm(session: Session, person: Person, code: str) -> list[str]:
     """Switch the factor on; the recovery codes, shown once."""
     if person.totp_secret is None or person.second_factor_at is not None:
         raise ApiError(409, "no-second-factor", "No second factor is being set up. Begin anew.")
-    with doors.tried(session, doors.own(person, "second factor")):
+    with tries.tried(session, tries.own(person, "second factor")):
         if not _use_code(person, code):
             raise ApiError(422, "wrong-code", WRONG)
     person.second_factor_at = func.now()
@@ -66,7 +66,7 @@ def _recovery_code() -> str:
 
 def check(session: Session, person: Person, code: str, knock: Knock) -> None:
     """Use up a code at sign-in, or a recovery code. 401 if it is wrong, 429 after too many wrong ones."""
-    with doors.tried(session, doors.at_second_factor(person, knock)):
+    with tries.tried(session, tries.at_second_factor(person, knock)):
         if not (_use_code(person, code) or _use_recovery_code(session, person, code)):
             known = {"person_id": str(person.id)}
             raise ApiError(401, "wrong-credentials", WRONG, objects=known)

@@ -10,15 +10,15 @@ from sqlalchemy import delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from alignment.problems import Problem
-from annotation_api import auth
+from alignment.shared.validation import Problem
 from annotation_api.db import limits
 from annotation_api.db.tables import Invitation, MadeFrom, PasswordReset, Person, Role
-from annotation_api.errors import ApiError, not_found
-from annotation_api.people import doors, keys, passwords, queries, second_factor
-from annotation_api.people.doors import Knock
+from annotation_api.http import auth
+from annotation_api.http.errors import ApiError, not_found
+from annotation_api.people import keys, passwords, queries, second_factor, tries
 from annotation_api.people.keys import add_api_key
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson, PersonChange
+from annotation_api.people.tries import Knock
 
 INVITATION_LIFE = timedelta(days=7)
 RESET_LIFE = timedelta(hours=24)
@@ -109,7 +109,7 @@ def check_password(session: Session, email: str, password: str, knock: Knock) ->
     """The person of the right password. A refusal does not say what was wrong."""
     email = email.strip().lower()
     person = queries.person_by_email(session, email)
-    with doors.tried(session, doors.at_sign_in(email, person, knock)):
+    with tries.tried(session, tries.at_sign_in(email, person, knock)):
         right = auth.verify_password(person.password_hash if person else None, password)
         if person is None or not right or not person.active:
             known = {"person_id": str(person.id)} if person else {}
@@ -125,7 +125,7 @@ def whose_password(session: Session, passed: str) -> Person | None:
     except ValueError:
         return None
     good = person is not None and person.active and person.second_factor_at is not None
-    return person if person and good and doors.is_password_given(person, passed) else None
+    return person if person and good and tries.is_password_given(person, passed) else None
 
 
 def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) -> Person:
@@ -179,7 +179,7 @@ def erase(session: Session, person_id: uuid.UUID) -> Person:
 
 def again(session: Session, person: Person, password: str) -> None:
     """Who is signed in must give the password before it or the second factor is changed."""
-    with doors.tried(session, doors.own(person, "own password")):
+    with tries.tried(session, tries.own(person, "own password")):
         if not auth.verify_password(person.password_hash, password):
             raise ApiError(422, "wrong-password", "The password so far is not right. Nothing was changed.")
 
@@ -231,7 +231,7 @@ def reset_password(session: Session, token: str, password: str) -> Person:
 
 def unlock(session: Session, person: Person) -> None:
     """Forget all wrong tries at the account: nobody waits for them any more."""
-    limits.forget_all(session, doors.of_account(person.email))
+    limits.forget_all(session, tries.of_account(person.email))
 
 
 def withdraw(session: Session, invitation_id: str) -> None:

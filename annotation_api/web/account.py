@@ -12,21 +12,21 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
-from annotation_api import auth
-from annotation_api.audit import recording
 from annotation_api.db.tables import ApiKey, MadeFrom, Person
-from annotation_api.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
-from annotation_api.doors import DoorRoute
-from annotation_api.errors import ApiError, from_validation, record_refusal
-from annotation_api.key_scopes import Scope
-from annotation_api.people import doors, keys, passwords, queries, second_factor, service
+from annotation_api.http import audit as recording
+from annotation_api.http import auth
+from annotation_api.http.dependencies import SIGNED_IN, Config, Db, MaybeMe, Me, allow, cookie_name, public
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError, from_validation, record_refusal
+from annotation_api.http.key_scopes import Scope
+from annotation_api.http.quotas import Quota, spends
+from annotation_api.http.scopes import remember
+from annotation_api.people import keys, passwords, queries, second_factor, service, tries
 from annotation_api.people.cookies import drop_cookie, knock_of, welcome
 from annotation_api.people.schemas import NewApiKey, NewPassword, NewPerson
-from annotation_api.quotas import Quota, spends
-from annotation_api.scopes import remember
 from annotation_api.settings import Settings
-from annotation_api.web import language
-from annotation_api.web.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
+from annotation_api.web.markup import language
+from annotation_api.web.markup.rendering import THEME_COOKIE, THEMES, local_path, read_form, render, see_other, text_of
 
 router = APIRouter(route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
@@ -50,7 +50,7 @@ def login(request: Request, form: Form, session: Db, settings: Config) -> Respon
         return _refused(request, "login.html", error, next=target, email=email)
     if person.second_factor_at is not None:
         recording.nothing_done(request)
-        return render(request, "code.html", None, next=target, passed=doors.password_given(person), error=None)
+        return render(request, "code.html", None, next=target, passed=tries.password_given(person), error=None)
     return _come_in(request, session, settings, person, target)
 
 

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
-from annotation_api.audit import notes, queries, sealed
+from annotation_api.audit import queries, sealed
 from annotation_api.db import audit
+from annotation_api.db import audit_notes as notes
 from annotation_api.db.tables import AuditOutcome, Role
-from annotation_api.dependencies import Config, Db, Me, allow
-from annotation_api.doors import DoorRoute
+from annotation_api.http.dependencies import Config, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
 from annotation_api.settings import Settings
-from annotation_api.web.rendering import render
+from annotation_api.web.markup.rendering import render
 
 PAGE = 50
 router = APIRouter(prefix="/audit", dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)

@@ -18,16 +18,16 @@ from annotation_api.datasets import queries, refusals, service, staged
 from annotation_api.datasets.formats.mapping import NEEDED, WANTED
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview
-from annotation_api.db.frozen_rows import COLLECTED, HOLDS
+from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project
-from annotation_api.dependencies import ENGINEERS, Config, Db, Me, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.errors import ApiError
+from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError
 from annotation_api.models.descent import derived
 from annotation_api.settings import Settings
+from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
-from annotation_api.web.rendering import render, see_other
 
 router = APIRouter(route_class=DoorRoute)
 

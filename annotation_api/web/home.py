@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from annotation_api.annotation.projects import service as projects
+from annotation_api.annotation.submissions import queries as judgements
+from annotation_api.annotation.tasks import queries as tasks
 from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Role
-from annotation_api.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.feedback import queries as judgements
-from annotation_api.tasks import projects
-from annotation_api.tasks import queries as tasks
+from annotation_api.http.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import queries
-from annotation_api.web.rendering import render
+from annotation_api.web.markup.rendering import render
 
 router = APIRouter(route_class=DoorRoute)
 RECENT = 5

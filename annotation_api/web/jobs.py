@@ -9,21 +9,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
-from alignment import gate
-from alignment.config import Stage
-from annotation_api.db.job_machine import ENDED, LIVE
+from alignment.shared import gate
+from alignment.shared.config import Stage
+from annotation_api.db.jobs.machine import ENDED, LIVE
 from annotation_api.db.tables import Job, JobState, Pipeline, Project
-from annotation_api.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.jobs import artifacts, logs, pipelines
+from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.pagination import fetch_rows
+from annotation_api.jobs import artifacts, logs
 from annotation_api.jobs import queries as job_queries
 from annotation_api.jobs import service as jobs
+from annotation_api.jobs.pipelines import service as pipelines
 from annotation_api.jobs.schemas import LookOut
 from annotation_api.jobs.wins import win_rates
-from annotation_api.pagination import fetch_rows
 from annotation_api.web import queries
-from annotation_api.web.charts import HEIGHT, WIDTH, curves, marks
-from annotation_api.web.rendering import render, see_other
+from annotation_api.web.markup.charts import HEIGHT, WIDTH, curves, marks
+from annotation_api.web.markup.rendering import render, see_other
 
 router = APIRouter(route_class=DoorRoute)
 

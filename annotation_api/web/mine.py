@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BeforeValidator
 
-from annotation_api.dependencies import ANNOTATES, Db, Me, allow
-from annotation_api.doors import DoorRoute
+from annotation_api.http.dependencies import ANNOTATES, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import work_queries
-from annotation_api.web.charts import HEIGHT, WIDTH, Bar, bars
-from annotation_api.web.rendering import render
+from annotation_api.web.markup.charts import HEIGHT, WIDTH, Bar, bars
+from annotation_api.web.markup.rendering import render
 
 Chosen = Annotated[uuid.UUID | None, BeforeValidator(lambda value: value or None)]  # "" is all of them
 Seq = Annotated[int | None, Query(ge=0, lt=2**63)]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from annotation_api.db.tables import ModelVersion
-from annotation_api.dependencies import READS_RUNS, Db, Me, allow
-from annotation_api.doors import DoorRoute
+from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
 from annotation_api.models import service as models
 from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import Lineage, Node
 from annotation_api.web import queries
-from annotation_api.web.rendering import render
+from annotation_api.web.markup.rendering import render
 
 router = APIRouter(route_class=DoorRoute)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from annotation_api.doors import DoorRoute
-from annotation_api.web import account, annotate, audit, data, home, jobs, mine, models, people, projects, snapshots
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.web import account, audit, data, home, jobs, mine, models, people, snapshots
+from annotation_api.web.annotate import page as annotate
+from annotation_api.web.projects import pages as projects
 
 router = APIRouter(route_class=DoorRoute)
 for part in (account, home, projects, annotate, mine, people, audit, data, snapshots, jobs, models):

@@ -9,17 +9,17 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
-from annotation_api.audit import recording
 from annotation_api.db import limits
 from annotation_api.db.tables import Person, Role
-from annotation_api.dependencies import Config, Db, Me, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.errors import ApiError
-from annotation_api.people import doors, queries, second_factor, service
+from annotation_api.http import audit as recording
+from annotation_api.http.dependencies import Config, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError
+from annotation_api.people import queries, second_factor, service, tries
 from annotation_api.people.routes import join_url, reset_url
 from annotation_api.people.schemas import PersonChange
 from annotation_api.web import work_queries
-from annotation_api.web.rendering import read_form, render, see_other, text_of
+from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 
 router = APIRouter(prefix="/people", dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 MOST_SHOWN = 200
@@ -149,7 +149,7 @@ def _person(
         roles=list(Role),
         by_project=work_queries.by_project(session, person.id),
         last_seen=work_queries.last_seen(session, person.id),
-        wrong_tries=limits.tried(session, doors.of_account(person.email)),
+        wrong_tries=limits.tried(session, tries.of_account(person.email)),
         link=link,
         error=error.detail if error else None,
     )

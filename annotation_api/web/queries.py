@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment import gate
+from alignment.shared import gate
 from annotation_api.db.tables import (
     Alias,
     Artifact,

@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 from annotation_api.datasets import queries, service
 from annotation_api.datasets.exports import ExportFormat
 from annotation_api.datasets.schemas import NewSnapshot
-from annotation_api.db.freeze import DATASET_SOURCES, PROJECT_SOURCES
-from annotation_api.db.frozen_rows import HOLDS
+from annotation_api.db.snapshots.freeze import DATASET_SOURCES, PROJECT_SOURCES
+from annotation_api.db.snapshots.frozen_rows import HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, Person, Project, Snapshot
-from annotation_api.dependencies import ENGINEERS, Db, Me, allow
-from annotation_api.doors import DoorRoute
-from annotation_api.errors import ApiError
+from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError
 from annotation_api.models.descent import derived
+from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
-from annotation_api.web.rendering import render, see_other
 
 router = APIRouter(route_class=DoorRoute)
 

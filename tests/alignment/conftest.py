@@ -1,19 +1,17 @@
 """Small models for the tests beside this file: `tiny` (made on the spot), and a base model of a toy world."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from alignment.config import PretrainConfig
-from alignment.events import NullReporter
-from alignment.toyworld import World, build_world, write_world
+from alignment.shared.config import PretrainConfig
+from alignment.shared.events import NullReporter
+from alignment.toyworld.world import World, build_world, write_world
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads cost more than they give models this small
-sys.path.insert(0, str(Path(__file__).parent))  # lets the tests import `tiny`
 
 
 class Recorder(NullReporter):
@@ -52,7 +50,7 @@ def world_files(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.fixture(scope="session")
 def tiny_base(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model that has seen a little of the world's text: it chats, badly."""
-    from alignment.pretrain import pretrain
+    from alignment.toyworld.base_model import pretrain
 
     folder = tmp_path_factory.mktemp("base")
     config = PretrainConfig(
@@ -71,15 +69,15 @@ def drawn() -> None:
 def _plain_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without their plots, unless `drawn`: to draw twelve takes longer than to train a tiny policy."""
     if "drawn" not in request.fixturenames:
-        from alignment import figures
+        from alignment import plots
 
-        monkeypatch.setattr(figures, "svg", lambda draw, label, height=3.0: f"<svg><title>{label}</title></svg>")
+        monkeypatch.setattr(plots, "svg", lambda draw, label, height=3.0: f"<svg><title>{label}</title></svg>")
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """A policy, a reward model that likes one word, and prompts (small_ppo.py)."""
-    import small_ppo
+    from tests.support.alignment import small_ppo
 
     return small_ppo.write(tmp_path)
 
@@ -87,6 +85,6 @@ def folders(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One whole run of PPO, pages with their plots, for tests that look at what it left: small_ppo.Finished."""
-    import small_ppo
+    from tests.support.alignment import small_ppo
 
     return small_ppo.finish(small_ppo.write(tmp_path_factory.mktemp("ppo")), compare_prompts=5)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from alignment import checkpoint, toyworld
 from alignment.__main__ import main
-from alignment.events import Progress
+from alignment.shared import artifact
+from alignment.shared.events import Progress
 from alignment.terminal import TerminalReporter
+from alignment.toyworld import world as toyworld
 
 WEIGHTS = "model.safetensors"
 
@@ -85,7 +86,7 @@ def test_a_stage_leaves_a_whole_folder_and_never_overwrites_it(
     shown = capsys.readouterr()
     assert shown.out.strip() == str(out)
     assert "/s" in shown.err  # the rate
-    assert {"model.safetensors", "result.json", "tokenizer.json"} <= set(checkpoint.verify(out)["files"])
+    assert {"model.safetensors", "result.json", "tokenizer.json"} <= set(artifact.verify(out)["files"])
     result = json.loads((out / "result.json").read_text())
     assert (result["stage"], result["config"]["epochs"], result["config"]["max_length"]) == ("sft", 1.0, 96)
     assert [path.name for path in out.parent.iterdir()] == ["sft"]
@@ -139,7 +140,7 @@ def test_the_toy_world_with_its_base_model(
     assert main(["toy", str(tmp_path / "toy"), "--seed", "3", "--steps", "2"]) == 0
     names = {path.name for path in (tmp_path / "toy").iterdir()}
     assert names == {"corpus.jsonl", "demonstrations.jsonl", "prompts.jsonl", "heldout.jsonl", "base"}
-    checkpoint.verify(tmp_path / "toy" / "base")
+    artifact.verify(tmp_path / "toy" / "base")
     assert "pretrain 2/2" in capsys.readouterr().err
     assert main(["toy", str(tmp_path / "other"), "--steps", "0"]) == 1
     assert "/steps" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Every mutant still finds the line that it breaks. Whether a test notices, `make mutants` says."""
 
-from mutants import MUTANTS, lost
+from tests.alignment.mutants import MUTANTS, lost
 
 
 def test_every_mutant_finds_its_line() -> None:

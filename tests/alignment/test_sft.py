@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from alignment import chat, models, sft
-from alignment.config import LoRAConfig, SFTConfig
-from alignment.events import ErrorKind, NullReporter, StageError
-from alignment.records import Demonstration, Prompt, read_jsonl, write_jsonl
-from alignment.stages import SFTInputs
+from alignment import sft
+from alignment.data import chat
+from alignment.models.load import load_causal_lm, load_tokenizer, save_model
+from alignment.shared.config import LoRAConfig, SFTConfig
+from alignment.shared.events import ErrorKind, NullReporter, StageError
+from alignment.shared.records import Demonstration, Prompt, read_jsonl, write_jsonl
+from alignment.shared.stages import SFTInputs
 
 pytestmark = pytest.mark.slow
 
@@ -38,8 +40,8 @@ def run(tiny_base: Path, tmp_path: Path) -> Callable[..., Any]:
 
 def nll(folder: Path, rows: list[Demonstration]) -> float:
     """The mean negative log-likelihood of the responses' tokens and stops, row by row."""
-    tokenizer = models.load_tokenizer(folder)
-    model = models.load_causal_lm(folder, tokenizer, trained=False)
+    tokenizer = load_tokenizer(folder)
+    model = load_causal_lm(folder, tokenizer, trained=False)
     losses = []
     for row in rows:
         before, after = chat.prompt_ids(tokenizer, row.prompt), chat.response_ids(tokenizer, row.response)
@@ -72,8 +74,8 @@ def test_the_stop_is_learned(run: Callable[..., Any], tiny_base: Path) -> None:
     """After training on one short answer, the stop is by far the likeliest token behind it."""
     row = Demonstration(prompt=Prompt.from_text("Say it."), response="Milo is red.")
     _, out = run([row] * 16, epochs=30, learning_rate=1e-2)
-    tokenizer = models.load_tokenizer(out)
-    model = models.load_causal_lm(out, tokenizer, trained=False)
+    tokenizer = load_tokenizer(out)
+    model = load_causal_lm(out, tokenizer, trained=False)
     ids = chat.encode(tokenizer, row.prompt, row.response).ids[:-1]
     assert torch.softmax(model(torch.tensor([ids])).logits[0, -1], -1)[tokenizer.eos_token_id] > 0.9
 
@@ -129,13 +131,13 @@ def test_a_tokenizer_without_template_gets_ours_and_says_so(
     demonstrations: list[Demonstration],
     recorder: Callable[..., Any],
 ) -> None:
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = load_tokenizer(tiny_base)
     tokenizer.chat_template = None
-    models.save_model(models.load_causal_lm(tiny_base, tokenizer, trained=False), tokenizer, tmp_path / "bare")
+    save_model(load_causal_lm(tiny_base, tokenizer, trained=False), tokenizer, tmp_path / "bare")
     heard = recorder()
     _, out = run(demonstrations, heard, model=tmp_path / "bare", epochs=1)
     assert any("no chat template" in note for note in heard.notes)
-    assert models.load_tokenizer(out).chat_template == chat.TEMPLATE
+    assert load_tokenizer(out).chat_template == chat.TEMPLATE
 
 
 def test_adapters_train_and_leave_a_whole_model(

@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from annotation_api import auth
 from annotation_api.app import create_app
-from annotation_api.audit import notes
+from annotation_api.db import audit_notes as notes
 from annotation_api.db.tables import Person, Role
+from annotation_api.http import auth
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings

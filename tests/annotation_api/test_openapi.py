@@ -18,10 +18,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from alignment.config import CONFIGS, Stage, preset_names
-from annotation_api import document_parts as parts
+from alignment.shared.config import CONFIGS, Stage, preset_names
 from annotation_api.app import create_app
-from annotation_api.document_parts import EXAMPLES
+from annotation_api.http.openapi import parts
+from annotation_api.http.openapi.parts import EXAMPLES
 from annotation_api.jobs.schemas import JOBS
 from annotation_api.settings import Settings
 

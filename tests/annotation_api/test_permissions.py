@@ -21,20 +21,21 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from annotation_api import dependencies
-from annotation_api.auth import Caller
+from annotation_api.annotation.projects import service as projects
+from annotation_api.annotation.queue import claims
+from annotation_api.annotation.submissions import queries as judgements
+from annotation_api.annotation.submissions import routes as feedback_routes
+from annotation_api.annotation.submissions import service as feedback
+from annotation_api.annotation.tasks import queries as tasks
 from annotation_api.datasets import progress, staged
 from annotation_api.db.tables import ApiKey, Assignment, Role
-from annotation_api.feedback import queries as judgements
-from annotation_api.feedback import routes as feedback_routes
-from annotation_api.feedback import service as feedback
-from annotation_api.idempotency import Idempotency
+from annotation_api.http import dependencies
+from annotation_api.http.auth import Caller
+from annotation_api.http.idempotency import Idempotency
 from annotation_api.models import uploads as model_uploads
 from annotation_api.people import queries as people
-from annotation_api.tasks import claims, projects
-from annotation_api.tasks import queries as tasks
 from annotation_api.web import work_queries
-from tests.annotation_api.permission_world import Owned, World
+from tests.support.permission_world import Owned, World
 
 LETTERS = {"a": Role.ANNOTATOR, "r": Role.REVIEWER, "e": Role.ENGINEER, "m": Role.ADMIN}
 OWNED = (

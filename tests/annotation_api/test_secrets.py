@@ -11,12 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from annotation_api import auth, client
+from annotation_api.cli import client
 from annotation_api.db import limits
-from annotation_api.db.direct import rows
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, parse_url
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
+from annotation_api.db.sql import rows
 from annotation_api.db.tables import Base, Job, Person, Role
+from annotation_api.http import auth
 from annotation_api.settings import Settings, SettingsError
 
 SECRET = "hunter2-and-more"

@@ -35,14 +35,16 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from alignment import models, opinions, reward_data
-from alignment.config import RewardConfig
-from alignment.evaluate import Estimate, difference
-from alignment.events import NullReporter
-from alignment.forward import Model, score_rows
-from alignment.records import Ranking, read_jsonl
-from alignment.reward_data import Example
-from alignment.reward_trainer import fit
+from alignment.models.forward import Model, score_rows
+from alignment.models.load import load_scorer, load_tokenizer
+from alignment.reward import data as reward_data
+from alignment.reward.annotations import of_ranking
+from alignment.reward.data import Example
+from alignment.reward.report.accuracy import Estimate, difference
+from alignment.reward.trainer import fit
+from alignment.shared.config import RewardConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Ranking, read_jsonl
 from tests.benchmarks.curves import over_seeds
 
 HELD = 1 / 3
@@ -110,7 +112,7 @@ class Bench:
 
     def __init__(self, model: Path, rankings: Path, max_length: int) -> None:
         self.model, self.max_length = model, max_length
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(model)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
         self.rankings = [ranking for ranking in read_jsonl(rankings, Ranking) if ranking.pairs()]
 
     def run(self, arm: Arm, seed: int) -> Run:
@@ -122,7 +124,7 @@ class Bench:
 
     def train(self, examples: list[Example], arm: Arm, seed: int) -> Model:
         """A reward model on these examples; head and order are the seed's."""
-        model = models.load_scorer(self.model, self.tokenizer, trained=True, seed=seed)
+        model = load_scorer(self.model, self.tokenizer, trained=True, seed=seed)
         (self._kwise if arm.side == "kwise" else self._pairs)(model, examples, arm, seed)
         return model.eval()
 
@@ -135,7 +137,7 @@ class Bench:
         sides = []
         for side in (False, True):
             chosen = [ranking for ranking in self.rankings if (ranking.prompt.key in held) == side]
-            rows = [opinions.of_ranking(ranking, config) for ranking in chosen]
+            rows = [of_ranking(ranking, config) for ranking in chosen]
             made = reward_data.prepare(rows, self.tokenizer, self.max_length, config).train
             sides.append([(chosen[example.rows[0]].prompt.key, example) for example in made])
         return sides[0], sides[1]

@@ -5,7 +5,7 @@
 Of each seed: an ensemble of four learns from 60 rankings, `acquire.choose` takes of a pool of sets of 4 and of 8 what
 to rank next until 240 responses are to be read, the control arm takes as many at random, and a model learns from the
 first rankings and the new ones. Printed is the accuracy over all that honest annotators may say of unseen prompts
-(tests/alignment/planted.py), of each arm, and the mean difference with its interval over seeds.
+(tests/support/alignment/planted.py), of each arm, and the mean difference with its interval over seeds.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "alignment"))
-
-import planted
-import tiny
 import torch
-from planted import Plan
 
-from alignment import models, opinions, reward_data
-from alignment.acquire import Candidates, choose
-from alignment.config import RewardConfig
-from alignment.events import NullReporter
-from alignment.forward import Model, score_rows
-from alignment.records import Ranking
-from alignment.reward_data import Example
-from alignment.reward_trainer import fit
+from alignment.models.forward import Model, score_rows
+from alignment.models.load import load_scorer, load_tokenizer
+from alignment.reward import data as reward_data
+from alignment.reward.acquisition import Candidates, choose
+from alignment.reward.annotations import of_ranking
+from alignment.reward.data import Example
+from alignment.reward.trainer import fit
+from alignment.shared.config import RewardConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Ranking
 from tests.benchmarks.curves import over_seeds
+from tests.support.alignment import planted, tiny
+from tests.support.alignment.planted import Plan
 
 FIRST, READING, MEMBERS = 60, 240, 4  # rankings, responses, models
 CONFIG = RewardConfig(
@@ -61,7 +60,7 @@ class Bench:
     """One seed's pool, and the models that learn from parts of it."""
 
     def __init__(self, base: Path, seed: int) -> None:
-        self.base, self.seed, self.tokenizer = base, seed, models.load_tokenizer(base)
+        self.base, self.seed, self.tokenizer = base, seed, load_tokenizer(base)
         self.first = planted.rankings(Plan(FIRST, seed=seed))
         self.pool = planted.rankings(Plan(300, seed=seed + 1000)) + planted.rankings(Plan(150, 8, seed=seed + 2000))
         self.unseen = planted.rankings(Plan(300, seed=seed + 3000))
@@ -96,12 +95,12 @@ class Bench:
         return found
 
     def train(self, rankings: Sequence[Ranking], seed: int) -> Model:
-        model = models.load_scorer(self.base, self.tokenizer, trained=True, seed=seed)
+        model = load_scorer(self.base, self.tokenizer, trained=True, seed=seed)
         fit(model, self.tokenizer, self.examples(rankings), CONFIG.model_copy(update={"seed": seed}), NullReporter())
         return model.eval()
 
     def examples(self, rankings: Sequence[Ranking]) -> list[Example]:
-        rows = [opinions.of_ranking(ranking, CONFIG) for ranking in rankings]
+        rows = [of_ranking(ranking, CONFIG) for ranking in rankings]
         return reward_data.prepare(rows, self.tokenizer, CONFIG.max_length, CONFIG).train
 
     def scores(self, model: Model, rankings: Sequence[Ranking]) -> list[torch.Tensor]:

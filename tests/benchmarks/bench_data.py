@@ -26,14 +26,14 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.form_rows import add_form
 from annotation_api.db.forms import RankingForm
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Person, Project
-from annotation_api.parts import api_command
 from annotation_api.people.service import ensure_local_engineer_key
+from annotation_api.processes.parts import api_command
 
 MEGABYTE = 2**20
 FORMATS = ("jsonl", "trl", "parquet", "records-parquet", "csv")

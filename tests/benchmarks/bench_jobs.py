@@ -30,18 +30,18 @@ import psutil
 import uvloop
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.events import Progress
-from alignment.records import Demonstration, Prompt
-from annotation_api.db import job_store
+from alignment.shared.events import Progress
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.engine import make_engine, session_factory
-from annotation_api.db.job_events import Event
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.events import Event
 from annotation_api.db.tables import DatasetKind, Role
 from annotation_api.jobs.service import MAX_WAITING
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from tests.benchmarks.bench_desk import cpu, percentile
-from tests.conftest import Factory
 from tests.journey.desk import HOST, Desk, Wire
+from tests.support.factory import Factory
 
 A_PERSON = 40  # streams of one person
 CLIENTS = 20  # who create jobs

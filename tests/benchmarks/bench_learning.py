@@ -26,11 +26,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from matplotlib.axes import Axes
 
-from alignment import chat, figures, models
-from alignment.config import PPOConfig, Stage, load_preset
-from alignment.prompt_set import split_of
-from alignment.records import Prompt, read_jsonl
-from alignment.toyworld import World
+from alignment import plots
+from alignment.data import chat
+from alignment.models.load import load_config, load_tokenizer
+from alignment.ppo.prompt_set import split_of
+from alignment.shared.config import PPOConfig, Stage, load_preset
+from alignment.shared.records import Prompt, read_jsonl
+from alignment.toyworld.world import World
 from tests.benchmarks.bench_ppo import peer_environment
 from tests.benchmarks.bench_stages import Bench, until_reward
 from tests.benchmarks.curves import gold_by_update, gold_of, looks_kept, over_seeds
@@ -64,7 +66,7 @@ def main() -> None:
     for line in table(found):
         print(json.dumps(line), flush=True)
     label = "Gold score by update, ours and TRL's"
-    (options.work / "learning.svg").write_text(figures.svg(lambda axes: draw(axes, found), label))
+    (options.work / "learning.svg").write_text(plots.svg(lambda axes: draw(axes, found), label))
 
 
 def curves(bench: Bench, world: World, peer: Path) -> Curves:
@@ -88,7 +90,7 @@ def train_peer(bench: Bench, out: Path, peer: Path) -> None:
     asked = {
         "sft": str(bench.policy_inputs["model"]),
         "reward": str(bench.policy_inputs["reward_model"]),
-        "mean": models.load_config(bench.policy_inputs["reward_model"], dropout=False).score_mean,
+        "mean": load_config(bench.policy_inputs["reward_model"], dropout=False).score_mean,
         "prompts": str(_train_prompts(bench, config, staging)),
         "out": str(staging),
         "every": config.evaluate_every,
@@ -125,7 +127,7 @@ def shared_settings(config: PPOConfig) -> dict[str, Any]:
 
 def _train_prompts(bench: Bench, config: PPOConfig, folder: Path) -> Path:
     """The prompts that ours trains on, as token ids."""
-    tokenizer = models.load_tokenizer(bench.policy_inputs["model"])
+    tokenizer = load_tokenizer(bench.policy_inputs["model"])
     prompts = read_jsonl(bench.policy_inputs["prompts"], Prompt)
     train = [prompt for prompt in prompts if split_of(prompt, config.heldout_fraction) == "train"]
     path = folder / "prompts.json"
@@ -155,7 +157,7 @@ def _row(name: str, ours: Sequence[float], trl: Sequence[float]) -> dict[str, An
 
 def draw(axes: Axes, found: Sequence[Curves]) -> None:
     """A thin line a seed, a thick one for the mean."""
-    sides = (("ours", figures.MAIN, [c.ours for c in found]), ("TRL 1.12", figures.WARN, [c.trl for c in found]))
+    sides = (("ours", plots.MAIN, [c.ours for c in found]), ("TRL 1.12", plots.WARN, [c.trl for c in found]))
     for name, colour, seeds in sides:
         for curve in seeds:
             axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.5, alpha=0.5)

@@ -26,10 +26,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from alignment.config import Stage
-from alignment.records import Ranking, read_jsonl, write_jsonl
-from alignment.toypeople import Annotator, annotators
-from alignment.toyworld import World
+from alignment.shared.config import Stage
+from alignment.shared.records import Ranking, read_jsonl, write_jsonl
+from alignment.toyworld.people import Annotator, annotators
+from alignment.toyworld.world import World
 from tests.benchmarks.bench_stages import Bench, until_reward
 from tests.benchmarks.curves import gold_by_update, looks_kept
 

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bench_planted [--seeds 3] [--out runs/planted]
 
-Rankings come from a known score (tests/alignment/planted.py), so the best accuracy that any model can have is
+Rankings come from a known score (tests/support/alignment/planted.py), so the best accuracy that any model can have is
 known. One line a run; the reports lie in the folder. About 40 s a seed on one quiet core.
 """
 
@@ -16,16 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "alignment"))
-
-import planted
-import tiny
-from planted import Plan, careless, contrary, honest, lover_of_length
-
-from alignment import gate, models, reward, stages
-from alignment.config import GateConfig
-from alignment.events import NullReporter
-from alignment.records import Ranking, split_of, write_jsonl
+from alignment.models.load import load_reward_model, load_tokenizer
+from alignment.reward import stage as reward
+from alignment.shared import gate, stages
+from alignment.shared.config import GateConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Ranking, split_of, write_jsonl
+from tests.support.alignment import planted, tiny
+from tests.support.alignment.planted import Plan, careless, contrary, honest, lover_of_length
 
 HELD = 0.25
 SETTINGS = {"learning_rate": 4e-3, "batch_size": 16, "micro_batch_size": 16, "max_length": 64, "heldout_fraction": HELD}
@@ -73,8 +71,8 @@ def run(folder: Path, plan: Plan) -> str:
 
 
 def beside_bayes(folder: Path, rankings: Sequence[Ranking]) -> str:
-    tokenizer = models.load_tokenizer(folder)
-    model = models.load_reward_model(folder, tokenizer)
+    tokenizer = load_tokenizer(folder)
+    model = load_reward_model(folder, tokenizer)
 
     def scores(ranking: Ranking) -> list[float]:
         return reward.score(model, tokenizer, [ranking.prompt] * len(ranking.responses), ranking.responses).tolist()

@@ -60,11 +60,12 @@ def run_ours(work: Work) -> None:
     """Train as the stage does, from model folders, without end; bench_ppo ends it."""
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
-    from alignment import ppo, ppo_loop
-    from alignment.config import PPOConfig
-    from alignment.events import NullReporter
-    from alignment.records import Prompt, write_jsonl
-    from alignment.stages import PPOInputs
+    from alignment.ppo import loop as ppo_loop
+    from alignment.ppo import stage as ppo
+    from alignment.shared.config import PPOConfig
+    from alignment.shared.events import NullReporter
+    from alignment.shared.records import Prompt, write_jsonl
+    from alignment.shared.stages import PPOInputs
 
     border, spent = Border(), {}
     for phase, (module, name) in {

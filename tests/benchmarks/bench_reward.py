@@ -32,11 +32,11 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from alignment.config import RewardConfig
-from alignment.events import NullReporter
-from alignment.forward import end_scores, score_rows
-from alignment.reward_data import Comparison, Example, Vote
-from alignment.reward_trainer import fit
+from alignment.models.forward import end_scores, score_rows
+from alignment.reward.data import Comparison, Example, Vote
+from alignment.reward.trainer import fit
+from alignment.shared.config import RewardConfig
+from alignment.shared.events import NullReporter
 
 PAIRS = 8  # TRL's pairs in a batch
 

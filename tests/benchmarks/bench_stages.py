@@ -20,14 +20,16 @@ from typing import Any
 
 import torch
 
-from alignment import chat, models, stages
-from alignment.config import PretrainConfig, Stage, load_preset
-from alignment.events import NullReporter
-from alignment.generation import generate
-from alignment.pretrain import pretrain
-from alignment.records import Prompt, Ranking, write_jsonl
-from alignment.toypeople import annotators
-from alignment.toyworld import World, build_world, write_world
+from alignment.data import chat
+from alignment.models.load import load_causal_lm, load_tokenizer
+from alignment.rollout.generation import generate
+from alignment.shared import stages
+from alignment.shared.config import PretrainConfig, Stage, load_preset
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Prompt, Ranking, write_jsonl
+from alignment.toyworld.base_model import pretrain
+from alignment.toyworld.people import annotators
+from alignment.toyworld.world import World, build_world, write_world
 from annotation_api.demo.judge import grade_replies, win_rate
 
 K, TASKS_PER_PROMPT = 4, 2  # as in the demo: about 1,440 rankings
@@ -128,8 +130,8 @@ def answer(
     folder: Path, name: str, prompts: Sequence[Prompt], seed: int, replies: int = REPLIES
 ) -> list[dict[str, Any]]:
     """`replies` sampled replies to every prompt, as rows of a sample job's responses.jsonl."""
-    tokenizer = models.load_tokenizer(folder)
-    model = models.load_causal_lm(folder, tokenizer, trained=False)
+    tokenizer = load_tokenizer(folder)
+    model = load_causal_lm(folder, tokenizer, trained=False)
     asked = [number for number in range(len(prompts)) for _ in range(replies)]
     generated = generate(
         model,

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alignment import models, ppo_loop
-from alignment.evaluate import Estimate
-from alignment.toyworld import World
+from alignment.models.load import save_model
+from alignment.ppo import loop as ppo_loop
+from alignment.reward.report.accuracy import Estimate
+from alignment.toyworld.world import World
 from tests.benchmarks.bench_stages import REPLIES, answer
 
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # by seeds
@@ -24,7 +25,7 @@ def looks_kept(folder: Path) -> Iterator[None]:
     look = ppo_loop.look
 
     def seen(roles: Any, prompts: Any, update: int, config: Any) -> Any:
-        models.save_model(roles.policy, roles.tokenizer, folder / str(update))
+        save_model(roles.policy, roles.tokenizer, folder / str(update))
         return look(roles, prompts, update, config)
 
     ppo_loop.look = seen  # type: ignore[assignment]

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment.config import PretrainConfig
-from alignment.events import NullReporter
-from alignment.pretrain import pretrain
-from alignment.records import Demonstration, Prompt, Ranking, write_jsonl
+from alignment.shared.config import PretrainConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
+from alignment.toyworld.base_model import pretrain
 from annotation_api.datasets.formats.reading import Reading
 
 LENGTH = 256  # tokens that the small model reads

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests.alignment import tiny
 from tests.compose.docker import Docker
 from tests.compose.stack import Stack
 from tests.journey.rig import COMMON, PPO, PROMPTS, record_of
+from tests.support.alignment import tiny
 
 LIMIT = 300.0  # seconds for a pipeline
 LINK = re.compile(r"/setup/([\w-]+)")

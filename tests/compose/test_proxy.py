@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.compose.people import Running
-from tests.workers.world import poll
+from tests.support.engine_room import poll
 
 WHY = "It needs nginx, and starts the service anew; a proxy's few lines seldom change."
 pytestmark = [pytest.mark.postgres, pytest.mark.deep(reason=WHY), pytest.mark.timeout(900)]

@@ -9,12 +9,17 @@ import pytest
 import tiny
 import torch
 
-from alignment import chat, engines, forward, generation, models, packing, stages
-from alignment.adapters import add_adapters
-from alignment.batch import Sequences
-from alignment.config import LoRAConfig, Stage
-from alignment.events import NullReporter, StageError
-from alignment.records import Demonstration, Prompt, write_jsonl
+from alignment.cpu import packing
+from alignment.data import chat
+from alignment.data.batch import Sequences
+from alignment.models import forward
+from alignment.models.adapters import add_adapters
+from alignment.models.load import load_causal_lm, load_scorer, load_tokenizer, save_model
+from alignment.rollout import engines, generation
+from alignment.shared import stages
+from alignment.shared.config import LoRAConfig, Stage
+from alignment.shared.events import NullReporter, StageError
+from alignment.shared.records import Demonstration, Prompt, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -104,19 +109,19 @@ def test_greedy_replies(family: str, method: str, row: dict[str, str]) -> None:
 @pytest.mark.parametrize(("family", "method"), cases())
 def test_scores_and_what_was_saved(family: str, method: str, row: dict[str, str], tmp_path: Path) -> None:
     families.save(family, tmp_path / "base")
-    tokenizer = models.load_tokenizer(tmp_path / "base")
-    scorer: Any = models.load_scorer(tmp_path / "base", tokenizer, trained=True, lora=METHODS[method]).eval()
+    tokenizer = load_tokenizer(tmp_path / "base")
+    scorer: Any = load_scorer(tmp_path / "base", tokenizer, trained=True, lora=METHODS[method]).eval()
     inner = scorer.get_base_model() if method == "lora" else scorer
-    row["head"] = "ours" if type(inner).__module__ == "alignment.heads" else "library"
+    row["head"] = "ours" if type(inner).__module__ == "alignment.models.heads" else "library"
     rows = [prompt + response for prompt, response in ROWS]
     with torch.no_grad():
         own = torch.cat([scorer(input_ids=torch.tensor([ids])).logits[0] for ids in rows])
     close(row, "scores", float((forward.score_rows(scorer, rows, 1, 4) - own).abs().max()))
-    model: Any = adapted(models.load_causal_lm(tmp_path / "base", tokenizer, trained=False), method)
+    model: Any = adapted(load_causal_lm(tmp_path / "base", tokenizer, trained=False), method)
     with torch.no_grad():
         before = model(input_ids=torch.tensor([rows[1]])).logits
-        models.save_model(model, tokenizer, tmp_path / "saved")
-        again: Any = models.load_causal_lm(tmp_path / "saved", tokenizer, trained=False)
+        save_model(model, tokenizer, tmp_path / "saved")
+        again: Any = load_causal_lm(tmp_path / "saved", tokenizer, trained=False)
         close(row, "saved", float((again(input_ids=torch.tensor([rows[1]])).logits - before).abs().max()))
 
 
@@ -125,8 +130,8 @@ def test_the_first_loss_of_sft(family: str, method: str, row: dict[str, str], tm
     families.save(family, tmp_path / "base")
     given = [Demonstration(prompt=Prompt.from_text("w1 " * n), response="w2 " * (4 - n)) for n in range(1, 4)]
     write_jsonl(tmp_path / "rows.jsonl", given)
-    tokenizer = models.load_tokenizer(tmp_path / "base")
-    model: Any = models.load_causal_lm(tmp_path / "base", tokenizer, trained=False)
+    tokenizer = load_tokenizer(tmp_path / "base")
+    model: Any = load_causal_lm(tmp_path / "base", tokenizer, trained=False)
     encoded = [chat.encode(tokenizer, d.prompt, d.response) for d in given]
     with torch.no_grad():
         own = [own_logprobs(model, e.ids[: e.prompt_length], e.ids[e.prompt_length :]) for e in encoded]

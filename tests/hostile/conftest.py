@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.db.engine import make_engine
 from annotation_api.db.tables import ApiKey, Person, Role
-from tests.conftest import Factory, new_database
+from annotation_api.http import auth
 from tests.hostile.server import Server, Visitor
+from tests.support.databases import new_database
+from tests.support.factory import Factory
 
 
 @pytest.fixture(scope="session")

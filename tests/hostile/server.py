@@ -13,7 +13,7 @@ from typing import Self
 
 import httpx
 
-from annotation_api.parts import api_command
+from annotation_api.processes.parts import api_command
 from annotation_api.settings import Settings
 from tests.journey.desk import HOST, free_port
 

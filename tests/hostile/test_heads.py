@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from annotation_api.db.tables import Role
-from annotation_api.wire import HEAD_SECONDS, LINGER_SECONDS
+from annotation_api.http.entry.wire import HEAD_SECONDS, LINGER_SECONDS
 from tests.hostile.server import HOST, Server, Visitor, begin, connected, status_of
 
 GET = b"GET /healthz HTTP/1.1\r\n"

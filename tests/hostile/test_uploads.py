@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from annotation_api.db import limits
 from annotation_api.db.engine import make_engine
 from annotation_api.db.tables import Role
-from annotation_api.quotas import Quota
+from annotation_api.http.quotas import Quota
 from tests.hostile.server import Server, Visitor, begin, connected, status_of
 
 Visitors = Callable[[Role], Visitor]

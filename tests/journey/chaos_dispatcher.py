@@ -18,8 +18,9 @@ import psutil
 
 from tests.journey import chaos_stage
 from workers import __main__ as dispatcher
-from workers import launcher, processes
-from workers.dispatcher import Dispatcher, Held
+from workers.attempt import launcher
+from workers.dispatch import processes
+from workers.dispatch.dispatcher import Dispatcher, Held
 
 
 class Fork:

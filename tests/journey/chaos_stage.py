@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from alignment import checkpoint
-from alignment.config import Stage
-from alignment.events import Meter, Reporter, SavedCheckpoint, StageResult
+from alignment.shared import artifact
+from alignment.shared.config import Stage
+from alignment.shared.events import Meter, Reporter, SavedCheckpoint, StageResult
 
 STEPS = 3
 WEIGHTS = "model.safetensors"
@@ -37,5 +37,5 @@ def save(folder: Path, seed: int, step: int) -> SavedCheckpoint:
     staging = folder / f"{name}.partial"
     staging.mkdir()
     (staging / WEIGHTS).write_bytes(weights(seed))
-    digest = checkpoint.publish(staging, folder / name)
+    digest = artifact.publish(staging, folder / name)
     return SavedCheckpoint(name, step, digest, len(weights(seed)), time.monotonic() - began)

@@ -19,15 +19,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
-from annotation_api.db.embedded import EmbeddedPostgres
+from annotation_api.annotation.projects import service as projects
+from annotation_api.annotation.tasks.schemas import NewProject, NewResponse, NewTask
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import ApiKey, Person, Role
-from annotation_api.parts import api_command
+from annotation_api.http import auth
+from annotation_api.processes.parts import api_command
 from annotation_api.settings import Settings
-from annotation_api.tasks import projects
-from annotation_api.tasks.schemas import NewProject, NewResponse, NewTask
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0

@@ -25,14 +25,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Role, Submission
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
-from tests.conftest import Factory
+from tests.support.factory import Factory
 
 SIZE, ROOM = 200, 2  # MiB of the disk, and of what is left on it at first
 TASKS = 3000

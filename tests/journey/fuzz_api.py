@@ -41,16 +41,17 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Role
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
-from annotation_api.web.rendering import HERE
-from tests.annotation_api.permission_world import World
-from tests.conftest import Factory, new_database
+from annotation_api.web.markup.rendering import HERE
+from tests.support.databases import new_database
+from tests.support.factory import Factory
+from tests.support.permission_world import World
 
 CHECKS = [
     not_a_server_error,

@@ -28,16 +28,17 @@ from pathlib import Path
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
-from alignment import checkpoint
-from alignment.config import SFTConfig, Stage
-from alignment.records import Demonstration, Prompt
-from annotation_api.db import freeze, job_requests
-from annotation_api.db.embedded import EmbeddedPostgres
+from alignment.shared import artifact
+from alignment.shared.config import SFTConfig, Stage
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.engine import make_engine
+from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
+from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import Artifact, DatasetKind, Job, JobState, ModelVersion
-from tests.conftest import Factory
 from tests.journey.chaos_stage import WEIGHTS, weights
+from tests.support.factory import Factory
 from workers.crashpoints import VARIABLE
 
 SLOTS = 12  # launchers of this machine at a time
@@ -227,7 +228,7 @@ def _differing(storm: Storm, session: Session, jobs: dict[uuid.UUID, int]) -> in
         folder = storm.home / "artifacts" / str(job.id) / str(job.epoch)
         rows = session.scalars(select(Artifact).where(Artifact.job_id == job.id)).all()
         files = {row.name: {"sha256": row.sha256, "size": row.size} for row in rows}
-        whole = folder.is_dir() and checkpoint.verify(folder)["files"] == files
+        whole = folder.is_dir() and artifact.verify(folder)["files"] == files
         wrong += not (whole and (folder / WEIGHTS).read_bytes() == weights(jobs[job.id]))
     return wrong
 

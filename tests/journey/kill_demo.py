@@ -88,7 +88,7 @@ def find(name: str, demo: subprocess.Popen[bytes], job: str) -> psutil.Process:
     """The process of that name. A launcher outlives its dispatcher, so it is looked for everywhere."""
     if name == "dispatcher":
         return next(p for p in psutil.Process(demo.pid).children() if p.cmdline()[1:] == ["-m", "workers"])
-    launcher = next(p for p in psutil.process_iter() if job in command(p) and "workers.launcher" in command(p))
+    launcher = next(p for p in psutil.process_iter() if job in command(p) and "workers.attempt.launcher" in command(p))
     if name == "launcher":
         return launcher
     return next(p for p in launcher.children(recursive=True) if " ".join(command(p)).startswith("ray::Stage"))

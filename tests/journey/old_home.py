@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from alignment.records import Demonstration, Prompt
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.settings import Settings
 from annotation_api.up import Service
 
@@ -48,7 +48,7 @@ def make(archive: Path) -> None:
 @contextmanager
 def running() -> Iterator[Service]:
     """A service with a base model in its home. Its stages run in plain processes."""
-    from tests.alignment import tiny  # torch: the test that imports this file does without
+    from tests.support.alignment import tiny  # torch: the test that imports this file does without
 
     os.environ |= {"RANKLOOP_EXECUTOR": "process", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="rankloop-old-") as folder:

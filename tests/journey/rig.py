@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import psutil
 
-from alignment.records import Demonstration, Prompt, Ranking, Record
+from alignment.shared.records import Demonstration, Prompt, Ranking, Record
 from annotation_api.settings import Settings
 from annotation_api.up import Service
-from tests.alignment import tiny
+from tests.support.alignment import tiny
 
 LIMIT = 900.0  # seconds for one job
 PROMPTS = [f"w{a} w{b} w{c}" for a in range(4) for b in range(4) for c in range(4)]
@@ -92,7 +92,7 @@ def launcher_of(job: str) -> psutil.Process | None:
     """The process that runs the job's attempt now."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if "workers.launcher" in command and job in command:
+        if "workers.attempt.launcher" in command and job in command:
             return process
     return None
 

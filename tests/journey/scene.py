@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment.records import Message, Prompt, Ranking
-from annotation_api import auth
+from alignment.shared.records import Message, Prompt, Ranking
 from annotation_api.db.forms import Condition, Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.tables import (
     AssignmentState,
@@ -21,6 +20,7 @@ from annotation_api.db.tables import (
     Snapshot,
     SnapshotRow,
 )
+from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
 from tests.journey import scene_runs

@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from alignment.events import ErrorKind, Progress, SavedCheckpoint
-from annotation_api.db import job_requests, job_store
-from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
+from alignment.shared.config import Stage
+from alignment.shared.events import ErrorKind, Progress, SavedCheckpoint
+from annotation_api.db.jobs import requests as job_requests
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.events import Event
+from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
 from annotation_api.db.tables import Alias, ModelKind, ModelParent, Person, Pipeline
-from tests.looks import looked, prefers
+from tests.support.evaluations import looked, prefers
 
 
 @dataclass(frozen=True)

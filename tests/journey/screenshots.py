@@ -20,13 +20,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
-from annotation_api.db.embedded import EmbeddedPostgres
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.settings import Settings
-from tests.conftest import Factory
 from tests.journey.scene import Scene, fill
-from tests.live import chromium, served
+from tests.support.factory import Factory
+from tests.support.live import chromium, served
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}

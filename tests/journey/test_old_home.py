@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from alignment.records import Ranking
+from alignment.shared.records import Ranking
 from annotation_api.settings import Settings
 from annotation_api.up import Service
 from tests.journey.old_home import ANNOTATOR, RANKED, post, wait

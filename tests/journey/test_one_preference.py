@@ -14,12 +14,12 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from alignment.config import PretrainConfig
-from alignment.events import NullReporter
-from alignment.records import Ranking
+from alignment.shared.config import PretrainConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Ranking
 from annotation_api.settings import Settings
 from annotation_api.up import Service
-from tests.live import chromium
+from tests.support.live import chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.ray, pytest.mark.postgres, pytest.mark.slow]
 LIMIT = 900.0  # seconds for one job
@@ -40,7 +40,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Path:
-    from alignment.pretrain import pretrain
+    from alignment.toyworld.base_model import pretrain
 
     tiny = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
     pretrain([*QUESTIONS, *ANSWERS] * 8, tiny, folder / "models" / "base", NullReporter())
@@ -185,17 +185,18 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
     """Mean of -log sigmoid(better - worse) over the comparisons that the clicks imply."""
     import torch
 
-    from alignment import models, opinions
-    from alignment.config import RewardConfig
-    from alignment.losses import ranking_loss
-    from alignment.ranking_batch import collate_rankings
-    from alignment.reward_data import prepare
-    from alignment.scoring import packed_scores
+    from alignment.maths.losses import ranking_loss
+    from alignment.models.load import load_scorer, load_tokenizer
+    from alignment.reward.annotations import of_ranking
+    from alignment.reward.batch import collate_rankings
+    from alignment.reward.data import prepare
+    from alignment.reward.forward import packed_scores
+    from alignment.shared.config import RewardConfig
 
-    tokenizer = models.load_tokenizer(base)
-    scorer = models.load_scorer(base, tokenizer, trained=False, seed=0)
+    tokenizer = load_tokenizer(base)
+    scorer = load_scorer(base, tokenizer, trained=False, seed=0)
     config = RewardConfig(heldout_fraction=0.0)
-    examples = prepare([opinions.of_ranking(ranking, config)], tokenizer, 64, config).train
+    examples = prepare([of_ranking(ranking, config)], tokenizer, 64, config).train
     batch = collate_rankings(examples, tokenizer.pad_token_id)
     with torch.no_grad():
         scores = packed_scores(scorer, batch)

@@ -23,9 +23,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from alignment.config import PretrainConfig
-from alignment.events import NullReporter
-from annotation_api.client import parse_events
+from alignment.shared.config import PretrainConfig
+from alignment.shared.events import NullReporter
+from annotation_api.cli.client import parse_events
 from annotation_api.settings import Settings
 from annotation_api.up import Service
 
@@ -47,7 +47,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Path:
-    from alignment.pretrain import pretrain
+    from alignment.toyworld.base_model import pretrain
 
     tiny = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
     pretrain(["question 1 a short answer", "question 2 no"] * 40, tiny, folder / "work" / "base", NullReporter())

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.workers.head import Head
-from tests.workers.world import World
+from tests.support.engine_room import World
+from tests.support.ray_head import Head
 
 
 @pytest.fixture

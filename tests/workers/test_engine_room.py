@@ -10,10 +10,10 @@ import psutil
 import pytest
 from sqlalchemy.orm import Session
 
-from alignment import checkpoint
+from alignment.shared import artifact
 from annotation_api.db import dispatchers
 from annotation_api.db.tables import AttemptOutcome, JobState, RayState
-from tests.workers.world import PATIENCE, World, poll
+from tests.support.engine_room import PATIENCE, World, poll
 
 pytestmark = [pytest.mark.postgres]
 SLOW = {"steps": 600, "seconds": 0.1, "save_every": 5}  # a minute: time enough to kill something in the middle
@@ -27,7 +27,7 @@ def test_a_job_ends_with_an_artifact_a_model_version_and_nothing_left_over(eithe
 
     assert job.state is JobState.SUCCEEDED, world.report()
     (version,) = world.versions(job_id)
-    manifest = checkpoint.verify(Path(version.path))
+    manifest = artifact.verify(Path(version.path))
     assert set(manifest["files"]) == {"model.safetensors", "result.json"}
     assert (version.kind, version.metrics, job.result["model"]) == ("sft", {"loss": 0.25}, str(version.id))
     assert [event["metrics"] for event in world.events(job_id, "progress")][-1] == {"loss": 0.2}
@@ -155,7 +155,7 @@ def test_sigterm_ends_the_launchers_and_their_jobs_are_queued(world: World) -> N
     assert not launcher.is_running()
     job = world.read(job_id)
     assert (job.state, job.attempts) == (JobState.QUEUED, 0)  # a planned stop uses up no attempt
-    assert checkpoint.verify(newest(world))  # and loses no step
+    assert artifact.verify(newest(world))  # and loses no step
 
 
 def newest(world: World) -> Path:

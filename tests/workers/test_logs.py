@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation_api.db.tables import JobState
-from tests.workers.world import PATIENCE, World
+from tests.support.engine_room import PATIENCE, World
 from workers.staging import Folders
 
 

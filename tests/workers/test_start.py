@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from annotation_api.db.engine import make_engine
-from tests.workers.world import PATIENCE, World
+from tests.support.engine_room import PATIENCE, World
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,15 +56,15 @@ def test_zero_slots_are_refused(tmp_path: Path) -> None:
 def test_a_launcher_without_a_claim_writes_nothing(world: World) -> None:
     """It may come late: its job was taken back, claimed by another, or never existed."""
     job_id = world.job()
-    launcher = world.start("-m", "workers.launcher", str(job_id), "1")
+    launcher = world.start("-m", "workers.attempt.launcher", str(job_id), "1")
     assert launcher.wait(PATIENCE) == 3
     assert "no longer holds job" in world.report()
     assert not (world.home / "staging").exists()
-    assert run("workers.launcher", "nonsense").stderr.startswith("usage: ")
-    assert world.start("-m", "workers.launcher", str(uuid.uuid4()), "1").wait(PATIENCE) == 3
+    assert run("workers.attempt.launcher", "nonsense").stderr.startswith("usage: ")
+    assert world.start("-m", "workers.attempt.launcher", str(uuid.uuid4()), "1").wait(PATIENCE) == 3
 
 
 def test_the_process_of_a_stage_knows_neither_the_database_nor_ray() -> None:
-    code = "import sys, workers.stage_process; print({'sqlalchemy', 'psycopg', 'ray', 'torch'} & set(sys.modules))"
+    code = "import sys, workers.stage.process; print({'sqlalchemy', 'psycopg', 'ray', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.records import Demonstration, Message, Prompt
+from alignment.shared.records import Demonstration, Message, Prompt
 from annotation_api.datasets.formats.own import origin
 from annotation_api.datasets.formats.serialised import turns_of
-from annotation_api.datasets.formats.values import (
+from annotation_api.datasets.values import (
     Note,
     Refused,
     Row,

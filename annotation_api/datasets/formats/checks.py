@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from alignment.records import Demonstration, Message, Prompt, Ranking, Record
+from alignment.shared.records import Demonstration, Message, Prompt, Ranking, Record
 from annotation_api.datasets.formats.serialised import is_chat
-from annotation_api.datasets.formats.values import Note, Refused
+from annotation_api.datasets.values import Note, Refused
 
 STOPPED = re.compile(r"(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text)\|>|<eos>|<end_of_turn>)\s*\Z")
 STOP_TOKEN = Note("responses that end with a stop token as text, such as </s>")

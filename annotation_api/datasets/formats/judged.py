@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alignment.records import Message, Prompt, Ranking
+from alignment.shared.records import Message, Prompt, Ranking
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
-from annotation_api.datasets.formats.values import (
+from annotation_api.datasets.values import (
     Note,
     Refused,
     Row,

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from annotation_api.datasets.formats.table import Format
-from annotation_api.datasets.formats.values import Refused
+from annotation_api.datasets.values import Refused
 
 NEEDED = {  # a kind's fields without which nothing can be made
     "demonstrations": ("prompt", "response"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from alignment.records import MAX_RESPONSES, Prompt, Ranking
-from annotation_api.datasets.formats.values import Note, Refused
+from alignment.shared.records import MAX_RESPONSES, Prompt, Ranking
+from annotation_api.datasets.values import Note, Refused
 
 IDENTICAL = Note("identical answers that stood next to one another in the order were taken as a tie")
 ALL_TIED = Note("rankings in which every answer is tied: they hold no comparison")

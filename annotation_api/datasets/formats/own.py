@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alignment.records import Prompt, Record
-from annotation_api.datasets.formats.values import Refused, Row, as_object
+from alignment.shared.records import Prompt, Record
+from annotation_api.datasets.values import Refused, Row, as_object
 
 COLUMNS = frozenset({"prompt", "prompt_criterion", "language", "split", "lineage"})
 

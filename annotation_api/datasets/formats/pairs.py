@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from alignment.records import SMALL_MARGINS, Message, Prompt, Ranking
+from alignment.shared.records import SMALL_MARGINS, Message, Prompt, Ranking
 from annotation_api.datasets.formats.chats import CHAT, INSTRUCTION, instruction
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
 from annotation_api.datasets.formats.own import origin
-from annotation_api.datasets.formats.values import (
+from annotation_api.datasets.values import (
     Note,
     Refused,
     Row,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.records import Demonstration, Message, Prompt, Ranking
+from alignment.shared.records import Demonstration, Message, Prompt, Ranking
 from annotation_api.datasets.formats.chats import instruction
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
-from annotation_api.datasets.formats.values import (
+from annotation_api.datasets.values import (
     Note,
     Refused,
     Row,

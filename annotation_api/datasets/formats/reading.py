@@ -20,18 +20,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.problems import Problem, explain
-from alignment.records import Record
+from alignment.shared.records import Record
+from alignment.shared.validation import Problem, explain
+from annotation_api.datasets.files.containers import Readable
+from annotation_api.datasets.files.json_rows import Numbered
+from annotation_api.datasets.files.source import Source
 from annotation_api.datasets.formats.checks import notes_on
-from annotation_api.datasets.formats.containers import Readable
-from annotation_api.datasets.formats.json_rows import Numbered
 from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
-from annotation_api.datasets.formats.source import Source
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
-from annotation_api.datasets.formats.values import Note, Refused, Unreadable
 from annotation_api.datasets.formats.votes import Judgements
 from annotation_api.datasets.formats.watched import MEANING, Watched, count, meant
+from annotation_api.datasets.values import Note, Refused, Unreadable
 
 MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
 MAX_RECORDS = 2_000_000  # bounds the memory for finding duplicates to about 200 MB

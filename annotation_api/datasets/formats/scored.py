@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.records import Prompt
+from alignment.shared.records import Prompt
 from annotation_api.datasets.formats.chats import INSTRUCTION, alpaca_prompt
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
-from annotation_api.datasets.formats.values import Refused, Row, as_list, as_number, as_object, as_text, first_of
+from annotation_api.datasets.values import Refused, Row, as_list, as_number, as_object, as_text, first_of
 
 
 def _items(row: Row, name: str) -> list[dict[str, Any]]:

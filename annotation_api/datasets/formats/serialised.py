@@ -10,10 +10,10 @@ import json
 import re
 from dataclasses import dataclass
 
-from alignment.records import Message, Prompt
-from annotation_api.datasets.formats import limits
-from annotation_api.datasets.formats.json_rows import check_storable
-from annotation_api.datasets.formats.values import Refused, as_text, messages, prompt_of
+from alignment.shared.records import Message, Prompt
+from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.json_rows import check_storable
+from annotation_api.datasets.values import Refused, as_text, messages, prompt_of
 
 _SPEAKERS = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
 

@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Callable, Iterable
 
-from alignment.records import Demonstration, Prompt, Ranking, Record
+from alignment.shared.records import Demonstration, Prompt, Ranking, Record
 from annotation_api.datasets.formats import chats, judged, own, pairs, ranked, scored, serialised, tools
-from annotation_api.datasets.formats.values import Note, Refused, Row, show
 from annotation_api.datasets.layouts import Format as Format
+from annotation_api.datasets.values import Note, Refused, Row, show
 
 _HUMAN = re.compile(r"(?:^\s*|(?:\r?\n){2})Human:")
 Reader = Callable[[Row], Iterable[Record | Note]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.records import Prompt
+from alignment.shared.records import Prompt
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
-from annotation_api.datasets.formats.values import Note, Refused, Row, as_list, as_number, as_object, as_text, show
+from annotation_api.datasets.values import Note, Refused, Row, as_list, as_number, as_object, as_text, show
 
 CANCELLED = Note("annotations that were cancelled or skipped were left out")
 NOT_SUBMITTED = Note("answers that were drafts or discarded were left out")

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 
-from alignment.records import Ranking, Record
+from alignment.shared.records import Ranking, Record
 
 ANOTHER_VOTE = "the same judgement in another row was taken as another vote"
 

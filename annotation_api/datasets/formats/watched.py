@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from annotation_api.datasets.formats.values import Note
+from annotation_api.datasets.values import Note
 
 MAX_NAMES = 200  # fields that are counted by name; a file can invent one a row
 MAX_NAME = 100  # characters of one

@@ -20,11 +20,12 @@ from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from annotation_api.audit import notes, sealed
-from annotation_api.audit.recording import UNRECORDED
-from annotation_api.commands import audit as command
+from annotation_api.audit import sealed
+from annotation_api.cli import audit as command
 from annotation_api.db import audit
+from annotation_api.db import audit_notes as notes
 from annotation_api.db.tables import AuditOutcome, AuditRow, Person, Role, Task
+from annotation_api.http.audit import UNRECORDED
 
 As = Callable[..., TestClient]
 

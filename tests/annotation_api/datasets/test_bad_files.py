@@ -19,7 +19,7 @@ import pyarrow
 import pytest
 import zstandard
 
-from annotation_api.datasets.formats import limits
+from annotation_api.datasets.files import limits
 from annotation_api.datasets.formats.reading import Reading
 
 ROW = {"instruction": "Wie spät ist es?", "output": "Acht Uhr"}

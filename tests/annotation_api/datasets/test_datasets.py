@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.records import Ranking, sha256_text, split_of
+from alignment.shared.records import Ranking, sha256_text, split_of
 from annotation_api.datasets import queries, service
 from annotation_api.db.tables import Dataset, DatasetRow, Role
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from alignment.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, Record, Verdict
+from alignment.shared.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, Record, Verdict
 from annotation_api.datasets import exports
 from annotation_api.datasets.exports import ExportFormat, cell, export
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alignment.records import Demonstration, Prompt, Ranking, Record
+from alignment.shared.records import Demonstration, Prompt, Ranking, Record
 from annotation_api.datasets.formats.reading import Reading
 
 TREE = {

@@ -25,10 +25,13 @@ from pydantic import TypeAdapter
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from alignment.records import Message, Prompt, sha256_text
+from alignment.shared.records import Message, Prompt, sha256_text
+from annotation_api.annotation.submissions import service
+from annotation_api.annotation.submissions.checks import problems_of
+from annotation_api.annotation.submissions.schemas import NewSubmission
 from annotation_api.datasets.exports import ExportFormat, export
 from annotation_api.db.forms import FLAGS, RankingForm, Rule
-from annotation_api.db.freeze import freeze_project
+from annotation_api.db.snapshots.freeze import freeze_project
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
@@ -43,9 +46,6 @@ from annotation_api.db.tables import (
     Task,
     TaskResponse,
 )
-from annotation_api.feedback import service
-from annotation_api.feedback.checks import problems_of
-from annotation_api.feedback.schemas import NewSubmission
 
 OVER_HTTP = 0.03  # of the orders
 BY_SERVICE = 0.07

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignment.records import Demonstration, Message, Prompt, Ranking, Record
+from alignment.shared.records import Demonstration, Message, Prompt, Ranking, Record
 from annotation_api.datasets.exports import ExportFormat, export
 from annotation_api.datasets.formats.reading import Reading
 

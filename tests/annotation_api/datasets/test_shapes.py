@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from alignment.records import Demonstration, Prompt, Ranking
+from alignment.shared.records import Demonstration, Prompt, Ranking
 from annotation_api.datasets.formats.reading import Reading
 
 ASKED = {"role": "user", "content": "Name a tree."}

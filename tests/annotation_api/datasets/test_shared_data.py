@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from annotation_api.datasets.files.source import Source
 from annotation_api.datasets.formats.reading import Reading
-from annotation_api.datasets.formats.source import Source
 from annotation_api.db.tables import DatasetRow, Role
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -15,11 +15,11 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from annotation_api.datasets.formats import limits
+from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.source import Source
 from annotation_api.datasets.formats import reading as reading_module
 from annotation_api.datasets.formats.reading import Reading
-from annotation_api.datasets.formats.source import Source
-from annotation_api.datasets.formats.values import Refused, Unreadable
+from annotation_api.datasets.values import Refused, Unreadable
 
 ROWS = [{"instruction": f"Frage {i} 问？", "input": "", "output": f"Antwort {i}"} for i in range(1, 4)]
 LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n"
@@ -120,7 +120,7 @@ def test_a_string_may_hold_brackets_quotes_and_commas() -> None:
 
 
 def test_an_array_is_cut_right_at_every_buffer_border(monkeypatch: pytest.MonkeyPatch) -> None:
-    from annotation_api.datasets.formats import elements
+    from annotation_api.datasets.files import elements
 
     data = json.dumps([{"instruction": 'a\\"]', "output": f"{i}\\"} for i in range(20)]).encode()
     for size in (1, 2, 3, 7):

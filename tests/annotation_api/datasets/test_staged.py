@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from annotation_api.datasets import staged
-from annotation_api.errors import ApiError
+from annotation_api.http.errors import ApiError
 
 ERIN, OLGA = uuid.uuid4(), uuid.uuid4()
 

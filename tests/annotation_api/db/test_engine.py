@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.tables import Person
-from workers.claims import LEASE_SECONDS
+from workers.attempt.lease import LEASE_SECONDS
 
 
 @pytest.mark.parametrize(

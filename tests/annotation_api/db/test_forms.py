@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.problems import explain
+from alignment.shared.validation import explain
+from annotation_api.annotation.tasks.schemas import NewProject
 from annotation_api.db import form_rows
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.tables import FeedbackKind
-from annotation_api.tasks.schemas import NewProject
 
 YES_NO: dict[str, Any] = {"id": "clear", "text": "Is it clear?", "kind": "yes_no"}
 SCALE: dict[str, Any] = {"id": "depth", "text": "How deep?", "kind": "scale", "least": 0, "most": 3}

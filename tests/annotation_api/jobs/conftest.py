@@ -8,42 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.events import ErrorKind, Progress
-from alignment.records import Demonstration, Prompt, Ranking
-from annotation_api.db import job_store
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
-from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
 from annotation_api.db.tables import (
     Alias,
     DatasetKind,
     FeedbackKind,
-    Job,
     ModelKind,
     Role,
-    Snapshot,
     Submission,
 )
-
-As = Callable[..., TestClient]
-
+from tests.support.jobs import ranking
 
 QUESTIONS = QuestionsForm(questions=(Question(id="true", text="Is it true?", kind="yes_no"),))
-
-
-DIGITS_SHA256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"  # of 0123456789
-
-
-Body = Callable[..., dict[str, Any]]
-
-
-def ranking(i: int, *, tie: bool = False) -> Ranking:
-    groups = ((0, 1),) if tie else ((0,), (1,))
-    return Ranking(prompt=Prompt.from_text(f"Question {i}?"), responses=("a", "b"), groups=groups)
 
 
 @pytest.fixture
@@ -95,10 +74,6 @@ def body(things: dict[str, Any]) -> Callable[..., dict[str, Any]]:
     return make
 
 
-def counts(session: Session) -> tuple[int, int]:
-    return tuple(session.scalar(select(func.count()).select_from(t)) or 0 for t in (Job, Snapshot))  # type: ignore[return-value]
-
-
 @pytest.fixture
 def talkative(make: Any) -> Any:
     """A project with 30 rankings, an answer and a verdict."""
@@ -114,52 +89,3 @@ def talkative(make: Any) -> Any:
         make.session.add(row)
     make.session.flush()
     return project
-
-
-def kinds_of(session: Session, inputs: dict[str, Any]) -> dict[str, str]:
-    """What each snapshot among a job's inputs holds."""
-    named = {name: value["snapshot"] for name, value in inputs.items() if "snapshot" in (value or {})}
-    return {name: session.get_one(Snapshot, uuid.UUID(key)).kind.value for name, key in named.items()}
-
-
-def running(session: Session, make: Any) -> Job:
-    make.job()
-    job = job_store.claim(session, "host:1", 60)
-    assert job is not None
-    job_store.mark_running(session, job.id, job.epoch)
-    return job
-
-
-def succeeded(session: Session, make: Any, home: Path | None = None) -> Job:
-    """A job that reported 10 steps and left a file."""
-    job = running(session, make)
-    steps = [Event.progress(Progress("train", i, 10, 2.0, 1.0, {"loss": 1.0 / i})) for i in range(1, 11)]
-    job_store.append_events(session, job.id, job.epoch, [*steps, Event.note("Nearly done.")])
-    if home is not None:
-        folder = home / "artifacts" / str(job.id) / str(job.epoch)
-        folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_bytes(b"0123456789")
-        (folder / "secret").symlink_to("/etc/passwd")
-    job_store.mark_committing(session, job.id, job.epoch)
-    return job_store.commit_success(
-        session,
-        job.id,
-        job.epoch,
-        result={"metrics": {"loss": 0.1}, "details": {}},
-        artifacts=[ArtifactFile(name, DIGITS_SHA256, 10) for name in ("model.safetensors", "secret", "gone")],
-        model=NewModel("sft-1", ModelKind.SFT, "/models/sft-1", "0" * 64),
-        checkpoints=[NewCheckpoint(5, {"loss": 0.2}, False), NewCheckpoint(10, {"loss": 0.1}, True)],
-    )
-
-
-def failed_twice(session: Session, make: Any) -> Job:
-    """A job whose two attempts crashed, each with its own last words."""
-    make.job()
-    for words in ("first words\nfirst end", "second words\nsecond end"):
-        job = job_store.claim(session, f"host:{words[0]}", 60)
-        assert job is not None
-        failure = Failure(ErrorKind.CRASH, f"Its process died: {words[:6]}.", log=words)
-        job_store.fail(session, job.id, job.epoch, failure, Again.CRASH)
-        job.not_before = None
-        session.flush()
-    return job

@@ -11,21 +11,15 @@ from fastapi import FastAPI
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from alignment.events import SavedCheckpoint
-from annotation_api.db import job_store
-from annotation_api.db.job_records import NewCheckpoint
+from alignment.shared.events import SavedCheckpoint
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import NewCheckpoint
 from annotation_api.db.tables import (
     Artifact,
     Role,
     SavedCheckpointRow,
 )
-from tests.annotation_api.jobs.conftest import (
-    DIGITS_SHA256,
-    As,
-    failed_twice,
-    running,
-    succeeded,
-)
+from tests.support.jobs import DIGITS_SHA256, As, failed_twice, running, succeeded
 
 
 def test_metrics_are_series_thinned_on_request(as_: As, make: Any, session: Session) -> None:

@@ -7,18 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from alignment.events import ErrorKind
-from annotation_api.db import job_store
-from annotation_api.db.job_records import Again, Failure
+from alignment.shared.config import Stage
+from alignment.shared.events import ErrorKind
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import (
     Role,
 )
-from tests.annotation_api.jobs.conftest import (
-    As,
-    running,
-    succeeded,
-)
+from tests.support.jobs import As, running, succeeded
 
 
 @pytest.mark.parametrize("verb", ["retry", "resume"])

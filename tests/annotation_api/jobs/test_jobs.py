@@ -9,23 +9,17 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment.config import CONFIGS, Stage, load_preset
-from alignment.events import ErrorKind
-from annotation_api.db import job_store
-from annotation_api.db.job_records import Again, Failure
+from alignment.shared.config import CONFIGS, Stage, load_preset
+from alignment.shared.events import ErrorKind
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import (
     DatasetKind,
     JobDependency,
     Role,
     Snapshot,
 )
-from tests.annotation_api.jobs.conftest import (
-    As,
-    Body,
-    counts,
-    kinds_of,
-    running,
-)
+from tests.support.jobs import As, Body, counts, kinds_of, running
 
 
 @pytest.mark.parametrize("stage", ["sft", "sample", "reward", "ppo"])

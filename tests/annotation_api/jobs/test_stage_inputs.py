@@ -1,4 +1,4 @@
-"""One table says what a stage takes (`alignment.stages`): the request, the command line and the worker read it."""
+"""One table says what a stage takes (`alignment.shared.stages`): the request, the command line and the worker read it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
-from alignment.config import Stage
-from alignment.stages import INPUTS, data_of, inputs_of, main_data
+from alignment.shared.config import Stage
+from alignment.shared.stages import INPUTS, data_of, inputs_of, main_data
 from annotation_api.jobs.schemas import JOBS
 
 
@@ -33,9 +33,9 @@ def test_a_new_input_is_known_everywhere_by_its_line_in_the_table() -> None:
         from pathlib import Path
         from typing import Annotated
         from pydantic import Field
-        from alignment import stages
-        from alignment.config import Stage
-        from alignment.records import Ranking
+        from alignment.shared import stages
+        from alignment.shared.config import Stage
+        from alignment.shared.records import Ranking
 
         class More(stages.SFTInputs):
             hints: Annotated[Path | None, stages.DataInput(Ranking)] = Field(default=None, description="Made up.")
@@ -44,7 +44,7 @@ def test_a_new_input_is_known_everywhere_by_its_line_in_the_table() -> None:
 
         from annotation_api.cli import _parser
         from annotation_api.jobs.schemas import JOBS
-        from workers.pipeline import data_of
+        from workers.attempt.inputs import data_of
 
         key = "00000000-0000-0000-0000-000000000001"
         inputs = {"model": {"model": key}, "demonstrations": {"dataset": key}, "hints": {"dataset": key}}

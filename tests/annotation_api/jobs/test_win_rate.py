@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Role
 from annotation_api.jobs.wins import LOSS, TIE, WIN, Comparison, outcome, win_rates
-from tests.looks import looked, prefers, running_ppo
+from tests.support.evaluations import looked, prefers, running_ppo
 
 As = Callable[..., TestClient]
 

@@ -17,10 +17,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import ModelVersion, Role
-from annotation_api.errors import ApiError
+from annotation_api.http.errors import ApiError
 from annotation_api.models import folders
 from annotation_api.settings import Settings
-from tests.alignment import hostile, tiny
+from tests.support.alignment import hostile, tiny
 
 As = Callable[..., TestClient]
 

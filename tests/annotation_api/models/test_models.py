@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from alignment.records import Prompt, Ranking
-from annotation_api.db import freeze
+from alignment.shared.config import Stage
+from alignment.shared.records import Prompt, Ranking
+from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import DatasetKind, ModelKind, ModelParent, ModelVersion, Role
 
 As = Callable[..., TestClient]

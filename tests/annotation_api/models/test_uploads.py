@@ -16,16 +16,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from annotation_api import cli
 from annotation_api.app import create_app
-from annotation_api.commands import models
+from annotation_api.cli import main, models
 from annotation_api.db.engine import session_factory
 from annotation_api.db.tables import ModelVersion, Role
 from annotation_api.models import uploads
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
-from tests.live import served
+from tests.support.live import served
 
 As = Callable[..., TestClient]
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -213,11 +212,11 @@ def test_the_command_sends_a_folder_and_goes_on_after_a_break(
         return whole(self, path, data, offset)
 
     monkeypatch.setattr(models.Client, "send_part", breaks)
-    assert cli.main(["models", "upload", str(live), "--json"]) == 1
+    assert main(["models", "upload", str(live), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)["error"]
     monkeypatch.setattr(models.Client, "send_part", whole)
     key = told.partition("--resume ")[2].rstrip(".")
-    assert cli.main(["models", "upload", str(live), "--resume", key, "--json"]) == 0
+    assert main(["models", "upload", str(live), "--resume", key, "--json"]) == 0
     model = json.loads(capsys.readouterr().out)
     assert {path.name: path.read_bytes() for path in Path(model["path"]).iterdir()} == FILES
-    assert cli.main(["models", "upload", str(live / "nowhere"), "--json"]) == 1
+    assert main(["models", "upload", str(live / "nowhere"), "--json"]) == 1

@@ -21,16 +21,17 @@ from sqlalchemy import Engine, create_engine, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
-from alignment import checkpoint
-from alignment.events import SavedCheckpoint
-from annotation_api.auth import start_session
+from alignment.shared import artifact as checkpoint
+from alignment.shared.events import SavedCheckpoint
 from annotation_api.cli import main
-from annotation_api.db import dispatchers, job_store
-from annotation_api.db.embedded import EmbeddedPostgres
+from annotation_api.db import dispatchers
 from annotation_api.db.engine import make_engine
-from annotation_api.db.job_records import ArtifactFile, NewModel
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import ArtifactFile, NewModel
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Job, JobState, ModelKind, ModelVersion, RayState, SavedCheckpointRow
+from annotation_api.http.auth import start_session
 from annotation_api.operations import restore as restoring
 from annotation_api.operations.local import files_mine
 

@@ -15,12 +15,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.app import create_app
 from annotation_api.db import audit
 from annotation_api.db.engine import make_engine
 from annotation_api.db.locks import Lock
 from annotation_api.db.tables import Person, Role
+from annotation_api.http import auth
 from annotation_api.operations import dump
 from annotation_api.operations.backup import backup
 from annotation_api.operations.local import OperationError, files_kept, files_mine

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from annotation_api.audit import notes
 from annotation_api.cli import main
+from annotation_api.db import audit_notes as notes
 from annotation_api.db.audit import Noted
 from annotation_api.db.tables import Role
 from annotation_api.operations import doctor

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from annotation_api.auth import hash_token, start_session
+from alignment.shared.config import Stage
 from annotation_api.cli import main
-from annotation_api.db import job_requests, job_store
-from annotation_api.db.job_records import ArtifactFile, NewModel
+from annotation_api.db.jobs import requests as job_requests
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import ArtifactFile, NewModel
 from annotation_api.db.tables import (
     Alias,
     Artifact,
@@ -31,8 +31,9 @@ from annotation_api.db.tables import (
     Task,
     TaskResponse,
 )
+from annotation_api.http.auth import hash_token, start_session
 from annotation_api.operations.local import files_kept
-from tests.conftest import Factory
+from tests.support.factory import Factory
 
 AGO = "interval '40 days'"
 

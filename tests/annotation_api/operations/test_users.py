@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.app import create_app
 from annotation_api.cli import main
 from annotation_api.db.tables import AuditRow, Person, Role
+from annotation_api.http import auth
 from annotation_api.people import second_factor
 from annotation_api.settings import Settings
 

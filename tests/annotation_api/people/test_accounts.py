@@ -17,10 +17,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
-from annotation_api import auth, key_scopes
 from annotation_api.app import create_app
 from annotation_api.db.tables import ApiKey, LoginSession, MadeFrom, Person, RecoveryCode, Role
-from annotation_api.key_scopes import Scope
+from annotation_api.http import auth, key_scopes
+from annotation_api.http.key_scopes import Scope
 from annotation_api.people import passwords, second_factor, service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.db.tables import (
     ApiKey,
     Assignment,
@@ -21,6 +20,7 @@ from annotation_api.db.tables import (
     Submission,
     Task,
 )
+from annotation_api.http import auth
 from annotation_api.people import service
 
 PASSWORD = "three plain words"

@@ -11,13 +11,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
+from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.app import create_app
 from annotation_api.db.forms import RankingForm
 from annotation_api.db.tables import Person, Project, ResponseRow, Role, Submission
-from annotation_api.feedback import queries as judgements
+from annotation_api.http import auth
 from annotation_api.settings import Settings
-from tests.live import chromium, served
+from tests.support.live import chromium, served
 
 
 @pytest.fixture(scope="module")

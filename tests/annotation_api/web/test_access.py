@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from annotation_api.errors import MACHINE_PATHS
-from tests.conftest import Factory
+from annotation_api.http.errors import MACHINE_PATHS
 from tests.journey.scene import Scene, fill
+from tests.support.factory import Factory
 
 FILES = {"/jobs/{job_id}/report"}  # GET routes beside /v1 that answer with a file, not a page of the service
 EVERYTHING = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}

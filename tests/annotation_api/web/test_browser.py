@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.app import create_app
 from annotation_api.db.tables import Role, Submission
+from annotation_api.http import auth
 from annotation_api.settings import Settings
-from tests.live import served
+from tests.support.live import served
 
 pytestmark = pytest.mark.browser
 

@@ -16,11 +16,11 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from annotation_api import auth
 from annotation_api.app import create_app
 from annotation_api.db.tables import Dataset, Role
+from annotation_api.http import auth
 from annotation_api.settings import Settings
-from tests.live import served
+from tests.support.live import served
 
 pytestmark = pytest.mark.browser
 
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_used_says_why(tabs: Tabs, name: str, data: bytes,
 @pytest.fixture
 def imported(module_engine: Engine, factory: Any) -> uuid.UUID:
     """A data set of 45 rankings, one of them about owls and two with quotes and signs."""
-    from alignment.records import Prompt, Ranking
+    from alignment.shared.records import Prompt, Ranking
     from annotation_api.db.tables import DatasetKind
 
     texts = [f"Question {n} about finches?" for n in range(43)] + ['The OWL\'s "50%_off"?', "Prompt\nwith a user?"]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from annotation_api.db.tables import AssignmentState, Draft, Role
 from annotation_api.people import service
 from annotation_api.web import work_queries
-from annotation_api.web.charts import HEIGHT, bars
+from annotation_api.web.markup.charts import HEIGHT, bars
 from annotation_api.web.work_queries import PAGE
 
 PASSWORD = "three plain words"

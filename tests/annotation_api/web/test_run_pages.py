@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from alignment.config import Stage
-from alignment.events import ErrorKind, SavedCheckpoint
-from annotation_api.db import job_requests, job_store
-from annotation_api.db.job_records import Again, Failure
+from alignment.shared.config import Stage
+from alignment.shared.events import ErrorKind, SavedCheckpoint
+from annotation_api.db.jobs import requests as job_requests
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Artifact, Job, JobState, Metric, ModelKind, Pipeline, Role
 from tests.annotation_api.web.test_pages import Page
 
@@ -206,8 +207,8 @@ def test_a_pipeline_shows_its_stages_and_is_stopped_and_taken_up(
 def test_what_came_of_data_is_shown_with_links_for_those_who_may_open_them(
     browser_of: Any, make: Any, session: Session
 ) -> None:
-    from alignment.records import Prompt
-    from annotation_api.db import freeze
+    from alignment.shared.records import Prompt
+    from annotation_api.db.snapshots import freeze
     from annotation_api.db.tables import DatasetKind
 
     dataset = make.dataset(DatasetKind.PROMPTS, [Prompt.from_text("Q?")])

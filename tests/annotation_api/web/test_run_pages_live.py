@@ -11,14 +11,15 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.config import Stage
-from alignment.events import ErrorKind, Progress, SavedCheckpoint
-from annotation_api import auth
-from annotation_api.db import job_requests, job_store
+from alignment.shared.config import Stage
+from alignment.shared.events import ErrorKind, Progress, SavedCheckpoint
 from annotation_api.db.engine import session_factory
-from annotation_api.db.job_events import Event
-from annotation_api.db.job_records import Again, Failure
+from annotation_api.db.jobs import requests as job_requests
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.events import Event
+from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Role
+from annotation_api.http import auth
 
 pytestmark = pytest.mark.browser
 Sessions = sessionmaker[Session]

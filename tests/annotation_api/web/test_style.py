@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from alignment.records import Demonstration, Prompt
-from annotation_api import auth
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.tables import DatasetKind, Role
+from annotation_api.http import auth
 from annotation_api.people import service
 
 pytestmark = pytest.mark.browser

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from annotation_api.db.embedded import EmbeddedPostgres
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from tests.journey.faults import api, attempts, database, dispatchers, network, stages
 from tests.journey.faults.ground import Ground, NotHere, Seen
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Job
 from tests.journey.faults.ground import Ground, Seen
-from tests.workers.world import World, poll
+from tests.support.engine_room import World, poll
 
 CLIENTS = 100
 

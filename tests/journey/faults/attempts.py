@@ -8,15 +8,15 @@ import time
 import uuid
 from pathlib import Path
 
-from alignment import checkpoint
-from alignment.config import Stage
-from alignment.events import StageError
+from alignment.shared import artifact
+from alignment.shared.config import Stage
+from alignment.shared.events import StageError
 from annotation_api.db.tables import JobState
-from tests.alignment import tiny
-from tests.alignment.kills import Hearing, Run
 from tests.journey.faults.ground import SLOW, Ground, Seen, errors, seconds, succeeded
 from tests.journey.rig import COMMON, PROMPTS, record_of
-from tests.workers.world import poll
+from tests.support.alignment import tiny
+from tests.support.alignment.kills import Hearing, Run
+from tests.support.engine_room import poll
 from workers.crashpoints import POINTS
 
 RACES = 12
@@ -97,7 +97,7 @@ def cancelled_at_the_end(ground: Ground) -> Seen:
             world.cancel(job)
             row = world.wait(job, JobState.SUCCEEDED, JobState.CANCELLED)
             ends[row.state.value] = ends.get(row.state.value, 0) + 1
-            whole = len(world.versions(job)) == 1 and checkpoint.verify(world.home / "artifacts" / str(job) / "1")
+            whole = len(world.versions(job)) == 1 and artifact.verify(world.home / "artifacts" / str(job) / "1")
             assert bool(whole) is (row.state is JobState.SUCCEEDED), "the artifact does not agree with the state"
             states = [event["state"] for event in world.events(job, "state")]
             assert sum(state in ("succeeded", "cancelled", "failed") for state in states) == 1, states
@@ -141,7 +141,7 @@ def _spoil(folder: Path, path: Path, at: int, kinds: set[str], *, cut: bool) -> 
     good = path.read_bytes()
     path.write_bytes(good[:at] if cut else good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
     try:
-        checkpoint.verify(folder)
+        artifact.verify(folder)
     except StageError as error:
         kinds.add(error.kind.value)
     else:

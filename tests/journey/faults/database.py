@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from tests.journey.faults.api import jobs
 from tests.journey.faults.ground import Ground, NotHere, Seen, succeeded
-from tests.workers.world import poll
+from tests.support.engine_room import poll
 
 DOWN_SECONDS = 5.0
 

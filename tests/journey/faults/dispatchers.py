@@ -11,7 +11,7 @@ from alembic import command
 from annotation_api.db.migrate import alembic_config, upgrade
 from annotation_api.db.tables import AttemptOutcome, JobState
 from tests.journey.faults.ground import SLOW, Ground, NotHere, Seen, errors, succeeded
-from tests.workers.world import World, poll
+from tests.support.engine_room import World, poll
 from workers.crashpoints import POINTS
 
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

@@ -16,18 +16,19 @@ from typing import Any
 import httpx
 from sqlalchemy.orm import Session
 
-from alignment.records import Demonstration, Prompt
-from annotation_api.db.embedded import EmbeddedPostgres
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
+from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import DatasetKind, JobState, Role
-from annotation_api.parts import api_command
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
+from annotation_api.processes.parts import api_command
 from annotation_api.settings import Settings
-from tests.conftest import Factory, new_database
 from tests.journey.desk import HOST, free_port
-from tests.workers.world import World, poll
+from tests.support.databases import new_database
+from tests.support.engine_room import World, poll
+from tests.support.factory import Factory
 
 SLOW = {"steps": 600, "seconds": 0.1, "save_every": 5}  # a minute: time enough for something to go wrong
 

@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 
 from annotation_api.db.tables import AttemptOutcome, JobState
 from tests.journey.faults.ground import SLOW, Ground, NotHere, Seen, errors, seconds, succeeded
-from tests.workers.head import Head
-from tests.workers.world import poll
+from tests.support.engine_room import poll
+from tests.support.ray_head import Head
 
 HERE, THERE, NAME = "10.231.7.1", "10.231.7.2", "rankloop-far"
 NOBODY = "02:00:00:00:00:01"  # a network card
@@ -93,7 +93,7 @@ def cut_from_postgres(ground: Ground) -> Seen:
     with ground.world() as world, Far(world.url) as far:
         job = world.job(SLOW)
         url = make_url(world.url).set(query={}, host=HERE, port=far.port).render_as_string()
-        world.spawn(far.command(sys.executable, "-m", "tests.workers.stub", "dispatcher"), RANKLOOP_DATABASE_URL=url)
+        world.spawn(far.command(sys.executable, "-m", "tests.support.stub", "dispatcher"), RANKLOOP_DATABASE_URL=url)
         world.running(job)
         poll(lambda: world.checkpoints(job), "a checkpoint", world.report)
         actor = world.actor(job)

@@ -8,15 +8,15 @@ import uuid
 import torch
 from sqlalchemy.orm import Session
 
-from alignment.config import SFTConfig
-from alignment.records import Demonstration, Prompt
-from annotation_api.db import freeze
+from alignment.shared.config import SFTConfig
+from alignment.shared.records import Demonstration, Prompt
+from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import DatasetKind, JobState
-from tests.alignment import tiny
-from tests.conftest import Factory
 from tests.journey.faults.ground import Ground, NotHere, Seen
 from tests.journey.rig import COMMON, PROMPTS
-from tests.workers.world import World
+from tests.support.alignment import tiny
+from tests.support.engine_room import World
+from tests.support.factory import Factory
 
 
 def _failed(ground: Ground, done: str, fault: str, attempts: int = 1) -> Seen:

@@ -1,0 +1,105 @@
+"""The one template: messages to token ids, and the mask of what the model itself must say.
+
+A training sequence is `prompt_ids(prompt) + response_ids(text)`: exactly what a rollout produces, token
+by token, so SFT, reward model and PPO see a response the same way. The response starts where generation
+starts and ends with the stop token, which is part of it and is trained. (Rendering the whole chat and
+searching for the assistant's turn instead misplaces the stop in templates that end turns with a newline.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from alignment.data.plain_text import control, hide, holds_control, ids_of_hidden
+from alignment.data.stops import turn_end
+from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.records import Message, Prompt
+
+# The project's own template, for tokenizers without one. The generation markers let TRL, too, find the
+# assistant's tokens; the stop token stands inside them.
+TEMPLATE = (
+    "{{ bos_token or '' }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+
+
+REFUSED_HOW = "Change the prompt's roles or the template, or set template_refusals to 'leave_out' or 'merge_turns'."
+
+
+class TemplateRefuses(StageError):
+    """The chat template does not take these turns."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation as a model reads it."""
+
+    ids: list[int]  # (T,)
+    response_mask: list[bool]  # (T,) True on the response's tokens, the stop token included
+
+    @property
+    def prompt_length(self) -> int:
+        return self.response_mask.index(True)
+
+
+def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return bool(tokenizer.chat_template)
+
+
+def install_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give the tokenizer the project's template. Role marks it does not know are spelt in its own tokens."""
+    tokenizer.chat_template = TEMPLATE
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """The prompt as token ids, up to where the model begins to speak."""
+    if not has_template(tokenizer):
+        raise StageError(ErrorKind.BAD_INPUT, "The tokenizer has no chat template.", "Run the SFT stage first.")
+    messages, quotes = prompt.messages, any(holds_control(tokenizer, message.content) for message in prompt.messages)
+    if quotes:
+        messages = tuple(m.model_copy(update={"content": hide(tokenizer, m.content)}) for m in messages)
+    try:
+        text = tokenizer.apply_chat_template(_messages(messages), tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
+        cause = f"The model's chat template refuses the prompt {prompt.text[:60]!r}: {error}"
+        raise TemplateRefuses(ErrorKind.BAD_INPUT, cause, REFUSED_HOW) from error
+    return ids_of_hidden(tokenizer, str(text)) if quotes else _ids(tokenizer, str(text))
+
+
+def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The response's tokens and the stop token."""
+    quotes = holds_control(tokenizer, text)
+    ids = ids_of_hidden(tokenizer, hide(tokenizer, text)) if quotes else _ids(tokenizer, text)
+    return [*ids, turn_end(tokenizer)]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str) -> Encoded:
+    """Prompt and response as one sequence, the loss falling on the response and its stop."""
+    before, after = prompt_ids(tokenizer, prompt), response_ids(tokenizer, response)
+    return Encoded(before + after, [False] * len(before) + [True] * len(after))
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of generated tokens: without the stop and without surrounding blanks."""
+    if ids and ids[-1] in control(tokenizer).values():  # not every turn end is declared special
+        ids = ids[:-1]
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]

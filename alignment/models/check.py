@@ -1,0 +1,123 @@
+"""What a model folder is and whether each stage can use it, in seconds and without its weights in memory.
+
+python -m alignment check FOLDER
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from alignment.data.chat import has_template
+from alignment.data.screening import screen
+from alignment.data.stops import is_sound, keep_stops
+from alignment.models.folder import architecture, is_scorer, load_config
+from alignment.models.load import load_tokenizer
+from alignment.models.recurrent import is_recurrent
+from alignment.models.sizes import stored_type
+from alignment.models.view import GENERATION
+from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.records import Message, Prompt
+from alignment.untrusted import folder as safe_folder
+from alignment.untrusted.families import after_head, positions, usually_adapted
+from alignment.untrusted.files import UnsafeModel
+
+OPTIMIZER = 12  # bytes a trained weight: gradient and AdamW's two moments in float32
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The folder in facts, and what is worth knowing before a job is made."""
+
+    facts: dict[str, Any]
+    notes: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self.facts.items()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def check(folder: Path) -> Checked:
+    """Raises StageError(BAD_INPUT), one sentence with the way on, for a folder that no stage can use."""
+    try:
+        safe = safe_folder.inspect(folder)
+        safe_folder.require_whole_model(safe)
+        safe_folder.require_tokenizer(safe)
+        with ExitStack() as descriptors:
+            safe_folder.open_weights(safe, descriptors)
+    except UnsafeModel as error:
+        raise StageError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
+    config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
+    model = _skeleton(config)
+    given = safe.settings.get(GENERATION, {})
+    given = {name: value for name, value in given.items() if name != "transformers_version"}
+    settings = GenerationConfig(**given)  # type: ignore[no-untyped-call]
+    sound = is_sound(settings)
+    model.generation_config = settings
+    keep_stops(model, tokenizer)
+    weights = sum(weight.numel() for weight in model.parameters())
+    facts = {
+        "folder": str(folder),
+        "kind": "reward model" if is_scorer(config) else "language model",
+        "architecture": architecture(config),
+        "family": config.model_type,
+        "weights": weights,
+        "number type": str(stored_type(folder)).removeprefix("torch."),
+        "context": positions(config.get_text_config()) or "unbounded",
+        "stops": _names(tokenizer, settings.eos_token_id),
+        "chat template": "its own" if has_template(tokenizer) else "none; SFT installs the project's",
+        "memory": _memory(weights, config),
+    }
+    return Checked(facts, [*safe.ignored, *_notes(model, tokenizer, config, sound)])
+
+
+def _skeleton(config: PretrainedConfig) -> Any:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config))  # type: ignore[no-untyped-call]
+
+
+def _names(tokenizer: PreTrainedTokenizerBase, ids: int | list[int]) -> list[str]:
+    return [str(tokenizer.convert_ids_to_tokens(i)) for i in (ids if isinstance(ids, list) else [ids])]
+
+
+def _memory(weights: int, config: PretrainedConfig) -> dict[str, str]:
+    """Bytes of weights and optimizer by stage, trained in full, without activations."""
+    trained = weights * (4 + OPTIMIZER)
+    need = {"sft": trained, "reward": trained, "sample": 4 * weights, "ppo": 2 * trained + 2 * 4 * weights}
+    return {stage: f"{size / 1e9:.2f} GB" for stage, size in need.items()}
+
+
+def _notes(model: Any, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, sound: bool) -> Iterator[str]:
+    if not sound:
+        yield f"{GENERATION} cannot be saved as it is (temperature without do_sample, or the like); it is mended."
+    if after_head(config.get_text_config()) != (1.0, None):
+        yield "The logits are scaled or capped after the output layer; PPO applies the same."
+    if is_recurrent(model):
+        yield "Its memory is a running state: sampling computes the whole text again at each token, which is slow."
+    if not type(model)._can_set_attn_implementation() or is_recurrent(model):
+        yield "rollout_engine 'continuous' cannot sample from it: leave it at 'generate'."
+    layers = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
+    if any(not usually_adapted(config.model_type, name, False) for name in layers if "lm_head" not in name):
+        yield "Adapters leave its routers, experts or towers alone, unless lora.targets names them."
+    if has_template(tokenizer) and (refused := list(_refused(tokenizer))):
+        yield f"Its chat template refuses {', '.join(refused)}: template_refusals says what happens to such rows."
+
+
+def _refused(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """The forms of chats that the template does not take, by name."""
+    forms = {
+        "a system turn": ("system", "user"),
+        "two user turns in a row": ("user", "user"),
+        "a chat that opens with the assistant": ("assistant", "user"),
+    }
+    for name, roles in forms.items():
+        prompt = Prompt(messages=tuple(Message(role=role, content="?") for role in roles))  # type: ignore[arg-type]
+        if screen(tokenizer, [(prompt, ())], "leave_out").reasons:
+            yield name

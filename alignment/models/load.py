@@ -1,0 +1,309 @@
+"""Models from local folders, and back: policies, reference models, reward models, critics.
+
+Everything that a stage needs to know about a machine (device, number type) and about a model folder
+(is it whole, does it stop, does it pad) is decided here, once. Every library call is given a view of the folder
+(alignment/models/view.py): safetensors and checked settings alone, nothing that runs, nothing from a hub.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as hf_logging
+
+from alignment.data.stops import keep_stops, savable, turn_end
+from alignment.models.adapters import Task, add_adapters, is_adapted, read_adapters
+from alignment.models.adapters import save_adapter as save_adapter
+from alignment.models.ensemble import Ensemble, EnsembleFile
+from alignment.models.folder import ScoreScale as ScoreScale
+from alignment.models.folder import check_folder, ensemble_file, first_member, is_scorer, load_config
+from alignment.models.folder import context_length_of as context_length_of
+from alignment.models.folder import read_score_scale as read_score_scale
+from alignment.models.folder import save_score_scale as save_score_scale
+from alignment.models.heads import ensure_scorer
+from alignment.models.sizes import require_all_weights, require_fit, stored_type
+from alignment.models.view import Part, bad, opened
+from alignment.shared.config import LoRAConfig
+from alignment.untrusted.families import positions
+from alignment.untrusted.folder import ADAPTER
+
+if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
+    from peft import PeftModel
+
+PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
+
+hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
+    """The number type of a model's weights: bfloat16 for frozen weights on a GPU that has it, float32 elsewhere.
+
+    Weights that an optimizer changes stay float32 (an update of 1e-6 vanishes in bfloat16's 8 bits);
+    on a GPU their matrix products still run in bfloat16, under `autocast`.
+    """
+    return torch.bfloat16 if has_bfloat16(device) and not trained else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself: NVIDIA's GPUs before Ampere do not, and are slow to pretend."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer, with an EOS token and a padding token that differs from it.
+
+    A tokenizer without a padding token, or with EOS as one, is given `<|pad|>`: were they equal, the
+    stop would be masked with the padding and never learned. Raises StageError(BAD_INPUT).
+    """
+    folder = first_member(folder)
+    check_folder(folder)
+    with opened(folder, Part.TOKENIZER) as seen:
+        tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
+    tokenizer.name_or_path = str(folder)
+    if tokenizer.eos_token_id is None:
+        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, turn_end(tokenizer)):
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    return tokenizer
+
+
+def load_causal_lm(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trained: bool,
+    dropout: bool = False,
+    lora: LoRAConfig | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> PreTrainedModel | PeftModel:
+    """A causal language model on its device; `trained=False` freezes it, `lora` trains adapters only, seeded.
+
+    Raises StageError(BAD_INPUT) for a folder that is missing, unreadable, no causal model, or whose
+    embedding is smaller than the tokenizer's vocabulary.
+    """
+    config = load_config(folder, dropout=dropout)
+    if is_scorer(config):
+        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+    model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
+    return _prepare(model, trained, lora, "CAUSAL_LM", seed)
+
+
+def load_scorer(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trained: bool,
+    dropout: bool = False,
+    lora: LoRAConfig | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> PreTrainedModel | PeftModel:
+    """A model with one number as output (reward model or critic), from either kind of folder.
+
+    From a language model, the `score` head is new: normal with deviation 1/sqrt(width + 1), so that
+    scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one, of an
+    ensemble the first member's. Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several
+    labels, a reward model without its head, or weights that are no numbers.
+    """
+    folder = first_member(folder)
+    config = load_config(folder, dropout=dropout)
+    fresh = not is_scorer(config)
+    if not fresh and config.num_labels != 1:
+        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+    config.num_labels = 1
+    ensure_scorer(config)
+    model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
+    if fresh:
+        _new_head(model, seed)
+    _require_numbers(model, folder)
+    return _prepare(model, trained, lora, "SEQ_CLS", seed)
+
+
+def load_reward_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, device: torch.device | None = None
+) -> PreTrainedModel | PeftModel | Ensemble:
+    """A frozen reward model to score with: one model, or all members of an ensemble's folder.
+
+    `forward.score_rows` takes either. Raises StageError(BAD_INPUT) as `load_scorer`.
+    """
+    if not (folder / EnsembleFile.NAME).exists():
+        return load_scorer(folder, tokenizer, trained=False, device=device)
+    file = ensemble_file(folder)
+    if not file.adapters:
+        loaded = [load_scorer(folder / name, tokenizer, trained=False, device=device) for name in file.members]
+        return Ensemble(tuple(loaded), (None,) * len(loaded), file.combine, file.variance_coef)
+    first = folder / file.members[0]
+    model = read_adapters(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
+    for name in file.members[1:]:
+        with opened(folder / name, Part.ADAPTERS) as seen:
+            model.load_adapter(str(seen), adapter_name=name, is_trainable=False)
+    model.requires_grad_(False)
+    model.eval()
+    names = ("default", *file.members[1:])
+    means = tuple(float(load_config(folder / name, dropout=False).score_mean) for name in file.members)
+    return Ensemble((model,) * len(names), names, file.combine, file.variance_coef, means)
+
+
+def saved_type(setting: str, base: Path) -> torch.dtype:
+    """The number type in which a model that was trained from the folder `base` is saved."""
+    return stored_type(first_member(base)) if setting == "as_loaded" else cast(torch.dtype, getattr(torch, setting))
+
+
+def round_weights(model: PreTrainedModel | PeftModel, dtype: torch.dtype) -> None:
+    """Give every weight a value that `dtype` holds, its own type kept: what is measured then is what is saved."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.to(dtype))
+
+
+def save_model(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write weights (safetensors, in `dtype`), config and tokenizer; adapters are merged into a whole model."""
+    whole = cast(PreTrainedModel, model.merge_and_unload() if is_adapted(model) else model)
+    own = whole.dtype
+    _settle(whole, tokenizer)  # a trainer may have left its own settings, a tokenizer may have got its template since
+    _cast(whole, dtype)
+    whole.save_pretrained(folder, safe_serialization=True)
+    _cast(whole, own)
+    tokenizer.save_pretrained(folder)
+
+
+def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
+    """How many tokens the model's positions reach; None where its config sets no bound."""
+    return positions(model.config.get_text_config())
+
+
+def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
+    """How many token ids the model can read."""
+    return cast(torch.Tensor, model.get_input_embeddings().weight).shape[0]
+
+
+def _load(
+    auto: Any,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PretrainedConfig,
+    full: bool,
+    device: torch.device | None,
+) -> PreTrainedModel:
+    """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
+    device = device or pick_device()
+    if (folder / ADAPTER).exists():
+        if not is_scorer(config):
+            raise bad(f"{folder} holds adapters, which only a reward model may be.", "Merge them and save the whole.")
+        return read_adapters(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
+    with opened(folder, Part.WEIGHTS) as seen:
+        require_fit(auto, config, folder, seen)
+        model, found = auto.from_pretrained(
+            seen,
+            config=config,
+            dtype=dtype_for(device, trained=full),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    fresh_head = () if is_scorer(config) else ("score.weight",)
+    require_all_weights(found["missing_keys"], folder, but=fresh_head)
+    _fit_vocabulary(model, tokenizer, folder)
+    _settle(model, tokenizer)
+    torch.nn.Module.to(model, device)  # the library's own `to` is untyped
+    return cast(PreTrainedModel, model)
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """The weights alone: tables that are computed, such as rotary frequencies, would lose what no file gives back."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
+
+
+def _settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let the model's settings say what its tokenizer says, in a form that can be saved."""
+    text = model.config.get_text_config()
+    if getattr(model, "generation_config", None) is not None:  # a scorer generates nothing
+        keep_stops(model, tokenizer)
+        model.generation_config = savable(model.generation_config)
+    text.pad_token_id, text.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if getattr(text, "output_router_logits", False):
+        # A trainer's setting: with it every forward pass also makes the auxiliary loss, which no mask of ours fits.
+        text.output_router_logits = False
+
+
+def _adapter_base(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
+) -> PreTrainedModel:
+    """The model that the adapters in `folder` were trained on, with a head that they replace."""
+    with opened(folder, Part.CONFIG) as seen:
+        base = folder / json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"]
+    if not base.is_dir():
+        raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+    own = load_config(base, dropout=False)
+    own.num_labels = 1
+    ensure_scorer(own)
+    model = _load(AutoModelForSequenceClassification, base, tokenizer, own, False, device)
+    model.config.score_mean = getattr(config, "score_mean", 0.0)
+    return model
+
+
+def _require_numbers(model: PreTrainedModel, folder: Path) -> None:
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
+
+
+def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
+    rows, needed = embedding_rows(model), len(tokenizer)
+    if rows >= needed:
+        return
+    if tokenizer.pad_token_id != rows or needed != rows + 1:
+        raise bad(
+            f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
+            "Save the model with the tokenizer that it was trained with.",
+        )
+    model.resize_token_embeddings(needed, mean_resizing=False)
+
+
+def _prepare(
+    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: Task, seed: int
+) -> PreTrainedModel | PeftModel:
+    if not trained:
+        model.requires_grad_(False)
+    model.train(trained)
+    return add_adapters(model, lora, task, seed) if trained and lora else model
+
+
+def _new_head(model: PreTrainedModel, seed: int) -> None:
+    head = cast(torch.nn.Linear, model.score).weight
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
+    with torch.no_grad():
+        head.copy_(values)

@@ -1,0 +1,62 @@
+"""Is there as much in the weight files as the config describes? Asked before anything of that size is allocated."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import PretrainedConfig
+
+from alignment.models.view import Part, bad, opened
+
+TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
+SPARE_BYTES = 2**30  # for tables that are computed, not stored: positions, masks
+
+
+def require_fit(auto: Any, config: PretrainedConfig, folder: Path, seen: Path) -> None:
+    """Refuse a config that describes more weights than the files in `seen` have bytes. Allocates no weights.
+
+    No number type that is loaded here takes less than a byte a weight, so this never refuses a whole model.
+    """
+    stored = sum(path.stat().st_size for path in seen.glob("*.safetensors"))
+    with torch.device("meta"):
+        skeleton = auto.from_config(copy.deepcopy(config))
+    weights = sum(weight.numel() for weight in skeleton.parameters())
+    tables = sum(table.numel() * table.element_size() for table in skeleton.buffers())
+    head = config.get_text_config().hidden_size  # a new score head is in no file
+    if weights > stored + head or tables > stored + SPARE_BYTES:
+        raise bad(
+            f"The config in {folder} describes {weights:,} weights and {tables:,} bytes of tables, its files hold "
+            f"{stored:,} bytes.",
+            "Save config and weights together.",
+        )
+
+
+def stored_type(folder: Path) -> torch.dtype:
+    """The number type of most weights in the folder; float32 where it is none that is trained here."""
+    counts: Counter[str] = Counter()
+    with opened(folder, Part.WEIGHTS) as seen:
+        for path in seen.glob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  # not a dict
+                    tensor = file.get_slice(name)
+                    counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    return TYPES.get(max(counts, key=lambda kind: counts[kind], default=""), torch.float32)
+
+
+def require_all_weights(missing: Iterable[str], folder: Path, but: Sequence[str]) -> None:
+    """Refuse a model of which tensors were in no file, and so would have begun at random."""
+    names = sorted(name for name in missing if not name.endswith(tuple(but)))
+    if any(name.endswith("score.weight") for name in names):
+        raise bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
+    if names:
+        raise bad(
+            f"The weights in {folder} lack {len(names)} tensors of the model, for example {names[0]}.",
+            "Save or download it again.",
+        )

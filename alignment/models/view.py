@@ -1,0 +1,104 @@
+"""A model folder as the model library sees it: a private copy with the files that passed, and no others.
+
+A library that is given the folder itself also reads whatever else lies there, and reads it after it was checked.
+Here it is given a folder of its own: settings and vocabularies written as they were checked, weights as links to
+descriptors that were open when their headers were. What happens to the folder meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from alignment.shared.events import ErrorKind, StageError
+from alignment.untrusted import json as safe_json
+from alignment.untrusted.files import UnsafeModel
+from alignment.untrusted.folder import CONFIG, SafeFolder, inspect, open_weights, require_tokenizer
+
+GENERATION = "generation_config.json"
+STRUCTURED = ("per_layer_config", "rope_parameters", "rope_scaling")  # read by all configs, declared by few
+
+
+class Part(Enum):
+    """What is seen of a folder beside its settings."""
+
+    CONFIG = "config"
+    TOKENIZER = "tokenizer"
+    WEIGHTS = "model"
+    ADAPTERS = "adapter"
+
+
+@contextmanager
+def opened(folder: Path, part: Part) -> Iterator[Path]:
+    """A folder to load `part` from; every fault of it becomes StageError(BAD_INPUT) with one sentence."""
+    with tempfile.TemporaryDirectory(prefix="rankloop-model-") as name, ExitStack() as descriptors:
+        view = Path(name)
+        with readable(folder, part.value, seen=view):
+            _fill(view, inspect(folder), part, descriptors)
+            yield view
+
+
+@contextmanager
+def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[None]:
+    """Turn what a loading library raises for a damaged or foreign folder into one sentence; `seen`: its view."""
+    try:
+        yield
+    except UnsafeModel as error:
+        raise bad(f"{folder} cannot be used: {error.cause}", error.next_step) from error  # of whatever part it speaks
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        told = first.replace(str(seen), str(folder)) if seen else first
+        raise bad(f"The {what} in {folder} cannot be read: {told}", "Save it again; weights as safetensors.") from error
+
+
+def bad(cause: str, next_step: str) -> StageError:
+    return StageError(ErrorKind.BAD_INPUT, cause, next_step)
+
+
+def known(values: Mapping[str, Any], kind: type[PretrainedConfig]) -> dict[str, Any]:
+    """The settings that a config of this kind declares, and undeclared ones that are a plain number or text.
+
+    The library makes an attribute of every other one too, even of one that is named as its own methods.
+    """
+    declared = {field.name for field in fields(kind)}.union(kind.attribute_map, STRUCTURED)
+    kept = {key: value for key, value in values.items() if key in declared or _is_harmless(key, value, kind)}
+    for key, spec in kind.sub_configs_defaults.items():
+        if isinstance(kept.get(key), dict) and issubclass(spec.config_class, PretrainedConfig):
+            kept[key] = known(kept[key], spec.config_class)
+    return kept
+
+
+def _is_harmless(key: str, value: Any, kind: type[PretrainedConfig]) -> bool:
+    return safe_json.is_plain(value) and key != "_name_or_path" and not callable(getattr(kind, key, None))
+
+
+def _fill(view: Path, safe: SafeFolder, part: Part, descriptors: ExitStack) -> None:
+    for name, values in safe.settings.items():
+        (view / name).write_text(json.dumps(_written(name, values)), "utf-8")
+    if part is Part.TOKENIZER:
+        require_tokenizer(safe)
+        for name in safe.vocabularies:
+            (view / name).write_bytes(safe.read(name))
+    elif part is not Part.CONFIG:
+        for name, descriptor in open_weights(safe, descriptors, adapters=part is Part.ADAPTERS).items():
+            (view / name).symlink_to(f"/dev/fd/{descriptor}")
+
+
+def _written(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings as the library may have them; those checks that need its classes are made here."""
+    if name == GENERATION:
+        return {key: value for key, value in values.items() if safe_json.is_plain(value)}
+    model_type = values.get("model_type")
+    if name == CONFIG and isinstance(model_type, str) and model_type in CONFIG_MAPPING:
+        return known(values, CONFIG_MAPPING[model_type])
+    return values

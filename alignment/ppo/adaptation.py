@@ -1,0 +1,94 @@
+"""What PPO adjusts and watches beside the weights: KL coefficient, score scale, average, alarms, pretraining data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from alignment.models.load import context_length, read_score_scale
+from alignment.ppo.alarms import Alarm, Monitor
+from alignment.ppo.averages import WeightAverage
+from alignment.ppo.controllers import KLController, ScoreScaler
+from alignment.ppo.evaluation import Look, bounds_of, standings
+from alignment.ppo.prompt_set import EndlessBatches
+from alignment.ppo.ptx import Pretraining, examples_a_step, read_rows
+from alignment.ppo.roles import Roles
+from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.shared.events import ErrorKind, Reporter, StageError
+from alignment.shared.stages import PPOInputs
+
+
+@dataclass(frozen=True)
+class Steering:
+    """`state` is all of it but tensors and generators, as JSON types."""
+
+    kl: KLController
+    scaler: ScoreScaler
+    monitor: Monitor
+    average: WeightAverage | None
+    keep_average: bool
+    pretraining: Pretraining | None
+
+    @classmethod
+    def of(cls, roles: Roles, config: PPOConfig | RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> Steering:
+        """As the settings say. StageError(BAD_INPUT) for pretraining data that is missing, unused or unreadable."""
+        scale = read_score_scale(inputs.reward_model)
+        monitor = Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
+        if isinstance(config, RLOOConfig):
+            return cls(KLController(config.kl_coef), roles.scaler, monitor, None, False, None)
+        target = config.kl_target if config.kl_controller == "adaptive" else None
+        return cls(
+            KLController(config.kl_coef, target, config.kl_horizon),
+            roles.scaler,
+            monitor,
+            None if config.ema_decay is None else WeightAverage(roles.policy, config.ema_decay),
+            config.keep_ema,
+            _pretraining(roles, config, inputs, reporter),
+        )
+
+    def follow(self, kl: float, episodes: int) -> None:
+        """After an update: the coefficient moves, the average follows."""
+        self.kl.see(kl, episodes)
+        if self.average is not None:
+            self.average.follow()
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Inside it, the policy is the one that is looked at and kept."""
+        return self.average.worn() if self.average is not None and self.keep_average else nullcontext()
+
+    def listen(self, curve: Sequence[dict[str, float]], looks: Sequence[Look], reporter: Reporter) -> None:
+        """Say the alarms that the last update raises."""
+        for alarm in self.monitor.listen(curve, standings(looks, self.monitor.bounds)):
+            reporter.note(alarm.sentence, level="warning")
+
+    def stops(self, looks: Sequence[Look]) -> str | None:
+        """Why training ends before the next update; None: it goes on."""
+        return self.monitor.stops(standings(looks, self.monitor.bounds))
+
+    def state(self) -> dict[str, Any]:
+        waiting = None if self.pretraining is None else self.pretraining.order.waiting
+        alarms = [asdict(alarm) for alarm in self.monitor.alarms]
+        return {"kl": self.kl.state(), "scaler": self.scaler.state(), "alarms": alarms, "waiting": waiting}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.kl.load(state["kl"])
+        self.scaler.load(state["scaler"])
+        self.monitor.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]
+        if self.pretraining is not None:
+            self.pretraining.order.waiting = state["waiting"]
+
+
+def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> Pretraining | None:
+    if problem := config.pretraining_problem(inputs.pretraining is not None):
+        raise StageError(ErrorKind.BAD_INPUT, problem, "Give both or neither.")
+    if inputs.pretraining is None:
+        return None
+    limit = min(config.max_length, context_length(roles.policy) or config.max_length)
+    rows = read_rows(roles.tokenizer, inputs.pretraining, limit, reporter, config.template_refusals)
+    numbers, generator = [[i] for i in range(len(rows))], torch.Generator().manual_seed(config.seed)
+    order = EndlessBatches(numbers, examples_a_step(config), generator)
+    return Pretraining(roles.policy, rows, order, roles.tokenizer.pad_token_id, config.micro_batch_size)

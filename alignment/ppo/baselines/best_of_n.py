@@ -1,0 +1,83 @@
+"""Best of n, a baseline for PPO without any training: the response that the reward model likes best of n.
+
+    python -m alignment best-of-n config.toml
+
+Its KL to the sampling policy is at most log n - (n - 1) / n nats (Stiennon et al. 2020, G.3), so it stands beside PPO's
+looks at the same KL. Its price is n responses for each that is used. `best_of_n.jsonl` holds, for each prompt, the best
+and the first response with their scores.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alignment.data import chat
+from alignment.data.screening import screen
+from alignment.models.forward import score_rows
+from alignment.models.load import load_causal_lm, load_reward_model, load_tokenizer
+from alignment.ppo.prompt_set import fit, room_for
+from alignment.ppo.roles import require_numbers, require_same_tokens
+from alignment.rollout.generation import generate, read_prompts
+from alignment.shared import gate
+from alignment.shared.config import BestOfNConfig, GateConfig
+from alignment.shared.events import ErrorKind, Meter, Reporter, StageError, StageResult
+from alignment.shared.records import canonical_json
+from alignment.shared.stages import PPOInputs
+
+CHOSEN = "best_of_n.jsonl"
+
+
+def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
+    """Answer every prompt n times and write the best into `out_dir`. Raises StageError: BAD_INPUT, DIVERGED."""
+    # Nothing is trained against the reward model, so one that the gate refuses is said and not refused.
+    decision = gate.noted(gate.decide(gate.read(inputs.reward_model), GateConfig()), reporter)
+    tokenizer = load_tokenizer(inputs.model)
+    require_same_tokens(tokenizer, inputs)
+    policy = load_causal_lm(inputs.model, tokenizer, trained=False)
+    judge = load_reward_model(inputs.reward_model, tokenizer)
+    n, prompts = config.responses_per_prompt, list({p.key: p for p in read_prompts(inputs.prompts)}.values())
+    screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
+    screened.note("prompts", reporter)
+    prompts = [prompt for prompt in screened.prompts if prompt]
+    asked = fit(tokenizer, prompts, room_for(config, policy, judge))
+    if not asked:
+        cause = f"None of {len(prompts)} prompts leaves room for {config.max_response_length} tokens."
+        raise StageError(ErrorKind.BAD_INPUT, cause, "Lower max_response_length.")
+    meter = Meter(reporter, "best-of-n", len(asked))
+    generator = torch.Generator(policy.device).manual_seed(config.seed)
+    rows: list[dict[str, Any]] = []
+    for prompt, ids in asked:
+        drawn = generate(
+            policy,
+            tokenizer,
+            [ids] * n,
+            max_new_tokens=config.max_response_length,
+            generator=generator,
+            temperature=config.temperature,
+            batch_size=config.batch_size,
+        )
+        responses = [drawn.ids(row) for row in range(n)]
+        texts = [ids + response for response in responses]
+        scores = score_rows(judge, texts, tokenizer.pad_token_id, config.batch_size)
+        require_numbers(scores, texts, tokenizer)
+        best = int(scores.argmax())
+        row: dict[str, Any] = {"prompt": prompt.text, "key": prompt.key, "criterion": prompt.criterion}
+        row |= {"response": chat.decode(tokenizer, responses[best]), "score": float(scores[best])}
+        rows.append(row | {"first": chat.decode(tokenizer, responses[0]), "first_score": float(scores[0])})
+        meter.step({"score": float(scores[best]), "first_score": float(scores[0])})
+    with (out_dir / CHOSEN).open("w", encoding="utf-8") as file:
+        file.writelines(canonical_json(row) + "\n" for row in rows)
+    metrics = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "first_score")}
+    metrics |= {"kl_bound": kl_bound(n), "prompts": float(len(rows))}
+    too_long = len(prompts) - len(asked)
+    details = {"gate": decision.record(), "too_long": too_long, **screened.counts(), "samples": rows[:24]}
+    return StageResult("best-of-n", metrics, details)
+
+
+def kl_bound(n: int) -> float:
+    """Most nats by which the best of n differs from one draw."""
+    return math.log(n) - (n - 1) / n

@@ -1,0 +1,119 @@
+"""The loop that PPO and its baselines share: rollout, learn, look, save. What differs is a `Method`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from alignment.data.batch import Rollout, Sequences
+from alignment.models.load import saved_type
+from alignment.ppo.adaptation import Steering
+from alignment.ppo.evaluation import Keeper, bounds_of, look
+from alignment.ppo.prompt_set import EndlessBatches, read_prompt_set
+from alignment.ppo.result import check, rescued, result_of, show, tell, write_files
+from alignment.ppo.roles import Roles, reply
+from alignment.ppo.state import State
+from alignment.ppo.update import Learner
+from alignment.shared import gate
+from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
+from alignment.shared.events import Meter, Reporter, StageError, StageResult
+from alignment.shared.stages import PPOInputs
+from alignment.training.checkpoints import Checkpoints
+
+Config = TypeVar("Config", bound=PPOConfig | RLOOConfig)
+
+
+class Method(Protocol):
+    """What is each algorithm's own: its models, ready to train, and how it learns from a rollout."""
+
+    @property
+    def roles(self) -> Roles: ...
+
+    @property
+    def learners(self) -> Mapping[str, Learner]:
+        """By the names that they have in a checkpoint."""
+
+    @property
+    def steering(self) -> Steering: ...
+
+    @property
+    def replies(self) -> int:
+        """To each prompt of a batch; they stand side by side in it."""
+
+    def record(self, sequences: Sequences, sampled_logprobs: Tensor) -> Rollout: ...
+
+    def update(self, rollout: Rollout, shuffling: torch.Generator) -> dict[str, float]: ...
+
+
+def train(
+    stage: Stage | Baseline,
+    start: Callable[[Config, PPOInputs, Reporter], Method],
+    config: Config,
+    inputs: PPOInputs,
+    out_dir: Path,
+    reporter: Reporter,
+) -> StageResult:
+    """Train the policy and leave the one that the rule keeps in `out_dir`; `start` loads the models.
+
+    Raises StageError: BAD_INPUT for models or prompts that cannot work or a reward model that the gate
+    refuses, DIVERGED for numbers that are none or a policy that ran away from the reference. Where a later
+    policy than the SFT policy was kept before it diverged, that one is the result instead;
+    details["stopped"] says why training ended early. Raises Paused when that was asked for.
+    """
+    decision = gate.enforce(inputs.reward_model, config.gate, config.accept_reward_model, reporter)
+    torch.manual_seed(config.seed)
+    method = start(config, inputs, reporter)
+    roles, steering = method.roles, method.steering
+    prompts = read_prompt_set(roles, config, inputs.prompts, reporter)
+    sampling = torch.Generator(roles.device).manual_seed(config.seed)
+    shuffling = torch.Generator().manual_seed(config.seed)
+    batches = EndlessBatches(prompts.train, config.batch_size // method.replies, shuffling)
+    keeper = Keeper(roles, bounds_of(config))
+    curve: list[dict[str, float]] = []
+    state = State(method.learners, sampling, batches, keeper, curve, steering)
+    checkpoints = Checkpoints.of(stage, config, inputs, reporter)
+    if newest := checkpoints.newest():
+        state.load(newest)
+        tell(reporter, roles, prompts, config, keeper.looks)  # whoever listened may have died before it heard the last
+    else:
+        keeper.add(look(roles, prompts.heldout, 0, config))
+    meter = Meter(reporter, stage.value, config.updates, len(curve))
+    stopped: str | None = None
+
+    try:
+        for number in range(len(curve) + 1, config.updates + 1):
+            if stopped := steering.stops(keeper.looks):
+                break
+            # 1. The policy answers a batch of prompts.
+            asked = [ids for ids in next(batches) for _ in range(method.replies)]
+            sequences, sampled = reply(roles, asked, config, sampling)
+            # 2. The reward model scores the responses; the other models say what they expect of them.
+            rollout = method.record(sequences, sampled)
+            # 3. Scores become advantages; a few clipped passes over them.
+            metrics = method.update(rollout, shuffling)
+            check(metrics, number, config)
+            steering.follow(metrics["kl"], config.batch_size)
+            # 4. Now and then the policy is looked at on held-out prompts, and kept if it is better.
+            if number % config.evaluate_every == 0 or number == config.updates:
+                with steering.shown():
+                    entry = keeper.add(look(roles, prompts.heldout, number, config))
+                metrics |= entry.metrics()
+                tell(reporter, roles, prompts, config, [keeper.looks[0], entry])
+            curve.append({"update": float(number), **metrics})
+            reporter.samples(number, show(roles, rollout))
+            steering.listen(curve, keeper.looks, reporter)
+            meter.step(metrics)
+            # 5. From time to time all that the next update depends on is saved.
+            checkpoints.border(number, config.updates, state.save)
+    except StageError as error:
+        stopped = rescued(error, keeper)
+    if stopped:
+        reporter.note(stopped, level="warning")
+    keeper.save(out_dir, saved_type(config.save_dtype, inputs.model))
+    result = result_of(stage.value, roles, prompts, config, keeper, curve, steering.monitor.alarms, stopped, decision)
+    write_files(out_dir, roles, prompts, keeper, result, reporter)
+    return result

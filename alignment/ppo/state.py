@@ -1,0 +1,141 @@
+"""All that the next update depends on, written to a folder and read back.
+
+Tensors lie in safetensors and the rest in JSON: nothing in a checkpoint can run. A run that goes on
+from one takes the steps that it would have taken, bit by bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alignment.data.batch import Sequences
+from alignment.ppo.adaptation import Steering
+from alignment.ppo.evaluation import Keeper, Look
+from alignment.ppo.prompt_set import EndlessBatches
+from alignment.ppo.roles import trained_weights
+from alignment.ppo.update import Learner
+
+REST = "state.json"
+OF_A_LOOK = ("scores", "kl", "told")
+
+
+@dataclass(frozen=True)
+class State:
+    """What changes from update to update; the models' frozen weights and the settings do not."""
+
+    learners: Mapping[str, Learner]
+    sampling: torch.Generator
+    batches: EndlessBatches  # its generator also shuffles the update's mini-batches
+    keeper: Keeper
+    curve: list[dict[str, float]]
+    steering: Steering
+
+    def save(self, folder: Path) -> None:
+        """Write all of it into an empty folder."""
+        for name, learner in self.learners.items():
+            _write(folder, name, _tensors_of(learner))
+        _write(folder, "kept", self.keeper.weights)
+        if self.steering.average is not None:
+            _write(folder, "average", self.steering.average.weights)
+        _write(folder, "looks", _tensors_of_looks(self.keeper.looks))
+        _write(folder, "random", {name: generator.get_state() for name, generator in self._generators().items()})
+        rest = {
+            "schedules": {name: _schedule(learner) for name, learner in self.learners.items()},
+            "waiting": self.batches.waiting,
+            "looks": [
+                {"update": entry.update, "kl_price": entry.kl_price, "prompts": entry.prompts}
+                for entry in self.keeper.looks
+            ],
+            "kept": next(i for i, entry in enumerate(self.keeper.looks) if entry is self.keeper.kept),
+            "curve": self.curve,
+            "steering": self.steering.state(),
+        }
+        (folder / REST).write_text(json.dumps(rest) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Put back what `save` wrote, into models and optimizers as they were when training began."""
+        rest = json.loads((folder / REST).read_text(encoding="utf-8"))
+        for name, learner in self.learners.items():
+            _restore(learner, _read(folder, name), rest["schedules"][name])
+        self.batches.waiting = rest["waiting"]
+        self.curve[:] = rest["curve"]
+        device = self.keeper.roles.device
+        self.keeper.looks = _looks(_read(folder, "looks"), rest["looks"], device)
+        self.keeper.kept = self.keeper.looks[rest["kept"]]
+        self.keeper.weights = _read(folder, "kept")
+        self.steering.load(rest["steering"])
+        if self.steering.average is not None:
+            self.steering.average.load(_read(folder, "average"))
+        states = _read(folder, "random")
+        for name, generator in self._generators().items():
+            generator.set_state(states[name])
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        """The stage's own, and torch's global ones."""
+        found = {"sampling": self.sampling, "shuffling": self.batches.generator, "cpu": torch.default_generator}
+        if self.steering.pretraining is not None:
+            found["pretraining"] = self.steering.pretraining.order.generator
+        if torch.cuda.is_available():
+            found |= {f"cuda-{i}": generator for i, generator in enumerate(torch.cuda.default_generators)}
+        return found
+
+
+def _tensors_of(learner: Learner) -> dict[str, Tensor]:
+    """Trained weights, and what the optimizer remembers of each by its number."""
+    found = {f"weight.{name}": weight.detach() for name, weight in trained_weights(learner.model)}
+    for number, slots in learner.optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
+    return found
+
+
+def _restore(learner: Learner, tensors: dict[str, Tensor], schedule: dict[str, Any]) -> None:
+    with torch.no_grad():
+        for name, weight in trained_weights(learner.model):
+            weight.copy_(tensors[f"weight.{name}"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, number, slot = key.split(".")
+            state.setdefault(int(number), {})[slot] = value.clone()
+    groups = learner.optimizer.state_dict()["param_groups"]
+    for group, rate in zip(groups, schedule["_last_lr"], strict=True):
+        group["lr"] = rate
+    learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    learner.schedule.load_state_dict({**schedule, "lr_lambdas": [None]})
+
+
+def _schedule(learner: Learner) -> dict[str, Any]:
+    return {key: value for key, value in learner.schedule.state_dict().items() if key != "lr_lambdas"}
+
+
+def _tensors_of_looks(looks: Sequence[Look]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for number, entry in enumerate(looks):
+        found |= {f"{number}.{name}": getattr(entry, name) for name in OF_A_LOOK}
+        found |= {f"{number}.{field.name}": getattr(entry.sequences, field.name) for field in fields(Sequences)}
+    return found
+
+
+def _looks(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], device: torch.device) -> list[Look]:
+    found = []
+    for number, said in enumerate(rest):
+        sequences = Sequences(*(tensors[f"{number}.{field.name}"] for field in fields(Sequences)))
+        scores, kl, told = (tensors[f"{number}.{name}"] for name in OF_A_LOOK)
+        found.append(Look(said["update"], sequences.to(device), scores, kl, told, said["kl_price"], said["prompts"]))
+    return found
+
+
+def _write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
+
+
+def _read(folder: Path, name: str) -> dict[str, Tensor]:
+    return load_file(folder / f"{name}.safetensors")

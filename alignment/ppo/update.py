@@ -1,0 +1,276 @@
+"""One PPO update: advantages from a rollout, then a few passes of clipped policy and value steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from alignment.data.batch import Rollout, Sequences
+from alignment.maths.advantages import explained_variance, gae, kl_estimate, masked_mean, shaped_rewards, whiten
+from alignment.maths.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
+from alignment.models.forward import Model, response_logprobs, response_terms, response_values
+from alignment.models.micro_batches import accumulate
+from alignment.ppo.ptx import Pretraining
+from alignment.ppo.roles import ActorCritic, trained_weights
+from alignment.ppo.score_shaping import repeated_share
+from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.shared.events import ErrorKind, StageError
+
+
+@dataclass(frozen=True)
+class Learner:
+    """An optimizer and its schedule over one model; the schedule moves once an update."""
+
+    model: Model
+    optimizer: AdamW
+    schedule: LambdaLR
+    max_grad_norm: float
+
+    @classmethod
+    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig) -> Learner:
+        """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
+        written, adds it before the correction, as if it were larger in early steps (Huang et al. 2024)."""
+        weights = [weight for _, weight in trained_weights(model)]
+        betas = (config.adam_beta1, config.adam_beta2)
+        optimizer = AdamW(
+            weights,
+            lr=learning_rate,
+            betas=betas,
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        warmup, total = config.warmup_ratio * config.updates, config.updates
+        schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, total, config.schedule))
+        return cls(model, optimizer, schedule, config.max_grad_norm)
+
+    def step(self) -> float:
+        """Clip, check, move; return the gradient's norm before clipping.
+
+        Raises StageError(DIVERGED) for a gradient that is no number, before it reaches the weights.
+        """
+        norm = float(clip_grad_norm_(self.model.parameters(), self.max_grad_norm))
+        if not math.isfinite(norm):
+            raise StageError(
+                ErrorKind.DIVERGED, f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the losses aim at, fixed for all passes of an update."""
+
+    advantages: Tensor  # (B, R)
+    returns: Tensor  # (B, R)
+    kl: Tensor  # (B,) k1 against the reference, summed over each response
+    weights: Tensor  # (B, R) of each token in the policy loss
+
+
+def learning_rate_factor(update: int, warmup: float, updates: int, schedule: str = "linear") -> float:
+    """Share of the peak rate for the update that comes after `update` finished ones."""
+    rise = min(1.0, (update + 1) / warmup) if warmup >= 1 else 1.0
+    left = max(0.0, 1.0 - update / updates)
+    fall = {"linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left), "constant": 1.0}[schedule]
+    return rise * fall
+
+
+def targets_of(rollout: Rollout, config: PPOConfig, kl_coef: float | None = None) -> Targets:
+    """KL-shaped rewards, GAE, whitening over the whole batch. `kl_coef` is the controller's, else the setting."""
+    mask, coef = rollout.mask, config.kl_coef if kl_coef is None else kl_coef
+    priced = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, config.kl_estimator)
+    rewards = shaped_rewards(rollout.scores, priced, mask, coef if config.kl_in == "reward" else 0.0)
+    if config.whiten_rewards:
+        rewards = whiten(rewards, mask, keep_mean=True)
+    advantages, returns = gae(rewards, rollout.values, mask, config.gamma, config.gae_lambda)
+    if config.whiten_advantages:
+        advantages = whiten(advantages, mask)
+    kl = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, "k1")
+    return Targets(advantages, returns, torch.where(mask, kl, 0.0).sum(dim=1), _weights(rollout, config))
+
+
+def _weights(rollout: Rollout, config: PPOConfig) -> Tensor:
+    """1, but for what the rollout engine's arithmetic and ours say differently."""
+    if rollout.sampled_logprobs is None or config.importance_cap is None:
+        return torch.ones_like(rollout.old_logprobs)
+    return importance_weights(rollout.old_logprobs, rollout.sampled_logprobs, rollout.mask, config.importance_cap)
+
+
+def update(
+    roles: ActorCritic,
+    policy: Learner,
+    critic: Learner,
+    rollout: Rollout,
+    config: PPOConfig,
+    generator: torch.Generator,
+    *,
+    kl_coef: float | None = None,
+    pretraining: Pretraining | None = None,
+) -> dict[str, float]:
+    """Learn from one rollout; return what happened, averaged over the optimizer steps.
+
+    Ends early once the approximate KL from the sampling policy passes `target_kl`. Raises StageError(DIVERGED)
+    before a step that `max_ratio` forbids.
+    """
+    coef = config.kl_coef if kl_coef is None else kl_coef
+    targets = targets_of(rollout, config, coef)
+    steps: list[dict[str, float]] = []
+    rate = policy.schedule.get_last_lr()[0]
+    for rows in mini_batches(len(rollout.sequences), config, generator):
+        metrics = _accumulate(roles, rollout, targets, rows, config, coef)
+        check_ratio(metrics["ratio"], config)
+        if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
+            for learner in (policy, critic):
+                learner.optimizer.zero_grad(set_to_none=True)
+            break
+        if pretraining is not None:
+            metrics["ptx_loss"] = pretraining.accumulate(config.ptx_coef)
+        metrics |= {"grad_norm": policy.step(), "critic_grad_norm": critic.step()}
+        steps.append(metrics)
+    policy.schedule.step()
+    critic.schedule.step()
+    counted = {"optimizer_steps": float(len(steps)), "learning_rate": float(rate), "kl_coef": coef}
+    return {**means(steps), **counted, **_summary(rollout, targets, config, coef)}
+
+
+def means(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Each metric's mean over the optimizer steps of an update; none without a step."""
+    return {name: sum(step[name] for step in steps) / len(steps) for name in (steps[0] if steps else {})}
+
+
+def check_ratio(ratio: float, config: PPOConfig | RLOOConfig) -> None:
+    """StageError(DIVERGED) for a mean ratio that no clipping can mend: the step that it asks for is not taken."""
+    if not 1.0 / config.max_ratio <= ratio <= config.max_ratio:  # NaN too
+        raise StageError(
+            ErrorKind.DIVERGED,
+            f"The mean ratio of new to old probabilities became {ratio:.3g} within one update, max_ratio is "
+            f"{config.max_ratio:g}.",
+            "Lower learning_rate or inner_epochs, or set target_kl.",
+        )
+
+
+def mini_batches(size: int, config: PPOConfig | RLOOConfig, generator: torch.Generator) -> Iterator[Tensor]:
+    """Row numbers of each optimizer step of an update."""
+    for _ in range(config.inner_epochs):
+        yield from torch.randperm(size, generator=generator).chunk(config.mini_batches)
+
+
+def _accumulate(
+    roles: ActorCritic, rollout: Rollout, targets: Targets, rows: Tensor, config: PPOConfig, kl_coef: float
+) -> dict[str, float]:
+    """Gradients of one optimizer step, micro-batch by micro-batch; return its losses and diagnostics.
+
+    Every micro-batch divides by the tokens of the whole step: how it is cut changes nothing.
+    """
+    tokens = rollout.mask[rows].sum()
+
+    def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        chosen = rows[part]
+        sequences = rollout.sequences.select(chosen)
+        cut = slice(None, sequences.response_mask.shape[1])
+        yield _act(
+            roles.policy,
+            sequences,
+            rollout.old_logprobs[chosen, cut],
+            rollout.ref_logprobs[chosen, cut],
+            targets.advantages[chosen, cut],
+            targets.weights[chosen, cut],
+            tokens,
+            config,
+            kl_coef,
+        )
+        values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
+        yield _judge(roles.critic, sequences, values, returns, tokens, config)
+
+    return accumulate([roles.policy, roles.critic], rollout.sequences.lengths[rows], config.micro_batch_size, losses)
+
+
+def _act(
+    policy: Model,
+    sequences: Sequences,
+    old_logprobs: Tensor,
+    ref_logprobs: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    tokens: Tensor,
+    config: PPOConfig,
+    kl_coef: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The policy's loss on one micro-batch, and its shares of the step's metrics."""
+    mask, extra = sequences.response_mask, {}
+    if config.entropy_coef:
+        logprobs, entropies = response_terms(policy, sequences, config.temperature)
+        extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
+    else:
+        logprobs = response_logprobs(policy, sequences, config.temperature)
+    acted = policy_loss(logprobs, old_logprobs, advantages, mask, config.clip_range, tokens, weights)
+    loss = acted.loss
+    if config.entropy_coef:
+        loss = loss - config.entropy_coef * extra["policy_entropy"]
+    if config.kl_in == "loss":
+        through = config.kl_straight_through
+        extra["kl_loss"] = kl_loss(
+            logprobs, ref_logprobs, mask, config.kl_estimator, straight_through=through, denominator=tokens
+        )
+        loss = loss + kl_coef * extra["kl_loss"]
+    return loss, shares_of(acted) | extra
+
+
+def shares_of(acted: PolicyLoss) -> dict[str, Tensor]:
+    """A micro-batch's shares of the policy's metrics."""
+    return {
+        "policy_loss": acted.loss,
+        "approx_kl": acted.approx_kl,
+        "clip_fraction": acted.clip_fraction,
+        "ratio": acted.ratio,
+    }
+
+
+def _judge(
+    critic: Model, sequences: Sequences, old_values: Tensor, returns: Tensor, tokens: Tensor, config: PPOConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The critic's loss on one micro-batch, and its shares of the step's metrics."""
+    values, clip_range = response_values(critic, sequences), config.value_clip_range if config.clip_values else None
+    judged = value_loss(values, old_values, returns, sequences.response_mask, clip_range, tokens)
+    return config.vf_coef * judged.loss, {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
+
+
+def _summary(rollout: Rollout, targets: Targets, config: PPOConfig, kl_coef: float) -> dict[str, float]:
+    """What the rollout itself says, before the update."""
+    said = summary_of(rollout, targets.kl, config.repetition_ngram, kl_coef)
+    return {**said, "explained_variance": float(explained_variance(rollout.values, targets.returns, rollout.mask))}
+
+
+def summary_of(rollout: Rollout, kl: Tensor, ngram: int, kl_coef: float) -> dict[str, float]:
+    """Scores, KL `(B,)` and form of the responses that a rollout holds."""
+    sequences, mean_kl = rollout.sequences, float(kl.mean())
+    said = {
+        "score": float(rollout.scores.mean()),
+        "raw_score": float(rollout.raw_scores.mean()),
+        "reward": float(rollout.scores.mean()) - kl_coef * mean_kl,
+        "kl": mean_kl,
+        "entropy": float(-masked_mean(rollout.old_logprobs, rollout.mask)),
+        "response_length": float(sequences.response_lengths.float().mean()),
+        "finished_share": float(sequences.finished.float().mean()),
+        "repeated_share": float(repeated_share(sequences, ngram).mean()),
+    }
+    if rollout.disagreement is not None:
+        said["disagreement"] = float(rollout.disagreement.mean())
+    return said | _engine_gap(rollout)
+
+
+def _engine_gap(rollout: Rollout) -> dict[str, float]:
+    """How far the engine's log-probabilities of what it drew are from our own forward pass's."""
+    if rollout.sampled_logprobs is None:
+        return {}
+    gap = (rollout.old_logprobs - rollout.sampled_logprobs)[rollout.mask].abs()
+    return {"engine_gap": float(gap.mean()), "engine_gap_max": float(gap.max())}

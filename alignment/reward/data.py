@@ -1,0 +1,311 @@
+"""From opinions to examples: token ids of a prompt and its K responses, and what the loss asks of them.
+
+Nothing is lost without a word. Each row of the files has a fate (`Fate`), is counted under it, and is
+listed with its lineage in `examples.jsonl` beside the model.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from transformers import PreTrainedTokenizerBase
+
+from alignment.data import chat
+from alignment.data.screening import Screened, screen
+from alignment.reward import votes
+from alignment.reward.annotations import Opinion, of_answers, of_ranking, of_verdicts
+from alignment.shared.config import RewardConfig
+from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.records import (
+    Answers,
+    Demonstration,
+    Prompt,
+    Ranking,
+    Record,
+    Verdict,
+    canonical_json,
+    comparisons,
+    margin_of,
+    read_jsonl,
+)
+from alignment.shared.records import split_of as side_of
+from alignment.shared.stages import RewardInputs
+
+MIN_PROMPT = 16  # tokens of a shortened prompt; a response that leaves less room is refused
+EXAMPLES = "examples.jsonl"
+
+R = TypeVar("R", bound=Record)
+
+
+class Fate(StrEnum):
+    """What became of a row."""
+
+    TRAINED = "trained"  # it entered the loss
+    HELDOUT = "heldout"  # its prompt is held out: it is measured on
+    REFUSED = "refused"  # a response alone fills max_length
+    TEMPLATE = "template_refused"  # the chat template does not take its turns
+    ALL_TIED = "all_tied"  # it orders nothing and labels nothing
+    OUTVOTED = "outvoted"  # its weight among the votes on its task is 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`better` should score above `worse` by `margin` with probability `target`."""
+
+    better: int  # into the example's responses
+    worse: int
+    target: float
+    margin: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One whole order of the example's responses."""
+
+    ranks: tuple[int, ...]  # (K,) 0 = best
+    weight: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """One task: the responses of a prompt go through the model together, and its weight is shared out once."""
+
+    prompt_ids: list[int]
+    responses: list[list[int]]  # K lists, each with its stop token
+    comparisons: tuple[Comparison, ...]
+    votes: tuple[Vote, ...]
+    labels: tuple[tuple[int, float, float], ...]  # response, target, weight
+    weight: float
+    rows: tuple[int, ...]  # which opinions these are
+
+    @property
+    def tokens(self) -> int:
+        """Tokens with the prompt counted once."""
+        return len(self.prompt_ids) + sum(map(len, self.responses))
+
+    @property
+    def sequences(self) -> list[list[int]]:
+        """Prompt and response of each of the K, as a model reads them alone."""
+        return [self.prompt_ids + ids for ids in self.responses]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All examples of a run, and what became of every row."""
+
+    train: list[Example]
+    heldout: list[int]  # rows on which the model is measured
+    fates: list[Fate]  # one a row
+    shortened: list[bool]  # one a row: the prompt was cut on its left
+    cyclic: int  # tasks whose majority contradicts itself; used as they are
+
+    def counts(self, rows: Sequence[Opinion]) -> dict[str, int]:
+        """How many rows were used (trained or held out), and how many of those were shortened; the rest by fate."""
+        used = [fate in (Fate.TRAINED, Fate.HELDOUT) for fate in self.fates]
+        return {
+            "used": sum(used),
+            "shortened": sum(self.shortened),
+            "refused": self.fates.count(Fate.REFUSED),
+            "all_tied": self.fates.count(Fate.ALL_TIED),
+            "outvoted": self.fates.count(Fate.OUTVOTED),
+            "repeated": sum(row.repeated for row in rows),
+            "cyclic": self.cyclic,
+            **({Fate.TEMPLATE.value: unread} if (unread := self.fates.count(Fate.TEMPLATE)) else {}),
+        }
+
+
+def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], list[Opinion]]:
+    """All opinions in the stage's files, those of rankings first and one for each; StageError names a bad line."""
+    rankings = _read(inputs.rankings, Ranking)
+    rows = [of_ranking(ranking, config) for ranking in rankings]
+    if inputs.verdicts:
+        rows += of_verdicts(_read(inputs.verdicts, Verdict), config)
+    if inputs.answers:
+        rows += [made for given in _read(inputs.answers, Answers) for made in of_answers(given, config)]
+    return rankings, rows
+
+
+def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
+    """What a policy wrote, where that is given; StageError names a bad line."""
+    return [(row.prompt, row.response) for row in _read(inputs.samples, Demonstration)] if inputs.samples else []
+
+
+def screened(
+    rankings: Sequence[Ranking], rows: Sequence[Opinion], tokenizer: PreTrainedTokenizerBase, config: RewardConfig
+) -> tuple[list[Ranking], list[Opinion], Screened]:
+    """Both as the chat template takes them; what it refuses stays in its place, `prepare` gives it its fate."""
+    found = screen(tokenizer, [(row.prompt, row.texts) for row in rows], config.template_refusals)
+    prompts = [new or row.prompt for new, row in zip(found.prompts, rows, strict=True)]
+    read = [replace(row, prompt=prompt) for row, prompt in zip(rows, prompts, strict=True)]
+    ranked = [r.model_copy(update={"prompt": p}) for r, p in zip(rankings, prompts, strict=False)]
+    return ranked, read, found
+
+
+def prepare(
+    rows: Sequence[Opinion],
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int,
+    config: RewardConfig,
+    unread: Collection[int] = (),
+) -> Prepared:
+    """Opinions as examples, one a task, and the fate of each row; `unread`: those that the template refuses."""
+    fates, shortened = [Fate.ALL_TIED] * len(rows), [False] * len(rows)
+    _set(fates, unread, Fate.TEMPLATE)
+    kept: list[tuple[Opinion, list[int], list[int], list[list[int]]]] = []
+    for task in _tasks(rows, config, unread):
+        first = rows[task[0]]
+        before, after = encode_responses(tokenizer, first.prompt, first.texts, limit)
+        if not after:
+            _set(fates, task, Fate.REFUSED)
+        else:
+            _set(shortened, task, len(before) < len(chat.prompt_ids(tokenizer, first.prompt)))
+            held = side_of(first.prompt, config.heldout_fraction) == "heldout"
+            _set(fates, task, Fate.HELDOUT if held else Fate.TRAINED)
+            if not held:
+                kept.append((first, task, before, after))
+    known = votes.reliabilities(
+        [[(rows[i].annotator, _ranks(rows[i], f)) for i in t if rows[i].ranks] for f, t, _, _ in kept]
+    )
+    train, cyclic = [], 0
+    for first, task, before, after in kept:
+        mine = [_aligned(rows[i], first) for i in task]
+        cyclic += votes.is_cyclic([v.ranks for v in mine if v.ranks])
+        shares = _shares(mine, known, config)
+        _set(fates, [i for i, share in zip(task, shares, strict=True) if not share], Fate.OUTVOTED)
+        if any(shares):
+            train.append(_example(mine, shares, before, after, tuple(task), config))
+    heldout = [i for i, fate in enumerate(fates) if fate is Fate.HELDOUT]
+    return Prepared(train, heldout, fates, shortened, cyclic)
+
+
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, responses: Sequence[str], limit: int
+) -> tuple[list[int], list[list[int]]]:
+    """The prompt's ids, cut on the left to fit `limit`, and those of each response.
+
+    All responses keep the same prompt, so that they differ in nothing else. No responses: one of them
+    alone leaves less than MIN_PROMPT tokens for a longer prompt.
+    """
+    before = chat.prompt_ids(tokenizer, prompt)
+    after = [chat.response_ids(tokenizer, text) for text in responses]
+    room = limit - max(map(len, after))
+    if room < min(len(before), MIN_PROMPT):
+        return before, []
+    return before[-room:], after
+
+
+def write_examples(path: Path, rows: Sequence[Opinion], prepared: Prepared) -> None:
+    """One line a row: its lineage, its fate, whether its prompt was shortened."""
+    with path.open("w", encoding="utf-8") as file:
+        for row, fate, cut in zip(rows, prepared.fates, prepared.shortened, strict=True):
+            line = {"lineage": dict(row.lineage), "prompt": row.prompt.key, "fate": fate.value, "shortened": cut}
+            file.write(canonical_json(line) + "\n")
+
+
+def _tasks(rows: Sequence[Opinion], config: RewardConfig, unread: Collection[int]) -> list[list[int]]:
+    """Rows that say something, those on the same task together, in the order of their first."""
+    found: dict[tuple[str, frozenset[str], str], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        soft = config.ties == "soft" and row.ranks is not None and len(row.texts) > 1
+        if number not in unread and (row.orders or soft or row.labels):
+            found[row.task].append(number)
+    return list(found.values())
+
+
+def _aligned(row: Opinion, first: Opinion) -> Opinion:
+    """`row` with its responses in the order of `first`: people see them in different orders."""
+    place = {text: index for index, text in enumerate(row.texts)}
+    new = {place[text]: index for index, text in enumerate(first.texts)}
+    ranks = tuple(row.ranks[place[text]] for text in first.texts) if row.ranks else None
+    return replace(
+        row, texts=first.texts, ranks=ranks, labels=tuple(replace(x, index=new[x.index]) for x in row.labels)
+    )
+
+
+def _ranks(row: Opinion, first: Opinion) -> tuple[int, ...]:
+    return _aligned(row, first).ranks or ()
+
+
+def _shares(task: Sequence[Opinion], known: Mapping[str, float], config: RewardConfig) -> list[float]:
+    """Each vote's weight; together the mean of the votes' own weights times what the option makes of them."""
+    factors = [1.0] * len(task)
+    if config.votes == "agreement":
+        ranked = [i for i, row in enumerate(task) if row.ranks]
+        for i, value in zip(ranked, votes.by_agreement([task[i].ranks or () for i in ranked]), strict=True):
+            factors[i] = value
+    elif config.votes == "reliability":
+        factors = votes.by_reliability([row.annotator for row in task], known)
+    return [row.weight * factor / len(task) for row, factor in zip(task, factors, strict=True)]
+
+
+def _example(
+    task: Sequence[Opinion],
+    shares: Sequence[float],
+    before: list[int],
+    after: list[list[int]],
+    rows: tuple[int, ...],
+    config: RewardConfig,
+) -> Example:
+    pairs = _by_majority(task, shares, config) if config.votes == "modal" else _by_vote(task, shares, config)
+    orders = [Vote(row.ranks, share) for row, share in zip(task, shares, strict=True) if row.ranks and share]
+    labels = [
+        (label.index, label.target, label.coef * share / len(after))
+        for row, share in zip(task, shares, strict=True)
+        for label in row.labels
+        if label.coef * share
+    ]
+    return Example(before, after, tuple(pairs), tuple(orders), tuple(labels), sum(shares), rows)
+
+
+def _by_vote(task: Iterable[Opinion], shares: Iterable[float], config: RewardConfig) -> list[Comparison]:
+    """Every vote's own comparisons; contradictory votes stand side by side."""
+    found = []
+    for row, share in zip(task, shares, strict=True):
+        if not row.ranks or not share:
+            continue
+        pairs = [(i, j, 1.0, margin_of(row.ranks, i, row.margin)) for i, j in comparisons(row.ranks)]
+        if config.ties == "soft":
+            k = range(len(row.ranks))
+            pairs += [(i, j, 0.5, 0.0) for i in k for j in k if i < j and row.ranks[i] == row.ranks[j]]
+        found += [Comparison(*pair, share / len(pairs)) for pair in pairs]
+    return found
+
+
+def _by_majority(task: Sequence[Opinion], shares: Sequence[float], config: RewardConfig) -> list[Comparison]:
+    """One comparison a pair, decided by count; its margin is the mean over the votes that say the same."""
+    ranked = [(row, row.ranks, share) for row, share in zip(task, shares, strict=True) if row.ranks and share]
+    if not ranked:
+        return []
+    decided = votes.majority([ranks for _, ranks, _ in ranked], [share for _, _, share in ranked])
+    pairs = []
+    for (i, j), side in decided.items():
+        if side == 0.5:
+            pairs += [(i, j, 0.5, 0.0)] if config.ties == "soft" else []
+            continue
+        better, worse = (i, j) if side == 1.0 else (j, i)
+        alike = [margin_of(ranks, better, row.margin) for row, ranks, _ in ranked if ranks[better] < ranks[worse]]
+        pairs.append((better, worse, 1.0, sum(alike) / len(alike)))
+    total = sum(share for _, _, share in ranked)
+    return [Comparison(*pair, total / len(pairs)) for pair in pairs]
+
+
+def _read(path: Path, kind: type[R]) -> list[R]:
+    try:
+        return list(read_jsonl(path, kind))
+    except ValueError as error:
+        name = kind.__name__.lower()
+        raise StageError(ErrorKind.BAD_INPUT, str(error), f"Each line must be one {name} record.") from error
+
+
+T = TypeVar("T")
+
+
+def _set(values: list[T], places: Iterable[int], value: T) -> None:
+    for place in places:
+        values[place] = value

@@ -1,0 +1,166 @@
+"""The rollout engines: who samples the policy's replies. All have the signature of `generation.generate`.
+
+`generate` is a plain decoding loop on the live weights, the reference for the others and the fastest on a CPU.
+`continuous` is transformers' continuous batching in this process: a slot that has stopped is filled by the next prompt,
+prompts that begin alike share their cache, and on a GPU with flash attention the steps are CUDA graphs. `vllm` is for
+those who have it: it does not come with the project, whose torch is another than the one that vLLM 0.33 demands.
+
+An engine's arithmetic is not that of our own forward pass, nor does it need to be: its log-probabilities of what it
+drew are kept, those of our forward pass are what PPO works with, and the gap between them is logged and corrected
+(losses.importance_weights).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedTokenizerBase
+
+from alignment.cpu import packing
+from alignment.data import chat
+from alignment.data.batch import Sequences
+from alignment.data.stops import stop_ids
+from alignment.models.adapters import is_adapted
+from alignment.models.forward import response_logprobs
+from alignment.models.load import dtype_for, has_bfloat16
+from alignment.rollout.generation import Generated, generate
+from alignment.rollout.vllm_engine import VLLM
+from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.records import Prompt
+
+PAGE = 32  # tokens whose keys and values lie together
+TRIED = 8  # tokens of the replies by which an engine is tried
+MOST_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # nats a token; bfloat16 alone makes a few hundredths
+PREFILL = 2048  # most prompt tokens that are read in one step
+
+
+class Engine(Protocol):
+    """One response to each prompt, with the log-probability that the engine gave each token."""
+
+    def __call__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        generator: torch.Generator,
+        temperature: float = 1.0,
+        batch_size: int = 128,
+    ) -> Generated: ...
+
+
+def engine_of(config: PPOConfig | RLOOConfig) -> Engine:
+    """The engine that the settings name. StageError(BAD_INPUT) for one that is not installed."""
+    if config.rollout_engine == "vllm":
+        if importlib.util.find_spec("vllm") is None:
+            raise StageError(
+                ErrorKind.BAD_INPUT,
+                "rollout_engine is 'vllm', but vLLM is not installed.",
+                "Set rollout_engine to 'continuous' or 'generate', or install vLLM by hand with the torch it needs.",
+            )
+        return VLLM()
+    return Continuous() if config.rollout_engine == "continuous" else generate
+
+
+@torch.no_grad()
+def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse continuous batching of a model whose attention it does not compute: tried out, not guessed.
+
+    It replaces the attention of a model, where that can be replaced; BLOOM, GPT-J, MPT and others have one of their
+    own, which then sees other tokens than it should. Raises StageError(BAD_INPUT).
+    """
+    if not isinstance(engine, Continuous):
+        return
+    live: Any = model.get_base_model() if is_adapted(model) else model
+    try:
+        gap = _gap(engine, model, tokenizer) if live._can_set_attn_implementation() else math.inf
+    except (StageError, ValueError, RuntimeError, NotImplementedError):  # it has no place for this kind of layer
+        gap = math.inf
+    if not gap <= MOST_GAP[torch.bfloat16 if has_bfloat16(model.device) else torch.float32]:
+        told = "does not know its attention" if gap == math.inf else f"differs from it by {gap:.2f} nats a token"
+        raise StageError(
+            ErrorKind.BAD_INPUT,
+            f"rollout_engine 'continuous' cannot sample from {type(live).__name__}: it {told}.",
+            "Set rollout_engine to 'generate'.",
+        )
+
+
+def _gap(engine: Engine, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
+    """Mean difference of the log-probabilities that the engine and our forward pass give to a few replies."""
+    prompts = [chat.prompt_ids(tokenizer, Prompt.from_text(text)) for text in ("Hello?", "What is this, and why?")]
+    source = torch.Generator(model.device).manual_seed(0)
+    said = engine(model, tokenizer, prompts, max_new_tokens=TRIED, generator=source, batch_size=2)
+    rows = [said.ids(row) for row in range(len(prompts))]
+    joined = Sequences.join(prompts, rows, said.finished.tolist(), tokenizer.pad_token_id).to(model.device)
+    gaps = (response_logprobs(model, joined, 1.0) - said.logprobs)[joined.response_mask].abs()
+    return float(gaps.mean())
+
+
+class Continuous:
+    """Transformers' continuous batching on the live weights, or on a GPU on a copy of them as frozen weights are."""
+
+    def __init__(self) -> None:
+        self._copy: Any = None
+
+    def __call__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        generator: torch.Generator,
+        temperature: float = 1.0,
+        batch_size: int = 128,
+    ) -> Generated:
+        stops = stop_ids(model, tokenizer)
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=True,
+            temperature=temperature,
+            top_k=0,  # all tokens: 50 is the library's default
+            max_new_tokens=max_new_tokens,
+            eos_token_id=stops,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        pages = -(-(max(map(len, prompts)) + max_new_tokens) // PAGE) + 1
+        batching = ContinuousBatchingConfig(
+            page_size=PAGE,
+            num_blocks=pages * min(batch_size, len(prompts)),
+            max_batch_tokens=max(PREFILL, batch_size),
+            max_requests_per_batch=batch_size,
+            return_logprobs=True,
+            seed=int(torch.randint(2**31, (1,), generator=generator, device=generator.device)),
+        )
+        was_training = model.training
+        try:
+            runner = self._runner(model)
+            with packing.disabled(runner):
+                found = runner.generate_batch([list(ids) for ids in prompts], settings, batching)
+        finally:
+            model.train(was_training)
+        replies = list(found.values())
+        if len(replies) != len(prompts) or any(reply.error for reply in replies):
+            cause = next((str(reply.error) for reply in replies if reply.error), "replies are missing")
+            raise StageError(ErrorKind.INTERNAL, f"Continuous batching failed: {cause}.", "Use another rollout_engine.")
+        rows = [reply.generated_tokens for reply in replies]
+        return Generated.of(rows, [reply.logprobs for reply in replies], tokenizer.pad_token_id, stops, model.device)
+
+    def _runner(self, model: Any) -> Any:
+        """The model that decodes. The library decodes in a thread of its own, out of reach of `autocast`."""
+        live = model.get_base_model() if is_adapted(model) else model  # adapters are inside it
+        if live.device.type == "cpu":
+            return live
+        if self._copy is None:
+            frozen = dtype_for(model.device, trained=False)
+            self._copy = copy.deepcopy(live).to(frozen).requires_grad_(False)
+        with torch.no_grad():
+            for mine, weight in zip(self._copy.parameters(), live.parameters(), strict=True):
+                mine.copy_(weight)
+        return self._copy

@@ -1,0 +1,129 @@
+"""The `sample` stage: K responses of each model to each prompt, for annotators to rank.
+
+The decoding itself is in `rollout`; here stands what is drawn, kept and written.
+
+    python -m alignment sample config.toml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from alignment.data import chat
+from alignment.data.screening import screen
+from alignment.models.load import context_length, load_causal_lm, load_tokenizer
+from alignment.rollout.generation import Generated, generate, read_prompts
+from alignment.shared.config import SampleConfig
+from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
+from alignment.shared.records import Prompt, canonical_json
+from alignment.shared.stages import SampleInputs
+
+
+def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: Reporter) -> StageResult:
+    """The `sample` stage: K responses of each model to each prompt, in `responses.jsonl`.
+
+    With `distinct`, K * oversample are drawn and the first K different texts stay. Rows are ordered by
+    prompt, model and draw. Prompts that leave no room for a response are counted and named, not cut.
+    Raises Paused when that was asked for.
+    """
+    prompts = list(read_prompts(inputs.prompts))
+    keys = [prompt.key for prompt in prompts]
+    draws = config.draws
+    meter = Meter(reporter, "sample", len(prompts) * draws * len(inputs.models))
+
+    def count(done: int) -> None:
+        meter.step(by=done)
+        if reporter.paused():
+            raise Paused("Sampling saves nothing on its way: it begins again, with the same draws.")
+
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, int] = {}
+    refused: dict[str, dict[str, int]] = {}
+    for name, folder in inputs.models.items():
+        tokenizer = load_tokenizer(folder)
+        model = load_causal_lm(folder, tokenizer, trained=False)
+        screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
+        screened.note(f"prompts for {name}", reporter)
+        refused |= {name: counted} if (counted := screened.counts()) else {}
+        found, skipped[name] = _sample_model(model, tokenizer, name, screened.prompts, draws, config, count, keys)
+        rows += found
+        if skipped[name]:
+            reporter.note(
+                f"{name}: {skipped[name]} prompts are too long for the model and were left out.", level="warning"
+            )
+    rows.sort(key=lambda row: row["prompt"])  # stable: models stay in the order in which they were named
+    if not rows:
+        cause = "No response was sampled: every prompt is too long."
+        if any(counted.get("template_refused") for counted in refused.values()):
+            cause = "No response was sampled: every prompt is too long, or one that the chat template refuses."
+        raise StageError(ErrorKind.BAD_INPUT, cause, "Shorten them, or set template_refusals to 'merge_turns'.")
+    with (out_dir / "responses.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(canonical_json(row) + "\n" for row in rows)
+    reporter.samples(0, [{"prompt": prompts[r["prompt"]].text, "response": r["text"]} for r in rows[:8]])
+    return StageResult(
+        "sample", _summary(rows, len(prompts)), {"skipped": skipped, **({"screened": refused} if refused else {})}
+    )
+
+
+def _sample_model(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    prompts: Sequence[Prompt | None],
+    draws: int,
+    config: SampleConfig,
+    on_batch: Callable[[int], None],
+    keys: Sequence[str],
+) -> tuple[list[dict[str, Any]], int]:
+    """One model's rows, and how many prompts were too long for it; None: its template refuses that prompt."""
+    encoded = {i: chat.prompt_ids(tokenizer, prompt) for i, prompt in enumerate(prompts) if prompt}
+    limit = context_length(model)
+    fits = [i for i, ids in encoded.items() if limit is None or len(ids) + config.max_response_length <= limit]
+    flat = [i for i in fits for _ in range(draws)]
+    if not flat:
+        return [], len(encoded)
+    generated = generate(
+        model,
+        tokenizer,
+        [encoded[i] for i in flat],
+        max_new_tokens=config.max_response_length,
+        generator=torch.Generator(model.device).manual_seed(config.seed),
+        temperature=config.temperature,
+        top_p=config.top_p,
+        batch_size=config.batch_size,
+        on_batch=on_batch,
+    )
+    sampling = config.model_dump(include={"temperature", "top_p", "max_response_length", "seed"})
+    rows = []
+    for place, prompt in enumerate(fits):
+        for row in _keep(generated, tokenizer, range(place * draws, (place + 1) * draws), config):
+            rows.append({"prompt": prompt, "key": keys[prompt], "model": name, **row, "sampling": sampling})
+    return rows, len(encoded) - len(fits)
+
+
+def _keep(
+    generated: Generated, tokenizer: PreTrainedTokenizerBase, draws: range, config: SampleConfig
+) -> list[dict[str, Any]]:
+    """The first K of a prompt's draws; or, distinct, its first K different texts that say anything."""
+    kept: dict[Any, dict[str, Any]] = {}
+    for draw in draws:
+        ids = generated.ids(draw)
+        text = chat.decode(tokenizer, ids)
+        if text or not config.distinct:  # an empty reply is nothing to rank, but it counts where replies are judged
+            row = {"text": text, "finished": bool(generated.finished[draw]), "tokens": len(ids)}
+            kept.setdefault(text if config.distinct else draw, row)
+    return list(kept.values())[: config.kept]
+
+
+def _summary(rows: list[dict[str, Any]], prompts: int) -> dict[str, float]:
+    return {
+        "prompts": prompts,
+        "responses": len(rows),
+        "finished_share": sum(row["finished"] for row in rows) / len(rows),
+        "mean_tokens": sum(row["tokens"] for row in rows) / len(rows),
+    }

@@ -1,0 +1,123 @@
+"""A folder is whole or absent: fsync, manifest last, one rename.
+
+A stage writes into a staging folder. `publish` writes the manifest (a sha256 and size for every
+file), makes all of it durable and renames the folder into place, so that a reader sees either
+nothing or everything, whenever the process dies. `verify` tells a whole folder from a damaged one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from alignment.shared.disk import is_full
+from alignment.shared.events import ErrorKind, StageError, StageResult
+from alignment.shared.records import canonical_json, storable
+
+MANIFEST = "manifest.json"
+RESULT = "result.json"
+
+
+def write_manifest(folder: Path) -> str:
+    """Write `manifest.json` over all files below `folder`; return the sha256 of the manifest itself."""
+    files = {path.relative_to(folder).as_posix(): _entry(path) for path in files_below(folder)}
+    data = canonical_json({"files": files}).encode() + b"\n"
+    with (folder / MANIFEST).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_result(folder: Path, config: Mapping[str, Any], result: StageResult) -> None:
+    """Write `result.json`: the stage, its settings, and what it measured; numbers that are not finite are null."""
+    record = {"stage": result.stage, "config": config, "metrics": result.metrics, "details": result.details}
+    (folder / RESULT).write_text(canonical_json(storable(record)) + "\n", encoding="utf-8")
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file below `folder` against its manifest and return the manifest.
+
+    Raises StageError(CORRUPT_CHECKPOINT) that names the first missing, changed or unlisted file.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        listed: dict[str, dict[str, Any]] = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(folder, f"{MANIFEST} is missing or unreadable ({type(error).__name__})") from error
+    present = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
+            raise _corrupt(folder, f"{name} is missing")
+        if name not in listed:
+            raise _corrupt(folder, f"{name} is not in the manifest")
+        if _entry(present[name]) != listed[name]:
+            raise _corrupt(folder, f"{name} differs from the manifest")
+    return manifest
+
+
+def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step: None) -> str:
+    """Make `staging` durable and rename it to `final`; return the sha256 of its manifest.
+
+    Both lie on one file system. `at` hears of every step that is done. Raises StageError(INTERNAL) when `final`
+    exists, DISK_FULL when the disk is; either way `staging` is left as it was.
+    """
+    if final.exists():
+        raise _exists(final)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for path in files_below(staging):
+            _sync_path(path)
+        at("staging_fsynced")
+        digest = write_manifest(staging)
+        at("manifest_written")
+        for folder in [staging, *(path for path in staging.rglob("*") if path.is_dir())]:
+            _sync_path(folder)
+        os.rename(staging, final)
+        at("folder_renamed")
+        _sync_path(final.parent)
+    except OSError as error:
+        if is_full(error):
+            raise StageError(ErrorKind.DISK_FULL, f"No room to write {final}.", "Free some disk space.") from error
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody published between check and rename
+            raise _exists(final) from error
+        raise
+    return digest
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file of a folder in the order of their names, its own manifest left out."""
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_file(path), "size": path.stat().st_size}
+
+
+def sha256_file(path: Path) -> str:
+    """Of its content, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _corrupt(folder: Path, what: str) -> StageError:
+    return StageError(
+        ErrorKind.CORRUPT_CHECKPOINT, f"{folder}: {what}.", "Train the stage again or restore the folder."
+    )
+
+
+def _exists(final: Path) -> StageError:
+    return StageError(ErrorKind.INTERNAL, f"{final} exists already and is never overwritten.", "Publish to a new name.")

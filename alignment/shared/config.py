@@ -1,0 +1,168 @@
+"""The settings of every stage. The REST door, the CLI, the job row and the stage read these classes.
+
+Unknown keys are refused (`explain` names the near miss), every field says what it does, and a
+config never changes once made. Needs pydantic only: no process pays for torch to check a setting.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from alignment.shared.ppo_config import BestOfNConfig as BestOfNConfig
+from alignment.shared.ppo_config import GateConfig as GateConfig
+from alignment.shared.ppo_config import PPOConfig as PPOConfig
+from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
+from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
+from alignment.shared.settings import LoRAConfig as LoRAConfig
+from alignment.shared.settings import Settings as Settings
+from alignment.shared.settings import TrainingConfig as TrainingConfig
+from alignment.shared.stage_names import Baseline as Baseline
+from alignment.shared.stage_names import Stage as Stage
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class SharedConfig(TrainingConfig):
+    """What the stages share whose steps several GPUs can do together."""
+
+    shard_weights: bool = Field(
+        default=False,
+        description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
+    )
+
+
+class SFTConfig(SharedConfig):
+    epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
+
+
+class RewardConfig(SharedConfig):
+    """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
+
+    A pass over K-wise batches updates on each response once; an epoch of shuffled pairs does so K - 1 times.
+    More epochs make up for that on some rankings and overfit on others: held-out accuracy tells (bench_accuracy).
+    A learning rate that is not set follows what is trained: 1e-4 for adapters (TRL), 1e-3 for a head alone.
+    """
+
+    learning_rate: Rate = Field(default=9e-6, description="Peak learning rate; unset: by what is trained.")
+    batch_size: Count = Field(
+        default=32, description="Rankings in one optimizer step; each holds up to K(K-1)/2 pairs."
+    )
+    epochs: Positive = Field(
+        default=1.0, le=1000, description="Passes over the rankings; a pair trainer's epoch is K-1 of them."
+    )
+    heldout_fraction: Share = Field(default=0.1, description="Share of prompts kept for held-out accuracy.")
+    centering_coef: NonNegative = Field(default=0.01, description="Pulls the mean score to 0 (Eisenstein et al. 2023).")
+    loss: Literal["bradley_terry", "plackett_luce"] = Field(
+        default="bradley_terry", description="Over all pairs of a ranking, or list-wise over its order."
+    )
+    ties: Literal["drop", "soft"] = Field(default="drop", description="Ties teach nothing, or that both are equal.")
+    margins: Literal["small", "large", "none"] = Field(
+        default="small",
+        description="The gap that a strength asks for (Llama 2, table 27); large hurts near-ties and splits scores.",
+    )
+    votes: Literal["each", "agreement", "reliability", "modal"] = Field(
+        default="each", description="How several rankings of one task count: alike, weighted, or by majority."
+    )
+    all_bad_coef: NonNegative = Field(default=0.1, description="Pulls the scores of responses called all bad below 0.")
+    rating_coef: NonNegative = Field(default=0.1, description="Pulls scores to where their ratings from 1 to 7 stand.")
+    rule_coef: NonNegative = Field(default=0.1, description="Pulls the scores of responses that break a rule below 0.")
+    questions: dict[str, Literal["good", "bad"]] = Field(
+        default_factory=dict, description="What a yes to each question says of a response; others are not used."
+    )
+    answer_coef: NonNegative = Field(default=0.1, description="Weight of what answers say of one response.")
+    frozen_trunk: bool = Field(default=False, description="Train the score head alone.")
+    save_adapter: bool = Field(default=False, description="Save adapters beside their base instead of merged into it.")
+    share_prompt: bool = Field(default=True, description="Compute a prompt once for its responses, where that pays.")
+    members: int = Field(default=1, ge=1, le=5, description="Reward models that are trained; more than 1: an ensemble.")
+    member_kind: Literal["seed", "bootstrap", "adapter"] = Field(
+        default="seed", description="How members differ: seed, prompts drawn with repetition, adapters on one base."
+    )
+    combine: Literal["mean", "min", "variance"] = Field(
+        default="mean", description="The ensemble's score: mean, worst member, or mean less a share of the variance."
+    )
+    variance_coef: NonNegative = Field(default=0.5, description="That share (Coste et al. 2023, eq. 4).")
+
+    @classmethod
+    def _usual_rate(cls, values: dict[str, Any]) -> float | None:
+        return super()._usual_rate(values) or (1e-3 if values.get("frozen_trunk") is True else None)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.frozen_trunk and self.lora:
+            raise ValueError("frozen_trunk trains the head alone: leave lora unset, or frozen_trunk false")
+        if self.save_adapter and not self.lora:
+            raise ValueError("save_adapter needs lora: without it there is no adapter")
+        if self.members > 1 and self.member_kind == "adapter" and not self.lora:
+            raise ValueError("member_kind 'adapter' needs lora: the members are adapters on one base")
+        if self.votes == "modal" and self.loss == "plackett_luce":
+            raise ValueError("votes 'modal' decides pairs, which need loss 'bradley_terry': choose another of the two")
+        return self
+
+
+class SampleConfig(RowRules):
+    responses_per_prompt: int = Field(default=4, ge=1, le=64, description="K: responses kept for a prompt and model.")
+    tasks_per_prompt: int = Field(default=1, ge=1, le=16, description="Sets of K; annotators get each as one task.")
+    distinct: bool = Field(default=True, description="Keep only different texts; a prompt may then give fewer.")
+    oversample: int = Field(default=2, ge=1, le=16, description="Draws for each response that is kept, when distinct.")
+    temperature: Positive = Field(default=1.0, description="Divides the logits.")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="Nucleus sampling.")
+    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
+    batch_size: Count = Field(default=64, description="Sequences that are generated together.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds the draws.")
+
+    @property
+    def kept(self) -> int:
+        """Most responses that one prompt gives."""
+        return self.responses_per_prompt * self.tasks_per_prompt
+
+    @property
+    def draws(self) -> int:
+        """Responses drawn for one prompt."""
+        return self.kept * (self.oversample if self.distinct else 1)
+
+
+class PretrainConfig(Settings):
+    """A base model from plain text: for the toy world and for tests, not for real pretraining."""
+
+    hidden_size: int = Field(default=128, ge=16, le=8192, description="Width of the model.")
+    layers: int = Field(default=4, ge=1, le=128, description="Transformer blocks.")
+    heads: int = Field(default=4, ge=1, le=128, description="Attention heads; divides hidden_size.")
+    vocab_size: int = Field(default=1024, ge=64, le=262_144, description="Most tokens of the tokenizer.")
+    max_length: Length = Field(default=128, description="Longest sequence in tokens.")
+    batch_size: Count = Field(default=64, description="Texts in one step.")
+    steps: Count = Field(default=800, description="Optimizer steps.")
+    learning_rate: Rate = Field(default=3e-3, description="Peak learning rate, cosine to a tenth.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds weights and batches.")
+
+
+CONFIGS: dict[Stage, type[Settings]] = {
+    Stage.SFT: SFTConfig,
+    Stage.SAMPLE: SampleConfig,
+    Stage.REWARD: RewardConfig,
+    Stage.PPO: PPOConfig,
+}
+BASELINES: dict[Baseline, type[Settings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
+
+
+def config_class(command: Stage | Baseline) -> type[Settings]:
+    """The settings of a stage or baseline."""
+    return BASELINES[command] if isinstance(command, Baseline) else CONFIGS[command]
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(name: str, stage: Stage | Baseline, overrides: dict[str, Any] | None = None) -> Settings:
+    """The stage's settings in a preset, with `overrides` on top.
+
+    Raises ValueError for an unknown preset, pydantic's ValidationError for a bad setting.
+    """
+    if name not in preset_names():
+        raise ValueError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
+    tables = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    return config_class(stage).model_validate({**tables.get(stage.value, {}), **(overrides or {})})

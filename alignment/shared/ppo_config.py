@@ -1,0 +1,283 @@
+"""The settings of PPO and of the baselines beside it. Each names the paper or code that it comes from.
+
+The table of details (tests/alignment/details.py) lists them with the test of each.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from alignment.shared.settings import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Rate,
+    RowRules,
+    Settings,
+    Share,
+    TrainingConfig,
+)
+
+CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
+
+AlarmName = Literal[
+    "over_optimisation",  # the reward rises, what it should stand for does not
+    "beyond_reference",  # scores higher than the reward model ever saw in training
+    "kl_budget",  # the policy is further from the SFT policy than may be kept
+    "length",  # responses have grown or shrunk
+    "repetition",  # responses repeat themselves
+    "sameness",  # responses tell less of their prompts
+    "entropy",  # the policy says the same every time
+    "policy_clipping",  # steps are too large
+    "value_clipping",  # the critic is held back
+    "critic",  # the critic explains nothing
+    "disagreement",  # the members of the ensemble disagree more than at the start
+    "missing_eos",  # responses no longer end
+    "engine_gap",  # the rollout engine samples from another distribution
+]
+
+
+class GateConfig(Settings):
+    """When PPO refuses a reward model (gate.py). Chance is 0.5; what a model has above it is its gain."""
+
+    min_ceiling_share: Fraction = Field(
+        default=0.5, description="Least gain, as a share of the low end of what annotators' agreement has above chance."
+    )
+    min_length_controlled_share: Fraction = Field(
+        default=0.5, description="Least share of the gain that must be left once length cannot help."
+    )
+    unmeasured: Literal["allow", "refuse"] = Field(
+        default="allow", description="What to do with a model whose folder holds no report, as one from elsewhere."
+    )
+
+
+class AlarmConfig(Settings):
+    """When the monitors speak (monitors.py). "At first" is the mean of the first `window` updates."""
+
+    window: Count = Field(default=4, description="Updates over which a metric is averaged before it is judged.")
+    beyond_reference: Positive = Field(
+        default=2.0, description="Mean score this many deviations above the answers that the reward model was set to."
+    )
+    length: float = Field(default=1.5, gt=1, description="Mean length this many times what it was at first.")
+    repetition: Fraction = Field(default=0.15, description="Share of repeated n-grams this far above that at first.")
+    sameness: Fraction = Field(
+        default=0.9, description="What replies tell of their prompts below this share of what the SFT policy's told."
+    )
+    entropy: Fraction = Field(default=0.3, description="Entropy below this share of what it was at first.")
+    policy_clipping: Fraction = Field(default=0.3, description="Share of tokens whose ratio is clipped.")
+    value_clipping: Fraction = Field(default=0.5, description="Share of values that are clipped.")
+    critic_grace: Count = Field(default=10, description="Updates in which a critic may explain nothing.")
+    disagreement: float = Field(default=1.5, gt=1, description="Disagreement this many times what it was at first.")
+    missing_eos: Fraction = Field(default=0.15, description="Share of unended responses this far above that at first.")
+    engine_gap: Positive = Field(
+        default=0.1,
+        description="Nats by which the rollout engine and our forward pass differ about a token, on average.",
+    )
+    stop_on: tuple[AlarmName, ...] = Field(default=(), description="Alarms that end training, the kept policy stays.")
+    patience: Count | None = Field(
+        default=None, description="Looks in a row that keep no new policy after which training ends; unset: none."
+    )
+
+
+class PolicyConfig(TrainingConfig):
+    """What PPO and RLOO share."""
+
+    adapter_rate: ClassVar[float] = 3e-5
+
+    learning_rate: Rate = Field(default=3e-6, description="Peak learning rate of the policy.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="How the rate goes to 0 over the updates (Huang et al. 2024: linear), or stays."
+    )
+    adam_beta1: Share = Field(default=0.9, description="AdamW's memory of gradients.")
+    adam_beta2: Share = Field(default=0.999, description="AdamW's memory of their squares (Llama 2: 0.95).")
+    adam_epsilon: Positive = Field(default=1e-5, description="AdamW's epsilon (Huang et al. 2024), placed as PyTorch.")
+    batch_size: Count = Field(default=64, description="Episodes in one update.")
+    mini_batches: Count = Field(default=1, description="Optimizer steps in one pass over an update's episodes.")
+    updates: Count = Field(default=100, description="Rollout-and-learn rounds.")
+    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
+    temperature: Positive = Field(default=1.0, description="Divides the logits in rollout, reference and update alike.")
+    rollout_engine: Literal["generate", "continuous", "vllm"] = Field(
+        default="generate",
+        description="What samples replies: a plain loop, transformers' continuous batching, or vLLM (engines.py).",
+    )
+    importance_cap: float | None = Field(
+        default=2.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Tokens weigh as much as our forward pass finds them likelier than the engine that drew them, at "
+        "most this (Yao et al. 2025); unset: all weigh 1.",
+    )
+    kl_coef: NonNegative = Field(
+        default=0.05, description="Weight of the per-token KL to the SFT policy, in the reward or in the loss."
+    )
+    clip_range: Positive = Field(default=0.2, description="The ratio is clipped to 1 plus or minus this.")
+    score_normalisation: Literal["none", "reference", "running"] = Field(
+        default="none",
+        description="Divide scores by their deviation on the reward model's reference answers, or in this run so far.",
+    )
+    score_clip: Positive | None = Field(
+        default=None, description="Scores are clipped to plus or minus this, after normalisation."
+    )
+    missing_eos: Literal["replace", "subtract", "keep"] = Field(
+        default="replace",
+        description="A response that never ended gets missing_eos_score (Huang et al. 2024), loses missing_eos_penalty "
+        "(TRL), or is scored as it is.",
+    )
+    missing_eos_score: float = Field(default=-1.0, description="Replaces the score of a response that never ended.")
+    missing_eos_penalty: NonNegative = Field(default=1.0, description="What such a response loses with subtract.")
+    length_penalty: NonNegative = Field(
+        default=0.0, description="Taken from the score for each token beyond length_free, as a guard against padding."
+    )
+    length_free: Count = Field(default=64, description="Tokens of a response that length_penalty leaves free.")
+    repetition_penalty: NonNegative = Field(
+        default=0.0, description="Taken from the score times the share of n-grams that stand in the response before."
+    )
+    repetition_ngram: int = Field(default=4, ge=1, le=64, description="The n of those n-grams, here and in the alarm.")
+    target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
+    max_ratio: float = Field(default=10.0, gt=1, description="A mean ratio above this, or below its inverse, is lost.")
+    heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
+    evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
+    evaluate_replies: Count = Field(
+        default=256, description="Replies in a look: to so many prompts at most, to fewer prompts several each."
+    )
+    compare_prompts: int = Field(
+        default=24,
+        ge=0,
+        le=1000,
+        description="Held-out prompts whose replies are reported at each look beside the SFT policy's, for people to "
+        "compare; 0: none.",
+    )
+    keep_kl_coef: NonNegative = Field(
+        default=0.05,
+        description="The weight of the KL where checkpoints are compared, unless kl_coef is larger: the choice stays "
+        "careful when training is let off the leash.",
+    )
+    max_kl: Positive = Field(default=20.0, description="Checkpoints with a larger held-out KL are never chosen.")
+    min_specificity: Fraction = Field(
+        default=0.8,
+        description="Nor are those whose replies tell less of their prompts than this share of what the SFT policy's "
+        "told: a weak reward model likes one reply whatever is asked.",
+    )
+    alarms: AlarmConfig = Field(default=AlarmConfig(), description="When the monitors speak, and what ends training.")
+    gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")
+    accept_reward_model: str | None = Field(
+        default=None, min_length=10, max_length=500, description="Why a refused reward model is used all the same."
+    )
+
+    @model_validator(mode="after")
+    def _mini_fits(self) -> Self:
+        if self.batch_size % self.mini_batches:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of mini_batches ({self.mini_batches})")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_knows_adapters(self) -> Self:
+        if self.rollout_engine == "vllm" and self.lora:
+            raise ValueError(
+                "rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _response_leaves_room(self) -> Self:
+        if self.max_response_length >= self.max_length:
+            raise ValueError(
+                f"max_response_length ({self.max_response_length}) must be below max_length ({self.max_length}), which "
+                "holds prompt and response together"
+            )
+        return self
+
+
+class PPOConfig(PolicyConfig):
+    """Defaults follow Ziegler et al. 2019 and Stiennon et al. 2020 as reproduced by Huang et al. 2024."""
+
+    critic_learning_rate: Rate | None = Field(default=None, description="The critic's; unset: as the policy's.")
+    inner_epochs: Count = Field(default=4, description="Passes over the episodes of one update.")
+    kl_in: Literal["reward", "loss"] = Field(
+        default="reward", description="The KL is taken from each token's reward (Ziegler et al. 2019), or is a loss."
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        default="k1", description="Schulman 2020: k1 in the reward, where the others bias the gradient; k2 as a loss."
+    )
+    kl_straight_through: bool = Field(
+        default=False, description="As a loss, the estimator's value with the gradient of k2, which is the right one."
+    )
+    kl_controller: Literal["fixed", "adaptive"] = Field(
+        default="fixed",
+        description="Keep kl_coef, or move it towards kl_target (Ziegler et al. 2019, 2.2).",
+    )
+    kl_target: Positive = Field(default=6.0, description="Nats a response that the adaptive controller aims at.")
+    kl_horizon: Count = Field(default=10_000, description="Episodes over which it moves; larger is slower.")
+    clip_values: bool = Field(default=True, description="Keep new values near the old ones (Stiennon et al. 2020).")
+    value_clip_range: Positive = Field(default=0.2, description="How near.")
+    vf_coef: NonNegative = Field(default=0.1, description="Weight of the value loss.")
+    entropy_coef: NonNegative = Field(default=0.0, description="Weight of the entropy bonus (Schulman et al. 2017).")
+    gamma: Fraction = Field(default=1.0, description="Discount of later rewards.")
+    gae_lambda: Fraction = Field(default=0.95, description="Bias-variance exchange of GAE (Schulman et al. 2015).")
+    whiten_rewards: bool = Field(
+        default=False, description="Rewards to variance 1 over the whole batch, their mean kept (off in Huang et al.)."
+    )
+    whiten_advantages: bool = Field(default=True, description="Advantages to mean 0, variance 1 over the whole batch.")
+    ptx_coef: NonNegative = Field(
+        default=0.0, description="Weight of the loss on the `pretraining` input (InstructGPT: 27.8); 0: none."
+    )
+    ptx_examples: Count = Field(default=8, description="Examples of that input for each episode (InstructGPT: 8).")
+    ema_decay: Share | None = Field(
+        default=None, description="Average the policy's weights over the updates (InstructGPT: 0.992); unset: do not."
+    )
+    keep_ema: bool = Field(default=True, description="Look at, compare and keep the averaged weights, not the latest.")
+
+    @model_validator(mode="after")
+    def _kl_loss_has_the_right_gradient(self) -> Self:
+        if self.kl_in == "loss" and self.kl_estimator != "k2" and not self.kl_straight_through:
+            reason = {
+                "k1": "its gradient is 0 on average, so nothing would hold the policy",
+                "k3": "its gradient is that of the KL from the reference to the policy, not of the KL to it",
+            }[self.kl_estimator]
+            raise ValueError(
+                f"kl_estimator {self.kl_estimator!r} is no loss: {reason}; set kl_estimator to 'k2' or "
+                "kl_straight_through to true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _controller_can_move(self) -> Self:
+        if self.kl_controller == "adaptive" and not self.kl_coef:
+            raise ValueError("kl_controller 'adaptive' multiplies kl_coef, which must be above 0 to begin with")
+        return self
+
+    def pretraining_problem(self, given: bool) -> str | None:
+        """What is wrong where the input `pretraining` and its weight do not go together."""
+        if bool(self.ptx_coef) == given:
+            return None
+        return f"ptx_coef is {self.ptx_coef:g}, but the input pretraining is {'given' if given else 'missing'}."
+
+
+class RLOOConfig(PolicyConfig):
+    """REINFORCE with the other responses to the same prompt as baseline (Ahmadian et al. 2024)."""
+
+    responses_per_prompt: int = Field(default=4, ge=2, le=64, description="k: each is judged against the k - 1 others.")
+    inner_epochs: Count = Field(default=1, description="Passes over the episodes of one update.")
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        if self.batch_size % self.responses_per_prompt:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of responses_per_prompt "
+                f"({self.responses_per_prompt})"
+            )
+        return self
+
+
+class BestOfNConfig(RowRules):
+    """No training: of n responses the one that the reward model likes best (Stiennon et al. 2020, 4.3)."""
+
+    responses_per_prompt: int = Field(default=16, ge=2, le=1024, description="n.")
+    temperature: Positive = Field(default=1.0, description="Divides the logits.")
+    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
+    max_length: Count = Field(default=1024, description="Tokens of prompt and response together.")
+    batch_size: Count = Field(default=64, description="Sequences that are generated together.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds the draws.")

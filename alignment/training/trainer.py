@@ -1,0 +1,186 @@
+"""What the two TRL stages share: arguments, the line from Trainer to Reporter, and going on from a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+
+from alignment.models.forward import Model
+from alignment.models.load import has_bfloat16, pick_device
+from alignment.shared.config import RewardConfig, SFTConfig
+from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
+from alignment.training.checkpoints import PARTIAL, Checkpoints
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
+
+
+def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[str, Any]:
+    """Trainer arguments from our settings; nothing is pushed or reported but by us, and saved when we say."""
+    gpu = torch.cuda.is_available()
+    together = config.micro_batch_size * _processes()
+    shared, checkpointing = _shares(config), config.gradient_checkpointing
+    shares = {"state_dict_type": "SHARDED_STATE_DICT", "activation_checkpointing": checkpointing}
+    return {
+        "output_dir": str(scratch),
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.micro_batch_size,
+        "gradient_accumulation_steps": max(1, config.batch_size // together),
+        "max_grad_norm": config.max_grad_norm,
+        "weight_decay": config.weight_decay,
+        "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": 0.1},  # Ouyang et al. 2022, C.1: cosine to a tenth
+        "activation_checkpointing": checkpointing and not shared,  # FSDP has its own
+        "fsdp": shared,
+        "fsdp_config": shares if shared else None,
+        "seed": config.seed,
+        "bf16": has_bfloat16(pick_device()),
+        "use_cpu": not gpu,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a NaN loss must be seen, not replaced by the last good one
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+class ReporterCallback(TrainerCallback):
+    """Reports each optimizer step and stops on a cancel request or a loss that is no number."""
+
+    def __init__(self, reporter: Reporter, phase: str) -> None:
+        self.reporter, self.phase = reporter, phase
+        self.latest: dict[str, float] = {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock."""
+        self.meter = Meter(self.reporter, self.phase, state.max_steps, state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """After each step: `logs` hold loss, grad_norm, learning_rate and the trainer's own metrics."""
+        if not logs or "loss" not in logs:  # the summary at the end
+            return
+        numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        if not math.isfinite(numbers["loss"]) or not math.isfinite(numbers.get("grad_norm", 0.0)):
+            norm = numbers.get("grad_norm")
+            raise StageError(
+                ErrorKind.DIVERGED,
+                f"The loss became {numbers['loss']} (gradient norm {norm}) at step {state.global_step}.",
+                "Lower learning_rate or max_grad_norm.",
+            )
+        self.latest = numbers
+        self.meter.step(numbers)
+
+
+class CheckpointCallback(TrainerCallback):
+    """Saves at the step borders where it is time, and stops there when a pause was asked for."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints, self.pausing = checkpoints, False
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Once a step is logged, so that what was asked while it was reported is heard at this border."""
+        if not logs or "loss" not in logs:  # the summary at the end
+            return
+        self.pausing = _anywhere(self.checkpoints.pausing())
+        if _anywhere(self.checkpoints.due(state.global_step, state.max_steps)) or self.pausing:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.pausing:
+            raise Paused(f"Paused after step {state.global_step} of {state.max_steps}.")
+
+
+class ResumingTrainer(Trainer):
+    """Its checkpoints appear whole, and it goes on from them. `checkpoints` is set before training."""
+
+    checkpoints: Checkpoints
+    _total_train_tokens: int  # TRL's count for its log, which it does not restore
+
+    def go_on(self) -> list[dict[str, Any]]:
+        """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken."""
+        newest = self.checkpoints.newest()
+        if newest is None:
+            self.train()
+        else:
+            state = TrainerState.load_from_json(str(newest / TRAINER_STATE_NAME))
+            self._total_train_tokens = int(state.log_history[-1].get("num_tokens", 0))
+            if state.global_step < state.max_steps:
+                self.train(resume_from_checkpoint=str(newest))
+            else:  # the trainer would take one step more
+                self._load_from_checkpoint(str(newest))
+                self.state = state
+        return [entry for entry in self.state.log_history if "loss" in entry]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Every process writes its part; the first one makes the folder before, and publishes it after."""
+        state = self.state
+        with self.checkpoints.saving(state.global_step, state.max_steps) if self.args.should_save else nullcontext():
+            self.accelerator.wait_for_everyone()
+            Trainer._save_checkpoint(self, model, trial)  # TRL's own would write a model card, too
+            self.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def place_to_save(checkpoints: Checkpoints) -> Iterator[Path]:
+    """The folder in which a trainer puts its checkpoints, for `Checkpoints.saving` to move; or one to throw away."""
+    if checkpoints.folder is not None:
+        yield checkpoints.folder / PARTIAL
+        return
+    with TemporaryDirectory() as scratch:  # the trainer wants a folder, though it saves nothing
+        yield Path(scratch)
+
+
+@contextmanager
+def model_to_train(model: Model, config: SFTConfig | RewardConfig) -> Iterator[Model]:
+    """`model`; or, where each process is to hold a share of it, a copy to take apart, whose weights it gets after."""
+    if not _shares(config):
+        yield model
+        return
+    home = next(model.parameters()).device
+    shared = copy.deepcopy(model.cpu())  # the shares alone go to the GPU
+    yield shared
+    model.load_state_dict(get_model_state_dict(shared, options=StateDictOptions(full_state_dict=True)))
+    torch.nn.Module.to(model, home)
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _shares(config: SFTConfig | RewardConfig) -> bool:
+    return config.shard_weights and _processes() > 1
+
+
+def _anywhere(said: bool) -> bool:
+    """True on every process once it is on one: all save and stop together."""
+    if PartialState().num_processes == 1:
+        return said
+    return float(reduce(torch.tensor(float(said), device=PartialState().device), "sum")) > 0

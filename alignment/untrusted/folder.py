@@ -1,0 +1,221 @@
+"""Which files of a model folder are used, and whether they may be: the one copy of the rules.
+
+The service asks before it registers a folder, and every stage asks again before it loads one, since a folder
+may have changed. Only files with a known name and ending are used (weights as safetensors, settings, vocabulary,
+chat template); a pickle, a Python file or a folder beside them is never opened. Standard library only. Causes are
+sentences about the folder, which they do not name: the caller knows it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignment.untrusted import families
+from alignment.untrusted import json as safe_json
+from alignment.untrusted import weights as safe_weights
+from alignment.untrusted.files import UnsafeModel, open_regular, read_limited, require_regular
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # large, and without settings
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz", ".gguf")
+OWN_CODE = f"{CONFIG} names code of the model's own (auto_map); the library knows the family by itself, it is not run."
+MAX_ENTRIES = 2_000
+MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
+MAX_VOCABULARY = 256 * 2**20
+ADAPTER_TYPES = ("LORA",)
+WIDTHS = ("hidden_size", "n_embd", "d_model")
+COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*experts")
+
+_SETTINGS = re.compile(
+    r"(\w+_)?config\.json|special_tokens_map\.json|chat_template\.json|" + re.escape(INDEX), re.ASCII
+)
+_USED = re.compile(r"chat_template\.jinja|(vocab|merges)\.txt|[A-Za-z0-9][\w.-]{0,199}\.(safetensors|model)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SafeFolder:
+    """A folder that passed: its usable files by name, each a regular file that is not a link, and its settings."""
+
+    folder: Path
+    files: Mapping[str, Path]
+    settings: Mapping[str, Mapping[str, Any]]  # the parsed JSON, vocabularies apart
+    ignored: tuple[str, ...] = ()  # what was left out of them, in words
+
+    @property
+    def vocabularies(self) -> list[str]:
+        """The files that are neither settings nor weights."""
+        return [name for name in self.files if name not in self.settings and not name.endswith(".safetensors")]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file that is no weights."""
+        return read_limited(self.files[name], most_bytes(name))
+
+
+def inspect(folder: Path) -> SafeFolder:
+    """Look at every name and read every settings file of an existing folder; UnsafeModel names what is wrong."""
+    files = _usable(folder)
+    if CONFIG not in files:
+        raise UnsafeModel(f"it has no {CONFIG}, so it is not a model folder.", "Give a saved model's folder.")
+    for name, path in files.items():
+        require_regular(path, most_bytes(name))
+    config = safe_json.parse(CONFIG, read_limited(files[CONFIG], most_bytes(CONFIG)))
+    if why := families.refusal(config):
+        raise UnsafeModel(why.cause, why.next_step)
+    known = families.ignores_own_code(config)
+    settings = {name: _settings(name, path, known) for name, path in files.items() if _is_settings(name)}
+    _check_adapter(settings.get(ADAPTER))
+    return SafeFolder(folder, files, settings, (OWN_CODE,) if known else ())
+
+
+def require_tokenizer(safe: SafeFolder) -> None:
+    if not any(name in safe.files for name in TOKENIZERS):
+        names = ", ".join(TOKENIZERS)
+        raise UnsafeModel(f"it has no tokenizer ({names}).", "Save the tokenizer beside the model.")
+
+
+def require_whole_model(safe: SafeFolder) -> None:
+    """Refuse adapters, which bring in another folder."""
+    if ADAPTER in safe.files:
+        raise UnsafeModel(f"{ADAPTER} says that it holds adapters on another model.", "Merge them and save the whole.")
+
+
+def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = False) -> dict[str, int]:
+    """The files that make the model (or its `adapters`), open and with sound headers that fit the config."""
+    names = [_require(safe, ADAPTER_WEIGHTS)] if adapters else _weight_names(safe)
+    opened = {}
+    for name in names:
+        opened[name] = open_regular(safe.files[name])
+        descriptors.callback(os.close, opened[name])
+    found = {name: safe_weights.elements(name, descriptor) for name, descriptor in opened.items()}
+    if not adapters:
+        _check_index(safe, found)
+        _check_sizes(safe.settings[CONFIG], sum(sum(tensors.values()) for tensors in found.values()))
+    return opened
+
+
+def is_usable(name: str) -> bool:
+    """Whether a file of this name is ever read: weights, settings, vocabulary, chat template."""
+    return bool(_USED.fullmatch(name)) or _is_settings(name) or name in VOCABULARIES
+
+
+def plain_name(name: object) -> bool:
+    """A name that stays in its folder."""
+    return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z0-9][\w.-]{0,199}", name, re.ASCII))
+
+
+def _usable(folder: Path) -> dict[str, Path]:
+    files = {}
+    for number, entry in enumerate(_entries(folder)):
+        if number >= MAX_ENTRIES:
+            raise UnsafeModel(f"it holds more than {MAX_ENTRIES:,} files.", "Give a folder with one model alone.")
+        if not entry.name.isprintable():
+            raise UnsafeModel(f"it holds a file named {entry.name[:80]!a}.", "Rename or remove it.")
+        target = _target(folder, Path(entry.path)) if entry.is_symlink() else Path(entry.path)
+        if is_usable(entry.name):
+            files[entry.name] = target
+    return files
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        raise UnsafeModel(f"it cannot be listed: {error.strerror}.", "Check the folder.") from None
+
+
+def _target(folder: Path, link: Path) -> Path:
+    """Where a link leads: within its folder, or into the blobs beside a hub cache's snapshots."""
+    real, home = Path(os.path.realpath(link)), Path(os.path.realpath(folder))
+    allowed = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    if not any(real.is_relative_to(place) for place in allowed):
+        raise UnsafeModel(f"{link.name} is a link that leads out of the folder.", "Copy the file into the folder.")
+    return real
+
+
+def _is_settings(name: str) -> bool:
+    return bool(_SETTINGS.fullmatch(name))
+
+
+def most_bytes(name: str) -> int:
+    """Of a usable file."""
+    return MAX_VOCABULARY if name in VOCABULARIES else MAX_BYTES[Path(name).suffix]
+
+
+def _settings(name: str, path: Path, known: bool) -> dict[str, Any]:
+    values = safe_json.parse(name, read_limited(path, most_bytes(name)))
+    if known and name == CONFIG:
+        values.pop("auto_map")
+    safe_json.check(name, values, config=name in (CONFIG, ADAPTER))
+    return values
+
+
+def _check_adapter(values: Mapping[str, Any] | None) -> None:
+    """Adapters of the one kind that is made here."""
+    if values is not None and values.get("peft_type") not in ADAPTER_TYPES:
+        kind = str(values.get("peft_type"))[:40]
+        raise UnsafeModel(f"{ADAPTER} describes adapters of type {kind!r}.", "Give a whole model, or LoRA adapters.")
+
+
+def _weight_names(safe: SafeFolder) -> list[str]:
+    if WEIGHTS in safe.files:
+        return [WEIGHTS]
+    if INDEX in safe.files:
+        return _indexed(safe)
+    pickles = sorted(entry.name for entry in _entries(safe.folder) if Path(entry.name).suffix in PICKLES)
+    if pickles:
+        raise UnsafeModel(
+            f"it holds weights only as {pickles[0]}, which can run code when loaded.",
+            f"Convert them: rankloop models convert {safe.folder} NEW_FOLDER.",
+        )
+    raise UnsafeModel("it holds no weights.", f"{WEIGHTS}, or {INDEX} with its files, is needed.")
+
+
+def _indexed(safe: SafeFolder) -> list[str]:
+    places = safe.settings[INDEX].get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UnsafeModel(f"{INDEX} has no weight_map.", "Save the model again.")
+    for place in places.values():
+        if not plain_name(place) or not place.endswith(".safetensors"):
+            raise UnsafeModel(
+                f"{INDEX} names {str(place)[:80]!r}, which is no safetensors file beside it.", "Save the model again."
+            )
+    return sorted({_require(safe, place) for place in places.values()})
+
+
+def _require(safe: SafeFolder, name: str) -> str:
+    if name not in safe.files:
+        raise UnsafeModel(f"it lacks {name}.", "Put it back or save the model again.")
+    return name
+
+
+def _check_index(safe: SafeFolder, found: Mapping[str, Mapping[str, int]]) -> None:
+    """Every tensor lies where the index says, where there is one in use."""
+    places = {} if WEIGHTS in found else safe.settings[INDEX]["weight_map"]
+    for tensor, place in places.items():
+        if tensor not in found[place]:
+            raise UnsafeModel(f"{INDEX} looks for {tensor[:80]!r} in {place}, which lacks it.", "Save the model again.")
+
+
+def _check_sizes(config: Mapping[str, Any], total: int) -> None:
+    """No more words, layers or experts than the weights have room for: each takes at least one row of the width."""
+    text = config.get("text_config")
+    for values in (config, text if isinstance(text, dict) else {}):
+        width = next((values[name] for name in WIDTHS if type(values.get(name)) is int), 1)
+        for key, value in values.items():
+            if COUNTS.fullmatch(key) and type(value) is int and value * max(width, 1) > total:
+                raise UnsafeModel(
+                    f"{CONFIG} says {key} = {value:,} at a width of {width:,}, but the weights hold {total:,} numbers.",
+                    "Save config and weights together.",
+                )

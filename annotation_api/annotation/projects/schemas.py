@@ -1,0 +1,94 @@
+"""What callers send to change a project and to fill its queue from a data set, and what they get."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
+from annotation_api.db.forms import FormSpec
+from annotation_api.db.tables import FeedbackKind
+from annotation_api.http.schemas import Body
+
+NULLABLE = frozenset({"daily_limit"})
+
+
+class ProjectPatch(Body):
+    """The fields to change; what is left out stays. Tasks keep the overlap and the form they were made with."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] | None = None
+    guidelines: str | None = Field(default=None, max_length=20_000)
+    overlap: int | None = Field(default=None, ge=1, le=50, description="Of new tasks.")
+    lease_seconds: int | None = Field(default=None, ge=1, le=86_400)
+    responses_per_task: int | None = Field(default=None, ge=2, le=MAX_RANKED)
+    daily_limit: int | None = Field(default=None, ge=1, le=100_000, description="null: any number.")
+    open: bool | None = Field(default=None, description="To everybody, or to its members and admins.")
+    forms: list[FormSpec] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="A changed form becomes a new version of its kind, an unchanged one stays; other kinds stay, too.",
+    )
+
+    @model_validator(mode="after")
+    def _null_means_something(self) -> Self:
+        nulls = [key for key in self.model_fields_set - NULLABLE if getattr(self, key) is None]
+        if nulls:
+            raise ValueError(f"{nulls[0]}: null means nothing here; leave the field out to keep what is set")
+        return self
+
+    @model_validator(mode="after")
+    def _one_form_a_kind(self) -> Self:
+        kinds = [form.kind for form in self.forms or ()]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"forms: one of each kind at most, got {', '.join(kinds)}")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """The columns to set, with their values."""
+        return {key: getattr(self, key) for key in self.model_fields_set - {"forms"}}
+
+
+class FormVersion(FormOut):
+    """A version of a form, and how many tasks were made with it."""
+
+    created_at: datetime
+    tasks: int
+    newest: bool = Field(description="New tasks use the newest version of their kind.")
+
+
+class FormVersions(BaseModel):
+    items: list[FormVersion] = Field(description="By kind, the newest version first.")
+
+
+class FromDataset(Body):
+    dataset: uuid.UUID = Field(description="Of rankings, preferences, demonstrations or conversations.")
+    kind: FeedbackKind = Field(default=FeedbackKind.RANKING, description="Which of the project's forms is asked.")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher comes first.")
+    overlap: int | None = Field(default=None, ge=1, le=50, description="Unset: as the project.")
+    limit: int | None = Field(default=None, ge=1, description="At most so many new tasks; the rest can follow later.")
+    responses_per_task: int | None = Field(
+        default=None,
+        ge=2,
+        le=MAX_RANKED,
+        description="To rank: at most so many responses a task; of more, a seeded draw. Unset: the project's.",
+    )
+
+
+class Reason(BaseModel):
+    """Why something of the data set gave no task, and how often."""
+
+    reason: str
+    times: int
+
+
+class FromDatasetOut(BaseModel):
+    tasks: int = Field(description="New tasks in the queue.")
+    skipped: int = Field(description="Tasks that were not made, for the reasons given.")
+    reasons: list[Reason]
+    drawn: int = Field(description="New tasks for which responses were drawn from more.")
+    rows: int = Field(description="Rows read.")
+    complete: bool = Field(description="False when the limit ended the work before the data set did.")

@@ -1,0 +1,252 @@
+"""Projects and the tasks in them: made, listed, counted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alignment.shared.records import Prompt, canonical_json
+from alignment.shared.validation import Problem
+from annotation_api.annotation.projects.schemas import FormVersion, ProjectPatch
+from annotation_api.annotation.tasks import queries
+from annotation_api.annotation.tasks.schemas import (
+    FormOut,
+    NewProject,
+    NewTask,
+    PersonProgress,
+    Progress,
+    ProjectOut,
+    TaskOut,
+    TaskResponseOut,
+)
+from annotation_api.db import form_rows, tasks
+from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
+from annotation_api.db.tables import (
+    FeedbackKind,
+    ModelVersion,
+    Person,
+    Project,
+    ProjectMember,
+    Role,
+    Task,
+)
+from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
+
+AnyForm = RankingForm | QuestionsForm | RulesForm
+
+
+def create_project(session: Session, person: Person, new: NewProject) -> Project:
+    if queries.project_named(session, new.name):
+        raise _name_taken(new.name)
+    project = Project(**new.model_dump(exclude={"forms"}), created_by=person.id)
+    session.add(project)
+    session.flush()
+    session.refresh(project)
+    session.add(ProjectMember(project_id=project.id, person_id=person.id))
+    for form in new.forms:
+        form_rows.add_form(session, project.id, form, person.id)
+    return project
+
+
+def change_project(session: Session, person: Person, project: Project, patch: ProjectPatch) -> Project:
+    """Set what the patch names. 409 when the new name is another project's."""
+    session.refresh(project, with_for_update={"key_share": True})  # versions of forms are counted one at a time
+    named = queries.project_named(session, patch.name) if patch.name else None
+    if named is not None and named.id != project.id:
+        raise _name_taken(named.name)
+    for column, value in patch.changes().items():
+        setattr(project, column, value)
+    for form in patch.forms or ():
+        form_rows.add_form(session, project.id, form, person.id)
+    session.flush()
+    return project
+
+
+def _name_taken(name: str) -> ApiError:
+    return ApiError(409, "name-taken", f"There is a project named {name!r} already; choose another name.")
+
+
+def form_versions(session: Session, project: Project) -> list[FormVersion]:
+    """Every version of every form of the project, by kind, newest first."""
+    rows = session.execute(queries.form_versions(project.id)).all()
+    newest = {form.kind: form.version for form, _ in reversed(rows)}
+    return [
+        FormVersion(
+            id=form.id,
+            kind=form.kind,
+            version=form.version,
+            spec=read_form(form.spec),
+            created_at=form.created_at,
+            tasks=tasks,
+            newest=newest[form.kind] == form.version,
+        )
+        for form, tasks in rows
+    ]
+
+
+def find_project(session: Session, project_id: uuid.UUID) -> Project:
+    project = session.get(Project, project_id)
+    if project is None:
+        raise not_found("project", project_id)
+    return project
+
+
+def show_projects(session: Session, projects: Sequence[Project]) -> list[ProjectOut]:
+    """The projects with their counts, in the order given."""
+    ids = [project.id for project in projects]
+    counts, forms = queries.progress_of(session, ids), _forms_of(session, ids)
+    return [
+        ProjectOut(
+            id=project.id,
+            name=project.name,
+            guidelines=project.guidelines,
+            overlap=project.overlap,
+            lease_seconds=project.lease_seconds,
+            responses_per_task=project.responses_per_task,
+            daily_limit=project.daily_limit,
+            open=project.open,
+            forms=forms[project.id],
+            created_at=project.created_at,
+            progress=Progress.model_validate(counts[project.id]) if project.id in counts else Progress(),
+        )
+        for project in projects
+    ]
+
+
+def _forms_of(session: Session, project_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[FormOut]]:
+    """The newest form of each kind, by project."""
+    found: dict[uuid.UUID, list[FormOut]] = {key: [] for key in project_ids}
+    for form in session.scalars(queries.newest_forms(project_ids)):
+        shown = FormOut(id=form.id, kind=form.kind, version=form.version, spec=read_form(form.spec))
+        found[form.project_id].append(shown)
+    return found
+
+
+def show_project(session: Session, viewer: Person, project: Project) -> ProjectOut:
+    """The project with its counts; who did how much is not for annotators, names are for admins."""
+    shown = show_projects(session, [project])[0]
+    if viewer.role == Role.ANNOTATOR:
+        return shown
+    people = [
+        PersonProgress(
+            pseudonym=row.pseudonym,
+            name=row.name if viewer.role == Role.ADMIN else None,
+            judged=row.judged,
+            skipped=row.skipped,
+        )
+        for row in queries.progress_by_person(session, project.id)
+    ]
+    return shown.model_copy(update={"people": people})
+
+
+def add_tasks(session: Session, project: Project, new: Sequence[NewTask]) -> list[uuid.UUID]:
+    """Put tasks in the project's queue, all or none; equal prompts share a row. Returns their ids."""
+    prompts = [_prompt(number, task) for number, task in enumerate(new)]
+    forms = form_rows.newest_forms(session, project.id)
+    _check_forms(new, {kind: read_form(form.spec) for kind, form in forms.items()})
+    _check_responses(session, new)
+    prompt_ids = tasks.prompt_ids(session, project.id, prompts)
+    rows = [
+        tasks.NewTask(
+            project_id=project.id,
+            form_id=forms[item.kind].id,
+            responses=[
+                tasks.Response(prompt_ids[prompt.key], r.text, model_id=r.model, sampling=r.sampling)
+                for r in item.responses
+            ],
+            overlap=item.overlap or project.overlap,
+            kind=item.kind,
+            priority=item.priority,
+            rules=item.rules,
+        )
+        for prompt, item in zip(prompts, new, strict=True)
+    ]
+    tasks.add_tasks(session, rows)
+    return [row.id for row in rows]
+
+
+def _prompt(number: int, task: NewTask) -> Prompt:
+    try:
+        return Prompt.model_validate_json(canonical_json(task.prompt))
+    except ValidationError as error:
+        raise from_validation(error, Prompt, under=f"/{number}/prompt") from None
+
+
+def _check_forms(tasks: Sequence[NewTask], forms: Mapping[FeedbackKind, AnyForm]) -> None:
+    """The project asks in this way, and the form fits the responses and rules of each task."""
+    problems = []
+    for number, task in enumerate(tasks):
+        form = forms.get(task.kind)
+        if form is None:
+            known = ", ".join(kind.value for kind in forms)
+            message = f"This project has no form of this kind; it asks for {known}."
+            problems.append(Problem(pointer=f"/{number}/kind", message=message, value=task.kind.value))
+        else:
+            problems += _misfits(number, task, form)
+    if problems:
+        raise invalid(problems)
+
+
+def _misfits(number: int, task: NewTask, form: AnyForm) -> list[Problem]:
+    texts, count = [response.text for response in task.responses], f"/{number}/responses"
+    problems = []
+    if isinstance(form, RankingForm) and len(texts) < 2:
+        problems.append(Problem(pointer=count, message=f"Give at least 2 responses to rank, got {len(texts)}."))
+    elif isinstance(form, RankingForm) and len(set(texts)) < 2:
+        problems.append(Problem(pointer=count, message="All responses are the same text: there is nothing to rank."))
+    if isinstance(form, QuestionsForm) and len(texts) == 2 and texts[0] == texts[1]:
+        problems.append(Problem(pointer=count, message="Both responses are the same text: nothing to compare."))
+    wanted = 2 if isinstance(form, QuestionsForm) and form.about == "pair" else 1
+    if not isinstance(form, RankingForm) and len(texts) != wanted:
+        problems.append(Problem(pointer=count, message=f"This form is about {wanted} response(s), got {len(texts)}."))
+    known = [rule.id for rule in form.rules] if isinstance(form, RulesForm) else []
+    problems += [
+        Problem(
+            pointer=f"/{number}/rules/{i}", message=f"No such rule. Known: {', '.join(known) or 'none'}.", value=rule
+        )
+        for i, rule in enumerate(task.rules or ())
+        if rule not in known
+    ]
+    return problems
+
+
+def _check_responses(session: Session, tasks: Sequence[NewTask]) -> None:
+    """No model that does not exist."""
+    named = {response.model for task in tasks for response in task.responses if response.model}
+    known = set(session.scalars(select(ModelVersion.id).where(ModelVersion.id.in_(named)))) if named else set()
+    problems = [
+        Problem(pointer=f"/{n}/responses/{i}/model", message="There is no such model version.", value=str(r.model))
+        for n, task in enumerate(tasks)
+        for i, r in enumerate(task.responses)
+        if r.model in named - known
+    ]
+    if problems:
+        raise invalid(problems)
+
+
+def show_tasks(session: Session, viewer: Person, shown: Sequence[Task]) -> list[TaskOut]:
+    """Tasks with their responses. Reviewers also rank, so model names are for engineers and admins."""
+    ids = [task.id for task in shown]
+    responses, judged = queries.responses_of(session, ids), queries.judged_counts(session, ids)
+    tells = viewer.role in (Role.ENGINEER, Role.ADMIN)
+    return [
+        TaskOut(
+            id=task.id,
+            kind=task.kind,
+            rules=task.rules,
+            overlap=task.overlap,
+            priority=task.priority,
+            judged=judged.get(task.id, 0),
+            created_at=task.created_at,
+            prompt=queries.prompt_of(session, task).record,
+            responses=[
+                TaskResponseOut(id=row.id, text=row.text, model=row.model_id if tells else None)
+                for row in responses[task.id]
+            ],
+        )
+        for task in shown
+    ]

@@ -1,0 +1,116 @@
+"""What a task asks, and about which texts. It never changes once the task exists, so it is kept in memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
+from annotation_api.db.sql import one_row
+from annotation_api.db.tables import FeedbackKind
+
+KEPT_CHARACTERS = 16 * 2**20  # of texts in memory, over all tasks
+OVERHEAD = 2000  # characters that a task's other fields are worth
+
+CONTENT = """
+SELECT t.project_id, t.kind, t.rules, f.spec, p.record AS prompt,
+    array_agg(r.id ORDER BY tr.position) AS ids, array_agg(r.text ORDER BY tr.position) AS texts
+FROM tasks t
+JOIN forms f ON f.id = t.form_id
+JOIN prompts p ON p.id = t.prompt_id
+JOIN task_responses tr ON tr.task_id = t.id
+JOIN responses r ON r.id = tr.response_id
+WHERE t.id = %(task)s
+GROUP BY t.id, f.id, p.id
+"""
+
+
+@dataclass(frozen=True)
+class Content:
+    task_id: uuid.UUID
+    project_id: uuid.UUID
+    kind: FeedbackKind
+    form: RankingForm | QuestionsForm | RulesForm
+    rules: list[str] | None
+    prompt: dict[str, Any]
+    texts: Mapping[uuid.UUID, str]  # of the responses, in the order of sampling
+
+    @cached_property
+    def turns(self) -> int:
+        """After so many showings the orders come round again."""
+        return 2 * len(self.texts)
+
+    @cached_property
+    def orders(self) -> str:
+        """The order of each turn, as JSON."""
+        keys = [str(key) for key in self.texts]
+        return json.dumps([display_order(self.task_id, keys, turn) for turn in range(self.turns)])
+
+    @property
+    def size(self) -> int:
+        """Characters, roughly."""
+        return OVERHEAD + sum(map(len, self.texts.values())) + sum(len(m["content"]) for m in self.prompt["messages"])
+
+
+class Contents:
+    """The contents used last, up to a size; safe to use from several threads."""
+
+    def __init__(self, limit: int = KEPT_CHARACTERS) -> None:
+        self._kept: OrderedDict[uuid.UUID, Content] = OrderedDict()
+        self._limit, self._size, self._lock = limit, 0, threading.Lock()
+
+    def of(self, session: Session, task_id: uuid.UUID) -> Content:
+        with self._lock:
+            found = self._kept.get(task_id)
+            if found is not None:
+                self._kept.move_to_end(task_id)
+                return found
+        found = _load(session, task_id)
+        self._keep(found)
+        return found
+
+    def _keep(self, content: Content) -> None:
+        with self._lock:
+            if content.task_id in self._kept:  # another thread was quicker
+                return
+            self._kept[content.task_id] = content
+            self._size += content.size
+            while self._size > self._limit:
+                _, oldest = self._kept.popitem(last=False)
+                self._size -= oldest.size
+
+
+_contents = Contents()
+
+
+def content_of(session: Session, task_id: uuid.UUID) -> Content:
+    return _contents.of(session, task_id)
+
+
+def _load(session: Session, task_id: uuid.UUID) -> Content:
+    row = one_row(session, CONTENT, task=task_id)
+    texts = dict(zip(row.ids, row.texts, strict=True))
+    kind, form = FeedbackKind(row.kind), read_form(row.spec)
+    return Content(task_id, row.project_id, kind, form, row.rules, row.prompt, texts)
+
+
+def display_order(task_id: uuid.UUID, responses: Sequence[str], turn: int) -> list[str]:
+    """The order for the `turn`-th showing of a task: random for a task, balanced over its showings.
+
+    K showings are the rows of a cyclic Latin square, so each response stands once in each place; the
+    next K run backwards, so that neighbours are not always followed by the same neighbour.
+    """
+    order = list(responses)
+    random.Random(task_id.int).shuffle(order)
+    lap, shift = divmod(turn, len(order))
+    order = order[shift:] + order[:shift]
+    return order[::-1] if lap % 2 else order

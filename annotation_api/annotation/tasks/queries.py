@@ -1,0 +1,182 @@
+"""What is asked of the tables about projects, tasks and places."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from annotation_api.db.membership import EVERYTHING
+from annotation_api.db.places import takes_place
+from annotation_api.db.tables import (
+    Assignment,
+    AssignmentState,
+    Draft,
+    Form,
+    Person,
+    Project,
+    PromptRow,
+    ResponseRow,
+    Task,
+    TaskResponse,
+)
+from annotation_api.http.auth import Someone
+
+NOW = func.clock_timestamp()
+HELD = (AssignmentState.LEASED, AssignmentState.SUBMITTED, AssignmentState.SKIPPED)
+
+
+def lock_task(session: Session, task_id: uuid.UUID) -> Task:
+    return session.scalars(select(Task).where(Task.id == task_id).with_for_update(key_share=True)).one()
+
+
+def free_places(session: Session, task: Task, *, besides: uuid.UUID | None = None) -> int:
+    """Free places of a locked task, counted afresh; the assignment `besides` does not count."""
+    query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id, takes_place())
+    if besides is not None:
+        query = query.where(Assignment.id != besides)
+    return task.overlap - (session.scalar(query) or 0)
+
+
+def expire(session: Session, which: ColumnElement[bool]) -> None:
+    """Mark leases that ran out. A row in another's hands is passed over: they are just expiring or renewing it."""
+    ended = (
+        select(Assignment.id)
+        .where(which, Assignment.state == AssignmentState.LEASED, Assignment.lease_until <= NOW)
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(update(Assignment).where(Assignment.id.in_(ended)).values(state=AssignmentState.EXPIRED))
+
+
+def own_assignment(session: Session, person: Someone, assignment_id: uuid.UUID) -> Assignment | None:
+    return session.scalar(select(Assignment).where(Assignment.id == assignment_id, Assignment.person_id == person.id))
+
+
+def holds_again(session: Session, assignment: Assignment) -> bool:
+    """Whether the person of an assignment got the same task anew after this lease ran out."""
+    again = select(Assignment.id).where(
+        Assignment.task_id == assignment.task_id,
+        Assignment.person_id == assignment.person_id,
+        Assignment.state.in_(HELD),
+        Assignment.id != assignment.id,
+    )
+    return session.scalar(again) is not None
+
+
+def draft_of(session: Session, assignment_id: uuid.UUID) -> dict[str, Any] | None:
+    return session.scalar(select(Draft.payload).where(Draft.assignment_id == assignment_id))
+
+
+def responses_of(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[ResponseRow]]:
+    """Each task's responses in the order of sampling."""
+    rows = session.execute(
+        select(TaskResponse.task_id, ResponseRow)
+        .join(ResponseRow, ResponseRow.id == TaskResponse.response_id)
+        .where(TaskResponse.task_id.in_(task_ids))
+        .order_by(TaskResponse.task_id, TaskResponse.position)
+    )
+    found: dict[uuid.UUID, list[ResponseRow]] = {task_id: [] for task_id in task_ids}
+    for task_id, response in rows:
+        found[task_id].append(response)
+    return found
+
+
+def prompt_of(session: Session, task: Task) -> PromptRow:
+    return session.get_one(PromptRow, task.prompt_id)
+
+
+def projects() -> Select[Project]:
+    return select(Project)
+
+
+def project_named(session: Session, name: str) -> Project | None:
+    """Also one that the caller does not see: names are given once."""
+    return session.scalar(select(Project).where(Project.name == name), execution_options=EVERYTHING)
+
+
+def tasks_of(project_id: uuid.UUID) -> Select[Task]:
+    return select(Task).where(Task.project_id == project_id)
+
+
+def judged_counts(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    rows = session.execute(
+        select(Assignment.task_id, func.count().label("n"))
+        .where(Assignment.task_id.in_(task_ids), Assignment.state == AssignmentState.SUBMITTED)
+        .group_by(Assignment.task_id)
+    )
+    return {row.task_id: row.n for row in rows}
+
+
+def progress_of(session: Session, project_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """Tasks, judgements wanted, judged and left, by project."""
+    judged = (
+        select(Assignment.task_id, func.count().label("n"))
+        .where(Assignment.state == AssignmentState.SUBMITTED)
+        .group_by(Assignment.task_id)
+        .subquery()
+    )
+    done = func.coalesce(judged.c.n, 0)
+    rows = session.execute(
+        select(
+            Task.project_id,
+            func.count().label("tasks"),
+            func.sum(Task.overlap).label("wanted"),
+            func.sum(done).label("judged"),
+            func.sum(func.greatest(Task.overlap - done, 0)).label("left"),
+        )
+        .outerjoin(judged, judged.c.task_id == Task.id)
+        .where(Task.project_id.in_(project_ids))
+        .group_by(Task.project_id)
+    )
+    return {row.project_id: row for row in rows}
+
+
+def progress_by_person(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
+    count = func.count()
+    return session.execute(
+        select(
+            Person.pseudonym,
+            Person.name,
+            count.filter(Assignment.state == AssignmentState.SUBMITTED).label("judged"),
+            count.filter(Assignment.state == AssignmentState.SKIPPED).label("skipped"),
+        )
+        .join(Assignment, Assignment.person_id == Person.id)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(Task.project_id == project_id)
+        .group_by(Person.id)
+        .order_by(Person.pseudonym)
+    ).all()
+
+
+def newest_forms(project_ids: Collection[uuid.UUID]) -> Select[Form]:
+    """The newest form of each kind that each of the projects asks for."""
+    newest = select(Form.id).where(Form.project_id.in_(project_ids)).ext(distinct_on(Form.project_id, Form.kind))
+    newest = newest.order_by(Form.project_id, Form.kind, Form.version.desc())
+    return select(Form).where(Form.id.in_(newest.subquery().select())).order_by(Form.project_id, Form.kind)
+
+
+def form_versions(project_id: uuid.UUID) -> Select[Any]:
+    """(form, tasks made with it) of every version, by kind, newest first."""
+    made = select(func.count()).where(Task.project_id == project_id, Task.form_id == Form.id).scalar_subquery()
+    query = select(Form, made).where(Form.project_id == project_id)
+    return query.order_by(Form.kind, Form.version.desc())
+
+
+def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
+    """Tasks that the person may still get, those in hand included, and those that others hold just now."""
+    unfinished = (Task.project_id == project_id, Task.judged < Task.overlap)
+    mine = (
+        select(func.count())
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(
+            *unfinished,
+            Assignment.person_id == person.id,
+            Assignment.state.in_((AssignmentState.SUBMITTED, AssignmentState.SKIPPED)),
+        )
+    ).scalar_subquery()
+    return session.scalar(select(func.count() - mine).select_from(Task).where(*unfinished)) or 0

@@ -1,0 +1,37 @@
+"""`rankloop audit ...`: who did what, and whether the record of it is whole. Needs an administrator's key."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from annotation_api.cli.client import Client, ClientError
+from annotation_api.cli.output import emit, remark, table
+
+COLUMNS = ("seq", "at", "pseudonym", "action", "objects", "outcome", "address")
+
+
+def list_rows(client: Client, args: Namespace) -> int:
+    rows = client.pages("/v1/audit", args.limit, action=args.action, person=args.person)
+    emit(rows) if args.json else table(rows, COLUMNS)
+    return 0
+
+
+def verify(client: Client, args: Namespace) -> int:
+    """0 if every row holds; 1 names the first that does not."""
+    found = client.get("/v1/audit:verify", **_noted(args.noted))
+    if args.json:
+        emit(found)
+    elif found["ok"]:
+        print(f"All {found['rows']} rows hold. Note this for the next time: {found['rows']}:{found['sha256']}")
+    else:
+        remark(f"rankloop: row {found['broken']} does not hold: {found['reason']}")
+    return 0 if found["ok"] else 1
+
+
+def _noted(text: str | None) -> dict[str, str]:
+    if text is None:
+        return {}
+    seq, _, sha256 = text.partition(":")
+    if not (seq.isdigit() and sha256):
+        raise ClientError("--noted takes a row's number and seal, as `rankloop audit verify` printed them: ROW:SEAL")
+    return {"seq": seq, "sha256": sha256}

@@ -1,0 +1,148 @@
+"""`rankloop import` and `rankloop export`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import uuid
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from annotation_api.cli import progress
+from annotation_api.cli.client import Client, ClientError
+from annotation_api.cli.output import emit, remark
+from annotation_api.cli.references import data_ref
+
+SHOWN = 5  # refused rows that are told to a person; the JSON holds all
+MAPPED_ROWS = 3  # records of a preview with --map that are told
+WIDTH = 300  # characters of one
+REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
+
+
+def import_file(client: Client, args: Namespace) -> int:
+    """Import a file, or only preview it; 0 when all its rows are good, 1 when something was refused."""
+    source = Path(args.file)
+    if not source.is_file():
+        raise ClientError(f"There is no file {source}.")
+    report = _upload(client, source, args)
+    emit(report)
+    if args.preview:
+        _tell_preview(source, args, report)
+        return 1 if report["rejected"] else 0
+    _tell(source, report)
+    if report["rejected"] and report["dataset"]:
+        remark(f"The refused rows are in {_write_refused(source, args, report['errors'])}.")
+    return 1 if report["rejected"] else 0
+
+
+def _upload(client: Client, source: Path, args: Namespace) -> dict[str, Any]:
+    """The service's report, also when it refused the file for its rows."""
+    fields = {"kind": args.kind, "format": args.format} | _mapping(args.map)
+    if not args.preview:
+        fields |= {"skip_bad": str(args.skip_bad).lower()} | ({"project": args.project} if args.project else {})
+    key, path = str(uuid.uuid4()), "/v1/datasets:preview" if args.preview else "/v1/datasets"
+    try:
+        with progress.shown(args.json) as bar, progress.polled(client, key, bar):
+            report: dict[str, Any] = client.upload(path, source, fields, key=key, sent=bar.sent)
+            return report
+    except ClientError as error:
+        if "rejected" not in error.body:
+            raise
+        return {name: error.body[name] for name in (*REPORT, "kind", "format", "notes", "unused") if name in error.body}
+
+
+def _mapping(given: list[str]) -> dict[str, str]:
+    """FIELD=COLUMN as the service takes it."""
+    if not given:
+        return {}
+    pairs = dict(item.partition("=")[::2] for item in given)
+    if len(pairs) < len(given) or not all(pairs.values()):
+        raise ClientError("--map takes FIELD=COLUMN, each field once: --map prompt=Question --map response=Answer")
+    return {"map": json.dumps(pairs)}
+
+
+def _tell_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None:
+    _tell_errors(source, report)
+    if report.get("offered") and not report["accepted"]:
+        words = " ".join(f"--map {field}={shlex.quote(column)}" for field, column in report["offered"].items())
+        remark(f"A file with these columns was imported before with {words}")
+    if args.map:
+        for item in report.get("records", ())[:MAPPED_ROWS]:
+            remark(f"row {item['row']} becomes {json.dumps(item['record'], ensure_ascii=False)[:WIDTH]}")
+    remark(
+        f"Preview: {report['accepted']} records, {report['duplicates']} duplicates, {report['rejected']} refused "
+        f"(layout {report['format']}). Nothing was stored."
+    )
+
+
+def _tell_errors(source: Path, report: dict[str, Any]) -> None:
+    for error in report["errors"][:SHOWN]:
+        row = f", row {error['row']}" if error["row"] else ""  # 0: the file as a whole
+        field = f", {error['field']}" if error["field"] else ""
+        remark(f"{source}{row}{field}: {error['message']}")
+    if report["rejected"] > SHOWN:
+        remark(f"... and {report['rejected'] - SHOWN} more rows")
+    for note in report.get("notes", ()):
+        remark(f"note: {note}")
+    if report.get("unused"):
+        remark(f"not used: {', '.join(f'{name} {count}' for name, count in report['unused'].items())}")
+
+
+def _tell(source: Path, report: dict[str, Any]) -> None:
+    _tell_errors(source, report)
+    if report["dataset"]:
+        remark(f"Imported {report['accepted']} records as data set {report['dataset']}.")
+    else:
+        remark("Nothing was imported.")
+
+
+def _write_refused(source: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
+    """Each refused row with its reason and what it held, beside the source; whole or absent."""
+    from annotation_api.datasets.files.source import Source
+
+    reasons = {error["row"]: error for error in errors}
+    target = source.with_name(f"{source.name}.refused.jsonl")
+    part = target.with_name(target.name + ".part")
+    try:
+        with source.open("rb") as stream, part.open("w", encoding="utf-8") as file:
+            for number, value in Source(stream, as_csv=args.format == "csv"):
+                if number in reasons:
+                    file.write(json.dumps({**reasons[number], "source": _source(value)}, ensure_ascii=True) + "\n")
+        part.replace(target)
+    except OSError as error:
+        raise ClientError(f"The refused rows cannot be written to {target}: {error.strerror or error}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _source(value: Any) -> Any:
+    """The row itself, or the text of one that could not be parsed."""
+    return value if isinstance(value, dict) else value.source.decode("utf-8", errors="replace")
+
+
+def export(client: Client, args: Namespace) -> int:
+    """Write a snapshot to a file; a data set or project is frozen first."""
+    reference = data_ref(args.source, default="snapshot")
+    if "snapshot" in reference:
+        snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
+    else:
+        snapshot = client.post("/v1/snapshots", {"kind": _kind(client, reference, args), **reference})
+    suffix = {"trl": "trl.jsonl", "records-parquet": "records.parquet"}.get(args.format, args.format)
+    target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
+    size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
+    shown = {key: snapshot[key] for key in ("id", "kind", "sha256", "rows")}
+    if args.json:
+        emit({"snapshot": shown, "file": str(target), "bytes": size})
+    else:
+        print(f"{target}: {size} bytes, snapshot {shown['id']} of {shown['rows']} {shown['kind']}")
+    return 0
+
+
+def _kind(client: Client, reference: dict[str, str], args: Namespace) -> str:
+    if args.kind:
+        return str(args.kind)
+    if "project" in reference:
+        return "rankings"
+    return str(client.get(f"/v1/datasets/{reference['dataset']}")["kind"])

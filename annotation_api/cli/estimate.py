@@ -1,0 +1,40 @@
+"""`--validate`: what a job would take, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotation_api.cli.output import facts, size
+
+
+def tell(answer: dict[str, Any]) -> None:
+    """The estimate in a few lines, or every problem with its place."""
+    if not answer["ok"]:
+        for problem in answer["problems"]:
+            print(f"{problem['pointer']}: {problem['message']}")
+        return
+    found = answer["estimate"]
+    print(f"This job can be made: {_counted(found['rows'], 'record')}, {_counted(found['steps'], 'step')}.")
+    print(f"GPUs: {found['gpus']:g}.")
+    print(f"Disk: {_disk(found)}.")
+    print(f"Memory: {_memory(found['memory'])}.")
+    print("Settings:")
+    facts(found["config"])
+
+
+def _counted(number: int | None, word: str) -> str:
+    return f"an unknown number of {word}s" if number is None else f"{number:,} {word}{'s' if number != 1 else ''}"
+
+
+def _disk(found: dict[str, Any]) -> str:
+    if found["disk_bytes"] is None:
+        return "unknown until the model that it starts from is there"
+    parts = f"result {size(found['artifact_bytes'])}, two checkpoints of {size(found['checkpoint_bytes'])}"
+    return f"{size(found['disk_bytes'])} ({parts})" if found["checkpoint_bytes"] else size(found["disk_bytes"])
+
+
+def _memory(memory: dict[str, int] | None) -> str:
+    if memory is None:
+        return "unknown"
+    parts = ", ".join(f"{name} {size(memory[name])}" for name in ("weights", "gradients", "optimizer", "activations"))
+    return f"about {size(memory['total'])} on the device ({parts})"

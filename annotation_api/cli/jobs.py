@@ -1,0 +1,136 @@
+"""`rankloop jobs ...`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from annotation_api.cli.client import Client
+from annotation_api.cli.estimate import tell
+from annotation_api.cli.output import emit, facts, remark, size, table
+from annotation_api.cli.references import settings
+from annotation_api.cli.stage_inputs import inputs
+from annotation_api.cli.watch import waits, watch
+
+COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
+ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
+SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
+CANDIDATES = ("step", "chosen", "metrics")
+WINS = ("update", "score", "kl", "rate", "low", "high", "wins", "ties", "losses", "identical", "judged", "waiting")
+
+
+def create(client: Client, args: Namespace) -> int:
+    """Queue a job; with --validate only say what it would do."""
+    body = _body(client, args)
+    if args.validate:
+        answer = client.post("/v1/jobs:validate", body)
+        emit(answer) if args.json else tell(answer)
+        return 0 if answer["ok"] else 1
+    job = client.post("/v1/jobs", body)
+    if args.watch:
+        return _finish(client, job["id"], args)
+    emit(job) if args.json else print(f"{job['stage']} job {job['id']} is {job['state']}.")
+    return 0
+
+
+def _body(client: Client, args: Namespace) -> dict[str, Any]:
+    given = inputs(client, args)
+    body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
+    return body | {"gpus": args.gpus, "priority": args.priority}
+
+
+def _finish(client: Client, job: str, args: Namespace) -> int:
+    row = watch(client, job, as_json=args.json)
+    if args.json:
+        emit(row)
+    return 0 if row["state"] == "succeeded" else 1
+
+
+def list_jobs(client: Client, args: Namespace) -> int:
+    maker = "me" if args.mine else None
+    rows = client.pages("/v1/jobs", args.limit, stage=args.stage, state=args.state, created_by=maker)
+    if args.json:
+        emit(rows)
+    else:
+        table([row | {"progress": _share(row), "waits": waits(row)} for row in rows], COLUMNS)
+    return 0
+
+
+def _share(row: dict[str, Any]) -> str | None:
+    at = row["progress"]
+    return f"{at['phase']} {at['step']}/{at['total']}" if at else None
+
+
+def show(client: Client, args: Namespace) -> int:
+    row = client.get(f"/v1/jobs/{args.job}")
+    emit(row) if args.json else facts(row)
+    return 0
+
+
+def watch_job(client: Client, args: Namespace) -> int:
+    """Follow a job to its end; 0 when it succeeded."""
+    return _finish(client, args.job, args)
+
+
+def ask(client: Client, args: Namespace) -> int:
+    """Cancel, pause, resume or retry: what the subcommand is called."""
+    return _told(client.post(f"/v1/jobs/{args.job}:{args.subcommand}"), args)
+
+
+def _told(row: dict[str, Any], args: Namespace) -> int:
+    wish = "stop" if row["cancel_requested"] else "pause" if row["pause_requested"] else ""
+    asked = f" and is asked to {wish}" if wish and row["finished_at"] is None else ""
+    emit(row) if args.json else print(f"{row['stage']} job {row['id']} is {row['state']}{asked}.")
+    return 0
+
+
+# ---------------------------------------------------------------- what it leaves
+
+
+def attempts(client: Client, args: Namespace) -> int:
+    rows = client.get(f"/v1/jobs/{args.job}/attempts")
+    if args.json:
+        emit(rows)
+    else:
+        table([row | {"cause": (row["error"] or {}).get("cause")} for row in rows], ATTEMPTS)
+    return 0
+
+
+def log(client: Client, args: Namespace) -> int:
+    """The last lines of an attempt, as they were written."""
+    answer = client.get(f"/v1/jobs/{args.job}/log", epoch=args.attempt, lines=args.lines)
+    if args.json:
+        emit(answer)
+    elif answer["lines"]:
+        print("\n".join(answer["lines"]))
+    else:
+        remark("Nothing was written yet." if answer["epoch"] is None else f"Attempt {answer['epoch']} left no log.")
+    return 0
+
+
+def checkpoints(client: Client, args: Namespace) -> int:
+    rows = client.get(f"/v1/jobs/{args.job}/checkpoints")
+    if args.json:
+        emit(rows)
+        return 0
+    saved = [row | {"size": size(row["size"])} for row in rows if row["kind"] == "saved"]
+    table(saved, SAVED)
+    compared = [row for row in rows if row["kind"] == "candidate"]
+    if compared:
+        print()
+        table(compared, CANDIDATES)
+    return 0
+
+
+def wins(client: Client, args: Namespace) -> int:
+    """How often people prefer the policy of each look to the SFT policy, beside the learned score."""
+    rows = client.get(f"/v1/jobs/{args.job}/win_rate")
+    if args.json:
+        emit(rows)
+    else:
+        table([{name: _rounded(value) for name, value in row.items()} for row in rows], WINS)
+    return 0
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.3f}" if isinstance(value, float) else value

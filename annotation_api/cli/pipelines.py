@@ -1,0 +1,78 @@
+"""`rankloop pipeline ...`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from annotation_api.cli.client import Client
+from annotation_api.cli.output import emit, table
+from annotation_api.cli.references import data_ref, settings, start_model
+from annotation_api.cli.watch import verdict, watch
+
+COLUMNS = ("id", "state", "sft", "reward", "ppo", "created_at")
+
+
+def run(client: Client, args: Namespace) -> int:
+    """SFT, reward model and PPO; 0 when all three succeeded. `--detach` returns when they are queued."""
+    body: dict[str, Any] = {
+        "model": start_model(client, args.base),
+        "demonstrations": data_ref(args.demonstrations),
+        "preferences": data_ref(args.preferences),
+        "preset": args.preset,
+        "gpus": args.gpus,
+        "config": settings(args.set),
+    }
+    body |= {name: data_ref(text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
+    body |= {"project": args.project} if args.project else {}
+    pipeline = client.post("/v1/pipelines", body)
+    if not args.detach:
+        for job in pipeline["jobs"]:
+            _follow(client, job["id"], args)
+        pipeline = client.get(f"/v1/pipelines/{pipeline['id']}")
+    _tell(pipeline, args)
+    return 0 if args.detach or pipeline["state"] == "succeeded" else 1
+
+
+def _follow(client: Client, job: str, args: Namespace) -> None:
+    if args.watch:
+        watch(client, job, as_json=args.json)
+    else:
+        for _ in client.events(job):
+            pass
+
+
+def _tell(pipeline: dict[str, Any], args: Namespace) -> None:
+    """The ids of the jobs and of what they made."""
+    stages = [
+        {"stage": job["stage"], "job": job["id"], "state": job["state"], "model": (job["result"] or {}).get("model")}
+        for job in pipeline["jobs"]
+    ]
+    if args.json:
+        emit({"pipeline": pipeline["id"], "state": pipeline["state"], "stages": stages})
+        return
+    print(f"pipeline {pipeline['id']} {pipeline['state']}")
+    table(stages, ("stage", "job", "state", "model"))
+    for job in pipeline["jobs"]:
+        if job["state"] == "failed":
+            print(f"{verdict(job)} Then: rankloop pipeline resume {pipeline['id']}")
+
+
+def list_pipelines(client: Client, args: Namespace) -> int:
+    rows = client.pages("/v1/pipelines", args.limit, created_by="me" if args.mine else None)
+    if args.json:
+        emit(rows)
+    else:
+        table([row | {job["stage"]: job["state"] for job in row["jobs"]} for row in rows], COLUMNS)
+    return 0
+
+
+def show(client: Client, args: Namespace) -> int:
+    _tell(client.get(f"/v1/pipelines/{args.pipeline}"), args)
+    return 0
+
+
+def ask(client: Client, args: Namespace) -> int:
+    """Cancel, pause or resume: what the subcommand is called."""
+    _tell(client.post(f"/v1/pipelines/{args.pipeline}:{args.subcommand}"), args)
+    return 0

@@ -1,0 +1,100 @@
+"""Rows of a Parquet or Arrow file, by pyarrow, a few at a time."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import IO, Any
+
+from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.beginnings import ARROW_MAGIC, PARQUET_MAGIC
+from annotation_api.datasets.files.containers import seekable
+from annotation_api.datasets.files.json_rows import check_storable
+from annotation_api.datasets.values import Refused, Unreadable
+
+BATCH = 256  # rows in memory at a time
+NOT_A_NUMBER = "numbers that are none (NaN, infinity) were read as missing"
+NO_JSON: dict[type, str] = {bytes: "bytes", bytearray: "bytes"}
+
+
+def columnar_rows(
+    reader: io.BufferedReader[Any], notes: Counter[str]
+) -> Iterator[tuple[int, dict[str, Any] | Refused]]:
+    """Rows from 1. Raises Unreadable when the file is damaged or would unpack beyond the limit."""
+    import pyarrow as pa  # slow to import, and few imports need it
+
+    start = reader.peek(8)
+    file = seekable(reader)
+    try:
+        number = 0
+        for batch in _batches(file, start):
+            batch.validate(full=True)  # or a damaged offset would read beyond the memory
+            for row in batch.to_pylist():
+                number += 1
+                yield number, _plain(row, notes)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise Unreadable(0, f"the file is damaged or cut short ({reason}); copy it again") from error
+
+
+def _batches(file: IO[bytes], start: bytes) -> Iterable[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if start.startswith(PARQUET_MAGIC):
+        table = pq.ParquetFile(file)
+        groups = (table.metadata.row_group(i) for i in range(table.metadata.num_row_groups))
+        _check_size(max((group.total_byte_size for group in groups), default=0))
+        yield from table.iter_batches(batch_size=BATCH)
+    elif start.startswith(ARROW_MAGIC):
+        opened = pa.ipc.open_file(file)
+        yield from _cut(opened.get_batch(i) for i in range(opened.num_record_batches))
+    else:
+        yield from _cut(pa.ipc.open_stream(file))
+
+
+def _cut(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches of at most BATCH rows: a batch of a file can be the whole file."""
+    for batch in batches:
+        batch.validate(full=True)  # before its size is asked for, and before it is cut
+        _check_size(batch.nbytes)
+        for start in range(0, batch.num_rows, BATCH):
+            yield batch.slice(start, BATCH)
+
+
+def _check_size(size: int) -> None:
+    if size > limits.MAX_UNPACKED_BYTES:
+        most = f"{limits.MAX_UNPACKED_BYTES // 2**30} GiB"
+        raise Unreadable(0, f"a part of the file unpacks to more than {most}; split it")
+
+
+def _plain(row: dict[str, Any], notes: Counter[str]) -> dict[str, Any] | Refused:
+    """The row as JSON would hold it."""
+    try:
+        plain = {name: _value(value, name, notes) for name, value in row.items()}
+        check_storable(plain)
+        return plain
+    except Refused as refused:
+        refused.source = repr(row).encode()
+        return refused
+
+
+def _value(value: Any, field: str, notes: Counter[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _value(inner, f"{field}.{name}", notes) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_value(inner, f"{field}[{i}]", notes) for i, inner in enumerate(value)]
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        notes[NOT_A_NUMBER] += 1
+        return None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise Refused(field, f"holds {NO_JSON.get(type(value), type(value).__name__)}; text, numbers, lists are read")

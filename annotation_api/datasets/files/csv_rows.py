@@ -1,0 +1,191 @@
+"""CSV as spreadsheets, pandas, R and annotation tools write it.
+
+A first line `sep=;` names the delimiter; a column without a name (an index, a trailing comma) is left out and
+noted when it holds anything; a cell that holds a list of messages as JSON or Python is read as that list.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.json_rows import Numbered, Parsed, check_count, check_storable, lines
+from annotation_api.datasets.values import Refused, Unreadable
+
+DELIMITERS = ",;\t|"
+_SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_NAME = re.compile(r"[^\W\d_][\w .:/()\[\]%#-]{0,99}|__index_level_0__|")  # of a column; empty: an index
+_INDEX = re.compile(r"(?:Unnamed: \d+|__index_level_0__)?")
+ALONE = frozenset({"prompt", "instruction", "question", "text", "query", "user_input", "conversations", "messages"})
+CHAT_CELL = re.compile(r'\[\s*\{\s*["\'](?:role|from|content|value)["\']')
+LONGEST_CHAT = 2**20  # characters of a cell that Python's own reader may parse
+NOTHING = frozenset({"nan", "none", "null"})
+SAYS_NOTHING = "cells that say nan, None or null were read as that word"
+UNNAMED = "cells of a column without a name were left out"
+
+
+@dataclass(frozen=True)
+class Header:
+    names: tuple[str, ...]
+    delimiter: str
+
+
+def header_of(line: str) -> Header:
+    """The names in a header line under the delimiter that parts it best."""
+    best = max(DELIMITERS, key=line.count)
+    try:
+        cells = next(csv.reader([line], delimiter=best), [])
+    except csv.Error as error:
+        raise Unreadable(0, f"the CSV header cannot be read: {error}") from error
+    return Header(tuple(cell.strip() for cell in cells), best)
+
+
+def is_csv(head: bytes) -> bool:
+    """Whether a file that begins like this, less blanks, is a table: its first line holds names."""
+    first = re.split(rb"\r\n|\n|\r", head, maxsplit=1)[0].decode("utf-8", errors="replace")
+    if _SEP.fullmatch(first):
+        return True
+    names = header_of(first).names
+    if len(names) == 1:
+        return names[0].lower() in ALONE
+    return any(names) and all(_NAME.fullmatch(name) for name in names)
+
+
+def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Numbered]:
+    """Each record after the header, from 1; one that is no record is refused and the next is read."""
+    csv.field_size_limit(limits.MAX_ROW_BYTES)
+    text = _Lines(reader)
+    first = next(text, "").strip("\r\n")
+    separator = _SEP.fullmatch(first)
+    header = header_of(next(text, "").strip("\r\n") if separator else first)
+    if separator:
+        header = Header(header_names(header.names, separator.group(1)), separator.group(1))
+    _check(header)
+    records = csv.reader(text, delimiter=header.delimiter, strict=True)
+    number = 0
+    while True:
+        text.size = 0
+        try:
+            cells = next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            number += 1
+            yield number, Refused("", f"is not CSV: {error}")
+            continue
+        if cells:
+            number += 1
+            yield number, _row(header, cells, notes)
+
+
+def header_names(names: tuple[str, ...], delimiter: str) -> tuple[str, ...]:
+    """The names again, parted by the delimiter that the file itself names."""
+    return names if len(names) > 1 else tuple(part.strip() for part in names[0].split(delimiter)) if names else ()
+
+
+def _check(header: Header) -> None:
+    named = [name for name in header.names if not _INDEX.fullmatch(name)]
+    twice = [name for name, times in Counter(named).items() if times > 1]
+    if twice:
+        raise Unreadable(0, f"the CSV header names a column twice: {', '.join(twice)}")
+
+
+class _Lines:
+    """The lines of a CSV file; `size` counts the bytes since it was set back, which is once a record."""
+
+    def __init__(self, reader: io.BufferedReader[Any]) -> None:
+        self._lines, self.size, self.count = lines(_line_ends(reader)), 0, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.size += limits.MAX_ROW_BYTES + 1 if line is None else len(line)
+        self.count += 1
+        if line is None or self.size > limits.MAX_ROW_BYTES:
+            most = f"{limits.MAX_ROW_BYTES // 2**20} MiB"
+            raise Unreadable(0, f"a record of the CSV file is longer than {most}; a quote may be missing")
+        check_count(self.count)
+        return line.decode("utf-8", errors="surrogateescape")
+
+
+def _line_ends(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
+    """Old Mac line ends (CR alone) as LF."""
+    start = reader.peek(limits.CHUNK)
+    if b"\r" in start and b"\n" not in start:
+        return io.BufferedReader(_FromMac(reader), limits.CHUNK)
+    return reader
+
+
+class _FromMac(io.RawIOBase):
+    def __init__(self, source: io.BufferedReader[Any]) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _row(header: Header, cells: list[str], notes: Counter[str]) -> Parsed:
+    source = header.delimiter.join(cells).encode(errors="surrogateescape")
+    width = len(header.names)
+    while len(cells) > width and not cells[-1]:
+        cells.pop()  # trailing delimiters of a spreadsheet
+    if len(cells) != width:
+        message = f"has {len(cells)} cells where the header has {width}; quote cells that hold the delimiter"
+        return Refused("", message, source)
+    try:
+        row = {name: _cell(name, cell, notes) for name, cell in _named(header, cells, notes)}
+        check_storable(row)
+    except Refused as refused:
+        refused.source = source
+        return refused
+    return row
+
+
+def _named(header: Header, cells: list[str], notes: Counter[str]) -> Iterator[tuple[str, str]]:
+    for i, (name, cell) in enumerate(zip(header.names, cells, strict=True)):
+        if not _INDEX.fullmatch(name):
+            yield name, cell
+        elif cell.strip() and i > 0:  # a first column without a name is an index
+            notes[UNNAMED] += 1
+
+
+def _cell(name: str, cell: str, notes: Counter[str]) -> Any:
+    if cell.strip().lower() in NOTHING:
+        notes[SAYS_NOTHING] += 1
+    return _chat(name, cell) if CHAT_CELL.match(cell) else cell
+
+
+def _chat(name: str, cell: str) -> list[Any]:
+    """A list of messages that was written into a cell, as JSON or as Python prints it."""
+    try:
+        value = json.loads(cell)
+    except ValueError:
+        value = _python_list(name, cell)
+    if not isinstance(value, list):
+        raise Refused(name, "holds a chat that cannot be read as a list of messages; save the file as JSON lines")
+    return value
+
+
+def _python_list(name: str, cell: str) -> Any:
+    why = "holds a chat as Python prints it, which cannot be read back; save the file as JSON lines"
+    if len(cell) > LONGEST_CHAT:
+        raise Refused(name, why)
+    try:
+        return ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise Refused(name, why) from None

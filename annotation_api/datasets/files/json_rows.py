@@ -1,0 +1,223 @@
+"""JSON in the shapes in which it is saved: lines, an array, objects over several lines or without any line end,
+an array inside an object, and pandas' columns."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Any, NoReturn
+
+from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.elements import WRAPPERS, array_elements, whole_values, wrapped_elements
+from annotation_api.datasets.values import Refused, Unreadable, show
+
+Parsed = dict[str, Any] | Refused
+Numbered = tuple[int, Parsed]
+
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*\[\s*\{)?|[\[\]{}]')
+_PIECE_OF_ONE = (b"{", b"[", b",", b":")  # what the first line of an object over several lines ends with
+COLUMNS = "the file holds columns, not rows; each index was read as one row"
+
+
+class Shape(Enum):
+    """How the rows of a JSON file are laid out."""
+
+    LINES = auto()
+    ARRAY = auto()
+    WRAPPED = auto()
+    VALUES = auto()
+
+
+def shape_of(head: bytes) -> Shape:
+    """Told by the beginning of the file, less blanks."""
+    if head[:1] == b"[":
+        return Shape.ARRAY
+    if _is_wrapped(head):
+        return Shape.WRAPPED
+    first, newline, _ = head.partition(b"\n")
+    first = first.rstrip()
+    if (newline and first.endswith(_PIECE_OF_ONE)) or _several(first):
+        return Shape.VALUES
+    return Shape.LINES
+
+
+def _is_wrapped(head: bytes) -> bool:
+    """Whether the first object itself, not one inside it, names an array of objects as a wrapper is named."""
+    depth = 0
+    for token in _TOKEN.finditer(head):
+        if token[0][:1] in b"[{":
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+            if depth == 0:
+                return False
+        elif token[2]:
+            if depth == 1 and token[1].decode(errors="replace").lower() in WRAPPERS:
+                return True
+            depth += 2
+    return False
+
+
+def _several(line: bytes) -> bool:
+    """Whether one line holds several objects without a line end between them."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(line.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
+        return False
+    return line.decode("utf-8", errors="replace")[end:].lstrip().startswith("{")
+
+
+def json_rows(reader: io.BufferedReader[Any], head: bytes, notes: Counter[str]) -> Iterator[Numbered]:
+    """Each row from 1, by physical line or by element."""
+    shape = shape_of(head)
+    if shape is Shape.LINES:
+        yield from _objects(_parsed(_numbered_lines(reader)), notes)
+    elif shape is Shape.VALUES:
+        yield from _objects(_parsed(enumerate(whole_values(reader, limits.MAX_ROW_BYTES), start=1)), notes)
+    else:
+        cut = array_elements if shape is Shape.ARRAY else wrapped_elements
+        yield from _parsed(enumerate(cut(reader, limits.MAX_ROW_BYTES), start=1))
+
+
+def _objects(rows: Iterator[Numbered], notes: Counter[str]) -> Iterator[Numbered]:
+    """Objects one after another; a single one may hold the columns of a table."""
+    first, second = next(rows, None), next(rows, None)
+    if first and not second and isinstance(first[1], dict) and (table := columns(first[1])) is not None:
+        notes[COLUMNS] = 1
+        yield from enumerate(table, start=1)
+        return
+    yield from (row for row in (first, second) if row)
+    yield from rows
+
+
+def columns(value: dict[str, Any]) -> list[Parsed] | None:
+    """pandas' `to_json` by columns or split, as rows; None for an object that is no table."""
+    if set(value) >= {"columns", "data"} and isinstance(value["columns"], list) and isinstance(value["data"], list):
+        return [_split_row(value["columns"], cells) for cells in value["data"]]
+    parts = list(value.values())
+    if len(parts) < 2 or any(not isinstance(part, dict) or not part for part in parts):
+        return None
+    index = list(parts[0])
+    if not all(key.isdigit() for key in index) or any(list(part) != index for part in parts):
+        return None
+    return [{name: part[key] for name, part in value.items()} for key in index]
+
+
+def _split_row(names: list[Any], cells: Any) -> Parsed:
+    if not isinstance(cells, list) or len(cells) != len(names):
+        return Refused("data", f"must be a list of {len(names)} cells, as `columns` has")
+    return {str(name): cell for name, cell in zip(names, cells, strict=True)}
+
+
+def _parsed(rows: Iterator[tuple[int, bytes | None]] | enumerate[bytes | None]) -> Iterator[Numbered]:
+    for number, data in rows:
+        try:
+            yield number, parse_object(data)
+        except Refused as refused:
+            refused.source = b"" if data is None else data
+            yield number, refused
+
+
+def _numbered_lines(reader: io.BufferedReader[Any]) -> Iterator[tuple[int, bytes | None]]:
+    for number, line in enumerate(lines(reader), start=1):
+        if line is None or line.strip():
+            yield number, line
+        else:
+            check_count(number)
+
+
+def lines(reader: io.BufferedReader[Any]) -> Iterator[bytes | None]:
+    """Physical lines; None stands for one that is too long."""
+    while line := reader.readline(limits.MAX_ROW_BYTES + 1):
+        if len(line) <= limits.MAX_ROW_BYTES:
+            yield line
+            continue
+        while not line.endswith(b"\n") and (line := reader.readline(limits.CHUNK)):
+            pass
+        yield None
+
+
+def check_count(number: int) -> None:
+    if number >= limits.MAX_ROWS:
+        raise Unreadable(number, f"the file holds more than {limits.MAX_ROWS:,} rows; split it")
+
+
+def parse_object(data: bytes | None) -> dict[str, Any]:
+    """One JSON object; refused with the reason when it is not one that can be stored."""
+    if data is None:
+        raise Refused("", f"the row is longer than {limits.MAX_ROW_BYTES // 2**20} MiB")
+    try:
+        value = json.loads(_decode(data), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise Refused("", f"is not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise Refused("", f"is nested deeper than {limits.MAX_DEPTH} levels") from None
+    except ValueError:
+        most = sys.get_int_max_str_digits()
+        raise Refused("", f"holds a whole number of more than {most} digits; shorten it or write it as text") from None
+    if not isinstance(value, dict):
+        raise Refused("", f"must be an object with named fields, it is {show(value)}")
+    check_storable(value)
+    return value
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused(
+            "",
+            f"byte 0x{data[error.start]:02x} at position {error.start} is not UTF-8 "
+            "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
+        ) from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(twice, "stands twice in one object; keep one")
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Refused("", f"is not JSON: {name} is no number; use a finite number or null")
+
+
+def check_storable(value: object) -> None:
+    """Refuse what Postgres or UTF-8 cannot hold (NUL, lone surrogates) and nesting beyond MAX_DEPTH."""
+    waiting: list[tuple[object, str, int]] = [(value, "", 0)]
+    while waiting:
+        item, field, depth = waiting.pop()
+        if depth > limits.MAX_DEPTH:
+            raise Refused("", f"is nested deeper than {limits.MAX_DEPTH} levels")
+        if isinstance(item, str):
+            _check_text(item, field)
+        elif isinstance(item, dict):
+            for name, inner in item.items():
+                _check_text(name, field)
+                waiting.append((inner, f"{field}.{name}" if field else name, depth + 1))
+        elif isinstance(item, list):
+            waiting.extend((inner, f"{field}[{i}]", depth + 1) for i, inner in enumerate(item))
+
+
+def _check_text(text: str, field: str) -> None:
+    if "\x00" in text:
+        raise Refused(field, "holds a NUL character (U+0000); remove it")
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise Refused(
+            field,
+            f"holds a lone surrogate (U+{code:04X}) or a byte that is not UTF-8 at character {error.start} "
+            "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
+        ) from None

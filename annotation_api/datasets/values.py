@@ -1,0 +1,197 @@
+"""Reading fields out of untrusted rows: each helper returns a checked value or says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alignment.shared.records import Message, Prompt
+
+Row = Mapping[str, Any]
+
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "prompter": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "function_response"})
+NO_TOOLS = "is a turn of a tool, and records keep the turns of system, user and assistant only"
+TRUTHS: dict[object, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
+JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    type(None): "null",
+}
+
+
+class Refused(Exception):
+    """A row cannot be used. `field` is a path such as `conversations[2].value`, empty for the whole row.
+
+    `source` holds the bytes of a row that could not be parsed.
+    """
+
+    def __init__(self, field: str, message: str, source: bytes = b"") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field, self.message, self.source = field, message, source
+
+
+class Unreadable(Exception):
+    """The file cannot be read further. `row` is where reading stopped (0: before the first row)."""
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(f"row {row}: {message}" if row else message)
+        self.row, self.message = row, message
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a reader did with a row that a person should know; counted, never an error."""
+
+    text: str
+
+
+def show(value: object) -> str:
+    """The value and its JSON type, short enough for one line."""
+    kind = JSON_NAMES.get(type(value), type(value).__name__)
+    if value is None or isinstance(value, dict | list):
+        return kind
+    return f"{kind} ({json.dumps(value, ensure_ascii=False)[:60]})"
+
+
+def first_of(row: Row, names: tuple[str, ...]) -> str:
+    """The first of `names` that the row has with a value; refused when it has none."""
+    for name in names:
+        if row.get(name) is not None:
+            return name
+    present = ", ".join(list(row)[:12]) or "none"
+    raise Refused(names[0], f"missing; one of {', '.join(names)} must hold a value. Fields of this row: {present}")
+
+
+def as_text(value: object, field: str) -> str:
+    """Text with something in it."""
+    if value is None:
+        raise Refused(field, "is missing; it must hold text")
+    if not isinstance(value, str):
+        raise Refused(field, f"must be text, it is {show(value)}")
+    if not value.strip():
+        raise Refused(field, "is empty; put the text here or leave the row out")
+    return value
+
+
+def text(row: Row, *names: str) -> str:
+    name = first_of(row, names)
+    return as_text(row[name], name)
+
+
+def optional_text(row: Row, *names: str) -> str:
+    """The text under the first name that is present, or an empty text."""
+    for name in names:
+        value = row.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise Refused(name, f"must be text or left out, it is {show(value)}")
+        return value
+    return ""
+
+
+def as_number(value: object, field: str) -> float:
+    """A finite number, also when a CSV cell holds it as text."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise Refused(field, f"must be a number, it is {show(value)}") from None
+    if not math.isfinite(number):
+        raise Refused(field, f"must be a finite number, it is {value}")
+    return number
+
+
+def as_list(value: object, field: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise Refused(field, f"must be a list, it is {show(value)}")
+    return value
+
+
+def as_object(value: object, field: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Refused(field, f"must be an object, it is {show(value)}")
+    return value
+
+
+def truth(row: Row, name: str) -> bool:
+    """A boolean, also as 1 or 0, and when a CSV cell holds it as text."""
+    value = row.get(name)
+    found = TRUTHS.get(value.strip().lower() if isinstance(value, str) else value) if is_scalar(value) else None
+    if found is None:
+        raise Refused(name, f"must be true or false (or 1 or 0), it is {show(value)}")
+    return found
+
+
+def is_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def message(turn: object, field: str) -> Message:
+    """One turn, as `{"role", "content"}` or as ShareGPT's `{"from", "value"}`."""
+    fields = as_object(turn, field)
+    role_name, text_name = ("from", "value") if "from" in fields else ("role", "content")
+    role = _role(fields.get(role_name), f"{field}.{role_name}")
+    if fields.get("tool_calls") or fields.get("function_call"):
+        raise Refused(field, "calls a tool, and records keep the turns of system, user and assistant only")
+    return Message(role=role, content=_content(fields.get(text_name), f"{field}.{text_name}"))  # type: ignore[arg-type]
+
+
+def _role(value: object, field: str) -> str:
+    said = value.strip().lower() if isinstance(value, str) else ""
+    if said in TOOL_ROLES:
+        raise Refused(field, NO_TOOLS)
+    if said not in ROLES:
+        raise Refused(field, f"must be one of {', '.join(ROLES)}, it is {show(value)}")
+    return ROLES[said]
+
+
+def _content(value: object, field: str) -> str:
+    """Text, or the parts of OpenAI's messages, which must be text."""
+    if not isinstance(value, list):
+        return as_text(value, field)
+    parts = [as_object(part, f"{field}[{i}]") for i, part in enumerate(value)]
+    for i, part in enumerate(parts):
+        if not isinstance(part.get("text"), str):
+            raise Refused(f"{field}[{i}]", f"is no text ({show(part.get('type'))}); only text can be learnt")
+    return as_text("".join(part["text"] for part in parts), field)
+
+
+def messages(value: object, field: str) -> list[Message]:
+    """A whole conversation: a system message only first, at least one turn."""
+    turns = [message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field))]
+    if not turns:
+        raise Refused(field, "holds no turn; at least one message of the user is needed")
+    for i, turn in enumerate(turns):
+        if turn.role == "system" and i > 0:
+            raise Refused(f"{field}[{i}]", "a system message may only come first")
+    return turns
+
+
+def prompt_of(turns: list[Message], field: str, **fields: Any) -> Prompt:
+    """The turns as a prompt; the last one must be the user's."""
+    if not turns:
+        raise Refused(field, "holds no turn before the response; at least one message of the user is needed")
+    if turns[-1].role != "user":
+        raise Refused(field, f"the turn before the response must be the user's, it is the {turns[-1].role}'s")
+    return Prompt(messages=tuple(turns), **fields)

@@ -1,0 +1,163 @@
+"""What people ask of jobs: make one, stop it, pause it, let it go on, try it again.
+
+Every verb may be repeated: the second time changes nothing. Commits are the caller's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from alignment.shared.config import Stage
+from alignment.shared.events import ErrorKind
+from annotation_api.db.jobs import events as job_events
+from annotation_api.db.jobs import graph as job_graph
+from annotation_api.db.jobs import machine
+from annotation_api.db.jobs.events import Event
+from annotation_api.db.jobs.machine import DEAD, ENDED, LIVE
+from annotation_api.db.jobs.records import Failure, TransitionRefused, UnknownJob
+from annotation_api.db.tables import Job, JobState
+
+# `clock_timestamp`, because jobs of one transaction keep their order.
+CREATE = """
+WITH job AS (
+    INSERT INTO jobs
+        (id, stage, state, inputs, config, gpus, priority, max_attempts, pipeline_id, created_by, created_at)
+    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :priority, :max_attempts, :pipeline_id, :created_by,
+        clock_timestamp())
+    RETURNING *
+),
+needed AS (INSERT INTO job_dependencies (job_id, needs_id) SELECT id, unnest(CAST(:needs AS uuid[])) FROM job),
+event AS (
+    INSERT INTO job_events (job_id, seq, epoch, type, data)
+    SELECT id, 1, 0, 'state', jsonb_build_object('state', state) FROM job
+)
+SELECT * FROM job
+"""
+_CREATE = select(Job).from_statement(
+    text(CREATE).bindparams(bindparam("inputs", type_=JSONB), bindparam("config", type_=JSONB))
+)
+
+
+def create_job(
+    session: Session,
+    stage: Stage,
+    inputs: dict[str, Any],
+    config: dict[str, Any],
+    created_by: uuid.UUID,
+    *,
+    needs: Iterable[uuid.UUID] = (),
+    gpus: float = 1.0,
+    priority: int = 0,
+    max_attempts: int = 5,
+    pipeline_id: uuid.UUID | None = None,
+) -> Job:
+    """Add a job: `queued`, or `blocked` while one of `needs` has not succeeded.
+
+    Raises JobError when a needed job is unknown, failed or cancelled.
+    """
+    wanted = set(needs)
+    found = job_graph.hold(session, wanted)
+    if missing := wanted - {job.id for job in found}:
+        raise UnknownJob(f"needs job {min(missing)}, which does not exist")
+    machine.refuse_dead(found)
+    values = {
+        "id": uuid.uuid4(),
+        "stage": stage.value,
+        "state": machine.first_state(found).value,
+        "inputs": inputs,
+        "config": config,
+        "gpus": gpus,
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "pipeline_id": pipeline_id,
+        "created_by": created_by,
+        "needs": list(wanted),
+    }
+    job: Job = session.scalars(_CREATE, values).one()
+    return job
+
+
+def request_cancel(session: Session, job_id: uuid.UUID) -> Job:
+    """Cancel at once what has not started; ask a live job to stop; leave an ended one alone.
+
+    A request that comes while the result is being committed is too late, unless that attempt dies.
+    """
+    job = machine.locked(session, job_id)
+    if job.state in LIVE:
+        if not job.cancel_requested:
+            job.cancel_requested = True
+            job_events.append(session, job.id, job.epoch, [Event.note("Cancel requested.")])
+    elif job.state not in ENDED:
+        why = Failure(ErrorKind.CANCELLED, "Cancelled before it started.")
+        machine.end_badly(session, job, JobState.CANCELLED, why)
+    session.flush()
+    return job
+
+
+def request_pause(session: Session, job_id: uuid.UUID) -> Job:
+    """Keep a job that has not started from starting; ask a live one to save a checkpoint and stop.
+
+    A request that comes while the result is being committed, or beside a cancel, is too late. Raises
+    TransitionRefused for a job that has ended.
+    """
+    job = machine.locked(session, job_id)
+    if job.state in ENDED:
+        raise TransitionRefused(f"job {job.id} has {job.state.value if job.state in DEAD else 'succeeded'} already")
+    if job.state in (JobState.BLOCKED, JobState.QUEUED):
+        machine.move(session, job, JobState.PAUSED)
+    elif job.state in (JobState.STARTING, JobState.RUNNING) and not (job.pause_requested or job.cancel_requested):
+        job.pause_requested = True
+        job_events.append(session, job.id, job.epoch, [Event.note("Pause requested.")])
+    session.flush()
+    return job
+
+
+def resume(session: Session, job_id: uuid.UUID) -> Job:
+    """Let a paused job go on from its checkpoint; call off a pause that has not happened yet.
+
+    A failed or cancelled job is tried again (`retry`); any other stays as it is. Raises JobError when a job that
+    it needs has failed.
+    """
+    job = machine.locked(session, job_id)
+    if job.state in DEAD:
+        return retry(session, job_id)
+    if job.state in LIVE and job.pause_requested:
+        job.pause_requested = False
+        job_events.append(session, job.id, job.epoch, [Event.note("The pause was called off.")])
+    elif job.state is JobState.PAUSED:
+        needs = job_graph.needs(session, job.id)
+        machine.refuse_dead(needs)
+        job.attempts = job.interruptions = 0
+        job.error = job.not_before = None
+        machine.move(session, job, machine.first_state(needs))
+    session.flush()
+    return job
+
+
+def retry(session: Session, job_id: uuid.UUID) -> Job:
+    """Queue a failed or cancelled job again with all its attempts, and with it the jobs that were
+    cancelled only because of it.
+
+    Asking again changes nothing. Raises TransitionRefused when it has succeeded, JobError when a job
+    that it needs has itself failed.
+    """
+    job = machine.locked(session, job_id)
+    if job.state is JobState.SUCCEEDED:
+        raise TransitionRefused(f"job {job.id} has succeeded; make a new job to run it once more")
+    if job.state not in ENDED:  # asked twice
+        return job
+    needs = job_graph.needs(session, job.id)
+    machine.refuse_dead(needs)
+    machine.revive(session, job, needs)
+    for dependant in job_graph.lock_dependants(session, job.id):
+        needs = job_graph.needs(session, dependant.id)
+        follows = (dependant.error or {}).get("because") == str(job.id)
+        if dependant.state is JobState.CANCELLED and follows and not any(need.state in DEAD for need in needs):
+            machine.revive(session, dependant, needs)
+    return job

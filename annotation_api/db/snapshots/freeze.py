@@ -1,0 +1,143 @@
+"""Freezes what was collected: live rows become the lines of a snapshot, which training reads.
+
+A line is a canonical record of `alignment.shared.records` that names the row it came from. Order and
+content follow from the sources alone, so freezing twice gives the same bytes, and when a source
+gives what it gave before, the snapshot of that time is returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy.orm import Session
+
+from annotation_api.db.snapshots import frozen_rows, judged_rows
+from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
+from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
+
+BATCH = 1000  # lines written at once, or fewer of together
+BATCH_SIZE = 2**23  # characters
+
+# What can be frozen as what: as another name of the same records, and everything as its prompts.
+DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
+    kind: kinds_of(HOLDS[kind]) for kind in DatasetKind if kind not in COLLECTED
+} | {DatasetKind.PROMPTS: frozenset(DatasetKind) - COLLECTED}
+
+# What a project can be frozen as, and what to do first when it has none of it.
+PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator[Frozen]], str]] = {
+    DatasetKind.RANKINGS: (judged_rows.rankings, "judgements to freeze: let annotators rank its tasks first"),
+    DatasetKind.ANSWERS: (judged_rows.answers, "answers to freeze: let annotators answer its questions first"),
+    DatasetKind.VERDICTS: (judged_rows.verdicts, "verdicts to freeze: let annotators judge by its rules first"),
+    DatasetKind.DEMONSTRATIONS: (
+        judged_rows.demonstrations,
+        "better answers to freeze: annotators write them in tasks",
+    ),
+    DatasetKind.PROMPTS: (frozen_rows.prompts_of_project, "prompts to freeze: add tasks to it first"),
+}
+
+
+def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, created_by: uuid.UUID) -> Snapshot:
+    """Freeze an imported file as `kind`; as prompts, each prompt comes once.
+
+    Raises FreezeError when there is no such data set, when it is empty, or when it is of another kind.
+    """
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise FreezeError(f"There is no data set {dataset_id}.")
+    if kind in COLLECTED:
+        raise FreezeError(f"A data set holds no {kind.value}: they are collected in a project; name one.")
+    if dataset.kind not in DATASET_SOURCES[kind]:
+        fit = " or ".join(sorted(source.value for source in DATASET_SOURCES[kind]))
+        raise FreezeError(f"Data set {dataset.name} holds {dataset.kind.value}; a data set of {fit} is needed here.")
+    origin = {"datasets": [str(dataset_id)]}
+    if found := _frozen_before(session, kind, origin):  # a data set never changes
+        return found
+    rows = frozen_rows.of_dataset(session, dataset)
+    if kind is DatasetKind.PROMPTS:
+        rows = frozen_rows.prompts_once(rows)
+    return _freeze(session, kind, origin, created_by, rows, f"Data set {dataset.name} has no rows to freeze.")
+
+
+def freeze_project(
+    session: Session, project_id: uuid.UUID, created_by: uuid.UUID, kind: DatasetKind = DatasetKind.RANKINGS
+) -> Snapshot:
+    """Freeze a project's current judgements as `kind`, or its prompts.
+
+    Raises FreezeError when there is no such project, when nothing of the kind was collected in it, or
+    when `kind` cannot come from a project.
+    """
+    project = session.get(Project, project_id)
+    if project is None:
+        raise FreezeError(f"There is no project {project_id}.")
+    if kind not in PROJECT_SOURCES:
+        known = ", ".join(known.value for known in PROJECT_SOURCES)
+        raise FreezeError(f"A project is frozen as {known}; {kind.value} come from a data set.")
+    source, first = PROJECT_SOURCES[kind]
+    empty = f"Project {project.name} has no {first}."
+    return _freeze(session, kind, {"project": str(project_id)}, created_by, source(session, project_id), empty)
+
+
+def _freeze(
+    session: Session, kind: DatasetKind, origin: dict[str, Any], by: uuid.UUID, rows: Iterable[Frozen], empty: str
+) -> Snapshot:
+    """Store the rows in one pass; undo it when they turn out to be none, or what was frozen before."""
+    with session.begin_nested() as attempt:
+        snapshot = Snapshot(id=uuid.uuid4(), kind=kind, sources=origin, sha256="", rows=0, created_by=by)
+        session.add(snapshot)
+        session.flush()
+        snapshot.sha256, snapshot.rows = _store_rows(session, snapshot.id, rows)
+        if not snapshot.rows:
+            raise FreezeError(empty)
+        session.flush()
+        if found := _frozen_before(session, kind, origin, snapshot):
+            attempt.rollback()
+            return found
+        last = _last_submission(session, snapshot.id)
+        snapshot.sources = origin | ({} if last is None else {"last_submission": last})
+    return snapshot
+
+
+def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen]) -> tuple[str, int]:
+    """The lines, a batch in memory at a time; returns the hash of the JSONL and the number of lines."""
+    digest = hashlib.sha256()
+    position, size = 0, 0
+    batch: list[dict[str, Any]] = []
+    for position, row in enumerate(rows, start=1):
+        line = row.record.canonical()
+        digest.update(line.encode() + b"\n")
+        batch.append({"snapshot_id": snapshot_id, "position": position - 1, "line": line} | row.origin)
+        size += len(line)
+        if len(batch) >= BATCH or size >= BATCH_SIZE:
+            session.execute(insert(SnapshotRow), batch)
+            batch, size = [], 0
+    if batch:
+        session.execute(insert(SnapshotRow), batch)
+    return digest.hexdigest(), position
+
+
+_OF_SOURCES = (  # built once: to build a statement takes longer than to send it
+    select(Snapshot)
+    .where(Snapshot.kind == bindparam("sought"), Snapshot.sources.contains(bindparam("origin")))
+    .order_by(Snapshot.created_at, Snapshot.id)
+    .limit(1)
+)
+
+
+def _frozen_before(
+    session: Session, kind: DatasetKind, origin: dict[str, Any], besides: Snapshot | None = None
+) -> Snapshot | None:
+    """The first snapshot of these sources; with `besides`, another one of the same content."""
+    query = _OF_SOURCES
+    if besides is not None:
+        query = query.where(Snapshot.id != besides.id, Snapshot.sha256 == besides.sha256)
+    return session.scalars(query, {"sought": kind, "origin": origin}).first()
+
+
+def _last_submission(session: Session, snapshot_id: uuid.UUID) -> int | None:
+    """The number of the newest judgement in the snapshot."""
+    newest = select(func.max(Submission.seq)).join(SnapshotRow, SnapshotRow.submission_id == Submission.id)
+    return session.scalar(newest.where(SnapshotRow.snapshot_id == snapshot_id))

@@ -1,0 +1,74 @@
+"""What is checked of every request to /v1 before its work: its parameters and the type of its content are known ones.
+
+A misspelt parameter that is ignored gives another answer than was asked for; a body of another type would be read as
+something that it is not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from fastapi import Request, params
+from fastapi.routing import APIRoute
+
+from alignment.shared.validation import Problem
+from annotation_api.http.dependencies import dependants
+from annotation_api.http.errors import ApiError
+
+CHECKED = "/v1/"
+JSON = ("application/json",)
+FORM = ("multipart/form-data",)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a route reads of a request."""
+
+    parameters: frozenset[str]
+    contents: tuple[str, ...]  # types of its body; none: it has no body
+
+    @classmethod
+    def of(cls, route: APIRoute) -> Known:
+        found = frozenset(one.alias for needed in dependants(route.dependant) for one in needed.query_params)
+        if route.body_field is None:
+            return cls(found, tuple((route.openapi_extra or {}).get("requestBody", {}).get("content", ())))
+        return cls(found, FORM if isinstance(route.body_field.field_info, params.Form) else JSON)
+
+
+_KNOWN: dict[int, tuple[APIRoute, Known]] = {}  # by the id of the route, which is kept so that the id stays its own
+
+
+def check(request: Request) -> None:
+    """Raise 400 for a parameter that the route does not have, 415 for a body of another type."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or not request.url.path.startswith(CHECKED):
+        return
+    if id(route) not in _KNOWN:
+        _KNOWN[id(route)] = (route, Known.of(route))
+    known = _KNOWN[id(route)][1]
+    for name in request.query_params:
+        if name not in known.parameters:
+            raise _unknown(name, known.parameters)
+    if known.contents and _has_body(request):
+        _check_content(request.headers.get("content-type", ""), known.contents)
+
+
+def _unknown(name: str, parameters: frozenset[str]) -> ApiError:
+    near = difflib.get_close_matches(name, parameters, n=1, cutoff=0.5)
+    listed = ", ".join(sorted(parameters)) or "none"
+    hint = f"Did you mean {near[0]!r}?" if near else f"It has: {listed}."
+    message = f"This path has no parameter {name[:80]!r}. {hint}"
+    return ApiError(400, "unknown-parameter", message, [Problem(pointer=f"query:{name[:80]}", message=message)])
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def _check_content(given: str, taken: tuple[str, ...]) -> None:
+    kind = given.partition(";")[0].strip().lower()
+    if kind in taken or (taken is JSON and kind.startswith("application/") and kind.endswith("+json")):
+        return
+    detail = f"This path takes {' or '.join(taken)}; {kind[:80] or 'no Content-Type'} was sent."
+    raise ApiError(415, "wrong-content-type", detail, headers={"Accept-Post": ", ".join(taken)})

@@ -1,0 +1,267 @@
+"""Every error leaves as RFC 9457 problem+json: a stable type, one sentence, and pointers to the fields.
+
+Services raise `ApiError`; the rest (validation, unknown paths, a lost database, our own faults) is
+translated here. A browser that navigates gets the same facts as a page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Discriminator, TypeAdapter, ValidationError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from alignment.shared.records import storable
+from alignment.shared.validation import Problem, explain, shown
+from annotation_api.db.engine import DatabaseUnavailable
+from annotation_api.http import audit as recording
+
+log = logging.getLogger("rankloop.api")
+
+PROBLEM_JSON = "application/problem+json"
+MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
+SLUGS = {
+    400: "bad-request",
+    401: "not-signed-in",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+}
+RETRY_SECONDS = 5
+# By Postgres's code: what it can say besides that it cannot be reached.
+DATABASE_PROBLEMS = {
+    "53100": (507, "database-full", "The database's disk is full. Nothing was changed; reading still works."),
+    "25006": (503, "database-read-only", "The database is read-only for now. Nothing was changed; reading works."),
+    "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
+    "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
+}
+TAKEN = "23505"  # Postgres's code for what may be there once
+MOST_TOLD = 51  # problems of one request
+
+
+class ApiError(Exception):
+    """What a service raises when a request cannot be done; `detail` says what to do instead.
+
+    `slug` is stable: clients switch on the problem type `urn:rankloop:<slug>`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        problems: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+        objects: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.slug, self.detail = status, slug, detail
+        self.objects = dict(objects or {})  # for the audit; not told to the caller
+        self.problems, self.headers = tuple(problems), dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "type": f"urn:rankloop:{self.slug}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": storable(self.detail),
+        }
+        if self.problems:
+            body["errors"] = [storable(problem.model_dump()) for problem in self.problems[:MOST_TOLD]]
+        return body
+
+    def response(self) -> Response:
+        return JSONResponse(self.body(), self.status, self.headers, media_type=PROBLEM_JSON)
+
+
+class ProblemBody(BaseModel):
+    """The shape of an error, for the OpenAPI document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Problem] = []
+
+
+def not_found(what: str, key: object) -> ApiError:
+    """404, also for what exists but is none of the caller's business."""
+    return ApiError(404, "not-found", f"There is no {what} {key}.")
+
+
+def invalid(problems: Sequence[Problem]) -> ApiError:
+    """422 with every problem; the detail repeats the first."""
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return ApiError(422, "invalid", f"{first.pointer}: {first.message}{more}", problems)
+
+
+def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiError:
+    """A 422 from pydantic's errors; `under` is the pointer at which `model` stands in the request."""
+    found = explain(error, model)
+    return invalid([problem.model_copy(update={"pointer": under + problem.pointer}) for problem in found])
+
+
+PageRenderer = Callable[[Request, ApiError], Response]
+
+
+def install(app: FastAPI, page: PageRenderer) -> None:
+    """Send every error of `app` through one door; `page` renders it for a person in a browser."""
+
+    def answer(request: Request, error: ApiError) -> Response:
+        return page(request, error) if _wants_page(request) else error.response()
+
+    def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return answer(request, _from_request(request, error))
+
+    def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return answer(request, _from_http(request, error))
+
+    def on_database(request: Request, error: Exception) -> Response:
+        log.error("the database did not do it: %s", error)
+        return answer(request, database_problem(error))
+
+    def on_read_only(request: Request, error: Exception) -> Response:
+        if _state(error) not in DATABASE_PROBLEMS:
+            raise error
+        return on_database(request, error)
+
+    def refuse(request: Request, error: ApiError) -> Response:
+        record_refusal(request, error)
+        return answer(request, error)
+
+    def on_conflict(request: Request, error: Exception) -> Response:
+        if _state(error) != TAKEN:
+            raise error
+        detail = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
+        return answer(request, ApiError(409, "conflict", detail))
+
+    async def on_api(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        return await run_in_threadpool(refuse, request, error)
+
+    def on_unstorable(request: Request, error: Exception) -> Response:
+        detail = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
+        return answer(request, ApiError(422, "unstorable-text", detail))
+
+    app.add_exception_handler(DataError, on_unstorable)
+    app.add_exception_handler(UnicodeEncodeError, on_unstorable)
+    app.add_exception_handler(ApiError, on_api)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(InternalError, on_read_only)
+    app.add_exception_handler(IntegrityError, on_conflict)
+    for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, on_database)
+
+
+def record_refusal(request: Request, error: ApiError) -> None:
+    """Say in the audit that somebody was not let in. Where that cannot be written, the log says so."""
+    if error.slug not in recording.REFUSALS:
+        return
+    try:
+        with request.app.state.sessions() as session:
+            recording.refused(session, request, error.slug, error.objects)
+    except (DBAPIError, DatabaseUnavailable, PoolTimeout):
+        log.exception("the audit does not have this refusal: %s", recording.action_of(request))
+
+
+def _state(error: Exception) -> str | None:
+    """Postgres's code for what went wrong."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def database_problem(error: Exception) -> ApiError:
+    """What a caller is told when the database did not do its part; the transaction is rolled back."""
+    found = DATABASE_PROBLEMS.get(_state(error) or "")
+    if found is None:
+        return database_unavailable()
+    status, slug, detail = found
+    return ApiError(status, slug, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def database_unavailable() -> ApiError:
+    detail = f"The database cannot be reached. Nothing was changed; try again in {RETRY_SECONDS} seconds."
+    return ApiError(503, "database-unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def too_large(most: int | None = None) -> ApiError:
+    limit = f": {most} bytes" if most else ""
+    return ApiError(413, SLUGS[413], f"The request is larger than this path accepts{limit}.")
+
+
+def unknown_host() -> ApiError:
+    return ApiError(400, "unknown-host", "This service has no such host name (RANKLOOP_ALLOWED_HOSTS).")
+
+
+def internal(request_id: str) -> ApiError:
+    """A fault of ours: the log has the traceback under the request id, the caller only the id."""
+    return ApiError(500, "internal", f"Something failed on our side. The log has it under request {request_id}.")
+
+
+def _wants_page(request: Request) -> bool:
+    return not request.url.path.startswith(MACHINE_PATHS) and "text/html" in request.headers.get("accept", "")
+
+
+def _from_http(request: Request, error: HTTPException) -> ApiError:
+    if error.status_code == 413:
+        return too_large()
+    if error.status_code == 422:  # a body that is no input of ours at all
+        return invalid([Problem(pointer="/", message=str(error.detail))])
+    slug = SLUGS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
+    detail = {
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.url.path} does not take {request.method}.",
+    }.get(error.status_code, str(error.detail))
+    return ApiError(error.status_code, slug, detail, headers=error.headers)
+
+
+def _from_request(request: Request, error: RequestValidationError) -> ApiError:
+    """Body errors are explained with near misses; query and path errors keep pydantic's words."""
+    found, model = _explained(request, error), _body_type(request)
+    if any(not field.repr for field in getattr(model, "model_fields", {}).values()):
+        return invalid([problem.model_copy(update={"value": ""}) for problem in found.problems])  # a secret, misplaced
+    return found
+
+
+def _explained(request: Request, error: RequestValidationError) -> ApiError:
+    model = _body_type(request)
+    errors = error.errors()
+    if model is not None and isinstance(error.body, dict) and all(item["loc"][0] == "body" for item in errors):
+        try:
+            TypeAdapter(model).validate_python(error.body)
+        except ValidationError as again:
+            return from_validation(again, model)
+    return invalid([_problem(item) for item in errors])
+
+
+def _body_type(request: Request) -> Any:
+    """What the route validates the body against; None where that is not one body."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    if field is None:
+        return None
+    told_apart = [note for note in field.field_info.metadata if isinstance(note, Discriminator)]
+    return Annotated[field.field_info.annotation, *told_apart] if told_apart else field.field_info.annotation
+
+
+def _problem(item: Mapping[str, Any]) -> Problem:
+    if item["type"] == "json_invalid":
+        message = f"The body is not JSON: {item['ctx']['error']} at character {item['loc'][1]}."
+        return Problem(pointer="/", message=message)
+    where, *rest = item["loc"]
+    pointer = "/" + "/".join(str(part) for part in rest) if where == "body" else f"{where}:{'.'.join(map(str, rest))}"
+    return Problem(pointer=pointer, message=item["msg"], value=shown(item.get("input", "")))

@@ -1,0 +1,69 @@
+"""A job's events as server-sent events: resumable by number, ended by the job's end.
+
+Who may watch is asked again every LONGEST_SECONDS: the stream is cut, and the client takes it up after
+the last number that it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from annotation_api.jobs.events.watchers import Hub, Watcher, written
+
+log = logging.getLogger("rankloop.api")
+
+PING_SECONDS = 15.0
+PING = b": still here\n\n"
+SLOW_SECONDS = 30.0  # a client that takes nothing for so long is cut off
+LONGEST_SECONDS = 3600.0
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class EventStream(StreamingResponse):
+    """An answer that holds a place in the hub for exactly as long as it is being sent."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, person: uuid.UUID, job: uuid.UUID, last: int) -> None:
+        super().__init__(_nothing(), headers=HEADERS)
+        self.hub, self.person, self.job, self.last = hub, person, job, last
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.hub.watching(self.person, self.job, self.last) as watcher:
+            self.body_iterator = events(watcher)
+            await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        async def patiently(message: Message) -> None:
+            async with asyncio.timeout(SLOW_SECONDS):
+                await send(message)
+
+        try:
+            await super().stream_response(patiently)
+        except TimeoutError:
+            log.info("A client of the events of job %s took nothing for %.0f s and is cut off.", self.job, SLOW_SECONDS)
+
+
+async def events(watcher: Watcher) -> AsyncIterator[bytes]:
+    """Every event as it comes; then one event `end` with the job's state. Comments show that the line is open."""
+    until = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < until:
+        body = await watcher.next(PING_SECONDS)
+        if body is None:
+            assert watcher.channel.ended is not None
+            yield written("end", json.dumps({"state": watcher.channel.ended.value}))
+            return
+        yield body or PING
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -1,0 +1,255 @@
+"""Who watches which job: one poller for all watched jobs of this process, which passes new events on.
+
+The database is asked four times a second, by one statement for all jobs, and only while somebody watches.
+A job's events are numbered without gaps, so a watcher knows by the number alone what it has had and what
+it missed. What it missed, because it came late or was slow, it fetches itself; so none holds more than
+MOST_CHUNKS, which all share.
+
+Everything here belongs to one event loop; only the questions to the database run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from annotation_api.db.engine import DatabaseUnavailable
+from annotation_api.db.jobs.machine import ENDED
+from annotation_api.db.tables import JobState
+from annotation_api.http import metrics
+from annotation_api.http.errors import ApiError
+from annotation_api.jobs import queries
+from annotation_api.jobs.queries import Look
+
+log = logging.getLogger("rankloop.api")
+
+POLL_SECONDS = 0.25
+AWAY_SECONDS = 1.0  # between two tries of one who catches up while the database is away
+BATCH = 200  # events of a job at a time
+MOST_CHUNKS = 16  # that wait for a watcher; a slower one asks the database instead
+STREAMS_OF_A_PERSON = 50
+STREAMS = 2000
+RETRY_SECONDS = 10
+AWAY = (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout)
+
+
+def written(kind: str, text: str, number: int | None = None) -> bytes:
+    """One server-sent event; `text` is JSON on one line."""
+    head = "" if number is None else f"id: {number}\n"
+    return f"{head}event: {kind}\ndata: {text}\n\n".encode()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Events of a job in order and without gaps, written once for all who get them."""
+
+    first: int
+    parts: tuple[bytes, ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, rows: Sequence[queries.EventRow]) -> Chunk:
+        parts = tuple(written(row.type, row.text, row.seq) for row in rows)
+        return cls(rows[0].seq, parts, b"".join(parts))
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.parts) - 1
+
+    def after(self, number: int) -> bytes:
+        """What comes after the event `number`."""
+        return self.body if number < self.first else b"".join(self.parts[number - self.first + 1 :])
+
+
+@dataclass(eq=False)
+class Channel:
+    """A job that is watched: how far its watchers were told, and how it ended."""
+
+    job: uuid.UUID
+    told: int | None = None  # the last event passed on; unknown until the first watcher has caught up
+    ended: JobState | None = None
+    watchers: set[Watcher] = field(default_factory=set)
+
+    def tell(self, chunk: Chunk | None, ended: JobState | None) -> None:
+        """Pass on what is new, and the end."""
+        self.ended = ended
+        if chunk is not None:
+            self.told = chunk.last
+        for watcher in self.watchers:
+            watcher.hear(chunk)
+
+
+@dataclass(eq=False)
+class Watcher:
+    """One open stream: what it has had, and the chunks that wait for it."""
+
+    hub: Hub
+    channel: Channel
+    last: int  # the number of the last event that went out
+    chunks: deque[Chunk] = field(default_factory=deque)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, chunk: Chunk | None) -> None:
+        """Keep what follows on what it has; anything else is left to the database."""
+        had = self.chunks[-1].last if self.chunks else self.last
+        if chunk is not None and chunk.first <= had + 1:
+            if len(self.chunks) < MOST_CHUNKS:
+                self.chunks.append(chunk)
+            else:
+                self.chunks.clear()
+        self.news.set()
+
+    async def next(self, patience: float) -> bytes | None:
+        """What comes next; b"" when `patience` seconds brought nothing, None at the end."""
+        while True:
+            self.news.clear()
+            if self.chunks:
+                body = self._take(self.chunks.popleft())
+            elif self.channel.told is None or self.last < self.channel.told:
+                body = await self._catch_up()
+            elif self.channel.ended is not None:
+                return None
+            elif not await self._heard(patience):
+                return b""
+            else:
+                continue
+            if body:
+                return body
+
+    def _take(self, chunk: Chunk) -> bytes:
+        body = chunk.after(self.last)
+        self.last = max(self.last, chunk.last)
+        return body
+
+    async def _heard(self, patience: float) -> bool:
+        try:
+            async with asyncio.timeout(patience):
+                return await self.news.wait()
+        except TimeoutError:
+            return False
+
+    async def _catch_up(self) -> bytes:
+        """The next events from the database; the first watcher at the end says from where the poller goes on."""
+        try:
+            look = (await self.hub.look({self.channel.job: self.last}))[0]
+        except AWAY:
+            await asyncio.sleep(AWAY_SECONDS)
+            return b": the database is away\n\n"
+        if look.rows:
+            self.last = look.rows[-1].seq
+        if len(look.rows) < BATCH and self.channel.told is None:
+            self.channel.told = self.last
+            self.hub.note_end(self.channel, look)
+        return Chunk.of(look.rows).body if look.rows else b""
+
+
+class Hub:
+    """`with hub.watching(person, job, last) as watcher`: then `await watcher.next(...)` until None."""
+
+    def __init__(self, sessions: Callable[[], sessionmaker[Session]]) -> None:
+        self._sessions = sessions
+        self._channels: dict[uuid.UUID, Channel] = {}
+        self._people: Counter[uuid.UUID] = Counter()
+        self._poller: asyncio.Task[None] | None = None
+        self._lines = anyio.CapacityLimiter(2)  # to the database: the poller, and one who catches up
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return self._people.total()
+
+    @contextmanager
+    def watching(self, person: uuid.UUID, job: uuid.UUID, last: int) -> Iterator[Watcher]:
+        """A watcher of the job's events after `last`. Raises ApiError when the person or the process has too many."""
+        self._admit(person)
+        channel = self._channels.setdefault(job, Channel(job))
+        watcher = Watcher(self, channel, last)
+        channel.watchers.add(watcher)
+        self._count(person, 1)
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
+        try:
+            yield watcher
+        finally:
+            self._count(person, -1)
+            channel.watchers.discard(watcher)
+            self._tidy(channel)
+
+    def _count(self, person: uuid.UUID, more: int) -> None:
+        self._people += Counter({person: more})  # nobody stays who has none
+        metrics.STREAMS.set(self.streams)
+
+    def _admit(self, person: uuid.UUID) -> None:
+        wait = {"Retry-After": str(RETRY_SECONDS)}
+        if self._people[person] >= STREAMS_OF_A_PERSON:
+            detail = f"You have {STREAMS_OF_A_PERSON} event streams open, the most that one person may. Close some."
+            raise ApiError(429, "too-many-streams", detail, headers=wait)
+        if self.streams >= STREAMS:
+            detail = f"The service has {STREAMS} event streams open, the most that it carries. Try again later."
+            raise ApiError(503, "streams-full", detail, headers=wait)
+
+    def _tidy(self, channel: Channel) -> None:
+        """Forget a job that nobody watches; with the last stream goes the poller."""
+        if not channel.watchers and self._channels.get(channel.job) is channel:
+            del self._channels[channel.job]
+        if not self.streams and self._poller is not None:
+            self._poller.cancel()
+            self._poller = None
+
+    # ---------------------------------------------------------------- the database
+
+    async def look(self, told: Mapping[uuid.UUID, int]) -> list[Look]:
+        """The next events of each job, on a connection held only for this. A lost database raises one of AWAY."""
+
+        def ask() -> list[Look]:
+            with self._sessions()() as session:
+                return queries.look(session, told, BATCH)
+
+        return await anyio.to_thread.run_sync(ask, limiter=self._lines)
+
+    async def _poll(self) -> None:
+        away = more = False
+        while True:
+            try:
+                more = await self._pass_on()
+                away = False
+            except AWAY as reason:
+                if not away:
+                    log.warning("Event streams wait for the database: %s", reason)
+                away, more = True, False
+            except Exception:
+                more = False
+                log.exception("a look for new events failed")  # the next one may not: everybody's streams hang on it
+            await asyncio.sleep(0 if more else POLL_SECONDS)
+
+    async def _pass_on(self) -> bool:
+        """Tell the watchers of every job what is new; True when there is more already.
+
+        A job that nobody has caught up with yet is left out.
+        """
+        asked = {job: channel for job, channel in self._channels.items() if channel.told is not None}
+        looks = await self.look({job: channel.told or 0 for job, channel in asked.items()}) if asked else []
+        for look in looks:
+            channel = asked[look.job]
+            if look.rows:
+                channel.tell(Chunk.of(look.rows), None)
+            if len(look.rows) < BATCH:
+                self.note_end(channel, look)
+        return any(len(look.rows) == BATCH for look in looks)
+
+    def note_end(self, channel: Channel, look: Look) -> None:
+        """After the last event of a job that has ended. Who comes later, perhaps after a retry, begins anew."""
+        if look.state in ENDED:
+            channel.tell(None, look.state)
+            if self._channels.get(channel.job) is channel:
+                del self._channels[channel.job]

@@ -1,0 +1,157 @@
+"""SFT, reward model and PPO in turn: made together, and stopped and taken up again together."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from alignment.shared.config import PPOConfig, Stage
+from alignment.shared.records import Demonstration, Prompt, Ranking, Record
+from alignment.shared.validation import Problem
+from annotation_api.db.jobs.machine import ENDED
+from annotation_api.db.tables import Job, JobState, Person, Pipeline
+from annotation_api.http.errors import ApiError, invalid, not_found
+from annotation_api.jobs import queries, service
+from annotation_api.jobs.schemas import JOBS, DataRef, JobOut, NewPipeline, PipelineOut
+from annotation_api.jobs.validation.validator import WRITERS, Door
+
+# Where a stage's problems stand in the body of a pipeline.
+PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
+    Stage.SFT: {"/config": "/config/sft", "/inputs": ""},
+    Stage.REWARD: {"/config": "/config/reward", "/inputs/rankings": "/preferences"},
+    Stage.PPO: {"/config": "/config/ppo", "/inputs/pretraining": "/pretraining", "/inputs/project": "/project"},
+}
+
+
+def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
+    """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
+    model, data, beside = _inputs(session, me, body)
+    service.room(session, 3)
+    spec = body.model_dump(mode="json", exclude_none=True)
+    row = Pipeline(spec=spec, created_by=me.id, created_at=func.clock_timestamp())  # as its jobs
+    session.add(row)
+    session.flush()
+
+    def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
+        gpus = min(body.gpus, 1) if stage is Stage.PPO else body.gpus  # PPO is one process on one device
+        shared = {"preset": body.preset, "gpus": gpus, "priority": body.priority}
+        values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
+        job = JOBS[stage].model_validate(values)
+        prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
+        return {"job": str(service.store(session, me, job, prepared, row.id).id)}
+
+    sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
+    reward = queue(Stage.REWARD, model=sft, rankings=data["preferences"], **beside)
+    more: dict[str, Any] = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
+    more |= {"project": body.project} if body.project else {}
+    queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"], **more)
+    return row
+
+
+Frozen = dict[str, dict[str, str]]  # snapshots by the names of inputs
+
+
+def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, str], Frozen, Frozen]:
+    """The model, the frozen data and what comes along with the preferences.
+
+    422 with what is wrong in them and in the settings of all stages.
+    """
+    problems, ppo = _config_problems(session, me, body)
+    door = Door(session, me)
+    model = door.model(body.model, "/model", WRITERS)
+    asked: dict[str, tuple[DataRef, str, type[Record]]] = {
+        "demonstrations": (body.demonstrations, "/demonstrations", Demonstration),
+        "preferences": (body.preferences, "/preferences", Ranking),
+        "prompts": (body.prompts or body.preferences, "/prompts" if body.prompts else "/preferences", Prompt),
+    }
+    if body.pretraining or (ppo and ppo.ptx_coef):
+        asked["pretraining"] = (body.pretraining or body.demonstrations, "/pretraining", Demonstration)
+    data = {name: door.data(*question) for name, question in asked.items()}
+    beside = door.beside(Stage.REWARD, body.preferences)
+    if body.project:
+        door.project(body.project, "/project")
+    problems += [found for found in door.problems if found not in problems]
+    if problems:
+        raise invalid(problems)
+    return model, data, beside
+
+
+def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[list[Problem], PPOConfig | None]:
+    """What is wrong with the settings of any stage, and those of PPO where they are right."""
+    problems: list[Problem] = []
+    for stage, places in PIPELINE_PLACES.items():
+        door = Door(session, me, places)
+        config = door.config(stage, body.preset, body.config.get(stage, {}))
+        problems += [found for found in door.problems if found not in problems]
+    for stage in body.config.keys() - PIPELINE_PLACES.keys():
+        problems.append(
+            Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")
+        )
+    return problems, config if isinstance(config, PPOConfig) else None
+
+
+def get(session: Session, key: uuid.UUID) -> Pipeline:
+    found = session.get(Pipeline, key)
+    if found is None:
+        raise not_found("pipeline", key)
+    return found
+
+
+def show(session: Session, row: Pipeline) -> PipelineOut:
+    return show_all(session, [row])[0]
+
+
+def show_all(session: Session, rows: Sequence[Pipeline]) -> list[PipelineOut]:
+    """Each pipeline with its jobs in the order of the stages."""
+    found = queries.pipeline_jobs(session, [row.id for row in rows])
+    shown = service.show(session, found, brief=True)
+    return [_shown(row, [job for job in shown if job.pipeline == row.id]) for row in rows]
+
+
+def _shown(row: Pipeline, jobs: list[JobOut]) -> PipelineOut:
+    state = state_of([job.state for job in jobs])
+    return PipelineOut(id=row.id, state=state, jobs=jobs, created_by=row.created_by, created_at=row.created_at)
+
+
+def state_of(states: Sequence[JobState]) -> JobState:
+    """One word for the whole: failed or cancelled if a stage is, otherwise that of the first unfinished stage."""
+    for word in (JobState.FAILED, JobState.CANCELLED):
+        if word in states:
+            return word
+    return next((state for state in states if state is not JobState.SUCCEEDED), JobState.SUCCEEDED)
+
+
+def cancel(session: Session, key: uuid.UUID) -> Sequence[Job]:
+    """Stop every stage that has not ended; its jobs."""
+    return [service.cancel(session, job.id) for job in _unfinished(session, key, "cancelled")]
+
+
+def pause(session: Session, key: uuid.UUID) -> Sequence[Job]:
+    """Let every stage that has not ended save what it has and give its GPUs back; its jobs.
+
+    One that writes its result ends first. 409 when there is nothing to pause.
+    """
+    waits = [job for job in _unfinished(session, key, "paused") if job.state not in (*ENDED, JobState.COMMITTING)]
+    if not waits:
+        detail = "No stage of the pipeline waits or trains. If one has failed, resume the pipeline when it is mended."
+        raise ApiError(409, "not-paused", detail)
+    return [service.pause(session, job.id) for job in waits]
+
+
+def _unfinished(session: Session, key: uuid.UUID, word: str) -> list[Job]:
+    """Its jobs that have not succeeded, in order; 409 when there is none."""
+    get(session, key)
+    jobs = [job for job in queries.pipeline_jobs(session, [key]) if job.state is not JobState.SUCCEEDED]
+    if not jobs:
+        raise ApiError(409, f"not-{word}", "Every stage of the pipeline has succeeded. Make a new pipeline.")
+    return jobs
+
+
+def resume(session: Session, key: uuid.UUID) -> Sequence[Job]:
+    """Go on from the first stage that failed, was cancelled or is paused; its jobs. What succeeded stays."""
+    jobs = _unfinished(session, key, "resumed")
+    return [service.resume(session, job.id) for job in jobs]  # a stage comes after those that it needs

@@ -1,0 +1,180 @@
+"""The page on which people judge: a plain form that works without scripts, and the pieces that scripts fetch."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
+
+from annotation_api.annotation.projects import service as projects
+from annotation_api.annotation.queue import service
+from annotation_api.annotation.submissions import queries as judgements
+from annotation_api.annotation.submissions import service as feedback
+from annotation_api.annotation.tasks import queries
+from annotation_api.annotation.tasks.schemas import AssignmentOut
+from annotation_api.db.tables import Person, Project, Submission
+from annotation_api.http.dependencies import ANNOTATES, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError
+from annotation_api.web.annotate.cards import cards_of
+from annotation_api.web.annotate.work import KINDS, Work
+from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
+from annotation_api.web.queries import median_active_ms
+
+router = APIRouter(prefix="/projects/{project_id}", dependencies=[allow(*ANNOTATES)], route_class=DoorRoute)
+Form = Annotated[FormData, Depends(read_form)]
+
+PLAIN_WORDS = {  # where the service's own sentence speaks to programs
+    "already-submitted": "You answered this task already. “Change my last answer” lets you change it.",
+    "lease-ended": "The time for this task ran out and somebody else has answered it. Your answer is not needed.",
+    "already-superseded": "This answer was changed already, perhaps in another tab. Open it again to change it.",
+    "assignment-closed": "You skipped this task already.",
+}
+SKIP_REASONS = (
+    "I cannot judge this topic",
+    "Not my language",
+    "The task is unclear or broken",
+    "I do not want to read this",
+    "Something else",
+)
+
+
+@router.get("/annotate")
+def annotate_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    project = projects.find_project(session, project_id)
+    try:
+        assignment = service.next_assignment(session, me, project)
+    except ApiError as error:  # the day's limit: a page that says so
+        return _page(request, session, me, project, error=error)
+    if assignment is None:
+        return _page(request, session, me, project)
+    shown = service.show_assignment(session, assignment)
+    return _page(request, session, me, project, shown, Work.begin(shown))
+
+
+@router.post("/card")
+def card(project_id: uuid.UUID, request: Request, session: Db, me: Me, besides: uuid.UUID | None = None) -> Response:
+    """The next task's part of the page, besides the one in hand; 204 when nothing is left."""
+    project = projects.find_project(session, project_id)
+    assignment = service.next_assignment(session, me, project, besides=besides)
+    if assignment is None:
+        return Response(status_code=204)
+    shown = service.show_assignment(session, assignment)
+    return render(request, "_task.html", me, **_task(project, shown, Work.begin(shown)))
+
+
+@router.get("/correct")
+def correct_page(
+    project_id: uuid.UUID, request: Request, session: Db, me: Me, submission: uuid.UUID | None = None
+) -> Response:
+    """An own answer, to be changed: the one asked for as it stands now, else the last in the project."""
+    project = projects.find_project(session, project_id)
+    answer = _own(session, me, submission) if submission else judgements.last_of(session, me, project.id)
+    if answer is None:
+        return see_other(f"/projects/{project.id}/annotate")
+    shown = service.show_assignment(session, service.find_assignment(session, me, answer.assignment_id))
+    return _page(request, session, me, project, shown, Work.correct(answer, shown))
+
+
+def _own(session: Session, me: Person, submission: uuid.UUID) -> Submission | None:
+    """The newest form of an own answer. ApiError 404 for another's."""
+    asked = feedback.find_submission(session, me, submission)
+    service.find_assignment(session, me, asked.assignment_id)
+    return judgements.current_of(session, asked.assignment_id)
+
+
+@router.post("/annotate")
+def submit(
+    project_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me, background: bool = False
+) -> Response:
+    """Store the answer and go on; on an error the form comes back as it was, with the reason.
+
+    In the background, a script gets the new status line, or the error as problem+json.
+    """
+    project = projects.find_project(session, project_id)
+    assignment = service.find_assignment(session, me, _uuid(text_of(form, "assignment")))
+    shown = service.show_assignment(session, assignment)
+    work = Work.read(form, shown)
+    try:
+        feedback.submit(session, me, work.submit(shown))
+    except ApiError as error:
+        if background:
+            raise
+        session.rollback()
+        return _page(request, session, me, project, shown, work, error)
+    if background:
+        return render(request, "_status.html", me, **_status(session, me, project))
+    return see_other(f"/projects/{project.id}/annotate")
+
+
+@router.post("/skip")
+def skip(project_id: uuid.UUID, form: Form, session: Db, me: Me) -> Response:
+    """Pass on a task; the reason is one of the list, or words, or both."""
+    given = [text_of(form, name).strip() for name in ("reason", "words")]
+    reason = ": ".join(part for part in given if part)[:500] or "no reason given"
+    service.skip(session, me, _uuid(text_of(form, "assignment")), reason)
+    return see_other(f"/projects/{project_id}/annotate")
+
+
+def _uuid(value: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(value)
+    except ValueError:
+        raise ApiError(422, "invalid", "The form came without its task. Open the page again.") from None
+
+
+def _page(
+    request: Request,
+    session: Session,
+    me: Person,
+    project: Project,
+    shown: AssignmentOut | None = None,
+    work: Work | None = None,
+    error: ApiError | None = None,
+) -> Response:
+    context: dict[str, Any] = _task(project, shown, work) if shown and work else {"shown": None, "work": None}
+    return render(
+        request,
+        "annotate.html",
+        me,
+        error.status if error else 200,
+        **{"project": project, "skip_reasons": SKIP_REASONS} | context | _status(session, me, project),
+        error=_sentence(error) if error else None,
+        words=PLAIN_WORDS,
+    )
+
+
+def _task(project: Project, shown: AssignmentOut, work: Work) -> dict[str, Any]:
+    """What the task's part of the page shows."""
+    return {
+        "project": project,
+        "shown": shown,
+        "form": shown.form,
+        "cards": cards_of(shown),
+        "template": KINDS[shown.kind].template,
+        "work": work,
+        "entered": work.entered,
+        "extras": work.extras,
+        "skip_reasons": SKIP_REASONS,
+    }
+
+
+def _status(session: Session, me: Person, project: Project) -> dict[str, Any]:
+    """The quiet line: done today, median time, left."""
+    return {
+        "project": project,
+        "done_today": judgements.judged_today(session, me, project.id),
+        "median_ms": median_active_ms(session, me, project.id),
+        "left": queries.left_for(session, me, project.id),
+        "can_correct": judgements.last_of(session, me, project.id) is not None,
+    }
+
+
+def _sentence(error: ApiError) -> str:
+    """What a person is told: plain words where there are some, and never a pointer into JSON."""
+    if error.slug in PLAIN_WORDS:
+        return PLAIN_WORDS[error.slug]
+    return " ".join(problem.message for problem in error.problems) or error.detail

@@ -1,0 +1,106 @@
+"""A ranking task as a form: radio ranks by card, and what the project asks besides."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from starlette.datastructures import FormData
+
+from annotation_api.annotation.tasks.schemas import AssignmentOut
+from annotation_api.http.errors import ApiError
+from annotation_api.web.annotate.cards import Card, cards_of
+from annotation_api.web.annotate.extras import Ticked, by_response, ticked, ticked_before
+from annotation_api.web.markup.rendering import text_of
+
+TEMPLATE = "_ranking.html"
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What stands in the form, as typed; a fresh one has no rank chosen."""
+
+    ranks: Mapping[str, str] = field(default_factory=dict)  # by letter of the card
+    all_bad: bool = False
+    strength: str = ""
+    ratings: Mapping[str, str] = field(default_factory=dict)  # by letter of the card
+    broken: Ticked = field(default_factory=dict)
+
+    @classmethod
+    def fresh(cls) -> Self:
+        return cls()
+
+    @classmethod
+    def from_submission(cls, payload: Mapping[str, Any], shown: AssignmentOut) -> Self:
+        rank = {key: str(place) for place, group in enumerate(payload["groups"], start=1) for key in group}
+        ratings = payload.get("ratings", {})
+        first = {card.label: str(card.ids[0]) for card in cards_of(shown)}
+        return cls(
+            ranks={label: rank[key] for label, key in first.items()},
+            all_bad=payload.get("all_bad", False),
+            strength=str(payload.get("strength", "")),
+            ratings={label: str(ratings[key]) for label, key in first.items() if key in ratings},
+            broken=ticked_before(payload.get("broken", {}), shown),
+        )
+
+    def is_broken(self, card: Card, rule: str) -> bool:
+        return rule in self.broken.get(card.label, ())
+
+
+def read(form: FormData, shown: AssignmentOut) -> Entered:
+    cards = cards_of(shown)
+    return Entered(
+        ranks=_given(form, "rank", cards),
+        all_bad=text_of(form, "all_bad") == "yes",
+        strength=text_of(form, "strength"),
+        ratings=_given(form, "rating", cards),
+        broken=ticked(form, "broken", shown),
+    )
+
+
+def payload(entered: Entered, shown: AssignmentOut) -> dict[str, Any]:
+    """The order that the ranks give. ApiError 422 names the cards without a rank or a rating."""
+    cards = cards_of(shown)
+    found: dict[str, Any] = {"groups": _groups(entered, cards), "all_bad": entered.all_bad}
+    if entered.strength and not entered.all_bad:  # among bad ones nothing is much better
+        found["strength"] = entered.strength
+    if entered.ratings:
+        found["ratings"] = _ratings(entered, cards)
+    if broken := by_response(entered.broken, shown):
+        found["broken"] = broken
+    return found
+
+
+def _given(form: FormData, prefix: str, cards: list[Card]) -> dict[str, str]:
+    found = {card.label: text_of(form, f"{prefix}-{card.label}") for card in cards}
+    return {label: value for label, value in found.items() if value}
+
+
+def _groups(entered: Entered, cards: list[Card]) -> list[list[uuid.UUID]]:
+    """Equal ranks become one group; gaps between ranks mean nothing.
+
+    When all are bad there need not be an order: what has no rank shares the last place.
+    """
+    missing = [card for card in cards if card.label not in entered.ranks]
+    wrong = [card for card in cards if not _is_from_1_to(len(cards), entered.ranks.get(card.label, "1"))]
+    if wrong or (missing and not entered.all_bad):
+        labels = ", ".join(card.label for card in cards if card in missing or card in wrong)
+        raise ApiError(422, "invalid", f"Choose a rank for {labels}. Equal ranks are a tie.")
+    groups: dict[int, list[uuid.UUID]] = {}
+    for card in cards:
+        rank = len(cards) + 1 if card in missing else int(entered.ranks[card.label])
+        groups.setdefault(rank, []).extend(card.ids)
+    return [groups[rank] for rank in sorted(groups)]
+
+
+def _ratings(entered: Entered, cards: list[Card]) -> dict[str, int]:
+    missing = [card.label for card in cards if not _is_from_1_to(7, entered.ratings.get(card.label, ""))]
+    if missing:
+        raise ApiError(422, "invalid", f"Rate {', '.join(missing)}, too: 1 is the worst, 7 the best.")
+    return {str(key): int(entered.ratings[card.label]) for card in cards for key in card.ids}
+
+
+def _is_from_1_to(highest: int, value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) == 1 and 1 <= int(value) <= highest

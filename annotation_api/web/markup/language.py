@@ -1,0 +1,111 @@
+"""The words of the pages: English sentences in the templates, their Chinese in locales/zh.*.json.
+
+A template writes `{{ _("rows: %(n)s", n=rows) }}`. The language is the page's: `render` sets it
+for the time of the rendering, so that macros and filters know it, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+from markupsafe import escape
+from starlette.requests import Request
+
+from annotation_api.db.tables import Person
+
+LOCALES = Path(__file__).parents[1] / "locales"
+LANGUAGES = {"en": "English", "zh": "中文"}  # each in its own words
+TAGS = {"en": "en", "zh": "zh-Hans"}  # of <html lang>
+COOKIE = "rankloop_language"
+
+_current: ContextVar[str] = ContextVar("language", default="en")
+
+
+def language_of(request: Request, person: Person | None) -> str:
+    """What the person chose; else this browser's choice; else what it asks for; else English."""
+    for choice in (person.language if person else None, request.cookies.get(COOKIE)):
+        if choice in LANGUAGES:
+            return choice
+    return asked_for(request.headers.get("accept-language", ""))
+
+
+def asked_for(header: str) -> str:
+    """The best language of an Accept-Language header: `zh-CN,zh;q=0.9,en;q=0.8` -> zh."""
+    best, best_weight = "en", 0.0
+    for part in header[:500].split(","):
+        tag, _, weight = part.partition(";")
+        language, found = tag.strip().lower().split("-")[0], _weight(weight)
+        if language in LANGUAGES and found > best_weight:
+            best, best_weight = language, found
+    return best
+
+
+def _weight(text: str) -> float:
+    name, _, value = text.strip().partition("=")
+    try:
+        return float(value) if name == "q" else 1.0
+    except ValueError:
+        return 0.0
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """The language of `_` and of the filters inside."""
+    token = _current.set(language)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> str:
+    return _current.get()
+
+
+def translate(sentence: str, **values: object) -> str:
+    """The sentence in the current language, its %(name)s filled in and escaped; unknown sentences stay English.
+
+    With values the result is safe markup: a value that is Markup stays, anything else is escaped.
+    A service's own sentence, values and all, is known by its pattern in said.*.json.
+    """
+    found = words(current()).get(sentence)
+    if found is None:
+        found = sentence if values else _retold(sentence)
+    return escape(found) % values if values else found
+
+
+def _retold(sentence: str) -> str:
+    """What a service said in English, values included, in the current language."""
+    for pattern, text in said(current()):
+        if match := pattern.fullmatch(sentence):
+            return text % match.groupdict()
+    return sentence
+
+
+@cache
+def said(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Patterns of the services' sentences, each with its text in the language."""
+    path = LOCALES / f"said.{language}.json"
+    texts = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return tuple((_pattern(sentence), text) for sentence, text in texts.items())
+
+
+def _pattern(sentence: str) -> re.Pattern[str]:
+    """A %(name)s of the sentence takes any words."""
+    parts = re.split(r"%\((\w+)\)s", sentence)
+    return re.compile("".join(f"(?P<{part}>.+?)" if n % 2 else re.escape(part) for n, part in enumerate(parts)))
+
+
+@cache
+def words(language: str) -> Mapping[str, str]:
+    """All catalogues of a language, merged; English needs none."""
+    merged: dict[str, str] = {}
+    for path in sorted(LOCALES.glob(f"{language}*.json")):
+        merged |= json.loads(path.read_text("utf-8"))
+    return merged

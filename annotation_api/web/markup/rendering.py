@@ -1,0 +1,119 @@
+"""Templates to answers. Everything in a template is escaped; names that are not given fail loudly."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from annotation_api.db.tables import Person
+from annotation_api.http import audit as recording
+from annotation_api.http.errors import ApiError
+from annotation_api.web.markup import language
+from annotation_api.web.markup.language import translate as _
+from annotation_api.web.markup.richtext import rich
+
+HERE = Path(__file__).parents[1]
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "rankloop_theme"
+
+
+def _when(value: datetime | None) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if value else "–"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _span(seconds: float | None) -> str:
+    """2 h 5 min, 3 min 20 s, 12 s."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return _("%(h)s h %(m)s min", h=hours, m=minutes)
+    return _("%(m)s min %(s)s s", m=minutes, s=rest) if minutes else _("%(s)s s", s=rest)
+
+
+def _size(count: int) -> str:
+    """1.2 GB, 3.4 MB, 5 kB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def _since(value: datetime | None) -> float | None:
+    """Seconds from then to now."""
+    return (datetime.now(UTC) - value).total_seconds() if value else None
+
+
+_environment = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters.update(when=_when, number=_number, span=_span, size=_size, since=_since, rich=rich)
+_environment.globals.update(_=_, language=language.current, LANGUAGES=language.LANGUAGES, LANGUAGE_TAGS=language.TAGS)
+_templates = Jinja2Templates(env=_environment)
+
+
+def render(request: Request, template: str, me: Person | None, status: int = 200, /, **context: Any) -> Response:
+    """A page; `me` decides what the navigation shows."""
+    if status >= 400:
+        recording.nothing_done(request)
+    shared = {"me": me, "theme": theme_of(request), "here": here(request)}
+    with language.speaking(language.language_of(request, me)):
+        return _templates.TemplateResponse(request, template, {**shared, **context}, status_code=status)
+
+
+def theme_of(request: Request) -> str:
+    """This browser's choice; auto follows the system."""
+    choice = request.cookies.get(THEME_COOKIE, "auto")
+    return choice if choice in THEMES else "auto"
+
+
+def here(request: Request) -> str:
+    """The page's own address on this site, to come back to."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def render_error(request: Request, error: ApiError) -> Response:
+    """What a person in a browser gets for an error: the sign-in page for 401, else a page with the reason."""
+    if error.status == 401 and request.method == "GET":
+        return RedirectResponse(f"/login?next={quote(here(request))}", 303)
+    answer = render(request, "error.html", None, error.status, error=error)
+    answer.headers.update(error.headers)
+    return answer
+
+
+def see_other(path: str) -> Response:
+    """After a form: the browser gets the next page with GET, so that a reload repeats nothing."""
+    return RedirectResponse(path, 303)
+
+
+def local_path(path: str) -> str:
+    """A path of this site to go to after signing in; anything else becomes the home page."""
+    inside = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if inside else "/"
+
+
+async def read_form(request: Request) -> FormData:
+    return await request.form()
+
+
+def text_of(form: FormData, name: str) -> str:
+    """A text field of a form; empty when it is absent."""
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""

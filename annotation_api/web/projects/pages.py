@@ -1,0 +1,160 @@
+"""The pages of a project: made, changed, filled from a data set, watched."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
+
+from alignment.shared.validation import explain
+from annotation_api.annotation.projects import bulk, from_dataset
+from annotation_api.annotation.projects import service as projects
+from annotation_api.annotation.projects.schemas import FromDataset, FromDatasetOut
+from annotation_api.annotation.submissions import queries as judgements
+from annotation_api.annotation.tasks import queries as tasks
+from annotation_api.annotation.tasks.schemas import ProjectOut
+from annotation_api.db.tables import Dataset, Person, Project, Role
+from annotation_api.http.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError
+from annotation_api.web import queries
+from annotation_api.web.markup.rendering import read_form, render, see_other
+from annotation_api.web.projects import project_form
+from annotation_api.web.projects.form_builder import CLASSES, Fields, Unreadable, plain
+
+router = APIRouter(prefix="/projects", route_class=DoorRoute)
+Form = Annotated[FormData, Depends(read_form)]
+BOXES = [f"{kind}.{name}" for kind in CLASSES for name in ("on", "demonstration")]  # not sent when left empty
+
+
+@router.get("/new", dependencies=[allow(*ENGINEERS)])
+def new_page(request: Request, me: Me, preset: str = "") -> Response:
+    """An empty form, or one that begins with a starting set."""
+    known = preset in project_form.presets()
+    return _form_page(request, me, project_form.preset_fields(preset) if known else project_form.empty_fields())
+
+
+@router.post("", dependencies=[allow(*ENGINEERS)])
+def create_project(request: Request, form: Form, session: Db, me: Me) -> Response:
+    """Make the project; on an error the form comes back as it was, with the reason beside each field."""
+    fields = project_form.posted(form)
+    if fields.get("do", "").startswith("more-"):
+        return _form_page(request, me, fields)
+    try:
+        project = projects.create_project(session, me, project_form.read_new(fields))
+    except (Unreadable, ApiError) as error:
+        session.rollback()
+        return _form_page(request, me, fields, error=error)
+    return see_other(f"/projects/{project.id}")
+
+
+@router.get("/{project_id}/edit", dependencies=[allow(*ENGINEERS)])
+def edit_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    shown = projects.show_projects(session, [projects.find_project(session, project_id)])[0]
+    return _form_page(request, me, project_form.project_fields(shown), shown)
+
+
+@router.post("/{project_id}/edit", dependencies=[allow(*ENGINEERS)])
+def change_project(project_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me) -> Response:
+    """Change the project; a changed form becomes a new version."""
+    project, fields = projects.find_project(session, project_id), project_form.posted(form)
+    shown = projects.show_projects(session, [project])[0]
+    if fields.get("do", "").startswith("more-"):
+        return _form_page(request, me, fields, shown)
+    try:
+        projects.change_project(session, me, project, project_form.read_patch(fields))
+    except (Unreadable, ApiError) as error:
+        session.rollback()
+        return _form_page(request, me, fields, shown, error)
+    return see_other(f"/projects/{project.id}")
+
+
+def _problems(error: Unreadable | ApiError | None) -> dict[str, str]:
+    """Sentences by the name of a field."""
+    if isinstance(error, ApiError):
+        return {"name" if error.slug == "name-taken" else "forms": error.detail}
+    return error.problems if error else {}
+
+
+def _form_page(
+    request: Request,
+    me: Person,
+    fields: Fields,
+    project: ProjectOut | None = None,
+    error: Unreadable | ApiError | None = None,
+) -> Response:
+    status = error.status if isinstance(error, ApiError) else 422 if error else 200
+    return render(
+        request,
+        "project_form.html",
+        me,
+        status,
+        project=project,
+        standing=[form.kind.value for form in project.forms] if project else [],
+        fields=project_form.empty_fields() | dict.fromkeys(BOXES, "") | dict(fields),
+        blocks={kind: project_form.blocks_of(kind, fields) for kind in ("questions", "rules")},
+        presets=project_form.presets(),
+        problems=_problems(error),
+    )
+
+
+@router.get("/{project_id}", dependencies=[allow(*SIGNED_IN)])
+def project_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    return _project_page(request, session, me, projects.find_project(session, project_id))
+
+
+@router.post("/{project_id}/tasks", dependencies=[allow(*ENGINEERS)])
+def fill(project_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me) -> Response:
+    """Make tasks from a data set and say how many; sending the form again adds only what is missing."""
+    project, fields = projects.find_project(session, project_id), project_form.posted(form)
+    try:
+        report = from_dataset.add_from_dataset(session, project, _wanted(fields))
+    except Unreadable as error:
+        return _project_page(request, session, me, project, fields, problems=error.problems)
+    except ApiError as error:
+        session.rollback()
+        problems = {each.pointer.strip("/"): each.message for each in error.problems} or {"dataset": error.detail}
+        return _project_page(request, session, me, project, fields, problems=problems)
+    return _project_page(request, session, me, project, fields, report=report)
+
+
+def _wanted(fields: Fields) -> FromDataset:
+    body = {name: fields[name] for name in FromDataset.model_fields if fields.get(name)}
+    try:
+        return FromDataset.model_validate(body)
+    except ValidationError as error:
+        problems = {each.pointer.strip("/"): plain(each.message) for each in explain(error, FromDataset)}
+        raise Unreadable(problems) from None
+
+
+def _project_page(
+    request: Request,
+    session: Session,
+    me: Person,
+    project: Project,
+    filling: Fields | None = None,
+    *,
+    problems: Mapping[str, str] | None = None,
+    report: FromDatasetOut | None = None,
+) -> Response:
+    engineer = me.role in ENGINEERS
+    return render(
+        request,
+        "project.html",
+        me,
+        422 if problems else 200,
+        project=projects.show_project(session, me, project),
+        left=tasks.left_for(session, me, project.id) if me.role in ANNOTATES else None,
+        done=judgements.judged_today(session, me, project.id) if me.role in ANNOTATES else None,
+        days=queries.judged_by_day(session, project.id) if me.role != Role.ANNOTATOR else [],
+        versions=projects.form_versions(session, project) if engineer else [],
+        datasets=[row for row in queries.newest(session, Dataset) if row.kind in bulk.HOLDS] if engineer else [],
+        filling=filling or {},
+        problems=problems or {},
+        report=report,
+    )

@@ -1,0 +1,59 @@
+"""`check` says what a folder is and what its family needs, without its weights in memory."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alignment import __main__
+from alignment.models.check import check
+from alignment.shared.events import StageError
+from tests.support.alignment import families
+
+STRICT = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{{ m['role'] + m['content'] + '<end_of_turn>' }}{% endfor %}"
+)
+
+
+def test_a_sound_folder_in_facts(tmp_path: Path) -> None:
+    families.save("llama", tmp_path, families.chatty())
+    found = check(tmp_path)
+    assert found.facts["family"] == "llama"
+    assert found.facts["stops"] == ["<end_of_turn>", "<eos>"]
+    assert found.facts["context"] == 64
+    assert found.facts["number type"] == "float32"
+    assert found.facts["weights"] == sum(w.numel() for w in families.causal("llama", families.chatty()).parameters())
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    ("family", "told"),
+    [
+        ("bloom", "rollout_engine 'continuous' cannot sample from it"),
+        ("mamba", "Its memory is a running state"),
+        ("gemma2", "scaled or capped after the output layer"),
+        ("qwen2_moe", "Adapters leave its routers, experts or towers alone"),
+    ],
+)
+def test_what_a_family_needs_is_said(family: str, told: str, tmp_path: Path) -> None:
+    families.save(family, tmp_path)
+    assert any(told in note for note in check(tmp_path).notes)
+
+
+def test_what_a_folder_holds_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    families.save("llama", tmp_path, families.chatty(template=STRICT))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"temperature": 0.6, "eos_token_id": [2]}))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Evil"}}))
+    assert __main__.main(["check", str(tmp_path), "--json"]) == 0
+    notes = " ".join(json.loads(capsys.readouterr().out)["notes"])
+    assert "generation_config.json cannot be saved as it is" in notes
+    assert "names code of the model's own" in notes
+    assert "refuses a system turn: template_refusals" in notes
+
+
+def test_what_no_stage_can_use_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(StageError, match=r"it is a t5, an encoder-decoder.*Give a decoder-only language model"):
+        check(tmp_path)

@@ -1,0 +1,84 @@
+"""The settings: what is refused, and in which words."""
+
+import pytest
+from pydantic import ValidationError
+
+from alignment.shared.config import CONFIGS, PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage, load_preset
+from alignment.shared.validation import explain
+
+
+def problems(config: type, **values: object) -> dict[str, tuple[str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        config.model_validate(values)
+    return {p.pointer: (p.message, p.value) for p in explain(caught.value, config)}
+
+
+def test_an_unknown_key_names_the_near_miss() -> None:
+    assert problems(PPOConfig, kl_coeff=0.1) == {"/kl_coeff": ("Unknown key 'kl_coeff'. Did you mean 'kl_coef'?", 0.1)}
+
+
+def test_an_unknown_key_inside_a_part_names_the_parts_own_keys() -> None:
+    assert problems(SFTConfig, lora={"rnk": 4})["/lora/rnk"][0] == "Unknown key 'rnk'. Did you mean 'rank'?"
+
+
+def test_a_key_like_no_other_lists_what_there_is() -> None:
+    message, _ = problems(SampleConfig, zzz=1)["/zzz"]
+    assert "Known keys: template_refusals, responses_per_prompt," in message
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"),
+    [
+        (SFTConfig, "learning_rate", -1e-5),
+        (SFTConfig, "learning_rate", float("nan")),
+        (SFTConfig, "epochs", 0),
+        (RewardConfig, "heldout_fraction", 1),
+        (PPOConfig, "heldout_fraction", 1),
+        (PPOConfig, "gamma", -0.1),
+        (PPOConfig, "updates", 0),
+        (SampleConfig, "temperature", 0),
+        (SampleConfig, "top_p", 0),
+    ],
+)
+def test_absurd_numbers_are_refused_by_field(config: type, name: str, value: float) -> None:
+    assert set(problems(config, **{name: value})) == {f"/{name}"}
+
+
+def test_batches_must_divide() -> None:
+    message, _ = problems(SFTConfig, batch_size=8, micro_batch_size=3)["/"]
+    assert "batch_size (8) must be a multiple of micro_batch_size (3)" in message
+
+
+@pytest.mark.parametrize("length", [64, 65])
+def test_a_response_must_leave_room_for_a_prompt(length: int) -> None:
+    message, _ = problems(PPOConfig, max_length=64, max_response_length=length)["/"]
+    assert f"max_response_length ({length}) must be below max_length (64)" in message
+
+
+def test_a_config_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SFTConfig().epochs = 3.0  # type: ignore[misc]
+
+
+def test_overrides_stand_above_the_preset() -> None:
+    preset, changed = load_preset("toy", Stage.PPO), load_preset("toy", Stage.PPO, {"updates": 7})
+    assert isinstance(preset, PPOConfig)
+    assert isinstance(changed, PPOConfig)
+    assert changed.updates == 7
+    assert changed.learning_rate == preset.learning_rate
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"There is no preset 'tony'\. Presets: .*toy"):
+        load_preset("tony", Stage.SFT)
+
+
+def test_every_stage_has_settings() -> None:
+    assert set(CONFIGS) == set(Stage)
+
+
+def test_draws_of_a_sample() -> None:
+    """2 tasks of 4 different responses, 3 draws for each: 24; without choosing, 8."""
+    settings = {"responses_per_prompt": 4, "tasks_per_prompt": 2, "oversample": 3}
+    assert SampleConfig(**settings).draws == 24
+    assert SampleConfig(**settings, distinct=False).draws == 8

@@ -1,0 +1,151 @@
+"""What a job would take: sizes read off a model's folder, numbers worked by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignment.shared.config import CONFIGS, LoRAConfig, Stage
+from annotation_api.jobs.schemas import MemoryEstimate
+from annotation_api.jobs.validation.estimates import estimate
+from annotation_api.jobs.validation.shapes import Shape, shape_of
+from annotation_api.jobs.validation.validator import Prepared
+
+CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
+TENSORS = {"embed_tokens.weight": [50, 8], "layers.0.q.weight": [16, 8], "layers.1.q.weight": [16, 8], "norm": [8]}
+WEIGHTS = 50 * 8 + 2 * 16 * 8 + 8  # 664
+LINEAR = 2 * (16 + 8)
+
+
+def folder(path: Path, config: dict[str, Any] = CONFIG, tensors: dict[str, list[int]] = TENSORS) -> Path:
+    """A model folder whose weights are only said to be there."""
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    header = json.dumps({"__metadata__": {}} | {name: {"dtype": "F32", "shape": s} for name, s in tensors.items()})
+    (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"0" * 100)
+    return path
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return folder(tmp_path / "model")
+
+
+def prepared(stage: Stage, folders: dict[str, Path], **config: Any) -> Prepared:
+    settings = CONFIGS[stage].model_validate({"batch_size": 4, "micro_batch_size": 2, "max_length": 16} | config)
+    return Prepared(stage, settings, {}, set(), 40, folders)
+
+
+def memory(stage: Stage, folders: dict[str, Path], gpus: float = 0, **config: Any) -> MemoryEstimate:
+    found = estimate(prepared(stage, folders, **config), gpus).memory
+    assert found is not None
+    assert found.total == found.weights + found.gradients + found.optimizer + found.activations
+    return found
+
+
+def parts(found: MemoryEstimate) -> tuple[int, int, int]:
+    return found.weights, found.gradients, found.optimizer
+
+
+def test_a_folder_says_how_large_its_model_is(here: Path) -> None:
+    assert shape_of(here) == Shape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50)
+
+
+def test_other_families_use_other_names(tmp_path: Path) -> None:
+    found = shape_of(folder(tmp_path / "gpt", {"n_embd": 8, "n_layer": 2, "vocab_size": 50}))
+    assert found == Shape(WEIGHTS, LINEAR, 8, 2, 50)
+    nested = {"text_config": CONFIG, "hidden_size": None}
+    assert shape_of(folder(tmp_path / "vision", nested)) == Shape(WEIGHTS, LINEAR, 8, 2, 50)
+
+
+def spoil_header(path: Path) -> None:
+    (path / "model.safetensors").write_bytes(b"\xff" * 8 + b"{}")
+
+
+def spoil_config(path: Path) -> None:
+    (path / "config.json").write_text("[]")
+
+
+def remove_weights(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+
+
+def cut_header(path: Path) -> None:
+    (path / "model.safetensors").write_bytes(b"\x10" + b"\0" * 7 + b'{"a": {')
+
+
+@pytest.mark.parametrize("spoil", [spoil_header, spoil_config, remove_weights, cut_header])
+def test_a_folder_that_does_not_say_is_not_guessed(here: Path, spoil: Any) -> None:
+    spoil(here)
+    assert shape_of(here) is None
+    found = estimate(prepared(Stage.SFT, {"model": here}), 1)
+    assert (found.memory, found.checkpoint_bytes, found.disk_bytes, found.steps) == (None, None, None, 20)
+
+
+def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
+    found = memory(Stage.SFT, {"model": here})
+    assert parts(found) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
+    # 2 texts of 16 tokens: 34 bytes a number of width 8 in 2 layers at 2 bytes, twice that at 4; logits and gradient
+    assert found.activations == 2 * 34 * 32 * 8 * 2 + 2 * 4 * 32 * 50
+    assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2 + 2 * 4 * 32 * 50
+
+
+def test_several_gpus_hold_a_copy_each_or_a_share(here: Path) -> None:
+    assert parts(memory(Stage.REWARD, {"model": here}, gpus=2)) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
+    shared = memory(Stage.REWARD, {"model": here}, gpus=2, shard_weights=True)
+    assert parts(shared) == (2 * WEIGHTS, 2 * WEIGHTS, 4 * WEIGHTS)
+    assert parts(memory(Stage.SFT, {"model": here}, gpus=1, shard_weights=True)) == (
+        4 * WEIGHTS,
+        4 * WEIGHTS,
+        8 * WEIGHTS,
+    )
+
+
+def test_adapters_leave_the_base_frozen(here: Path) -> None:
+    lora = LoRAConfig(rank=4).model_dump()
+    adapters = 4 * LINEAR
+    assert parts(memory(Stage.SFT, {"model": here}, lora=lora)) == (
+        4 * WEIGHTS + 4 * adapters, 4 * adapters, 8 * adapters,
+    )  # fmt: skip
+    assert memory(Stage.SFT, {"model": here}, gpus=0.5, lora=lora).weights == 2 * WEIGHTS + 4 * adapters
+
+
+def test_a_head_alone_is_as_small_as_the_model_is_wide(here: Path) -> None:
+    assert parts(memory(Stage.REWARD, {"model": here}, frozen_trunk=True)) == (4 * WEIGHTS + 4 * 8, 4 * 8, 8 * 8)
+
+
+def test_ppo_holds_four_models(here: Path, tmp_path: Path) -> None:
+    """Policy and critic are trained, reference and judge are not; on a GPU the judge is half as large."""
+    judge = folder(tmp_path / "judge", CONFIG, {"layers.0.q.weight": [16, 8]})
+    both, small = {"model": here, "reward_model": judge}, 16 * 8
+    config = {"max_response_length": 8}
+    assert parts(memory(Stage.PPO, both, gpus=1, **config)) == (
+        4 * WEIGHTS + 4 * small + 2 * small + 4 * WEIGHTS, 4 * (WEIGHTS + small), 8 * (WEIGHTS + small),
+    )  # fmt: skip
+    assert estimate(prepared(Stage.PPO, {"model": here}, **config), 1).memory is None  # the judge is still to be made
+
+
+def test_on_a_cpu_ppo_takes_two_micro_batches_at_a_time(here: Path, tmp_path: Path) -> None:
+    folders = {"model": here, "reward_model": folder(tmp_path / "judge")}
+    two, one = (
+        memory(Stage.PPO, folders, micro_batch_size=size, max_response_length=8) for size in (2, 4)
+    )  # 4 is the whole batch
+    assert parts(two) == (one.weights, 2 * one.gradients, one.optimizer)
+    assert two.activations == one.activations  # of two halves
+    assert memory(Stage.PPO, folders, gpus=1, max_response_length=8).gradients == one.gradients
+
+
+def test_disk_is_the_result_and_two_checkpoints(here: Path) -> None:
+    size = (here / "model.safetensors").stat().st_size
+    found = estimate(prepared(Stage.REWARD, {"model": here}, members=3), 1)
+    assert (found.artifact_bytes, found.checkpoint_bytes) == (3 * size, 12 * WEIGHTS)
+    assert found.disk_bytes == 3 * size + 2 * 12 * WEIGHTS
+    assert found.steps == 3 * 9  # 36 of 40 rankings are trained on, 4 at a time, three times over
+
+
+def test_recomputed_activations_are_few(here: Path) -> None:
+    found = memory(Stage.REWARD, {"model": here}, gpus=1, gradient_checkpointing=True)
+    assert found.activations == 2 * 64 * 8 * 2 + 34 * 64 * 8  # pairs: 4 texts of 16 tokens; one layer is whole

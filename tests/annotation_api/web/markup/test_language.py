@@ -1,0 +1,188 @@
+"""Every sentence of the pages stands in both languages, and the page speaks the one that was chosen."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from annotation_api.db.tables import DatasetKind, FeedbackKind, JobState, ModelKind, Person, Role
+from annotation_api.web.markup import language
+from annotation_api.web.markup.language import LOCALES, asked_for, language_of, speaking, translate, words
+
+WEB = LOCALES.parent
+TEMPLATES = sorted((WEB / "templates").glob("*.html"))
+SENTENCE = re.compile(r'\b_\(\s*"((?:[^"\\]|\\.)*)"')
+BLANK = re.compile(r"%\((\w+)\)s")
+JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
+NAMES = {"Rankloop", "UTC", "SFT", "PPO", "GPU", "JSONL", "Parquet", "CSV", "TRL"}  # the same in every language
+SILENT = ("code", "kbd", "script", "style")
+SHOWN = ("alt", "aria-label", "placeholder", "title")
+
+
+def sentences() -> dict[str, str]:
+    """Every sentence in `_("...")` and where it stands."""
+    files = [*TEMPLATES, *WEB.rglob("*.py")]
+    return {found: path.name for path in files for found in SENTENCE.findall(path.read_text("utf-8"))}
+
+
+def test_every_sentence_has_its_chinese() -> None:
+    missing = [f"{place}: {sentence}" for sentence, place in sentences().items() if sentence not in words("zh")]
+    assert missing == [], "add these to annotation_api/web/locales/zh.<part>.json"
+
+
+def test_the_chinese_has_the_same_blanks() -> None:
+    wrong = [key for key, text in words("zh").items() if set(BLANK.findall(key)) != set(BLANK.findall(text))]
+    assert wrong == []
+
+
+def test_no_sentence_has_two_translations() -> None:
+    """The catalogues are merged: the last file would win in silence."""
+    seen: dict[str, str] = {}
+    clashes = []
+    for path in sorted(LOCALES.glob("zh*.json")):
+        for key, text in json.loads(path.read_text("utf-8")).items():
+            if seen.setdefault(key, text) != text:
+                clashes.append(f"{path.name}: {key}: {seen[key]} / {text}")
+    assert clashes == []
+
+
+def test_words_of_the_database_are_translated() -> None:
+    kinds = (Role, FeedbackKind, JobState, ModelKind, DatasetKind)
+    assert [member.value for kind in kinds for member in kind if member.value not in words("zh")] == []
+
+
+SAID = json.loads((LOCALES / "said.zh.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("sentence", SAID)
+def test_what_a_service_says_is_retold_with_its_values(sentence: str) -> None:
+    blanks = BLANK.findall(sentence)
+    values = {name: f"<{name} 7>" for name in blanks}
+    assert set(BLANK.findall(SAID[sentence])) == set(blanks)
+    with speaking("zh"):
+        assert translate(sentence % values) == SAID[sentence] % values
+    with speaking("en"):
+        assert translate(sentence % values) == sentence % values
+
+
+@pytest.mark.parametrize("sentence", SAID)
+def test_some_service_says_so(sentence: str) -> None:
+    """A sentence that was reworded in the code needs its pattern reworded."""
+    code = "\n".join(path.read_text("utf-8") for path in WEB.parent.rglob("*.py"))
+    longest = max(BLANK.sub("\n", sentence.replace("minutes.", "minute")).split("\n"), key=len)
+    assert longest.strip(" .") in code
+
+
+class Bare(HTMLParser):
+    """Text and spoken attributes that no `_` translates."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.silent = 0
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.silent += tag in SILENT
+        self._note(*(value or "" for name, value in attributes if name in SHOWN))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.silent -= tag in SILENT
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self._note(data)
+
+    def _note(self, *texts: str) -> None:
+        for text in texts:
+            self.found += [word for word in re.findall(r"[A-Za-z]{2,}", text) if word not in NAMES]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_no_english_stands_outside_the_catalogue(path: Path) -> None:
+    source = path.read_text("utf-8")
+    assert Bare(JINJA.sub("", source)).found == []
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_expressions_hold_no_english_either(path: Path) -> None:
+    """`{{ "Stopping" if ... }}` would pass the text nodes by."""
+    bare = []
+    for expression in re.findall(r"\{\{.*?\}\}", path.read_text("utf-8"), re.DOTALL):
+        rest = SENTENCE.sub("", expression)
+        rest = re.sub(r'"<code>.*?</code>"|"[^"]*=\\?"[^"]*', "", rest)
+        bare += [word for word in re.findall(r'"[^"]*?\b([A-Z][a-z]+ ?[a-z ]*)"', rest) if word not in NAMES]
+    assert bare == []
+
+
+@pytest.mark.parametrize("path", sorted((WEB / "static").glob("*.js")), ids=lambda path: path.name)
+def test_scripts_hold_no_sentence(path: Path) -> None:
+    """They take their words from the page, which knows its language."""
+    code = re.sub(r"//.*|/\*.*?\*/", "", path.read_text("utf-8"))
+    assert re.findall(r"[\"'`][A-Z][a-z]+ [a-z]+[^\"'`]*", code) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("en-GB,en;q=0.9,zh;q=0.8", "en"),
+        ("de,zh;q=0.4,en;q=0.3", "zh"),
+        ("fr", "en"),
+        ("", "en"),
+        ("zh;q=0", "en"),
+        ("zh;q=rubbish,,;;q", "en"),
+        ("zh;q=nan", "en"),
+    ],
+)
+def test_the_browsers_wish_is_read(header: str, expected: str) -> None:
+    assert asked_for(header) == expected
+
+
+def request(cookie: str = "", accept: str = "") -> Request:
+    headers = [(b"cookie", cookie.encode()), (b"accept-language", accept.encode())]
+    return Request({"type": "http", "headers": headers})
+
+
+def test_the_person_goes_before_the_cookie_before_the_browser() -> None:
+    asked = request(f"{language.COOKIE}=zh", "en")
+    assert language_of(asked, Person(language="en")) == "en"
+    assert language_of(asked, Person(language=None)) == "zh"
+    assert language_of(request("", "zh"), None) == "zh"
+    assert language_of(request(f"{language.COOKIE}=xx", ""), None) == "en"
+
+
+def test_values_are_escaped_and_unknown_sentences_stay() -> None:
+    with speaking("zh"):
+        assert translate("Revoke %(name)s", name="<b>") == "吊销 &lt;b&gt;"
+        assert translate("100% of nothing known") == "100% of nothing known"
+    assert translate("Revoke") == "Revoke"
+
+
+def test_the_choice_is_kept_for_the_person_and_the_browser(client, browser_of, person, session) -> None:
+    someone = person()
+    browser = browser_of(someone)
+    assert '<html lang="en"' in browser.get("/account").text
+    back = browser.post("/preferences", data={"language": "zh", "back": "/account"})
+    assert back.headers["location"] == "/account"
+    assert '<html lang="zh-Hans"' in browser.get("/account").text
+    session.refresh(someone)
+    assert someone.language == "zh"
+    assert "登录" in client.get("/login", headers={"Accept-Language": "zh"}).text
+    client.post("/preferences", data={"language": "zh", "back": "/login"})
+    assert "登录" in client.get("/login").text
+
+
+def test_looks_are_kept_and_rubbish_is_not(client) -> None:
+    client.post("/preferences", data={"theme": "dark", "back": "//evil.example"})
+    assert 'data-theme="dark"' in client.get("/login").text
+    client.post("/preferences", data={"theme": '"><script>', "language": "xx", "back": "/login"})
+    assert 'data-theme="dark"' in client.get("/login").text
+    client.cookies.clear()
+    client.cookies.set("rankloop_theme", '"><script>')
+    assert 'data-theme="auto"' in client.get("/login").text

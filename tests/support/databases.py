@@ -1,0 +1,29 @@
+"""Databases of a test's own, dropped afterwards."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import create_engine, text
+
+from annotation_api.db.engine import parse_url
+
+
+class new_database:
+    """`with new_database(server, template) as url`: a database that is dropped afterwards."""
+
+    def __init__(self, server: str, template: str = "template0") -> None:
+        self.server, self.template, self.name = server, template, f"test_{uuid.uuid4().hex[:12]}"
+
+    def __enter__(self) -> str:
+        self._execute(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.template}"')
+        return parse_url(self.server).set(database=self.name).render_as_string(hide_password=False)
+
+    def __exit__(self, *error: object) -> None:
+        self._execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        engine = create_engine(parse_url(self.server), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()

@@ -1,0 +1,280 @@
+"""One of everything, some of it twice: the caller's own and another person's. And a request to each route."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from alignment.shared import gate
+from alignment.shared.config import Stage
+from alignment.shared.records import Demonstration, Prompt, Ranking
+from annotation_api.annotation.submissions import service as feedback
+from annotation_api.annotation.submissions.schemas import NewRanking
+from annotation_api.datasets import staged
+from annotation_api.datasets.progress import Watched, _running
+from annotation_api.db.tables import (
+    Alias,
+    ApiKey,
+    Artifact,
+    AssignmentState,
+    DatasetKind,
+    Draft,
+    IdempotencyKey,
+    JobState,
+    Person,
+    Pipeline,
+    ProjectMember,
+    Role,
+    Snapshot,
+    Submission,
+    Task,
+)
+from annotation_api.http import auth
+from annotation_api.models import uploads as model_uploads
+from annotation_api.people import service as people
+from annotation_api.settings import Settings
+from annotation_api.web.projects import project_form
+
+CSV = b"prompt,chosen,rejected\nWhat is 2 + 2?,4,5\n"
+SEEN_BYTES = 987_654  # of the other's import
+IMPORT_KEY, REPLAY_KEY = "my-import", "my-request"
+NEW_PROJECT = {"name": "replayed"}
+PASSWORD = "three plain words"
+
+
+class Bytes:
+    """A file of a size."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def seek(self, _place: int, whence: int = 0) -> int:
+        return self.size if whence else 0
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What belongs to one person."""
+
+    person: Person
+    task: Task
+    leased: uuid.UUID  # a task in hand, with a draft
+    answered: uuid.UUID
+    submission: Submission
+    sent: NewRanking  # which made it
+    key: ApiKey
+    token: str  # of an upload that waits for a yes
+    upload: uuid.UUID  # of a model
+
+
+class World:
+    """The other is an annotator, who alone has a task in hand in the project `theirs`."""
+
+    def __init__(self, session: Session, make: Any, settings: Settings) -> None:
+        self.session, self.make, self.settings = session, make, settings
+        self.project, self.theirs = make.project(overlap=50), make.project(overlap=50)
+        self.tasks = [make.task(make.prompt(self.project, f"{n}?"), overlap=50) for n in range(2)]
+        self.model = make.model(path=str(self._model_folder()))
+        self._name_a_model(self.tasks[0])
+        self.other = self.own(make.person(Role.ANNOTATOR, name="The other's name"))
+        their_task = make.task(make.prompt(self.theirs), overlap=50)
+        held = {"state": AssignmentState.LEASED, "lease_until": text("now() + interval '1 hour'")}
+        self.held_by_other = make.assignment(their_task, self.other.person, **held).id
+        session.add(Draft(assignment_id=self.held_by_other, payload={"fields": []}))
+        self._runs()
+        self._requests_of_other()
+        self.someone = make.person(Role.ANNOTATOR)
+        session.add(ProjectMember(project_id=self.project.id, person_id=self.someone.id))
+        self.invitation_token, self.invitation = people.invite(session, Role.ANNOTATOR)
+        session.flush()
+
+    def own(self, person: Person) -> Owned:
+        """What the person has: a task in hand with a draft, an answer, a key, an upload."""
+        make, (task, second) = self.make, self.tasks
+        held = {"state": AssignmentState.LEASED, "lease_until": text("now() + interval '1 hour'")}
+        leased, answered = make.assignment(task, person, **held), make.assignment(second, person, **held)
+        self.session.add(Draft(assignment_id=leased.id, payload={"fields": [["note", "a draft"]]}))
+        sent = self.ranking(answered.id, second)
+        submission, _ = feedback.submit(self.session, person, sent)
+        key = ApiKey(person_id=person.id, name=f"key of {person.id}", prefix="p", key_hash=auth.new_token()[:40])
+        self.session.add(key)
+        self.session.flush()
+        uploads = self.settings.home / "uploads"
+        uploads.mkdir(parents=True, exist_ok=True)
+        token = hashlib.sha256(person.id.bytes).hexdigest()
+        staged._path(self.settings.home, person.id, token).write_bytes(CSV)
+        size = SEEN_BYTES if person.role is Role.ANNOTATOR else 0  # only the other's is looked for
+        _running[person.id, IMPORT_KEY] = Watched(Bytes(size))  # type: ignore[arg-type]
+        upload = model_uploads.begin(self.settings.home, person.id, "half a model").id
+        return Owned(person, task, leased.id, answered.id, submission, sent, key, token, upload)
+
+    def close(self) -> None:
+        _running.clear()
+
+    def ranking(self, assignment: uuid.UUID, task: Task, **fields: Any) -> NewRanking:
+        groups = [[str(key)] for key in self.make.response_ids(task)]
+        body = {"kind": "ranking", "id": uuid.uuid4(), "assignment": assignment, "payload": {"groups": groups}}
+        return NewRanking.model_validate(body | fields)
+
+    def _model_folder(self) -> Path:
+        folder = self.settings.home / "models" / "tiny"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"x" * 1000)
+        (folder / "config.json").write_text("{}")
+        return folder
+
+    def _name_a_model(self, task: Task) -> None:
+        """Say who wrote the first response of the task: reviewers, who also rank, must not learn it."""
+        first = self.make.response_ids(task)[0]
+        self.session.execute(text("ALTER TABLE responses DISABLE TRIGGER responses_append_only"))
+        self.session.execute(
+            text("UPDATE responses SET model_id = :model WHERE id = :id"), {"model": self.model.id, "id": first}
+        )
+        self.session.execute(text("ALTER TABLE responses ENABLE TRIGGER responses_append_only"))
+
+    def _runs(self) -> None:
+        make, session = self.make, self.session
+        shown = [Demonstration(prompt=Prompt.from_text(f"Q{i}?"), response="a") for i in range(40)]
+        ranked = [
+            Ranking(prompt=Prompt.from_text(f"Q{i}?"), responses=("a", "b"), groups=((0,), (1,))) for i in range(30)
+        ]
+        self.dataset = make.dataset(DatasetKind.DEMONSTRATIONS, shown)
+        self.rankings = make.dataset(DatasetKind.RANKINGS, ranked)
+        self.snapshot = Snapshot(
+            kind=DatasetKind.DEMONSTRATIONS, sources={"datasets": [str(self.dataset.id)]}, sha256="0" * 64, rows=0,
+            created_by=self.other.person.id,
+        )  # fmt: skip
+        self.pipeline = Pipeline(spec={}, created_by=self.other.person.id)
+        session.add_all([self.snapshot, self.pipeline, Alias(name="champion", model_id=self.model.id)])
+        self.job = make.job(Stage.SFT)
+        session.flush()
+        session.execute(text("UPDATE jobs SET state = 'failed', finished_at = now()"))
+        session.refresh(self.job)
+        assert self.job.state is JobState.FAILED
+        folder = self.settings.home / "artifacts" / str(self.job.id) / str(self.job.epoch)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / gate.PAGE).write_text("<p>a report")
+        session.add(Artifact(job_id=self.job.id, name=gate.PAGE, sha256="0" * 64, size=10))
+
+    def _requests_of_other(self) -> None:
+        """The other made a project with an Idempotency-Key."""
+        body = json.dumps(NEW_PROJECT, separators=(",", ":"), ensure_ascii=False).encode()
+        head = f"POST /v1/projects?\n{hashlib.sha256(body).hexdigest()}\n"
+        answer = {"id": str(self.held_by_other)}
+        self.session.add(
+            IdempotencyKey(
+                person_id=self.other.person.id, key=REPLAY_KEY, request_hash=hashlib.sha256(head.encode()).hexdigest(),
+                status=201, headers={}, body=answer,
+            )
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ requests
+
+    def ids(self, path: str, owned: Owned) -> dict[str, str]:
+        """What stands for each parameter of a path."""
+        theirs = owned is self.other and path.endswith(("/next", "/annotate", "/card"))
+        found = {
+            "project_id": (self.theirs if theirs else self.project).id,
+            "assignment_id": owned.leased,
+            "submission_id": owned.submission.id,
+            "key_id": owned.key.id,
+            "person_id": self.someone.id,
+            "invitation_id": self.invitation.token_hash,
+            "token": self.invitation_token,
+            "dataset_id": self.dataset.id,
+            "snapshot_id": self.snapshot.id,
+            "job_id": self.job.id,
+            "pipeline_id": self.pipeline.id,
+            "model_id": self.model.id,
+            "upload_id": owned.upload,
+            "name": "champion",
+            "name:path": gate.PAGE,
+            "key": IMPORT_KEY,
+        }
+        return {name: str(value) for name, value in found.items()}
+
+    def request(self, route: str, owned: Owned, caller: Owned | None) -> Mapping[str, Any]:
+        """The rest of a request to `METHOD PATH[#VARIANT]` for what is `owned`; a plain empty one by default."""
+        named = {"data": {"name": "a", "kind": "preferences", "token": owned.token}}
+        upload = {"data": {"kind": "preferences"}, "files": {"file": ("a.csv", CSV)}}
+        model, data = {"model": str(self.model.id)}, {"dataset": str(self.dataset.id)}
+        job = {"stage": "sft", "inputs": {"model": model, "demonstrations": data}}
+        task = {"prompt": {"messages": [{"role": "user", "content": "?"}]}, "responses": [{"text": "a"}, {"text": "b"}]}
+        newcomer = {"email": "new@example.org", "name": "New", "password": PASSWORD}
+        fresh = self.ranking(owned.leased, owned.task)
+        bodies: dict[str, Mapping[str, Any]] = {
+            "PATCH /v1/people/{person_id}": {"json": {"active": True}},
+            "POST /v1/invitations": {"json": {"role": "annotator"}},
+            "POST /v1/invitations/{token}:accept": {"json": newcomer},
+            "POST /v1/api-keys": {"json": {"name": "k"}},
+            "POST /v1/projects": {"json": {"name": "new"}},
+            "POST /v1/projects#replay": {"json": NEW_PROJECT, "headers": {"Idempotency-Key": REPLAY_KEY}},
+            "PATCH /v1/projects/{project_id}": {"json": {"overlap": 2}},
+            "POST /v1/projects/{project_id}/members": {"json": {"person": str(self.other.person.id)}},
+            "POST /v1/projects/{project_id}/tasks": {"json": task},
+            "POST /v1/projects/{project_id}/tasks:from-dataset": {"json": {"dataset": str(self.rankings.id)}},
+            "POST /v1/assignments/{assignment_id}:skip": {"json": {"reason": "x"}},
+            "PUT /v1/assignments/{assignment_id}/draft": {"json": {"payload": {}}},
+            "POST /v1/submissions": {"json": fresh.model_dump(mode="json")},
+            "POST /v1/submissions#supersedes": {"json": self._correction(owned, caller)},
+            "POST /v1/submissions#replay": {"json": owned.sent.model_dump(mode="json")},
+            "GET /v1/submissions#project": {"params": {"project": str(self.project.id)}},
+            "POST /v1/datasets": upload,
+            "POST /v1/datasets:preview": upload,
+            "POST /v1/snapshots": {"json": data | {"kind": "demonstrations"}},
+            "POST /v1/jobs": {"json": job},
+            "POST /v1/jobs:validate": {"json": job},
+            "POST /v1/models": {"json": {"name": "m", "path": str(self.settings.home / "models" / "tiny")}},
+            "PUT /v1/aliases/{name}": {"json": model},
+            "POST /v1/model-uploads": {"json": {"name": "m"}},
+            "PUT /v1/model-uploads/{upload_id}/files/{name}": {
+                "content": b"{}",
+                "headers": {"Content-Type": "application/octet-stream"},
+            },
+            "POST /people": {"data": {"role": "annotator"}},
+            "POST /people/{person_id}": {"data": {"role": "annotator", "active": "yes"}},
+            "POST /people/{person_id}/erase": {"data": {"sure": "yes"}},
+            "POST /keys": {"data": {"name": "k"}},
+            "POST /projects": {"data": project_form.empty_fields() | {"name": "new"}},
+            "POST /projects/{project_id}/tasks": {"data": {"dataset": str(self.rankings.id)}},
+            "POST /projects/{project_id}/annotate": {"data": {"assignment": str(owned.leased)}},
+            "POST /projects/{project_id}/skip": {"data": {"assignment": str(owned.leased)}},
+            "GET /projects/{project_id}/correct": {"params": {"submission": str(owned.submission.id)}},
+            "POST /datasets": named,
+            "POST /datasets/map": named,
+            "POST /datasets/preview": upload,
+            "POST /snapshots": {"data": {"source": f"dataset:{self.dataset.id}", "kind": "demonstrations"}},
+        }
+        return bodies.get(route, {})
+
+    def _correction(self, owned: Owned, caller: Owned | None) -> dict[str, Any]:
+        """A new answer to a task of the caller's own, in place of the submission that is `owned`."""
+        mine = caller or owned
+        sent = self.ranking(mine.answered, self.tasks[1], supersedes=owned.submission.id)
+        return sent.model_dump(mode="json")
+
+    def mark(self, route: str) -> str:
+        """What the answer holds where it shows what is the other's."""
+        other = self.other
+        marks = {
+            "GET /v1/api-keys": other.key.name,
+            "GET /keys": other.key.name,
+            "GET /v1/submissions": str(other.submission.id),
+            "GET /v1/submissions#project": str(other.submission.id),
+            "GET /v1/projects/{project_id}#by-person": other.person.pseudonym,
+            "GET /projects/{project_id}#by-person": other.person.pseudonym,
+            "GET /v1/projects/{project_id}#names": other.person.name,
+            "GET /v1/projects/{project_id}/tasks#origin": str(self.model.id),
+            "GET /mine": str(other.submission.id),
+            "GET /mine#drafts": str(self.theirs.id),
+            "GET /v1/imports/{key}": str(SEEN_BYTES),
+        }
+        return marks.get(route, str(self.held_by_other))

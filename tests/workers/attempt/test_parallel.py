@@ -1,0 +1,84 @@
+"""Several GPUs: who may have them, where they fit, and which part each process gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alignment.shared.config import Stage
+from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.gpus import refuse_impossible
+from workers.executors.actors import Place
+from workers.executors.cluster import Gpus, processes
+from workers.executors.ray import ranks_of
+
+BATCHES = {"batch_size": 8, "micro_batch_size": 2}
+
+
+@pytest.mark.parametrize("gpus", [0.0, 0.25, 1.0, 2.0, 4.0])
+def test_what_can_be_shared_is_let_through(gpus: float) -> None:
+    refuse_impossible(Stage.SFT, BATCHES, gpus)
+    refuse_impossible(Stage.REWARD, BATCHES, gpus)
+
+
+@pytest.mark.parametrize(
+    ("stage", "config", "gpus", "words"),
+    [
+        (
+            Stage.PPO,
+            BATCHES,
+            2.0,
+            "gpus is 2, and a ppo job uses one. Ask for 1; only sft and reward jobs use several.",
+        ),
+        (Stage.SAMPLE, {}, 2.0, "gpus is 2, and a sample job uses one."),
+        (Stage.SFT, BATCHES, 1.5, "gpus is 1.5: a job has whole GPUs, or a share of one. Ask for 1 or 2"),
+        (
+            Stage.SFT,
+            BATCHES,
+            3.0,
+            r"batch_size \(8\) cannot be shared by 3 GPUs that take micro_batch_size \(2\) each.",
+        ),
+        (Stage.REWARD, BATCHES, 8.0, "Make batch_size a multiple of 16, or lower micro_batch_size."),
+    ],
+)
+def test_what_cannot_is_refused_by_name(stage: Stage, config: dict[str, Any], gpus: float, words: str) -> None:
+    with pytest.raises(StageError, match=words) as caught:
+        refuse_impossible(stage, config, gpus)
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("machines", "wanted", "fits"),
+    [
+        ((1.0, 2.0), 3.0, True),
+        ((1.0, 2.0), 4.0, False),
+        ((0.5, 0.5), 1.0, False),  # whole ones only
+        ((0.5, 0.5), 0.5, True),
+        ((2.5, 1.5), 4.0, False),
+        ((), 0.1, False),
+    ],
+)
+def test_what_machines_can_ever_give(machines: tuple[float, ...], wanted: float, fits: bool) -> None:
+    assert Gpus(machines, free=0.0).fit(wanted) is fits
+
+
+def test_a_cluster_that_never_had_a_gpu_runs_on_the_cpu_and_one_that_lost_a_machine_waits() -> None:
+    assert Gpus((), 0.0).none
+    assert not Gpus((), 0.0, lost=True).none
+    assert not Gpus((1.0,), 0.0).none
+    assert [processes(wanted) for wanted in (0.0, 0.5, 1.0, 2.0)] == [1, 1, 1, 2]
+
+
+def test_each_process_has_its_own_part_and_all_meet_at_the_first() -> None:
+    places = [Place(f"h{a}", 1, f"10.0.0.{a}", 5000 + n) for n, a in enumerate((1, 2, 1))]
+    parts = [(r.rank, r.local_rank, r.local_world) for r in ranks_of(places)]
+    assert parts == [(0, 0, 2), (1, 0, 1), (2, 1, 2)]
+    assert ranks_of(places)[2].environment() == {
+        "RANK": "2",
+        "WORLD_SIZE": "3",
+        "LOCAL_RANK": "1",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "10.0.0.1",
+        "MASTER_PORT": "5000",
+    }

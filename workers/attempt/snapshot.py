@@ -1,0 +1,39 @@
+"""A frozen snapshot becomes the JSONL file that a stage reads; its hash is checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alignment.shared.events import ErrorKind, StageError
+from annotation_api.db.tables import Snapshot, SnapshotRow
+
+ROWS_AT_ONCE = 2000
+
+
+def write_snapshot(session: Session, snapshot_id: uuid.UUID, path: Path) -> None:
+    """Write the snapshot's canonical lines, in order.
+
+    Raises StageError(BAD_INPUT) when there is no such snapshot, StageError(CORRUPT_CHECKPOINT) when
+    its rows no longer give the hash that was stored when it was frozen.
+    """
+    snapshot = session.get(Snapshot, snapshot_id)
+    if snapshot is None:
+        raise StageError(ErrorKind.BAD_INPUT, f"There is no snapshot {snapshot_id}.", "Create the job anew.")
+    lines = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot_id).order_by(SnapshotRow.position)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for line in session.scalars(lines.execution_options(yield_per=ROWS_AT_ONCE)):
+            data = line.encode() + b"\n"
+            digest.update(data)
+            file.write(data)
+    if digest.hexdigest() != snapshot.sha256:
+        raise StageError(
+            ErrorKind.CORRUPT_CHECKPOINT,
+            f"The rows of snapshot {snapshot_id} hash to {digest.hexdigest()}, it was frozen as {snapshot.sha256}.",
+            "Freeze the data again; the database was changed by hand or is damaged.",
+        )

@@ -1,0 +1,82 @@
+"""The only `ray.remote`: a thin shell round `work.perform` in a process of its own.
+
+The stage runs in the actor's one default thread; the concurrency group `io` answers meanwhile: the
+launcher drains what the stage reported and passes a cancel or a pause on. The actor sees files and
+numbers, never the database.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+from alignment.shared import logs
+from workers.stage.work import Batch, BufferedReporter, Outcome, Rank, Work, perform
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an actor runs; `port` was free there when it was asked."""
+
+    host: str
+    pid: int
+    address: str
+    port: int
+
+
+class StageShell:
+    """The actor. It is never restarted: what happens after its death is the launcher's business."""
+
+    def __init__(self, work: Work) -> None:
+        if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not used
+        self._work, self._reporter = work, BufferedReporter()
+
+    def run(self, rank: Rank | None = None) -> Outcome:
+        """The stage's outcome; with `rank`, as one of several processes that train together."""
+        os.environ.update(self._work.environment(rank.local_world if rank else 1))
+        if rank:
+            os.environ.update(rank.environment())
+        if self._work.log:
+            _speak_into(self._work.log)
+        logs.start("stage", style="text", **self._work.about)
+        return perform(self._work, self._reporter)
+
+    @ray.method(concurrency_group="io")
+    def drain(self) -> Batch:
+        return self._reporter.take()
+
+    @ray.method(concurrency_group="io")
+    def cancel(self) -> None:
+        self._reporter.cancel.set()
+
+    @ray.method(concurrency_group="io")
+    def pause(self) -> None:
+        self._reporter.pause.set()
+
+    @ray.method(concurrency_group="io")
+    def where(self) -> Place:
+        """The first answer means that the actor has been placed."""
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port = int(free.getsockname()[1])
+        return Place(platform.node(), os.getpid(), cast(Any, ray).util.get_node_ip_address(), port)
+
+
+def _speak_into(path: Path) -> None:
+    """What this process says goes straight into the attempt's log: by way of Ray the last words are late or lost."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with path.open("ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
+
+
+StageActor: Any = cast(Any, ray.remote)(max_restarts=0, concurrency_groups={"io": 1})(StageShell)

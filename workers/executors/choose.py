@@ -1,0 +1,18 @@
+"""Which executor runs the stages: chosen by the settings."""
+
+from __future__ import annotations
+
+from workers.executors.base import Executor
+from workers.settings import ExecutorKind, WorkerSettings
+from workers.staging import Folders
+
+
+def make_executor(settings: WorkerSettings, folders: Folders) -> Executor:
+    """The one that the settings choose; Ray is loaded only for its own."""
+    if settings.executor is ExecutorKind.PROCESS:
+        from workers.executors.process import ProcessExecutor
+
+        return ProcessExecutor()
+    from workers.executors.ray import RayExecutor
+
+    return RayExecutor(settings.ray_address, folders.ray, settings.infeasible_seconds)

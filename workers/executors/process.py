@@ -1,0 +1,151 @@
+"""A stage in a child process of the launcher: no Ray, no placement, and a start in a fraction of the time.
+
+For one machine whose jobs need no more than its first GPU each; nothing keeps two of them off one another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
+from annotation_api.db.jobs.records import Wish
+from workers.executors.base import Waiting
+from workers.executors.memory import OutOfMemoryWatch
+from workers.stage.faults import SMALLER, Fault, Faulted
+from workers.stage.process import Ask, Here, Over
+from workers.stage.work import Batch, Outcome, Work, importable
+
+ASKS = {Wish.CANCEL: Ask.CANCEL, Wish.PAUSE: Ask.PAUSE}
+BURIAL_SECONDS = 5.0  # between a closed connection and the exit code
+DIED = "It is tried again by itself; if it keeps dying, look at the end of its log."
+
+log = logging.getLogger(__name__)
+
+
+class ProcessExecutor:
+    """See `executors.Executor`."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: Connection[Any, Any] | None = None
+        self._here = self._asked = self._over = False
+        self._outcome: Outcome = None
+        self._batch = Batch()
+        self._memory = OutOfMemoryWatch()
+
+    def start(self, work: Work, gpus: float) -> None:
+        if gpus > 1:
+            cause = f"The job asks for {gpus:g} GPUs, and plain processes use one each."
+            raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
+        self.device = "gpu" if gpus and has_gpu() else "cpu"
+        hidden = {} if self.device == "gpu" else {"CUDA_VISIBLE_DEVICES": ""}  # what was not asked for is not used
+        self._line, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workers.stage.process", str(theirs.fileno()), str(os.getpid())],
+                env=os.environ | work.environment() | hidden,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self._say(replace(work, run=importable(work.run)))
+
+    def placed(self, patience: float) -> Waiting | None:
+        self._hear(patience, until=lambda: self._here)
+        if self._over:
+            self.result()
+        return None if self._here else Waiting("loading")
+
+    def over(self, patience: float) -> bool:
+        self._hear(patience, until=lambda: self._over)
+        return self._over
+
+    def take(self, patience: float) -> Batch:
+        if not self._over and not self._asked:
+            self._asked = True
+            self._say(Ask.TAKE)
+        self._hear(patience, until=lambda: not self._asked)
+        taken, self._batch = self._batch, Batch()
+        return taken
+
+    def ask(self, wish: Wish) -> None:
+        self._say(ASKS[wish])
+
+    def result(self) -> StageResult:
+        if isinstance(self._outcome, Fault):
+            raise Faulted(self._outcome)
+        if self._outcome is None:
+            raise Paused
+        return self._outcome
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    # ------------------------------------------------------------ the line
+
+    def _say(self, word: Work | Ask) -> None:
+        assert self._line is not None
+        try:
+            self._line.send(word)
+        except OSError as error:  # it is over; what it said before is still to be heard
+            log.debug("The stage no longer listens: %s", error)
+
+    def _hear(self, patience: float, until: Callable[[], bool]) -> None:
+        """Read what the stage says, up to `patience` seconds, until it has said what was waited for or is over."""
+        assert self._line is not None
+        deadline = time.monotonic() + patience
+        while not self._over and not until() and self._line.poll(max(0.0, deadline - time.monotonic())):
+            try:
+                self._note(self._line.recv())
+            except (EOFError, OSError):
+                self._bury()
+        if not self._over:
+            self._memory.look()
+
+    def _note(self, word: Here | Batch | Over) -> None:
+        if isinstance(word, Here):
+            log.info("The stage runs in process %d.", word.pid)
+            self._here = True
+        elif isinstance(word, Batch):
+            self._batch += word
+            self._asked = False
+        else:
+            self._batch += word.rest
+            self._outcome, self._over, self._asked = word.outcome, True, False
+
+    def _bury(self) -> None:
+        """The process died without a last word."""
+        assert self._process is not None
+        self._over, self._asked = True, False
+        try:
+            code = self._process.wait(BURIAL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._outcome = self._death(code)
+
+    def _death(self, code: int) -> Fault:
+        if code == -signal.SIGKILL and self._memory.struck():
+            cause = "The system ended the stage: the machine ran out of memory."
+            return Fault(ErrorKind.OUT_OF_MEMORY, cause, SMALLER)
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return Fault(ErrorKind.CRASH, f"The process that ran the stage died with {how}.", DIED)
+
+
+def has_gpu() -> bool:
+    """Whether this process may use a CUDA device, by what Linux shows of it."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and any(Path("/dev").glob("nvidia[0-9]*"))

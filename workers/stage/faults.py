@@ -1,0 +1,79 @@
+"""Any exception of an attempt becomes a kind, a cause and a next step.
+
+The stage's own process names what the stage raised, since not every exception travels; the launcher
+names the rest. Loads neither Ray nor the database.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ValidationError
+
+from alignment.shared.disk import is_full
+from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.validation import explain
+
+SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
+# What torch says when it gets no memory, where it raises no OutOfMemoryError.
+ALLOCATION_FAILED = re.compile(r"DefaultCPUAllocator|CUDA error: out of memory")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What ended an attempt, as clients know it."""
+
+    kind: ErrorKind
+    cause: str
+    next_step: str
+    traceback: str | None = None
+
+
+class Faulted(Exception):
+    """What ended the stage, named where it happened."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.cause} {fault.next_step}".strip())
+        self.fault = fault
+
+
+def fault_of(error: BaseException, settings: type[BaseModel] | None = None) -> Fault:
+    """Name what ended an attempt. `settings` is the class that refused a config."""
+    if isinstance(error, Faulted):
+        return error.fault
+    trace = COLOUR.sub("", "".join(traceback.format_exception(error)))
+    named = _named(error, settings)
+    if named is None:
+        cause = f"An unexpected {type(error).__name__}: {first_line(error)}"
+        return Fault(ErrorKind.INTERNAL, cause, "Report it with the traceback.", trace)
+    return Fault(named.kind, named.cause, named.next_step, None if named.kind is ErrorKind.CANCELLED else trace)
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _named(error: BaseException, settings: type[BaseModel] | None) -> StageError | None:
+    """The fault, unless it is one of ours."""
+    if isinstance(error, StageError):
+        return error
+    if isinstance(error, ValidationError):
+        first = explain(error, settings)[0]
+        return StageError(ErrorKind.BAD_INPUT, f"Setting {first.pointer}: {first.message}", "Correct it.")
+    if _is_memory(error):
+        what = first_line(error) or "the host has none left"
+        return StageError(ErrorKind.OUT_OF_MEMORY, f"The stage ran out of memory: {what.rstrip('.')}.", SMALLER)
+    if is_full(error):
+        cause = f"A file could not be written: {first_line(error)}"
+        if isinstance(error, OSError):
+            cause = f"The disk is full: {error.filename or error.strerror}."
+        return StageError(ErrorKind.DISK_FULL, cause, "Free space, then retry.")
+    return None
+
+
+def _is_memory(error: BaseException) -> bool:
+    by_name = type(error).__name__ == "OutOfMemoryError"  # torch's, without its import
+    return isinstance(error, MemoryError) or by_name or bool(ALLOCATION_FAILED.search(str(error)))
