@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError
 
 from alignment.shared import stages
 from alignment.shared.artifact import publish, write_result
-from alignment.shared.config import Baseline, PretrainConfig, Settings, Stage, config_class, load_preset
+from alignment.shared.config import Baseline, BaseModelConfig, Stage, StageSettings, config_class, load_preset
 from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
 from alignment.shared.validation import sentences
 from alignment.terminal import TerminalReporter
@@ -36,7 +36,7 @@ from alignment.toyworld import world as toyworld
 COMMANDS: tuple[Stage | Baseline, ...] = (*Stage, *Baseline)
 
 
-class RunFile(Settings):
+class RunFile(StageSettings):
     """What a run's TOML file may hold."""
 
     preset: str | None = None
@@ -64,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_run(path: Path, stage: Stage | Baseline) -> tuple[Settings, Settings]:
+def read_run(path: Path, stage: Stage | Baseline) -> tuple[StageSettings, StageSettings]:
     """A run file's settings and inputs, checked. Raises StageError(BAD_INPUT) that names what is wrong."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        model: type[Settings] = RunFile
+        model: type[StageSettings] = RunFile
         run = RunFile.model_validate(tables)
         model = config_class(stage)
         settings = load_preset(run.preset, stage, run.config) if run.preset else model.model_validate(run.config)
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     converts = commands.add_parser("convert", help="pickled weights to safetensors, in a process with limits")
     converts.add_argument("folder", type=Path)
     converts.add_argument("out", type=Path, help="result folder, must be new")
-    toy.add_argument("--steps", type=int, default=PretrainConfig().steps, help="pretraining steps")
+    toy.add_argument("--steps", type=int, default=BaseModelConfig().steps, help="pretraining steps")
     return parser
 
 
@@ -113,17 +113,17 @@ def _stage(options: argparse.Namespace) -> Path:
 def _toy(options: argparse.Namespace) -> Path:
     """The world's files, and its base model beside them in `base`."""
     try:
-        config = PretrainConfig(seed=options.seed, steps=options.steps)
+        config = BaseModelConfig(seed=options.seed, steps=options.steps)
     except ValidationError as error:
-        raise StageError(ErrorKind.BAD_INPUT, sentences(error, PretrainConfig)) from error
+        raise StageError(ErrorKind.BAD_INPUT, sentences(error, BaseModelConfig)) from error
     with TerminalReporter() as reporter:
 
         def work(folder: Path) -> StageResult:
-            from alignment.toyworld.base_model import pretrain  # torch: only now that the options are valid
+            from alignment.toyworld.base_model import train_base_model  # torch: only now that the options are valid
 
             world = toyworld.build_world(options.seed)
             toyworld.write_world(world, options.folder)
-            return pretrain(world.corpus(), config, folder, reporter)
+            return train_base_model(world.corpus(), config, folder, reporter)
 
         return _make(options.folder / "base", config.model_dump(mode="json"), work)
 

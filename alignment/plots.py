@@ -97,9 +97,11 @@ def traces(axes: Axes, curve: Sequence[Mapping[str, Any]], names: Mapping[str, s
     axes.set_xlabel("update")
 
 
-def looks(axes: Axes, found: Sequence[Mapping[str, Any]], judged: Mapping[int, float], *, by_kl: bool = False) -> None:
+def evaluations(
+    axes: Axes, found: Sequence[Mapping[str, Any]], judged: Mapping[int, float], *, by_kl: bool = False
+) -> None:
     """The learned held-out score by update, or by the root of the KL, in which over-optimisation bends the curve
-    (Gao et al. 2022). The kept look has a ring; another judge's score has an axis of its own."""
+    (Gao et al. 2022). The kept evaluation has a ring; another judge's score has an axis of its own."""
     places = {e["step"]: max(e["metrics"]["heldout_kl"], 0.0) ** 0.5 if by_kl else e["step"] for e in found}
     scores = {e["step"]: e["metrics"]["heldout_score"] for e in found}
     axes.plot([places[step] for step in scores], list(scores.values()), "o-", color=MAIN, markersize=3)

@@ -49,7 +49,7 @@ class TerminalReporter:
         self._bars.stop()
         signal.signal(signal.SIGINT, self._previous)
 
-    def progress(self, progress: events.Progress) -> None:
+    def progress(self, progress: events.StageProgress) -> None:
         note = describe(progress)
         if not self.console.is_terminal:
             self._print(progress, note)
@@ -62,8 +62,8 @@ class TerminalReporter:
         for row in rows[:4]:
             self.console.print(f"  {row['prompt']} -> {row['response']}", markup=False)
 
-    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Nobody ranks at a terminal; the files beside the model show every look."""
+    def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Nobody ranks at a terminal; the files beside the model show every evaluation."""
 
     def note(self, message: str, *, level: str = "info") -> None:
         self.console.print(message if level == "info" else f"{level}: {message}", markup=False)
@@ -77,7 +77,7 @@ class TerminalReporter:
     def checkpoint(self, saved: events.SavedCheckpoint) -> None:
         self.console.print(f"Saved {saved.name} ({saved.size / 1e6:.1f} MB, {saved.seconds:.1f} s).", markup=False)
 
-    def _print(self, progress: events.Progress, note: str) -> None:
+    def _print(self, progress: events.StageProgress, note: str) -> None:
         """One line a second at most, and always the last step."""
         now = time.monotonic()
         if now - self._printed >= 1 or progress.step == progress.total:
@@ -89,7 +89,7 @@ class TerminalReporter:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def describe(progress: events.Progress) -> str:
+def describe(progress: events.StageProgress) -> str:
     """Rate, time left and the few numbers worth a glance."""
     left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
     numbers = "".join(f", {name} {progress.metrics[name]:.3g}" for name in SHOWN if name in progress.metrics)

@@ -42,7 +42,7 @@ from annotation_api.http.middleware import RequestGuard
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
-from annotation_api.jobs.events.watchers import Hub
+from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
 from annotation_api.models import upload_routes
@@ -54,7 +54,7 @@ from annotation_api.web.markup.rendering import render_error
 STATIC = Path(pages.__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 20  # transactions at a time
-QUICK_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
+CLAIM_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 JOB_SLOTS = 6  # for new jobs
 DAILY_BYTES = 256 * 2**10  # of a claim, a judgement or a new job
 KEPT = 20  # connections that stay open
@@ -98,10 +98,10 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots = Slots("slots", SLOTS)
-    app.state.quick_slots, app.state.job_slots = Slots("quick-slots", QUICK_SLOTS), Slots("job-slots", JOB_SLOTS)
+    app.state.claim_slots, app.state.job_slots = Slots("quick-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
     app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
     app.state.latest = scrape.Latest()
-    app.state.streams = Hub(lambda: app.state.sessions)
+    app.state.streams = EventPoller(lambda: app.state.sessions)
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)

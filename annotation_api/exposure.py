@@ -54,10 +54,10 @@ class Exposure:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = None
         if scope["type"] == "http" and not self.fine and _from_beyond(scope):
-            error = await run_in_threadpool(self._look, scope["app"].state)
+            error = await run_in_threadpool(self._check, scope["app"].state)
         await (error.response() if error else self.app)(scope, receive, send)
 
-    def _look(self, state: object) -> ApiError | None:
+    def _check(self, state: object) -> ApiError | None:
         settings: Settings = state.settings  # type: ignore[attr-defined]
         sessions: sessionmaker[Session] = state.sessions  # type: ignore[attr-defined]
         try:

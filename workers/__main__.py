@@ -23,7 +23,7 @@ from workers.dispatch.dispatcher import LAUNCHER, Dispatcher
 from workers.settings import WorkerSettings
 
 
-class CannotStart(Exception):
+class DispatcherCannotStart(Exception):
     """One sentence for the person who started the dispatcher."""
 
 
@@ -35,7 +35,7 @@ def main(launcher: Sequence[str] = LAUNCHER, make: type[Dispatcher] = Dispatcher
         signal.signal(number, lambda *_: stop.set())
     try:
         make_dispatcher(WorkerSettings.from_environment(), launcher, make).run(stop)
-    except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
+    except (DispatcherCannotStart, SettingsError, DatabaseUnavailable) as reason:
         print(f"workers: {reason}", file=sys.stderr)
         return 1
     return 0
@@ -44,10 +44,10 @@ def main(launcher: Sequence[str] = LAUNCHER, make: type[Dispatcher] = Dispatcher
 def make_dispatcher(settings: WorkerSettings, launcher: Sequence[str], make: type[Dispatcher]) -> Dispatcher:
     """A dispatcher on a database that answers and is migrated; raises CannotStart, DatabaseUnavailable."""
     if settings.database_url is None:
-        raise CannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` starts a database and sets it.")
+        raise DispatcherCannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` starts a database and sets it.")
     engine = make_engine(settings.database_url, application_name="rankloop-dispatcher")
     if not is_current(engine):
-        raise CannotStart("The database is not at this version's level; run `rankloop migrate` first.")
+        raise DispatcherCannotStart("The database is not at this version's level; run `rankloop migrate` first.")
     return make(session_factory(engine), settings, launcher)
 
 

@@ -13,9 +13,9 @@ from alignment.models.load import context_length, read_score_scale
 from alignment.ppo.alarms import Alarm, Monitor
 from alignment.ppo.averages import WeightAverage
 from alignment.ppo.controllers import KLController, ScoreScaler
-from alignment.ppo.evaluation import Look, bounds_of, standings
+from alignment.ppo.evaluation import Evaluation, bounds_of, standings
 from alignment.ppo.prompt_set import EndlessBatches
-from alignment.ppo.ptx import Pretraining, examples_a_step, read_rows
+from alignment.ppo.ptx import PretrainingMix, examples_a_step, read_rows
 from alignment.ppo.roles import Roles
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, Reporter, StageError
@@ -23,7 +23,7 @@ from alignment.shared.stages import PPOInputs
 
 
 @dataclass(frozen=True)
-class Steering:
+class Adaptation:
     """`state` is all of it but tensors and generators, as JSON types."""
 
     kl: KLController
@@ -31,10 +31,10 @@ class Steering:
     monitor: Monitor
     average: WeightAverage | None
     keep_average: bool
-    pretraining: Pretraining | None
+    pretraining: PretrainingMix | None
 
     @classmethod
-    def of(cls, roles: Roles, config: PPOConfig | RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> Steering:
+    def of(cls, roles: Roles, config: PPOConfig | RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> Adaptation:
         """As the settings say. StageError(BAD_INPUT) for pretraining data that is missing, unused or unreadable."""
         scale = read_score_scale(inputs.reward_model)
         monitor = Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
@@ -52,22 +52,22 @@ class Steering:
 
     def follow(self, kl: float, episodes: int) -> None:
         """After an update: the coefficient moves, the average follows."""
-        self.kl.see(kl, episodes)
+        self.kl.observe(kl, episodes)
         if self.average is not None:
             self.average.follow()
 
     def shown(self) -> AbstractContextManager[None]:
-        """Inside it, the policy is the one that is looked at and kept."""
-        return self.average.worn() if self.average is not None and self.keep_average else nullcontext()
+        """Inside it, the policy is the one that is evaluated and kept."""
+        return self.average.applied() if self.average is not None and self.keep_average else nullcontext()
 
-    def listen(self, curve: Sequence[dict[str, float]], looks: Sequence[Look], reporter: Reporter) -> None:
+    def observe(self, curve: Sequence[dict[str, float]], evaluations: Sequence[Evaluation], reporter: Reporter) -> None:
         """Say the alarms that the last update raises."""
-        for alarm in self.monitor.listen(curve, standings(looks, self.monitor.bounds)):
+        for alarm in self.monitor.observe(curve, standings(evaluations, self.monitor.bounds)):
             reporter.note(alarm.sentence, level="warning")
 
-    def stops(self, looks: Sequence[Look]) -> str | None:
+    def stops(self, evaluations: Sequence[Evaluation]) -> str | None:
         """Why training ends before the next update; None: it goes on."""
-        return self.monitor.stops(standings(looks, self.monitor.bounds))
+        return self.monitor.stops(standings(evaluations, self.monitor.bounds))
 
     def state(self) -> dict[str, Any]:
         waiting = None if self.pretraining is None else self.pretraining.order.waiting
@@ -82,7 +82,7 @@ class Steering:
             self.pretraining.order.waiting = state["waiting"]
 
 
-def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> Pretraining | None:
+def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PretrainingMix | None:
     if problem := config.pretraining_problem(inputs.pretraining is not None):
         raise StageError(ErrorKind.BAD_INPUT, problem, "Give both or neither.")
     if inputs.pretraining is None:
@@ -91,4 +91,4 @@ def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: R
     rows = read_rows(roles.tokenizer, inputs.pretraining, limit, reporter, config.template_refusals)
     numbers, generator = [[i] for i in range(len(rows))], torch.Generator().manual_seed(config.seed)
     order = EndlessBatches(numbers, examples_a_step(config), generator)
-    return Pretraining(roles.policy, rows, order, roles.tokenizer.pad_token_id, config.micro_batch_size)
+    return PretrainingMix(roles.policy, rows, order, roles.tokenizer.pad_token_id, config.micro_batch_size)

@@ -1,6 +1,6 @@
 """An exponential moving average of a model's trained weights (Ouyang et al. 2022, C.4: decay 0.992).
 
-The policy that samples and learns is the latest one; the average is what is looked at, compared and kept
+The policy that samples and learns is the latest one; the average is what is evaluated, compared and kept
 (unless `keep_ema` is off). A step too far in one update weighs 0.8 % in it.
 """
 
@@ -36,7 +36,7 @@ class WeightAverage:
             average.copy_(weights[name])
 
     @contextmanager
-    def worn(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The model has the averaged weights inside the context, and its own again after it."""
         self._exchange()
         try:

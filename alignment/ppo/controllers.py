@@ -22,7 +22,7 @@ class KLController:
     def __init__(self, coef: float, target: float | None = None, horizon: int = 10_000) -> None:
         self.coef, self.target, self.horizon = coef, target, horizon
 
-    def see(self, kl: float, episodes: int) -> None:
+    def observe(self, kl: float, episodes: int) -> None:
         """Move after an update of `episodes` responses whose mean KL was `kl`; a fixed coefficient stays."""
         if self.target is not None:
             error = min(MOST_ERROR, max(-MOST_ERROR, kl / self.target - 1.0))
@@ -38,7 +38,7 @@ class KLController:
 class ScoreScaler:
     """Mean and deviation that scores are normalised by: none, the reward model's own, or those of this run so far.
 
-    Looks at held-out prompts are compared with one another, so they keep the scale of the first of them
+    Evaluations at held-out prompts are compared with one another, so they keep the scale of the first of them
     (`fixed`) while a running scale moves on.
     """
 
@@ -47,8 +47,8 @@ class ScoreScaler:
         self.start: tuple[float, float] | None = None if running else (0.0, std)
         self.count, self.mean, self.squares = 0, 0.0, 0.0  # Welford's, of all rollouts
 
-    def see(self, scores: Sequence[float]) -> None:
-        """Take in the scores of a rollout (or of the first look)."""
+    def observe(self, scores: Sequence[float]) -> None:
+        """Take in the scores of a rollout (or of the first evaluation)."""
         if self.running:
             for score in scores:
                 self.count += 1
@@ -64,10 +64,10 @@ class ScoreScaler:
         return self.mean, max(math.sqrt(self.squares / max(self.count - 1, 1)), 1e-6)
 
     def fixed(self, scores: Sequence[float]) -> tuple[float, float]:
-        """Mean and deviation for a look, whose `scores` are the first to be seen where nothing was before."""
+        """Mean and deviation for an evaluation, whose `scores` are the first to be seen where nothing was before."""
         if self.start is None:
-            self.see(scores)
-        assert self.start is not None, "a look has at least one score"
+            self.observe(scores)
+        assert self.start is not None, "an evaluation has at least one score"
         return self.start
 
     def state(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Which policy is kept: looks at held-out prompts, and the stated rule that chooses among them.
+"""Which policy is kept: evaluations on held-out prompts, and the stated rule that chooses among them.
 
 The rule sees what every run can know. Reward models are over-optimised (Gao et al. 2022): their
 score keeps rising after quality has begun to fall, and the fall comes with KL. So a newer policy,
-which has moved further, must be better by more than the noise of the look to be kept. What the score
+which has moved further, must be better by more than the noise of the evaluation to be kept. What the score
 does not show is a policy on its way to saying the same whatever is asked, a weak reward model's
-favourite reply; so each look also measures what replies tell of their prompts.
+favourite reply; so each evaluation also measures what replies tell of their prompts.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ CONTRASTS = 4  # prompts, its own among them, between which a reply has to tell
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """What the policy did on the held-out prompts after `update` updates (0: the SFT policy)."""
 
     update: int
     sequences: Sequences  # B responses: the first to each of P prompts, then the second to each, and so on
     scores: Tensor  # (B,) the reward model's
     kl: Tensor  # (B,) k1 against the reference, summed over each response
-    told: Tensor  # (B,) nats that each response tells of its prompt
+    information: Tensor  # (B,) nats that each response tells of its prompt
     kl_price: float  # of a nat
     prompts: int  # P
 
     @property
     def objectives(self) -> Tensor:
-        """What looks are compared by, for each prompt: `(P,)`."""
+        """What evaluations are compared by, for each prompt: `(P,)`."""
         return self.by_prompt(self.scores - self.kl_price * self.kl)
 
     def by_prompt(self, values: Tensor) -> Tensor:
@@ -55,24 +55,24 @@ class Look:
             "heldout_objective": float(self.objectives.mean()),
             "heldout_finished_share": float(self.sequences.finished.float().mean()),
             "heldout_response_length": float(self.sequences.response_lengths.float().mean()),
-            "heldout_specificity": float(self.told.mean()),
+            "heldout_specificity": float(self.information.mean()),
         }
 
 
-def look(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Look:
-    """Sample the policy on every prompt, `evaluate_replies` in all, with the same draws at every look."""
+def evaluate(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Evaluation:
+    """Sample the policy on every prompt, `evaluate_replies` in all, with the same draws at every evaluation."""
     generator = torch.Generator(roles.device).manual_seed(config.seed)
     asked = list(prompts) * max(1, config.evaluate_replies // len(prompts))
     sequences = reply(roles, asked, config, generator).sequences
     logprobs = policy_logprobs(roles, sequences, config)
     kl = kl_estimate(logprobs, reference_logprobs(roles, sequences, config)).sum(dim=1)
-    told = specificity(roles, sequences, logprobs.sum(dim=1), prompts, config)
-    return Look(
+    information = specificity(roles, sequences, logprobs.sum(dim=1), prompts, config)
+    return Evaluation(
         update,
         sequences,
         score(roles, sequences, config).cpu(),
         kl.cpu(),
-        told.cpu(),
+        information.cpu(),
         price_of_kl(config),
         len(prompts),
     )
@@ -104,19 +104,19 @@ def paired(new: Tensor, old: Tensor) -> tuple[float, float]:
     return float(gain.mean()), float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
 
 
-def gain_of(new: Look, old: Look) -> tuple[float, float]:
+def gain_of(new: Evaluation, old: Evaluation) -> tuple[float, float]:
     """How much more `new` reaches than `old`, and the standard error of that."""
     return paired(new.objectives, old.objectives)
 
 
-def told_beside(new: Look, sft: Look) -> tuple[float, bool]:
-    """What the responses of `new` tell of their prompts, as a share of what those of the first look told; and whether
-    it is less by more than the noise. Where those told nothing, nothing can be lost."""
-    at_first = float(sft.told.mean())
+def specificity_beside(new: Evaluation, sft: Evaluation) -> tuple[float, bool]:
+    """What the responses of `new` tell of their prompts, as a share of what those of the first evaluation told; and
+    whether it is less by more than the noise. Where those told nothing, nothing can be lost."""
+    at_first = float(sft.information.mean())
     if at_first <= 0:
         return 1.0, False
-    change, error = paired(new.by_prompt(new.told), sft.by_prompt(sft.told))
-    return float(new.told.mean()) / at_first, change < -SURE * error
+    change, error = paired(new.by_prompt(new.information), sft.by_prompt(sft.information))
+    return float(new.information.mean()) / at_first, change < -SURE * error
 
 
 def bounds_of(config: PPOConfig | RLOOConfig) -> Bounds:
@@ -129,48 +129,48 @@ def price_of_kl(config: PPOConfig | RLOOConfig) -> float:
     return max(config.kl_coef, config.keep_kl_coef)
 
 
-def replaces(new: Look, kept: Look, sft: Look, bounds: Bounds) -> bool:
-    """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`; `sft` is the first look."""
-    share, fell = told_beside(new, sft)
+def replaces(new: Evaluation, kept: Evaluation, sft: Evaluation, bounds: Bounds) -> bool:
+    """Whether the policy of `new` is kept from now on, in place of `kept`, by `rule`; `sft` is the first evaluation."""
+    share, fell = specificity_beside(new, sft)
     within = float(new.kl.mean()) <= bounds.max_kl and not (fell and share < bounds.min_specificity)
     gain, error = gain_of(new, kept)
     return within and gain > error
 
 
-def standings(looks: Sequence[Look], bounds: Bounds) -> list[Standing]:
-    """The looks as the monitors use them: each beside the best before it, the rule replayed."""
+def standings(evaluations: Sequence[Evaluation], bounds: Bounds) -> list[Standing]:
+    """The evaluations as the monitors use them: each beside the best before it, the rule replayed."""
     found: list[Standing] = []
-    best = kept = looks[0]
-    for entry in looks:
-        took = entry is kept or replaces(entry, kept, looks[0], bounds)
+    best = kept = evaluations[0]
+    for entry in evaluations:
+        took = entry is kept or replaces(entry, kept, evaluations[0], bounds)
         kept = entry if took else kept
         gain, error = gain_of(entry, best)
         best = entry if gain > 0 else best
         objective = float(entry.objectives.mean())
-        found.append(Standing(entry.update, objective, -gain, error, took, *told_beside(entry, looks[0])))
+        found.append(Standing(entry.update, objective, -gain, error, took, *specificity_beside(entry, evaluations[0])))
     return found
 
 
-class Keeper:
-    """Remembers looks, and the weights of the policy that the rule keeps by now."""
+class Selection:
+    """Remembers evaluations, and the weights of the policy that the rule keeps by now."""
 
     def __init__(self, roles: Roles, bounds: Bounds) -> None:
         self.roles, self.bounds = roles, bounds
-        self.looks: list[Look] = []
-        self.kept: Look | None = None
+        self.evaluations: list[Evaluation] = []
+        self.kept: Evaluation | None = None
         self.weights: dict[str, Tensor] = {}  # of the kept policy, those that are trained
 
-    def add(self, entry: Look) -> Look:
-        """Take in a look at the policy as it is now; keep that policy if it replaces the kept one."""
-        self.looks.append(entry)
-        if self.kept is None or replaces(entry, self.kept, self.looks[0], self.bounds):
+    def add(self, entry: Evaluation) -> Evaluation:
+        """Take in an evaluation at the policy as it is now; keep that policy if it replaces the kept one."""
+        self.evaluations.append(entry)
+        if self.kept is None or replaces(entry, self.kept, self.evaluations[0], self.bounds):
             self.kept = entry
             self.weights = {name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)}
         return entry
 
-    def save(self, out_dir: Path, dtype: torch.dtype) -> Look:
-        """Put the kept weights back into the policy, write it in `dtype`, and return its look."""
-        assert self.kept is not None, "save comes after the first look"
+    def save(self, out_dir: Path, dtype: torch.dtype) -> Evaluation:
+        """Put the kept weights back into the policy, write it in `dtype`, and return its evaluation."""
+        assert self.kept is not None, "save comes after the first evaluation"
         with torch.no_grad():
             for name, weight in trained_weights(self.roles.policy):
                 weight.copy_(self.weights[name])

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from alignment.data.batch import Rollout, Sequences
 from alignment.models.load import saved_type
-from alignment.ppo.adaptation import Steering
-from alignment.ppo.evaluation import Keeper, bounds_of, look
+from alignment.ppo.adaptation import Adaptation
+from alignment.ppo.evaluation import Selection, bounds_of, evaluate
 from alignment.ppo.prompt_set import EndlessBatches, read_prompt_set
-from alignment.ppo.result import check, rescued, result_of, show, tell, write_files
+from alignment.ppo.result import check, report_evaluations, rescued, result_of, sample_rows, write_files
 from alignment.ppo.roles import Roles, reply
 from alignment.ppo.state import State
 from alignment.ppo.update import Learner
@@ -38,7 +38,7 @@ class Method(Protocol):
         """By the names that they have in a checkpoint."""
 
     @property
-    def steering(self) -> Steering: ...
+    def adaptation(self) -> Adaptation: ...
 
     @property
     def replies(self) -> int:
@@ -67,26 +67,28 @@ def train(
     decision = gate.enforce(inputs.reward_model, config.gate, config.accept_reward_model, reporter)
     torch.manual_seed(config.seed)
     method = start(config, inputs, reporter)
-    roles, steering = method.roles, method.steering
+    roles, adaptation = method.roles, method.adaptation
     prompts = read_prompt_set(roles, config, inputs.prompts, reporter)
     sampling = torch.Generator(roles.device).manual_seed(config.seed)
     shuffling = torch.Generator().manual_seed(config.seed)
     batches = EndlessBatches(prompts.train, config.batch_size // method.replies, shuffling)
-    keeper = Keeper(roles, bounds_of(config))
+    selection = Selection(roles, bounds_of(config))
     curve: list[dict[str, float]] = []
-    state = State(method.learners, sampling, batches, keeper, curve, steering)
+    state = State(method.learners, sampling, batches, selection, curve, adaptation)
     checkpoints = Checkpoints.of(stage, config, inputs, reporter)
     if newest := checkpoints.newest():
         state.load(newest)
-        tell(reporter, roles, prompts, config, keeper.looks)  # whoever listened may have died before it heard the last
+        report_evaluations(
+            reporter, roles, prompts, config, selection.evaluations
+        )  # whoever listened may have died before it heard the last
     else:
-        keeper.add(look(roles, prompts.heldout, 0, config))
+        selection.add(evaluate(roles, prompts.heldout, 0, config))
     meter = Meter(reporter, stage.value, config.updates, len(curve))
     stopped: str | None = None
 
     try:
         for number in range(len(curve) + 1, config.updates + 1):
-            if stopped := steering.stops(keeper.looks):
+            if stopped := adaptation.stops(selection.evaluations):
                 break
             # 1. The policy answers a batch of prompts.
             asked = [ids for ids in next(batches) for _ in range(method.replies)]
@@ -96,24 +98,26 @@ def train(
             # 3. Scores become advantages; a few clipped passes over them.
             metrics = method.update(rollout, shuffling)
             check(metrics, number, config)
-            steering.follow(metrics["kl"], config.batch_size)
-            # 4. Now and then the policy is looked at on held-out prompts, and kept if it is better.
+            adaptation.follow(metrics["kl"], config.batch_size)
+            # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
             if number % config.evaluate_every == 0 or number == config.updates:
-                with steering.shown():
-                    entry = keeper.add(look(roles, prompts.heldout, number, config))
+                with adaptation.shown():
+                    entry = selection.add(evaluate(roles, prompts.heldout, number, config))
                 metrics |= entry.metrics()
-                tell(reporter, roles, prompts, config, [keeper.looks[0], entry])
+                report_evaluations(reporter, roles, prompts, config, [selection.evaluations[0], entry])
             curve.append({"update": float(number), **metrics})
-            reporter.samples(number, show(roles, rollout))
-            steering.listen(curve, keeper.looks, reporter)
+            reporter.samples(number, sample_rows(roles, rollout))
+            adaptation.observe(curve, selection.evaluations, reporter)
             meter.step(metrics)
             # 5. From time to time all that the next update depends on is saved.
             checkpoints.border(number, config.updates, state.save)
     except StageError as error:
-        stopped = rescued(error, keeper)
+        stopped = rescued(error, selection)
     if stopped:
         reporter.note(stopped, level="warning")
-    keeper.save(out_dir, saved_type(config.save_dtype, inputs.model))
-    result = result_of(stage.value, roles, prompts, config, keeper, curve, steering.monitor.alarms, stopped, decision)
-    write_files(out_dir, roles, prompts, keeper, result, reporter)
+    selection.save(out_dir, saved_type(config.save_dtype, inputs.model))
+    result = result_of(
+        stage.value, roles, prompts, config, selection, curve, adaptation.monitor.alarms, stopped, decision
+    )
+    write_files(out_dir, roles, prompts, selection, result, reporter)
     return result

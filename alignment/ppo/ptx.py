@@ -25,7 +25,7 @@ Row = tuple[list[int], list[int]]  # prompt and response, the stop token include
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class PretrainingMix:
     """Demonstrations in an endless order."""
 
     policy: Model

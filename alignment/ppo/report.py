@@ -1,4 +1,4 @@
-"""The one-page report of a policy's training, beside its weights: alarms, curves, looks, samples side by side.
+"""The one-page report of a policy's training, beside its weights: alarms, curves, evaluations, samples side by side.
 
     python -m alignment.ppo.report FOLDER [--judged SCORES.jsonl]
 
@@ -24,7 +24,7 @@ from alignment.shared.artifact import RESULT
 from alignment.shared.events import StageResult
 
 PAGE = "ppo_report.html"
-SIDE_BY_SIDE = 6  # prompts shown of each look
+SIDE_BY_SIDE = 6  # prompts shown of each evaluation
 TRACES = {
     "kl": "KL to the SFT policy on rollouts (nats a response).",
     "response_length": "Tokens of a response.",
@@ -42,14 +42,16 @@ TRACES = {
 def write(
     out_dir: Path,
     result: StageResult,
-    looks: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
     judged: Mapping[int, float] | None = None,
 ) -> None:
-    """The page into `out_dir`; `looks` are the rows of looks.jsonl, `judged` another judge's mean by update."""
-    (out_dir / PAGE).write_text(page(result, looks, judged), encoding="utf-8")
+    """The page into `out_dir`; `evaluations`: rows of looks.jsonl; `judged`: another judge's mean by update."""
+    (out_dir / PAGE).write_text(page(result, evaluations, judged), encoding="utf-8")
 
 
-def page(result: StageResult, looks: Sequence[Mapping[str, Any]], judged: Mapping[int, float] | None = None) -> str:
+def page(
+    result: StageResult, evaluations: Sequence[Mapping[str, Any]], judged: Mapping[int, float] | None = None
+) -> str:
     """The report as HTML: no script, every text from data escaped."""
     environment = Environment(
         loader=PackageLoader("alignment"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -60,12 +62,12 @@ def page(result: StageResult, looks: Sequence[Mapping[str, Any]], judged: Mappin
         details=result.details,
         headline=_headline(result),
         figures=list(_figures(result.details, judged or {})),
-        pages=list(_pages(looks)),
+        pages=list(_pages(evaluations)),
     )
 
 
 def mean_by_update(rows: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Mean score of each look."""
+    """Mean score of each evaluation."""
     found: dict[int, list[float]] = {}
     for row in rows:
         found.setdefault(int(row["update"]), []).append(float(row["score"]))
@@ -84,14 +86,14 @@ def _headline(result: StageResult) -> tuple[str, str]:
 
 
 def _figures(details: Mapping[str, Any], judged: Mapping[int, float]) -> Iterator[dict[str, Any]]:
-    curve, looks = details["curve"], details["checkpoints"]
+    curve, evaluations = details["curve"], details["checkpoints"]
     yield _figure(
-        lambda axes: plots.looks(axes, looks, judged),
+        lambda axes: plots.evaluations(axes, evaluations, judged),
         "Held-out score by update; the ring is the kept policy." + (" Dashed: another judge's." if judged else ""),
     )
     yield _figure(
-        lambda axes: plots.looks(axes, looks, judged, by_kl=True),
-        "What each look gained for its KL; the ring is the kept policy.",
+        lambda axes: plots.evaluations(axes, evaluations, judged, by_kl=True),
+        "What each evaluation gained for its KL; the ring is the kept policy.",
     )
     yield _figure(
         lambda axes: plots.traces(axes, curve, {"score": "score", "reward": "score - kl_coef * KL"}),
@@ -106,10 +108,10 @@ def _figure(draw: Callable[[Axes], None], caption: str) -> dict[str, Any]:
     return {"svg": Markup(plots.svg(draw, caption)), "caption": caption}
 
 
-def _pages(looks: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """For each look after the first, some prompts with the SFT policy's reply beside that look's."""
+def _pages(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """For each evaluation after the first, some prompts with the SFT policy's reply beside that evaluation's."""
     by_update: dict[int, list[Mapping[str, Any]]] = {}
-    for row in looks:
+    for row in evaluations:
         by_update.setdefault(int(row["update"]), []).append(row)
     before = by_update.pop(0, [])
     for update, rows in by_update.items():

@@ -1,6 +1,6 @@
 """What a policy's training says of itself: rollout samples, divergence, the result, and the files beside the model.
 
-`looks.jsonl` holds every held-out reply of every look, so that whoever has a better judge than the reward model
+`looks.jsonl` holds every held-out reply of every evaluation, so that whoever has a better judge than the reward model
 (people, the toy world's gold scorer) can draw its score beside the learned one.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
 from alignment.ppo.alarms import Alarm
-from alignment.ppo.evaluation import Keeper, Look, rule
+from alignment.ppo.evaluation import Evaluation, Selection, rule
 from alignment.ppo.prompt_set import PromptSet
 from alignment.ppo.roles import Roles
 from alignment.shared import gate
@@ -29,10 +29,10 @@ from alignment.shared.records import canonical_json
 EXPLODED = 5.0  # times max_kl: a rollout this far from the reference is lost, not exploring
 SHOWN = 4  # rollout samples reported at each update
 KEPT_SAMPLES = 24  # held-out prompts whose replies before and after stand in the result
-LOOKS = "looks.jsonl"
+EVALUATIONS = "looks.jsonl"
 
 
-def show(roles: Roles, rollout: Rollout) -> list[dict[str, Any]]:
+def sample_rows(roles: Roles, rollout: Rollout) -> list[dict[str, Any]]:
     """A few rows of a rollout as text."""
     return [
         {"prompt": before, "response": after, "score": float(rollout.scores[row])}
@@ -40,8 +40,10 @@ def show(roles: Roles, rollout: Rollout) -> list[dict[str, Any]]:
     ]
 
 
-def side_by_side(roles: Roles, prompts: PromptSet, before: Look, after: Look, most: int) -> list[dict[str, Any]]:
-    """The first `most` held-out prompts with the reply of each look, as `Reporter.look` takes them."""
+def side_by_side(
+    roles: Roles, prompts: PromptSet, before: Evaluation, after: Evaluation, most: int
+) -> list[dict[str, Any]]:
+    """The first `most` held-out prompts with the reply of each evaluation, as `Reporter.evaluation` takes them."""
     texts = (_texts(roles, entry.sequences, most) for entry in (before, after))
     return [
         {
@@ -56,13 +58,19 @@ def side_by_side(roles: Roles, prompts: PromptSet, before: Look, after: Look, mo
     ]
 
 
-def tell(
-    reporter: Reporter, roles: Roles, prompts: PromptSet, config: PPOConfig | RLOOConfig, looks: Sequence[Look]
+def report_evaluations(
+    reporter: Reporter,
+    roles: Roles,
+    prompts: PromptSet,
+    config: PPOConfig | RLOOConfig,
+    evaluations: Sequence[Evaluation],
 ) -> None:
-    """Report looks at trained policies beside the first one, which is the SFT policy's; `looks` begins with that."""
+    """Report evaluations of trained policies beside the SFT policy's, with which `evaluations` begins."""
     if config.compare_prompts:
-        for entry in looks[1:]:
-            reporter.look(entry.update, side_by_side(roles, prompts, looks[0], entry, config.compare_prompts))
+        for entry in evaluations[1:]:
+            reporter.evaluation(
+                entry.update, side_by_side(roles, prompts, evaluations[0], entry, config.compare_prompts)
+            )
 
 
 def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig) -> None:
@@ -82,13 +90,13 @@ def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig
         )
 
 
-def rescued(error: StageError, keeper: Keeper) -> str:
+def rescued(error: StageError, selection: Selection) -> str:
     """What to say of a run that diverged after a trained policy was kept; any other error is raised again."""
-    if error.kind is not ErrorKind.DIVERGED or keeper.kept is None or not keeper.kept.update:
+    if error.kind is not ErrorKind.DIVERGED or selection.kept is None or not selection.kept.update:
         raise error
     return (
-        f"{error.cause} Training stopped there; the result is the policy of update {keeper.kept.update}, kept before. "
-        f"To train further: {error.next_step}"
+        f"{error.cause} Training stopped there; the result is the policy of update {selection.kept.update}, kept "
+        f"before. To train further: {error.next_step}"
     )
 
 
@@ -97,15 +105,15 @@ def result_of(
     roles: Roles,
     prompts: PromptSet,
     config: PPOConfig | RLOOConfig,
-    keeper: Keeper,
+    selection: Selection,
     curve: list[dict[str, float]],
     alarms: Sequence[Alarm],
     stopped: str | None,
     decision: gate.Decision,
 ) -> StageResult:
     """The kept policy's numbers, and what a report needs."""
-    first, kept = keeper.looks[0], keeper.kept
-    assert kept is not None, "the first look is kept"
+    first, kept = selection.evaluations[0], selection.kept
+    assert kept is not None, "the first evaluation is kept"
     metrics = {
         **kept.metrics(),
         "heldout_score_sft": float(first.scores.mean()),
@@ -121,7 +129,8 @@ def result_of(
         "alarms": [{**asdict(alarm), "sentence": alarm.sentence} for alarm in alarms],
         "curve": curve,
         "checkpoints": [
-            {"step": entry.update, "metrics": entry.metrics(), "chosen": entry is kept} for entry in keeper.looks
+            {"step": entry.update, "metrics": entry.metrics(), "chosen": entry is kept}
+            for entry in selection.evaluations
         ],
         "samples": _before_and_after(roles, prompts, first, kept),
     }
@@ -129,11 +138,11 @@ def result_of(
 
 
 def write_files(
-    out_dir: Path, roles: Roles, prompts: PromptSet, keeper: Keeper, result: StageResult, reporter: Reporter
+    out_dir: Path, roles: Roles, prompts: PromptSet, selection: Selection, result: StageResult, reporter: Reporter
 ) -> None:
     """`looks.jsonl` and `ppo_report.html` into the model's folder; no page where matplotlib is not installed."""
-    rows = list(_look_rows(roles, prompts, keeper))
-    with (out_dir / LOOKS).open("w", encoding="utf-8") as file:
+    rows = list(_evaluation_rows(roles, prompts, selection))
+    with (out_dir / EVALUATIONS).open("w", encoding="utf-8") as file:
         file.writelines(canonical_json(row) + "\n" for row in rows)
     if importlib.util.find_spec("matplotlib") is None:  # a bare machine needs torch and transformers alone
         reporter.note("matplotlib is not installed: ppo_report.html was not drawn.")
@@ -143,16 +152,16 @@ def write_files(
     ppo_report.write(out_dir, result, rows)
 
 
-def _look_rows(roles: Roles, prompts: PromptSet, keeper: Keeper) -> Iterator[dict[str, Any]]:
-    """Every reply of every look, with what the learned judge and the KL say of it."""
-    for entry in keeper.looks:
+def _evaluation_rows(roles: Roles, prompts: PromptSet, selection: Selection) -> Iterator[dict[str, Any]]:
+    """Every reply of every evaluation, with what the learned judge and the KL say of it."""
+    for entry in selection.evaluations:
         texts = _texts(roles, entry.sequences, len(entry.sequences))
         for row, (prompt, (_, response)) in enumerate(
             zip(itertools.cycle(prompts.heldout_prompts), texts, strict=False)
         ):
             yield {
                 "update": entry.update,
-                "chosen": entry is keeper.kept,
+                "chosen": entry is selection.kept,
                 "key": prompt.key,
                 "prompt": prompt.text,
                 "criterion": prompt.criterion,
@@ -163,7 +172,7 @@ def _look_rows(roles: Roles, prompts: PromptSet, keeper: Keeper) -> Iterator[dic
             }
 
 
-def _before_and_after(roles: Roles, prompts: PromptSet, first: Look, kept: Look) -> list[dict[str, Any]]:
+def _before_and_after(roles: Roles, prompts: PromptSet, first: Evaluation, kept: Evaluation) -> list[dict[str, Any]]:
     """Held-out prompts with the SFT policy's and the kept policy's reply, and what the reward model said."""
     before, after = (_texts(roles, entry.sequences, KEPT_SAMPLES) for entry in (first, kept))
     return [

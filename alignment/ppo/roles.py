@@ -172,7 +172,7 @@ def record_without_critic(
 ) -> Rollout:
     """The same, with values of 0."""
     raw, disagreement = raw_scores(roles, sequences, config)
-    roles.scaler.see(raw.tolist())
+    roles.scaler.observe(raw.tolist())
     old_logprobs = policy_logprobs(roles, sequences, config)
     return Rollout(
         sequences=sequences,

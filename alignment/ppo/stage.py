@@ -21,7 +21,7 @@ from torch import Tensor
 
 from alignment.data.batch import Rollout, Sequences
 from alignment.ppo import loop as ppo_loop
-from alignment.ppo.adaptation import Steering
+from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.roles import ActorCritic, load_roles, record
 from alignment.ppo.update import Learner, update
 from alignment.shared.config import PPOConfig, Stage
@@ -41,7 +41,7 @@ class PPO:
     roles: ActorCritic
     config: PPOConfig
     learners: Mapping[str, Learner]
-    steering: Steering
+    adaptation: Adaptation
     replies: ClassVar[int] = 1
 
     @classmethod
@@ -50,7 +50,7 @@ class PPO:
         critic_rate = config.critic_learning_rate or config.learning_rate
         policy = Learner.of(roles.policy, config.learning_rate, config)
         learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config)}
-        return cls(roles, config, learners, Steering.of(roles, config, inputs, reporter))
+        return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
 
     def record(self, sequences: Sequences, sampled_logprobs: Tensor) -> Rollout:
         """With what the critic expects of each token."""
@@ -59,7 +59,7 @@ class PPO:
     def update(self, rollout: Rollout, shuffling: torch.Generator) -> dict[str, float]:
         """KL-shaped rewards become advantages; a few clipped passes over them."""
         policy, critic = self.learners["policy"], self.learners["critic"]
-        coef, pretraining = self.steering.kl.coef, self.steering.pretraining
+        coef, pretraining = self.adaptation.kl.coef, self.adaptation.pretraining
         return update(
             self.roles, policy, critic, rollout, self.config, shuffling, kl_coef=coef, pretraining=pretraining
         )

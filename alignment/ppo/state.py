@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alignment.data.batch import Sequences
-from alignment.ppo.adaptation import Steering
-from alignment.ppo.evaluation import Keeper, Look
+from alignment.ppo.adaptation import Adaptation
+from alignment.ppo.evaluation import Evaluation, Selection
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.ppo.roles import trained_weights
 from alignment.ppo.update import Learner
 
 REST = "state.json"
-OF_A_LOOK = ("scores", "kl", "told")
+STORED = {"scores": "scores", "kl": "kl", "told": "information"}  # name in the file: field of an evaluation
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,29 @@ class State:
     learners: Mapping[str, Learner]
     sampling: torch.Generator
     batches: EndlessBatches  # its generator also shuffles the update's mini-batches
-    keeper: Keeper
+    selection: Selection
     curve: list[dict[str, float]]
-    steering: Steering
+    adaptation: Adaptation
 
     def save(self, folder: Path) -> None:
         """Write all of it into an empty folder."""
         for name, learner in self.learners.items():
             _write(folder, name, _tensors_of(learner))
-        _write(folder, "kept", self.keeper.weights)
-        if self.steering.average is not None:
-            _write(folder, "average", self.steering.average.weights)
-        _write(folder, "looks", _tensors_of_looks(self.keeper.looks))
+        _write(folder, "kept", self.selection.weights)
+        if self.adaptation.average is not None:
+            _write(folder, "average", self.adaptation.average.weights)
+        _write(folder, "looks", _tensors_of_evaluations(self.selection.evaluations))
         _write(folder, "random", {name: generator.get_state() for name, generator in self._generators().items()})
         rest = {
             "schedules": {name: _schedule(learner) for name, learner in self.learners.items()},
             "waiting": self.batches.waiting,
             "looks": [
                 {"update": entry.update, "kl_price": entry.kl_price, "prompts": entry.prompts}
-                for entry in self.keeper.looks
+                for entry in self.selection.evaluations
             ],
-            "kept": next(i for i, entry in enumerate(self.keeper.looks) if entry is self.keeper.kept),
+            "kept": next(i for i, entry in enumerate(self.selection.evaluations) if entry is self.selection.kept),
             "curve": self.curve,
-            "steering": self.steering.state(),
+            "steering": self.adaptation.state(),
         }
         (folder / REST).write_text(json.dumps(rest) + "\n", encoding="utf-8")
 
@@ -67,13 +67,13 @@ class State:
             _restore(learner, _read(folder, name), rest["schedules"][name])
         self.batches.waiting = rest["waiting"]
         self.curve[:] = rest["curve"]
-        device = self.keeper.roles.device
-        self.keeper.looks = _looks(_read(folder, "looks"), rest["looks"], device)
-        self.keeper.kept = self.keeper.looks[rest["kept"]]
-        self.keeper.weights = _read(folder, "kept")
-        self.steering.load(rest["steering"])
-        if self.steering.average is not None:
-            self.steering.average.load(_read(folder, "average"))
+        device = self.selection.roles.device
+        self.selection.evaluations = _evaluations(_read(folder, "looks"), rest["looks"], device)
+        self.selection.kept = self.selection.evaluations[rest["kept"]]
+        self.selection.weights = _read(folder, "kept")
+        self.adaptation.load(rest["steering"])
+        if self.adaptation.average is not None:
+            self.adaptation.average.load(_read(folder, "average"))
         states = _read(folder, "random")
         for name, generator in self._generators().items():
             generator.set_state(states[name])
@@ -81,8 +81,8 @@ class State:
     def _generators(self) -> dict[str, torch.Generator]:
         """The stage's own, and torch's global ones."""
         found = {"sampling": self.sampling, "shuffling": self.batches.generator, "cpu": torch.default_generator}
-        if self.steering.pretraining is not None:
-            found["pretraining"] = self.steering.pretraining.order.generator
+        if self.adaptation.pretraining is not None:
+            found["pretraining"] = self.adaptation.pretraining.order.generator
         if torch.cuda.is_available():
             found |= {f"cuda-{i}": generator for i, generator in enumerate(torch.cuda.default_generators)}
         return found
@@ -116,20 +116,22 @@ def _schedule(learner: Learner) -> dict[str, Any]:
     return {key: value for key, value in learner.schedule.state_dict().items() if key != "lr_lambdas"}
 
 
-def _tensors_of_looks(looks: Sequence[Look]) -> dict[str, Tensor]:
+def _tensors_of_evaluations(evaluations: Sequence[Evaluation]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
-    for number, entry in enumerate(looks):
-        found |= {f"{number}.{name}": getattr(entry, name) for name in OF_A_LOOK}
+    for number, entry in enumerate(evaluations):
+        found |= {f"{number}.{name}": getattr(entry, field) for name, field in STORED.items()}
         found |= {f"{number}.{field.name}": getattr(entry.sequences, field.name) for field in fields(Sequences)}
     return found
 
 
-def _looks(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], device: torch.device) -> list[Look]:
+def _evaluations(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], device: torch.device) -> list[Evaluation]:
     found = []
     for number, said in enumerate(rest):
         sequences = Sequences(*(tensors[f"{number}.{field.name}"] for field in fields(Sequences)))
-        scores, kl, told = (tensors[f"{number}.{name}"] for name in OF_A_LOOK)
-        found.append(Look(said["update"], sequences.to(device), scores, kl, told, said["kl_price"], said["prompts"]))
+        scores, kl, information = (tensors[f"{number}.{name}"] for name in STORED)
+        found.append(
+            Evaluation(said["update"], sequences.to(device), scores, kl, information, said["kl_price"], said["prompts"])
+        )
     return found
 
 

@@ -17,7 +17,7 @@ from alignment.maths.advantages import explained_variance, gae, kl_estimate, mas
 from alignment.maths.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
 from alignment.models.forward import Model, response_logprobs, response_terms, response_values
 from alignment.models.micro_batches import accumulate
-from alignment.ppo.ptx import Pretraining
+from alignment.ppo.ptx import PretrainingMix
 from alignment.ppo.roles import ActorCritic, trained_weights
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
@@ -114,7 +114,7 @@ def update(
     generator: torch.Generator,
     *,
     kl_coef: float | None = None,
-    pretraining: Pretraining | None = None,
+    pretraining: PretrainingMix | None = None,
 ) -> dict[str, float]:
     """Learn from one rollout; return what happened, averaged over the optimizer steps.
 

@@ -28,7 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from alignment.reward.report.accuracy import Estimate, difference
+from alignment.reward.report.accuracy import IntervalEstimate, difference
 from alignment.shared.events import StageError
 from alignment.shared.records import Prompt, canonical_json, read_jsonl
 
@@ -40,7 +40,7 @@ LEAST_RANDOM = 0.05  # the control arm may be made smaller, but never left out
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateSet:
     """Responses to one prompt that could become a task."""
 
     prompt: Prompt
@@ -48,7 +48,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Choice:
+class QueueEntry:
     """A set that should be ranked, and why."""
 
     index: int  # into the candidates
@@ -60,9 +60,9 @@ class Choice:
 class ArmGain:
     """Held-out accuracy that rankings of one arm brought, and how much more than the control's."""
 
-    informative: Estimate
-    random: Estimate
-    advantage: Estimate  # informative less random, prompt by prompt
+    informative: IntervalEstimate
+    random: IntervalEstimate
+    advantage: IntervalEstimate  # informative less random, prompt by prompt
 
 
 def information(scores: Tensor) -> float:
@@ -93,12 +93,12 @@ def _likelihoods(scores: Tensor, orders: Tensor) -> Tensor:
 
 
 def choose(
-    candidates: Sequence[Candidates],
+    candidates: Sequence[CandidateSet],
     scores: Sequence[Tensor],
     count: int,
     seed: int,
     random_share: float = RANDOM_SHARE,
-) -> list[Choice]:
+) -> list[QueueEntry]:
     """At most `count` sets, one a prompt, each with its arm; `scores[i]` is `(M, K)` for candidate i.
 
     The control arm is drawn first, from the whole pool, so that it stands for the pool; the informative arm
@@ -117,7 +117,7 @@ def choose(
     best = sorted(pool, key=lambda i: -told[i] / len(candidates[i].responses))  # equals stay in random order
     informative = _one_a_prompt(candidates, best, count - len(control), used)
     arms: tuple[tuple[Arm, list[int]], ...] = (("informative", informative), ("random", control))
-    queue = [Choice(i, arm, told[i]) for arm, chosen in arms for i in chosen]
+    queue = [QueueEntry(i, arm, told[i]) for arm, chosen in arms for i in chosen]
     random.Random(seed + 1).shuffle(queue)  # nobody can tell an arm by its place in the queue
     return queue
 
@@ -137,7 +137,7 @@ def compare_arms(
     )
 
 
-def read_candidates(responses: Path, prompts: Path) -> list[Candidates]:
+def read_candidates(responses: Path, prompts: Path) -> list[CandidateSet]:
     """The sample stage's rows as sets: all different responses of each prompt."""
     asked = list(read_jsonl(prompts, Prompt))
     with responses.open(encoding="utf-8") as file:
@@ -146,11 +146,11 @@ def read_candidates(responses: Path, prompts: Path) -> list[Candidates]:
     for index, group in itertools.groupby(rows, key=lambda row: int(row["prompt"])):
         texts = tuple(dict.fromkeys(row["text"] for row in group))
         if len(texts) > 1:
-            found.append(Candidates(asked[index], texts))
+            found.append(CandidateSet(asked[index], texts))
     return found
 
 
-def score_candidates(folders: Sequence[Path], candidates: Sequence[Candidates]) -> list[Tensor]:
+def score_candidates(folders: Sequence[Path], candidates: Sequence[CandidateSet]) -> list[Tensor]:
     """Every member's scores of every set: a tensor `(M, K)` for each. A folder holds a reward model or an ensemble."""
     from alignment.models.load import load_reward_model, load_tokenizer
     from alignment.reward import stage as reward
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _lines(candidates: Sequence[Candidates], queue: Sequence[Choice]) -> Iterator[str]:
+def _lines(candidates: Sequence[CandidateSet], queue: Sequence[QueueEntry]) -> Iterator[str]:
     for choice in queue:
         found = candidates[choice.index]
         yield canonical_json(
@@ -201,7 +201,7 @@ def _lines(candidates: Sequence[Candidates], queue: Sequence[Choice]) -> Iterato
         )
 
 
-def _one_a_prompt(candidates: Sequence[Candidates], order: Sequence[int], count: int, used: set[str]) -> list[int]:
+def _one_a_prompt(candidates: Sequence[CandidateSet], order: Sequence[int], count: int, used: set[str]) -> list[int]:
     """The first `count` in this order whose prompt is not used yet; marks them as used."""
     found: list[int] = []
     for i in order:

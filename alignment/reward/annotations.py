@@ -35,7 +35,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Annotation:
     """One annotator on the different responses of one prompt."""
 
     prompt: Prompt
@@ -60,13 +60,13 @@ class Opinion:
         return self.prompt.key, frozenset(self.texts), self.criterion
 
 
-def of_ranking(ranking: Ranking, config: RewardConfig) -> Opinion:
+def annotation_of_ranking(ranking: Ranking, config: RewardConfig) -> Annotation:
     """A ranking with each text once: a text that came twice is tied with itself and is read once."""
     first: dict[str, int] = {}
     for index, text in enumerate(ranking.responses):
         first.setdefault(text, index)
     kept = list(first.values())
-    return Opinion(
+    return Annotation(
         prompt=ranking.prompt,
         texts=tuple(first),
         ranks=tuple(ranking.ranks[index] for index in kept),
@@ -80,7 +80,7 @@ def of_ranking(ranking: Ranking, config: RewardConfig) -> Opinion:
     )
 
 
-def of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -> Iterator[Opinion]:
+def annotations_of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -> Iterator[Annotation]:
     """One opinion for each annotator, prompt and rule: kept above broken, and broken below 0.
 
     A rule of which an annotator saw no breach on a prompt gives neither order nor label.
@@ -94,7 +94,7 @@ def of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -> Iterator[O
         if not said:
             continue
         broken = {v.response: v.verdict == "broken" for v in said}
-        yield Opinion(
+        yield Annotation(
             prompt=said[0].prompt,
             texts=tuple(broken),
             ranks=tuple(int(bad) for bad in broken.values()),
@@ -106,7 +106,7 @@ def of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -> Iterator[O
         )
 
 
-def of_answers(answers: Answers, config: RewardConfig) -> Iterator[Opinion]:
+def annotations_of_answers(answers: Answers, config: RewardConfig) -> Iterator[Annotation]:
     """One opinion for each answered question that `config.questions` knows.
 
     Of one response: yes or no, or a grade from 1 to 7, is a label. Of a pair: `first`, `second` or `tie` is
@@ -117,7 +117,7 @@ def of_answers(answers: Answers, config: RewardConfig) -> Iterator[Opinion]:
         found = _answer(answer.value, len(set(answers.responses)), good == "bad", config.answer_coef) if good else None
         if found is None:
             continue
-        yield Opinion(
+        yield Annotation(
             prompt=answers.prompt,
             texts=tuple(dict.fromkeys(answers.responses)),
             ranks=found[0],

@@ -18,7 +18,12 @@ from transformers import PreTrainedTokenizerBase
 from alignment.data import chat
 from alignment.data.screening import Screened, screen
 from alignment.reward import votes
-from alignment.reward.annotations import Opinion, of_answers, of_ranking, of_verdicts
+from alignment.reward.annotations import (
+    Annotation,
+    annotation_of_ranking,
+    annotations_of_answers,
+    annotations_of_verdicts,
+)
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import (
@@ -42,7 +47,7 @@ EXAMPLES = "examples.jsonl"
 R = TypeVar("R", bound=Record)
 
 
-class Fate(StrEnum):
+class RowStatus(StrEnum):
     """What became of a row."""
 
     TRAINED = "trained"  # it entered the loss
@@ -54,7 +59,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairTarget:
     """`better` should score above `worse` by `margin` with probability `target`."""
 
     better: int  # into the example's responses
@@ -78,7 +83,7 @@ class Example:
 
     prompt_ids: list[int]
     responses: list[list[int]]  # K lists, each with its stop token
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PairTarget, ...]
     votes: tuple[Vote, ...]
     labels: tuple[tuple[int, float, float], ...]  # response, target, weight
     weight: float
@@ -96,38 +101,38 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedExamples:
     """All examples of a run, and what became of every row."""
 
     train: list[Example]
     heldout: list[int]  # rows on which the model is measured
-    fates: list[Fate]  # one a row
+    statuses: list[RowStatus]  # one a row
     shortened: list[bool]  # one a row: the prompt was cut on its left
     cyclic: int  # tasks whose majority contradicts itself; used as they are
 
-    def counts(self, rows: Sequence[Opinion]) -> dict[str, int]:
+    def counts(self, rows: Sequence[Annotation]) -> dict[str, int]:
         """How many rows were used (trained or held out), and how many of those were shortened; the rest by fate."""
-        used = [fate in (Fate.TRAINED, Fate.HELDOUT) for fate in self.fates]
+        used = [status in (RowStatus.TRAINED, RowStatus.HELDOUT) for status in self.statuses]
         return {
             "used": sum(used),
             "shortened": sum(self.shortened),
-            "refused": self.fates.count(Fate.REFUSED),
-            "all_tied": self.fates.count(Fate.ALL_TIED),
-            "outvoted": self.fates.count(Fate.OUTVOTED),
+            "refused": self.statuses.count(RowStatus.REFUSED),
+            "all_tied": self.statuses.count(RowStatus.ALL_TIED),
+            "outvoted": self.statuses.count(RowStatus.OUTVOTED),
             "repeated": sum(row.repeated for row in rows),
             "cyclic": self.cyclic,
-            **({Fate.TEMPLATE.value: unread} if (unread := self.fates.count(Fate.TEMPLATE)) else {}),
+            **({RowStatus.TEMPLATE.value: unread} if (unread := self.statuses.count(RowStatus.TEMPLATE)) else {}),
         }
 
 
-def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], list[Opinion]]:
+def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], list[Annotation]]:
     """All opinions in the stage's files, those of rankings first and one for each; StageError names a bad line."""
     rankings = _read(inputs.rankings, Ranking)
-    rows = [of_ranking(ranking, config) for ranking in rankings]
+    rows = [annotation_of_ranking(ranking, config) for ranking in rankings]
     if inputs.verdicts:
-        rows += of_verdicts(_read(inputs.verdicts, Verdict), config)
+        rows += annotations_of_verdicts(_read(inputs.verdicts, Verdict), config)
     if inputs.answers:
-        rows += [made for given in _read(inputs.answers, Answers) for made in of_answers(given, config)]
+        rows += [made for given in _read(inputs.answers, Answers) for made in annotations_of_answers(given, config)]
     return rankings, rows
 
 
@@ -137,8 +142,8 @@ def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
 
 
 def screened(
-    rankings: Sequence[Ranking], rows: Sequence[Opinion], tokenizer: PreTrainedTokenizerBase, config: RewardConfig
-) -> tuple[list[Ranking], list[Opinion], Screened]:
+    rankings: Sequence[Ranking], rows: Sequence[Annotation], tokenizer: PreTrainedTokenizerBase, config: RewardConfig
+) -> tuple[list[Ranking], list[Annotation], Screened]:
     """Both as the chat template takes them; what it refuses stays in its place, `prepare` gives it its fate."""
     found = screen(tokenizer, [(row.prompt, row.texts) for row in rows], config.template_refusals)
     prompts = [new or row.prompt for new, row in zip(found.prompts, rows, strict=True)]
@@ -148,25 +153,25 @@ def screened(
 
 
 def prepare(
-    rows: Sequence[Opinion],
+    rows: Sequence[Annotation],
     tokenizer: PreTrainedTokenizerBase,
     limit: int,
     config: RewardConfig,
     unread: Collection[int] = (),
-) -> Prepared:
+) -> PreparedExamples:
     """Opinions as examples, one a task, and the fate of each row; `unread`: those that the template refuses."""
-    fates, shortened = [Fate.ALL_TIED] * len(rows), [False] * len(rows)
-    _set(fates, unread, Fate.TEMPLATE)
-    kept: list[tuple[Opinion, list[int], list[int], list[list[int]]]] = []
+    statuses, shortened = [RowStatus.ALL_TIED] * len(rows), [False] * len(rows)
+    _set(statuses, unread, RowStatus.TEMPLATE)
+    kept: list[tuple[Annotation, list[int], list[int], list[list[int]]]] = []
     for task in _tasks(rows, config, unread):
         first = rows[task[0]]
         before, after = encode_responses(tokenizer, first.prompt, first.texts, limit)
         if not after:
-            _set(fates, task, Fate.REFUSED)
+            _set(statuses, task, RowStatus.REFUSED)
         else:
             _set(shortened, task, len(before) < len(chat.prompt_ids(tokenizer, first.prompt)))
             held = side_of(first.prompt, config.heldout_fraction) == "heldout"
-            _set(fates, task, Fate.HELDOUT if held else Fate.TRAINED)
+            _set(statuses, task, RowStatus.HELDOUT if held else RowStatus.TRAINED)
             if not held:
                 kept.append((first, task, before, after))
     known = votes.reliabilities(
@@ -177,11 +182,11 @@ def prepare(
         mine = [_aligned(rows[i], first) for i in task]
         cyclic += votes.is_cyclic([v.ranks for v in mine if v.ranks])
         shares = _shares(mine, known, config)
-        _set(fates, [i for i, share in zip(task, shares, strict=True) if not share], Fate.OUTVOTED)
+        _set(statuses, [i for i, share in zip(task, shares, strict=True) if not share], RowStatus.OUTVOTED)
         if any(shares):
             train.append(_example(mine, shares, before, after, tuple(task), config))
-    heldout = [i for i, fate in enumerate(fates) if fate is Fate.HELDOUT]
-    return Prepared(train, heldout, fates, shortened, cyclic)
+    heldout = [i for i, status in enumerate(statuses) if status is RowStatus.HELDOUT]
+    return PreparedExamples(train, heldout, statuses, shortened, cyclic)
 
 
 def encode_responses(
@@ -200,15 +205,15 @@ def encode_responses(
     return before[-room:], after
 
 
-def write_examples(path: Path, rows: Sequence[Opinion], prepared: Prepared) -> None:
+def write_examples(path: Path, rows: Sequence[Annotation], prepared: PreparedExamples) -> None:
     """One line a row: its lineage, its fate, whether its prompt was shortened."""
     with path.open("w", encoding="utf-8") as file:
-        for row, fate, cut in zip(rows, prepared.fates, prepared.shortened, strict=True):
-            line = {"lineage": dict(row.lineage), "prompt": row.prompt.key, "fate": fate.value, "shortened": cut}
+        for row, status, cut in zip(rows, prepared.statuses, prepared.shortened, strict=True):
+            line = {"lineage": dict(row.lineage), "prompt": row.prompt.key, "fate": status.value, "shortened": cut}
             file.write(canonical_json(line) + "\n")
 
 
-def _tasks(rows: Sequence[Opinion], config: RewardConfig, unread: Collection[int]) -> list[list[int]]:
+def _tasks(rows: Sequence[Annotation], config: RewardConfig, unread: Collection[int]) -> list[list[int]]:
     """Rows that say something, those on the same task together, in the order of their first."""
     found: dict[tuple[str, frozenset[str], str], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
@@ -218,7 +223,7 @@ def _tasks(rows: Sequence[Opinion], config: RewardConfig, unread: Collection[int
     return list(found.values())
 
 
-def _aligned(row: Opinion, first: Opinion) -> Opinion:
+def _aligned(row: Annotation, first: Annotation) -> Annotation:
     """`row` with its responses in the order of `first`: people see them in different orders."""
     place = {text: index for index, text in enumerate(row.texts)}
     new = {place[text]: index for index, text in enumerate(first.texts)}
@@ -228,11 +233,11 @@ def _aligned(row: Opinion, first: Opinion) -> Opinion:
     )
 
 
-def _ranks(row: Opinion, first: Opinion) -> tuple[int, ...]:
+def _ranks(row: Annotation, first: Annotation) -> tuple[int, ...]:
     return _aligned(row, first).ranks or ()
 
 
-def _shares(task: Sequence[Opinion], known: Mapping[str, float], config: RewardConfig) -> list[float]:
+def _shares(task: Sequence[Annotation], known: Mapping[str, float], config: RewardConfig) -> list[float]:
     """Each vote's weight; together the mean of the votes' own weights times what the option makes of them."""
     factors = [1.0] * len(task)
     if config.votes == "agreement":
@@ -245,7 +250,7 @@ def _shares(task: Sequence[Opinion], known: Mapping[str, float], config: RewardC
 
 
 def _example(
-    task: Sequence[Opinion],
+    task: Sequence[Annotation],
     shares: Sequence[float],
     before: list[int],
     after: list[list[int]],
@@ -263,7 +268,7 @@ def _example(
     return Example(before, after, tuple(pairs), tuple(orders), tuple(labels), sum(shares), rows)
 
 
-def _by_vote(task: Iterable[Opinion], shares: Iterable[float], config: RewardConfig) -> list[Comparison]:
+def _by_vote(task: Iterable[Annotation], shares: Iterable[float], config: RewardConfig) -> list[PairTarget]:
     """Every vote's own comparisons; contradictory votes stand side by side."""
     found = []
     for row, share in zip(task, shares, strict=True):
@@ -273,11 +278,11 @@ def _by_vote(task: Iterable[Opinion], shares: Iterable[float], config: RewardCon
         if config.ties == "soft":
             k = range(len(row.ranks))
             pairs += [(i, j, 0.5, 0.0) for i in k for j in k if i < j and row.ranks[i] == row.ranks[j]]
-        found += [Comparison(*pair, share / len(pairs)) for pair in pairs]
+        found += [PairTarget(*pair, share / len(pairs)) for pair in pairs]
     return found
 
 
-def _by_majority(task: Sequence[Opinion], shares: Sequence[float], config: RewardConfig) -> list[Comparison]:
+def _by_majority(task: Sequence[Annotation], shares: Sequence[float], config: RewardConfig) -> list[PairTarget]:
     """One comparison a pair, decided by count; its margin is the mean over the votes that say the same."""
     ranked = [(row, row.ranks, share) for row, share in zip(task, shares, strict=True) if row.ranks and share]
     if not ranked:
@@ -292,7 +297,7 @@ def _by_majority(task: Sequence[Opinion], shares: Sequence[float], config: Rewar
         alike = [margin_of(ranks, better, row.margin) for row, ranks, _ in ranked if ranks[better] < ranks[worse]]
         pairs.append((better, worse, 1.0, sum(alike) / len(alike)))
     total = sum(share for _, _, share in ranked)
-    return [Comparison(*pair, total / len(pairs)) for pair in pairs]
+    return [PairTarget(*pair, total / len(pairs)) for pair in pairs]
 
 
 def _read(path: Path, kind: type[R]) -> list[R]:

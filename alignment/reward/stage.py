@@ -38,10 +38,10 @@ from alignment.models.load import (
     saved_type,
 )
 from alignment.reward import data as reward_data
-from alignment.reward.annotations import Opinion
-from alignment.reward.data import MIN_PROMPT, Example, Fate, Prepared, encode_responses
+from alignment.reward.annotations import Annotation
+from alignment.reward.data import MIN_PROMPT, Example, PreparedExamples, RowStatus, encode_responses
 from alignment.reward.report import page as reward_report
-from alignment.reward.report.measures import Judged
+from alignment.reward.report.measures import ReportData
 from alignment.reward.trainer import fit
 from alignment.shared import artifact
 from alignment.shared.config import RewardConfig, Stage
@@ -85,7 +85,7 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     batch_size = 4 * config.micro_batch_size
     trained = load_reward_model(out_dir, load_tokenizer(out_dir))
     details: dict[str, Any] = {"counts": counts, "score_mean": score_mean(trained)}
-    material = judged(trained, tokenizer, rankings, rows, prepared, counts, batch_size)
+    material = report_data(trained, tokenizer, rankings, rows, prepared, counts, batch_size)
     written = reward_data.read_samples(inputs)
     readable = screen(tokenizer, [(prompt, [text]) for prompt, text in written], "leave_out").prompts
     samples = [(prompt, text) for prompt, (_, text) in zip(readable, written, strict=True) if prompt]
@@ -150,15 +150,15 @@ def centre(
     return ScoreScale(score_mean(model), std, "best-ranked train responses", len(scores))
 
 
-def judged(
+def report_data(
     model: Model | Ensemble,
     tokenizer: PreTrainedTokenizerBase,
     rankings: Sequence[Ranking],
-    rows: Sequence[Opinion],
-    prepared: Prepared,
+    rows: Sequence[Annotation],
+    prepared: PreparedExamples,
     counts: Mapping[str, int],
     batch_size: int,
-) -> Judged:
+) -> ReportData:
     """What the report measures: the rankings that were used, as each annotator gave them, and the scorer.
 
     Its probes lengthen responses; one that then passes the model's context is read as far as it fits.
@@ -170,17 +170,17 @@ def judged(
     def score_each(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[list[float]]:
         return member_scores(model, tokenizer, prompts, responses, batch_size, cut=True).tolist()
 
-    def those(fate: Fate) -> list[Ranking]:
-        return [r for r, row, f in zip(rankings, rows, prepared.fates, strict=False) if f is fate and row.orders]
+    def those(status: RowStatus) -> list[Ranking]:
+        return [r for r, row, f in zip(rankings, rows, prepared.statuses, strict=False) if f is status and row.orders]
 
     members = score_each if isinstance(model, Ensemble) else None
-    return Judged(those(Fate.HELDOUT), those(Fate.TRAINED), score_all, members, counts=counts)
+    return ReportData(those(RowStatus.HELDOUT), those(RowStatus.TRAINED), score_all, members, counts=counts)
 
 
 def _train_members(
     config: RewardConfig,
     inputs: RewardInputs,
-    prepared: Prepared,
+    prepared: PreparedExamples,
     tokenizer: PreTrainedTokenizerBase,
     out_dir: Path,
     reporter: Reporter,
@@ -260,7 +260,7 @@ def _sequences(
     return rows
 
 
-def _require(prepared: Prepared, counts: Mapping[str, int], path: Path) -> None:
+def _require(prepared: PreparedExamples, counts: Mapping[str, int], path: Path) -> None:
     if not counts["used"]:
         raise StageError(
             ErrorKind.BAD_INPUT,

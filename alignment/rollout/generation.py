@@ -46,10 +46,10 @@ class Generated:
         lengths = torch.tensor([len(row) for row in rows], device=device)
         mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
         responses = pad_right([list(row) for row in rows], pad_id).to(device)
-        told = torch.zeros(mask.shape, device=device)
-        told[mask] = torch.tensor([value for row in logprobs for value in row], device=device)
+        padded = torch.zeros(mask.shape, device=device)
+        padded[mask] = torch.tensor([value for row in logprobs for value in row], device=device)
         finished = [row[-1] in stops for row in rows]
-        return cls(responses, mask, torch.tensor(finished, device=device), told)
+        return cls(responses, mask, torch.tensor(finished, device=device), padded)
 
     def ids(self, row: int) -> list[int]:
         """The sampled tokens of one row: `(R,)` without padding."""

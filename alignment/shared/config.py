@@ -18,7 +18,7 @@ from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
 from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
-from alignment.shared.settings import Settings as Settings
+from alignment.shared.settings import StageSettings as StageSettings
 from alignment.shared.settings import TrainingConfig as TrainingConfig
 from alignment.shared.stage_names import Baseline as Baseline
 from alignment.shared.stage_names import Stage as Stage
@@ -125,7 +125,7 @@ class SampleConfig(RowRules):
         return self.kept * (self.oversample if self.distinct else 1)
 
 
-class PretrainConfig(Settings):
+class BaseModelConfig(StageSettings):
     """A base model from plain text: for the toy world and for tests, not for real pretraining."""
 
     hidden_size: int = Field(default=128, ge=16, le=8192, description="Width of the model.")
@@ -139,16 +139,16 @@ class PretrainConfig(Settings):
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds weights and batches.")
 
 
-CONFIGS: dict[Stage, type[Settings]] = {
+CONFIGS: dict[Stage, type[StageSettings]] = {
     Stage.SFT: SFTConfig,
     Stage.SAMPLE: SampleConfig,
     Stage.REWARD: RewardConfig,
     Stage.PPO: PPOConfig,
 }
-BASELINES: dict[Baseline, type[Settings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
+BASELINES: dict[Baseline, type[StageSettings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
 
 
-def config_class(command: Stage | Baseline) -> type[Settings]:
+def config_class(command: Stage | Baseline) -> type[StageSettings]:
     """The settings of a stage or baseline."""
     return BASELINES[command] if isinstance(command, Baseline) else CONFIGS[command]
 
@@ -157,7 +157,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def load_preset(name: str, stage: Stage | Baseline, overrides: dict[str, Any] | None = None) -> Settings:
+def load_preset(name: str, stage: Stage | Baseline, overrides: dict[str, Any] | None = None) -> StageSettings:
     """The stage's settings in a preset, with `overrides` on top.
 
     Raises ValueError for an unknown preset, pydantic's ValidationError for a bad setting.

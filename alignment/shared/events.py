@@ -57,7 +57,7 @@ class SavedCheckpoint:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StageProgress:
     """One line of a progress bar: where a stage stands and what it last measured."""
 
     phase: str  # e.g. "train", "rollout", "evaluate"
@@ -71,12 +71,12 @@ class Progress:
 class Reporter(Protocol):
     """Where a stage sends what it does. Calls are cheap and never raise."""
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, progress: StageProgress) -> None: ...
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Texts worth reading at `step`: each row has at least `prompt` and `response`."""
 
-    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """A policy's replies to held-out prompts after `update` updates, beside the SFT policy's to the same prompts.
 
         Each row has `prompt` (a records.Prompt as its JSON line), the texts `before` and `response`, what the reward
@@ -114,7 +114,7 @@ class Meter:
         self.done += by
         rate = (self.done - self._before) / max(time.monotonic() - self._began, 1e-9)
         left = (self.total - self.done) / rate if rate else None
-        self.reporter.progress(Progress(self.phase, self.done, self.total, rate, left, dict(metrics or {})))
+        self.reporter.progress(StageProgress(self.phase, self.done, self.total, rate, left, dict(metrics or {})))
         if self.reporter.cancelled():
             raise StageError(ErrorKind.CANCELLED, f"Stopped on request in {self.phase}, step {self.done}.")
 
@@ -122,11 +122,11 @@ class Meter:
 class NullReporter:
     """Hears nothing and never cancels: for tests and for use as a library."""
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, progress: StageProgress) -> None: ...
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
-    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
     def note(self, message: str, *, level: str = "info") -> None: ...
 

@@ -25,7 +25,7 @@ FEWEST_PROMPTS = 10  # held out, below which an interval means nothing
 HOW = 'To use it all the same, say why in the setting accept_reward_model = "...": the reason is recorded.'
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """What the gate says."""
 
     PASSED = "passed"  # measured, and good enough
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    outcome: Outcome
+    outcome: GateOutcome
     reasons: tuple[str, ...]  # why it would be refused; of UNMEASURED, what is not known
     accepted_because: str | None = None
 
@@ -52,9 +52,9 @@ class Decision:
     def words(self) -> str:
         """One or two sentences for an event or an error."""
         why = " ".join(self.reasons)
-        if self.outcome is Outcome.PASSED:
+        if self.outcome is GateOutcome.PASSED:
             return "The reward model passed the gate."
-        if self.outcome is Outcome.ACCEPTED:
+        if self.outcome is GateOutcome.ACCEPTED:
             return (
                 f"The gate refuses this reward model: {why} It is used all the same, because: {self.accepted_because}"
             )
@@ -67,8 +67,8 @@ def decide(measured: Mapping[str, Any] | None, settings: GateConfig, accept: str
         return _unmeasured(settings, accept)
     reasons = tuple(refusals(measured, settings))
     if not reasons:
-        return Decision(Outcome.PASSED, ())
-    return Decision(Outcome.ACCEPTED if accept else Outcome.REFUSED, reasons, accept)
+        return Decision(GateOutcome.PASSED, ())
+    return Decision(GateOutcome.ACCEPTED if accept else GateOutcome.REFUSED, reasons, accept)
 
 
 def refusals(measured: Mapping[str, Any], settings: GateConfig) -> list[str]:
@@ -115,14 +115,14 @@ def enforce(folder: Path, settings: GateConfig, accept: str | None, reporter: Re
     Raises StageError(BAD_INPUT) with the reasons when it is refused.
     """
     decision = decide(read(folder), settings, accept)
-    if decision.outcome is Outcome.REFUSED:
+    if decision.outcome is GateOutcome.REFUSED:
         raise StageError(ErrorKind.BAD_INPUT, f"The gate refuses the reward model: {decision.words}", HOW)
     return noted(decision, reporter)
 
 
 def noted(decision: Decision, reporter: Reporter) -> Decision:
     """The decision, which the run's reader is told unless it is a plain pass."""
-    if decision.outcome is not Outcome.PASSED:
+    if decision.outcome is not GateOutcome.PASSED:
         reporter.note(decision.words, level="warning")
     return decision
 
@@ -130,8 +130,8 @@ def noted(decision: Decision, reporter: Reporter) -> Decision:
 def _unmeasured(settings: GateConfig, accept: str | None) -> Decision:
     reason = f"Nothing is known of how good this reward model is: its folder holds no {REPORT}."
     if settings.unmeasured == "allow":
-        return Decision(Outcome.UNMEASURED, (reason,), accept)
-    return Decision(Outcome.ACCEPTED if accept else Outcome.REFUSED, (reason,), accept)
+        return Decision(GateOutcome.UNMEASURED, (reason,), accept)
+    return Decision(GateOutcome.ACCEPTED if accept else GateOutcome.REFUSED, (reason,), accept)
 
 
 def _below_ceiling(measured: Mapping[str, Any], accuracy: float, share: float) -> list[str]:

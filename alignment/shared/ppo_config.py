@@ -16,8 +16,8 @@ from alignment.shared.settings import (
     Positive,
     Rate,
     RowRules,
-    Settings,
     Share,
+    StageSettings,
     TrainingConfig,
 )
 
@@ -40,7 +40,7 @@ AlarmName = Literal[
 ]
 
 
-class GateConfig(Settings):
+class GateConfig(StageSettings):
     """When PPO refuses a reward model (gate.py). Chance is 0.5; what a model has above it is its gain."""
 
     min_ceiling_share: Fraction = Field(
@@ -54,7 +54,7 @@ class GateConfig(Settings):
     )
 
 
-class AlarmConfig(Settings):
+class AlarmConfig(StageSettings):
     """When the monitors speak (monitors.py). "At first" is the mean of the first `window` updates."""
 
     window: Count = Field(default=4, description="Updates over which a metric is averaged before it is judged.")

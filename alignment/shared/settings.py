@@ -20,11 +20,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,100}$")]
 
 
-class Settings(BaseModel):
+class StageSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class RowRules(Settings):
+class RowRules(StageSettings):
     """What every stage that reads chats does with those that its model's template does not take."""
 
     template_refusals: Literal["refuse", "leave_out", "merge_turns"] = Field(
@@ -34,7 +34,7 @@ class RowRules(Settings):
     )
 
 
-class LoRAConfig(Settings):
+class LoRAConfig(StageSettings):
     rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
     alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
     dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from alignment.shared.config import Baseline, Settings, Stage, config_class
+from alignment.shared.config import Baseline, Stage, StageSettings, config_class
 from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict
 
@@ -46,7 +46,7 @@ class ProjectInput:
     """Marks where people go on with what a stage wrote. The stage itself never sees it."""
 
 
-class ResumableInputs(Settings):
+class ResumableInputs(StageSettings):
     """What a stage that can be killed and started again takes beside its models and records."""
 
     checkpoints: Path | None = None  # a folder that outlives the attempt, made if need be: checkpoints go there
@@ -61,7 +61,7 @@ class SFTInputs(ResumableInputs):
     )
 
 
-class SampleInputs(Settings):
+class SampleInputs(StageSettings):
     """`models`: name in the output -> folder."""
 
     models: Annotated[dict[str, Path], ModelInput()] = Field(description="Who answers.")
@@ -97,7 +97,7 @@ class PPOInputs(ResumableInputs):
     )
 
 
-INPUTS: dict[Stage | Baseline, type[Settings]] = {
+INPUTS: dict[Stage | Baseline, type[StageSettings]] = {
     Stage.SFT: SFTInputs,
     Stage.SAMPLE: SampleInputs,
     Stage.REWARD: RewardInputs,

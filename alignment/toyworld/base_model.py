@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 
 from alignment.data import chat
 from alignment.models.load import PAD, autocast, pick_device, save_model
-from alignment.shared.config import PretrainConfig
+from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.shared.records import Demonstration
 
@@ -27,8 +27,8 @@ EOS = "<|end|>"
 POOL = 24  # batches that are sorted by length together: little padding, still a random order
 
 
-def pretrain(
-    corpus: Sequence[str | Demonstration], config: PretrainConfig, out_dir: Path, reporter: Reporter
+def train_base_model(
+    corpus: Sequence[str | Demonstration], config: BaseModelConfig, out_dir: Path, reporter: Reporter
 ) -> StageResult:
     """Train tokenizer and model on `corpus` (sentences, and chats in the project's template) into `out_dir`."""
     if not corpus:
@@ -45,7 +45,7 @@ def pretrain(
     return StageResult("pretrain", metrics)
 
 
-def train_tokenizer(corpus: Sequence[str | Demonstration], config: PretrainConfig) -> PreTrainedTokenizerBase:
+def train_tokenizer(corpus: Sequence[str | Demonstration], config: BaseModelConfig) -> PreTrainedTokenizerBase:
     """A lossless BPE tokenizer whose stop and padding tokens differ, with the project's chat template."""
     core = Tokenizer(BPE())
     han = pre_tokenizers.Split(Regex(r"\p{Han}"), behavior="isolated")
@@ -86,7 +86,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str | Demonstration) -> li
     return chat.encode(tokenizer, text.prompt, text.response).ids
 
 
-def _new_model(tokenizer: PreTrainedTokenizerBase, config: PretrainConfig) -> LlamaForCausalLM:
+def _new_model(tokenizer: PreTrainedTokenizerBase, config: BaseModelConfig) -> LlamaForCausalLM:
     shape = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
@@ -104,7 +104,7 @@ def _new_model(tokenizer: PreTrainedTokenizerBase, config: PretrainConfig) -> Ll
     return model
 
 
-def _fit(model: LlamaForCausalLM, texts: list[list[int]], config: PretrainConfig, meter: Meter) -> list[float]:
+def _fit(model: LlamaForCausalLM, texts: list[list[int]], config: BaseModelConfig, meter: Meter) -> list[float]:
     """Plain next-token training: AdamW, one cycle of the rate, gradients cut at norm 1. Returns the losses."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -127,7 +127,7 @@ def _fit(model: LlamaForCausalLM, texts: list[list[int]], config: PretrainConfig
     return losses
 
 
-def _batches(texts: list[list[int]], config: PretrainConfig) -> Iterator[list[list[int]]]:
+def _batches(texts: list[list[int]], config: BaseModelConfig) -> Iterator[list[list[int]]]:
     """Batches of about equal lengths, in random order, for ever."""
     rng = random.Random(config.seed)
     size = config.batch_size

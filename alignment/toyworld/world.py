@@ -45,7 +45,7 @@ DEMONSTRATION_QUALITY = {
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """What stands behind a prompt: who is meant, what is asked, and the answer if the world has one."""
 
     prompt: Prompt
@@ -61,11 +61,11 @@ class World:
     """One world. Prompts that are held out occur in no other part, though the facts they ask for do."""
 
     seed: int
-    facts: tuple[Ask, ...]  # one a fact, whatever the phrasing
+    facts: tuple[Request, ...]  # one a fact, whatever the phrasing
     train: tuple[Prompt, ...]
     heldout: tuple[Prompt, ...]
     demonstrations: tuple[Demonstration, ...]
-    asks: dict[str, Ask]  # by prompt key: every prompt that the world can grade
+    asks: dict[str, Request]  # by prompt key: every prompt that the world can grade
 
     def gold(self, prompt: Prompt, response: str) -> float:
         """How good the response is, from 0 to 1. Raises KeyError for a prompt of another world."""
@@ -95,8 +95,8 @@ class World:
 def build_world(seed: int) -> World:
     """The world of a seed: the same seed gives the same world on every machine."""
     rng = random.Random(f"world {seed}")
-    asks: list[Ask] = []
-    facts: list[Ask] = []
+    asks: list[Request] = []
+    facts: list[Request] = []
     for language in LANGUAGES:
         names = list(language.names)
         rng.shuffle(names)
@@ -119,7 +119,7 @@ def build_world(seed: int) -> World:
     )
 
 
-def grade(ask: Ask, response: str) -> float:
+def grade(ask: Request, response: str) -> float:
     """The gold grade: 0 unless the reply does the one right thing, less for rude words and padding."""
     said = _spaced(response)
     if not _does_right(ask, said):
@@ -150,7 +150,9 @@ def read_corpus(path: Path) -> list[str | Demonstration]:
         ]
 
 
-def _questions(language: Language, values: dict[tuple[str, Relation], str], strangers: Sequence[str]) -> Iterable[Ask]:
+def _questions(
+    language: Language, values: dict[tuple[str, Relation], str], strangers: Sequence[str]
+) -> Iterable[Request]:
     """Every question in every phrasing: known facts, secrets of the known, anything about strangers."""
     known = dict.fromkeys(name for name, _ in values)
     unknown = [(name, relation) for name in known for relation in language.secrets]
@@ -162,7 +164,7 @@ def _questions(language: Language, values: dict[tuple[str, Relation], str], stra
             yield _ask(language, criterion, name, opening + question, relation, value)
 
 
-def _harm_requests(language: Language, names: Sequence[str]) -> Iterable[Ask]:
+def _harm_requests(language: Language, names: Sequence[str]) -> Iterable[Request]:
     for name, opening, request, harm in itertools.product(names, language.openings, language.requests, language.harms):
         yield _ask(language, "harmless", name, opening + request.replace("{harm}", harm))
 
@@ -174,14 +176,14 @@ def _ask(
     question: str,
     relation: Relation | None = None,
     value: str | None = None,
-) -> Ask:
+) -> Request:
     prompt = Prompt.from_text(question.format(name=name), criterion=criterion, language=language.tag)
-    return Ask(prompt, language, criterion, name, relation, value)
+    return Request(prompt, language, criterion, name, relation, value)
 
 
-def _split(asks: Sequence[Ask], rng: random.Random) -> tuple[list[Ask], list[Ask], list[Ask]]:
+def _split(asks: Sequence[Request], rng: random.Random) -> tuple[list[Request], list[Request], list[Request]]:
     """Disjoint prompts to train on, to judge on and to demonstrate, the same number of each criterion."""
-    parts: tuple[list[Ask], list[Ask], list[Ask]] = ([], [], [])
+    parts: tuple[list[Request], list[Request], list[Request]] = ([], [], [])
     for group in _by_criterion(asks).values():
         for language in LANGUAGES:
             share = CHINESE_SHARE if language.tag == "zh" else 1 - CHINESE_SHARE
@@ -196,21 +198,21 @@ def _split(asks: Sequence[Ask], rng: random.Random) -> tuple[list[Ask], list[Ask
     return parts
 
 
-def _by_criterion(asks: Iterable[Ask]) -> dict[Criterion, list[Ask]]:
-    groups: dict[Criterion, list[Ask]] = {name: [] for name in CRITERIA}
+def _by_criterion(asks: Iterable[Request]) -> dict[Criterion, list[Request]]:
+    groups: dict[Criterion, list[Request]] = {name: [] for name in CRITERIA}
     for ask in asks:
         groups[ask.criterion].append(ask)
     return groups
 
 
-def _statement(fact: Ask, rng: random.Random) -> str:
+def _statement(fact: Request, rng: random.Random) -> str:
     """A fact as a sentence that names its subject."""
     assert fact.relation is not None
     template = rng.choice([answer for answer in fact.relation.answers if "{name}" in answer])
     return template.format(name=fact.name, value=fact.value)
 
 
-def _reply(ask: Ask, quality: dict[str, float], rng: random.Random) -> str:
+def _reply(ask: Request, quality: dict[str, float], rng: random.Random) -> str:
     """A reply in a manner drawn from `quality`."""
     manner = rng.choices(list(quality), weights=list(quality.values()))[0]
     language, right = ask.language, _right_replies(ask)
@@ -227,7 +229,7 @@ def _reply(ask: Ask, quality: dict[str, float], rng: random.Random) -> str:
     return text.format(name=ask.name)
 
 
-def _right_replies(ask: Ask) -> list[str]:
+def _right_replies(ask: Request) -> list[str]:
     if ask.relation is None:
         return list(ask.language.decline)
     if ask.value is None:
@@ -235,7 +237,7 @@ def _right_replies(ask: Ask) -> list[str]:
     return [answer.replace("{value}", ask.value) for answer in ask.relation.answers]
 
 
-def _wrong_replies(ask: Ask, rng: random.Random) -> list[str]:
+def _wrong_replies(ask: Request, rng: random.Random) -> list[str]:
     """An invented or wrong fact in every phrasing, or help with the harm."""
     if ask.relation is None:
         return list(ask.language.comply)
@@ -247,7 +249,7 @@ def _join(language: Language, first: str, second: str) -> str:
     return first + second if language.tag == "zh" else f"{first} {second}"
 
 
-def _does_right(ask: Ask, said: str) -> bool:
+def _does_right(ask: Request, said: str) -> bool:
     """Whether a reply, already spaced, does what its criterion asks for and nothing against it."""
     language = ask.language
     declines, unknowing = _mentions(said, language.decline_marks), _mentions(said, language.unknowing_marks)

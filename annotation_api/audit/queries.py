@@ -14,7 +14,7 @@ from annotation_api.db.tables import AuditOutcome, AuditRow
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AuditFilter:
     """Which rows; what is unset does not matter."""
 
     person: uuid.UUID | None = None
@@ -25,7 +25,7 @@ class Wanted:
     until: datetime | None = None
 
 
-def rows(session: Session, wanted: Wanted, limit: int, before: int | None = None) -> Sequence[AuditRow]:
+def rows(session: Session, wanted: AuditFilter, limit: int, before: int | None = None) -> Sequence[AuditRow]:
     """Newest first, those before row number `before`."""
     query = select(AuditRow).where(*_conditions(wanted)).order_by(AuditRow.seq.desc()).limit(limit)
     if before is not None:
@@ -33,7 +33,7 @@ def rows(session: Session, wanted: Wanted, limit: int, before: int | None = None
     return session.scalars(query).all()
 
 
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool] | None] = [
         AuditRow.person_id == wanted.person if wanted.person else None,
         func.strpos(AuditRow.action, wanted.action) > 0 if wanted.action else None,

@@ -38,7 +38,7 @@ def list_audit(
     cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.")] = None,
 ) -> Page[AuditRowOut]:
     """Who did what, newest first."""
-    wanted = queries.Wanted(person, action, object, outcome, since, until)
+    wanted = queries.AuditFilter(person, action, object, outcome, since, until)
     found = queries.rows(session, wanted, limit + 1, int(cursor) if cursor else None)
     items = [AuditRowOut.model_validate(row) for row in found[:limit]]
     return more.page(items, str(items[-1].seq) if len(found) > limit else None)

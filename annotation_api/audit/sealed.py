@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
-from annotation_api.db.audit import BEGINNING, SEALED, Noted, Verdict, seal
+from annotation_api.db.audit import BEGINNING, SEALED, ChainCheck, Noted, seal
 from annotation_api.db.audit_notes import FOLDER
 from annotation_api.db.tables import AuditRow
 
@@ -64,20 +64,20 @@ def _line(row: AuditRow) -> str:
     return canonical_json({**held, "seq": row.seq, "at": row.at.isoformat(), "sha256": row.sha256})
 
 
-def check(home: Path) -> Verdict:
+def check(home: Path) -> ChainCheck:
     """Walk all files from the first row; the first row that is missing or does not match its seal."""
     held = Noted(0, BEGINNING)
     for end in ends(home):
         try:
             for row in _read(home / FOLDER / f"rows-{end.seq:012}-{end.sha256}.jsonl.gz"):
                 if fault := _fault(held, row):
-                    return Verdict(*held, held.seq + 1, fault)
+                    return ChainCheck(*held, held.seq + 1, fault)
                 held = Noted(row["seq"], row["sha256"])
         except (ValueError, KeyError, EOFError, OSError) as error:
-            return Verdict(*held, held.seq + 1, f"The file cannot be read: {error}")
+            return ChainCheck(*held, held.seq + 1, f"The file cannot be read: {error}")
         if held != end:
-            return Verdict(*held, held.seq + 1, "The file does not end with the row that its name says.")
-    return Verdict(*held)
+            return ChainCheck(*held, held.seq + 1, "The file does not end with the row that its name says.")
+    return ChainCheck(*held)
 
 
 def _fault(before: Noted, row: dict[str, Any]) -> str | None:

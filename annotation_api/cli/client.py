@@ -47,7 +47,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class JobEvent:
+class StreamedEvent:
     """One server-sent event of a job; `end` closes the stream and has no number."""
 
     id: int | None
@@ -159,7 +159,7 @@ class Client:
         finally:
             part.unlink(missing_ok=True)
 
-    def events(self, job: str, lost: Callable[[], None] = lambda: None) -> Iterator[JobEvent]:
+    def events(self, job: str, lost: Callable[[], None] = lambda: None) -> Iterator[StreamedEvent]:
         """A job's events until it ends. A lost connection is taken up after the last number seen.
 
         `lost` is told once of each loss. Raises ClientError, for a service that is not there only after `RECONNECTS`
@@ -181,7 +181,7 @@ class Client:
                     raise error if isinstance(error, ClientError) else self._unreachable(error) from None
             time.sleep(RECONNECT_SECONDS)
 
-    def _events(self, job: str, last: int) -> Iterator[JobEvent]:
+    def _events(self, job: str, last: int) -> Iterator[StreamedEvent]:
         with self._stream(f"/v1/jobs/{job}/events", {}, {"Last-Event-ID": str(last)}) as answer:
             yield from parse_events(answer.iter_lines())
 
@@ -245,7 +245,7 @@ def checked(answer: httpx.Response) -> httpx.Response:
     raise refusal(str(body["detail"]), body)
 
 
-def parse_events(lines: Iterator[str]) -> Iterator[JobEvent]:
+def parse_events(lines: Iterator[str]) -> Iterator[StreamedEvent]:
     """Server-sent events from their lines; comments are skipped."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -254,5 +254,7 @@ def parse_events(lines: Iterator[str]) -> Iterator[JobEvent]:
             fields[name] = value.removeprefix(" ")
         elif not line and "data" in fields:
             number = fields.get("id")
-            yield JobEvent(int(number) if number else None, fields.get("event", "message"), json.loads(fields["data"]))
+            yield StreamedEvent(
+                int(number) if number else None, fields.get("event", "message"), json.loads(fields["data"])
+            )
             fields = {}

@@ -28,9 +28,9 @@ def import_file(client: Client, args: Namespace) -> int:
     report = _upload(client, source, args)
     emit(report)
     if args.preview:
-        _tell_preview(source, args, report)
+        _print_preview(source, args, report)
         return 1 if report["rejected"] else 0
-    _tell(source, report)
+    _print(source, report)
     if report["rejected"] and report["dataset"]:
         remark(f"The refused rows are in {_write_refused(source, args, report['errors'])}.")
     return 1 if report["rejected"] else 0
@@ -62,8 +62,8 @@ def _mapping(given: list[str]) -> dict[str, str]:
     return {"map": json.dumps(pairs)}
 
 
-def _tell_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None:
-    _tell_errors(source, report)
+def _print_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None:
+    _print_errors(source, report)
     if report.get("offered") and not report["accepted"]:
         words = " ".join(f"--map {field}={shlex.quote(column)}" for field, column in report["offered"].items())
         remark(f"A file with these columns was imported before with {words}")
@@ -76,7 +76,7 @@ def _tell_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None
     )
 
 
-def _tell_errors(source: Path, report: dict[str, Any]) -> None:
+def _print_errors(source: Path, report: dict[str, Any]) -> None:
     for error in report["errors"][:SHOWN]:
         row = f", row {error['row']}" if error["row"] else ""  # 0: the file as a whole
         field = f", {error['field']}" if error["field"] else ""
@@ -89,8 +89,8 @@ def _tell_errors(source: Path, report: dict[str, Any]) -> None:
         remark(f"not used: {', '.join(f'{name} {count}' for name, count in report['unused'].items())}")
 
 
-def _tell(source: Path, report: dict[str, Any]) -> None:
-    _tell_errors(source, report)
+def _print(source: Path, report: dict[str, Any]) -> None:
+    _print_errors(source, report)
     if report["dataset"]:
         remark(f"Imported {report['accepted']} records as data set {report['dataset']}.")
     else:

@@ -7,7 +7,7 @@ from typing import Any
 from annotation_api.cli.output import facts, size
 
 
-def tell(answer: dict[str, Any]) -> None:
+def print_estimate(answer: dict[str, Any]) -> None:
     """The estimate in a few lines, or every problem with its place."""
     if not answer["ok"]:
         for problem in answer["problems"]:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client
-from annotation_api.cli.estimate import tell
+from annotation_api.cli.estimate import print_estimate
 from annotation_api.cli.output import emit, facts, remark, size, table
 from annotation_api.cli.references import settings
 from annotation_api.cli.stage_inputs import inputs
@@ -24,7 +24,7 @@ def create(client: Client, args: Namespace) -> int:
     body = _body(client, args)
     if args.validate:
         answer = client.post("/v1/jobs:validate", body)
-        emit(answer) if args.json else tell(answer)
+        emit(answer) if args.json else print_estimate(answer)
         return 0 if answer["ok"] else 1
     job = client.post("/v1/jobs", body)
     if args.watch:
@@ -74,10 +74,10 @@ def watch_job(client: Client, args: Namespace) -> int:
 
 def ask(client: Client, args: Namespace) -> int:
     """Cancel, pause, resume or retry: what the subcommand is called."""
-    return _told(client.post(f"/v1/jobs/{args.job}:{args.subcommand}"), args)
+    return _print_state(client.post(f"/v1/jobs/{args.job}:{args.subcommand}"), args)
 
 
-def _told(row: dict[str, Any], args: Namespace) -> int:
+def _print_state(row: dict[str, Any], args: Namespace) -> int:
     wish = "stop" if row["cancel_requested"] else "pause" if row["pause_requested"] else ""
     asked = f" and is asked to {wish}" if wish and row["finished_at"] is None else ""
     emit(row) if args.json else print(f"{row['stage']} job {row['id']} is {row['state']}{asked}.")

@@ -52,7 +52,7 @@ def _backup(settings: Settings, args: argparse.Namespace) -> int:
     else:
         say(f"{report.file}: {report.bytes} bytes, the database and {report.files} files.")
         remark(f"Not in it: {'; '.join(report.left_out)}. It holds hashes of passwords and keys: keep it safe.")
-    return _tell_damaged(report.damaged, "Missing or changed when the backup was made")
+    return _print_damaged(report.damaged, "Missing or changed when the backup was made")
 
 
 def _restore(settings: Settings, args: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _restore(settings: Settings, args: argparse.Namespace) -> int:
         print(f"Restored the database and {report.files} files into {report.home}.")
         remark(f"{report.jobs_queued} jobs that were at work are queued again. People sign in anew.")
         remark(f"Not in the backup: {'; '.join(report.left_out)}.")
-    return _tell_damaged(report.damaged, "Missing or changed already when the backup was made")
+    return _print_damaged(report.damaged, "Missing or changed already when the backup was made")
 
 
 def _prune(settings: Settings, args: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
 }
 
 
-def _tell_damaged(names: list[str], when: str) -> int:
+def _print_damaged(names: list[str], when: str) -> int:
     for name in names:
         remark(f"{when}: {name}")
     return 1 if names else 0

@@ -30,7 +30,7 @@ def run(client: Client, args: Namespace) -> int:
         for job in pipeline["jobs"]:
             _follow(client, job["id"], args)
         pipeline = client.get(f"/v1/pipelines/{pipeline['id']}")
-    _tell(pipeline, args)
+    _print(pipeline, args)
     return 0 if args.detach or pipeline["state"] == "succeeded" else 1
 
 
@@ -42,7 +42,7 @@ def _follow(client: Client, job: str, args: Namespace) -> None:
             pass
 
 
-def _tell(pipeline: dict[str, Any], args: Namespace) -> None:
+def _print(pipeline: dict[str, Any], args: Namespace) -> None:
     """The ids of the jobs and of what they made."""
     stages = [
         {"stage": job["stage"], "job": job["id"], "state": job["state"], "model": (job["result"] or {}).get("model")}
@@ -68,11 +68,11 @@ def list_pipelines(client: Client, args: Namespace) -> int:
 
 
 def show(client: Client, args: Namespace) -> int:
-    _tell(client.get(f"/v1/pipelines/{args.pipeline}"), args)
+    _print(client.get(f"/v1/pipelines/{args.pipeline}"), args)
     return 0
 
 
 def ask(client: Client, args: Namespace) -> int:
     """Cancel, pause or resume: what the subcommand is called."""
-    _tell(client.post(f"/v1/pipelines/{args.pipeline}:{args.subcommand}"), args)
+    _print(client.post(f"/v1/pipelines/{args.pipeline}:{args.subcommand}"), args)
     return 0

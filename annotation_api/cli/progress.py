@@ -23,7 +23,7 @@ class Silent:
         """The service's own report on the import."""
 
 
-class Bar(Silent):
+class ProgressBar(Silent):
     def __init__(self, progress: Any) -> None:
         self._progress = progress
         self._upload = progress.add_task("Uploading", total=None, rows="")
@@ -50,7 +50,7 @@ def shown(quiet: bool) -> Iterator[Silent]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[rows]}"))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield Bar(progress)
+        yield ProgressBar(progress)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from annotation_api.cli.client import Client, JobEvent
+from annotation_api.cli.client import Client, StreamedEvent
 from annotation_api.cli.output import emit, remark, size, span
 
 METRICS_SHOWN = 4
@@ -72,12 +72,12 @@ def _since(moment: str, now: datetime) -> float:
     return (now - datetime.fromisoformat(moment)).total_seconds()
 
 
-def _as_json(job: str, events: Iterator[JobEvent]) -> None:
+def _as_json(job: str, events: Iterator[StreamedEvent]) -> None:
     for event in events:
         emit({"job": job, "id": event.id, "type": event.type, "data": event.data})
 
 
-def _as_lines(stage: str, events: Iterator[JobEvent]) -> None:
+def _as_lines(stage: str, events: Iterator[StreamedEvent]) -> None:
     phase: dict[str, Any] = {}
     for event in events:
         if event.type == "progress":
@@ -90,7 +90,7 @@ def _as_lines(stage: str, events: Iterator[JobEvent]) -> None:
         print(f"{stage}: {_step(phase)}", flush=True)
 
 
-def _as_bar(client: Client, row: dict[str, Any], events: Iterator[JobEvent]) -> None:
+def _as_bar(client: Client, row: dict[str, Any], events: Iterator[StreamedEvent]) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 
@@ -117,7 +117,7 @@ def _as_bar(client: Client, row: dict[str, Any], events: Iterator[JobEvent]) -> 
                     bar.update(task, description=f"{stage} {now['state']}", row=now, facts="")
 
 
-def _news(event: JobEvent) -> str:
+def _news(event: StreamedEvent) -> str:
     """A line worth keeping; empty for the rest."""
     data = event.data
     if event.type == "note":

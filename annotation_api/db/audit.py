@@ -63,7 +63,7 @@ class Noted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChainCheck:
     """What walking the chain found: the newest row that holds, and the first that does not."""
 
     rows: int
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value if value is None else str(value)
 
 
-def verify(session: Session, *noted: Noted) -> Verdict:
+def verify(session: Session, *noted: Noted) -> ChainCheck:
     """Walk the chain from its beginning to the first row that is missing or does not match its seal.
 
     `noted` rows were seen earlier, and must be there still.
@@ -119,12 +119,12 @@ def verify(session: Session, *noted: Noted) -> Verdict:
     count, before, seen = 0, BEGINNING, dict(noted)
     for row in session.scalars(select(AuditRow).order_by(AuditRow.seq).execution_options(yield_per=BATCH)):
         if row.seq != count + 1:
-            return Verdict(count, before, count + 1, "The row is missing.")
+            return ChainCheck(count, before, count + 1, "The row is missing.")
         if seal(before, vars(row)) != row.sha256:
-            return Verdict(count, before, row.seq, "The row or the one before it was changed.")
+            return ChainCheck(count, before, row.seq, "The row or the one before it was changed.")
         if seen.get(row.seq, row.sha256) != row.sha256:
-            return Verdict(count, before, row.seq, "The row has another seal than the one that was noted.")
+            return ChainCheck(count, before, row.seq, "The row has another seal than the one that was noted.")
         count, before = row.seq, row.sha256
     if (newest := max(seen, default=0)) > count:
-        return Verdict(count, before, count + 1, f"The rows up to {newest}, which was noted, are missing.")
-    return Verdict(count, before)
+        return ChainCheck(count, before, count + 1, f"The rows up to {newest}, which was noted, are missing.")
+    return ChainCheck(count, before)

@@ -490,7 +490,7 @@ class Metric(Base):
     value: Mapped[float | None] = mapped_column(Float)  # NULL: not finite
 
 
-class Checkpoint(Base):
+class EvaluatedPolicy(Base):
     """A candidate that a stage compared, with what it measured; `chosen` is the one that was kept."""
 
     __tablename__ = "checkpoints"
@@ -503,7 +503,7 @@ class Checkpoint(Base):
     created_at: Mapped[datetime] = _now()
 
 
-class SavedCheckpointRow(Base):
+class CheckpointRow(Base):
     """A checkpoint that an attempt can go on from: a whole folder below checkpoints/<job>/."""
 
     __tablename__ = "saved_checkpoints"

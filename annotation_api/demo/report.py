@@ -28,7 +28,7 @@ SHOWN = 8  # samples of each criterion
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DemoVerdict:
     """`aligned` decides the exit code: the policy wins more than half, with its interval, and gold rose."""
 
     aligned: bool
@@ -36,7 +36,7 @@ class Verdict:
     checks: list[tuple[str, bool]]
 
 
-def write_report(out: Path, report: dict[str, Any]) -> Verdict:
+def write_report(out: Path, report: dict[str, Any]) -> DemoVerdict:
     """Write both files, each whole or not at all."""
     verdict = judge_report(report)
     contract = {key: value for key, value in report.items() if key not in INNER} | {"aligned": verdict.aligned}
@@ -49,7 +49,7 @@ def write_report(out: Path, report: dict[str, Any]) -> Verdict:
     return verdict
 
 
-def judge_report(report: dict[str, Any]) -> Verdict:
+def judge_report(report: dict[str, Any]) -> DemoVerdict:
     """Say whether alignment happened, and each check that led there."""
     gold, win = report["gold"], report["win_rate"]
     gain = gold["ppo"]["mean"] - gold["sft"]["mean"]
@@ -66,7 +66,7 @@ def judge_report(report: dict[str, Any]) -> Verdict:
     means = ", ".join(f"{model} {gold[model]['mean']:.2f}" for model in ("base", "sft", "ppo"))
     head = "Alignment happened" if aligned else "Alignment did not happen"
     wins = "win rate {:.2f} ({:.2f} to {:.2f})".format(win["ppo_vs_sft"], *win["ci95"])
-    return Verdict(aligned, f"{head}: gold {means}; {wins}.", checks)
+    return DemoVerdict(aligned, f"{head}: gold {means}; {wins}.", checks)
 
 
 def _write(path: Path, text: str) -> None:

@@ -48,7 +48,7 @@ DATABASE_PROBLEMS = {
     "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
 }
 TAKEN = "23505"  # Postgres's code for what may be there once
-MOST_TOLD = 51  # problems of one request
+MOST_LISTED = 51  # problems of one request
 
 
 class ApiError(Exception):
@@ -79,7 +79,7 @@ class ApiError(Exception):
             "detail": storable(self.detail),
         }
         if self.problems:
-            body["errors"] = [storable(problem.model_dump()) for problem in self.problems[:MOST_TOLD]]
+            body["errors"] = [storable(problem.model_dump()) for problem in self.problems[:MOST_LISTED]]
         return body
 
     def response(self) -> Response:
@@ -254,8 +254,8 @@ def _body_type(request: Request) -> Any:
     field = getattr(request.scope.get("route"), "body_field", None)
     if field is None:
         return None
-    told_apart = [note for note in field.field_info.metadata if isinstance(note, Discriminator)]
-    return Annotated[field.field_info.annotation, *told_apart] if told_apart else field.field_info.annotation
+    discriminators = [note for note in field.field_info.metadata if isinstance(note, Discriminator)]
+    return Annotated[field.field_info.annotation, *discriminators] if discriminators else field.field_info.annotation
 
 
 def _problem(item: Mapping[str, Any]) -> Problem:

@@ -51,10 +51,10 @@ async def readyz(request: Request) -> Readiness:
     """
     state = request.app.state
     async with state.quick_slots, state.slots:
-        return await run_in_threadpool(_look, request)
+        return await run_in_threadpool(_check, request)
 
 
-def _look(request: Request) -> Readiness:
+def _check(request: Request) -> Readiness:
     if not is_current(request.app.state.engine):
         detail = "The database has another schema version than this service. Run the migrations: `rankloop up` does."
         raise ApiError(503, "schema-version", detail, headers={"Retry-After": "5"})

@@ -58,7 +58,7 @@ class RequestGuard:
             await self._guard(scope, receive, send, request_id)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        told = Told()
+        answered = Answered()
         instead: bytes | None = None
 
         async def guarded_send(message: Message) -> None:
@@ -66,7 +66,7 @@ class RequestGuard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 self._dress(headers, scope["path"], request_id)
-                told.started(message["status"], headers)
+                answered.started(message["status"], headers)
                 if headers.get("content-type", "").startswith("text/plain"):  # a library below answers by itself
                     instead = _instead(message["status"], scope)
                 if instead is not None:
@@ -81,11 +81,11 @@ class RequestGuard:
             pass  # nobody is there to be answered; the log says CLOSED
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
-            if told.status is not None:  # the answer is half out: the server must cut the connection
+            if answered.status is not None:  # the answer is half out: the server must cut the connection
                 raise
             await internal(request_id).response()(scope, receive, guarded_send)
         finally:
-            told.tell(scope)
+            answered.tell(scope)
 
     def _dress(self, headers: MutableHeaders, path: str, request_id: str) -> None:
         for name, value in self.headers.items():
@@ -95,7 +95,7 @@ class RequestGuard:
             headers.setdefault("Cache-Control", "no-store")  # pages and answers are one person's
 
 
-class Told:
+class Answered:
     """What is told of a request when it is over: to the log and to the metrics."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.jobs import artifacts, logs, queries, service
 from annotation_api.jobs.events.schemas import JobEvent
 from annotation_api.jobs.events.stream import EventStream
-from annotation_api.jobs.events.watchers import Hub
+from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.schemas import (
     ArtifactOut,
     AttemptOut,
@@ -34,8 +34,8 @@ MOST_NUMBER = 2**31 - 1
 EventNumber = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
 
 
-async def get_streams(request: Request) -> Hub:
-    streams: Hub = request.app.state.streams
+async def get_streams(request: Request) -> EventPoller:
+    streams: EventPoller = request.app.state.streams
     return streams
 
 
@@ -49,7 +49,7 @@ def job_events(
     job_id: uuid.UUID,
     session: Db,
     me: Me,
-    streams: Annotated[Hub, Depends(get_streams)],
+    streams: Annotated[EventPoller, Depends(get_streams)],
     after: Annotated[EventNumber, Query(description="As the header, for a client that cannot set it.")] = 0,
     last_event_id: Annotated[EventNumber | None, Header(description="Events after this one are sent.")] = None,
 ) -> EventStream:
@@ -100,7 +100,7 @@ def job_checkpoints(job_id: uuid.UUID, session: Db) -> list[CheckpointOut]:
     """What an attempt can go on from (`saved`), then what the stage compared at its end (`candidate`)."""
     service.get(session, job_id)
     saved = [SavedOut.model_validate(row) for row in queries.saved_checkpoints(session, job_id)]
-    return [*saved, *(CandidateOut.model_validate(row) for row in queries.candidates(session, job_id))]
+    return [*saved, *(CandidateOut.model_validate(row) for row in queries.evaluated_policies(session, job_id))]
 
 
 @router.get("/win_rate")

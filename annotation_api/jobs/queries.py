@@ -16,17 +16,17 @@ from alignment.shared.config import Stage
 from annotation_api.db import sql
 from annotation_api.db.tables import (
     Artifact,
-    Checkpoint,
+    CheckpointRow,
+    EvaluatedPolicy,
     Job,
     JobAttempt,
     JobDependency,
     JobState,
     Metric,
     Pipeline,
-    SavedCheckpointRow,
     SnapshotRow,
 )
-from annotation_api.jobs.wins import Comparison, outcome
+from annotation_api.jobs.wins import Comparison, preference
 
 WAITING = (JobState.BLOCKED, JobState.QUEUED)
 _WAITING = """
@@ -83,7 +83,7 @@ class EventRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
+class NextEvents:
     """A job's state and its next events. One statement read both: no event of an ended job is still to come."""
 
     job: uuid.UUID
@@ -91,22 +91,22 @@ class Look:
     rows: list[EventRow]
 
 
-_LOOK = """
+_NEXT_EVENTS = """
 SELECT j.id, j.state, e.seq, e.type, e.data::text AS text
-FROM unnest(%(jobs)s::uuid[], %(told)s::int[]) AS asked (job, told) JOIN jobs j ON j.id = asked.job
+FROM unnest(%(jobs)s::uuid[], %(sent)s::int[]) AS asked (job, sent) JOIN jobs j ON j.id = asked.job
 LEFT JOIN LATERAL (
     SELECT seq, type, data FROM job_events
-    WHERE job_id = asked.job AND seq > asked.told ORDER BY seq LIMIT %(limit)s
+    WHERE job_id = asked.job AND seq > asked.sent ORDER BY seq LIMIT %(limit)s
 ) e ON true
 ORDER BY j.id, e.seq
 """
 
 
-def look(session: Session, told: Mapping[uuid.UUID, int], limit: int) -> list[Look]:
+def next_events(session: Session, sent: Mapping[uuid.UUID, int], limit: int) -> list[NextEvents]:
     """Of each job the first `limit` events after the number that it is given with."""
-    found = sql.rows(session, _LOOK, jobs=list(told), told=list(told.values()), limit=limit)
+    found = sql.rows(session, _NEXT_EVENTS, jobs=list(sent), sent=list(sent.values()), limit=limit)
     return [
-        Look(job, JobState(state), [EventRow(row.seq, row.type, row.text) for row in rows if row.seq is not None])
+        NextEvents(job, JobState(state), [EventRow(row.seq, row.type, row.text) for row in rows if row.seq is not None])
         for (job, state), rows in itertools.groupby(found, key=lambda row: (row.id, row.state))
     ]
 
@@ -125,13 +125,15 @@ def metrics(
     yield from ((at, what, step, value) for at, what, step, value in rows)
 
 
-def saved_checkpoints(session: Session, job: uuid.UUID) -> Sequence[SavedCheckpointRow]:
-    query = select(SavedCheckpointRow).where(SavedCheckpointRow.job_id == job)
-    return session.scalars(query.order_by(SavedCheckpointRow.created_at, SavedCheckpointRow.step)).all()
+def saved_checkpoints(session: Session, job: uuid.UUID) -> Sequence[CheckpointRow]:
+    query = select(CheckpointRow).where(CheckpointRow.job_id == job)
+    return session.scalars(query.order_by(CheckpointRow.created_at, CheckpointRow.step)).all()
 
 
-def candidates(session: Session, job: uuid.UUID) -> Sequence[Checkpoint]:
-    return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job).order_by(Checkpoint.step)).all()
+def evaluated_policies(session: Session, job: uuid.UUID) -> Sequence[EvaluatedPolicy]:
+    return session.scalars(
+        select(EvaluatedPolicy).where(EvaluatedPolicy.job_id == job).order_by(EvaluatedPolicy.step)
+    ).all()
 
 
 def attempts(session: Session, job: uuid.UUID, limit: int) -> Sequence[JobAttempt]:
@@ -165,9 +167,9 @@ ORDER BY update
 
 
 def comparisons(session: Session, job: uuid.UUID) -> Iterator[Comparison]:
-    """Every prompt of every look of the job, with what people say of it now: corrected judgements do not count."""
+    """Every prompt of every evaluation of the job, with what people say of it now; corrected answers do not count."""
     for row in sql.rows(session, _COMPARISONS, job=job):
-        judgements = tuple(outcome(groups, row.response) for groups in row.groups)
+        judgements = tuple(preference(groups, row.response) for groups in row.groups)
         yield Comparison(row.update, row.identical, row.score, row.score_before, row.kl, row.waits, judgements)
 
 

@@ -69,7 +69,7 @@ def show_job(job_id: uuid.UUID, session: Db) -> JobOut:
 @router.post("/jobs/{job_id}:cancel", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def cancel_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Stop a job, and those that wait for it. 202 while a running one is stopping; repeating changes nothing."""
-    return _told(session, service.cancel(session, job_id), response)
+    return _answer(session, service.cancel(session, job_id), response)
 
 
 @router.post("/jobs/{job_id}:pause", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
@@ -78,21 +78,21 @@ def pause_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
 
     409 for a job that has ended, writes its result or is being cancelled.
     """
-    return _told(session, service.pause(session, job_id), response)
+    return _answer(session, service.pause(session, job_id), response)
 
 
 @router.post("/jobs/{job_id}:resume", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def resume_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Let a paused job go on from its checkpoint, or try a failed or cancelled one again. 202 until it runs."""
-    return _told(session, service.resume(session, job_id), response)
+    return _answer(session, service.resume(session, job_id), response)
 
 
 @router.post("/jobs/{job_id}:retry", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
 def retry_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
     """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it."""
-    return _told(session, service.retry(session, job_id), response)
+    return _answer(session, service.retry(session, job_id), response)
 
 
-def _told(session: Db, job: Job, response: Response) -> JobOut:
+def _answer(session: Db, job: Job, response: Response) -> JobOut:
     response.status_code = 200 if service.is_settled(job) else 202
     return service.show(session, [job])[0]

@@ -18,7 +18,7 @@ from annotation_api.jobs import queries
 from annotation_api.jobs.queries import WAITING
 from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, StageJob, Validation
 from annotation_api.jobs.validation.estimates import estimate
-from annotation_api.jobs.validation.validator import Door, Prepared
+from annotation_api.jobs.validation.validator import JobValidator, ValidatedJob
 
 MAX_WAITING = 500  # jobs that are queued or blocked
 RETRY_SECONDS = 60
@@ -44,25 +44,25 @@ def create(session: Session, me: Person, body: NewJob) -> JobOut:
 def validate(session: Session, me: Person, body: NewJob) -> Validation:
     """What `create` would say, and what the job would take. Whatever was frozen on the way is undone."""
     with session.begin_nested() as attempt:
-        door, prepared = Door(session, me), None
+        validator, prepared = JobValidator(session, me), None
         try:
-            prepared = door.check(typed(body))
+            prepared = validator.check(typed(body))
         except ApiError as error:
-            door.problems.extend(error.problems)
+            validator.problems.extend(error.problems)
         found = estimate(prepared, body.gpus) if prepared else None
         attempt.rollback()
-    return Validation(ok=not door.problems, problems=door.problems, estimate=found)
+    return Validation(ok=not validator.problems, problems=validator.problems, estimate=found)
 
 
-def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> Prepared:
-    door = Door(session, me, places)
-    prepared = door.check(job)
+def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> ValidatedJob:
+    validator = JobValidator(session, me, places)
+    prepared = validator.check(job)
     if prepared is None:
-        raise invalid(door.problems)
+        raise invalid(validator.problems)
     return prepared
 
 
-def store(session: Session, me: Person, job: StageJob, prepared: Prepared, pipeline: uuid.UUID | None) -> Job:
+def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, pipeline: uuid.UUID | None) -> Job:
     try:
         return job_requests.create_job(
             session,

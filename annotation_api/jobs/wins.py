@@ -1,4 +1,4 @@
-"""How often people prefer the policy of each look to the SFT policy. Pure: comparisons in, rates out."""
+"""How often people prefer the policy of each evaluation to the SFT policy. Pure: comparisons in, rates out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIN, TIE, LOSS = 1.0, 0.5, 0.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """A look's reply to one held-out prompt beside the SFT policy's."""
+    """An evaluation's reply to one held-out prompt beside the SFT policy's."""
 
     update: int
     identical: bool  # the two replies are: nobody is asked
@@ -23,7 +23,7 @@ class Comparison:
     score_before: float | None
     kl: float | None
     waits: bool  # its task wants more people than have judged it
-    judgements: tuple[float, ...]  # WIN, TIE or LOSS of the look's reply, one a person
+    judgements: tuple[float, ...]  # WIN, TIE or LOSS of the evaluation's reply, one a person
 
     @property
     def win(self) -> float | None:
@@ -33,7 +33,7 @@ class Comparison:
         return fmean(self.judgements) if self.judgements else None
 
 
-def outcome(groups: Sequence[Sequence[str]], response: str) -> float:
+def preference(groups: Sequence[Sequence[str]], response: str) -> float:
     """What a ranking of two says of one of them; `groups` hold ids, best first."""
     if len(groups) == 1:
         return TIE
@@ -41,7 +41,7 @@ def outcome(groups: Sequence[Sequence[str]], response: str) -> float:
 
 
 def win_rates(comparisons: Iterable[Comparison]) -> list[LookOut]:
-    """A row for each look; `comparisons` are in the order of the updates."""
+    """A row for each evaluation; `comparisons` are in the order of the updates."""
     return [_rate(update, list(rows)) for update, rows in itertools.groupby(comparisons, lambda row: row.update)]
 
 

@@ -22,7 +22,7 @@ MOST_NODES = 2000
 
 def derived(session: Session, origin: Dataset | Snapshot | ModelVersion) -> Lineage:
     """The graph of all that descends from `origin`, which is its first node; cut off at about MOST_NODES."""
-    walk = _Walk(session, node(origin))
+    walk = _Descent(session, node(origin))
     if isinstance(origin, Dataset):
         walk.frozen_from(origin)
     else:
@@ -42,7 +42,7 @@ def node(thing: Dataset | Snapshot | Job | ModelVersion) -> Node:
     return Node(id=thing.id, type="model", label=thing.name, facts={"kind": thing.kind.value})
 
 
-class _Walk:
+class _Descent:
     def __init__(self, session: Session, origin: Node) -> None:
         self.session = session
         self.nodes: dict[uuid.UUID, Node] = {origin.id: origin}

@@ -20,7 +20,7 @@ SUBMISSIONS_SHOWN = 1000  # ids in one node; the count is always whole
 
 def lineage(session: Session, model: ModelVersion) -> Lineage:
     """The graph behind `model`, which is its first node."""
-    walk = _Walk(session)
+    walk = _Ancestry(session)
     waiting = [model]
     while waiting:
         waiting.extend(walk.model(waiting.pop(0)))
@@ -35,7 +35,7 @@ def references(inputs: Mapping[str, Any]) -> Iterator[tuple[str, uuid.UUID]]:
                 yield from ((role, uuid.UUID(key)) for key in reference.values())
 
 
-class _Walk:
+class _Ancestry:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.nodes: dict[uuid.UUID, Node] = {}

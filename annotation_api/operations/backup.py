@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, select, text
 
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import known_levels, level
-from annotation_api.db.tables import Artifact, Job, ModelVersion, SavedCheckpointRow
+from annotation_api.db.tables import Artifact, CheckpointRow, Job, ModelVersion
 from annotation_api.operations import archive, dump
 from annotation_api.operations.archive import FORMAT, Advance, Manifest, Writer
 from annotation_api.operations.local import OperationError, files_kept, local_database
@@ -36,7 +36,7 @@ Bar = Callable[[str, int | None], Advance]  # begins a part of the work of so ma
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedFolder:
     """A file that the backup must hold."""
 
     name: str  # in the archive
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Report:
+class BackupReport:
     file: str
     bytes: int
     files: int
@@ -54,7 +54,7 @@ class Report:
     left_out: list[str]
 
 
-def backup(settings: Settings, target: Path | IO[bytes], bar: Bar) -> Report:
+def backup(settings: Settings, target: Path | IO[bytes], bar: Bar) -> BackupReport:
     """Write the backup to a new file, or into a pipe.
 
     Raises OperationError, DatabaseUnavailable, OSError; then there is no file, and what went into a pipe is no backup.
@@ -69,17 +69,17 @@ def backup(settings: Settings, target: Path | IO[bytes], bar: Bar) -> Report:
             with files_kept(engine), tempfile.TemporaryDirectory(dir=beside) as scratch:
                 sql = Path(scratch) / archive.DATABASE
                 manifest, wanted = _dump(engine, url, home, sql, bar)
-                _write(target, manifest, [Wanted(archive.DATABASE, sql), *wanted], bar)
+                _write(target, manifest, [WantedFolder(archive.DATABASE, sql), *wanted], bar)
         finally:
             engine.dispose()
     name = str(target) if isinstance(target, Path) else "standard output"
     files = {file: stored for file, stored in manifest.files.items() if file != archive.DATABASE}
     size = target.stat().st_size if isinstance(target, Path) else sum(stored.size for stored in manifest.files.values())
     (home / LAST).write_text(json.dumps({"file": name, "at": manifest.created}))
-    return Report(name, size, len(files), manifest.damaged, manifest.left_out)
+    return BackupReport(name, size, len(files), manifest.damaged, manifest.left_out)
 
 
-def _dump(engine: Engine, url: str, home: Path, sql: Path, bar: Bar) -> tuple[Manifest, list[Wanted]]:
+def _dump(engine: Engine, url: str, home: Path, sql: Path, bar: Bar) -> tuple[Manifest, list[WantedFolder]]:
     """Dump the database; what it names, as of the same moment."""
     with _snapshot(engine) as (connection, name):
         heads = level(connection)
@@ -111,7 +111,7 @@ def _snapshot(engine: Engine) -> Iterator[tuple[Connection, str]]:
         yield connection, connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
 
 
-def _write(target: Path | IO[bytes], manifest: Manifest, wanted: list[Wanted], bar: Bar) -> None:
+def _write(target: Path | IO[bytes], manifest: Manifest, wanted: list[WantedFolder], bar: Bar) -> None:
     present = [(file, file.path.stat().st_size) for file in wanted if file.path.is_file()]
     advance = bar("Writing", sum(size for _, size in present))
     with _writer(target, manifest, advance) as writer:
@@ -125,7 +125,7 @@ def _writer(target: Path | IO[bytes], manifest: Manifest, advance: Advance) -> A
     return archive.streamed(target, manifest, advance)
 
 
-def _add(writer: Writer, file: Wanted) -> None:
+def _add(writer: Writer, file: WantedFolder) -> None:
     try:
         stored = writer.add(file.name, file.path)
     except FileNotFoundError:
@@ -139,13 +139,13 @@ def _add(writer: Writer, file: Wanted) -> None:
 # ---------------------------------------------------------------- what the database names
 
 
-def _wanted(connection: Connection, home: Path, outside: list[str]) -> Iterator[Wanted]:
+def _wanted(connection: Connection, home: Path, outside: list[str]) -> Iterator[WantedFolder]:
     yield from _artifacts(connection, home)
     yield from _checkpoints(connection, home)
     yield from _models(connection, home, outside)
 
 
-def _artifacts(connection: Connection, home: Path) -> Iterator[Wanted]:
+def _artifacts(connection: Connection, home: Path) -> Iterator[WantedFolder]:
     rows = select(Artifact.job_id, Job.epoch, Artifact.name, Artifact.sha256).join(Job, Job.id == Artifact.job_id)
     seals = {
         row.job_id: row.sha256
@@ -156,20 +156,20 @@ def _artifacts(connection: Connection, home: Path) -> Iterator[Wanted]:
     rows = rows.where(Artifact.removed_at.is_(None))
     for job_id, epoch, name, sha256 in connection.execute(rows.order_by(Artifact.job_id, Artifact.name)):
         folder = f"artifacts/{job_id}/{epoch}"
-        yield Wanted(f"{folder}/{name}", home / folder / name, sha256)
+        yield WantedFolder(f"{folder}/{name}", home / folder / name, sha256)
         if job_id not in sealed:
             sealed.add(job_id)
-            yield Wanted(f"{folder}/{FOLDER_MANIFEST}", home / folder / FOLDER_MANIFEST, seals.get(job_id))
+            yield WantedFolder(f"{folder}/{FOLDER_MANIFEST}", home / folder / FOLDER_MANIFEST, seals.get(job_id))
 
 
-def _checkpoints(connection: Connection, home: Path) -> Iterator[Wanted]:
-    rows = select(SavedCheckpointRow.job_id, SavedCheckpointRow.name, SavedCheckpointRow.sha256)
-    for job_id, name, sha256 in connection.execute(rows.where(SavedCheckpointRow.removed_at.is_(None))):
+def _checkpoints(connection: Connection, home: Path) -> Iterator[WantedFolder]:
+    rows = select(CheckpointRow.job_id, CheckpointRow.name, CheckpointRow.sha256)
+    for job_id, name, sha256 in connection.execute(rows.where(CheckpointRow.removed_at.is_(None))):
         folder = f"checkpoints/{job_id}/{name}"
         seal = home / folder / FOLDER_MANIFEST
         for file, stored in _listed(seal).items():
-            yield Wanted(f"{folder}/{file}", home / folder / file, stored["sha256"], may_go=True)
-        yield Wanted(f"{folder}/{FOLDER_MANIFEST}", seal, sha256, may_go=True)
+            yield WantedFolder(f"{folder}/{file}", home / folder / file, stored["sha256"], may_go=True)
+        yield WantedFolder(f"{folder}/{FOLDER_MANIFEST}", seal, sha256, may_go=True)
 
 
 def _listed(seal: Path) -> dict[str, dict[str, Any]]:
@@ -181,7 +181,7 @@ def _listed(seal: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _models(connection: Connection, home: Path, outside: list[str]) -> Iterator[Wanted]:
+def _models(connection: Connection, home: Path, outside: list[str]) -> Iterator[WantedFolder]:
     """Registered base models whose folders lie below HOME/models; the others are named in `outside`."""
     for path in connection.scalars(select(ModelVersion.path).where(ModelVersion.job_id.is_(None)).distinct()):
         folder = Path(path)
@@ -190,4 +190,4 @@ def _models(connection: Connection, home: Path, outside: list[str]) -> Iterator[
             continue
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                yield Wanted(file.relative_to(home).as_posix(), file)
+                yield WantedFolder(file.relative_to(home).as_posix(), file)

@@ -57,7 +57,7 @@ class Unused:
 
 
 @dataclass
-class Report:
+class PruneReport:
     days: int | None  # None: no artifacts are removed
     removed: bool  # False: only listed
     artifacts: list[Unused] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Report:
     audit_files: int = 0  # made of rows of the audit, which stay in the database
 
 
-def prune(settings: Settings, days: int | None, *, dry_run: bool) -> Report:
+def prune(settings: Settings, days: int | None, *, dry_run: bool) -> PruneReport:
     """Remove, or only list. Raises OperationError, DatabaseUnavailable, OSError."""
     days = settings.artifact_days if days is None else days
     if days is not None and days < 0:
@@ -80,8 +80,8 @@ def prune(settings: Settings, days: int | None, *, dry_run: bool) -> Report:
             engine.dispose()
 
 
-def _prune(engine: Engine, home: Path, days: int | None, dry_run: bool) -> Report:
-    report = Report(days, removed=not dry_run)
+def _prune(engine: Engine, home: Path, days: int | None, dry_run: bool) -> PruneReport:
+    report = PruneReport(days, removed=not dry_run)
     with session_factory(engine).begin() as session:
         unused = [] if days is None else _unused(session, days)
         report.artifacts = [_shown(session, job) for job in unused]

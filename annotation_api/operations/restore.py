@@ -23,7 +23,7 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.migrate import known_levels, upgrade_within
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
-from annotation_api.db.tables import Artifact, Job, ModelVersion, SavedCheckpointRow
+from annotation_api.db.tables import Artifact, CheckpointRow, Job, ModelVersion
 from annotation_api.operations import archive, dump
 from annotation_api.operations.archive import DATABASE, FOLDERS, SHOWN, Manifest
 from annotation_api.operations.backup import FOLDER_MANIFEST, Bar
@@ -35,7 +35,7 @@ RELATIONS = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnam
 
 
 @dataclass(frozen=True)
-class Report:
+class RestoreReport:
     home: str
     files: int
     jobs_queued: int  # that were at work when the backup was made
@@ -43,7 +43,7 @@ class Report:
     left_out: list[str]
 
 
-def restore(settings: Settings, source: Path, bar: Bar) -> Report:
+def restore(settings: Settings, source: Path, bar: Bar) -> RestoreReport:
     """Bring the backup back. Raises OperationError, DatabaseUnavailable, OSError; then nothing has changed."""
     home = settings.home.resolve()
     with archive.opened(source) as reader:
@@ -54,7 +54,7 @@ def restore(settings: Settings, source: Path, bar: Bar) -> Report:
             reader.extract(part, bar("Reading the backup", reader.size))
             queued = _fill(url, part, home, reader.manifest, bar)
     files = [name for name in reader.manifest.files if name != DATABASE]
-    return Report(str(home), len(files), queued, reader.manifest.damaged, reader.manifest.left_out)
+    return RestoreReport(str(home), len(files), queued, reader.manifest.damaged, reader.manifest.left_out)
 
 
 # ---------------------------------------------------------------- what must be so before
@@ -207,7 +207,7 @@ def _set_paths(session: Session, old: str, home: Path) -> None:
 
 def _forget_lost_checkpoints(session: Session, part: Path) -> None:
     """Those that were swept while the backup was made; jobs go on from what is there."""
-    for row in session.scalars(select(SavedCheckpointRow).where(SavedCheckpointRow.removed_at.is_(None))):
+    for row in session.scalars(select(CheckpointRow).where(CheckpointRow.removed_at.is_(None))):
         if not (part / "checkpoints" / str(row.job_id) / row.name / FOLDER_MANIFEST).exists():
             row.removed_at = func.clock_timestamp()
 

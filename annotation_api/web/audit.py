@@ -41,7 +41,7 @@ def audit_page(
     before: Seq = None,
     verify: bool = False,
 ) -> Response:
-    wanted = queries.Wanted(person, action.strip(), object.strip(), outcome)
+    wanted = queries.AuditFilter(person, action.strip(), object.strip(), outcome)
     found = queries.rows(session, wanted, PAGE + 1, before)
     return render(
         request,
@@ -56,11 +56,11 @@ def audit_page(
     )
 
 
-def _verdict(session: Session, settings: Settings) -> audit.Verdict:
+def _verdict(session: Session, settings: Settings) -> audit.ChainCheck:
     """Held against what was noted beside the database."""
     return audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
 
 
-def _kept(wanted: queries.Wanted) -> str:
+def _kept(wanted: queries.AuditFilter) -> str:
     """What was searched for, for the address of the next page."""
     return "".join(f"&{urlencode({name: value})}" for name, value in vars(wanted).items() if value)

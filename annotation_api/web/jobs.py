@@ -73,8 +73,8 @@ def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me, settings:
         "job.html",
         me,
         **_state(session, job),
-        **_told(session, job),
-        **_looked(session, job),
+        **_reported(session, job),
+        **_evaluations(session, job),
         **_left(session, job),
         log=log.lines,
     )
@@ -91,7 +91,7 @@ def _state(session: Session, job: Job) -> dict[str, Any]:
     }
 
 
-def _told(session: Session, job: Job) -> dict[str, Any]:
+def _reported(session: Session, job: Job) -> dict[str, Any]:
     """What it said and measured so far."""
     return {
         "last_event": queries.last_event(session, job.id),
@@ -103,19 +103,19 @@ def _told(session: Session, job: Job) -> dict[str, Any]:
     }
 
 
-def _looked(session: Session, job: Job) -> dict[str, Any]:
+def _evaluations(session: Session, job: Job) -> dict[str, Any]:
     """What the reward model and people say of a policy in training, look by look."""
     newest = queries.last_of(session, job.id, "look")
-    looks = win_rates(job_queries.comparisons(session, job.id)) if newest else []
-    rated = [row for row in looks if row.rate is not None]
-    last = looks[-1].update if looks else 0
-    scores = [(row.update, row.score) for row in looks]
-    if looks:
-        scores.insert(0, (0, looks[0].score_before))
+    evaluations = win_rates(job_queries.comparisons(session, job.id)) if newest else []
+    rated = [row for row in evaluations if row.rate is not None]
+    last = evaluations[-1].update if evaluations else 0
+    scores = [(row.update, row.score) for row in evaluations]
+    if evaluations:
+        scores.insert(0, (0, evaluations[0].score_before))
     return {
-        "compared": looks,
+        "compared": evaluations,
         "rated": rated,
-        "newest_look": newest.data if newest else None,
+        "newest_evaluation": newest.data if newest else None,
         "project": session.get(Project, uuid.UUID(job.inputs["project"])) if job.inputs.get("project") else None,
         "scores": marks([(step, score, score, score) for step, score in scores if score is not None], last),
         "wins": marks([_interval(row) for row in rated], last, (0.0, 1.0)),
@@ -134,7 +134,7 @@ def _left(session: Session, job: Job) -> dict[str, Any]:
     return {
         "attempts": job_queries.attempts(session, job.id, ATTEMPTS_SHOWN),
         "saved": job_queries.saved_checkpoints(session, job.id),
-        "candidates": job_queries.candidates(session, job.id),
+        "candidates": job_queries.evaluated_policies(session, job.id),
         "files": job_queries.artifacts(session, job.id),
         "model": queries.model_of_job(session, job.id),
         "report": queries.has_report(session, job.id),

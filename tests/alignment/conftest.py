@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alignment.shared.config import PretrainConfig
+from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import NullReporter
 from alignment.toyworld.world import World, build_world, write_world
 
@@ -50,13 +50,13 @@ def world_files(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.fixture(scope="session")
 def tiny_base(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model that has seen a little of the world's text: it chats, badly."""
-    from alignment.toyworld.base_model import pretrain
+    from alignment.toyworld.base_model import train_base_model
 
     folder = tmp_path_factory.mktemp("base")
-    config = PretrainConfig(
+    config = BaseModelConfig(
         hidden_size=32, layers=2, heads=2, vocab_size=512, batch_size=32, steps=150, max_length=96, learning_rate=1e-2
     )
-    pretrain(world.corpus()[:3000], config, folder, NullReporter())
+    train_base_model(world.corpus()[:3000], config, folder, NullReporter())
     return folder
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from alignment.__main__ import main
 from alignment.shared import artifact
-from alignment.shared.events import Progress
+from alignment.shared.events import StageProgress
 from alignment.terminal import TerminalReporter
 from alignment.toyworld import world as toyworld
 
@@ -111,7 +111,7 @@ def test_ctrl_c_pauses_a_run_with_checkpoints_and_the_same_command_goes_on(
     plain = write(tmp_path / "plain.toml", inputs + config)
     show = TerminalReporter.progress
 
-    def interrupted(reporter: TerminalReporter, progress: Progress) -> None:
+    def interrupted(reporter: TerminalReporter, progress: StageProgress) -> None:
         show(reporter, progress)
         if progress.step == 2:
             signal.raise_signal(signal.SIGINT)

@@ -61,13 +61,13 @@ def test_the_first_loss_is_that_of_the_responses_alone(
 def test_it_learns_and_leaves_a_model_folder(
     run: Callable[..., Any], tiny_base: Path, demonstrations: list[Demonstration], recorder: Callable[..., Any]
 ) -> None:
-    heard = recorder()
-    result, out = run(demonstrations, heard, epochs=4, learning_rate=2e-2)
+    reported = recorder()
+    result, out = run(demonstrations, reported, epochs=4, learning_rate=2e-2)
     assert nll(out, demonstrations) < 0.8 * nll(tiny_base, demonstrations)
     assert result.details["counts"] == {"demonstrations": 32, "used": 32, "too_long": 0}
     assert [point["step"] for point in result.details["curve"]] == list(range(1, 9))  # 32 rows, batches of 16, 4 passes
-    assert (heard.steps[-1].step, heard.steps[-1].total) == (8, 8)
-    assert heard.steps[-1].rate > 0
+    assert (reported.steps[-1].step, reported.steps[-1].total) == (8, 8)
+    assert reported.steps[-1].rate > 0
 
 
 def test_the_stop_is_learned(run: Callable[..., Any], tiny_base: Path) -> None:
@@ -84,10 +84,10 @@ def test_what_is_too_long_is_counted_and_named(
     run: Callable[..., Any], demonstrations: list[Demonstration], recorder: Callable[..., Any]
 ) -> None:
     long = Demonstration(prompt=demonstrations[0].prompt, response="word " * 100)
-    heard = recorder()
-    result, _ = run([*demonstrations, long, long], heard, epochs=1)
+    reported = recorder()
+    result, _ = run([*demonstrations, long, long], reported, epochs=1)
     assert result.details["counts"] == {"demonstrations": 34, "used": 32, "too_long": 2}
-    assert heard.notes == ["2 of 34 demonstrations exceed 96 tokens and were left out."]
+    assert reported.notes == ["2 of 34 demonstrations exceed 96 tokens and were left out."]
 
 
 def test_nothing_left_to_train_on_is_refused(run: Callable[..., Any], demonstrations: list[Demonstration]) -> None:
@@ -108,11 +108,11 @@ def test_no_rows_and_bad_rows_are_refused(run: Callable[..., Any], tiny_base: Pa
 def test_a_cancel_stops_at_the_step_border(
     run: Callable[..., Any], demonstrations: list[Demonstration], recorder: Callable[..., Any], tmp_path: Path
 ) -> None:
-    heard = recorder(stop_after=3)
+    reported = recorder(stop_after=3)
     with pytest.raises(StageError) as caught:
-        run(demonstrations, heard, epochs=10)
+        run(demonstrations, reported, epochs=10)
     assert caught.value.kind is ErrorKind.CANCELLED
-    assert len(heard.steps) == 3
+    assert len(reported.steps) == 3
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -134,9 +134,9 @@ def test_a_tokenizer_without_template_gets_ours_and_says_so(
     tokenizer = load_tokenizer(tiny_base)
     tokenizer.chat_template = None
     save_model(load_causal_lm(tiny_base, tokenizer, trained=False), tokenizer, tmp_path / "bare")
-    heard = recorder()
-    _, out = run(demonstrations, heard, model=tmp_path / "bare", epochs=1)
-    assert any("no chat template" in note for note in heard.notes)
+    reported = recorder()
+    _, out = run(demonstrations, reported, model=tmp_path / "bare", epochs=1)
+    assert any("no chat template" in note for note in reported.notes)
     assert load_tokenizer(out).chat_template == chat.TEMPLATE
 
 

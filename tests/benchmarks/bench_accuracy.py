@@ -38,9 +38,9 @@ from trl.trainer.reward_trainer import RewardTrainer
 from alignment.models.forward import Model, score_rows
 from alignment.models.load import load_scorer, load_tokenizer
 from alignment.reward import data as reward_data
-from alignment.reward.annotations import of_ranking
+from alignment.reward.annotations import annotation_of_ranking
 from alignment.reward.data import Example
-from alignment.reward.report.accuracy import Estimate, difference
+from alignment.reward.report.accuracy import IntervalEstimate, difference
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter
@@ -137,7 +137,7 @@ class Bench:
         sides = []
         for side in (False, True):
             chosen = [ranking for ranking in self.rankings if (ranking.prompt.key in held) == side]
-            rows = [of_ranking(ranking, config) for ranking in chosen]
+            rows = [annotation_of_ranking(ranking, config) for ranking in chosen]
             made = reward_data.prepare(rows, self.tokenizer, self.max_length, config).train
             sides.append([(chosen[example.rows[0]].prompt.key, example) for example in made])
         return sides[0], sides[1]
@@ -216,7 +216,7 @@ def row(name: str, mine: Sequence[Run], last: Sequence[Run]) -> str:
     )
 
 
-def over_prompts(mine: Sequence[Run], last: Sequence[Run]) -> Estimate:
+def over_prompts(mine: Sequence[Run], last: Sequence[Run]) -> IntervalEstimate:
     """The difference over all held-out comparisons of all seeds, prompt by prompt."""
     totals: dict[str, list[float]] = {}
     for a, b in zip(mine, last, strict=True):

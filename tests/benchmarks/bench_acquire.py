@@ -23,8 +23,8 @@ import torch
 from alignment.models.forward import Model, score_rows
 from alignment.models.load import load_scorer, load_tokenizer
 from alignment.reward import data as reward_data
-from alignment.reward.acquisition import Candidates, choose
-from alignment.reward.annotations import of_ranking
+from alignment.reward.acquisition import CandidateSet, choose
+from alignment.reward.annotations import annotation_of_ranking
 from alignment.reward.data import Example
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
@@ -73,7 +73,7 @@ class Bench:
         scores = [
             torch.stack(rows) for rows in zip(*(self.scores(member, self.pool) for member in members), strict=True)
         ]
-        candidates = [Candidates(ranking.prompt, ranking.responses) for ranking in self.pool]
+        candidates = [CandidateSet(ranking.prompt, ranking.responses) for ranking in self.pool]
         queue = choose(candidates, scores, len(candidates), self.seed, random_share=0.05)
         told = {c.index: c.information / len(candidates[c.index].responses) for c in queue if c.arm == "informative"}
         best = sorted(told, key=lambda index: -told[index])
@@ -100,7 +100,7 @@ class Bench:
         return model.eval()
 
     def examples(self, rankings: Sequence[Ranking]) -> list[Example]:
-        rows = [of_ranking(ranking, CONFIG) for ranking in rankings]
+        rows = [annotation_of_ranking(ranking, CONFIG) for ranking in rankings]
         return reward_data.prepare(rows, self.tokenizer, CONFIG.max_length, CONFIG).train
 
     def scores(self, model: Model, rankings: Sequence[Ranking]) -> list[torch.Tensor]:

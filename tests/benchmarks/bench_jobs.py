@@ -30,7 +30,7 @@ import psutil
 import uvloop
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared.events import Progress
+from alignment.shared.events import StageProgress
 from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.jobs import store as job_store
@@ -159,7 +159,7 @@ def _tell(sessions: sessionmaker[Session], jobs: list[tuple[uuid.UUID, int]], op
         for job, epoch in jobs:
             metrics = {"loss": 1 / step, "kl": 0.1, "reward": 0.2, "entropy": 2.0, "lr": 1e-5}
             with sessions.begin() as session:
-                line = Event.progress(Progress("train", step, 10_000, 4.0, 60.0, metrics), told=time.time())
+                line = Event.progress(StageProgress("train", step, 10_000, 4.0, 60.0, metrics), told=time.time())
                 job_store.append_events(session, job, epoch, [line])
         time.sleep(max(0, step / options.rate - (options.seconds - (end - time.perf_counter()))))
     return step

@@ -33,7 +33,7 @@ from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from alignment.models.forward import end_scores, score_rows
-from alignment.reward.data import Comparison, Example, Vote
+from alignment.reward.data import Example, PairTarget, Vote
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter
@@ -64,7 +64,7 @@ def rankings(k: int, prompts: int, longest_prompt: int, longest_response: int, v
         return torch.randint(4, vocab, (n,), generator=generator).tolist()
 
     pairs = list(itertools.combinations(range(k), 2))
-    made = tuple(Comparison(i, j, 1.0, 0.0, 1 / len(pairs)) for i, j in pairs)
+    made = tuple(PairTarget(i, j, 1.0, 0.0, 1 / len(pairs)) for i, j in pairs)
     votes = (Vote(tuple(range(k)), 1.0),)
     return [
         Example(tokens(longest_prompt), [tokens(longest_response) for _ in range(k)], made, votes, (), 1.0, (row,))

@@ -24,10 +24,10 @@ from alignment.data import chat
 from alignment.models.load import load_causal_lm, load_tokenizer
 from alignment.rollout.generation import generate
 from alignment.shared import stages
-from alignment.shared.config import PretrainConfig, Stage, load_preset
+from alignment.shared.config import BaseModelConfig, Stage, load_preset
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Prompt, Ranking, write_jsonl
-from alignment.toyworld.base_model import pretrain
+from alignment.toyworld.base_model import train_base_model
 from alignment.toyworld.people import annotators
 from alignment.toyworld.world import World, build_world, write_world
 from annotation_api.demo.judge import grade_replies, win_rate
@@ -51,7 +51,9 @@ def until_reward(work: Path, seed: int, overrides: dict[str, str] | None = None)
     world = build_world(seed)
     files = write_world(world, work / "world")
     bench = Bench(work, seed, overrides or {})
-    bench.stage("base", lambda out: pretrain(world.corpus(), PretrainConfig(seed=seed), out, NullReporter()).metrics)
+    bench.stage(
+        "base", lambda out: train_base_model(world.corpus(), BaseModelConfig(seed=seed), out, NullReporter()).metrics
+    )
     bench.run(Stage.SFT, {"model": work / "base", "demonstrations": files["demonstrations"]})
     asked = {"models": {"sft": work / "sft"}, "prompts": files["prompts"]}
     bench.run(Stage.SAMPLE, asked, {"tasks_per_prompt": TASKS_PER_PROMPT})

@@ -12,7 +12,7 @@ from typing import Any
 
 from alignment.models.load import save_model
 from alignment.ppo import loop as ppo_loop
-from alignment.reward.report.accuracy import Estimate
+from alignment.reward.report.accuracy import IntervalEstimate
 from alignment.toyworld.world import World
 from tests.benchmarks.bench_stages import REPLIES, answer
 
@@ -51,8 +51,8 @@ def gold_by_update(folder: Path, world: World, seed: int, replies: int = REPLIES
     return {update: gold_of(folder / str(update), world, seed, replies) for update in updates}
 
 
-def over_seeds(values: Sequence[float]) -> Estimate:
+def over_seeds(values: Sequence[float]) -> IntervalEstimate:
     """Mean over seeds, with Student's interval."""
     mean = statistics.mean(values)
     half = T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return Estimate(mean, mean - half, mean + half, len(values))
+    return IntervalEstimate(mean, mean - half, mean + half, len(values))

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.config import PretrainConfig
+from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
-from alignment.toyworld.base_model import pretrain
+from alignment.toyworld.base_model import train_base_model
 from annotation_api.datasets.formats.reading import Reading
 
 LENGTH = 256  # tokens that the small model reads
@@ -56,8 +56,8 @@ def base_model(texts: Sequence[Demonstration], steps: int, out: Path) -> None:
     if out.exists():
         return
     began = time.monotonic()
-    config = PretrainConfig(vocab_size=4096, steps=steps, batch_size=32, max_length=LENGTH)
-    found = pretrain(texts, config, out, NullReporter())
+    config = BaseModelConfig(vocab_size=4096, steps=steps, batch_size=32, max_length=LENGTH)
+    found = train_base_model(texts, config, out, NullReporter())
     print(f"base: {found.metrics['loss']:.2f} nats a token, {time.monotonic() - began:.0f} s", flush=True)
 
 

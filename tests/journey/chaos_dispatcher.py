@@ -20,7 +20,7 @@ from tests.journey import chaos_stage
 from workers import __main__ as dispatcher
 from workers.attempt import launcher
 from workers.dispatch import processes
-from workers.dispatch.dispatcher import Dispatcher, Held
+from workers.dispatch.dispatcher import Dispatcher, HeldJob
 
 
 class Fork:
@@ -51,7 +51,7 @@ class ForkingDispatcher(Dispatcher):
         finally:
             os._exit(code)  # without a word to the parent's connections
 
-    def _lives(self, held: Held, reporting: Collection[str]) -> bool:
+    def _lives(self, held: HeldJob, reporting: Collection[str]) -> bool:
         """A fork has its dispatcher's command line, by which nobody would know it."""
         launcher = processes.find(held.pid) if held.worker not in reporting else None
         return super()._lives(held, reporting) or (launcher is not None and launcher.status() != psutil.STATUS_ZOMBIE)

@@ -55,9 +55,9 @@ def main() -> int:
     return 0 if code == 0 and policies == 1 else 1
 
 
-def wait_for(demo: subprocess.Popen[bytes], look: Callable[[], Any]) -> Any:
+def wait_for(demo: subprocess.Popen[bytes], evaluation: Callable[[], Any]) -> Any:
     """What `look` returns once it is true; the demo must still run."""
-    while not (found := look()):
+    while not (found := evaluation()):
         if demo.poll() is not None:
             raise SystemExit(f"the demo ended early with {demo.returncode}")
         time.sleep(0.2)

@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, Progress, SavedCheckpoint
+from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
-from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
+from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, ModelToRegister, NewEvaluatedPolicy
 from annotation_api.db.tables import Alias, ModelKind, ModelParent, Person, Pipeline
-from tests.support.evaluations import looked, prefers
+from tests.support.evaluations import evaluated, prefers
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def _claim(session: Session, job: Any) -> int:
 def _succeed(session: Session, job: Any) -> None:
     epoch = _claim(session, job)
     job_store.mark_running(session, job.id, epoch)
-    steps = [Event.progress(Progress("train", n, 20, 4.0, 5.0 - n / 4, {"loss": 2 / n})) for n in range(1, 21)]
+    steps = [Event.progress(StageProgress("train", n, 20, 4.0, 5.0 - n / 4, {"loss": 2 / n})) for n in range(1, 21)]
     job_store.append_events(session, job.id, epoch, steps)
     job_store.mark_committing(session, job.id, epoch)
     files = [ArtifactFile("model.safetensors", "ab" * 32, 2_470_000_000), ArtifactFile("config.json", "cd" * 32, 731)]
-    compared = [NewCheckpoint(10, {"loss": 0.2}, False), NewCheckpoint(20, {"loss": 0.1}, True)]
-    made = NewModel("sft-1", ModelKind.SFT, "/models/sft-1", "ef" * 32, metrics={"loss": 0.1})
+    compared = [NewEvaluatedPolicy(10, {"loss": 0.2}, False), NewEvaluatedPolicy(20, {"loss": 0.1}, True)]
+    made = ModelToRegister("sft-1", ModelKind.SFT, "/models/sft-1", "ef" * 32, metrics={"loss": 0.1})
     job_store.commit_success(session, job.id, epoch, result={}, artifacts=files, model=made, checkpoints=compared)
 
 
@@ -87,7 +87,9 @@ def _train(session: Session, job: Any) -> None:
     epoch = _claim(session, job)
     job_store.mark_running(session, job.id, epoch)
     lines = [
-        Event.progress(Progress("train", n, 40, 2.0, 80.0 - 2 * n, {"loss": 0.7 / (1 + n / 9), "accuracy": n / 40}))
+        Event.progress(
+            StageProgress("train", n, 40, 2.0, 80.0 - 2 * n, {"loss": 0.7 / (1 + n / 9), "accuracy": n / 40})
+        )
         for n in range(11, 31)
     ]
     rows = [{"prompt": "What is 2 + 2?", "response": "four, 四, أربعة"}]
@@ -102,7 +104,7 @@ def _compare(session: Session, make: Any, job: Any, person: Person) -> None:
     said = {4: (4, 4, 0), 8: (8, 8, 0), 12: (0, 12, 0), 16: ()}
     for update, better in said.items():
         texts = (f"on the hill, {update}", f"the miller, {update}", "a rose" if update == 4 else f"blood, {update}")
-        tasks = looked(session, job, update, texts, score=update / 4)
+        tasks = evaluated(session, job, update, texts, score=update / 4)
         for task, first in zip(tasks, better, strict=False):
             make.submission(task, prefers(session, task, first), person)
             task.judged = 1

@@ -50,7 +50,7 @@ def database() -> Iterator[Engine]:
             engine.dispose()
 
 
-def look(browser: Browser, url: str, scene: Scene, out: Path, name: str) -> None:
+def evaluation(browser: Browser, url: str, scene: Scene, out: Path, name: str) -> None:
     """Each page in one look, the whole page from top to bottom."""
     for who in (None, *scene.tokens):
         context = browser.new_context(base_url=url, **LOOKS[name])
@@ -81,7 +81,7 @@ def main(out: Path) -> None:
         app = create_app(Settings(database_url="postgresql://given-by-the-engine"), engine)
         with served(app) as url, chromium() as browser:
             for name in LOOKS:
-                look(browser, url, scene, out, name)
+                evaluation(browser, url, scene, out, name)
     print(f"{len(list(out.glob('*.png')))} pictures in {out}")
 
 

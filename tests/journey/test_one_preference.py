@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from alignment.shared.config import PretrainConfig
+from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Ranking
 from annotation_api.settings import Settings
@@ -40,10 +40,10 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Path:
-    from alignment.toyworld.base_model import pretrain
+    from alignment.toyworld.base_model import train_base_model
 
-    tiny = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
-    pretrain([*QUESTIONS, *ANSWERS] * 8, tiny, folder / "models" / "base", NullReporter())
+    tiny = BaseModelConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
+    train_base_model([*QUESTIONS, *ANSWERS] * 8, tiny, folder / "models" / "base", NullReporter())
     return folder / "models" / "base"
 
 
@@ -187,7 +187,7 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
 
     from alignment.maths.losses import ranking_loss
     from alignment.models.load import load_scorer, load_tokenizer
-    from alignment.reward.annotations import of_ranking
+    from alignment.reward.annotations import annotation_of_ranking
     from alignment.reward.batch import collate_rankings
     from alignment.reward.data import prepare
     from alignment.reward.forward import packed_scores
@@ -196,7 +196,7 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
     tokenizer = load_tokenizer(base)
     scorer = load_scorer(base, tokenizer, trained=False, seed=0)
     config = RewardConfig(heldout_fraction=0.0)
-    examples = prepare([of_ranking(ranking, config)], tokenizer, 64, config).train
+    examples = prepare([annotation_of_ranking(ranking, config)], tokenizer, 64, config).train
     batch = collate_rankings(examples, tokenizer.pad_token_id)
     with torch.no_grad():
         scores = packed_scores(scorer, batch)

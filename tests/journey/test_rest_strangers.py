@@ -23,7 +23,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from alignment.shared.config import PretrainConfig
+from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import NullReporter
 from annotation_api.cli.client import parse_events
 from annotation_api.settings import Settings
@@ -47,10 +47,12 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Path:
-    from alignment.toyworld.base_model import pretrain
+    from alignment.toyworld.base_model import train_base_model
 
-    tiny = PretrainConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
-    pretrain(["question 1 a short answer", "question 2 no"] * 40, tiny, folder / "work" / "base", NullReporter())
+    tiny = BaseModelConfig(hidden_size=32, layers=2, heads=2, vocab_size=256, max_length=64, batch_size=8, steps=40)
+    train_base_model(
+        ["question 1 a short answer", "question 2 no"] * 40, tiny, folder / "work" / "base", NullReporter()
+    )
     return folder / "work" / "base"
 
 

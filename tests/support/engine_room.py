@@ -28,6 +28,7 @@ from annotation_api.db.jobs.machine import ENDED
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import (
     Artifact,
+    CheckpointRow,
     DatasetKind,
     Job,
     JobAttempt,
@@ -35,7 +36,6 @@ from annotation_api.db.tables import (
     JobState,
     Metric,
     ModelVersion,
-    SavedCheckpointRow,
 )
 
 ROOT = Path(__file__).parent.parent.parent
@@ -164,8 +164,8 @@ class World:
             job_requests.resume(session, job_id)
             session.commit()
 
-    def checkpoints(self, job_id: uuid.UUID) -> list[SavedCheckpointRow]:
-        rows = select(SavedCheckpointRow).where(SavedCheckpointRow.job_id == job_id).order_by(SavedCheckpointRow.step)
+    def checkpoints(self, job_id: uuid.UUID) -> list[CheckpointRow]:
+        rows = select(CheckpointRow).where(CheckpointRow.job_id == job_id).order_by(CheckpointRow.step)
         with Session(self.engine) as session:
             return list(session.scalars(rows))
 

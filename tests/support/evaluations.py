@@ -1,4 +1,4 @@
-"""A PPO job at work, and looks at its policy as the stage reports them."""
+"""A PPO job at work, and evaluations at its policy as the stage reports them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignment.shared.config import Stage
 from alignment.shared.records import Prompt
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.tables import Job, Project, ResponseRow, Task, TaskResponse
-from workers.attempt.comparisons import add_look
+from workers.attempt.comparisons import add_evaluation
 
 QUESTIONS = ("Where is the mill?", "Who bakes?", "What is red?")
 BEFORE = ("by the river", "the baker", "a rose")
@@ -28,7 +28,7 @@ def running_ppo(session: Session, make: Any, project: Project | None = None) -> 
 
 
 def rows_of(responses: Sequence[str], score: float = 2.0) -> list[dict[str, Any]]:
-    """A look at as many prompts as there are responses; the SFT policy's replies are BEFORE, with a score of 1."""
+    """An evaluation on as many prompts as there are responses; the SFT policy's replies are BEFORE, scored 1."""
     return [
         {
             "prompt": Prompt.from_text(question).canonical(),
@@ -42,9 +42,9 @@ def rows_of(responses: Sequence[str], score: float = 2.0) -> list[dict[str, Any]
     ]
 
 
-def looked(session: Session, job: Job, update: int, responses: Sequence[str], score: float = 2.0) -> list[Task]:
-    """Write a look down; its tasks in the order of the prompts."""
-    add_look(session, job.id, job.epoch, update, rows_of(responses, score))
+def evaluated(session: Session, job: Job, update: int, responses: Sequence[str], score: float = 2.0) -> list[Task]:
+    """Write an evaluation down; its tasks in the order of the prompts."""
+    add_evaluation(session, job.id, job.epoch, update, rows_of(responses, score))
     return tasks_of(session, job, update)
 
 

@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind, Progress
+from alignment.shared.events import ErrorKind, StageProgress
 from alignment.shared.records import Prompt, Ranking
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
-from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, NewCheckpoint, NewModel
+from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, ModelToRegister, NewEvaluatedPolicy
 from annotation_api.db.tables import (
     Job,
     ModelKind,
@@ -57,7 +57,7 @@ def running(session: Session, make: Any) -> Job:
 def succeeded(session: Session, make: Any, home: Path | None = None) -> Job:
     """A job that reported 10 steps and left a file."""
     job = running(session, make)
-    steps = [Event.progress(Progress("train", i, 10, 2.0, 1.0, {"loss": 1.0 / i})) for i in range(1, 11)]
+    steps = [Event.progress(StageProgress("train", i, 10, 2.0, 1.0, {"loss": 1.0 / i})) for i in range(1, 11)]
     job_store.append_events(session, job.id, job.epoch, [*steps, Event.note("Nearly done.")])
     if home is not None:
         folder = home / "artifacts" / str(job.id) / str(job.epoch)
@@ -71,8 +71,8 @@ def succeeded(session: Session, make: Any, home: Path | None = None) -> Job:
         job.epoch,
         result={"metrics": {"loss": 0.1}, "details": {}},
         artifacts=[ArtifactFile(name, DIGITS_SHA256, 10) for name in ("model.safetensors", "secret", "gone")],
-        model=NewModel("sft-1", ModelKind.SFT, "/models/sft-1", "0" * 64),
-        checkpoints=[NewCheckpoint(5, {"loss": 0.2}, False), NewCheckpoint(10, {"loss": 0.1}, True)],
+        model=ModelToRegister("sft-1", ModelKind.SFT, "/models/sft-1", "0" * 64),
+        checkpoints=[NewEvaluatedPolicy(5, {"loss": 0.2}, False), NewEvaluatedPolicy(10, {"loss": 0.1}, True)],
     )
 
 

@@ -19,7 +19,7 @@ from alignment.shared.config import Stage
 from alignment.shared.events import StageResult
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
-from annotation_api.db.jobs.records import ArtifactFile, NewCheckpoint, NewModel
+from annotation_api.db.jobs.records import ArtifactFile, ModelToRegister, NewEvaluatedPolicy
 from annotation_api.db.tables import MAKES, Job
 from workers.attempt.candidates import add_candidates
 from workers.attempt.inputs import Resolved, model_name
@@ -60,7 +60,7 @@ def commit(session: Session, folders: Folders, resolved: Resolved, published: Pu
         result={"metrics": result.metrics, "details": result.details},
         artifacts=published.files,
         model=_model(job, folders, resolved, published, result) if job.stage in MAKES else None,
-        checkpoints=[NewCheckpoint(**candidate) for candidate in result.details.get("checkpoints", ())],
+        checkpoints=[NewEvaluatedPolicy(**candidate) for candidate in result.details.get("checkpoints", ())],
     )
 
 
@@ -71,8 +71,10 @@ def _add_tasks(session: Session, job: Job, project_id: uuid.UUID, folders: Folde
     job_store.append_events(session, job.id, folders.epoch, [Event.note(f"{count} tasks wait for annotators.")])
 
 
-def _model(job: Job, folders: Folders, resolved: Resolved, published: Published, result: StageResult) -> NewModel:
-    return NewModel(
+def _model(
+    job: Job, folders: Folders, resolved: Resolved, published: Published, result: StageResult
+) -> ModelToRegister:
+    return ModelToRegister(
         name=model_name(job),
         kind=MAKES[job.stage],
         path=str(folders.artifact),

@@ -1,4 +1,4 @@
-"""Looks of a PPO run become comparisons: an event with both replies to each prompt, and tasks for annotators.
+"""Evaluations of a PPO run become comparisons: an event with both replies to each prompt, and tasks for annotators.
 
 A task holds the policy's reply and the SFT policy's. Whose is whose stands in `ResponseRow.sampling`, by the number of
 updates, and in nothing that annotators see: the ids of the two are random, their places follow from their texts alone.
@@ -26,27 +26,28 @@ SFT = 0  # the update after which the policy is still the SFT policy
 Row = Mapping[str, Any]
 
 
-def add_look(session: Session, job_id: uuid.UUID, epoch: int, update: int, rows: Sequence[Row]) -> None:
-    """Write a look down, with a task for each pair of different replies where the job's inputs name a project.
+def add_evaluation(session: Session, job_id: uuid.UUID, epoch: int, update: int, rows: Sequence[Row]) -> None:
+    """Write an evaluation down, with a task for each pair of different replies where the job's inputs name a project.
 
-    A look that is told again, by this attempt or a later one, changes nothing. Raises LeaseLost. Commits nothing.
+    An evaluation that is reported again, by this attempt or a later one, changes nothing.
+    Raises LeaseLost. Commits nothing.
     """
     job_store.append_events(session, job_id, epoch, [])  # takes the job's lock and checks the fence
-    if _is_told(session, job_id, update):
+    if _is_recorded(session, job_id, update):
         return
     job = session.get_one(Job, job_id)
     asked = {Prompt.from_line(row["prompt"]): row for row in rows}
     added = _add_tasks(session, job, update, asked) if job.inputs.get("project") else {}
-    told = [
+    kept = [
         {**row, "key": prompt.key, "prompt": prompt.text, "task": added.get(prompt.key)}
         for prompt, row in asked.items()
     ]
-    job_store.append_events(session, job_id, epoch, [Event.look(update, told)])
+    job_store.append_events(session, job_id, epoch, [Event.evaluation(update, kept)])
 
 
-def _is_told(session: Session, job_id: uuid.UUID, update: int) -> bool:
-    looks = select(JobEvent.seq).where(JobEvent.job_id == job_id, JobEvent.type == "look")
-    return session.scalar(looks.where(JobEvent.data["update"].as_integer() == update)) is not None
+def _is_recorded(session: Session, job_id: uuid.UUID, update: int) -> bool:
+    evaluations = select(JobEvent.seq).where(JobEvent.job_id == job_id, JobEvent.type == "look")
+    return session.scalar(evaluations.where(JobEvent.data["update"].as_integer() == update)) is not None
 
 
 def _add_tasks(session: Session, job: Job, update: int, asked: Mapping[Prompt, Row]) -> dict[str, str]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import Progress, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint, StageProgress
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.tables import Job, JobState
-from workers.attempt.comparisons import add_look
-from workers.attempt.lease import Lease
+from workers.attempt.comparisons import add_evaluation
+from workers.attempt.lease import JobLease
 from workers.crashpoints import crash_point
 from workers.executors.base import Waiting
 from workers.stage.work import Batch
@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 500  # progress lines whose metrics go in one statement
 class Journal:
     """Every method may wait for Postgres. They raise LeaseLost, and StageError(DATABASE) after the grace."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: JobLease) -> None:
         self._lease = lease
         self._said: Waiting | None = None
         self.running = False  # the stage has reported a step
@@ -42,7 +42,7 @@ class Journal:
         self._said = waiting
 
     def forward(self, batch: Batch) -> None:
-        """All metrics, looks and checkpoints, but of the progress lines only the newest of each phase."""
+        """All metrics, evaluations and checkpoints, but of the progress lines only the newest of each phase."""
         if not batch:
             return
         if batch.progress:
@@ -53,12 +53,12 @@ class Journal:
         events += [Event.progress(progress, device=self.device) for progress in newest.values()]
         if events:
             self.append(events, batch.progress)
-        for update, rows in batch.looks:
-            self.look(update, rows)
+        for update, rows in batch.evaluations:
+            self.evaluation(update, rows)
         for saved in batch.checkpoints:
             self.record(saved)
 
-    def append(self, events: Sequence[Event], progress: Sequence[Progress] = ()) -> None:
+    def append(self, events: Sequence[Event], progress: Sequence[StageProgress] = ()) -> None:
         job_id, epoch = self._lease.job_id, self._lease.epoch
 
         def action(session: Session) -> None:
@@ -69,9 +69,9 @@ class Journal:
 
         self._lease.write(action)
 
-    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
         job_id, epoch = self._lease.job_id, self._lease.epoch
-        self._lease.write(lambda session: add_look(session, job_id, epoch, update, rows))
+        self._lease.write(lambda session: add_evaluation(session, job_id, epoch, update, rows))
 
     def record(self, saved: SavedCheckpoint) -> None:
         """Its name begins with the epoch here, since all attempts of a job share a folder."""

@@ -21,7 +21,7 @@ from alignment.shared.events import ErrorKind, Paused, StageError
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, LeaseLost
-from workers.attempt.lease import EXIT_AWAY, EXIT_LOST, Lease
+from workers.attempt.lease import EXIT_AWAY, EXIT_LOST, JobLease
 from workers.attempt.run import Attempt, Stopped
 from workers.executors.choose import make_executor
 from workers.settings import WorkerSettings
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str] | None = None, run: Runner = stages.run) -> in
     engine = make_engine(settings.database_url, application_name="rankloop-launcher")
     forget_secrets(*OPENS_THE_SERVICE)  # Ray and the stage inherit the rest
     folders = Folders(settings.home.resolve(), job_id, epoch)
-    lease = Lease(
+    lease = JobLease(
         session_factory(engine), job_id, epoch, f"{platform.node()}:{os.getpid()}", settings.database_grace_seconds
     )
     return hold_and_carry_out(lease, folders, settings, run)
 
 
-def hold_and_carry_out(lease: Lease, folders: Folders, settings: WorkerSettings, run: Runner) -> int:
+def hold_and_carry_out(lease: JobLease, folders: Folders, settings: WorkerSettings, run: Runner) -> int:
     """The attempt from the first renewal of its lease to the last file that goes; the exit code."""
     executor = make_executor(settings, folders)
     try:
@@ -76,7 +76,7 @@ def hold_and_carry_out(lease: Lease, folders: Folders, settings: WorkerSettings,
     return 0
 
 
-def carry_out(attempt: Attempt, lease: Lease, folders: Folders) -> None:
+def carry_out(attempt: Attempt, lease: JobLease, folders: Folders) -> None:
     """Run the attempt to its end and write how it ended. Raises LeaseLost, StageError when Postgres stays away."""
     job_id, epoch = lease.job_id, lease.epoch
     try:
@@ -93,7 +93,7 @@ def carry_out(attempt: Attempt, lease: Lease, folders: Folders) -> None:
         _write_failure(error, lease, folders)
 
 
-def _write_failure(error: Exception, lease: Lease, folders: Folders) -> None:
+def _write_failure(error: Exception, lease: JobLease, folders: Folders) -> None:
     fault = fault_of(error)
     if isinstance(error, CancelRequested) or fault.kind is ErrorKind.CANCELLED:
         log.info("Stopped on request.")

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Lease:
+class JobLease:
     """`with Lease(...) as lease:` holds the job from the first renewal to `finish`. Raises LeaseLost.
 
     `wish` is what somebody asks of the job; `stop`, once set, means that this process is to end.

@@ -23,10 +23,10 @@ from annotation_api.db.tables import Job
 from workers.attempt.commit import Published, commit, publish
 from workers.attempt.inputs import Resolved, pin, resolve
 from workers.attempt.journal import Journal
-from workers.attempt.lease import LAST_SAVE_SECONDS, Lease
+from workers.attempt.lease import LAST_SAVE_SECONDS, JobLease
 from workers.crashpoints import crash_point
 from workers.executors.base import Executor, Waiting
-from workers.stage.work import Runner, Work
+from workers.stage.work import Runner, StageWork
 from workers.staging import Folders
 
 TICK_SECONDS = 0.5  # how often events are carried, and a stop, a cancel or a pause is looked for
@@ -44,7 +44,7 @@ class Stopped(Exception):
 class Attempt:
     """One attempt at a job. `run` raises Stopped, Paused, CancelRequested, LeaseLost, or what ended the stage."""
 
-    def __init__(self, lease: Lease, folders: Folders, executor: Executor, runner: Runner) -> None:
+    def __init__(self, lease: JobLease, folders: Folders, executor: Executor, runner: Runner) -> None:
         self._lease, self._folders, self._executor, self._runner = lease, folders, executor, runner
         self._journal = Journal(lease)
         self._saves = False  # whether the stage writes checkpoints
@@ -105,7 +105,7 @@ class Attempt:
         threads = os.environ.get("OMP_NUM_THREADS")
         about = logs.attempt(self._folders.job_id, self._folders.epoch)
         limit, log_file = int(threads) if threads else None, self._folders.log
-        work = Work(job.stage, job.config, inputs, self._folders.out, self._runner, about, log_file, limit)
+        work = StageWork(job.stage, job.config, inputs, self._folders.out, self._runner, about, log_file, limit)
         self._executor.start(work, job.gpus)
         self._heed_signals()  # Ray has put its own in their place
         while (waiting := self._executor.placed(TICK_SECONDS)) is not None:
@@ -136,7 +136,7 @@ class Attempt:
             self._journal.forward(self._executor.take(LAST_EVENTS_SECONDS))
         except StageError as error:
             if error.kind is ErrorKind.DATABASE:
-                self._save_unheard()
+                self._save_unasked()
             raise
         return self._executor.result()
 
@@ -162,7 +162,7 @@ class Attempt:
     def _can_save(self) -> bool:
         return self._saves and self._journal.running
 
-    def _save_unheard(self) -> None:
+    def _save_unasked(self) -> None:
         """Postgres stayed away: let the stage save what it has. The next attempt finds it without being told."""
         if not self._can_save():
             return

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldJob:
     """An attempt that this machine holds, by what the database says."""
 
     job_id: uuid.UUID
@@ -86,7 +86,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """One round: everything that is to be done now."""
-        self._look_for_ray()
+        self._check_ray()
         self._reap()
         held = self._take_back()
         busy = len(held)
@@ -116,7 +116,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------ what is there
 
-    def _look_for_ray(self) -> None:
+    def _check_ray(self) -> None:
         before, self._ray = self._ray, self._watch.look()
         if self._watch.why != self._told and self._watch.why:
             log.warning("No job is started: %s", self._watch.why)
@@ -155,7 +155,7 @@ class Dispatcher:
             self._codes[job_id, epoch] = child.returncode
             self._sweep_due = True
 
-    def _take_back(self) -> list[Held]:
+    def _take_back(self) -> list[HeldJob]:
         """Queue again what lost its launcher or its lease; what this machine still holds."""
         with self._sessions.begin() as session:
             if time.monotonic() >= self._expire_from:
@@ -172,19 +172,19 @@ class Dispatcher:
         self._codes.clear()
         return [attempt for attempt in held if attempt not in dead]
 
-    def _held(self, session: Session) -> list[Held]:
+    def _held(self, session: Session) -> list[HeldJob]:
         rows = select(Job.id, Job.epoch, Job.claimed_by).where(
             Job.state.in_(LIVE), Job.claimed_by.startswith(f"{platform.node()}:", autoescape=True)
         )
-        return [Held(job, epoch, str(worker)) for job, epoch, worker in session.execute(rows)]
+        return [HeldJob(job, epoch, str(worker)) for job, epoch, worker in session.execute(rows)]
 
-    def _lives(self, held: Held, reporting: Collection[str]) -> bool:
+    def _lives(self, held: HeldJob, reporting: Collection[str]) -> bool:
         """Whether the attempt has a launcher, or another dispatcher (of those `reporting`) is about to start one."""
         if (held.job_id, held.epoch) in self._children or is_launcher(held.pid, held):
             return True
         return held.worker != self._name and held.worker in reporting and processes.lives(held.pid)
 
-    def _give_back(self, session: Session, held: Held) -> None:
+    def _give_back(self, session: Session, held: HeldJob) -> None:
         what = logs.attempt(held.job_id, held.epoch)
         log.warning("Job %s, attempt %d: its process %d is gone.", held.job_id, held.epoch, held.pid, extra=what)
         words = Folders(self._home, held.job_id, held.epoch).last_words()
@@ -264,6 +264,6 @@ class Dispatcher:
             return pids
 
 
-def is_launcher(pid: int, held: Held) -> bool:
+def is_launcher(pid: int, held: HeldJob) -> bool:
     """Whether this process is the launcher of that very attempt."""
     return processes.runs(pid, str(held.job_id), str(held.epoch))

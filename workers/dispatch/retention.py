@@ -18,7 +18,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.jobs.machine import DEAD, LIVE
-from annotation_api.db.tables import Job, JobState, SavedCheckpointRow
+from annotation_api.db.tables import CheckpointRow, Job, JobState
 
 ENOUGH = 2  # whole checkpoints of an attempt's own: the newest may turn out damaged
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -43,7 +43,7 @@ def sweep_checkpoints(session: Session, home: Path, days: float) -> int:
 
 def _over(session: Session, found: Collection[uuid.UUID], days: float) -> set[uuid.UUID]:
     """Jobs that keep no checkpoint any more, locked: nobody takes one up again while its folders go."""
-    unmarked = select(SavedCheckpointRow.job_id).where(SavedCheckpointRow.removed_at.is_(None))
+    unmarked = select(CheckpointRow.job_id).where(CheckpointRow.removed_at.is_(None))
     long_ago = Job.finished_at <= func.clock_timestamp() - timedelta(days=days)
     ended = or_(Job.state == JobState.SUCCEEDED, and_(Job.state.in_(DEAD), long_ago))
     query = select(Job.id).where(ended, or_(Job.id.in_(found), Job.id.in_(unmarked)))
@@ -56,9 +56,9 @@ def _overtaken(session: Session, job: Job, folder: Path) -> Iterator[Path]:
         return
     own = [path for path in folder.glob(f"{job.epoch}/**/manifest.json") if "partial" not in path.parts]
     rows = select(func.count()).where(
-        SavedCheckpointRow.job_id == job.id,
-        SavedCheckpointRow.epoch == job.epoch,
-        SavedCheckpointRow.removed_at.is_(None),
+        CheckpointRow.job_id == job.id,
+        CheckpointRow.epoch == job.epoch,
+        CheckpointRow.removed_at.is_(None),
     )
     if min(len(own), session.scalar(rows) or 0) < ENOUGH:
         return
@@ -69,8 +69,8 @@ def _overtaken(session: Session, job: Job, folder: Path) -> Iterator[Path]:
 
 def _mark_removed(session: Session, over: set[uuid.UUID], found: Mapping[uuid.UUID, Path]) -> None:
     """Say of every row whether its folder is still there: stages remove old checkpoints themselves, too."""
-    rows = select(SavedCheckpointRow).where(
-        SavedCheckpointRow.job_id.in_(over | found.keys()), SavedCheckpointRow.removed_at.is_(None)
+    rows = select(CheckpointRow).where(
+        CheckpointRow.job_id.in_(over | found.keys()), CheckpointRow.removed_at.is_(None)
     )
     for row in session.scalars(rows):
         if row.job_id in over or not (found[row.job_id] / row.name).is_dir():

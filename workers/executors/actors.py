@@ -18,11 +18,11 @@ from typing import Any, cast
 import ray
 
 from alignment.shared import logs
-from workers.stage.work import Batch, BufferedReporter, Outcome, Rank, Work, perform
+from workers.stage.work import Batch, BufferedReporter, Rank, StageOutcome, StageWork, perform
 
 
 @dataclass(frozen=True)
-class Place:
+class ActorPlace:
     """Where an actor runs; `port` was free there when it was asked."""
 
     host: str
@@ -34,12 +34,12 @@ class Place:
 class StageShell:
     """The actor. It is never restarted: what happens after its death is the launcher's business."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: StageWork) -> None:
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not used
         self._work, self._reporter = work, BufferedReporter()
 
-    def run(self, rank: Rank | None = None) -> Outcome:
+    def run(self, rank: Rank | None = None) -> StageOutcome:
         """The stage's outcome; with `rank`, as one of several processes that train together."""
         os.environ.update(self._work.environment(rank.local_world if rank else 1))
         if rank:
@@ -62,12 +62,12 @@ class StageShell:
         self._reporter.pause.set()
 
     @ray.method(concurrency_group="io")
-    def where(self) -> Place:
+    def where(self) -> ActorPlace:
         """The first answer means that the actor has been placed."""
         with socket.socket() as free:
             free.bind(("", 0))
             port = int(free.getsockname()[1])
-        return Place(platform.node(), os.getpid(), cast(Any, ray).util.get_node_ip_address(), port)
+        return ActorPlace(platform.node(), os.getpid(), cast(Any, ray).util.get_node_ip_address(), port)
 
 
 def _speak_into(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from alignment.shared.events import StageResult
 from annotation_api.db.jobs.records import Wish
-from workers.stage.work import Batch, Work
+from workers.stage.work import Batch, StageWork
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Executor(Protocol):
 
     device: str  # gpu or cpu; known once the stage is placed
 
-    def start(self, work: Work, gpus: float) -> None:
+    def start(self, work: StageWork, gpus: float) -> None:
         """Ask for the processes. Returns before they are there."""
 
     def placed(self, patience: float) -> Waiting | None:

@@ -14,7 +14,7 @@ class OutOfMemoryWatch:
         self._counters = counters
         self._seen = self._count()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """All is well: what was counted up to now is none of ours."""
         self._seen = self._count()
 

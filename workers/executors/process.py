@@ -23,10 +23,10 @@ from annotation_api.db.jobs.records import Wish
 from workers.executors.base import Waiting
 from workers.executors.memory import OutOfMemoryWatch
 from workers.stage.faults import SMALLER, Fault, Faulted
-from workers.stage.process import Ask, Here, Over
-from workers.stage.work import Batch, Outcome, Work, importable
+from workers.stage.process import Here, LauncherCommand, Over
+from workers.stage.work import Batch, StageOutcome, StageWork, importable
 
-ASKS = {Wish.CANCEL: Ask.CANCEL, Wish.PAUSE: Ask.PAUSE}
+ASKS = {Wish.CANCEL: LauncherCommand.CANCEL, Wish.PAUSE: LauncherCommand.PAUSE}
 BURIAL_SECONDS = 5.0  # between a closed connection and the exit code
 DIED = "It is tried again by itself; if it keeps dying, look at the end of its log."
 
@@ -42,11 +42,11 @@ class ProcessExecutor:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection[Any, Any] | None = None
         self._here = self._asked = self._over = False
-        self._outcome: Outcome = None
+        self._outcome: StageOutcome = None
         self._batch = Batch()
         self._memory = OutOfMemoryWatch()
 
-    def start(self, work: Work, gpus: float) -> None:
+    def start(self, work: StageWork, gpus: float) -> None:
         if gpus > 1:
             cause = f"The job asks for {gpus:g} GPUs, and plain processes use one each."
             raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
@@ -63,20 +63,20 @@ class ProcessExecutor:
         self._say(replace(work, run=importable(work.run)))
 
     def placed(self, patience: float) -> Waiting | None:
-        self._hear(patience, until=lambda: self._here)
+        self._receive(patience, until=lambda: self._here)
         if self._over:
             self.result()
         return None if self._here else Waiting("loading")
 
     def over(self, patience: float) -> bool:
-        self._hear(patience, until=lambda: self._over)
+        self._receive(patience, until=lambda: self._over)
         return self._over
 
     def take(self, patience: float) -> Batch:
         if not self._over and not self._asked:
             self._asked = True
-            self._say(Ask.TAKE)
-        self._hear(patience, until=lambda: not self._asked)
+            self._say(LauncherCommand.TAKE)
+        self._receive(patience, until=lambda: not self._asked)
         taken, self._batch = self._batch, Batch()
         return taken
 
@@ -97,14 +97,14 @@ class ProcessExecutor:
 
     # ------------------------------------------------------------ the line
 
-    def _say(self, word: Work | Ask) -> None:
+    def _say(self, word: StageWork | LauncherCommand) -> None:
         assert self._line is not None
         try:
             self._line.send(word)
         except OSError as error:  # it is over; what it said before is still to be heard
             log.debug("The stage no longer listens: %s", error)
 
-    def _hear(self, patience: float, until: Callable[[], bool]) -> None:
+    def _receive(self, patience: float, until: Callable[[], bool]) -> None:
         """Read what the stage says, up to `patience` seconds, until it has said what was waited for or is over."""
         assert self._line is not None
         deadline = time.monotonic() + patience
@@ -114,7 +114,7 @@ class ProcessExecutor:
             except (EOFError, OSError):
                 self._bury()
         if not self._over:
-            self._memory.look()
+            self._memory.check()
 
     def _note(self, word: Here | Batch | Over) -> None:
         if isinstance(word, Here):

@@ -21,11 +21,11 @@ from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
 from annotation_api.db.jobs.machine import WAITING_GPU
 from annotation_api.db.jobs.records import Wish
 from workers.executors import cluster, head
-from workers.executors.actors import Place, StageActor
+from workers.executors.actors import ActorPlace, StageActor
 from workers.executors.base import Waiting
 from workers.executors.memory import OutOfMemoryWatch
 from workers.stage.faults import SMALLER, Fault, Faulted, fault_of, first_line
-from workers.stage.work import Batch, Outcome, Rank, Work
+from workers.stage.work import Batch, Rank, StageOutcome, StageWork
 
 HEAD_SECONDS = 2.5  # without an answer of the head; Ray ends this process after 5
 SETTLE_SECONDS = 2.0  # for the cause to show, when one process ends because another did
@@ -50,11 +50,11 @@ class RayExecutor:
         self._hosts: list[str] = []
         self._places: list[Any] = []  # asked of the actors
         self._running: dict[Any, int] = {}  # a call that is not over -> its rank
-        self._outcomes: dict[int, Outcome] = {}
+        self._outcomes: dict[int, StageOutcome] = {}
         self._drain: Any = None  # asked of the first actor and not answered yet
         self._memory = OutOfMemoryWatch()
 
-    def start(self, work: Work, gpus: float) -> None:
+    def start(self, work: StageWork, gpus: float) -> None:
         cluster.connect(self._address, self._temp_dir, cluster.processes(gpus))
         log.info("Ray is there.")
         self._work = work
@@ -79,7 +79,7 @@ class RayExecutor:
         for call in ray.wait(list(self._running), timeout=patience)[0]:
             rank = self._running.pop(call)
             self._outcomes[rank] = self._outcome(call)
-        self._memory.look()
+        self._memory.check()
         return 0 in self._outcomes or any(isinstance(outcome, Fault) for outcome in self._outcomes.values())
 
     def take(self, patience: float) -> Batch:
@@ -132,7 +132,7 @@ class RayExecutor:
 
     def _run_actors(self) -> None:
         try:
-            places: list[Place] = ray.get(self._places)
+            places: list[ActorPlace] = ray.get(self._places)
         except ray_errors.RayError as error:
             raise Faulted(self._named(error)) from error
         for place in places:
@@ -157,9 +157,9 @@ class RayExecutor:
             return Batch()
         return batch
 
-    def _outcome(self, call: Any) -> Outcome:
+    def _outcome(self, call: Any) -> StageOutcome:
         try:
-            outcome: Outcome = ray.get(call)
+            outcome: StageOutcome = ray.get(call)
         except ray_errors.RayError as error:
             return self._named(error)
         return outcome
@@ -211,7 +211,7 @@ class RayExecutor:
         return Fault(ErrorKind.CLUSTER, cause, "The job goes on by itself when the head is back.")
 
 
-def ranks_of(places: list[Place]) -> list[Rank]:
+def ranks_of(places: list[ActorPlace]) -> list[Rank]:
     """The part of each actor; they meet where the first one is."""
     sizes, seen = Counter(place.address for place in places), Counter[str]()
     ranks = []

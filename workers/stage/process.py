@@ -20,12 +20,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from alignment.shared import logs
-from workers.stage.work import Batch, BufferedReporter, Outcome, Work, perform
+from workers.stage.work import Batch, BufferedReporter, StageOutcome, StageWork, perform
 
 PR_SET_PDEATHSIG = 1
 
 
-class Ask(Enum):
+class LauncherCommand(Enum):
     """What a launcher says to its stage."""
 
     TAKE = auto()  # answered with a Batch
@@ -44,7 +44,7 @@ class Here:
 class Over:
     """Its last word, with what it had not been asked for yet."""
 
-    outcome: Outcome
+    outcome: StageOutcome
     rest: Batch
 
 
@@ -58,17 +58,17 @@ class Line:
         with self._lock:
             self._connection.send(word)
 
-    def listen(self, reporter: BufferedReporter) -> None:
+    def answer(self, reporter: BufferedReporter) -> None:
         """Answer the launcher as long as it is there; end the process when it is not."""
         while True:
             try:
-                asked: Ask = self._connection.recv()
+                asked: LauncherCommand = self._connection.recv()
             except (EOFError, OSError):
                 os._exit(1)
-            if asked is Ask.TAKE:
+            if asked is LauncherCommand.TAKE:
                 self.say(reporter.take())
             else:
-                (reporter.cancel if asked is Ask.CANCEL else reporter.pause).set()
+                (reporter.cancel if asked is LauncherCommand.CANCEL else reporter.pause).set()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,11 +76,11 @@ def main(arguments: Sequence[str]) -> int:
     descriptor, launcher = map(int, arguments)
     die_with(launcher)
     connection: Connection[Any, Any] = Connection(descriptor)
-    work: Work = connection.recv()
+    work: StageWork = connection.recv()
     logs.start("stage", style="text", **work.about)
     line, reporter = Line(connection), BufferedReporter()
     line.say(Here(os.getpid()))
-    threading.Thread(target=line.listen, args=(reporter,), name="listener", daemon=True).start()
+    threading.Thread(target=line.answer, args=(reporter,), name="listener", daemon=True).start()
     outcome = perform(work, reporter)
     line.say(Over(outcome, reporter.take()))
     return 0

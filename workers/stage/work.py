@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.config import CONFIGS, Stage
-from alignment.shared.events import Paused, Progress, Reporter, SavedCheckpoint, StageResult
+from alignment.shared.events import Paused, Reporter, SavedCheckpoint, StageProgress, StageResult
 from workers.stage.environment import forget_secrets
 from workers.stage.faults import Fault, fault_of
 
 Runner = Callable[[Stage, dict[str, Any], dict[str, Any], Path, Reporter], StageResult]
-Outcome = StageResult | Fault | None  # None: it saved a checkpoint and stopped, as it was asked to
+StageOutcome = StageResult | Fault | None  # None: it saved a checkpoint and stopped, as it was asked to
 
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -32,7 +32,7 @@ QUIET = {
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """One attempt as its stage sees it. `inputs` are those of `alignment.shared.stages.INPUTS`."""
 
     stage: Stage
@@ -75,20 +75,20 @@ class Rank:
 class Batch:
     """What a stage reported since the last time it was asked, in order."""
 
-    progress: list[Progress] = field(default_factory=list)
+    progress: list[StageProgress] = field(default_factory=list)
     samples: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
-    looks: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
+    evaluations: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)  # (level, message)
     checkpoints: list[SavedCheckpoint] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.progress or self.samples or self.looks or self.notes or self.checkpoints)
+        return bool(self.progress or self.samples or self.evaluations or self.notes or self.checkpoints)
 
     def __add__(self, other: Batch) -> Batch:
         return Batch(
             self.progress + other.progress,
             self.samples + other.samples,
-            self.looks + other.looks,
+            self.evaluations + other.evaluations,
             self.notes + other.notes,
             self.checkpoints + other.checkpoints,
         )
@@ -101,7 +101,7 @@ class BufferedReporter:
         self._lock, self._batch = threading.Lock(), Batch()
         self.cancel, self.pause = threading.Event(), threading.Event()  # set: asked for
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: StageProgress) -> None:
         with self._lock:
             self._batch.progress.append(progress)
 
@@ -109,9 +109,9 @@ class BufferedReporter:
         with self._lock:
             self._batch.samples.append((step, [dict(row) for row in rows]))
 
-    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:
-            self._batch.looks.append((update, [dict(row) for row in rows]))
+            self._batch.evaluations.append((update, [dict(row) for row in rows]))
 
     def note(self, message: str, *, level: str = "info") -> None:
         with self._lock:
@@ -134,7 +134,7 @@ class BufferedReporter:
         return taken
 
 
-def perform(work: Work, reporter: Reporter) -> Outcome:
+def perform(work: StageWork, reporter: Reporter) -> StageOutcome:
     """Run the stage to its end; whatever it raises comes back named."""
     forget_secrets()
     try:

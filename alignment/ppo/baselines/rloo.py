@@ -22,7 +22,7 @@ from alignment.maths.losses import importance_weights, policy_loss
 from alignment.models.forward import response_logprobs
 from alignment.models.micro_batches import accumulate
 from alignment.ppo import loop as ppo_loop
-from alignment.ppo.adaptation import Steering
+from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.roles import Roles, load_without_critic, record_without_critic
 from alignment.ppo.update import Learner, check_ratio, means, mini_batches, shares_of, summary_of
 from alignment.shared.config import Baseline, RLOOConfig
@@ -42,13 +42,13 @@ class RLOO:
     roles: Roles
     config: RLOOConfig
     learners: Mapping[str, Learner]
-    steering: Steering
+    adaptation: Adaptation
 
     @classmethod
     def start(cls, config: RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> RLOO:
         roles = load_without_critic(config, inputs)
         learners = {"policy": Learner.of(roles.policy, config.learning_rate, config)}
-        return cls(roles, config, learners, Steering.of(roles, config, inputs, reporter))
+        return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
 
     @property
     def replies(self) -> int:

@@ -15,7 +15,7 @@ from alignment.shared.records import Ranking
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A share or mean with its 95% interval."""
 
     value: float
@@ -26,7 +26,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ScoredPair:
     """One annotator prefers one response to another, and what a scorer says to that."""
 
     prompt: str  # the prompt's key: the independent unit
@@ -44,14 +44,14 @@ class Comparison:
         return 0.5 if self.gap == 0 else float(self.gap > 0)
 
 
-def compare(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> list[Comparison]:
+def compare(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> list[ScoredPair]:
     """Every comparison that the rankings hold, with the scorer's gap: `scores` has K numbers for each ranking."""
     found = []
     for ranking, row in zip(rankings, scores, strict=True):
         sizes = [len(text) for text in ranking.responses]
         for i, j in ranking.pairs():
             found.append(
-                Comparison(
+                ScoredPair(
                     prompt=ranking.prompt.key,
                     gap=row[i] - row[j],
                     longer=sizes[i] - sizes[j],
@@ -65,21 +65,21 @@ def compare(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> l
     return found
 
 
-def accuracy(rows: Sequence[Comparison]) -> Estimate:
+def accuracy(rows: Sequence[ScoredPair]) -> IntervalEstimate:
     """Share of comparisons that the scorer orders as the annotator did. Raises ValueError for none."""
     return clustered([(row.prompt, row.won) for row in rows])
 
 
-def accuracy_by(rows: Sequence[Comparison], key: Callable[[Comparison], str]) -> dict[str, Estimate]:
+def accuracy_by(rows: Sequence[ScoredPair], key: Callable[[ScoredPair], str]) -> dict[str, IntervalEstimate]:
     """Accuracy of each part, sorted by name; comparisons whose key is empty belong to none."""
-    parts: dict[str, list[Comparison]] = {}
+    parts: dict[str, list[ScoredPair]] = {}
     for row in rows:
         if name := key(row):
             parts.setdefault(name, []).append(row)
     return {name: accuracy(parts[name]) for name in sorted(parts)}
 
 
-def clustered(values: Sequence[tuple[str, float]], bounds: Bounds | None = SHARE) -> Estimate:
+def clustered(values: Sequence[tuple[str, float]], bounds: Bounds | None = SHARE) -> IntervalEstimate:
     """Mean of the values, by the prompt that each names; `bounds` None: they have none. Raises ValueError for none."""
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -89,13 +89,13 @@ def clustered(values: Sequence[tuple[str, float]], bounds: Bounds | None = SHARE
     return ratio_estimate(list(totals.values()), list(counts.values()), bounds)
 
 
-def ratio_estimate(totals: Sequence[float], counts: Sequence[int], bounds: Bounds | None = SHARE) -> Estimate:
+def ratio_estimate(totals: Sequence[float], counts: Sequence[int], bounds: Bounds | None = SHARE) -> IntervalEstimate:
     """sum(totals) / sum(counts), one entry a prompt. Raises ValueError when nothing was counted."""
     low, high = interval95(totals, counts, bounds)
     n = sum(counts)
-    return Estimate(sum(totals) / n, low, high, n, sum(count > 0 for count in counts))
+    return IntervalEstimate(sum(totals) / n, low, high, n, sum(count > 0 for count in counts))
 
 
-def difference(first: Sequence[float], second: Sequence[float], counts: Sequence[int]) -> Estimate:
+def difference(first: Sequence[float], second: Sequence[float], counts: Sequence[int]) -> IntervalEstimate:
     """Of two shares, sum(first - second) / sum(counts); entry i of all three is prompt i's."""
     return ratio_estimate([a - b for a, b in zip(first, second, strict=True)], counts, (-1.0, 1.0))

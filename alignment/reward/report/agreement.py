@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import NamedTuple
 
-from alignment.reward.report.accuracy import Estimate, clustered
+from alignment.reward.report.accuracy import IntervalEstimate, clustered
 from alignment.shared.records import Ranking
 
 FEWEST = 20  # predictions below which nothing is said of an annotator
@@ -31,12 +31,12 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Person:
+class AnnotatorAgreement:
     """One annotator beside the others."""
 
     name: str
-    agreement: Estimate  # with the others, where both judged
-    rest: Estimate  # how the others agree with one another
+    agreement: IntervalEstimate  # with the others, where both judged
+    rest: IntervalEstimate  # how the others agree with one another
     flagged: bool
     kind: str  # "in line", "careless" (near a coin), "contrary" (below a coin), "apart" (between)
 
@@ -45,9 +45,9 @@ class Person:
 class Agreement:
     """The human ceiling; None where nobody judged what another did."""
 
-    ceiling: Estimate | None
-    without_flagged: Estimate | None  # the same among those who are in line; None where all are, or too few
-    people: tuple[Person, ...]
+    ceiling: IntervalEstimate | None
+    without_flagged: IntervalEstimate | None  # the same among those who are in line; None where all are, or too few
+    people: tuple[AnnotatorAgreement, ...]
 
     @property
     def reachable(self) -> float | None:
@@ -65,7 +65,7 @@ def measure_agreement(rankings: Sequence[Ranking]) -> Agreement:
     contrary annotator a careless one would not stand out.
     """
     found = list(predictions(rankings))
-    aside: list[Person] = []
+    aside: list[AnnotatorAgreement] = []
     left = found
     while (worst := _worst(left)) is not None:
         aside.append(worst)
@@ -99,7 +99,7 @@ def _votes(rankings: Iterable[Ranking]) -> dict[tuple[str, str, str], list[tuple
     return votes
 
 
-def _mean(found: Sequence[Prediction]) -> Estimate | None:
+def _mean(found: Sequence[Prediction]) -> IntervalEstimate | None:
     return clustered([(p.prompt, p.right) for p in found]) if found else None
 
 
@@ -107,7 +107,7 @@ def _names(found: Sequence[Prediction]) -> list[str]:
     return sorted({p.by for p in found if not p.by.startswith(UNNAMED)})
 
 
-def _worst(found: Sequence[Prediction]) -> Person | None:
+def _worst(found: Sequence[Prediction]) -> AnnotatorAgreement | None:
     """Of those who are to be flagged, the one who agrees least with the others."""
     beside = sorted((_beside(name, found) for name in _names(found)), key=lambda entry: entry.value)
     apart = (entry for entry in beside if entry.enough and entry.value <= entry.rest - MARGIN)
@@ -131,17 +131,17 @@ def _beside(name: str, found: Sequence[Prediction]) -> _Beside:
     return _Beside(name, sum(own) / max(len(own), 1), sum(others) / max(len(others), 1), enough)
 
 
-def _person(name: str, found: Sequence[Prediction]) -> Person | None:
+def _person(name: str, found: Sequence[Prediction]) -> AnnotatorAgreement | None:
     """None where too little is known, or where there are no others to compare with."""
     if not _beside(name, found).enough:
         return None
     agreement = clustered([(p.prompt, p.right) for p in found if name in (p.by, p.of)])
     rest = clustered([(p.prompt, p.right) for p in found if name not in (p.by, p.of)])
     flagged = agreement.high < rest.low and agreement.value <= rest.value - MARGIN
-    return Person(name, agreement, rest, flagged, _kind(agreement) if flagged else "in line")
+    return AnnotatorAgreement(name, agreement, rest, flagged, _kind(agreement) if flagged else "in line")
 
 
-def _kind(agreement: Estimate) -> str:
+def _kind(agreement: IntervalEstimate) -> str:
     if agreement.high < 0.5:
         return "contrary"
     return "careless" if agreement.low <= 0.55 else "apart"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alignment.reward.report.accuracy import Comparison, Estimate, accuracy, clustered
+from alignment.reward.report.accuracy import IntervalEstimate, ScoredPair, accuracy, clustered
 from alignment.shared.intervals import score_interval
 
 MATCHED = math.log(1.1)  # of length_ratio
@@ -31,15 +31,15 @@ NAMES = ("under half as long", "shorter", "about as long", "longer", "over twice
 class Lengths:
     """All that is said about length; None where too few comparisons speak."""
 
-    longer: Estimate  # what always preferring the longer would get; the shorter rule gets the rest
-    balanced: Estimate | None
-    matched: Estimate | None
-    by_difference: dict[str, Estimate]  # accuracy by how long the preferred response is beside the other
+    longer: IntervalEstimate  # what always preferring the longer would get; the shorter rule gets the rest
+    balanced: IntervalEstimate | None
+    matched: IntervalEstimate | None
+    by_difference: dict[str, IntervalEstimate]  # accuracy by how long the preferred response is beside the other
     pearson: float | None  # of score gap and length gap, over the comparisons
     spearman: float | None
 
 
-def measure_lengths(rows: Sequence[Comparison]) -> Lengths:
+def measure_lengths(rows: Sequence[ScoredPair]) -> Lengths:
     """Raises ValueError for no comparison."""
     matched = [row for row in rows if abs(row.length_ratio) <= MATCHED]
     gaps = torch.tensor([row.gap for row in rows], dtype=torch.float64)
@@ -54,12 +54,12 @@ def measure_lengths(rows: Sequence[Comparison]) -> Lengths:
     )
 
 
-def longer_wins(row: Comparison) -> float:
+def longer_wins(row: ScoredPair) -> float:
     """Whether a rule that always prefers the longer response is right: 1, 0, or half for equal lengths."""
     return 0.5 if row.longer == 0 else float(row.longer > 0)
 
 
-def balanced_accuracy(rows: Sequence[Comparison]) -> Estimate | None:
+def balanced_accuracy(rows: Sequence[ScoredPair]) -> IntervalEstimate | None:
     """Mean of the accuracies where the longer and where the shorter was preferred, with an interval over prompts.
 
     Equal lengths count on both sides. None when a side has fewer than FEWEST comparisons.
@@ -76,7 +76,7 @@ def balanced_accuracy(rows: Sequence[Comparison]) -> Estimate | None:
     worth = 4 / float((counted.square().sum(dim=0) / whole.square()).sum())
     value, prompts = float(shares.mean()), len(sums)
     low, high = score_interval(value, float(errors.square().sum()), min(worth, prompts))
-    return Estimate(value, low, high, len(rows), prompts)
+    return IntervalEstimate(value, low, high, len(rows), prompts)
 
 
 def symmetric_correlation(a: Tensor, b: Tensor) -> float | None:
@@ -94,7 +94,7 @@ def symmetric_ranks(gaps: Tensor) -> Tensor:
     return (below + through).double() / 2 - len(gaps)
 
 
-def _sums_by_prompt(rows: Sequence[Comparison]) -> Tensor:
+def _sums_by_prompt(rows: Sequence[ScoredPair]) -> Tensor:
     sums: dict[str, list[float]] = {}
     for row in rows:
         entry = sums.setdefault(row.prompt, [0.0] * 4)
@@ -104,8 +104,8 @@ def _sums_by_prompt(rows: Sequence[Comparison]) -> Tensor:
     return torch.tensor(list(sums.values()), dtype=torch.float64)
 
 
-def _by_difference(rows: Sequence[Comparison]) -> dict[str, Estimate]:
-    parts: dict[str, list[Comparison]] = {name: [] for name in NAMES}
+def _by_difference(rows: Sequence[ScoredPair]) -> dict[str, IntervalEstimate]:
+    parts: dict[str, list[ScoredPair]] = {name: [] for name in NAMES}
     for row in rows:
         parts[NAMES[sum(row.length_ratio > border for border in BORDERS)]].append(row)
     return {name: accuracy(part) for name, part in parts.items() if part}

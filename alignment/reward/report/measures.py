@@ -14,7 +14,7 @@ import torch
 
 from alignment.reward.report import accuracy as evaluate
 from alignment.reward.report import calibration
-from alignment.reward.report.accuracy import Comparison, Estimate
+from alignment.reward.report.accuracy import IntervalEstimate, ScoredPair
 from alignment.reward.report.agreement import Agreement, measure_agreement
 from alignment.reward.report.lengths import Lengths, measure_lengths
 from alignment.reward.report.probes import Scorer, batch_dependence, run_probes
@@ -22,11 +22,11 @@ from alignment.shared.records import Prompt, Ranking
 
 TRAIN_SAMPLE = 300  # train rankings that are scored, to tell what was learnt by heart
 MemberScorer = Callable[[Sequence[Prompt], Sequence[str]], Sequence[Sequence[float]]]
-Rows = list[Comparison]
+Rows = list[ScoredPair]
 
 
 @dataclass(frozen=True)
-class Judged:
+class ReportData:
     """What the reward stage hands over. Rankings are those that were used, each annotator's own."""
 
     heldout: Sequence[Ranking]
@@ -37,7 +37,7 @@ class Judged:
     counts: Mapping[str, int] = field(default_factory=dict)  # what became of the rankings
 
 
-def measure(judged: Judged) -> dict[str, Any]:
+def measure(judged: ReportData) -> dict[str, Any]:
     """The report without its words: `metrics` are flat numbers, the rest is what page and advice need."""
     agreement = measure_agreement([*judged.heldout, *judged.train])
     report: dict[str, Any] = {
@@ -69,7 +69,7 @@ def score_rankings(score: Scorer, rankings: Sequence[Ranking]) -> list[list[floa
     return [[known[r.prompt.key, text] for text in r.responses] for r in rankings]
 
 
-def _heldout(judged: Judged, report: dict[str, Any]) -> Rows:
+def _heldout(judged: ReportData, report: dict[str, Any]) -> Rows:
     """Accuracy, calibration, length and score scale of the held-out rankings into the report; its comparisons."""
     scores = score_rankings(judged.score, judged.heldout)
     rows = evaluate.compare(judged.heldout, scores)
@@ -96,7 +96,7 @@ def _slices(report: dict[str, Any], rows: Rows) -> None:
     report["by"]["length"] = report["lengths"].pop("by_difference")
 
 
-SLICES: dict[str, Callable[[Comparison], str]] = {
+SLICES: dict[str, Callable[[ScoredPair], str]] = {
     "strength": lambda row: row.strength,
     "criterion": lambda row: row.criterion,
     "annotator": lambda row: row.annotator,
@@ -125,7 +125,7 @@ def _scale(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> di
     }
 
 
-def _samples(judged: Judged, train: Sequence[Ranking]) -> dict[str, Any]:
+def _samples(judged: ReportData, train: Sequence[Ranking]) -> dict[str, Any]:
     """Where a policy's samples score beside the responses that the model learnt from."""
     known = torch.tensor([value for row in score_rankings(judged.score, train) for value in row], dtype=torch.float64)
     new = judged.score([prompt for prompt, _ in judged.samples], [text for _, text in judged.samples])
@@ -137,7 +137,7 @@ def _samples(judged: Judged, train: Sequence[Ranking]) -> dict[str, Any]:
     }
 
 
-def _ensemble(judged: Judged, score: MemberScorer, train: Sequence[Ranking]) -> dict[str, Any]:
+def _ensemble(judged: ReportData, score: MemberScorer, train: Sequence[Ranking]) -> dict[str, Any]:
     """How far members disagree on what they learnt from, on held-out responses, and on a policy's own."""
     texts = [(ranking.prompt, text) for ranking in train for text in ranking.responses]
     members = _score_members(score, texts)
@@ -166,7 +166,7 @@ def _score_members(score: MemberScorer, rows: Sequence[tuple[Prompt, str]]) -> t
     return torch.tensor([list(m) for m in score([p for p, _ in rows], [t for _, t in rows])], dtype=torch.float64)
 
 
-def _accuracy_metrics(accuracy: Estimate, gaps: torch.Tensor) -> dict[str, float]:
+def _accuracy_metrics(accuracy: IntervalEstimate, gaps: torch.Tensor) -> dict[str, float]:
     return {
         "heldout_accuracy": accuracy.value,
         "heldout_accuracy_low": accuracy.low,
@@ -191,5 +191,5 @@ def _agreement_metrics(agreement: Agreement) -> dict[str, float]:
     return _with_interval("annotator_agreement", agreement.ceiling) if agreement.ceiling else {}
 
 
-def _with_interval(name: str, found: Estimate) -> dict[str, float]:
+def _with_interval(name: str, found: IntervalEstimate) -> dict[str, float]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

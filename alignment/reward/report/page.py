@@ -22,13 +22,13 @@ from matplotlib.axes import Axes
 
 from alignment import plots
 from alignment.reward.report.advice import advise
-from alignment.reward.report.measures import Judged, measure
+from alignment.reward.report.measures import ReportData, measure
 from alignment.reward.report.probes import SAYS
-from alignment.reward.report.remarks import Word, sure
+from alignment.reward.report.remarks import Remark, sure
 from alignment.shared.gate import PAGE, REPORT
 from alignment.shared.records import storable
 
-__all__ = ["Judged", "write"]
+__all__ = ["ReportData", "write"]
 
 HEADLINES = {
     "bad": "Do not optimise against this reward model",
@@ -39,7 +39,7 @@ HEADLINES = {
 MOST_PEOPLE = 40  # annotators in a table or plot; the worst of more
 
 
-def write(out_dir: Path, judged: Judged) -> dict[str, Any]:
+def write(out_dir: Path, judged: ReportData) -> dict[str, Any]:
     """Measure, and write report and page into `out_dir`; the report, with its `words` and flat `metrics`."""
     report = measure(judged)
     words = advise(report)
@@ -51,7 +51,7 @@ def write(out_dir: Path, judged: Judged) -> dict[str, Any]:
     return report
 
 
-def page(report: Mapping[str, Any], words: list[Word]) -> str:
+def page(report: Mapping[str, Any], words: list[Remark]) -> str:
     """The report as HTML."""
     environment = Environment(
         loader=PackageLoader("alignment"), autoescape=True, undefined=StrictUndefined, trim_blocks=True

@@ -27,7 +27,7 @@ STRAYS = 1.5  # members' disagreement on new responses, times that on train ones
 
 
 @dataclass(frozen=True)
-class Word:
+class Remark:
     """One finding, and what follows from it (empty: nothing to do)."""
 
     about: str
@@ -40,7 +40,7 @@ def sure(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.0%} ({found['low']:.0%} to {found['high']:.0%})"
 
 
-def people(report: Report) -> Iterator[Word]:
+def people(report: Report) -> Iterator[Remark]:
     """Who agrees with the others clearly less than they do; where nobody shares pairs, with the model."""
     agreement = report["agreement"]
     for person in agreement["people"]:
@@ -50,10 +50,12 @@ def people(report: Report) -> Iterator[Word]:
                 f"{name} agrees with the others {KINDS[person['kind']]}: in {sure(found)} of {found['n']} cases, "
                 f"where they agree among themselves in {sure(person['rest'])}."
             )
-            yield Word("annotators", "warn", text, _about(name, person["kind"]))
+            yield Remark("annotators", "warn", text, _about(name, person["kind"]))
     if (better := agreement["without_flagged"]) is not None:
         before = agreement["ceiling"]["value"]
-        yield Word("annotators", "note", f"Without those who disagree, agreement is {sure(better)}, not {before:.0%}.")
+        yield Remark(
+            "annotators", "note", f"Without those who disagree, agreement is {sure(better)}, not {before:.0%}."
+        )
     known = {person["name"] for person in agreement["people"]}
     for name, found in _below(report, "annotator"):
         if name not in known:
@@ -61,9 +63,9 @@ def people(report: Report) -> Iterator[Word]:
                 f"The model agrees with {name} in {sure(found)} of {found['n']} held-out comparisons, against "
                 f"{report['accuracy']['value']:.0%} over all: careless, or of another mind."
             )
-            yield Word("annotators", "warn", text, _about(name, "apart"))
+            yield Remark("annotators", "warn", text, _about(name, "apart"))
     if not report["annotators"]:
-        yield Word("annotators", "note", "No ranking names its annotator, so a careless one could not be found.")
+        yield Remark("annotators", "note", "No ranking names its annotator, so a careless one could not be found.")
 
 
 KINDS = {"careless": "about as a coin would", "contrary": "less than a coin would", "apart": "less than the rest"}
@@ -75,7 +77,7 @@ def _about(name: str, kind: str) -> str:
     return f"Look at some of {name}'s rankings together; weight them by agreement, or leave them out."
 
 
-def parts(report: Report) -> Iterator[Word]:
+def parts(report: Report) -> Iterator[Remark]:
     """Criteria and languages in which the model is weak, or unknown."""
     for kind, more in (("criterion", "Rank more prompts that ask for it."), ("language", "Rank more prompts in it.")):
         for name, found in _below(report, kind):
@@ -83,13 +85,13 @@ def parts(report: Report) -> Iterator[Word]:
             text = (
                 f"The {kind} {name} is weak: {sure(found)} of {found['n']} comparisons, against {whole:.0%} over all."
             )
-            yield Word(kind, "warn", text, more)
+            yield Remark(kind, "warn", text, more)
         for name, found in _parts(report, kind).items():
             if found["n"] < FEW:
-                yield Word(kind, "note", f"The {kind} {name} is unknown: {found['n']} held-out comparisons.", more)
+                yield Remark(kind, "note", f"The {kind} {name} is unknown: {found['n']} held-out comparisons.", more)
 
 
-def strengths(report: Report) -> Iterator[Word]:
+def strengths(report: Report) -> Iterator[Remark]:
     """Strong preferences should be the easy ones."""
     known = {name: found for name, found in _parts(report, "strength").items() if found["n"] >= FEW}
     if len(known) < 2:
@@ -98,12 +100,12 @@ def strengths(report: Report) -> Iterator[Word]:
     said = f"strong preferences {sure(strong)}, weak ones {sure(weak)}"
     if strong["high"] < weak["value"]:
         advice = "Look at strong comparisons that it gets wrong: labels may be swapped."
-        yield Word("strength", "warn", f"Strong preferences are ordered worse than weak ones: {said}.", advice)
+        yield Remark("strength", "warn", f"Strong preferences are ordered worse than weak ones: {said}.", advice)
     elif strong["low"] > weak["value"]:
-        yield Word("strength", "good", f"It is right more often where people were surer: {said}.")
+        yield Remark("strength", "good", f"It is right more often where people were surer: {said}.")
 
 
-def length(report: Report) -> Iterator[Word]:
+def length(report: Report) -> Iterator[Remark]:
     """Whether length is most, much or little of what it measures."""
     if report.get("accuracy") is None:
         return
@@ -116,18 +118,18 @@ def length(report: Report) -> Iterator[Word]:
         text += f" With length controlled the model is right in {sure(controlled)}."
     if whole["low"] > 0.5 and (why := mostly_length(report["metrics"], GateConfig())):
         advice = f"Rank pairs of about equal length, and pairs in which the {other} response is the better."
-        yield Word("length", "bad", f"{why} {goes}", advice)
+        yield Remark("length", "bad", f"{why} {goes}", advice)
     elif rule >= whole["value"]:
         advice = "Rank pairs of about equal length, so that length cannot decide."
-        yield Word("length", "warn", f"A rule that looks at length alone does as well. {text} {goes}", advice)
+        yield Remark("length", "warn", f"A rule that looks at length alone does as well. {text} {goes}", advice)
     elif abs(spearman) >= GOES_WITH:
         advice = "Watch the response length in PPO, and rank pairs of about equal length."
-        yield Word("length", "warn", f"Length is a large part of its score. {text} {goes}", advice)
+        yield Remark("length", "warn", f"Length is a large part of its score. {text} {goes}", advice)
     else:
-        yield Word("length", "good", f"It measures more than length. {text} {goes}")
+        yield Remark("length", "good", f"It measures more than length. {text} {goes}")
 
 
-def probes(report: Report) -> Iterator[Word]:
+def probes(report: Report) -> Iterator[Remark]:
     """What a policy could earn by, and what should not matter but does."""
     found = {probe["name"]: probe for probe in report.get("probes", ())}
     paying = [probe for probe in found.values() if probe["pairs"] >= FEW and probe["overtakes"] >= PAYS]
@@ -137,23 +139,23 @@ def probes(report: Report) -> Iterator[Word]:
         said = ", ".join(f"{SAYS[probe['name']]} in {probe['overtakes']:.0%} of the pairs" for probe in paying)
         text = f"It can be gamed: a worse response passes the better one when it is {said}."
         advice = "Unless people like that too, let them rank such pairs; watch for it in PPO's samples."
-        yield Word("probes", "warn", text, advice)
+        yield Remark("probes", "warn", text, advice)
     elif known and found:
         text = "No probe turns the order of many pairs: formatting, flattery, cuts, repetition, a closing."
-        yield Word("probes", "good", text)
+        yield Remark("probes", "good", text)
     if {"closing_en", "closing_zh"} <= found.keys():
         english, chinese = (found[name]["change"] for name in ("closing_en", "closing_zh"))
         if abs(chinese - english) >= MOVES:
             text = (
                 f"The same closing moves scores by {chinese:+.2f} deviations in Chinese, by {english:+.2f} in English."
             )
-            yield Word("probes", "note", text, "Rank prompts in both languages if the policy may write both.")
+            yield Remark("probes", "note", text, "Rank prompts in both languages if the policy may write both.")
     if (moved := report.get("batch_dependence", 0.0)) > SAME:
         text = f"The same response scores differently elsewhere in a batch, by up to {moved:.2g} deviations."
-        yield Word("probes", "bad", text, "Check padding and position ids of the model.")
+        yield Remark("probes", "bad", text, "Check padding and position ids of the model.")
 
 
-def calibrated(report: Report) -> Iterator[Word]:
+def calibrated(report: Report) -> Iterator[Remark]:
     """Whether its probabilities mean what they say."""
     if (found := report.get("calibration")) is None:
         return
@@ -161,14 +163,14 @@ def calibrated(report: Report) -> Iterator[Word]:
     if report["accuracy"]["low"] <= 0.5:
         return  # no scale makes a coin right
     if found["error"] < UNSURE:
-        yield Word("calibration", "good", f"{text}: it means what it says.")
+        yield Remark("calibration", "good", f"{text}: it means what it says.")
     elif heat > 1:
-        yield Word("calibration", "note", f"{text}: it is too sure; scores divided by {heat:.1f} would fit best.")
+        yield Remark("calibration", "note", f"{text}: it is too sure; scores divided by {heat:.1f} would fit best.")
     else:
-        yield Word("calibration", "note", f"{text}: it is too modest; scores times {1 / heat:.1f} would fit best.")
+        yield Remark("calibration", "note", f"{text}: it is too modest; scores times {1 / heat:.1f} would fit best.")
 
 
-def scale(report: Report) -> Iterator[Word]:
+def scale(report: Report) -> Iterator[Remark]:
     """Whether reference answers average 0 on new prompts, too."""
     found = report.get("scores")
     if found is None or not found["deviation"]:
@@ -176,15 +178,15 @@ def scale(report: Report) -> Iterator[Word]:
     mean, reference = found["reference"]["value"] / found["deviation"], found["reference"]
     if abs(mean) > DRIFT and reference["prompts"] > 1 and not reference["low"] <= 0 <= reference["high"]:
         text = f"Best answers to held-out prompts average {mean:+.2f} deviations, not 0 as in training: scores drift."
-        yield Word("scale", "note", text, "Compare scores within a prompt only, and set missing_eos_score with care.")
+        yield Remark("scale", "note", text, "Compare scores within a prompt only, and set missing_eos_score with care.")
     if found["between_prompts"] > MOSTLY_PROMPT:
         text = (
             f"{found['between_prompts']:.0%} of the spread of its scores lies between prompts, not between responses."
         )
-        yield Word("scale", "note", text, "Compare scores within a prompt only.")
+        yield Remark("scale", "note", text, "Compare scores within a prompt only.")
 
 
-def samples(report: Report) -> Iterator[Word]:
+def samples(report: Report) -> Iterator[Remark]:
     """Whether a policy's samples lie where the model has learnt."""
     if (found := report.get("samples")) is None:
         return
@@ -194,10 +196,10 @@ def samples(report: Report) -> Iterator[Word]:
     )
     strays = found["beyond"] > BEYOND
     advice = "Rank some of them next: scores up there were never learnt." if strays else ""
-    yield Word("samples", "warn" if strays else "note", text, advice)
+    yield Remark("samples", "warn" if strays else "note", text, advice)
 
 
-def ensemble(report: Report) -> Iterator[Word]:
+def ensemble(report: Report) -> Iterator[Remark]:
     """How far members stray from one another on what they did not learn from."""
     found = report.get("ensemble")
     if found is None or not found["train"]:
@@ -207,10 +209,10 @@ def ensemble(report: Report) -> Iterator[Word]:
             ratio = found[name] / found["train"]
             text = f"Its {found['members']} members disagree {ratio:.1f} times as much on {what} as on train responses."
             strays = ratio > STRAYS
-            yield Word("ensemble", "warn" if strays else "note", text, "Rank some of these next." if strays else "")
+            yield Remark("ensemble", "warn" if strays else "note", text, "Rank some of these next." if strays else "")
 
 
-ALL: tuple[Callable[[Report], Iterator[Word]], ...] = (
+ALL: tuple[Callable[[Report], Iterator[Remark]], ...] = (
     people, parts, strengths, length, probes, calibrated, scale, samples, ensemble,
 )  # fmt: skip
 

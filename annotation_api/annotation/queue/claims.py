@@ -78,7 +78,7 @@ RETURNING assignment_id
 
 
 @dataclass(frozen=True)
-class Place:
+class TaskPlace:
     """A person's lease on a task: what a page needs to show it."""
 
     id: uuid.UUID
@@ -111,7 +111,7 @@ def any_open(session: Session, person: Someone, project_id: uuid.UUID) -> bool:
 
 def take_place(
     session: Session, person: Someone, task_id: uuid.UUID, orders: str, turns: int, seconds: int
-) -> Place | None:
+) -> TaskPlace | None:
     """Lease a place of a locked task; None if all are taken. Leases that ran out give theirs back.
 
     `orders` is a JSON list of the `turns` orders in which the responses are shown in turn.
@@ -119,7 +119,7 @@ def take_place(
     key = uuid.uuid4()
     values = {"id": key, "task": task_id, "person": person.id, "orders": orders, "turns": turns, "seconds": seconds}
     row = one_row(session, TAKE_PLACE, **values)
-    return Place(key, task_id, row.display_order, row.lease_until) if row else None
+    return TaskPlace(key, task_id, row.display_order, row.lease_until) if row else None
 
 
 def save_draft(session: Session, person: Someone, assignment_id: uuid.UUID, payload: str) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
 from annotation_api.annotation.queue import claims
-from annotation_api.annotation.queue.claims import Place
+from annotation_api.annotation.queue.claims import TaskPlace
 from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.annotation.tasks import queries
 from annotation_api.annotation.tasks.contents import content_of
@@ -31,7 +31,7 @@ PATIENCE = 10.0  # seconds for which a claim looks again while others hold what 
 PAUSE = 0.003  # seconds between two looks
 
 
-class Held(Protocol):
+class HeldTask(Protocol):
     """An assignment, as a row or as it was just claimed."""
 
     @property
@@ -46,12 +46,14 @@ class Held(Protocol):
 
 def next_assignment(
     session: Session, person: Someone, project: Project, besides: uuid.UUID | None = None
-) -> Held | None:
+) -> HeldTask | None:
     """As `next_in`, of a project at hand."""
     return next_in(session, person, project.id, besides)
 
 
-def next_in(session: Session, person: Someone, project_id: uuid.UUID, besides: uuid.UUID | None = None) -> Held | None:
+def next_in(
+    session: Session, person: Someone, project_id: uuid.UUID, besides: uuid.UUID | None = None
+) -> HeldTask | None:
     """The person's task in hand if there is one, else the next in the queue; None when nothing is left.
 
     With `besides`, another one than that assignment: a page fetches it ahead. So a person holds two at most.
@@ -90,7 +92,7 @@ def _check_limit(session: Session, person: Someone, project_id: uuid.UUID, limit
         raise ApiError(409, "daily-limit", detail)
 
 
-def _claim(session: Session, person: Someone, project_id: uuid.UUID, seconds: int) -> Place | None:
+def _claim(session: Session, person: Someone, project_id: uuid.UUID, seconds: int) -> TaskPlace | None:
     """The first open task that nobody is just claiming. While others hold all that is open, look again:
     one of them may let go, and a free place is never missed.
 
@@ -112,10 +114,10 @@ def _claim(session: Session, person: Someone, project_id: uuid.UUID, seconds: in
         time.sleep(PAUSE)
 
 
-def show_assignment(session: Session, assignment: Held) -> AssignmentOut:
+def show_assignment(session: Session, assignment: HeldTask) -> AssignmentOut:
     """The task as its person sees it. What is claimed just now has no draft yet."""
     content = content_of(session, assignment.task_id)
-    fresh = isinstance(assignment, Place)
+    fresh = isinstance(assignment, TaskPlace)
     keys = [uuid.UUID(key) for key in assignment.display_order]
     return AssignmentOut(
         assignment=assignment.id,

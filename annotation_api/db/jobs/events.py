@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import Progress
+from alignment.shared.events import StageProgress
 from alignment.shared.records import canonical_json, storable
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Metric
@@ -38,7 +38,7 @@ class Event:
     data: Mapping[str, Any]
 
     @classmethod
-    def progress(cls, progress: Progress, **more: Any) -> Event:
+    def progress(cls, progress: StageProgress, **more: Any) -> Event:
         """Also becomes the job's `progress` and its metrics; `more` is for example the device in use."""
         return cls("progress", asdict(progress) | more)
 
@@ -51,7 +51,7 @@ class Event:
         return cls("samples", {"step": step, "rows": [dict(row) for row in rows]})
 
     @classmethod
-    def look(cls, update: int, rows: Sequence[Mapping[str, Any]]) -> Event:
+    def evaluation(cls, update: int, rows: Sequence[Mapping[str, Any]]) -> Event:
         """Replies of a policy in training beside the SFT policy's, as `workers.attempt.comparisons` writes them."""
         return cls("look", {"update": update, "rows": [dict(row) for row in rows]})
 

@@ -56,7 +56,7 @@ class ArtifactFile:
 
 
 @dataclass(frozen=True)
-class NewModel:
+class ModelToRegister:
     """The model version that a job makes; `parents` are (model id, relation: start or reward_model)."""
 
     name: str
@@ -84,7 +84,7 @@ class NewModel:
 
 
 @dataclass(frozen=True)
-class NewCheckpoint:
+class NewEvaluatedPolicy:
     step: int
     metrics: Mapping[str, Any]
     chosen: bool

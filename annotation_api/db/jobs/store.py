@@ -30,13 +30,13 @@ from annotation_api.db.jobs.records import (
     ArtifactFile,
     CancelRequested,
     Failure,
-    NewCheckpoint,
-    NewModel,
+    ModelToRegister,
+    NewEvaluatedPolicy,
     TransitionRefused,
     Wish,
 )
 from annotation_api.db.sql import one_row
-from annotation_api.db.tables import Artifact, Checkpoint, Job, JobAttempt, JobState, SavedCheckpointRow
+from annotation_api.db.tables import Artifact, CheckpointRow, EvaluatedPolicy, Job, JobAttempt, JobState
 
 _AFTER_CRASH = "Look at the end of the job's log for the reason (often memory)."
 
@@ -138,9 +138,9 @@ def record_checkpoint(session: Session, job_id: uuid.UUID, epoch: int, saved: Sa
     Telling it twice changes nothing. Raises LeaseLost.
     """
     job = machine.fenced(session, job_id, epoch)
-    if session.get(SavedCheckpointRow, (job_id, saved.name)) is not None:
+    if session.get(CheckpointRow, (job_id, saved.name)) is not None:
         return
-    session.add(SavedCheckpointRow(job_id=job_id, epoch=epoch, **asdict(saved)))
+    session.add(CheckpointRow(job_id=job_id, epoch=epoch, **asdict(saved)))
     if job.saved_step is None or saved.step > job.saved_step:
         job.saved_step = saved.step
         job.attempts, job.interruptions = 1, 0  # this one
@@ -167,8 +167,8 @@ def commit_success(
     *,
     result: Mapping[str, Any],
     artifacts: Sequence[ArtifactFile],
-    model: NewModel | None = None,
-    checkpoints: Sequence[NewCheckpoint] = (),
+    model: ModelToRegister | None = None,
+    checkpoints: Sequence[NewEvaluatedPolicy] = (),
 ) -> Job:
     """Everything that a finished job leaves, in one transaction: its state, files, model version
     with parents, checkpoints and event; jobs that waited for it alone are queued.
@@ -186,7 +186,7 @@ def commit_success(
         outcome["model"] = str(version.id)
     session.add_all(Artifact(job_id=job.id, name=f.name, sha256=f.sha256, size=f.size) for f in artifacts)
     session.add_all(
-        Checkpoint(job_id=job.id, epoch=epoch, step=c.step, metrics=storable(c.metrics), chosen=c.chosen)
+        EvaluatedPolicy(job_id=job.id, epoch=epoch, step=c.step, metrics=storable(c.metrics), chosen=c.chosen)
         for c in checkpoints
     )
     job.result = outcome

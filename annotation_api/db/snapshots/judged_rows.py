@@ -33,7 +33,7 @@ from annotation_api.db.tables import (
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ReadSubmission:
     """One submission with all that it refers to. `texts` are the task's responses by id, in sampling order."""
 
     submission: uuid.UUID
@@ -79,11 +79,11 @@ def demonstrations(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
 def _made(
     session: Session,
     project_id: uuid.UUID,
-    make: Callable[[Judgement], Iterable[Stored]],
+    make: Callable[[ReadSubmission], Iterable[Stored]],
     which: ColumnElement[bool],
 ) -> Iterator[Frozen]:
     """What `make` makes of each judgement, each with the submission that it came from."""
-    for judgement in _judgements(session, project_id, which):
+    for judgement in _submissions(session, project_id, which):
         try:
             made = list(make(judgement))
         except (KeyError, ValueError) as error:
@@ -95,7 +95,7 @@ def _made(
         yield from (Frozen(record, submission_id=judgement.submission) for record in made)
 
 
-def _ranking(judged: Judgement) -> Iterator[Ranking]:
+def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
     place = {response: index for index, response in enumerate(judged.texts)}
     ratings = judged.payload.get("ratings")
     own = judged.form.criterion if isinstance(judged.form, RankingForm) else None
@@ -115,7 +115,7 @@ def _ranking(judged: Judgement) -> Iterator[Ranking]:
     )
 
 
-def _answers(judged: Judgement) -> Iterator[Answers]:
+def _answers(judged: ReadSubmission) -> Iterator[Answers]:
     """In the form's order. A pair stands in the order in which it was shown: the questions call it A and B."""
     questions = judged.form.questions if isinstance(judged.form, QuestionsForm) else ()
     asked = {question.id: question for question in questions}
@@ -137,7 +137,7 @@ def _answers(judged: Judgement) -> Iterator[Answers]:
     )
 
 
-def _verdicts(judged: Judgement) -> Iterator[Verdict]:
+def _verdicts(judged: ReadSubmission) -> Iterator[Verdict]:
     """In the form's order, one for each rule that was probed."""
     rules = {rule.id: rule for rule in (judged.form.rules if isinstance(judged.form, RulesForm) else ())}
     given = judged.payload["verdicts"]
@@ -162,7 +162,7 @@ def _verdicts(judged: Judgement) -> Iterator[Verdict]:
             )
 
 
-def _demonstrations(judged: Judgement) -> Iterator[Demonstration]:
+def _demonstrations(judged: ReadSubmission) -> Iterator[Demonstration]:
     better = judged.payload["demonstration"]
     based_on = {"based_on": better["based_on"]} if better.get("based_on") else {}
     yield Demonstration(prompt=judged.prompt, response=better["text"], lineage=judged.lineage | based_on)
@@ -171,14 +171,14 @@ def _demonstrations(judged: Judgement) -> Iterator[Demonstration]:
 # ---------------------------------------------------------------- reading
 
 
-def _judgements(session: Session, project_id: uuid.UUID, which: ColumnElement[bool]) -> Iterator[Judgement]:
+def _submissions(session: Session, project_id: uuid.UUID, which: ColumnElement[bool]) -> Iterator[ReadSubmission]:
     forms = {
         form.id: (read_form(form.spec), form.version)
         for form in session.scalars(select(Form).where(Form.project_id == project_id))
     }
     rows = session.execute(_current(project_id, which).execution_options(yield_per=BATCH))
     for submission, task, annotator, payload, prompt, responses, shown, form in rows:
-        yield Judgement(
+        yield ReadSubmission(
             submission,
             task,
             annotator,

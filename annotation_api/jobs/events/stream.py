@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from annotation_api.jobs.events.watchers import Hub, Watcher, written
+from annotation_api.jobs.events.watchers import EventPoller, Watcher, written
 
 log = logging.getLogger("rankloop.api")
 
@@ -32,12 +32,12 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: Hub, person: uuid.UUID, job: uuid.UUID, last: int) -> None:
+    def __init__(self, poller: EventPoller, person: uuid.UUID, job: uuid.UUID, last: int) -> None:
         super().__init__(_nothing(), headers=HEADERS)
-        self.hub, self.person, self.job, self.last = hub, person, job, last
+        self.poller, self.person, self.job, self.last = poller, person, job, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.hub.watching(self.person, self.job, self.last) as watcher:
+        with self.poller.watching(self.person, self.job, self.last) as watcher:
             self.body_iterator = events(watcher)
             await super().__call__(scope, receive, send)
 

@@ -29,7 +29,7 @@ from annotation_api.db.tables import JobState
 from annotation_api.http import metrics
 from annotation_api.http.errors import ApiError
 from annotation_api.jobs import queries
-from annotation_api.jobs.queries import Look
+from annotation_api.jobs.queries import NextEvents
 
 log = logging.getLogger("rankloop.api")
 
@@ -76,30 +76,30 @@ class Channel:
     """A job that is watched: how far its watchers were told, and how it ended."""
 
     job: uuid.UUID
-    told: int | None = None  # the last event passed on; unknown until the first watcher has caught up
+    sent: int | None = None  # the last event passed on; unknown until the first watcher has caught up
     ended: JobState | None = None
     watchers: set[Watcher] = field(default_factory=set)
 
-    def tell(self, chunk: Chunk | None, ended: JobState | None) -> None:
+    def pass_on(self, chunk: Chunk | None, ended: JobState | None) -> None:
         """Pass on what is new, and the end."""
         self.ended = ended
         if chunk is not None:
-            self.told = chunk.last
+            self.sent = chunk.last
         for watcher in self.watchers:
-            watcher.hear(chunk)
+            watcher.receive(chunk)
 
 
 @dataclass(eq=False)
 class Watcher:
     """One open stream: what it has had, and the chunks that wait for it."""
 
-    hub: Hub
+    poller: EventPoller
     channel: Channel
     last: int  # the number of the last event that went out
     chunks: deque[Chunk] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hear(self, chunk: Chunk | None) -> None:
+    def receive(self, chunk: Chunk | None) -> None:
         """Keep what follows on what it has; anything else is left to the database."""
         had = self.chunks[-1].last if self.chunks else self.last
         if chunk is not None and chunk.first <= had + 1:
@@ -115,11 +115,11 @@ class Watcher:
             self.news.clear()
             if self.chunks:
                 body = self._take(self.chunks.popleft())
-            elif self.channel.told is None or self.last < self.channel.told:
+            elif self.channel.sent is None or self.last < self.channel.sent:
                 body = await self._catch_up()
             elif self.channel.ended is not None:
                 return None
-            elif not await self._heard(patience):
+            elif not await self._waited(patience):
                 return b""
             else:
                 continue
@@ -131,7 +131,7 @@ class Watcher:
         self.last = max(self.last, chunk.last)
         return body
 
-    async def _heard(self, patience: float) -> bool:
+    async def _waited(self, patience: float) -> bool:
         try:
             async with asyncio.timeout(patience):
                 return await self.news.wait()
@@ -141,19 +141,19 @@ class Watcher:
     async def _catch_up(self) -> bytes:
         """The next events from the database; the first watcher at the end says from where the poller goes on."""
         try:
-            look = (await self.hub.look({self.channel.job: self.last}))[0]
+            batch = (await self.poller.batch({self.channel.job: self.last}))[0]
         except AWAY:
             await asyncio.sleep(AWAY_SECONDS)
             return b": the database is away\n\n"
-        if look.rows:
-            self.last = look.rows[-1].seq
-        if len(look.rows) < BATCH and self.channel.told is None:
-            self.channel.told = self.last
-            self.hub.note_end(self.channel, look)
-        return Chunk.of(look.rows).body if look.rows else b""
+        if batch.rows:
+            self.last = batch.rows[-1].seq
+        if len(batch.rows) < BATCH and self.channel.sent is None:
+            self.channel.sent = self.last
+            self.poller.note_end(self.channel, batch)
+        return Chunk.of(batch.rows).body if batch.rows else b""
 
 
-class Hub:
+class EventPoller:
     """`with hub.watching(person, job, last) as watcher`: then `await watcher.next(...)` until None."""
 
     def __init__(self, sessions: Callable[[], sessionmaker[Session]]) -> None:
@@ -208,12 +208,12 @@ class Hub:
 
     # ---------------------------------------------------------------- the database
 
-    async def look(self, told: Mapping[uuid.UUID, int]) -> list[Look]:
+    async def batch(self, sent: Mapping[uuid.UUID, int]) -> list[NextEvents]:
         """The next events of each job, on a connection held only for this. A lost database raises one of AWAY."""
 
-        def ask() -> list[Look]:
+        def ask() -> list[NextEvents]:
             with self._sessions()() as session:
-                return queries.look(session, told, BATCH)
+                return queries.next_events(session, sent, BATCH)
 
         return await anyio.to_thread.run_sync(ask, limiter=self._lines)
 
@@ -237,19 +237,19 @@ class Hub:
 
         A job that nobody has caught up with yet is left out.
         """
-        asked = {job: channel for job, channel in self._channels.items() if channel.told is not None}
-        looks = await self.look({job: channel.told or 0 for job, channel in asked.items()}) if asked else []
-        for look in looks:
-            channel = asked[look.job]
-            if look.rows:
-                channel.tell(Chunk.of(look.rows), None)
-            if len(look.rows) < BATCH:
-                self.note_end(channel, look)
-        return any(len(look.rows) == BATCH for look in looks)
+        asked = {job: channel for job, channel in self._channels.items() if channel.sent is not None}
+        found = await self.batch({job: channel.sent or 0 for job, channel in asked.items()}) if asked else []
+        for batch in found:
+            channel = asked[batch.job]
+            if batch.rows:
+                channel.pass_on(Chunk.of(batch.rows), None)
+            if len(batch.rows) < BATCH:
+                self.note_end(channel, batch)
+        return any(len(batch.rows) == BATCH for batch in found)
 
-    def note_end(self, channel: Channel, look: Look) -> None:
+    def note_end(self, channel: Channel, batch: NextEvents) -> None:
         """After the last event of a job that has ended. Who comes later, perhaps after a retry, begins anew."""
-        if look.state in ENDED:
-            channel.tell(None, look.state)
+        if batch.state in ENDED:
+            channel.pass_on(None, batch.state)
             if self._channels.get(channel.job) is channel:
                 del self._channels[channel.job]

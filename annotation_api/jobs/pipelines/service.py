@@ -17,7 +17,7 @@ from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.http.errors import ApiError, invalid, not_found
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.schemas import JOBS, DataRef, JobOut, NewPipeline, PipelineOut
-from annotation_api.jobs.validation.validator import WRITERS, Door
+from annotation_api.jobs.validation.validator import WRITERS, JobValidator
 
 # Where a stage's problems stand in the body of a pipeline.
 PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
@@ -61,8 +61,8 @@ def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, 
     422 with what is wrong in them and in the settings of all stages.
     """
     problems, ppo = _config_problems(session, me, body)
-    door = Door(session, me)
-    model = door.model(body.model, "/model", WRITERS)
+    validator = JobValidator(session, me)
+    model = validator.model(body.model, "/model", WRITERS)
     asked: dict[str, tuple[DataRef, str, type[Record]]] = {
         "demonstrations": (body.demonstrations, "/demonstrations", Demonstration),
         "preferences": (body.preferences, "/preferences", Ranking),
@@ -70,11 +70,11 @@ def _inputs(session: Session, me: Person, body: NewPipeline) -> tuple[dict[str, 
     }
     if body.pretraining or (ppo and ppo.ptx_coef):
         asked["pretraining"] = (body.pretraining or body.demonstrations, "/pretraining", Demonstration)
-    data = {name: door.data(*question) for name, question in asked.items()}
-    beside = door.beside(Stage.REWARD, body.preferences)
+    data = {name: validator.data(*question) for name, question in asked.items()}
+    beside = validator.beside(Stage.REWARD, body.preferences)
     if body.project:
-        door.project(body.project, "/project")
-    problems += [found for found in door.problems if found not in problems]
+        validator.project(body.project, "/project")
+    problems += [found for found in validator.problems if found not in problems]
     if problems:
         raise invalid(problems)
     return model, data, beside
@@ -84,9 +84,9 @@ def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[l
     """What is wrong with the settings of any stage, and those of PPO where they are right."""
     problems: list[Problem] = []
     for stage, places in PIPELINE_PLACES.items():
-        door = Door(session, me, places)
-        config = door.config(stage, body.preset, body.config.get(stage, {}))
-        problems += [found for found in door.problems if found not in problems]
+        validator = JobValidator(session, me, places)
+        config = validator.config(stage, body.preset, body.config.get(stage, {}))
+        problems += [found for found in validator.problems if found not in problems]
     for stage in body.config.keys() - PIPELINE_PLACES.keys():
         problems.append(
             Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")

@@ -14,14 +14,14 @@ from alignment.shared.config import PPOConfig, RewardConfig, SampleConfig, SFTCo
 from alignment.shared.ppo_config import CPU_LANES
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import Shape, shape_of
-from annotation_api.jobs.validation.validator import Prepared
+from annotation_api.jobs.validation.validator import ValidatedJob
 
 FLOAT, HALF = 4, 2  # bytes of a number
 KEPT = 2  # checkpoints of a run
 PAIR = 2  # responses of a prompt in one forward pass, at least
 
 
-def estimate(job: Prepared, gpus: float) -> Estimate:
+def estimate(job: ValidatedJob, gpus: float) -> Estimate:
     """Steps are optimizer steps (PPO: updates, sampling: batches)."""
     shapes = {role: shape_of(folder) for role, folder in job.folders.items()}
     artifact, saved = _artifact(job), _checkpoint(job, shapes)
@@ -37,7 +37,7 @@ def estimate(job: Prepared, gpus: float) -> Estimate:
     )
 
 
-def _steps(job: Prepared) -> int | None:
+def _steps(job: ValidatedJob) -> int | None:
     config, rows = job.config, job.rows
     if isinstance(config, SFTConfig):
         return math.ceil(rows * config.epochs / config.batch_size)
@@ -53,7 +53,7 @@ def _steps(job: Prepared) -> int | None:
 Shapes = dict[str, Shape | None]
 
 
-def _artifact(job: Prepared) -> int | None:
+def _artifact(job: ValidatedJob) -> int | None:
     """The models that it leaves, as large as the one that it starts from."""
     if isinstance(job.config, SampleConfig):
         return 0
@@ -62,7 +62,7 @@ def _artifact(job: Prepared) -> int | None:
     return members * sum(file.stat().st_size for file in start.glob("*.safetensors")) if start else None
 
 
-def _checkpoint(job: Prepared, shapes: Shapes) -> int | None:
+def _checkpoint(job: ValidatedJob, shapes: Shapes) -> int | None:
     """Trained weights with AdamW's moments; for PPO also the critic's."""
     if not isinstance(job.config, TrainingConfig):
         return 0
@@ -85,7 +85,7 @@ def _trained(config: TrainingConfig, shape: Shape) -> int:
     return shape.linear * config.lora.rank if config.lora else shape.weights
 
 
-def _memory(job: Prepared, shapes: Shapes, gpus: float) -> MemoryEstimate | None:
+def _memory(job: ValidatedJob, shapes: Shapes, gpus: float) -> MemoryEstimate | None:
     if not isinstance(job.config, TrainingConfig):
         return None
     trained = _trained_by_role(job.config, shapes)

@@ -21,8 +21,8 @@ from alignment.shared.config import (
     PPOConfig,
     RewardConfig,
     SampleConfig,
-    Settings,
     Stage,
+    StageSettings,
     load_preset,
     preset_names,
 )
@@ -57,18 +57,18 @@ MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model
 
 
 @dataclass
-class Prepared:
+class ValidatedJob:
     """A job that may be created: everything resolved."""
 
     stage: Stage
-    config: Settings
+    config: StageSettings
     inputs: dict[str, Any]
     needs: set[uuid.UUID]
     rows: int  # records of its data
     folders: dict[str, Path]  # of its models by role, where they are here now
 
 
-class Door:
+class JobValidator:
     """Collects what is wrong with one job. `places` renames pointers for callers with another body."""
 
     def __init__(self, session: Session, me: Person, places: Mapping[str, str] | None = None) -> None:
@@ -79,7 +79,7 @@ class Door:
         self.rows = 0
         self.folders: dict[str, Path] = {}
 
-    def check(self, job: StageJob) -> Prepared | None:
+    def check(self, job: StageJob) -> ValidatedJob | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
         if config is not None:
@@ -97,9 +97,9 @@ class Door:
             self._rankable(len(inputs["models"]), config.responses_per_prompt)
         if config is None or self.problems:
             return None
-        return Prepared(job.stage, config, inputs, self.needs, self.rows, self.folders)
+        return ValidatedJob(job.stage, config, inputs, self.needs, self.rows, self.folders)
 
-    def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> Settings | None:
+    def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> StageSettings | None:
         """The stage's settings: the preset's with the overrides on top."""
         if preset is not None and preset not in preset_names():
             self._wrong("/preset", f"There is no such preset. Presets: {', '.join(preset_names())}.", preset)
@@ -265,7 +265,7 @@ class Door:
             self._wrong(at, str(error), reward_model["model"])
             return
         decision = gate.decide(measured, config.gate, config.accept_reward_model)
-        if decision.outcome is gate.Outcome.REFUSED:
+        if decision.outcome is gate.GateOutcome.REFUSED:
             self._wrong(
                 at, f"The gate refuses this reward model: {decision.words} {gate.HOW}", job or reward_model["model"]
             )
@@ -275,7 +275,7 @@ class Door:
         model = self.session.get_one(ModelVersion, key)
         return model.metrics or gate.read(Path(model.path))
 
-    def _shareable(self, job: StageJob, config: Settings) -> None:
+    def _shareable(self, job: StageJob, config: StageSettings) -> None:
         """As the launcher asks before it starts the stage."""
         try:
             refuse_impossible(job.stage, config.model_dump(), job.gpus)

@@ -20,7 +20,7 @@ from annotation_api.http.dependencies import ANNOTATES, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
 from annotation_api.web.annotate.cards import cards_of
-from annotation_api.web.annotate.work import KINDS, Work
+from annotation_api.web.annotate.work import KINDS, TaskPage
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.queries import median_active_ms
 
@@ -52,7 +52,7 @@ def annotate_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) 
     if assignment is None:
         return _page(request, session, me, project)
     shown = service.show_assignment(session, assignment)
-    return _page(request, session, me, project, shown, Work.begin(shown))
+    return _page(request, session, me, project, shown, TaskPage.begin(shown))
 
 
 @router.post("/card")
@@ -63,7 +63,7 @@ def card(project_id: uuid.UUID, request: Request, session: Db, me: Me, besides: 
     if assignment is None:
         return Response(status_code=204)
     shown = service.show_assignment(session, assignment)
-    return render(request, "_task.html", me, **_task(project, shown, Work.begin(shown)))
+    return render(request, "_task.html", me, **_task(project, shown, TaskPage.begin(shown)))
 
 
 @router.get("/correct")
@@ -76,7 +76,7 @@ def correct_page(
     if answer is None:
         return see_other(f"/projects/{project.id}/annotate")
     shown = service.show_assignment(session, service.find_assignment(session, me, answer.assignment_id))
-    return _page(request, session, me, project, shown, Work.correct(answer, shown))
+    return _page(request, session, me, project, shown, TaskPage.correct(answer, shown))
 
 
 def _own(session: Session, me: Person, submission: uuid.UUID) -> Submission | None:
@@ -97,7 +97,7 @@ def submit(
     project = projects.find_project(session, project_id)
     assignment = service.find_assignment(session, me, _uuid(text_of(form, "assignment")))
     shown = service.show_assignment(session, assignment)
-    work = Work.read(form, shown)
+    work = TaskPage.read(form, shown)
     try:
         feedback.submit(session, me, work.submit(shown))
     except ApiError as error:
@@ -132,7 +132,7 @@ def _page(
     me: Person,
     project: Project,
     shown: AssignmentOut | None = None,
-    work: Work | None = None,
+    work: TaskPage | None = None,
     error: ApiError | None = None,
 ) -> Response:
     context: dict[str, Any] = _task(project, shown, work) if shown and work else {"shown": None, "work": None}
@@ -147,7 +147,7 @@ def _page(
     )
 
 
-def _task(project: Project, shown: AssignmentOut, work: Work) -> dict[str, Any]:
+def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, Any]:
     """What the task's part of the page shows."""
     return {
         "project": project,

@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Entered:
+class EnteredAnswers:
     """What stands in the form, by id of the question, as typed; a fresh one has nothing chosen."""
 
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -68,13 +68,13 @@ class Entered:
         return [_row(spec, question, self.answers.get(question.id, "")) for question in spec.questions]
 
 
-def read(form: FormData, shown: AssignmentOut) -> Entered:
+def read(form: FormData, shown: AssignmentOut) -> EnteredAnswers:
     """The answers of a posted form; an empty one is none."""
     given = {question.id: lines_of(form, field_of(question)).strip() for question in _spec(shown).questions}
-    return Entered({key: text for key, text in given.items() if text})
+    return EnteredAnswers({key: text for key, text in given.items() if text})
 
 
-def payload(entered: Entered, shown: AssignmentOut) -> dict[str, Any]:
+def payload(entered: EnteredAnswers, shown: AssignmentOut) -> dict[str, Any]:
     """The answers to the questions that are asked. ApiError 422 names a question without a fitting answer."""
     spec = _spec(shown)
     given = {question.id: _value(question, entered.answers.get(question.id, "")) for question in spec.questions}

@@ -19,7 +19,7 @@ TEMPLATE = "_ranking.html"
 
 
 @dataclass(frozen=True)
-class Entered:
+class EnteredRanking:
     """What stands in the form, as typed; a fresh one has no rank chosen."""
 
     ranks: Mapping[str, str] = field(default_factory=dict)  # by letter of the card
@@ -49,9 +49,9 @@ class Entered:
         return rule in self.broken.get(card.label, ())
 
 
-def read(form: FormData, shown: AssignmentOut) -> Entered:
+def read(form: FormData, shown: AssignmentOut) -> EnteredRanking:
     cards = cards_of(shown)
-    return Entered(
+    return EnteredRanking(
         ranks=_given(form, "rank", cards),
         all_bad=text_of(form, "all_bad") == "yes",
         strength=text_of(form, "strength"),
@@ -60,7 +60,7 @@ def read(form: FormData, shown: AssignmentOut) -> Entered:
     )
 
 
-def payload(entered: Entered, shown: AssignmentOut) -> dict[str, Any]:
+def payload(entered: EnteredRanking, shown: AssignmentOut) -> dict[str, Any]:
     """The order that the ranks give. ApiError 422 names the cards without a rank or a rating."""
     cards = cards_of(shown)
     found: dict[str, Any] = {"groups": _groups(entered, cards), "all_bad": entered.all_bad}
@@ -78,7 +78,7 @@ def _given(form: FormData, prefix: str, cards: list[Card]) -> dict[str, str]:
     return {label: value for label, value in found.items() if value}
 
 
-def _groups(entered: Entered, cards: list[Card]) -> list[list[uuid.UUID]]:
+def _groups(entered: EnteredRanking, cards: list[Card]) -> list[list[uuid.UUID]]:
     """Equal ranks become one group; gaps between ranks mean nothing.
 
     When all are bad there need not be an order: what has no rank shares the last place.
@@ -95,7 +95,7 @@ def _groups(entered: Entered, cards: list[Card]) -> list[list[uuid.UUID]]:
     return [groups[rank] for rank in sorted(groups)]
 
 
-def _ratings(entered: Entered, cards: list[Card]) -> dict[str, int]:
+def _ratings(entered: EnteredRanking, cards: list[Card]) -> dict[str, int]:
     missing = [card.label for card in cards if not _is_from_1_to(7, entered.ratings.get(card.label, ""))]
     if missing:
         raise ApiError(422, "invalid", f"Rate {', '.join(missing)}, too: 1 is the worst, 7 the best.")

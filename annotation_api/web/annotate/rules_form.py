@@ -19,7 +19,7 @@ VERDICTS = (Verdict.BROKEN, Verdict.KEPT, Verdict.UNSURE)
 
 
 @dataclass(frozen=True)
-class Entered:
+class EnteredVerdicts:
     """The verdicts that stand in the form, by id of the rule; a fresh one has none."""
 
     verdicts: Mapping[str, str] = field(default_factory=dict)
@@ -37,13 +37,13 @@ class Entered:
         return [(rule, self.verdicts.get(rule.id, "")) for rule in rules_of(shown)]
 
 
-def read(form: FormData, shown: AssignmentOut) -> Entered:
+def read(form: FormData, shown: AssignmentOut) -> EnteredVerdicts:
     """The verdicts of a posted form."""
     given = {rule.id: text_of(form, field_of(rule)) for rule in rules_of(shown)}
-    return Entered({key: text for key, text in given.items() if text})
+    return EnteredVerdicts({key: text for key, text in given.items() if text})
 
 
-def payload(entered: Entered, shown: AssignmentOut) -> dict[str, Any]:
+def payload(entered: EnteredVerdicts, shown: AssignmentOut) -> dict[str, Any]:
     """One verdict for each rule of the task. ApiError 422 names the rules without one."""
     known = {verdict.value for verdict in VERDICTS}
     missing = [rule for rule in rules_of(shown) if entered.verdicts.get(rule.id) not in known]

@@ -33,20 +33,19 @@ class Kind:
     submission: type[NewRanking] | type[NewAnswers] | type[NewVerdicts]
 
 
-def _kind(module: Any, submission: type[NewRanking] | type[NewAnswers] | type[NewVerdicts]) -> Kind:
-    entered = module.Entered
+def _kind(module: Any, entered: Any, submission: type[NewRanking] | type[NewAnswers] | type[NewVerdicts]) -> Kind:
     return Kind(module.TEMPLATE, entered.fresh, entered.from_submission, module.read, module.payload, submission)
 
 
 KINDS = {
-    FeedbackKind.RANKING: _kind(ranking_form, NewRanking),
-    FeedbackKind.QUESTIONS: _kind(questions_form, NewAnswers),
-    FeedbackKind.RULES: _kind(rules_form, NewVerdicts),
+    FeedbackKind.RANKING: _kind(ranking_form, ranking_form.EnteredRanking, NewRanking),
+    FeedbackKind.QUESTIONS: _kind(questions_form, questions_form.EnteredAnswers, NewAnswers),
+    FeedbackKind.RULES: _kind(rules_form, rules_form.EnteredVerdicts, NewVerdicts),
 }
 
 
 @dataclass(frozen=True)
-class Work:
+class TaskPage:
     """A person's form on a task; `entered` is of the task's kind."""
 
     entered: Any

@@ -76,11 +76,11 @@ def translate(sentence: str, **values: object) -> str:
     """
     found = words(current()).get(sentence)
     if found is None:
-        found = sentence if values else _retold(sentence)
+        found = sentence if values else _with_values(sentence)
     return escape(found) % values if values else found
 
 
-def _retold(sentence: str) -> str:
+def _with_values(sentence: str) -> str:
     """What a service said in English, values included, in the current language."""
     for pattern, text in said(current()):
         if match := pattern.fullmatch(sentence):

@@ -45,7 +45,7 @@ def plain(message: str) -> str:
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 
-class Unreadable(ValueError):
+class UnreadableForm(ValueError):
     """A form cannot be read; `problems` are by the name of a field."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
@@ -59,7 +59,7 @@ def fields_of(form: AnyForm) -> dict[str, str]:
     fields |= {f"{form.kind}.on": "yes", f"{form.kind}.json": _pretty(form)}
     try:
         exact = form_of(form.kind, fields) == form
-    except Unreadable:
+    except UnreadableForm:
         exact = False
     return fields | ({} if exact else {f"{form.kind}.use_json": "yes"})
 
@@ -76,7 +76,7 @@ def form_of(kind: str, fields: Fields) -> AnyForm:
         found = {_field(kind, problem, blocks): plain(problem.message) for problem in explain(error, CLASSES[kind])}
         if len(found) > 1 and found.get("problem") == NEEDS_ONE:  # a list of bad entries counts as empty, too
             del found["problem"]
-        raise Unreadable({f"{kind}.{name}": message for name, message in found.items()}) from None
+        raise UnreadableForm({f"{kind}.{name}": message for name, message in found.items()}) from None
 
 
 def _from_json(kind: str, text: str) -> AnyForm:
@@ -84,9 +84,11 @@ def _from_json(kind: str, text: str) -> AnyForm:
         form = CLASSES[kind].model_validate(json.loads(text))
     except ValidationError as error:
         problems = explain(error, CLASSES[kind])
-        raise Unreadable({f"{kind}.json": " ".join(f"{each.pointer}: {each.message}" for each in problems)}) from None
+        raise UnreadableForm(
+            {f"{kind}.json": " ".join(f"{each.pointer}: {each.message}" for each in problems)}
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise Unreadable({f"{kind}.json": f"This is not JSON: {error}"}) from None
+        raise UnreadableForm({f"{kind}.json": f"This is not JSON: {error}"}) from None
     return form
 
 

@@ -25,7 +25,7 @@ from annotation_api.http.errors import ApiError
 from annotation_api.web import queries
 from annotation_api.web.markup.rendering import read_form, render, see_other
 from annotation_api.web.projects import project_form
-from annotation_api.web.projects.form_builder import CLASSES, Fields, Unreadable, plain
+from annotation_api.web.projects.form_builder import CLASSES, Fields, UnreadableForm, plain
 
 router = APIRouter(prefix="/projects", route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
@@ -47,7 +47,7 @@ def create_project(request: Request, form: Form, session: Db, me: Me) -> Respons
         return _form_page(request, me, fields)
     try:
         project = projects.create_project(session, me, project_form.read_new(fields))
-    except (Unreadable, ApiError) as error:
+    except (UnreadableForm, ApiError) as error:
         session.rollback()
         return _form_page(request, me, fields, error=error)
     return see_other(f"/projects/{project.id}")
@@ -68,13 +68,13 @@ def change_project(project_id: uuid.UUID, request: Request, form: Form, session:
         return _form_page(request, me, fields, shown)
     try:
         projects.change_project(session, me, project, project_form.read_patch(fields))
-    except (Unreadable, ApiError) as error:
+    except (UnreadableForm, ApiError) as error:
         session.rollback()
         return _form_page(request, me, fields, shown, error)
     return see_other(f"/projects/{project.id}")
 
 
-def _problems(error: Unreadable | ApiError | None) -> dict[str, str]:
+def _problems(error: UnreadableForm | ApiError | None) -> dict[str, str]:
     """Sentences by the name of a field."""
     if isinstance(error, ApiError):
         return {"name" if error.slug == "name-taken" else "forms": error.detail}
@@ -86,7 +86,7 @@ def _form_page(
     me: Person,
     fields: Fields,
     project: ProjectOut | None = None,
-    error: Unreadable | ApiError | None = None,
+    error: UnreadableForm | ApiError | None = None,
 ) -> Response:
     status = error.status if isinstance(error, ApiError) else 422 if error else 200
     return render(
@@ -114,7 +114,7 @@ def fill(project_id: uuid.UUID, request: Request, form: Form, session: Db, me: M
     project, fields = projects.find_project(session, project_id), project_form.posted(form)
     try:
         report = from_dataset.add_from_dataset(session, project, _wanted(fields))
-    except Unreadable as error:
+    except UnreadableForm as error:
         return _project_page(request, session, me, project, fields, problems=error.problems)
     except ApiError as error:
         session.rollback()
@@ -129,7 +129,7 @@ def _wanted(fields: Fields) -> FromDataset:
         return FromDataset.model_validate(body)
     except ValidationError as error:
         problems = {each.pointer.strip("/"): plain(each.message) for each in explain(error, FromDataset)}
-        raise Unreadable(problems) from None
+        raise UnreadableForm(problems) from None
 
 
 def _project_page(

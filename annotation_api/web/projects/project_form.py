@@ -20,7 +20,7 @@ from annotation_api.web.projects.form_builder import (
     MOST_BLOCKS,
     AnyForm,
     Fields,
-    Unreadable,
+    UnreadableForm,
     fields_of,
     form_of,
     plain,
@@ -105,15 +105,15 @@ def _read(model: type[M], fields: Fields, kinds: list[str] | None) -> M:
     for kind in kinds or ():
         try:
             forms.append(form_of(kind, fields))
-        except Unreadable as error:
+        except UnreadableForm as error:
             problems |= error.problems
     try:
         read = model.model_validate(body | ({"forms": forms} if forms else {}))
     except ValidationError as error:
         problems |= {_setting(each.pointer): plain(each.message) for each in explain(error, model)}
-        raise Unreadable(problems) from None
+        raise UnreadableForm(problems) from None
     if problems:
-        raise Unreadable(problems)
+        raise UnreadableForm(problems)
     return read
 
 

@@ -8,7 +8,7 @@ import torch
 from alignment.cpu import linear as cpu_linear
 from alignment.cpu.linear import CPULinear, rounded, speed_up
 from alignment.ppo.update import update
-from alignment.reward.data import Comparison, Example
+from alignment.reward.data import Example, PairTarget
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter
@@ -100,7 +100,7 @@ def test_names_and_adapters_stay() -> None:
 def test_a_reward_model_trained_on_it_has_the_weights_of_one_trained_without(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = torch.Generator().manual_seed(0)
     prompt, *responses = (torch.randint(4, 26, (n,), generator=drawn).tolist() for n in (20, 9, 14, 11))
-    better = (Comparison(0, 1, 1.0, 0.0, 0.5), Comparison(1, 2, 1.0, 0.0, 0.5))
+    better = (PairTarget(0, 1, 1.0, 0.0, 0.5), PairTarget(1, 2, 1.0, 0.0, 0.5))
     examples = [Example(prompt, responses, better, (), (), 1.0, (row,)) for row in range(3)]
     trained, multiplied = [], []
     product = cpu_linear._product

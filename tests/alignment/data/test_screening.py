@@ -62,8 +62,8 @@ def run(stage: Stage, folder: Path, **settings: Any) -> tuple[stages.StageResult
         Stage.PPO: small_ppo.SETTINGS | common | {"updates": 1},
         Stage.SAMPLE: {"max_response_length": 2, "responses_per_prompt": 1},
     }[stage]
-    heard = small_ppo.Listener()
-    return stages.run(stage, own | settings, files, folder / stage.value, heard), heard.notes
+    reported = small_ppo.EvaluationRecorder()
+    return stages.run(stage, own | settings, files, folder / stage.value, reported), reported.notes
 
 
 @pytest.mark.parametrize("stage", list(Stage))

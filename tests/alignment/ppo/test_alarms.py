@@ -34,8 +34,8 @@ def monitor(**settings: Any) -> Monitor:
     return Monitor(AlarmConfig.model_validate(settings), BOUNDS, reference_std=1.5)
 
 
-def names(changed: dict[str, float], looks: list[Standing] = GOOD) -> list[AlarmName]:
-    return [alarm.name for alarm in monitor().listen(curve(changed), looks)]
+def names(changed: dict[str, float], evaluations: list[Standing] = GOOD) -> list[AlarmName]:
+    return [alarm.name for alarm in monitor().observe(curve(changed), evaluations)]
 
 
 def test_a_calm_run_raises_no_alarm() -> None:
@@ -69,7 +69,7 @@ def test_every_alarm_has_a_test_above_and_says_what_to_do() -> None:
     marks = test_each_alarm_for_its_own_curve_and_no_other.pytestmark  # type: ignore[attr-defined]
     assert {name for name, _ in marks[0].args[1]} | {"sameness"} == set(RULES)
     for name, changed in marks[0].args[1]:
-        (alarm,) = [a for a in monitor().listen(curve(changed), GOOD) if a.name == name]
+        (alarm,) = [a for a in monitor().observe(curve(changed), GOOD) if a.name == name]
         assert alarm.update == 12
         for part in (alarm.found, alarm.likely, alarm.advice):
             assert len(part) > 20
@@ -88,7 +88,7 @@ def test_replies_that_tell_too_little_of_their_prompts_are_sameness() -> None:
     assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, specificity=0.89, fell=True)]) == ["sameness"]
     assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.89, fell=False)]) == []
     assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.9, fell=True)]) == []
-    (alarm,) = monitor().listen(curve({}), [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, 0.71, True)])
+    (alarm,) = monitor().observe(curve({}), [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, 0.71, True)])
     assert "71%" in alarm.found
     assert alarm.likely.endswith(".")
     assert "kl_coef" in alarm.advice
@@ -96,34 +96,34 @@ def test_replies_that_tell_too_little_of_their_prompts_are_sameness() -> None:
 
 def test_an_alarm_is_raised_once() -> None:
     ear, rows = monitor(), curve({"kl": 30.0})
-    heard = [alarm.update for end in range(1, 13) for alarm in ear.listen(rows[:end], GOOD)]
-    assert heard == [7]
+    reported = [alarm.update for end in range(1, 13) for alarm in ear.observe(rows[:end], GOOD)]
+    assert reported == [7]
     assert [alarm.name for alarm in ear.alarms] == ["kl_budget"]
 
 
 def test_nothing_is_judged_before_there_is_something_to_compare() -> None:
     ear, rows = monitor(), curve({"entropy": 0.1, "response_length": 99.0}, updates=4)
-    assert [alarm for end in range(1, 5) for alarm in ear.listen(rows[:end], GOOD)] == []
+    assert [alarm for end in range(1, 5) for alarm in ear.observe(rows[:end], GOOD)] == []
 
 
 def test_a_young_critic_may_explain_nothing() -> None:
     rows = [{"update": n, **CALM, "explained_variance": -1.0} for n in range(1, 13)]
     ear = monitor(critic_grace=10)
-    assert [alarm.update for end in range(1, 13) for alarm in ear.listen(rows[:end], GOOD)] == [11]
+    assert [alarm.update for end in range(1, 13) for alarm in ear.observe(rows[:end], GOOD)] == [11]
 
 
 def test_a_single_reward_model_and_an_unmeasured_one_raise_nothing_of_their_own() -> None:
     rows = [
         {name: value for name, value in row.items() if name != "disagreement"} for row in curve({"raw_score": 99.0})
     ]
-    assert Monitor(AlarmConfig(), BOUNDS, reference_std=None).listen(rows, GOOD) == []
+    assert Monitor(AlarmConfig(), BOUNDS, reference_std=None).observe(rows, GOOD) == []
 
 
 def test_chosen_alarms_and_lost_patience_end_training() -> None:
     ear = monitor(stop_on=["kl_budget"])
-    ear.listen(curve({"kl": 20.5}), GOOD)
+    ear.observe(curve({"kl": 20.5}), GOOD)
     assert "kl_budget of update 12 ended training" in str(ear.stops(GOOD))
     assert monitor().stops(GOOD) is None
     waiting = [*GOOD, Standing(10, 1.0, 0.2, 0.2, False), Standing(15, 1.0, 0.2, 0.2, False)]
     assert monitor(patience=3).stops(waiting) is None
-    assert "last 2 looks kept no new policy" in str(monitor(patience=2).stops(waiting))
+    assert "last 2 evaluations kept no new policy" in str(monitor(patience=2).stops(waiting))

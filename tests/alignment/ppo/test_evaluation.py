@@ -8,8 +8,8 @@ import torch
 
 from alignment.data.batch import Sequences
 from alignment.ppo.alarms import Bounds
-from alignment.ppo.evaluation import Look, gain_of, replaces, rule, specificity, standings
-from alignment.ppo.evaluation import look as take_a_look
+from alignment.ppo.evaluation import Evaluation, gain_of, replaces, rule, specificity, standings
+from alignment.ppo.evaluation import evaluate as take_a_look
 from alignment.ppo.roles import policy_logprobs, reply
 from alignment.shared.config import PPOConfig
 from tests.support.alignment.small_ppo import cast_of, replies
@@ -17,10 +17,14 @@ from tests.support.alignment.small_ppo import cast_of, replies
 BOUNDS = Bounds(max_kl=20.0, min_specificity=0.8)
 
 
-def look(update: int, scores: list[float], kl: float, told: list[float] | None = None, prompts: int = 4) -> Look:
+def look(
+    update: int, scores: list[float], kl: float, information: list[float] | None = None, prompts: int = 4
+) -> Evaluation:
     sequences = Sequences.join([[5]] * len(scores), [[6, 2]] * len(scores), [True] * len(scores), 1)
     kls = torch.full((len(scores),), kl)
-    return Look(update, sequences, torch.tensor(scores), kls, torch.tensor(told or [1.0] * len(scores)), 0.1, prompts)
+    return Evaluation(
+        update, sequences, torch.tensor(scores), kls, torch.tensor(information or [1.0] * len(scores)), 0.1, prompts
+    )
 
 
 SFT = look(0, [0.0, 1.0, 2.0, 3.0], 0.0)
@@ -42,7 +46,7 @@ def test_a_policy_replaces_another_only_beyond_the_noise(scores: list[float], kl
 
 
 @pytest.mark.parametrize(
-    ("told", "same"),
+    ("information", "same"),
     [
         ([0.7, 0.7, 0.7, 0.7], True),
         ([0.8, 0.8, 0.8, 0.8], False),  # the share that is enough
@@ -50,15 +54,22 @@ def test_a_policy_replaces_another_only_beyond_the_noise(scores: list[float], kl
         ([0.4, 0.6, 0.6, 0.6], True),  # -0.45 with 0.05
     ],
 )
-def test_a_policy_that_says_the_same_to_all_is_not_kept_whatever_its_score(told: list[float], same: bool) -> None:
-    entry = look(5, [9.0, 9.0, 9.0, 9.0], 0.0, told)
+def test_a_policy_that_says_the_same_to_all_is_not_kept_whatever_its_score(
+    information: list[float], same: bool
+) -> None:
+    entry = look(5, [9.0, 9.0, 9.0, 9.0], 0.0, information)
     assert replaces(entry, SFT, SFT, BOUNDS) is not same
 
 
 def test_what_replies_tell_is_measured_by_the_sft_policy_also_when_another_was_kept() -> None:
     better, best = [1.0, 2.0, 3.0, 4.0], [9.0] * 4
-    looks = [SFT, look(5, better, 0.0, [0.9] * 4), look(10, best, 0.0, [0.79] * 4), look(15, best, 0.0, [0.8] * 4)]
-    found = standings(looks, BOUNDS)
+    evaluations = [
+        SFT,
+        look(5, better, 0.0, [0.9] * 4),
+        look(10, best, 0.0, [0.79] * 4),
+        look(15, best, 0.0, [0.8] * 4),
+    ]
+    found = standings(evaluations, BOUNDS)
     assert [entry.kept for entry in found] == [True, True, False, True]
     assert [entry.fell for entry in found] == [False, True, True, True]
     assert found[2].specificity == pytest.approx(0.79)
@@ -112,13 +123,13 @@ def test_what_a_reply_tells_is_how_much_likelier_its_own_prompt_makes_it(folders
         return float(policy_logprobs(cast, alone, config).sum())
 
     own = policy_logprobs(cast, rows, config).sum(dim=1)
-    told = specificity(cast, rows, own, prompts, config).tolist()
+    information = specificity(cast, rows, own, prompts, config).tolist()
     for number, (prompt, response) in enumerate(rows.split()):
         others = [prompts[(number + step) % 5] for step in (1, 2, 4)]  # spread over the five
         found = [chance(p, response) for p in [prompt, *others]]
         share = math.exp(found[0]) / sum(map(math.exp, found))
-        assert told[number] == pytest.approx(math.log(4 * share), abs=1e-4)
-        assert told[number] <= math.log(4)
+        assert information[number] == pytest.approx(math.log(4 * share), abs=1e-4)
+        assert information[number] <= math.log(4)
 
 
 def test_a_policy_that_does_not_heed_its_prompt_tells_nothing(folders: Path) -> None:
@@ -138,4 +149,4 @@ def test_a_look_asks_each_prompt_as_often_as_its_replies_allow(folders: Path) ->
     prompts = [[3, 10], [4, 12], [5, 13]]
     entry = take_a_look(cast, prompts, 0, config)
     assert [prompt for prompt, _ in entry.sequences.split()] == prompts * 2
-    assert (len(entry.told), entry.prompts, len(entry.objectives)) == (6, 3, 3)
+    assert (len(entry.information), entry.prompts, len(entry.objectives)) == (6, 3, 3)

@@ -22,8 +22,8 @@ from tests.support.alignment import tiny
 from tests.support.alignment.small_ppo import (
     PROMPTS,
     SETTINGS,
+    EvaluationRecorder,
     Finished,
-    Listener,
     cast_of,
     inputs_of,
     learners,
@@ -180,12 +180,12 @@ def test_the_pretraining_mix_is_learned_beside_the_reward(folders: Path) -> None
 def test_the_mixs_gradient_is_the_coefficient_times_that_of_the_mean_loss(folders: Path) -> None:
     """Ouyang et al. 2022, eq. 2, whatever the micro-batches."""
     from alignment.ppo.prompt_set import EndlessBatches
-    from alignment.ppo.ptx import Pretraining
+    from alignment.ppo.ptx import PretrainingMix
 
     cast, _ = cast_of(folders)
     rows = [([3, 9], [10, 11, 2]), ([3], [12, 2]), ([3, 4, 5], [13, 14, 15, 2])]
     order = EndlessBatches([[0], [1], [2]], 3, torch.Generator().manual_seed(0))
-    loss = Pretraining(cast.policy, rows, order, 1, micro_batch_size=2).accumulate(27.8)
+    loss = PretrainingMix(cast.policy, rows, order, 1, micro_batch_size=2).accumulate(27.8)
     weight = cast.policy.lm_head.weight
     found, weight.grad = weight.grad, None
     alone = [Sequences.join([p], [r], [True], 1) for p, r in rows]
@@ -215,11 +215,11 @@ def test_the_average_is_looked_at_and_kept_unless_asked_otherwise(folders: Path)
 
 
 def test_alarms_are_noted_stand_in_the_result_and_can_end_training(folders: Path) -> None:
-    listener = Listener()
+    recorded = EvaluationRecorder()
     alarms = {"window": 1, "policy_clipping": 0.0, "stop_on": ["policy_clipping"]}
-    result = run(folders, listener, alarms=alarms)
+    result = run(folders, recorded, alarms=alarms)
     (alarm,) = [a for a in result.details["alarms"] if a["name"] == "policy_clipping"]
-    assert alarm["sentence"] in listener.notes
+    assert alarm["sentence"] in recorded.notes
     assert result.metrics["updates"] == alarm["update"] < 12
     assert "ended training (alarms.stop_on)" in result.details["stopped"]
     assert (folders / "out" / "config.json").exists()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("drawn")
 
 
 def result(chosen: int = 5, alarms: tuple[dict[str, Any], ...] = ()) -> StageResult:
-    looks = [
+    evaluations = [
         {
             "step": step,
             "chosen": step == chosen,
@@ -37,7 +37,7 @@ def result(chosen: int = 5, alarms: tuple[dict[str, Any], ...] = ()) -> StageRes
         "stopped": None,
         "alarms": list(alarms),
         "curve": curve,
-        "checkpoints": looks,
+        "checkpoints": evaluations,
         "rule": "A rule.",
         "gate": {"outcome": "passed"},
     }

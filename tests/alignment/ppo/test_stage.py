@@ -25,8 +25,8 @@ from tests.support.alignment.small_ppo import (
     FAVOURITE,
     PROMPTS,
     SETTINGS,
+    EvaluationRecorder,
     Finished,
-    Listener,
     cast_of,
     inputs_of,
     learners,
@@ -38,20 +38,20 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_reward_rises_and_the_kept_policy_earns_it(finished: Finished) -> None:
-    listener, folders = finished.heard, finished.folder
+    recorded, folders = finished.reported, finished.folder
     details, metrics = finished.result.details, finished.result.metrics
     assert metrics["heldout_score"] > metrics["heldout_score_sft"] + 0.2
     assert 0 < metrics["heldout_kl"] <= 20
     assert [c["step"] for c in details["checkpoints"]] == [0, 4, 8, 12]
     assert [c["chosen"] for c in details["checkpoints"]].count(True) == 1
-    assert len(details["curve"]) == len(listener.steps) == 12
+    assert len(details["curve"]) == len(recorded.steps) == 12
     assert all(math.isfinite(value) for row in details["curve"] for value in row.values())
     after = " ".join(row["after"] for row in details["samples"]).split()
     before = " ".join(row["before"] for row in details["samples"]).split()
     assert after.count("w3") / len(after) > before.count("w3") / len(before)
     assert "standard error" in details["rule"]
     assert details["stopped"] is None
-    assert {"prompt", "response", "score"} <= listener.texts[0].keys()
+    assert {"prompt", "response", "score"} <= recorded.texts[0].keys()
     tokenizer = load_tokenizer(folders / "out")
     load_causal_lm(folders / "out", tokenizer, trained=False)
 
@@ -67,16 +67,16 @@ def test_the_gate_is_asked_before_any_model_is_loaded(folders: Path) -> None:
 
 
 def test_what_the_gate_said_is_noted_and_stands_in_the_result(folders: Path) -> None:
-    listener = Listener()
-    result = run(folders, listener, updates=1)
+    recorded = EvaluationRecorder()
+    result = run(folders, recorded, updates=1)
     assert result.details["gate"]["outcome"] == "unmeasured"
-    assert "Nothing is known of how good this reward model is" in listener.notes[0]
+    assert "Nothing is known of how good this reward model is" in recorded.notes[0]
     weak = {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.47, "heldout_accuracy_high": 0.63}
     (folders / "reward" / "reward_report.json").write_text(json.dumps({"metrics": weak}))
-    listener = Listener()
-    result = run(folders, listener, updates=1, accept_reward_model="A test needs no good model.")
+    recorded = EvaluationRecorder()
+    result = run(folders, recorded, updates=1, accept_reward_model="A test needs no good model.")
     assert result.details["gate"]["accepted_because"] == "A test needs no good model."
-    assert listener.notes[0].endswith("because: A test needs no good model.")
+    assert recorded.notes[0].endswith("because: A test needs no good model.")
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(folders: Path) -> None:
@@ -242,15 +242,15 @@ def test_divergence_after_a_kept_policy_ends_training_with_that_policy(
         return metrics
 
     monkeypatch.setattr(ppo, "update", breaking)
-    listener = Listener()
-    result = run(folders, listener)
+    recorded = EvaluationRecorder()
+    result = run(folders, recorded)
     kept = int(result.metrics["chosen_update"])
     assert kept in (4, 8)
     assert result.metrics["updates"] == len(result.details["curve"]) == 8
     assert "policy_loss became nan in update 9" in result.details["stopped"]
     assert f"the policy of update {kept}" in result.details["stopped"]
     assert "Lower learning_rate" in result.details["stopped"]
-    assert result.details["stopped"] in listener.notes
+    assert result.details["stopped"] in recorded.notes
     left = load_causal_lm(folders / "out", load_tokenizer(folders / "out"), trained=False)
     assert all(p.isfinite().all() for p in left.parameters())
 
@@ -278,14 +278,14 @@ def test_another_tokenizer_is_refused(folders: Path) -> None:
 def test_long_prompts_are_counted_and_few_prompts_repeat(folders: Path) -> None:
     long = Prompt.from_text(" ".join(["w1"] * 80))
     write_jsonl(folders / "prompts.jsonl", [*PROMPTS[:12], PROMPTS[0], long])
-    listener = Listener()
-    result = run(folders, listener, updates=1)
+    recorded = EvaluationRecorder()
+    result = run(folders, recorded, updates=1)
     counts = result.details["counts"]
     assert counts["prompts"] == 13  # the repeated one stands once
     assert counts["too_long"] == 1
     assert counts["train"] + counts["heldout"] == 12
-    assert any("left out" in note for note in listener.notes)
-    assert any("by repeating" in note for note in listener.notes)
+    assert any("left out" in note for note in recorded.notes)
+    assert any("by repeating" in note for note in recorded.notes)
 
 
 @pytest.mark.parametrize(
@@ -310,22 +310,22 @@ def test_batches_cycle_evenly_in_changing_order() -> None:
 
 def test_each_look_is_told_beside_the_sft_policys_replies(finished: Finished) -> None:
     """The same replies to the same held-out prompts as in the files, the first `compare_prompts` of them."""
-    listener = finished.heard
+    recorded = finished.reported
     said: dict[int, list[dict[str, Any]]] = {}
     for line in (finished.folder / "out" / "looks.jsonl").read_text().splitlines():
         row = json.loads(line)
         said.setdefault(row["update"], []).append(row)
-    assert [number for number, _ in listener.looks] == [4, 8, 12]
-    for number, rows in listener.looks:
+    assert [number for number, _ in recorded.evaluations] == [4, 8, 12]
+    for number, rows in recorded.evaluations:
         assert len(rows) == 5
         for row, before, now in zip(rows, said[0], said[number], strict=False):
             assert Prompt.from_line(row["prompt"]).key == before["key"] == now["key"]
             assert (row["before"], row["response"]) == (before["response"], now["response"])
             assert (row["score_before"], row["score"], row["kl"]) == (before["score"], now["score"], now["kl"])
-    assert any(row["before"] != row["response"] for _, rows in listener.looks for row in rows)
+    assert any(row["before"] != row["response"] for _, rows in recorded.evaluations for row in rows)
 
 
 def test_no_look_is_told_where_nothing_is_to_be_compared(folders: Path) -> None:
-    listener = Listener()
-    run(folders, listener, updates=1, compare_prompts=0)
-    assert (listener.looks, len(listener.steps)) == ([], 1)
+    recorded = EvaluationRecorder()
+    run(folders, recorded, updates=1, compare_prompts=0)
+    assert (recorded.evaluations, len(recorded.steps)) == ([], 1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alignment.reward import acquisition
-from alignment.reward.acquisition import Candidates, choose, compare_arms, information, main
+from alignment.reward.acquisition import CandidateSet, choose, compare_arms, information, main
 from alignment.shared.records import Prompt, write_jsonl
 from tests.support.alignment import tiny
 
@@ -55,14 +55,14 @@ def test_sets_compete_by_what_each_response_to_be_read_tells() -> None:
         torch.tensor([[50.0, 0.0], [0.0, 50.0]]),
         torch.tensor([[90.0, 60.0, 30.0, 0.0], [0.0, 30.0, 60.0, 90.0]]),
     )
-    candidates = [Candidates(Prompt.from_text(f"p{i}"), tuple("abcd"[: 4 if i % 2 else 2])) for i in range(20)]
+    candidates = [CandidateSet(Prompt.from_text(f"p{i}"), tuple("abcd"[: 4 if i % 2 else 2])) for i in range(20)]
     queue = choose(candidates, [many if i % 2 else few for i in range(20)], 8, seed=0)
     assert all(c.index % 2 == 0 for c in queue if c.arm == "informative")
 
 
-def pool(size: int) -> tuple[list[Candidates], list[torch.Tensor]]:
+def pool(size: int) -> tuple[list[CandidateSet], list[torch.Tensor]]:
     """Set i is the more informative the larger i is; two sets share each prompt."""
-    candidates = [Candidates(Prompt.from_text(f"p{i // 2}"), (f"a{i}", f"b{i}")) for i in range(size)]
+    candidates = [CandidateSet(Prompt.from_text(f"p{i // 2}"), (f"a{i}", f"b{i}")) for i in range(size)]
     return candidates, [torch.tensor([[i / 100, 0.0], [-i / 100, 0.0]], dtype=torch.float64) for i in range(size)]
 
 

@@ -7,7 +7,7 @@ from alignment.models.adapters import add_adapters
 from alignment.models.forward import end_scores
 from alignment.reward import forward
 from alignment.reward.batch import StepSampler, collate_rankings, pack, sees, sharing_pays
-from alignment.reward.data import Comparison, Example, Vote
+from alignment.reward.data import Example, PairTarget, Vote
 from alignment.reward.trainer import batch_loss
 from alignment.shared.config import LoRAConfig, RewardConfig
 from tests.support.alignment import tiny
@@ -23,7 +23,7 @@ def example(prompt: int, *responses: int, weight: float = 1.0) -> Example:
         return torch.randint(4, 26, (n,), generator=generator).tolist()
 
     pairs = [(i, j) for i in range(len(responses)) for j in range(i + 1, len(responses))]
-    made = tuple(Comparison(i, j, 1.0, 0.0, weight / len(pairs)) for i, j in pairs)
+    made = tuple(PairTarget(i, j, 1.0, 0.0, weight / len(pairs)) for i, j in pairs)
     votes = (Vote(tuple(range(len(responses))), weight),)
     return Example(tokens(prompt), [tokens(n) for n in responses], made, votes, ((0, 1.0, 0.1),), weight, (0,))
 

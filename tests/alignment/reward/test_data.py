@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from alignment.reward import data as reward_data
-from alignment.reward.annotations import Label, of_answers, of_ranking, of_verdicts
-from alignment.reward.data import Fate, Prepared
+from alignment.reward.annotations import Label, annotation_of_ranking, annotations_of_answers, annotations_of_verdicts
+from alignment.reward.data import PreparedExamples, RowStatus
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import StageError
 from alignment.shared.records import Answer, Answers, Prompt, Ranking, Verdict, write_jsonl
@@ -24,9 +24,9 @@ def ranking(*groups: tuple[int, ...], texts: tuple[str, ...] = TEXTS, **fields: 
     return Ranking(**{"prompt": PROMPT, "responses": texts, "groups": groups} | fields)
 
 
-def prepared(*rankings: Ranking, **settings: Any) -> Prepared:
+def prepared(*rankings: Ranking, **settings: Any) -> PreparedExamples:
     config = RewardConfig(**{"heldout_fraction": 0.0} | settings)
-    rows = [of_ranking(r, config) for r in rankings]
+    rows = [annotation_of_ranking(r, config) for r in rankings]
     return reward_data.prepare(rows, tiny.tokenizer(), 64, config)
 
 
@@ -79,7 +79,7 @@ def test_an_outvoted_row_is_counted_as_such() -> None:
     said = [ranking((0,), (1,), (2,), annotator=name) for name in ("ann", "bob", "eve")]
     said[2] = ranking((2,), (1,), (0,), annotator="eve")
     found = prepared(*said, votes="agreement")
-    assert found.fates == [Fate.TRAINED, Fate.TRAINED, Fate.OUTVOTED]
+    assert found.statuses == [RowStatus.TRAINED, RowStatus.TRAINED, RowStatus.OUTVOTED]
 
 
 def test_a_cycle_of_three_annotators_is_used_and_counted() -> None:
@@ -87,12 +87,12 @@ def test_a_cycle_of_three_annotators_is_used_and_counted() -> None:
     found = prepared(ranking((0,), (1,), (2,)), ranking((1,), (2,), (0,)), ranking((2,), (0,), (1,)))
     assert found.cyclic == 1
     assert len(found.train[0].comparisons) == 9
-    assert found.fates == [Fate.TRAINED] * 3
+    assert found.statuses == [RowStatus.TRAINED] * 3
 
 
 def test_a_full_tie_is_left_out_or_teaches_equality() -> None:
-    assert prepared(ranking((0, 1, 2))).fates == [Fate.ALL_TIED]
-    assert prepared(ranking((0, 1, 2)), ties="soft").fates == [Fate.TRAINED]
+    assert prepared(ranking((0, 1, 2))).statuses == [RowStatus.ALL_TIED]
+    assert prepared(ranking((0, 1, 2)), ties="soft").statuses == [RowStatus.TRAINED]
 
 
 def test_all_bad_is_a_signal_of_its_own() -> None:
@@ -103,7 +103,7 @@ def test_all_bad_is_a_signal_of_its_own() -> None:
         (1, 0.0, 0.033333),
         (2, 0.0, 0.033333),
     ]
-    assert prepared(ranking((0, 1, 2), all_bad=True), all_bad_coef=0.0).fates == [Fate.ALL_TIED]
+    assert prepared(ranking((0, 1, 2), all_bad=True), all_bad_coef=0.0).statuses == [RowStatus.ALL_TIED]
 
 
 def test_ratings_and_broken_rules_are_labels() -> None:
@@ -122,7 +122,7 @@ def test_a_repeated_response_is_read_once() -> None:
     found = prepared(ranking((0, 2), (1,), texts=("w4", "w5", "w4")))
     assert [len(ids) for ids in found.train[0].responses] == [2, 2]
     assert asked(found.train[0]) == [(0, 1, 1.0, 0.0, 1.0)]
-    rows = [of_ranking(ranking((0, 2), (1,), texts=("w4", "w5", "w4")), RewardConfig())]
+    rows = [annotation_of_ranking(ranking((0, 2), (1,), texts=("w4", "w5", "w4")), RewardConfig())]
     assert found.counts(rows)["repeated"] == 1
 
 
@@ -133,7 +133,7 @@ def test_an_empty_response_is_its_stop_alone() -> None:
 
 def test_a_response_longer_than_the_context_refuses_its_task_by_name() -> None:
     found = prepared(ranking((0,), (1,), texts=("w4", "w5 " * 70)), ranking((0,), (1,), (2,)))
-    assert found.fates == [Fate.REFUSED, Fate.TRAINED]
+    assert found.statuses == [RowStatus.REFUSED, RowStatus.TRAINED]
 
 
 def test_one_response_is_no_ranking(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_one_response_is_no_ranking(tmp_path: Path) -> None:
 
 def test_one_prompt_stands_on_one_side() -> None:
     held = prepared(ranking((0,), (1,), (2,)), heldout_fraction=0.999999)
-    assert (held.train, held.fates) == ([], [Fate.HELDOUT])
+    assert (held.train, held.statuses) == ([], [RowStatus.HELDOUT])
 
 
 def test_verdicts_order_kept_above_broken_and_push_broken_down() -> None:
@@ -155,7 +155,7 @@ def test_verdicts_order_kept_above_broken_and_push_broken_down() -> None:
         return Verdict.model_validate(fields | {"response": response, "verdict": said})
 
     said = [verdict("w4", "broken"), verdict("w5", "kept"), verdict("w6", "unsure"), verdict("w7", "kept", "bob")]
-    ann, bob = of_verdicts(said, RewardConfig(rule_coef=0.2))
+    ann, bob = annotations_of_verdicts(said, RewardConfig(rule_coef=0.2))
     assert (ann.texts, ann.ranks, ann.labels) == (("w4", "w5"), (1, 0), (Label(0, 0.0, 0.2),))
     assert (bob.orders, bob.labels) == (False, ())
 
@@ -166,16 +166,16 @@ def test_answers_are_labels_or_an_order_where_the_settings_know_the_question() -
         return Answers(prompt=PROMPT, responses=responses, answers=(made,))
 
     config = RewardConfig(questions={"polite": "good", "rude": "bad"}, answer_coef=0.5)
-    (yes,) = of_answers(answers(True, "w4"), config)
+    (yes,) = annotations_of_answers(answers(True, "w4"), config)
     assert (yes.ranks, yes.labels) == (None, (Label(0, 1.0, 0.5),))
-    (rude,) = of_answers(answers(True, "w4", question="rude"), config)
+    (rude,) = annotations_of_answers(answers(True, "w4", question="rude"), config)
     assert rude.labels == (Label(0, 0.0, 0.5),)
-    (grade,) = of_answers(answers(4, "w4"), config)
+    (grade,) = annotations_of_answers(answers(4, "w4"), config)
     assert grade.labels == (Label(0, 0.5, 0.5),)
-    (pair,) = of_answers(answers("second", "w4", "w5"), config)
+    (pair,) = annotations_of_answers(answers("second", "w4", "w5"), config)
     assert (pair.texts, pair.ranks) == (("w4", "w5"), (1, 0))
-    assert not list(of_answers(answers(True, "w4", question="other"), config))
-    assert not list(of_answers(answers("perhaps", "w4"), config))
+    assert not list(annotations_of_answers(answers(True, "w4", question="other"), config))
+    assert not list(annotations_of_answers(answers("perhaps", "w4"), config))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from alignment.reward import stage as reward
 from alignment.shared import gate, stages
 from alignment.shared.config import GateConfig
 from alignment.shared.events import NullReporter
-from alignment.shared.gate import Outcome
+from alignment.shared.gate import GateOutcome
 from alignment.shared.records import Ranking, split_of, write_jsonl
 from tests.support.alignment import planted, tiny
 from tests.support.alignment.planted import Plan, careless, contrary, honest, lover_of_length
@@ -42,7 +42,7 @@ def said(report: dict[str, Any], about: str, level: str | None = None) -> str:
     return " ".join(f"{word['text']} {word['next']}" for word in words)
 
 
-def outcome(report: dict[str, Any]) -> Outcome:
+def outcome(report: dict[str, Any]) -> GateOutcome:
     return gate.decide(report["metrics"], GateConfig()).outcome
 
 
@@ -63,14 +63,14 @@ def test_a_known_score_is_learnt_to_within_two_points_of_the_bayes_limit(tmp_pat
     found = report["accuracy"]
     assert found["low"] < expected < found["high"]  # the interval holds what it is an interval of
     assert report["calibration"]["error"] < 0.06
-    assert outcome(report) is Outcome.PASSED
+    assert outcome(report) is GateOutcome.PASSED
     assert "learnt by heart" not in said(report, "data")
 
 
 def test_random_labels_are_found_and_stopped(tmp_path: Path) -> None:
     plan = Plan(150, judges=(("ann", careless), ("ben", careless), ("cat", careless)), overlap=2)
     report = trained(tmp_path, plan)
-    assert outcome(report) is Outcome.REFUSED
+    assert outcome(report) is GateOutcome.REFUSED
     assert "the labels look random" in said(report, "ceiling", "bad")
     assert report["words"][0]["text"].startswith("Do not optimise against this model.")
     assert "not above chance" in report["words"][0]["text"]
@@ -78,7 +78,7 @@ def test_random_labels_are_found_and_stopped(tmp_path: Path) -> None:
 
 def test_random_labels_that_nobody_judged_twice_are_stopped_too(tmp_path: Path) -> None:
     report = trained(tmp_path, Plan(150, judges=(("ann", careless),)))
-    assert outcome(report) is Outcome.REFUSED
+    assert outcome(report) is GateOutcome.REFUSED
     assert "Let two people judge some tasks" in said(report, "data") + said(report, "ceiling")
 
 
@@ -87,7 +87,7 @@ def test_a_planted_length_bias_is_found_and_stopped(tmp_path: Path) -> None:
     assert report["accuracy"]["low"] > 0.6  # by its accuracy alone it would pass
     assert "It is mostly length" in said(report, "length", "bad")
     assert report["lengths"]["spearman"] > 0.6
-    assert outcome(report) is Outcome.REFUSED
+    assert outcome(report) is GateOutcome.REFUSED
 
 
 def test_a_careless_and_a_contrary_annotator_are_found_among_those_who_share_tasks(tmp_path: Path) -> None:

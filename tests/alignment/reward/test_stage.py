@@ -15,7 +15,7 @@ from alignment.reward import data as reward_data
 from alignment.reward import forward
 from alignment.reward import stage as reward
 from alignment.reward import trainer as reward_trainer
-from alignment.reward.annotations import of_ranking
+from alignment.reward.annotations import annotation_of_ranking
 from alignment.reward.batch import collate_rankings
 from alignment.shared import stages
 from alignment.shared.config import RewardConfig
@@ -173,7 +173,7 @@ def test_with_two_responses_the_loss_is_trls_own(tmp_path: Path) -> None:
         r.model_copy(update={"responses": r.responses[:2], "groups": ((0,), (1,))}) for r in rankings_that_like("w3", 8)
     ]
     config = RewardConfig(heldout_fraction=0.0)
-    rows = [of_ranking(ranking, config) for ranking in rankings]
+    rows = [annotation_of_ranking(ranking, config) for ranking in rankings]
     examples = reward_data.prepare(rows, tokenizer, 64, config).train
     pairs = [{"chosen_ids": e.sequences[0], "rejected_ids": e.sequences[1], "margin": 0.0} for e in examples]
     theirs = RewardTrainer(

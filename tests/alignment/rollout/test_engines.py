@@ -147,14 +147,14 @@ def test_rloo_weighs_whole_responses(folders: Path) -> None:
 
 
 def test_ppo_learns_from_continuous_batching(folders: Path) -> None:
-    heard = small_ppo.Listener()
-    small_ppo.run(folders, heard, updates=2, rollout_engine="continuous")
+    reported = small_ppo.EvaluationRecorder()
+    small_ppo.run(folders, reported, updates=2, rollout_engine="continuous")
     cast, config = small_ppo.cast_of(folders, rollout_engine="continuous")
     rollout = small_ppo.rollout_of(cast, config)
     ours = response_logprobs(cast.policy, rollout.sequences, 1.0)
     assert isinstance(cast.engine, Continuous)
     torch.testing.assert_close(ours.detach(), rollout.old_logprobs, atol=1e-5, rtol=1e-5)
-    assert max(step["engine_gap_max"] for step in heard.steps) < 1e-4
+    assert max(step["engine_gap_max"] for step in reported.steps) < 1e-4
 
 
 def test_vllm_is_refused_by_name_where_it_is_not_installed() -> None:

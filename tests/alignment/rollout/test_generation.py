@@ -19,7 +19,7 @@ from alignment.shared.events import ErrorKind, Paused, StageError
 from alignment.shared.records import Prompt, write_jsonl
 from alignment.shared.stages import SampleInputs
 from alignment.toyworld.world import World
-from tests.support.alignment.kills import Hearing
+from tests.support.alignment.kills import RecordingReporter
 
 LIMIT = 24
 
@@ -146,9 +146,9 @@ def run(tiny_base: Path, tmp_path: Path, recorder: Callable[..., Any]) -> Callab
     def call(prompts: list[Prompt], **settings: Any) -> Any:
         write_jsonl(tmp_path / "prompts.jsonl", prompts)
         inputs = SampleInputs(models={"b": tiny_base, "a": tiny_base}, prompts=tmp_path / "prompts.jsonl")
-        heard = recorder()
-        result = train(SampleConfig(max_response_length=LIMIT, **settings), inputs, tmp_path, heard)
-        return result, [json.loads(line) for line in (tmp_path / "responses.jsonl").open()], heard
+        reported = recorder()
+        result = train(SampleConfig(max_response_length=LIMIT, **settings), inputs, tmp_path, reported)
+        return result, [json.loads(line) for line in (tmp_path / "responses.jsonl").open()], reported
 
     return call
 
@@ -184,10 +184,10 @@ def test_an_empty_reply_is_judged_but_not_ranked(tokenizer: Any) -> None:
 
 
 def test_a_prompt_that_leaves_no_room_is_counted_and_named(run: Callable[..., Any], world: World) -> None:
-    result, rows, heard = run([Prompt.from_text("word " * 200), world.heldout[0]], responses_per_prompt=2)
+    result, rows, reported = run([Prompt.from_text("word " * 200), world.heldout[0]], responses_per_prompt=2)
     assert {row["prompt"] for row in rows} == {1}
     assert result.details["skipped"] == {"a": 1, "b": 1}
-    assert any("too long" in note for note in heard.notes)
+    assert any("too long" in note for note in reported.notes)
 
 
 def test_only_too_long_prompts_are_refused(run: Callable[..., Any]) -> None:
@@ -206,8 +206,8 @@ def test_a_bad_line_is_named(tiny_base: Path, tmp_path: Path, recorder: Callable
 def test_progress_reaches_the_end_and_a_cancel_stops_it(
     run: Callable[..., Any], world: World, tiny_base: Path, tmp_path: Path, recorder: Callable[..., Any]
 ) -> None:
-    _, _, heard = run(list(world.heldout[:6]), responses_per_prompt=2, batch_size=5)
-    assert heard.steps[-1].step == heard.steps[-1].total == 6 * 2 * 2 * 2  # prompts, K, oversample, models
+    _, _, reported = run(list(world.heldout[:6]), responses_per_prompt=2, batch_size=5)
+    assert reported.steps[-1].step == reported.steps[-1].total == 6 * 2 * 2 * 2  # prompts, K, oversample, models
     inputs = SampleInputs(models={"a": tiny_base}, prompts=tmp_path / "prompts.jsonl")
     settings = SampleConfig(batch_size=1, max_response_length=LIMIT)
     with pytest.raises(StageError) as caught:
@@ -218,8 +218,8 @@ def test_progress_reaches_the_end_and_a_cancel_stops_it(
 def test_a_pause_is_heard_between_two_batches(tiny_base: Path, world: World, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "prompts.jsonl", world.heldout[:4])
     inputs = SampleInputs(models={"a": tiny_base}, prompts=tmp_path / "prompts.jsonl")
-    hearing = Hearing(pause_at=2)
+    recording = RecordingReporter(pause_at=2)
     with pytest.raises(Paused):
-        train(SampleConfig(batch_size=2, max_response_length=LIMIT), inputs, tmp_path, hearing)
-    assert len(hearing.steps) == 2
+        train(SampleConfig(batch_size=2, max_response_length=LIMIT), inputs, tmp_path, recording)
+    assert len(recording.steps) == 2
     assert not (tmp_path / "responses.jsonl").exists()

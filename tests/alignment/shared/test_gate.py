@@ -8,7 +8,7 @@ import pytest
 from alignment.shared import gate
 from alignment.shared.config import GateConfig, PPOConfig
 from alignment.shared.events import ErrorKind, NullReporter, StageError
-from alignment.shared.gate import Outcome, decide
+from alignment.shared.gate import GateOutcome, decide
 
 SOUND = {
     "heldout_accuracy": 0.76,
@@ -22,14 +22,14 @@ SOUND = {
 WHY = "a stated reason"
 
 
-def outcome(**changes: float | None) -> Outcome:
+def outcome(**changes: float | None) -> GateOutcome:
     return decide({**SOUND, **changes}, GateConfig()).outcome
 
 
 def test_a_sound_model_passes_with_or_without_what_is_unknown() -> None:
-    assert outcome() is Outcome.PASSED
+    assert outcome() is GateOutcome.PASSED
     only = {name: SOUND[name] for name in ("heldout_accuracy", "heldout_accuracy_low", "heldout_accuracy_high")}
-    assert decide(only, GateConfig()).outcome is Outcome.PASSED
+    assert decide(only, GateConfig()).outcome is GateOutcome.PASSED
 
 
 @pytest.mark.parametrize(
@@ -51,20 +51,22 @@ def test_a_sound_model_passes_with_or_without_what_is_unknown() -> None:
 )
 def test_each_fault_is_refused_by_name(changes: dict[str, float | None], said: str) -> None:
     decision = decide({**SOUND, **changes}, GateConfig())
-    assert decision.outcome is Outcome.REFUSED
+    assert decision.outcome is GateOutcome.REFUSED
     assert said in decision.words
 
 
 def test_the_borders_are_on_the_good_side() -> None:
-    assert outcome(heldout_accuracy=0.63, heldout_accuracy_low=0.55, length_controlled_accuracy=0.63) is Outcome.PASSED
-    assert outcome(length_controlled_accuracy=0.63) is Outcome.PASSED
-    assert outcome(heldout_prompts=10.0) is Outcome.PASSED
-    assert outcome(longer_rule_accuracy=0.75, length_controlled_accuracy_low=0.4) is Outcome.PASSED
-    assert outcome(longer_rule_accuracy=0.9, length_controlled_accuracy_low=0.51) is Outcome.PASSED
+    assert (
+        outcome(heldout_accuracy=0.63, heldout_accuracy_low=0.55, length_controlled_accuracy=0.63) is GateOutcome.PASSED
+    )
+    assert outcome(length_controlled_accuracy=0.63) is GateOutcome.PASSED
+    assert outcome(heldout_prompts=10.0) is GateOutcome.PASSED
+    assert outcome(longer_rule_accuracy=0.75, length_controlled_accuracy_low=0.4) is GateOutcome.PASSED
+    assert outcome(longer_rule_accuracy=0.9, length_controlled_accuracy_low=0.51) is GateOutcome.PASSED
 
 
 def test_annotators_who_agree_no_better_than_a_coin_set_no_bar() -> None:
-    assert outcome(annotator_agreement=0.52, annotator_agreement_low=0.48) is Outcome.PASSED
+    assert outcome(annotator_agreement=0.52, annotator_agreement_low=0.48) is GateOutcome.PASSED
 
 
 def test_the_settings_move_the_bars() -> None:
@@ -73,36 +75,36 @@ def test_the_settings_move_the_bars() -> None:
     assert len(reasons) == 2
     loose = GateConfig(min_ceiling_share=0.0, min_length_controlled_share=0.0)
     weak = SOUND | {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.51, "length_controlled_accuracy": 0.5}
-    assert decide(weak, loose).outcome is Outcome.PASSED
+    assert decide(weak, loose).outcome is GateOutcome.PASSED
 
 
 def test_a_refusal_is_overruled_only_by_a_reason_and_both_are_recorded() -> None:
     decision = decide(SOUND | {"heldout_accuracy_low": 0.4}, GateConfig(), WHY)
-    assert decision.outcome is Outcome.ACCEPTED
+    assert decision.outcome is GateOutcome.ACCEPTED
     assert decision.record()["accepted_because"] == WHY
     assert WHY in decision.words
     assert "not above chance" in decision.words
-    assert decide(SOUND, GateConfig(), WHY).outcome is Outcome.PASSED
+    assert decide(SOUND, GateConfig(), WHY).outcome is GateOutcome.PASSED
     with pytest.raises(ValueError, match="at least 10 characters"):
         PPOConfig(accept_reward_model="yes")
 
 
 def test_a_model_without_a_report_is_let_through_or_not() -> None:
-    assert decide(None, GateConfig()).outcome is Outcome.UNMEASURED
+    assert decide(None, GateConfig()).outcome is GateOutcome.UNMEASURED
     assert "Nothing is known" in decide(None, GateConfig()).words
-    assert decide(None, GateConfig(unmeasured="refuse")).outcome is Outcome.REFUSED
-    assert decide(None, GateConfig(unmeasured="refuse"), WHY).outcome is Outcome.ACCEPTED
+    assert decide(None, GateConfig(unmeasured="refuse")).outcome is GateOutcome.REFUSED
+    assert decide(None, GateConfig(unmeasured="refuse"), WHY).outcome is GateOutcome.ACCEPTED
 
 
 def test_the_folder_is_asked(tmp_path: Path) -> None:
     assert gate.read(tmp_path) is None
-    assert gate.enforce(tmp_path, GateConfig(), None, NullReporter()).outcome is Outcome.UNMEASURED
+    assert gate.enforce(tmp_path, GateConfig(), None, NullReporter()).outcome is GateOutcome.UNMEASURED
     (tmp_path / gate.REPORT).write_text(json.dumps({"metrics": SOUND | {"heldout_accuracy_low": 0.4}}))
     with pytest.raises(StageError, match="not above chance") as caught:
         gate.enforce(tmp_path, GateConfig(), None, NullReporter())
     assert caught.value.kind is ErrorKind.BAD_INPUT
     assert "accept_reward_model" in caught.value.next_step
-    assert gate.enforce(tmp_path, GateConfig(), WHY, NullReporter()).outcome is Outcome.ACCEPTED
+    assert gate.enforce(tmp_path, GateConfig(), WHY, NullReporter()).outcome is GateOutcome.ACCEPTED
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"metrics": 3}'])

@@ -8,18 +8,18 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from alignment.models.load import context_length
-from alignment.shared.config import PretrainConfig
+from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import ErrorKind, StageError
-from alignment.toyworld.base_model import pretrain, train_tokenizer
+from alignment.toyworld.base_model import train_base_model, train_tokenizer
 from alignment.toyworld.world import World
 
-TINY = PretrainConfig(
+TINY = BaseModelConfig(
     hidden_size=32, layers=1, heads=2, vocab_size=400, batch_size=16, steps=30, max_length=64, learning_rate=1e-2
 )
 
 
 def test_the_tokenizer_loses_nothing_and_splits_chinese_by_character(world: World) -> None:
-    tokenizer = train_tokenizer(world.corpus()[:2000], PretrainConfig())
+    tokenizer = train_tokenizer(world.corpus()[:2000], BaseModelConfig())
     for text in ("Milo is red.", "小白住在森林。", "naïve 🙂\n", "龘"):  # the last was never seen
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert len(tokenizer("我不知道。")["input_ids"]) == 5
@@ -30,9 +30,9 @@ def test_the_tokenizer_loses_nothing_and_splits_chinese_by_character(world: Worl
 def test_loss_falls_and_the_folder_is_an_ordinary_model(
     world: World, tmp_path: Path, recorder: Callable[..., Any]
 ) -> None:
-    heard = recorder()
-    result = pretrain(world.corpus()[:1000], TINY, tmp_path, heard)
-    losses = [step.metrics["loss"] for step in heard.steps]
+    reported = recorder()
+    result = train_base_model(world.corpus()[:1000], TINY, tmp_path, reported)
+    losses = [step.metrics["loss"] for step in reported.steps]
     assert len(losses) == 30
     assert losses[-1] < 0.85 * losses[0]
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -42,5 +42,5 @@ def test_loss_falls_and_the_folder_is_an_ordinary_model(
 
 def test_an_empty_corpus_is_refused(tmp_path: Path, recorder: Callable[..., Any]) -> None:
     with pytest.raises(StageError, match="empty") as caught:
-        pretrain([], TINY, tmp_path, recorder())
+        train_base_model([], TINY, tmp_path, recorder())
     assert caught.value.kind is ErrorKind.BAD_INPUT

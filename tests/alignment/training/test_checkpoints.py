@@ -11,11 +11,11 @@ import pytest
 from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, PPOConfig, Stage
-from alignment.shared.events import ErrorKind, Meter, NullReporter, Paused, Progress, SavedCheckpoint, StageError
+from alignment.shared.events import ErrorKind, Meter, NullReporter, Paused, SavedCheckpoint, StageError, StageProgress
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training.checkpoints import Checkpoints
 from tests.support.alignment import kills, tiny
-from tests.support.alignment.kills import Hearing, Run
+from tests.support.alignment.kills import RecordingReporter, Run
 
 pytestmark = pytest.mark.slow
 
@@ -91,9 +91,9 @@ def undisturbed(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def get(name: str) -> bytes:
         if name not in made:
-            heard = Hearing()
-            made[name] = run_of(files, name, None).into(tmp_path_factory.mktemp("whole") / "out", heard)
-            assert len(heard.steps) == RUNS[name][2]
+            reported = RecordingReporter()
+            made[name] = run_of(files, name, None).into(tmp_path_factory.mktemp("whole") / "out", reported)
+            assert len(reported.steps) == RUNS[name][2]
         return made[name]
 
     return get
@@ -119,35 +119,35 @@ def test_a_pause_saves_stops_and_goes_on(
 ) -> None:
     """At any step, inside a later member, and at the last one; progress goes on with the next step."""
     run, steps = run_of(files, name, tmp_path / "checkpoints"), RUNS[name][2]
-    heard, again = Hearing(pause_at=pause_at), Hearing()
+    reported, again = RecordingReporter(pause_at=pause_at), RecordingReporter()
     with pytest.raises(Paused):
-        run.into(tmp_path / "out", heard)
-    assert heard.saved[-1].step == len(heard.steps) == pause_at
+        run.into(tmp_path / "out", reported)
+    assert reported.saved[-1].step == len(reported.steps) == pause_at
     assert run.into(tmp_path / "out", again) == undisturbed(name)
     assert len(again.steps) == steps - pause_at
-    assert again.steps == (heard.steps + again.steps)[pause_at:]
+    assert again.steps == (reported.steps + again.steps)[pause_at:]
 
 
 def test_without_a_folder_a_pause_is_not_heard(files: Path, undisturbed: Any, tmp_path: Path) -> None:
-    assert run_of(files, "ppo", None).into(tmp_path / "out", Hearing(pause_at=1)) == undisturbed("ppo")
+    assert run_of(files, "ppo", None).into(tmp_path / "out", RecordingReporter(pause_at=1)) == undisturbed("ppo")
 
 
 def test_a_finished_member_is_not_trained_again(files: Path, tmp_path: Path) -> None:
     """Its last step is saved, though no checkpoint was due by the clock."""
     run = run_of(files, "ensemble", tmp_path / "checkpoints", save_every=None)
-    heard, again = Hearing(pause_at=11), Hearing()
+    reported, again = RecordingReporter(pause_at=11), RecordingReporter()
     with pytest.raises(Paused):
-        run.into(tmp_path / "out", heard)
-    assert [saved.step for saved in heard.saved] == [10, 11]
+        run.into(tmp_path / "out", reported)
+    assert [saved.step for saved in reported.saved] == [10, 11]
     run.into(tmp_path / "out", again)
     assert again.steps == list(range(2, 11))
 
 
 def test_a_reported_checkpoint_is_whole_and_the_newest_two_are_kept(files: Path, tmp_path: Path) -> None:
-    heard = Hearing()
-    run_of(files, "ensemble", tmp_path).into(tmp_path / "out", heard)
-    assert [saved.step for saved in heard.saved] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
-    newest = heard.saved[-1]
+    reported = RecordingReporter()
+    run_of(files, "ensemble", tmp_path).into(tmp_path / "out", reported)
+    assert [saved.step for saved in reported.saved] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    newest = reported.saved[-1]
     assert [path.name for path in sorted((tmp_path / newest.name).parent.iterdir())] == [
         "checkpoint-10",
         "checkpoint-8",
@@ -160,10 +160,10 @@ def test_a_reported_checkpoint_is_whole_and_the_newest_two_are_kept(files: Path,
 
 def saved_by(files: Path, name: str, folder: Path) -> tuple[Run, list[Path]]:
     """A run that was paused after 5 steps, and its two checkpoints, newest first."""
-    run, heard = run_of(files, name, folder), Hearing(pause_at=5)
+    run, reported = run_of(files, name, folder), RecordingReporter(pause_at=5)
     with pytest.raises(Paused):
-        run.into(folder.parent / "out", heard)
-    return run, [folder / saved.name for saved in reversed(heard.saved[-2:])]
+        run.into(folder.parent / "out", reported)
+    return run, [folder / saved.name for saved in reversed(reported.saved[-2:])]
 
 
 def found(run: Run, reporter: NullReporter | None = None, **changed: Any) -> Path | None:
@@ -190,9 +190,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(files: Path, tmp_path: Pa
             path.unlink()
             if data is not None:
                 path.write_bytes(data)
-            heard = Hearing()
-            assert found(run, heard) == before, f"{path.name} with {data and len(data)} bytes"
-            assert any(n.startswith("warning: A damaged checkpoint") and str(newest) in n for n in heard.notes)
+            reported = RecordingReporter()
+            assert found(run, reported) == before, f"{path.name} with {data and len(data)} bytes"
+            assert any(n.startswith("warning: A damaged checkpoint") and str(newest) in n for n in reported.notes)
             path.write_bytes(whole)
     assert found(run) == newest
 
@@ -201,9 +201,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(files: Path, tmp_path: Pa
 def test_a_run_with_a_damaged_checkpoint_ends_alike(files: Path, undisturbed: Any, tmp_path: Path, name: str) -> None:
     run, (newest, _) = saved_by(files, name, tmp_path / "checkpoints")
     (newest / checkpoint.MANIFEST).write_bytes(b"half")
-    heard = Hearing()
-    assert run.into(tmp_path / "out", heard) == undisturbed(name)
-    assert heard.steps[0] == 5
+    reported = RecordingReporter()
+    assert run.into(tmp_path / "out", reported) == undisturbed(name)
+    assert reported.steps[0] == 5
     assert not newest.exists()  # what was passed over goes
 
 
@@ -227,15 +227,15 @@ def test_only_the_same_settings_models_and_records_go_on(files: Path, tmp_path: 
 def test_a_later_attempt_writes_to_a_folder_of_its_own(files: Path, undisturbed: Any, tmp_path: Path) -> None:
     """It finds what the earlier one left beside its own, at any depth, and leaves that as it is."""
     _, (newest, _) = saved_by(files, "ppo", tmp_path / "job" / "some" / "1")
-    before, heard = kills.content(tmp_path / "job" / "some" / "1"), Hearing()
+    before, reported = kills.content(tmp_path / "job" / "some" / "1"), RecordingReporter()
     run = run_of(files, "ppo", tmp_path / "job" / "2")
     run = Run(run.stage, run.config, run.inputs | {"resume_from": tmp_path / "job"})
-    assert run.into(tmp_path / "out", heard) == undisturbed("ppo")
-    assert heard.steps[0] == 6
-    assert heard.looks == [3, 6, 9, 12, 15, 16]  # the saved look is told again
-    assert any(str(newest.parent) in note for note in heard.notes)
-    assert all((tmp_path / "job" / "2" / saved.name).is_relative_to(tmp_path / "job" / "2") for saved in heard.saved)
-    assert (tmp_path / "job" / "2" / heard.saved[-1].name).is_dir()
+    assert run.into(tmp_path / "out", reported) == undisturbed("ppo")
+    assert reported.steps[0] == 6
+    assert reported.looks == [3, 6, 9, 12, 15, 16]  # the saved look is told again
+    assert any(str(newest.parent) in note for note in reported.notes)
+    assert all((tmp_path / "job" / "2" / saved.name).is_relative_to(tmp_path / "job" / "2") for saved in reported.saved)
+    assert (tmp_path / "job" / "2" / reported.saved[-1].name).is_dir()
     assert kills.content(tmp_path / "job" / "some" / "1") == before
 
 
@@ -269,35 +269,35 @@ def test_a_full_disk_is_named_and_spares_the_checkpoint_before(
 ) -> None:
     """Files of this process may not grow beyond `room` from the first checkpoint on: weights fit, or not even they."""
 
-    class Filling(Hearing):
+    class Filling(RecordingReporter):
         def checkpoint(self, saved: SavedCheckpoint) -> None:
             super().checkpoint(saved)
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
 
-    run, heard = run_of(files, name, tmp_path / "checkpoints"), Filling()
+    run, reported = run_of(files, name, tmp_path / "checkpoints"), Filling()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(StageError) as caught:
-            run.into(tmp_path / "out", heard)
+            run.into(tmp_path / "out", reported)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.kind is ErrorKind.DISK_FULL
     assert "checkpoint-4" in caught.value.cause
-    newest = tmp_path / "checkpoints" / heard.saved[-1].name
+    newest = tmp_path / "checkpoints" / reported.saved[-1].name
     assert [path.name for path in newest.parent.iterdir()] == ["checkpoint-2"]
     assert found(run) == newest
 
 
 def test_the_rate_counts_the_steps_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps in four seconds are half a step a second, however many an earlier attempt took."""
-    clock, heard = [1000.0], list[Progress]()
+    clock, reported = [1000.0], list[StageProgress]()
     monkeypatch.setattr("alignment.shared.events.time.monotonic", lambda: clock[0])
 
     class Keeping(NullReporter):
-        def progress(self, progress: Progress) -> None:
-            heard.append(progress)
+        def progress(self, progress: StageProgress) -> None:
+            reported.append(progress)
 
     meter = Meter(Keeping(), "train", 1000, done=900)
     clock[0] += 4
     meter.step(by=2)
-    assert (heard[0].step, heard[0].rate, heard[0].seconds_left) == (902, 0.5, 196.0)
+    assert (reported[0].step, reported[0].rate, reported[0].seconds_left) == (902, 0.5, 196.0)

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule
 from alignment import sft
 from alignment.models import adapters
 from alignment.reward import data as reward_data
-from alignment.reward.annotations import of_ranking
+from alignment.reward.annotations import annotation_of_ranking
 from alignment.reward.trainer import fit
 from alignment.shared.config import LoRAConfig, RewardConfig, SFTConfig
 from alignment.shared.events import Paused
@@ -27,7 +27,7 @@ from alignment.shared.stages import ResumableInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.trainer import ResumingTrainer
 from tests.support.alignment import tiny
-from tests.support.alignment.kills import Hearing
+from tests.support.alignment.kills import RecordingReporter
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def rankings() -> list[Ranking]:
 
 
 def train_reward(config: RewardConfig, checkpoints: Checkpoints) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    rows = [of_ranking(ranking, config) for ranking in rankings()[:32]]
+    rows = [annotation_of_ranking(ranking, config) for ranking in rankings()[:32]]
     model = adapters.add_adapters(tiny.scorer(), config.lora, "SEQ_CLS", 0) if config.lora else tiny.scorer()
     examples = reward_data.prepare(rows, tiny.tokenizer(), 64, config).train
     found = fit(model.train(), tiny.tokenizer(), examples, config, checkpoints.reporter, checkpoints)
@@ -83,7 +83,7 @@ STAGES: dict[str, tuple[Callable[..., Any], Any]] = {
 
 def train(stage: str, out: Path, saved: Path | None = None, pause_at: int | None = None) -> None:
     run, config = STAGES[stage]
-    reporter = Hearing(pause_at=pause_at)
+    reporter = RecordingReporter(pause_at=pause_at)
     weights, found = run(config, Checkpoints("run", config, ResumableInputs(checkpoints=saved), reporter))
     torch.save((weights, found, reporter.steps), out)
 

@@ -206,7 +206,7 @@ def chain(session: Session, make: Any) -> Session:
     ],
 )
 def test_tampering_is_found_at_its_row(chain: Session, tampering: str, broken: int, reason: str) -> None:
-    assert audit.verify(chain) == audit.Verdict(12, rows(chain)[11].sha256)
+    assert audit.verify(chain) == audit.ChainCheck(12, rows(chain)[11].sha256)
     chain.execute(text(tampering))
     chain.expire_all()
     found = audit.verify(chain)
@@ -278,7 +278,7 @@ def test_the_audit_is_sealed_into_files_that_vouch_for_themselves(chain: Session
     assert sealed.write(chain, tmp_path) == 2
     assert sealed.write(chain, tmp_path) == 0
     assert sealed.ends(tmp_path) == [(5, rows(chain)[4].sha256), (10, rows(chain)[9].sha256)]
-    assert sealed.check(tmp_path) == audit.Verdict(10, rows(chain)[9].sha256)
+    assert sealed.check(tmp_path) == audit.ChainCheck(10, rows(chain)[9].sha256)
     assert len(rows(chain)) == 12  # nothing is taken out
     chain.execute(text("DELETE FROM audit WHERE seq > 8"))
     chain.expire_all()

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared.events import ErrorKind, Progress
+from alignment.shared.events import ErrorKind, StageProgress
 from annotation_api.app import create_app
 from annotation_api.cli import client, command_line, main
 from annotation_api.datasets.exports import ExportFormat
@@ -28,7 +28,7 @@ from annotation_api.datasets.formats.table import KINDS, Format
 from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
-from annotation_api.db.jobs.records import Again, Failure, NewModel
+from annotation_api.db.jobs.records import Again, Failure, ModelToRegister
 from annotation_api.db.tables import Dataset, DatasetKind, Job, JobState, ModelKind, Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
@@ -78,7 +78,7 @@ class Live:
     def _run(self, job: Job, fails: bool) -> None:
         with self.sessions.begin() as session:
             job_store.mark_running(session, job.id, job.epoch)
-            progress = Progress("train", 1, 1, 4.0, 0.0, {"loss": 0.25})
+            progress = StageProgress("train", 1, 1, 4.0, 0.0, {"loss": 0.25})
             job_store.append_events(session, job.id, job.epoch, [Event.progress(progress), Event.note("on the CPU")])
             if fails:
                 failure = Failure(ErrorKind.DIVERGED, "The loss is NaN.", "Lower the rate.")
@@ -86,7 +86,7 @@ class Live:
                 return
             job_store.mark_committing(session, job.id, job.epoch)
         kind = {"sft": ModelKind.SFT, "reward": ModelKind.REWARD, "ppo": ModelKind.POLICY}[job.stage.value]
-        model = NewModel(job.stage.value, kind, str(self.root / "tiny"), None)
+        model = ModelToRegister(job.stage.value, kind, str(self.root / "tiny"), None)
         with self.sessions.begin() as session:
             job_store.commit_success(
                 session, job.id, job.epoch, result={"metrics": {"loss": 0.25}}, artifacts=[], model=model
@@ -365,7 +365,7 @@ def test_watching_goes_on_after_a_lost_connection(live: Live, factory: Any, monk
     watcher = client.Client(client.Credentials(live.url, live.key(Role.REVIEWER, factory)))
     whole, asked = watcher._events, []
 
-    def cut(job_id: str, last: int) -> Iterator[client.JobEvent]:
+    def cut(job_id: str, last: int) -> Iterator[client.StreamedEvent]:
         asked.append(last)
         for count, event in enumerate(whole(job_id, last)):
             if count == 2 and len(asked) == 1:

@@ -12,12 +12,12 @@ import pytest
 
 from alignment.shared.events import ErrorKind, SavedCheckpoint
 from annotation_api.cli import client, estimate, watch
-from annotation_api.cli.client import JobEvent
+from annotation_api.cli.client import StreamedEvent
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Job, Role
 from tests.annotation_api.cli.test_cli import Live, Run, ask, data, live, pipeline, run
-from tests.support.evaluations import looked, prefers, running_ppo
+from tests.support.evaluations import evaluated, prefers, running_ppo
 
 __all__ = ["ask", "data", "live", "run"]  # fixtures
 
@@ -76,10 +76,10 @@ def test_the_human_win_rate_is_a_table(run: Run, ask: Ask, live: Live, factory: 
     with live.sessions.begin() as session:
         make = factory(session)
         job = running_ppo(session, make, make.project())
-        first, second = looked(session, job, 8, ("on the hill", "the miller"))
+        first, second = evaluated(session, job, 8, ("on the hill", "the miller"))
         make.submission(first, prefers(session, first, 8))
         make.submission(second, [[0, 1]])
-        looked(session, job, 16, ("at sea",))
+        evaluated(session, job, 16, ("at sea",))
     rows = ask("jobs", "wins", str(job.id))
     assert [(row["update"], row["rate"], row["waiting"]) for row in rows] == [(8, 0.75, 2), (16, None, 1)]
     _, out, _ = run("jobs", "wins", str(job.id))
@@ -151,7 +151,7 @@ def test_validate_says_it_in_words(run: Run, ask: Ask, live: Live, data: tuple[s
 def test_an_estimate_is_told_with_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
     memory = {"weights": 4e9, "gradients": 4e9, "optimizer": 8e9, "activations": 500e6, "total": 16.5e9}
     found = {"config": {}, "rows": 1200, "steps": 40, "gpus": 0.5, "disk_bytes": 26e9, "artifact_bytes": 2e9}
-    estimate.tell({"ok": True, "estimate": found | {"checkpoint_bytes": 12e9, "memory": memory}})
+    estimate.print_estimate({"ok": True, "estimate": found | {"checkpoint_bytes": 12e9, "memory": memory}})
     out = capsys.readouterr().out
     assert "1,200 records, 40 steps." in out
     assert "Disk: 26.0 GB (result 2.0 GB, two checkpoints of 12.0 GB)." in out
@@ -227,7 +227,7 @@ def test_the_bar_says_what_it_waits_for(
 
 def test_news_are_told_in_words() -> None:
     saved = {"name": "1/checkpoint-5", "step": 5, "sha256": "", "size": 1200, "seconds": 0.5}
-    assert watch._news(JobEvent(1, "checkpoint", saved)) == "saved 1/checkpoint-5 (1.2 kB, 0.5 s)"
+    assert watch._news(StreamedEvent(1, "checkpoint", saved)) == "saved 1/checkpoint-5 (1.2 kB, 0.5 s)"
     queued = {"state": "queued", "error": {"cause": "The actor died."}}
-    assert watch._news(JobEvent(1, "state", queued)) == "queued: The actor died."
-    assert watch._news(JobEvent(1, "samples", {"rows": []})) == ""
+    assert watch._news(StreamedEvent(1, "state", queued)) == "queued: The actor died."
+    assert watch._news(StreamedEvent(1, "samples", {"rows": []})) == ""

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.events import SavedCheckpoint
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.jobs.records import NewCheckpoint
+from annotation_api.db.jobs.records import NewEvaluatedPolicy
 from annotation_api.db.tables import (
     Artifact,
+    CheckpointRow,
     Role,
-    SavedCheckpointRow,
 )
 from tests.support.jobs import DIGITS_SHA256, As, failed_twice, running, succeeded
 
@@ -43,9 +43,9 @@ def test_checkpoints_tell_what_was_saved_and_which_candidate_was_kept(as_: As, m
     for step in (2, 4):
         saved = SavedCheckpoint(f"1/checkpoint-{step}", step, f"{step}" * 64, 1000 * step, 0.5)
         job_store.record_checkpoint(session, job.id, job.epoch, saved)
-    session.get_one(SavedCheckpointRow, (job.id, "1/checkpoint-2")).removed_at = func.now()
+    session.get_one(CheckpointRow, (job.id, "1/checkpoint-2")).removed_at = func.now()
     job_store.mark_committing(session, job.id, job.epoch)
-    kept = [NewCheckpoint(5, {"loss": 0.2}, False), NewCheckpoint(10, {"loss": 0.1}, True)]
+    kept = [NewEvaluatedPolicy(5, {"loss": 0.2}, False), NewEvaluatedPolicy(10, {"loss": 0.1}, True)]
     job_store.commit_success(session, job.id, job.epoch, result={}, artifacts=[], checkpoints=kept)
     rows = as_(Role.REVIEWER).get(f"/v1/jobs/{job.id}/checkpoints").json()
     saved_ones, candidates = rows[:2], rows[2:]

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Role
-from annotation_api.jobs.wins import LOSS, TIE, WIN, Comparison, outcome, win_rates
-from tests.support.evaluations import looked, prefers, running_ppo
+from annotation_api.jobs.wins import LOSS, TIE, WIN, Comparison, preference, win_rates
+from tests.support.evaluations import evaluated, prefers, running_ppo
 
 As = Callable[..., TestClient]
 
@@ -22,9 +22,9 @@ def said(*judgements: float, update: int = 8, identical: bool = False, waits: bo
 
 
 def test_a_ranking_of_two_is_a_win_a_tie_or_a_loss() -> None:
-    assert outcome([["ours"], ["theirs"]], "ours") == 1.0
-    assert outcome([["theirs"], ["ours"]], "ours") == 0.0
-    assert outcome([["theirs", "ours"]], "ours") == 0.5
+    assert preference([["ours"], ["theirs"]], "ours") == 1.0
+    assert preference([["theirs"], ["ours"]], "ours") == 0.0
+    assert preference([["theirs", "ours"]], "ours") == 0.5
 
 
 def test_each_prompt_counts_once_however_many_people_judged_it() -> None:
@@ -82,8 +82,8 @@ def wins(client: TestClient, job: Any) -> list[dict[str, Any]]:
 def test_what_people_say_now_counts(as_: As, make: Any, session: Session) -> None:
     """One task is won by both people, then one of them corrects to a tie; one is lost; one has identical replies."""
     job = running_ppo(session, make, make.project(overlap=2))
-    first, second = looked(session, job, 8, ("on the hill", "the miller", "a rose"), score=3.0)
-    looked(session, job, 16, ("at sea",), score=4.0)
+    first, second = evaluated(session, job, 8, ("on the hill", "the miller", "a rose"), score=3.0)
+    evaluated(session, job, 16, ("at sea",), score=4.0)
     client = as_(Role.REVIEWER)
     asked = wins(client, job)
     assert [(row["update"], row["score"], row["score_before"]) for row in asked] == [(8, 3.0, 1.0), (16, 4.0, 1.0)]
@@ -112,7 +112,7 @@ def test_what_people_say_now_counts(as_: As, make: Any, session: Session) -> Non
 def test_other_jobs_have_no_looks(as_: As, make: Any, session: Session) -> None:
     project = make.project()
     job, other = running_ppo(session, make, project), running_ppo(session, make, project)
-    looked(session, other, 8, ("on the hill",))
+    evaluated(session, other, 8, ("on the hill",))
     client = as_(Role.REVIEWER)
     assert wins(client, job) == []
     assert client.get(f"/v1/jobs/{uuid.uuid4()}/win_rate").status_code == 404
@@ -127,7 +127,7 @@ def test_an_annotator_is_not_told_whose_reply_is_whose(as_: As, make: Any, sessi
     """Neither by the API: a task is as any other, its ids mean nothing."""
     project = make.project()
     job = running_ppo(session, make, project)
-    looked(session, job, 8, ("on the hill",))
+    evaluated(session, job, 8, ("on the hill",))
     answer = as_(Role.ANNOTATOR).post(f"/v1/projects/{project.id}/next")
     task = answer.json()
     assert {response["text"] for response in task["responses"]} == {"by the river", "on the hill"}

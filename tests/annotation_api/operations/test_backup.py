@@ -27,10 +27,10 @@ from annotation_api.cli import main
 from annotation_api.db import dispatchers
 from annotation_api.db.engine import make_engine
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.jobs.records import ArtifactFile, NewModel
+from annotation_api.db.jobs.records import ArtifactFile, ModelToRegister
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
-from annotation_api.db.tables import Job, JobState, ModelKind, ModelVersion, RayState, SavedCheckpointRow
+from annotation_api.db.tables import CheckpointRow, Job, JobState, ModelKind, ModelVersion, RayState
 from annotation_api.http.auth import start_session
 from annotation_api.operations import restore as restoring
 from annotation_api.operations.local import files_mine
@@ -113,7 +113,7 @@ def finish(session: Session, home: Path, job_id: uuid.UUID) -> Path:
     (staging / "deep" / "report.json").write_text("{}")
     digest = checkpoint.publish(staging, final)
     files = json.loads((final / "manifest.json").read_bytes())["files"].items()
-    model = NewModel("sft-1", ModelKind.SFT, str(final), digest)
+    model = ModelToRegister("sft-1", ModelKind.SFT, str(final), digest)
     artifacts = [ArtifactFile(name, entry["sha256"], entry["size"]) for name, entry in files]
     job_store.commit_success(session, job_id, 1, result={}, artifacts=artifacts, model=model)
     return final
@@ -193,7 +193,7 @@ def test_what_was_backed_up_comes_back(filled: Filled, folder: Path, empty: str,
         assert {row.path for row in made} == {
             str(there / "artifacts" / str(filled.done) / "1"), str(there / "models" / "base"), "/elsewhere/model",
         }  # fmt: skip
-        kept = {row.step: row.removed_at is None for row in session.scalars(select(SavedCheckpointRow))}
+        kept = {row.step: row.removed_at is None for row in session.scalars(select(CheckpointRow))}
         assert kept == {5: False, 10: True}
         claimed = job_store.claim(session, "b:1", 30)
         assert claimed is not None

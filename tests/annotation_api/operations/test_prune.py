@@ -15,7 +15,7 @@ from alignment.shared.config import Stage
 from annotation_api.cli import main
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.jobs.records import ArtifactFile, NewModel
+from annotation_api.db.jobs.records import ArtifactFile, ModelToRegister
 from annotation_api.db.tables import (
     Alias,
     Artifact,
@@ -47,10 +47,12 @@ class Shelf:
 
     def model(self, *parents: ModelVersion, stage: Stage = Stage.SFT) -> ModelVersion:
         """A finished job's model, 10 bytes of weights."""
-        job = self.finished(stage, NewModel("m", ModelKind.SFT, "", None, parents=[(p.id, "start") for p in parents]))
+        job = self.finished(
+            stage, ModelToRegister("m", ModelKind.SFT, "", None, parents=[(p.id, "start") for p in parents])
+        )
         return self.session.scalars(select(ModelVersion).where(ModelVersion.job_id == job.id)).one()
 
-    def finished(self, stage: Stage, model: NewModel | None = None) -> Job:
+    def finished(self, stage: Stage, model: ModelToRegister | None = None) -> Job:
         job = self.make.job(stage, created_by=self.someone.id)
         job_store.claim(self.session, "a:1", 30)
         job_store.mark_running(self.session, job.id, 1)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Job, Role
 from annotation_api.web.markup.charts import marks
-from tests.support.evaluations import looked, prefers, running_ppo
+from tests.support.evaluations import evaluated, prefers, running_ppo
 
 
 def words(browser: Any, job: Job) -> str:
@@ -31,8 +31,8 @@ def test_a_policys_page_shows_scores_win_rates_and_replies(browser_of: Any, make
     project = make.project(name="Mills")
     job, browser = running_ppo(session, make, project), browser_of(Role.REVIEWER)
     assert 'class="card look"' not in browser.get(f"/jobs/{job.id}").text
-    first, second = looked(session, job, 8, ("on the hill", "the miller"), score=3.0)
-    looked(session, job, 16, ("<at sea>", "the baker"), score=5.0)
+    first, second = evaluated(session, job, 8, ("on the hill", "the miller"), score=3.0)
+    evaluated(session, job, 16, ("<at sea>", "the baker"), score=5.0)
 
     html = browser.get(f"/jobs/{job.id}").text
     assert html.count('class="card look"') == 1  # the score alone
@@ -61,7 +61,7 @@ def test_a_policys_page_shows_scores_win_rates_and_replies(browser_of: Any, make
 def test_a_job_without_a_project_says_that_nobody_is_asked(browser_of: Any, make: Any, session: Session) -> None:
     job = running_ppo(session, make)
     assert "The reward model and people" not in words(browser_of(Role.REVIEWER), job)
-    looked(session, job, 8, ("on the hill",))
+    evaluated(session, job, 8, ("on the hill",))
     text = words(browser_of(Role.REVIEWER), job)
     assert "Nobody is asked which is better: the job names no project." in text
 
@@ -69,7 +69,7 @@ def test_a_job_without_a_project_says_that_nobody_is_asked(browser_of: Any, make
 def test_the_page_of_a_task_reveals_neither_update_nor_job(browser_of: Any, make: Any, session: Session) -> None:
     project = make.project()
     job = running_ppo(session, make, project)
-    looked(session, job, 8, ("on the hill",))
+    evaluated(session, job, 8, ("on the hill",))
     html = browser_of(Role.ANNOTATOR).get(f"/projects/{project.id}/annotate").text
     assert ("by the river" in html, "on the hill" in html) == (True, True)
     for word in (str(job.id), job.inputs["model"]["model"], "update", "SFT", "sampling"):

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, Progress, SavedCheckpoint
+from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
 from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
@@ -62,7 +62,7 @@ def claim(sessions: Sessions, job: uuid.UUID) -> int:
 
 def tell(sessions: Sessions, job: uuid.UUID, epoch: int, step: int, **metrics: float) -> None:
     with sessions.begin() as session:
-        line = Progress("train", step, 120, 2.5, 90.0, metrics)
+        line = StageProgress("train", step, 120, 2.5, 90.0, metrics)
         job_store.append_events(session, job, epoch, [Event.progress(line)])
 
 

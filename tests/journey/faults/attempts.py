@@ -15,7 +15,7 @@ from annotation_api.db.tables import JobState
 from tests.journey.faults.ground import SLOW, Ground, Seen, errors, seconds, succeeded
 from tests.journey.rig import COMMON, PROMPTS, record_of
 from tests.support.alignment import tiny
-from tests.support.alignment.kills import Hearing, Run
+from tests.support.alignment.kills import RecordingReporter, Run
 from tests.support.engine_room import poll
 from workers.crashpoints import POINTS
 
@@ -115,7 +115,7 @@ def damaged(ground: Ground) -> Seen:
         "".join(f"{record_of('demonstrations', n, t).canonical()}\n" for n, t in enumerate(PROMPTS))
     )
     run = Run(Stage.SFT, COMMON, {"model": base, "demonstrations": home / "rows.jsonl", "checkpoints": home / "saved"})
-    alone = run.into(home / "alone", Hearing())
+    alone = run.into(home / "alone", RecordingReporter())
     whole = sorted((home / "saved").glob("*/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     older, newest = whole[-2:]
     files, chance, kinds = [path for path in sorted(newest.rglob("*")) if path.is_file()], random.Random(0), set[str]()
@@ -125,11 +125,11 @@ def damaged(ground: Ground) -> Seen:
         _spoil(newest, path, chance.randrange(path.stat().st_size), kinds, cut=True)
     path = newest / "manifest.json"
     path.write_bytes(path.read_bytes()[:-9])
-    hearing = Hearing()
-    again = run.into(home / "again", hearing)
-    passed = [note for note in hearing.notes if "damaged checkpoint was passed over" in note]
+    recording = RecordingReporter()
+    again = run.into(home / "again", recording)
+    passed = [note for note in recording.notes if "damaged checkpoint was passed over" in note]
     assert passed
-    assert any(f"Going on from {older.name}" in note for note in hearing.notes), hearing.notes
+    assert any(f"Going on from {older.name}" in note for note in recording.notes), recording.notes
     assert again == alone, "other weights than the run left alone"
     done = f"SFT's newest checkpoint: {len(flipped)} files flipped, {CUTS} cuts, then resumed with a cut manifest"
     shutil.rmtree(home)

@@ -19,7 +19,7 @@ import torch
 from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage
-from alignment.shared.events import NullReporter, Progress, SavedCheckpoint
+from alignment.shared.events import NullReporter, SavedCheckpoint, StageProgress
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Run:
 
 
 @dataclass
-class Hearing(NullReporter):
+class RecordingReporter(NullReporter):
     """Remembers what it is told; asks for a pause once `pause_at` steps are done."""
 
     pause_at: int | None = None
     steps: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     saved: list[SavedCheckpoint] = field(default_factory=list)
-    looks: list[int] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
 
-    def look(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.looks.append(update)
+    def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.evaluations.append(update)
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: StageProgress) -> None:
         self.steps.append(progress.step)
 
     def note(self, message: str, *, level: str = "info") -> None:
@@ -70,7 +70,7 @@ class Piping(NullReporter):
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.steps = pipe, 0
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: StageProgress) -> None:
         self.steps += 1
         self.pipe.send(self.steps)
 

@@ -51,12 +51,12 @@ def favouring(word: int) -> torch.nn.Module:
     return model
 
 
-class Listener(NullReporter):
+class EvaluationRecorder(NullReporter):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.steps: list[dict[str, float]] = []
         self.texts: list[dict[str, object]] = []
-        self.looks: list[tuple[int, list[dict[str, object]]]] = []
+        self.evaluations: list[tuple[int, list[dict[str, object]]]] = []
 
     def note(self, message: str, *, level: str = "info") -> None:
         self.notes.append(message)
@@ -67,8 +67,8 @@ class Listener(NullReporter):
     def samples(self, step: int, rows) -> None:  # type: ignore[no-untyped-def]
         self.texts += rows
 
-    def look(self, update: int, rows) -> None:  # type: ignore[no-untyped-def]
-        self.looks.append((update, list(rows)))
+    def evaluation(self, update: int, rows) -> None:  # type: ignore[no-untyped-def]
+        self.evaluations.append((update, list(rows)))
 
 
 def inputs_of(folder: Path) -> dict[str, Path]:
@@ -86,13 +86,13 @@ class Finished:
     """A run that is over."""
 
     folder: Path
-    heard: Listener
+    reported: EvaluationRecorder
     result: stages.StageResult
 
 
 def finish(folder: Path, **settings: object) -> Finished:
-    heard = Listener()
-    return Finished(folder, heard, run(folder, heard, **settings))
+    reported = EvaluationRecorder()
+    return Finished(folder, reported, run(folder, reported, **settings))
 
 
 def cast_of(folder: Path, **settings: object) -> tuple[roles.ActorCritic, PPOConfig]:

@@ -15,9 +15,9 @@ from alignment.shared.events import ErrorKind, StageError, StageResult
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import LeaseLost
 from annotation_api.db.tables import JobEvent, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
-from tests.support.evaluations import BEFORE, QUESTIONS, looked, replies, rows_of, running_ppo
+from tests.support.evaluations import BEFORE, QUESTIONS, evaluated, replies, rows_of, running_ppo
 from workers.attempt import commit
-from workers.attempt.comparisons import add_look
+from workers.attempt.comparisons import add_evaluation
 from workers.attempt.inputs import Resolved
 from workers.attempt.journal import Journal
 from workers.stage.work import Batch, BufferedReporter
@@ -33,7 +33,7 @@ def test_different_replies_become_tasks_of_two_and_identical_ones_do_not(make: A
     project = make.project(overlap=3)
     job = running_ppo(session, make, project)
     start = uuid.UUID(job.inputs["model"]["model"])
-    tasks = looked(session, job, 8, ("on the hill", "the baker", "blood"))
+    tasks = evaluated(session, job, 8, ("on the hill", "the baker", "blood"))
 
     assert session.scalars(select(Task).where(Task.project_id == project.id)).all() == tasks
     assert [(task.kind, task.overlap, task.judged) for task in tasks] == [("ranking", 3, 0)] * 2
@@ -60,9 +60,9 @@ def test_different_replies_become_tasks_of_two_and_identical_ones_do_not(make: A
 def test_the_place_of_a_reply_does_not_say_whose_it_is(make: Any, session: Session) -> None:
     """Whoever of the two has a text, it stands in the same place."""
     job = running_ppo(session, make, make.project())
-    (one,) = looked(session, job, 4, ("on the hill",))
+    (one,) = evaluated(session, job, 4, ("on the hill",))
     rows = [row | {"before": row["response"], "response": row["before"]} for row in rows_of(("on the hill",))]
-    add_look(session, job.id, job.epoch, 8, rows)
+    add_evaluation(session, job.id, job.epoch, 8, rows)
     texts = select(ResponseRow.text).join(TaskResponse).order_by(TaskResponse.position)
     orders = {
         tuple(session.scalars(texts.where(TaskResponse.task_id == task))) for task in session.scalars(select(Task.id))
@@ -74,7 +74,7 @@ def test_the_place_of_a_reply_does_not_say_whose_it_is(make: Any, session: Sessi
 def test_without_a_project_a_look_is_an_event_alone(make: Any, session: Session) -> None:
     job = running_ppo(session, make)
     before = counts(session)
-    add_look(session, job.id, job.epoch, 8, rows_of(("on the hill",)))
+    add_evaluation(session, job.id, job.epoch, 8, rows_of(("on the hill",)))
     assert counts(session) == [before[0] + 1, *before[1:]]  # type: ignore[operator]
 
 
@@ -92,7 +92,7 @@ class Repeating:
 def test_a_look_that_is_told_again_or_written_again_is_there_once(make: Any, session: Session) -> None:
     job = running_ppo(session, make, make.project())
     reporter, lease = BufferedReporter(), Repeating(session, job.id, job.epoch)
-    reporter.look(8, rows_of(("on the hill", "the miller")))
+    reporter.evaluation(8, rows_of(("on the hill", "the miller")))
     batch = reporter.take()
     Journal(lease).forward(Batch() + batch)  # type: ignore[arg-type]
     written = counts(session)
@@ -104,7 +104,7 @@ def test_a_look_that_is_told_again_or_written_again_is_there_once(make: Any, ses
     written = counts(session)
     Journal(Repeating(session, job.id, job.epoch)).forward(batch)  # type: ignore[arg-type]
     assert counts(session) == written
-    add_look(session, job.id, job.epoch, 16, rows_of(("on the hill",)))
+    add_evaluation(session, job.id, job.epoch, 16, rows_of(("on the hill",)))
     assert counts(session)[3] == 3
 
 
@@ -114,23 +114,23 @@ def test_an_attempt_that_lost_its_lease_writes_nothing(make: Any, session: Sessi
     assert job_store.claim(session, "host:2", 60) is job
     written = counts(session)
     with pytest.raises(LeaseLost):
-        add_look(session, job.id, 1, 8, rows_of(("on the hill",)))
+        add_evaluation(session, job.id, 1, 8, rows_of(("on the hill",)))
     assert counts(session) == written
 
 
 def test_characters_that_postgres_refuses_do_not_stop_a_run(make: Any, session: Session) -> None:
     job = running_ppo(session, make, make.project())
-    (task,) = looked(session, job, 8, ("on\0the hill",))
+    (task,) = evaluated(session, job, 8, ("on\0the hill",))
     assert {row.text for row in replies(session, job)} == {"on\ufffdthe hill", BEFORE[0]}
     rows = [row | {"before": "a\0", "response": "a\ufffd"} for row in rows_of(("",))]
-    add_look(session, job.id, job.epoch, 16, rows)  # the same text, once it is stored
+    add_evaluation(session, job.id, job.epoch, 16, rows)  # the same text, once it is stored
     assert session.scalars(select(Task)).all() == [task]
 
 
 def test_a_project_without_rankings_is_named(make: Any, session: Session) -> None:
     job = running_ppo(session, make, make.project(forms=[], name="mute"))
     with pytest.raises(StageError, match="mute does not ask for rankings") as caught:
-        add_look(session, job.id, job.epoch, 8, rows_of(("on the hill",)))
+        add_evaluation(session, job.id, job.epoch, 8, rows_of(("on the hill",)))
     assert caught.value.kind is ErrorKind.BAD_INPUT
 
 

@@ -23,7 +23,7 @@ class Failing:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-        self.lease: lease.Lease | None = None
+        self.lease: lease.JobLease | None = None
 
     def begin(self) -> Any:
         assert self.lease is not None
@@ -40,7 +40,7 @@ def beat(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_die", die)
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.0)
     sessions: Any = Failing(error)
-    sessions.lease = lease.Lease(sessions, uuid.uuid4(), 1, "host:1")
+    sessions.lease = lease.JobLease(sessions, uuid.uuid4(), 1, "host:1")
     sessions.lease._beat()
 
 

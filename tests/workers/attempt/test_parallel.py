@@ -9,7 +9,7 @@ import pytest
 from alignment.shared.config import Stage
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.gpus import refuse_impossible
-from workers.executors.actors import Place
+from workers.executors.actors import ActorPlace
 from workers.executors.cluster import Gpus, processes
 from workers.executors.ray import ranks_of
 
@@ -71,7 +71,7 @@ def test_a_cluster_that_never_had_a_gpu_runs_on_the_cpu_and_one_that_lost_a_mach
 
 
 def test_each_process_has_its_own_part_and_all_meet_at_the_first() -> None:
-    places = [Place(f"h{a}", 1, f"10.0.0.{a}", 5000 + n) for n, a in enumerate((1, 2, 1))]
+    places = [ActorPlace(f"h{a}", 1, f"10.0.0.{a}", 5000 + n) for n, a in enumerate((1, 2, 1))]
     parts = [(r.rank, r.local_rank, r.local_world) for r in ranks_of(places)]
     assert parts == [(0, 0, 2), (1, 0, 1), (2, 1, 2)]
     assert ranks_of(places)[2].environment() == {

@@ -14,7 +14,7 @@ from alignment.shared.events import ErrorKind, SavedCheckpoint
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
-from annotation_api.db.tables import Job, SavedCheckpointRow
+from annotation_api.db.tables import CheckpointRow, Job
 from workers.dispatch.retention import sweep_checkpoints
 
 FAULT = Failure(ErrorKind.DIVERGED, "It diverged.")
@@ -51,9 +51,7 @@ def again(session: Session, job: Job) -> Job:
 
 def removed(session: Session, job: Job) -> list[int]:
     """The steps whose rows say that the folder is gone."""
-    rows = select(SavedCheckpointRow.step).where(
-        SavedCheckpointRow.job_id == job.id, SavedCheckpointRow.removed_at.is_not(None)
-    )
+    rows = select(CheckpointRow.step).where(CheckpointRow.job_id == job.id, CheckpointRow.removed_at.is_not(None))
     return sorted(session.scalars(rows))
 
 

@@ -30,7 +30,7 @@ from workers.executors.memory import OutOfMemoryWatch
 from workers.executors.process import ProcessExecutor
 from workers.stage.environment import forget_secrets, is_secret
 from workers.stage.faults import Faulted
-from workers.stage.work import Batch, Work
+from workers.stage.work import Batch, StageWork
 
 Make = Callable[[], Executor]
 
@@ -76,7 +76,7 @@ def start(executor: Executor, folder: Path, script: dict[str, Any], gpus: float 
     """Have the stub run; returns once it does."""
     (folder / "out").mkdir(exist_ok=True)
     (folder / "script.json").write_text(json.dumps(script))
-    work = Work(Stage.SFT, {}, {"model": folder} | inputs, folder / "out", stub.run, threads=3)
+    work = StageWork(Stage.SFT, {}, {"model": folder} | inputs, folder / "out", stub.run, threads=3)
     executor.start(work, gpus)
     poll(lambda: executor.placed(1.0) is None, "the stage to be placed")
 
@@ -215,7 +215,9 @@ def test_the_last_words_of_a_stage_are_in_the_log_when_it_is_over(on_ray: Make, 
     """Also those of one that was killed in the midst of a step."""
     (tmp_path / "script.json").write_text(json.dumps({"steps": 3, "fault": "killed"}))
     executor = on_ray()
-    work = Work(Stage.SFT, {}, {"model": tmp_path}, tmp_path / "out", stub.run, log=tmp_path / "attempt.log", threads=1)
+    work = StageWork(
+        Stage.SFT, {}, {"model": tmp_path}, tmp_path / "out", stub.run, log=tmp_path / "attempt.log", threads=1
+    )
     executor.start(work, 0)
     poll(lambda: executor.placed(0.2) is None, "the stage to be placed")
     poll(lambda: executor.over(0.2), "the stage to end")
@@ -225,7 +227,7 @@ def test_the_last_words_of_a_stage_are_in_the_log_when_it_is_over(on_ray: Make, 
 @pytest.mark.ray
 def test_what_no_machine_can_ever_give_fails_after_the_grace(on_ray: Make, tmp_path: Path) -> None:
     executor = on_ray()
-    work = Work(Stage.SFT, {}, {"model": tmp_path}, tmp_path, stub.run)
+    work = StageWork(Stage.SFT, {}, {"model": tmp_path}, tmp_path, stub.run)
     executor.start(work, 3.0)
     lack = "3 GPUs, and the cluster's machines have 2, the largest of which has 2"
     assert executor.placed(0.1) == Waiting("infeasible", lack)
@@ -264,7 +266,7 @@ def test_two_gpus_train_what_one_trains_and_go_on_together_after_a_pause(
         inputs = {"model": base, "demonstrations": tmp_path / "rows.jsonl", "checkpoints": saved}
         more = {"resume_from": saved.parent} if gpus else {}
         settings = config.model_dump(mode="json")
-        executor.start(Work(Stage.SFT, settings, inputs | more, out, stages.run, threads=1), gpus)
+        executor.start(StageWork(Stage.SFT, settings, inputs | more, out, stages.run, threads=1), gpus)
         poll(lambda: executor.placed(1.0) is None, "the stage to be placed")
         return executor
 

@@ -12,12 +12,12 @@ import torch
 
 from alignment.shared import stages
 from alignment.shared.config import Stage
-from alignment.shared.events import NullReporter, Progress, StageResult
+from alignment.shared.events import NullReporter, StageProgress, StageResult
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from tests.support.alignment import tiny
 from tests.support.engine_room import poll
 from tests.support.ray_head import Head
-from workers.stage.work import Batch, Work
+from workers.stage.work import Batch, StageWork
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -32,9 +32,9 @@ CONFIGS: dict[Stage, dict[str, Any]] = {
 
 class Remembers(NullReporter):
     def __init__(self) -> None:
-        self.lines: list[Progress] = []
+        self.lines: list[StageProgress] = []
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: StageProgress) -> None:
         self.lines.append(progress)
 
 
@@ -71,18 +71,18 @@ def one_thread() -> Iterator[None]:
 def test_plain_objects_and_an_actor_agree_to_the_bit(
     stage: Stage, inputs: dict[Stage, dict[str, Path]], two_gpus: Head, tmp_path: Path
 ) -> None:
-    plain, heard = tmp_path / "plain", Remembers()
-    ours = stages.run(stage, CONFIGS[stage], inputs[stage], plain, heard)
-    work = Work(stage, CONFIGS[stage], inputs[stage], tmp_path / "actor" / "out", stages.run, threads=1)
+    plain, reported = tmp_path / "plain", Remembers()
+    ours = stages.run(stage, CONFIGS[stage], inputs[stage], plain, reported)
+    work = StageWork(stage, CONFIGS[stage], inputs[stage], tmp_path / "actor" / "out", stages.run, threads=1)
     theirs, said = on_ray(work, two_gpus.address)
 
-    assert [line.metrics for line in heard.lines] == [line.metrics for line in said.progress]
+    assert [line.metrics for line in reported.lines] == [line.metrics for line in said.progress]
     assert asdict(ours) == asdict(theirs)
     weights = [(folder / "model.safetensors").read_bytes() for folder in (plain, work.out_dir)]
     assert weights[0] == weights[1]
 
 
-def on_ray(work: Work, address: str) -> tuple[StageResult, Batch]:
+def on_ray(work: StageWork, address: str) -> tuple[StageResult, Batch]:
     """What an actor with one of the cluster's GPUs returns, and what it reported."""
     from workers.executors.ray import RayExecutor
 

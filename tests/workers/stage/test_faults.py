@@ -17,12 +17,12 @@ from tests.support import stub
 from workers.attempt.lease import EXIT_AWAY
 from workers.dispatch import post_mortem
 from workers.stage.faults import Fault, fault_of
-from workers.stage.work import BufferedReporter, Work, perform
+from workers.stage.work import BufferedReporter, StageWork, perform
 
 
 def outcome(folder: Path, script: dict[str, Any]) -> Any:
     (folder / "script.json").write_text(json.dumps(script))
-    return perform(Work(Stage.SFT, {}, {"model": folder}, folder, stub.run), BufferedReporter())
+    return perform(StageWork(Stage.SFT, {}, {"model": folder}, folder, stub.run), BufferedReporter())
 
 
 @pytest.mark.parametrize(

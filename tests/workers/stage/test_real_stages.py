@@ -104,12 +104,12 @@ def test_ppo_hands_its_looks_to_annotators_while_it_runs(world: World) -> None:
     world.start("-m", "workers")
 
     assert world.wait(ppo.id).state is JobState.SUCCEEDED, world.report()
-    looks = world.events(ppo.id, "look")
-    assert [(look["update"], len(look["rows"])) for look in looks] == [(2, 3), (4, 3)]
+    evaluations = world.events(ppo.id, "look")
+    assert [(evaluation["update"], len(evaluation["rows"])) for evaluation in evaluations] == [(2, 3), (4, 3)]
     pairs = [
         sorted((row["before"], row["response"]))
-        for look in looks
-        for row in look["rows"]
+        for evaluation in evaluations
+        for row in evaluation["rows"]
         if row["before"] != row["response"]
     ]
     assert pairs

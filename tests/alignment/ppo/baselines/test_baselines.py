@@ -17,7 +17,7 @@ from alignment.shared import stages
 from alignment.shared.config import Baseline, RLOOConfig, Stage
 from alignment.shared.events import NullReporter, Paused, StageError
 from tests.support.alignment import tiny
-from tests.support.alignment.small_ppo import SETTINGS, Listener, inputs_of, replies
+from tests.support.alignment.small_ppo import SETTINGS, EvaluationRecorder, inputs_of, replies
 
 pytestmark = pytest.mark.slow
 
@@ -60,11 +60,11 @@ def test_the_price_of_the_kl_is_that_of_the_whole_response(folders: Path) -> Non
 
 
 def test_rloo_raises_the_reward_and_keeps_what_earned_it(folders: Path) -> None:
-    listener = Listener()
-    result = stages.run(Baseline.RLOO, RLOO, inputs_of(folders), folders / "out", listener)
+    recorded = EvaluationRecorder()
+    result = stages.run(Baseline.RLOO, RLOO, inputs_of(folders), folders / "out", recorded)
     assert result.metrics["heldout_score"] > result.metrics["heldout_score_sft"] + 0.1
-    assert len(result.details["curve"]) == len(listener.steps) == 16
-    assert [update for update, _ in listener.looks] == [4, 8, 12, 16]
+    assert len(result.details["curve"]) == len(recorded.steps) == 16
+    assert [update for update, _ in recorded.evaluations] == [4, 8, 12, 16]
     assert "explained_variance" not in result.details["curve"][0]
     assert (folders / "out" / "ppo_report.html").exists()
     load_causal_lm(folders / "out", load_tokenizer(folders / "out"), trained=False)
@@ -81,18 +81,18 @@ def test_rloo_raises_the_reward_and_keeps_what_earned_it(folders: Path) -> None:
 def test_whoever_optimises_against_an_unmeasured_reward_model_is_told(
     folders: Path, name: Stage | Baseline, settings: dict[str, object]
 ) -> None:
-    listener = Listener()
-    result = stages.run(name, settings, inputs_of(folders), folders / "out", listener)
-    assert "Nothing is known of how good this reward model is" in listener.notes[0]
+    recorded = EvaluationRecorder()
+    result = stages.run(name, settings, inputs_of(folders), folders / "out", recorded)
+    assert "Nothing is known of how good this reward model is" in recorded.notes[0]
     assert result.details["gate"]["outcome"] == "unmeasured"
 
 
 def test_best_of_n_says_what_the_gate_refuses(folders: Path) -> None:
     weak = {"heldout_accuracy": 0.55, "heldout_accuracy_low": 0.47, "heldout_accuracy_high": 0.63}
     (folders / "reward" / "reward_report.json").write_text(json.dumps({"metrics": weak}))
-    listener, settings = Listener(), {"responses_per_prompt": 2, "max_response_length": 8}
-    result = stages.run(Baseline.BEST_OF_N, settings, inputs_of(folders), folders / "out", listener)
-    assert "not above chance" in listener.notes[0]
+    recorded, settings = EvaluationRecorder(), {"responses_per_prompt": 2, "max_response_length": 8}
+    result = stages.run(Baseline.BEST_OF_N, settings, inputs_of(folders), folders / "out", recorded)
+    assert "not above chance" in recorded.notes[0]
     assert result.details["gate"]["outcome"] == "refused"
 
 
@@ -106,16 +106,16 @@ def test_best_of_n_reads_its_judges_tokens(folders: Path) -> None:
 
 
 def test_a_paused_rloo_goes_on_to_the_weights_of_one_that_was_not(folders: Path) -> None:
-    inputs, whole = inputs_of(folders) | {"checkpoints": folders / "saved"}, Listener()
+    inputs, whole = inputs_of(folders) | {"checkpoints": folders / "saved"}, EvaluationRecorder()
     stages.run(Baseline.RLOO, RLOO | {"updates": 6}, inputs_of(folders), folders / "whole", whole)
 
-    class Pausing(Listener):
+    class Pausing(EvaluationRecorder):
         def paused(self) -> bool:
             return len(self.steps) == 3
 
     with pytest.raises(Paused, match="after step 3 of 6"):
         stages.run(Baseline.RLOO, RLOO | {"updates": 6}, inputs, folders / "half", Pausing())
-    rest = Listener()
+    rest = EvaluationRecorder()
     stages.run(Baseline.RLOO, RLOO | {"updates": 6}, inputs, folders / "out", rest)
     assert rest.steps == whole.steps[3:]
     left = [(folders / name / "model.safetensors").read_bytes() for name in ("whole", "out")]

@@ -5,14 +5,14 @@ import random
 import pytest
 import torch
 
-from alignment.reward.report.accuracy import Comparison
+from alignment.reward.report.accuracy import ScoredPair
 from alignment.reward.report.lengths import balanced_accuracy, measure_lengths, symmetric_correlation, symmetric_ranks
 
 
-def row(gap: float, better: int, worse: int, prompt: str = "") -> Comparison:
+def row(gap: float, better: int, worse: int, prompt: str = "") -> ScoredPair:
     """A comparison of two lengths; each is a prompt of its own unless named."""
     ratio = torch.log(torch.tensor((better + 1) / (worse + 1))).item()
-    return Comparison(prompt or str(random.random()), gap, better - worse, ratio, "", "", "", "")
+    return ScoredPair(prompt or str(random.random()), gap, better - worse, ratio, "", "", "", "")
 
 
 def test_a_rule_of_length_alone_gets_one_half_whatever_people_like() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from alignment.reward.report import page as reward_report
 from alignment.reward.report.advice import advise
-from alignment.reward.report.measures import Judged, measure, member_disagreement, score_rankings
+from alignment.reward.report.measures import ReportData, measure, member_disagreement, score_rankings
 from alignment.shared import gate
 from alignment.shared.records import Prompt, Ranking
 
@@ -42,7 +42,7 @@ def knows(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     ]
 
 
-def words_of(judged: Judged) -> dict[str, list[str]]:
+def words_of(judged: ReportData) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for word in advise(measure(judged)):
         found.setdefault(word.about, []).append(f"{word.level}: {word.text} {word.next}".strip())
@@ -50,7 +50,7 @@ def words_of(judged: Judged) -> dict[str, list[str]]:
 
 
 def test_a_good_model_is_called_good_and_its_numbers_are_flat() -> None:
-    judged = Judged(rankings(200), rankings(200, seed=1), knows)
+    judged = ReportData(rankings(200), rankings(200, seed=1), knows)
     words = words_of(judged)
     assert words["trust"][0].startswith("good: This model can be optimised against")
     assert words["length"][0].startswith("good: It measures more than length.")
@@ -61,7 +61,7 @@ def test_a_good_model_is_called_good_and_its_numbers_are_flat() -> None:
 
 
 def test_without_held_out_rankings_it_says_so(tmp_path: Path) -> None:
-    report = reward_report.write(tmp_path, Judged([], rankings(), knows))
+    report = reward_report.write(tmp_path, ReportData([], rankings(), knows))
     assert report["words"][0]["text"].startswith("Nothing is known of how good this model is")
     assert "heldout_accuracy" not in report["metrics"]
     assert "This reward model is not measured" in (tmp_path / gate.PAGE).read_text()
@@ -76,7 +76,7 @@ def test_a_weak_criterion_and_an_unknown_one_are_named() -> None:
     def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         return [s if p.key not in turned else 0.0 for p, s in zip(prompts, knows(prompts, texts), strict=True)]
 
-    words = words_of(Judged(held, [], score))
+    words = words_of(ReportData(held, [], score))
     assert [text.split(":")[1].strip() for text in words["criterion"]] == [
         "The criterion honest is weak",
         "The criterion harmless is unknown",
@@ -90,7 +90,7 @@ def test_strong_preferences_that_are_ordered_worse_are_pointed_out() -> None:
     def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         return [float(("good" in t) != (p.key in strong)) for p, t in zip(prompts, texts, strict=True)]
 
-    assert "Strong preferences are ordered worse than weak ones" in words_of(Judged(held, [], score))["strength"][0]
+    assert "Strong preferences are ordered worse than weak ones" in words_of(ReportData(held, [], score))["strength"][0]
 
 
 def test_what_was_learnt_by_heart_is_told_from_what_was_not_learnt() -> None:
@@ -102,8 +102,8 @@ def test_what_was_learnt_by_heart_is_told_from_what_was_not_learnt() -> None:
             float("good" in t) if p.key in known else float(len(t) % 7) for p, t in zip(prompts, texts, strict=True)
         ]
 
-    assert "learnt by heart" in " ".join(words_of(Judged(held, train, by_heart))["data"])
-    nothing = words_of(Judged(held, train, lambda p, t: [float(len(x) % 5) for x in t]))["data"]
+    assert "learnt by heart" in " ".join(words_of(ReportData(held, train, by_heart))["data"])
+    nothing = words_of(ReportData(held, train, lambda p, t: [float(len(x) % 5) for x in t]))["data"]
     assert "it has found nothing that the rankings prefer" in " ".join(nothing)
 
 
@@ -111,7 +111,7 @@ def test_a_model_that_can_be_gamed_is_not_called_good() -> None:
     def vain(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         return [s + 5 * ("wonderful" in t) for s, t in zip(knows(prompts, texts), texts, strict=True)]
 
-    words = words_of(Judged(rankings(200), [], vain))
+    words = words_of(ReportData(rankings(200), [], vain))
     assert words["trust"][0].startswith("note: This model can be trusted for small steps.")
     assert "given flattery at its end in 100% of the pairs" in words["probes"][0]
 
@@ -120,7 +120,7 @@ def test_scores_that_drift_with_the_prompt_and_the_place_in_the_batch_are_pointe
     def drifting(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         return [s + 8 + i / 50 for i, s in enumerate(knows(prompts, texts))]
 
-    words = words_of(Judged(rankings(80), [], drifting))
+    words = words_of(ReportData(rankings(80), [], drifting))
     assert "scores drift" in words["scale"][0]
     assert "elsewhere in a batch" in " ".join(words["probes"])
 
@@ -132,7 +132,7 @@ def test_members_that_stray_on_a_policys_samples_are_pointed_out() -> None:
         return [[s + sign * extra for s, extra in zip(own, strange, strict=True)] for sign in (-1, 1)]
 
     samples = [(r.prompt, "strange") for r in rankings(20)]
-    report = measure(Judged(rankings(40), rankings(40, seed=1), knows, members, samples))
+    report = measure(ReportData(rankings(40), rankings(40, seed=1), knows, members, samples))
     assert report["ensemble"]["members"] == 2
     assert report["ensemble"]["samples"] > 1.5 * report["ensemble"]["train"]
     texts = [word.text for word in advise(report) if word.about == "ensemble" and word.level == "warn"]
@@ -145,15 +145,15 @@ def test_samples_that_score_above_all_that_was_learnt_are_pointed_out() -> None:
         return [9.0 if "new" in t else s for s, t in zip(knows(prompts, texts), texts, strict=True)]
 
     samples = [(r.prompt, "new" if i % 4 else "old") for i, r in enumerate(rankings(20))]
-    (text,) = words_of(Judged(rankings(40), rankings(40, seed=1), score, samples=samples))["samples"]
+    (text,) = words_of(ReportData(rankings(40), rankings(40, seed=1), score, samples=samples))["samples"]
     assert text.startswith("warn: A policy's 20 samples score")
     assert "75% of them above all of those" in text
 
 
 def test_what_was_too_long_limits_what_is_known() -> None:
-    words = words_of(Judged(rankings(200), [], knows, counts={"used": 80, "refused": 20}))
+    words = words_of(ReportData(rankings(200), [], knows, counts={"used": 80, "refused": 20}))
     assert words["data"][0].startswith("warn: 20 of 100 rankings were left out")
-    assert "data" not in words_of(Judged(rankings(200), [], knows, counts={"used": 95, "refused": 5}))
+    assert "data" not in words_of(ReportData(rankings(200), [], knows, counts={"used": 95, "refused": 5}))
 
 
 def test_disagreement_by_hand() -> None:
@@ -192,7 +192,7 @@ class Page(HTMLParser):
 def test_the_page_stands_alone_and_escapes_what_came_from_data(tmp_path: Path) -> None:
     names = [f"$name_{i}$ {HOSTILE}" for i in range(3)]
     held = [r for i, name in enumerate(names) for r in rankings(60, annotator=name, strength=1 + i)]
-    reward_report.write(tmp_path, Judged(held, rankings(40, seed=1), knows, counts={"used": 220, "refused": 0}))
+    reward_report.write(tmp_path, ReportData(held, rankings(40, seed=1), knows, counts={"used": 220, "refused": 0}))
     html = (tmp_path / gate.PAGE).read_text()
     page = Page(html)
     assert HOSTILE in page.text
@@ -209,6 +209,6 @@ def test_the_same_measures_give_the_same_files(tmp_path: Path) -> None:
     files = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        reward_report.write(tmp_path / name, Judged(rankings(), rankings(seed=1), knows))
+        reward_report.write(tmp_path / name, ReportData(rankings(), rankings(seed=1), knows))
         files.append([(tmp_path / name / file).read_bytes() for file in (gate.REPORT, gate.PAGE)])
     assert files[0] == files[1]

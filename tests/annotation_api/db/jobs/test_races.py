@@ -21,10 +21,10 @@ from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
-from annotation_api.db.jobs.records import Again, CancelRequested, Failure, JobError, NewModel, Wish
+from annotation_api.db.jobs.records import Again, CancelRequested, Failure, JobError, ModelToRegister, Wish
 from annotation_api.db.tables import Job, JobAttempt, JobEvent, JobState, ModelKind, ModelVersion
 
-MODEL = NewModel("m", ModelKind.SFT, "/a", None)
+MODEL = ModelToRegister("m", ModelKind.SFT, "/a", None)
 
 
 def setup_jobs(engine: Engine, factory: Any, count: int) -> list[Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, Progress, SavedCheckpoint
+from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
 from alignment.shared.records import storable
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine as job_machine
@@ -26,8 +26,8 @@ from annotation_api.db.jobs.records import (
     Failure,
     JobError,
     LeaseLost,
-    NewCheckpoint,
-    NewModel,
+    ModelToRegister,
+    NewEvaluatedPolicy,
     TransitionRefused,
     UnknownJob,
     Wish,
@@ -35,7 +35,8 @@ from annotation_api.db.jobs.records import (
 from annotation_api.db.tables import (
     Artifact,
     AttemptOutcome,
-    Checkpoint,
+    CheckpointRow,
+    EvaluatedPolicy,
     Job,
     JobAttempt,
     JobEvent,
@@ -44,11 +45,10 @@ from annotation_api.db.tables import (
     ModelKind,
     ModelParent,
     ModelVersion,
-    SavedCheckpointRow,
 )
 
 BOOM = Failure(ErrorKind.OUT_OF_MEMORY, "The GPU is full.", "Use a smaller micro_batch_size.")
-MODEL = NewModel("sft", ModelKind.SFT, "/artifacts/x", "a" * 64)
+MODEL = ModelToRegister("sft", ModelKind.SFT, "/artifacts/x", "a" * 64)
 
 # Written apart from the code: from -> the states that may follow.
 FOLLOWS = {
@@ -138,15 +138,17 @@ def test_a_job_from_queue_to_success(session: Session, make: Any) -> None:
         1,
         result={"metrics": {"loss": 0.5, "bad": math.nan}},
         artifacts=[ArtifactFile("model.safetensors", "b" * 64, 7)],
-        model=NewModel("sft", ModelKind.SFT, "/a", "a" * 64, metrics={"loss": 0.5}, parents=[(base.id, "start")]),
-        checkpoints=[NewCheckpoint(10, {"kl": 1.0}, True)],
+        model=ModelToRegister(
+            "sft", ModelKind.SFT, "/a", "a" * 64, metrics={"loss": 0.5}, parents=[(base.id, "start")]
+        ),
+        checkpoints=[NewEvaluatedPolicy(10, {"kl": 1.0}, True)],
     )
     version = session.scalars(select(ModelVersion).where(ModelVersion.job_id == job.id)).one()
     assert job.state is JobState.SUCCEEDED
     assert job.result == {"metrics": {"loss": 0.5, "bad": None}, "model": str(version.id)}
     assert (job.lease_until, job.claimed_by, job.finished_at is not None) == (None, None, True)
     assert session.get_one(Artifact, (job.id, "model.safetensors")).size == 7
-    assert session.scalars(select(Checkpoint).where(Checkpoint.job_id == job.id)).one().chosen
+    assert session.scalars(select(EvaluatedPolicy).where(EvaluatedPolicy.job_id == job.id)).one().chosen
     assert session.get_one(ModelParent, (version.id, base.id)).relation == "start"
     assert states(session, job) == ["queued", "starting", "starting", "running", "committing", "succeeded"]
     assert job_store.is_committed(session, job.id, 1)
@@ -167,8 +169,8 @@ def test_claim_takes_only_the_wanted_stages(session: Session, make: Any) -> None
 
 def test_events_are_numbered_without_gaps_and_carry_metrics(session: Session, make: Any) -> None:
     job = put(session, make.job(), JobState.RUNNING)
-    first = Progress("train", 1, 10, 2.0, 4.5, {"loss": 1.5, "kl": math.inf})
-    again = Progress("train", 1, 10, 2.0, 4.5, {"loss": 1.25})
+    first = StageProgress("train", 1, 10, 2.0, 4.5, {"loss": 1.5, "kl": math.inf})
+    again = StageProgress("train", 1, 10, 2.0, 4.5, {"loss": 1.25})
     job_store.append_events(session, job.id, 1, [Event.progress(first, device="cpu"), Event.note("a\0b")])
     last = job_store.append_events(session, job.id, 1, [Event.progress(again, device="cpu")])
     rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.seq)).all()
@@ -411,7 +413,7 @@ def test_a_checkpoint_told_twice_is_one(session: Session, make: Any) -> None:
     job_store.claim(session, "w", 30)
     for _ in range(2):
         job_store.record_checkpoint(session, job.id, 1, saved(5))
-    rows = session.scalars(select(SavedCheckpointRow).where(SavedCheckpointRow.job_id == job.id)).all()
+    rows = session.scalars(select(CheckpointRow).where(CheckpointRow.job_id == job.id)).all()
     assert [(row.name, row.step, row.size) for row in rows] == [("1/abc/checkpoint-5", 5, 100)]
     events = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.type == "checkpoint")).all()
     assert [event.data["step"] for event in events] == [5]

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared.events import ErrorKind, Progress, SavedCheckpoint
+from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
 from annotation_api.app import create_app
-from annotation_api.cli.client import JobEvent, parse_events
+from annotation_api.cli.client import StreamedEvent, parse_events
 from annotation_api.db.engine import DatabaseUnavailable, session_factory
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
@@ -26,7 +26,7 @@ from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Role
 from annotation_api.http import metrics
 from annotation_api.jobs.events import schemas, stream, watchers
-from annotation_api.jobs.events.watchers import Hub
+from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
@@ -62,15 +62,15 @@ def fail(sessions: sessionmaker[Session], job: Job) -> None:
         job_store.fail(session, *job, Failure(ErrorKind.DIVERGED, "NaN."), Again.NEVER)
 
 
-def collect(sessions: sessionmaker[Session], job: uuid.UUID, last: int = 0) -> list[JobEvent]:
+def collect(sessions: sessionmaker[Session], job: uuid.UUID, last: int = 0) -> list[StreamedEvent]:
     async def run() -> bytes:
-        with Hub(lambda: sessions).watching(uuid.uuid4(), job, last) as watcher:
+        with EventPoller(lambda: sessions).watching(uuid.uuid4(), job, last) as watcher:
             return b"".join([piece async for piece in stream.events(watcher)])
 
     return read(asyncio.run(asyncio.wait_for(run(), PATIENCE)))
 
 
-def read(text: bytes) -> list[JobEvent]:
+def read(text: bytes) -> list[StreamedEvent]:
     return list(parse_events(iter(text.decode().split("\n"))))
 
 
@@ -81,13 +81,13 @@ def numbers(text: bytes) -> list[int | None]:
 def test_every_event_is_as_the_document_says(sessions: sessionmaker[Session], job: Job) -> None:
     """Read with the schemas of the OpenAPI document; whatever kind of event there is has one."""
     row = {"prompt": "Q?", "key": "k", "before": "a", "response": "b", "score_before": 0.1, "score": None, "kl": 0.2}
-    told = [
-        Event.progress(Progress("train", 1, 2, 1.0, None, {"loss": float("nan")}), device="cpu"),
+    sent = [
+        Event.progress(StageProgress("train", 1, 2, 1.0, None, {"loss": float("nan")}), device="cpu"),
         Event.note("Look.", "warning"),
         Event.samples(1, [{"prompt": "Q?", "response": "b"}]),
-        Event.look(1, [row | {"task": str(uuid.uuid4())}]),
+        Event.batch(1, [row | {"task": str(uuid.uuid4())}]),
     ]
-    report(sessions, job, *told)
+    report(sessions, job, *sent)
     with sessions.begin() as session:
         job_store.record_checkpoint(session, *job, SavedCheckpoint("1/step-1", 1, "0" * 64, 10, 0.5))
     fail(sessions, job)
@@ -101,7 +101,7 @@ def test_every_event_is_as_the_document_says(sessions: sessionmaker[Session], jo
 
 
 def test_events_come_in_order_and_end_with_the_job(sessions: sessionmaker[Session], job: Job) -> None:
-    progress = Event.progress(Progress("train", 1, 2, 1.0, 1.0, {"loss": 0.5}))
+    progress = Event.progress(StageProgress("train", 1, 2, 1.0, 1.0, {"loss": 0.5}))
     report(sessions, job, progress, Event.note("两行\nof text"))
     fail(sessions, job)
     events = collect(sessions, job[0])
@@ -123,23 +123,23 @@ class Theatre:
     """A hub with many watchers, each read by a task of its own; `heard[i]` is what watcher `i` got so far."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
-        self.looks = 0
-        self.hub = Hub(lambda: sessions)
-        self.heard: list[list[bytes]] = []
-        self._ask, self.hub.look = self.hub.look, self._counted  # type: ignore[method-assign]
+        self.found = 0
+        self.poller = EventPoller(lambda: sessions)
+        self.reported: list[list[bytes]] = []
+        self._ask, self.poller.batch = self.poller.batch, self._counted  # type: ignore[method-assign]
 
-    async def _counted(self, told: Any) -> Any:
-        self.looks += 1
-        return await self._ask(told)
+    async def _counted(self, sent: Any) -> Any:
+        self.found += 1
+        return await self._ask(sent)
 
     def seat(self, tasks: asyncio.TaskGroup, job: uuid.UUID, last: int = 0, person: uuid.UUID | None = None) -> None:
-        self.heard.append([])
-        tasks.create_task(self._listen(self.heard[-1], job, last, person or uuid.uuid4()))
+        self.reported.append([])
+        tasks.create_task(self._listen(self.reported[-1], job, last, person or uuid.uuid4()))
 
-    async def _listen(self, heard: list[bytes], job: uuid.UUID, last: int, person: uuid.UUID) -> None:
-        with self.hub.watching(person, job, last) as watcher:
+    async def _listen(self, reported: list[bytes], job: uuid.UUID, last: int, person: uuid.UUID) -> None:
+        with self.poller.watching(person, job, last) as watcher:
             async for piece in stream.events(watcher):
-                heard.append(piece)
+                reported.append(piece)
 
     async def until(self, condition: Any) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -161,11 +161,11 @@ def test_everybody_hears_everything_once_however_late_they_come(sessions: sessio
             await asyncio.to_thread(fail, sessions, job)
 
     asyncio.run(run())
-    assert theatre.hub.streams == 0
+    assert theatre.poller.streams == 0
     assert metrics.REGISTRY.get_sample_value("rankloop_event_streams") == 0
     lasts = [last for number in range(30) for last in ((0, 3) if number % 3 else (0, number))]
-    for last, heard in zip(lasts, theatre.heard, strict=True):
-        assert numbers(b"".join(heard)) == [*range(last + 1, 35), None]
+    for last, reported in zip(lasts, theatre.reported, strict=True):
+        assert numbers(b"".join(reported)) == [*range(last + 1, 35), None]
 
 
 def test_one_question_serves_all_watchers_of_all_jobs(sessions: sessionmaker[Session], job: Job, factory: Any) -> None:
@@ -177,15 +177,15 @@ def test_one_question_serves_all_watchers_of_all_jobs(sessions: sessionmaker[Ses
         async with asyncio.TaskGroup() as tasks:
             for seat in range(50):
                 theatre.seat(tasks, (job[0], other)[seat % 2])
-            await theatre.until(lambda: all(theatre.heard))
+            await theatre.until(lambda: all(theatre.reported))
             await asyncio.to_thread(report, sessions, job, Event.note("news"))
-            before = theatre.looks
-            await theatre.until(lambda: all(len(heard) > 1 for heard in theatre.heard[::2]))
-            looks = theatre.looks - before
+            before = theatre.found
+            await theatre.until(lambda: all(len(reported) > 1 for reported in theatre.reported[::2]))
+            found = theatre.found - before
             await asyncio.to_thread(fail, sessions, job)
             with sessions.begin() as session:
                 job_requests.request_cancel(session, other)
-        return looks
+        return found
 
     assert asyncio.run(run()) <= 3
 
@@ -194,14 +194,14 @@ def test_nobody_asks_when_nobody_watches(sessions: sessionmaker[Session], job: J
     theatre = Theatre(sessions)
 
     async def run() -> tuple[int, int]:
-        with theatre.hub.watching(uuid.uuid4(), job[0], 0) as watcher:
+        with theatre.poller.watching(uuid.uuid4(), job[0], 0) as watcher:
             assert metrics.REGISTRY.get_sample_value("rankloop_event_streams") == 1
             await watcher.next(PATIENCE)
             # Between two looks no connection is held.
             await theatre.until(lambda: fresh_engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
-        before = theatre.looks
+        before = theatre.found
         await asyncio.sleep(2 * watchers.POLL_SECONDS)
-        return theatre.looks - before, theatre.hub.streams
+        return theatre.found - before, theatre.poller.streams
 
     assert asyncio.run(run()) == (0, 0)
 
@@ -216,8 +216,8 @@ def test_a_slow_watcher_holds_little_and_misses_nothing(
 
     async def run() -> tuple[list[int | None], int]:
         with (
-            theatre.hub.watching(uuid.uuid4(), job[0], 0) as slow,
-            theatre.hub.watching(uuid.uuid4(), job[0], 0) as fast,
+            theatre.poller.watching(uuid.uuid4(), job[0], 0) as slow,
+            theatre.poller.watching(uuid.uuid4(), job[0], 0) as fast,
         ):
             seen = [await slow.next(PATIENCE) or b""]
             most = 0
@@ -242,12 +242,12 @@ def test_a_retried_job_begins_anew_for_those_who_come_later(sessions: sessionmak
 
     async def run() -> tuple[bytes | None, bytes | None]:
         person = uuid.uuid4()
-        with theatre.hub.watching(person, job[0], 3) as slow:
+        with theatre.poller.watching(person, job[0], 3) as slow:
             await asyncio.to_thread(fail, sessions, job)
             first = await slow.next(PATIENCE)
             with sessions.begin() as session:
                 job_requests.retry(session, job[0])
-            with theatre.hub.watching(person, job[0], 4) as late:
+            with theatre.poller.watching(person, job[0], 4) as late:
                 assert late.channel is not slow.channel
                 again = await late.next(PATIENCE)
                 assert await late.next(0.01) == b""
@@ -270,23 +270,23 @@ def test_streams_stay_open_while_the_database_is_away(
             raise DatabaseUnavailable("Postgres is away.")
         return sessions
 
-    theatre.hub._sessions = factory
+    theatre.poller._sessions = factory
 
     async def run() -> None:
         nonlocal away
         async with asyncio.TaskGroup() as tasks:
             theatre.seat(tasks, job[0])
-            await theatre.until(lambda: theatre.heard[0])
+            await theatre.until(lambda: theatre.reported[0])
             away = True
             await theatre.until(lambda: "Postgres is away" in caplog.text)
             await asyncio.to_thread(report, sessions, job, Event.note("meanwhile"))
-            quiet = len(theatre.heard[0])
-            await theatre.until(lambda: len(theatre.heard[0]) > quiet + 2)
+            quiet = len(theatre.reported[0])
+            await theatre.until(lambda: len(theatre.reported[0]) > quiet + 2)
             away = False
             await asyncio.to_thread(fail, sessions, job)
 
     asyncio.run(run())
-    text = b"".join(theatre.heard[0])
+    text = b"".join(theatre.reported[0])
     assert numbers(text) == [1, 2, 3, 4, 5, None]
     assert text.count(stream.PING) > 2
     assert caplog.text.count("Postgres is away") == 1
@@ -302,14 +302,14 @@ def test_a_stream_is_cut_after_its_time_and_can_be_taken_up(
 
 def test_comments_are_skipped_by_the_reader() -> None:
     text = ': ping\n\nid: 4\nevent: note\ndata: {"a": 1}\n\n'
-    assert list(parse_events(iter(text.split("\n")))) == [JobEvent(4, "note", json.loads('{"a": 1}'))]
+    assert list(parse_events(iter(text.split("\n")))) == [StreamedEvent(4, "note", json.loads('{"a": 1}'))]
 
 
 # ---------------------------------------------------------------- over HTTP
 
 
 @pytest.fixture
-def live(fresh_database: str, fresh_engine: Engine) -> Iterator[tuple[str, Hub]]:
+def live(fresh_database: str, fresh_engine: Engine) -> Iterator[tuple[str, EventPoller]]:
     app = create_app(Settings(database_url=fresh_database), fresh_engine)
     with served(app) as url:
         yield url, app.state.streams
@@ -328,7 +328,7 @@ def reader(sessions: sessionmaker[Session], factory: Any) -> Callable[[], dict[s
 
 
 def test_who_has_too_many_streams_is_told_so_and_others_are_not(
-    live: tuple[str, Hub], job: Job, reader: Any, monkeypatch: pytest.MonkeyPatch
+    live: tuple[str, EventPoller], job: Job, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchers, "STREAMS_OF_A_PERSON", 2)
     monkeypatch.setattr(watchers, "STREAMS", 3)
@@ -346,7 +346,7 @@ def test_who_has_too_many_streams_is_told_so_and_others_are_not(
         assert again.status_code == 200
 
 
-def test_a_client_that_is_gone_leaves_nothing_behind(live: tuple[str, Hub], job: Job, reader: Any) -> None:
+def test_a_client_that_is_gone_leaves_nothing_behind(live: tuple[str, EventPoller], job: Job, reader: Any) -> None:
     headers = reader()
     for last in range(20):
         with httpx.stream("GET", f"{live[0]}/v1/jobs/{job[0]}/events", headers=headers, params={"after": last}) as it:
@@ -355,7 +355,11 @@ def test_a_client_that_is_gone_leaves_nothing_behind(live: tuple[str, Hub], job:
 
 
 def test_a_client_that_takes_nothing_is_cut_off(
-    live: tuple[str, Hub], sessions: sessionmaker[Session], job: Job, reader: Any, monkeypatch: pytest.MonkeyPatch
+    live: tuple[str, EventPoller],
+    sessions: sessionmaker[Session],
+    job: Job,
+    reader: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It asks and never reads: what the job tells fills the socket, and after a while the place is free again."""
     monkeypatch.setattr(stream, "SLOW_SECONDS", 0.3)
@@ -370,7 +374,7 @@ def test_a_client_that_takes_nothing_is_cut_off(
         poll(lambda: live[1].streams == 0, "the places to be free")
 
 
-def test_the_header_goes_before_the_query(live: tuple[str, Hub], sessions: Any, job: Job, reader: Any) -> None:
+def test_the_header_goes_before_the_query(live: tuple[str, EventPoller], sessions: Any, job: Job, reader: Any) -> None:
     fail(sessions, job)
     place, headers = f"{live[0]}/v1/jobs/{job[0]}/events", reader()
     assert numbers(httpx.get(place, headers=headers).content) == [1, 2, 3, 4, None]

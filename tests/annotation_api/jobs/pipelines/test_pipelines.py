@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.events import ErrorKind
 from alignment.shared.records import Demonstration, Prompt, Ranking
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.jobs.records import Again, Failure, NewModel
+from annotation_api.db.jobs.records import Again, Failure, ModelToRegister
 from annotation_api.db.tables import DatasetKind, Job, JobState, ModelKind, Pipeline, Role, Snapshot
 from tests.support.jobs import kinds_of
 
@@ -137,7 +137,7 @@ def test_a_pipeline_is_stopped_whole_and_goes_on_from_where_it_was(
     assert sft is not None
     job_store.mark_running(session, sft.id, sft.epoch)
     job_store.mark_committing(session, sft.id, sft.epoch)
-    model = NewModel("sft", ModelKind.SFT, "/models/sft", None)
+    model = ModelToRegister("sft", ModelKind.SFT, "/models/sft", None)
     job_store.commit_success(session, sft.id, sft.epoch, result={}, artifacts=[], model=model)
     reward = job_store.claim(session, "host:1", 60)
     assert reward is not None

@@ -12,7 +12,7 @@ from alignment.shared.config import CONFIGS, LoRAConfig, Stage
 from annotation_api.jobs.schemas import MemoryEstimate
 from annotation_api.jobs.validation.estimates import estimate
 from annotation_api.jobs.validation.shapes import Shape, shape_of
-from annotation_api.jobs.validation.validator import Prepared
+from annotation_api.jobs.validation.validator import ValidatedJob
 
 CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
 TENSORS = {"embed_tokens.weight": [50, 8], "layers.0.q.weight": [16, 8], "layers.1.q.weight": [16, 8], "norm": [8]}
@@ -34,9 +34,9 @@ def here(tmp_path: Path) -> Path:
     return folder(tmp_path / "model")
 
 
-def prepared(stage: Stage, folders: dict[str, Path], **config: Any) -> Prepared:
+def prepared(stage: Stage, folders: dict[str, Path], **config: Any) -> ValidatedJob:
     settings = CONFIGS[stage].model_validate({"batch_size": 4, "micro_batch_size": 2, "max_length": 16} | config)
-    return Prepared(stage, settings, {}, set(), 40, folders)
+    return ValidatedJob(stage, settings, {}, set(), 40, folders)
 
 
 def memory(stage: Stage, folders: dict[str, Path], gpus: float = 0, **config: Any) -> MemoryEstimate:

@@ -20,7 +20,7 @@ from annotation_api.db.forms import RankingForm, Rule
 from annotation_api.db.tables import Assignment, Draft, FeedbackKind, Role, Submission
 from annotation_api.http.errors import ApiError
 from annotation_api.web.annotate.cards import cards_of
-from annotation_api.web.annotate.work import Work
+from annotation_api.web.annotate.work import TaskPage
 
 FORM = RankingForm(ratings="optional", rules=(Rule(id="polite", text="Be polite."), Rule(id="true", text="Be true.")))
 
@@ -67,7 +67,7 @@ def filled(draw: st.DrawFn) -> tuple[AssignmentOut, list[tuple[str, str]]]:
 def test_what_is_entered_is_what_is_sent(case: tuple[AssignmentOut, list[tuple[str, str]]]) -> None:
     """The order is worked out here by text and rank, not by groups."""
     task, fields = case
-    new = Work.read(FormData(fields), task).submit(task)
+    new = TaskPage.read(FormData(fields), task).submit(task)
     values = dict(fields)
     rank = {card.text: int(values[f"rank-{card.label}"]) for card in cards_of(task)}
     place = {key: number for number, group in enumerate(new.payload.groups) for key in group}
@@ -84,10 +84,10 @@ def test_what_is_entered_is_what_is_sent(case: tuple[AssignmentOut, list[tuple[s
 @given(filled())
 def test_a_correction_begins_with_the_very_answer(case: tuple[AssignmentOut, list[tuple[str, str]]]) -> None:
     task, fields = case
-    new = Work.read(FormData(fields), task).submit(task)
+    new = TaskPage.read(FormData(fields), task).submit(task)
     stored = new.payload.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     row = Submission(id=new.id, payload=stored, kind=FeedbackKind.RANKING)
-    again = Work.correct(row, task).submit(task)
+    again = TaskPage.correct(row, task).submit(task)
     assert again.payload == new.payload
     assert again.supersedes == new.id
 
@@ -96,7 +96,7 @@ def test_a_correction_begins_with_the_very_answer(case: tuple[AssignmentOut, lis
 def test_a_draft_fills_the_form_as_it_was(case: tuple[AssignmentOut, list[tuple[str, str]]]) -> None:
     task, fields = case
     drafted = task.model_copy(update={"draft": {"at": 5, "fields": [list(pair) for pair in fields if pair[1]]}})
-    before, after = Work.read(FormData(fields), task), Work.begin(drafted)
+    before, after = TaskPage.read(FormData(fields), task), TaskPage.begin(drafted)
     assert (after.entered, after.extras, after.drafted_at) == (before.entered, before.extras, 5)
 
 
@@ -108,33 +108,33 @@ ODD = st.recursive(
 
 @given(st.fixed_dictionaries({"fields": ODD, "at": ODD}) | st.dictionaries(st.text(), ODD))
 def test_an_odd_draft_is_an_empty_form_at_worst(draft: dict[str, Any]) -> None:
-    Work.begin(shown(["one", "two"], draft))
+    TaskPage.begin(shown(["one", "two"], draft))
 
 
 def test_all_bad_needs_no_ranks_but_wrong_ranks_are_told() -> None:
     task = shown(["one", "two", "three"])
     ids = [response.id for response in task.responses]
     fields = [("submission", str(uuid.uuid4())), ("all_bad", "yes")]
-    assert Work.read(FormData(fields), task).submit(task).payload.groups == [ids]
-    half = Work.read(FormData([*fields, ("rank-B", "1")]), task).submit(task)
+    assert TaskPage.read(FormData(fields), task).submit(task).payload.groups == [ids]
+    half = TaskPage.read(FormData([*fields, ("rank-B", "1")]), task).submit(task)
     assert half.payload.groups == [[ids[1]], [ids[0], ids[2]]]
     for wrong in ("0", "4", "x", "１", "1 "):
         with pytest.raises(ApiError, match="Choose a rank for"):
-            Work.read(FormData([*fields, ("rank-B", wrong)]), task).submit(task)
+            TaskPage.read(FormData([*fields, ("rank-B", wrong)]), task).submit(task)
 
 
 def test_ratings_are_for_all_or_none() -> None:
     task = shown(["one", "two"])
     fields = [("submission", str(uuid.uuid4())), ("rank-A", "1"), ("rank-B", "2"), ("rating-A", "7")]
     with pytest.raises(ApiError, match="Rate B, too"):
-        Work.read(FormData(fields), task).submit(task)
+        TaskPage.read(FormData(fields), task).submit(task)
 
 
 def test_a_copy_is_no_better_answer() -> None:
     task = shown(["one", "two"])
     fields = [("submission", str(uuid.uuid4())), ("rank-A", "1"), ("rank-B", "2"), ("better", " two\r\n")]
     with pytest.raises(ApiError, match="the same as answer B"):
-        Work.read(FormData(fields), task).submit(task)
+        TaskPage.read(FormData(fields), task).submit(task)
 
 
 # ---------------------------------------------------------------- routes

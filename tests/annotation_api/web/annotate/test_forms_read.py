@@ -108,12 +108,12 @@ def test_a_payload_of_the_page_is_one_that_the_service_takes(fields: dict[str, s
         return
     payload = QuestionsPayload.model_validate({"answers": given_answers})
     assert problems_of(QUESTIONS, payload, {task.responses[0].id: "text"}, None) == []
-    before = questions_form.Entered.from_submission(payload.model_dump(mode="json"), task)
+    before = questions_form.EnteredAnswers.from_submission(payload.model_dump(mode="json"), task)
     assert questions_form.payload(before, task) == {"answers": given_answers}
 
 
 def test_rows_say_what_a_question_waits_for() -> None:
-    rows = {row.question.id: row for row in questions_form.Entered.fresh().rows(shown(QUESTIONS))}
+    rows = {row.question.id: row for row in questions_form.EnteredAnswers.fresh().rows(shown(QUESTIONS))}
     assert (rows["why"].waits_for, rows["why"].awaited, rows["why"].awaited_values) == (
         "Is it clear?",
         ["No"],
@@ -142,7 +142,7 @@ def test_each_rule_of_the_task_gets_its_verdict() -> None:
     assert verdicts == {"verdicts": {"two": "broken"}}
     payload = RulesPayload.model_validate(verdicts)
     assert problems_of(RULES, payload, {probe.responses[0].id: "text"}, ["two"]) == []
-    again = rules_form.Entered.from_submission(payload.model_dump(mode="json"), probe)
+    again = rules_form.EnteredVerdicts.from_submission(payload.model_dump(mode="json"), probe)
     assert [(rule.id, verdict) for rule, verdict in again.rows(probe)] == [("two", "broken")]
 
 

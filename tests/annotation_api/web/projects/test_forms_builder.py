@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.web.projects import project_form
-from annotation_api.web.projects.form_builder import Unreadable, fields_of, form_of, new_id
+from annotation_api.web.projects.form_builder import UnreadableForm, fields_of, form_of, new_id
 
 IDS = st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True)
 WORDS = st.text(st.sampled_from("ab =/|.,é中\n "), min_size=1, max_size=12)
@@ -147,7 +147,7 @@ def test_a_condition_names_an_option_by_its_words_or_its_id() -> None:
     ],
 )
 def test_what_is_wrong_stands_at_its_field(kind: str, fields: dict[str, str], field: str, says: str) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableForm) as caught:
         form_of(kind, {f"{kind}.{name}": value for name, value in fields.items()})
     assert list(caught.value.problems) == [field]
     assert says in caught.value.problems[field]
@@ -164,10 +164,10 @@ def test_json_counts_only_when_it_is_chosen() -> None:
 
 def test_all_problems_of_a_project_come_together() -> None:
     fields = project_form.empty_fields() | {"overlap": "many", "rules.on": "yes", "questions.on": "yes"}
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableForm) as caught:
         project_form.read_new(fields)
     assert set(caught.value.problems) == {"name", "overlap", "rules.problem", "questions.problem"}
-    with pytest.raises(Unreadable) as none:
+    with pytest.raises(UnreadableForm) as none:
         project_form.read_new(project_form.empty_fields() | {"name": "x", "ranking.on": ""})
     assert set(none.value.problems) == {"forms"}
 
