@@ -136,7 +136,7 @@ class StageJob(_JobBody):
 
 
 def _job(stage: Stage) -> type[StageJob]:
-    """The stage's own class: its inputs as its table has them (`alignment.shared.stages`), with ids in place of files."""
+    """The stage's own class: its inputs as the table in `alignment.shared.stages` has them, with ids for files."""
     inputs, config = stages.INPUTS[stage].__name__, CONFIGS[stage]
     asked: dict[str, Any] = {name: _asked(one) for name, one in stages.inputs_of(stage).items()}
     several = issubclass(config, SharedConfig)

@@ -1,8 +1,8 @@
 """What a launcher that started here now would find of Ray; only then are jobs claimed, and `/readyz` says the same.
 
 A head that answers is not enough. Ray's driver looks for a node of the cluster among the processes of its own
-machine, or container, and talks to it through sockets and shared memory. So `workers.executors.probe` joins and leaves in a
-launcher's place, when the head begins to answer and now and then; in between its port is asked.
+machine, or container, and talks to it through sockets and shared memory. So `workers.executors.probe` joins and
+leaves in a launcher's place, when the head begins to answer and now and then; in between its port is asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""HTTP on the wire, as uvicorn speaks it, and patient only so far: `uvicorn --http annotation_api.http.entry.wire:Guarded`.
+"""HTTP on the wire, as uvicorn speaks it, and patient only so far.
+
+    uvicorn --http annotation_api.http.entry.wire:Guarded
 
 A request's head comes within HEAD_SECONDS and is small; it names one host. Who was answered before their body was
 whole, or sends on after that, is cut off LINGER_SECONDS later: long enough to read the answer.

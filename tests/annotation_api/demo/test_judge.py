@@ -23,7 +23,7 @@ def test_every_reply_meets_every_reply_and_ties_count_half() -> None:
 
 
 def test_the_interval_is_over_prompts() -> None:
-    """Two prompts of 3/4 and 1/4, whatever the number of replies: worked in tests/alignment/shared/test_intervals.py."""
+    """Two prompts of 3/4 and 1/4, whatever the number of replies: worked in test_intervals.py."""
     wins = win_rate(REPLIES, "ppo", "sft")
     assert (wins.low, wins.high) == pytest.approx((0.1504, 0.8496), abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""One table says what a stage takes (`alignment.shared.stages`): the request, the command line and the worker read it."""
+"""One table says what a stage takes (`alignment.shared.stages`); request, command line and worker read it."""
 
 from __future__ import annotations
 
