@@ -98,7 +98,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.settings, app.state.engine = settings, engine or _engine(settings)
     app.state.sessions = session_factory(app.state.engine)
     app.state.slots = Slots("slots", SLOTS)
-    app.state.claim_slots, app.state.job_slots = Slots("quick-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
+    app.state.claim_slots, app.state.job_slots = Slots("claim-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
     app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
     app.state.latest = scrape.Latest()
     app.state.streams = EventPoller(lambda: app.state.sessions)

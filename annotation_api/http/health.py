@@ -50,7 +50,7 @@ async def readyz(request: Request) -> Readiness:
     What jobs need besides only degrades.
     """
     state = request.app.state
-    async with state.quick_slots, state.slots:
+    async with state.claim_slots, state.slots:
         return await run_in_threadpool(_check, request)
 
 

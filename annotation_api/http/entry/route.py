@@ -200,7 +200,7 @@ def _slots_of(route: APIRoute) -> str | None:
     """Claims, judgements and new jobs never queue behind an import; making a job may mean to freeze its data first."""
     needs = list(calls(route.dependant))
     if any(isinstance(need, Alone) for need in needs):
-        return "quick_slots"
+        return "claim_slots"
     if any(isinstance(need, Spends) and need.quota is Quota.JOBS for need in needs):
         return "job_slots"
     return "slots" if get_session in needs else None
