@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import reference
+
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").glob("*.md")} - {reference.PAGE})]
 PACKAGES = "alignment|annotation_api|workers|tests|migrations"
 TESTS_OF_THE_SERVICE = ROOT / "tests" / "annotation_api"  # security.md names tests below it
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -38,6 +40,10 @@ def test_every_module_that_is_named_exists(page: Path) -> None:
 
 def test_the_readme_is_a_few_screens() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    assert reference.PAGE.read_text("utf-8") == reference.page(), "renew it: python -m tests.support.reference"
 
 
 def test_what_is_not_there_is_noticed() -> None:
