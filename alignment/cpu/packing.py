@@ -1,7 +1,7 @@
 """Sequences of unequal length as one row without padding, on a CPU.
 
 Everything but attention treats tokens one by one, so a batch may be its tokens in a row; attention then goes through
-the sequences one after another. The row is filled up to a round number of tokens (cpu_linear.py). On a GPU, where a
+the sequences one after another. The row is filled up to a round number of tokens (linear.py). On a GPU, where a
 kernel a sequence would cost more than padding, and for models whose attention is more than plain and causal, batches
 stay rectangles.
 """

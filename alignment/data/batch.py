@@ -85,7 +85,7 @@ class Rollout:
     old_logprobs: Tensor  # (B, R) log-probability of each token under the policy that sampled it
     ref_logprobs: Tensor  # (B, R) the same under the reference
     values: Tensor  # (B, R) the critic's value of the state in which the token was chosen
-    scores: Tensor  # (B,) what is to be maximised: the reward model's, scaled, clipped, guarded (scores.py)
+    scores: Tensor  # (B,) what is to be maximised: the reward model's, scaled, clipped, guarded (score_shaping.py)
     raw_scores: Tensor  # (B,) the reward model's, its reference answers at 0
     disagreement: Tensor | None = None  # (B,) deviation of the members' scores; None: the reward model is one model
     sampled_logprobs: Tensor | None = None  # (B, R) as the rollout engine gave them; None: it was our forward pass

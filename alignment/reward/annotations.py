@@ -1,7 +1,7 @@
 """What annotators said, in whatever form, as one kind of record that a loss can read.
 
 A ranking orders responses and may rate them; a verdict says that one breaks a rule; an answer says yes or
-no to a question. Each becomes an `Opinion`: an order, where there is one, and labels in [0, 1] of single
+no to a question. Each becomes an `Annotation`: an order, where there is one, and labels in [0, 1] of single
 responses, where there are any.
 """
 
@@ -29,7 +29,7 @@ SIDES = {"first": (0, 1), "second": (1, 0), "tie": (0, 0)}  # an answer on a pai
 class Label:
     """One response's acceptability, as far as somebody said it."""
 
-    index: int  # into the opinion's texts
+    index: int  # into the annotation's texts
     target: float  # 0 unacceptable, 1 good
     coef: float
 
@@ -56,7 +56,7 @@ class Annotation:
 
     @property
     def task(self) -> tuple[str, frozenset[str], str]:
-        """Opinions with the same are votes on the same thing."""
+        """Annotations with the same are votes on the same thing."""
         return self.prompt.key, frozenset(self.texts), self.criterion
 
 
@@ -81,7 +81,7 @@ def annotation_of_ranking(ranking: Ranking, config: RewardConfig) -> Annotation:
 
 
 def annotations_of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -> Iterator[Annotation]:
-    """One opinion for each annotator, prompt and rule: kept above broken, and broken below 0.
+    """One annotation for each annotator, prompt and rule: kept above broken, and broken below 0.
 
     A rule of which an annotator saw no breach on a prompt gives neither order nor label.
     """
@@ -107,7 +107,7 @@ def annotations_of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -
 
 
 def annotations_of_answers(answers: Answers, config: RewardConfig) -> Iterator[Annotation]:
-    """One opinion for each answered question that `config.questions` knows.
+    """One annotation for each answered question that `config.questions` knows.
 
     Of one response: yes or no, or a grade from 1 to 7, is a label. Of a pair: `first`, `second` or `tie` is
     an order. A bad question turns either round. Other values say nothing here.

@@ -1,6 +1,6 @@
-"""From opinions to examples: token ids of a prompt and its K responses, and what the loss asks of them.
+"""From annotations to examples: token ids of a prompt and its K responses, and what the loss asks of them.
 
-Nothing is lost without a word. Each row of the files has a fate (`Fate`), is counted under it, and is
+Nothing is lost without a word. Each row of the files has a status (`RowStatus`), is counted under it, and is
 listed with its lineage in `examples.jsonl` beside the model.
 """
 
@@ -87,7 +87,7 @@ class Example:
     votes: tuple[Vote, ...]
     labels: tuple[tuple[int, float, float], ...]  # response, target, weight
     weight: float
-    rows: tuple[int, ...]  # which opinions these are
+    rows: tuple[int, ...]  # which annotations these are
 
     @property
     def tokens(self) -> int:
@@ -111,7 +111,7 @@ class PreparedExamples:
     cyclic: int  # tasks whose majority contradicts itself; used as they are
 
     def counts(self, rows: Sequence[Annotation]) -> dict[str, int]:
-        """How many rows were used (trained or held out), and how many of those were shortened; the rest by fate."""
+        """How many rows were used (trained or held out), and how many of those were shortened; the rest by status."""
         used = [status in (RowStatus.TRAINED, RowStatus.HELDOUT) for status in self.statuses]
         return {
             "used": sum(used),
@@ -126,7 +126,7 @@ class PreparedExamples:
 
 
 def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], list[Annotation]]:
-    """All opinions in the stage's files, those of rankings first and one for each; StageError names a bad line."""
+    """All annotations in the stage's files, those of rankings first and one for each; StageError names a bad line."""
     rankings = _read(inputs.rankings, Ranking)
     rows = [annotation_of_ranking(ranking, config) for ranking in rankings]
     if inputs.verdicts:
@@ -144,7 +144,7 @@ def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
 def screened(
     rankings: Sequence[Ranking], rows: Sequence[Annotation], tokenizer: PreTrainedTokenizerBase, config: RewardConfig
 ) -> tuple[list[Ranking], list[Annotation], Screened]:
-    """Both as the chat template takes them; what it refuses stays in its place, `prepare` gives it its fate."""
+    """Both as the chat template takes them; what it refuses stays in its place, `prepare` gives it its status."""
     found = screen(tokenizer, [(row.prompt, row.texts) for row in rows], config.template_refusals)
     prompts = [new or row.prompt for new, row in zip(found.prompts, rows, strict=True)]
     read = [replace(row, prompt=prompt) for row, prompt in zip(rows, prompts, strict=True)]
@@ -159,7 +159,7 @@ def prepare(
     config: RewardConfig,
     unread: Collection[int] = (),
 ) -> PreparedExamples:
-    """Opinions as examples, one a task, and the fate of each row; `unread`: those that the template refuses."""
+    """Annotations as examples, one a task, and the status of each row; `unread`: those that the template refuses."""
     statuses, shortened = [RowStatus.ALL_TIED] * len(rows), [False] * len(rows)
     _set(statuses, unread, RowStatus.TEMPLATE)
     kept: list[tuple[Annotation, list[int], list[int], list[list[int]]]] = []
@@ -206,7 +206,7 @@ def encode_responses(
 
 
 def write_examples(path: Path, rows: Sequence[Annotation], prepared: PreparedExamples) -> None:
-    """One line a row: its lineage, its fate, whether its prompt was shortened."""
+    """One line a row: its lineage, its status, whether its prompt was shortened."""
     with path.open("w", encoding="utf-8") as file:
         for row, status, cut in zip(rows, prepared.statuses, prepared.shortened, strict=True):
             line = {"lineage": dict(row.lineage), "prompt": row.prompt.key, "fate": status.value, "shortened": cut}

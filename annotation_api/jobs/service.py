@@ -1,4 +1,4 @@
-"""Creating jobs, and what people ask of them. States change only in db/job_requests.py."""
+"""Creating jobs, and what people ask of them. States change only in db/jobs/requests.py."""
 
 from __future__ import annotations
 

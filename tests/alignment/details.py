@@ -2,7 +2,7 @@
 
     python -m tests.alignment.details     prints them as a table
 
-`test_ppo_details.py` asserts that every test and every setting named here exists, and that every setting of PPO is
+`ppo/test_details.py` asserts that every test and every setting named here exists, and that every setting of PPO is
 named here. A setting of "always" cannot be turned off: another value of it would be a mistake.
 """
 

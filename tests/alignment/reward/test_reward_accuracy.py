@@ -19,7 +19,7 @@ SEEDS = (0, 1, 2)
 UNSEEN = planted.rankings(Plan(200, seed=1))
 
 
-@pytest.mark.deep(reason="nine trainings; that each pair counts as in TRL, test_reward.py shows exactly")
+@pytest.mark.deep(reason="nine trainings; that each pair counts as in TRL, test_stage.py shows exactly")
 def test_three_passes_over_rankings_of_four_learn_no_less_than_an_epoch_of_their_pairs(bench: Bench) -> None:
     """As many updates on each response (K - 1 = 3); each side at the best of its rates on other seeds."""
     kwise, pairs, once = (

@@ -42,7 +42,7 @@ def test_a_new_input_is_known_everywhere_by_its_line_in_the_table() -> None:
 
         stages.INPUTS[Stage.SFT] = More
 
-        from annotation_api.cli import _parser
+        from annotation_api.cli.command_line import _parser
         from annotation_api.jobs.schemas import JOBS
         from workers.attempt.inputs import data_of
 
