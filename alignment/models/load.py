@@ -1,8 +1,8 @@
 """Models from local folders, and back: policies, reference models, reward models, critics.
 
-Everything that a stage needs to know about a machine (device, number type) and about a model folder
-(is it whole, does it stop, does it pad) is decided here, once. Every library call is given a view of the folder
-(alignment/models/view.py): safetensors and checked settings alone, nothing that runs, nothing from a hub.
+Everything that a stage needs to know about a model folder (is it whole, does it stop, does it pad) is decided here,
+once; what it needs to know about the machine, in alignment/models/device.py. Every library call is given a view of
+the folder (alignment/models/view.py): safetensors and checked settings alone, nothing that runs, nothing from a hub.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from transformers.utils import logging as hf_logging
 from alignment.data.stops import keep_stops, savable, turn_end
 from alignment.models.adapters import Task, add_adapters, is_adapted, read_adapters
 from alignment.models.adapters import save_adapter as save_adapter
+from alignment.models.device import dtype_for, pick_device
 from alignment.models.ensemble import Ensemble, EnsembleFile
 from alignment.models.folder import ScoreScale as ScoreScale
 from alignment.models.folder import check_folder, ensemble_file, first_member, is_scorer, load_config
@@ -46,30 +47,6 @@ PAD = "<|pad|>"  # added where a tokenizer has no padding token of its own
 
 hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def pick_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
-    """The number type of a model's weights: bfloat16 for frozen weights on a GPU that has it, float32 elsewhere.
-
-    Weights that an optimizer changes stay float32 (an update of 1e-6 vanishes in bfloat16's 8 bits);
-    on a GPU their matrix products still run in bfloat16, under `autocast`.
-    """
-    return torch.bfloat16 if has_bfloat16(device) and not trained else torch.float32
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself: NVIDIA's GPUs before Ampere do not, and are slow to pretend."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from alignment.reward import data as reward_data
 from alignment.reward.annotations import Label, annotation_of_ranking, annotations_of_answers, annotations_of_verdicts
-from alignment.reward.data import PreparedExamples, RowStatus
+from alignment.reward.examples import Example, PreparedExamples, RowStatus
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import StageError
 from alignment.shared.records import Answer, Answers, Prompt, Ranking, Verdict, write_jsonl
@@ -30,7 +30,7 @@ def prepared(*rankings: Ranking, **settings: Any) -> PreparedExamples:
     return reward_data.prepare(rows, tiny.tokenizer(), 64, config)
 
 
-def asked(example: reward_data.Example) -> list[tuple[int, int, float, float, float]]:
+def asked(example: Example) -> list[tuple[int, int, float, float, float]]:
     """Better, worse, target, margin, weight; rounded."""
     return [(c.better, c.worse, c.target, round(c.margin, 6), round(c.weight, 6)) for c in example.comparisons]
 
