@@ -35,7 +35,7 @@ from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
 from alignment.models.heads import ensure_scorer
 from alignment.models.sizes import require_all_weights, require_fit, stored_type
-from alignment.models.view import Part, bad, opened
+from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
@@ -57,7 +57,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     folder = first_member(folder)
     check_folder(folder)
-    with opened(folder, Part.TOKENIZER) as seen:
+    with opened(folder, FolderPart.TOKENIZER) as seen:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
@@ -136,7 +136,7 @@ def load_reward_model(
     first = folder / file.members[0]
     model = read_adapters(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
     for name in file.members[1:]:
-        with opened(folder / name, Part.ADAPTERS) as seen:
+        with opened(folder / name, FolderPart.ADAPTERS) as seen:
             model.load_adapter(str(seen), adapter_name=name, is_trainable=False)
     model.requires_grad_(False)
     model.eval()
@@ -197,7 +197,7 @@ def _load(
         if not is_scorer(config):
             raise bad(f"{folder} holds adapters, which only a reward model may be.", "Merge them and save the whole.")
         return read_adapters(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
-    with opened(folder, Part.WEIGHTS) as seen:
+    with opened(folder, FolderPart.WEIGHTS) as seen:
         require_fit(auto, config, folder, seen)
         model, found = auto.from_pretrained(
             seen,
@@ -238,7 +238,7 @@ def _adapter_base(
     folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
 ) -> PreTrainedModel:
     """The model that the adapters in `folder` were trained on, with a head that they replace."""
-    with opened(folder, Part.CONFIG) as seen:
+    with opened(folder, FolderPart.CONFIG) as seen:
         base = folder / json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"]
     if not base.is_dir():
         raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")

@@ -32,7 +32,7 @@ from alignment.shared.records import (
     Prompt,
     Ranking,
     Record,
-    Verdict,
+    RuleVerdict,
     canonical_json,
     comparisons,
     margin_of,
@@ -49,18 +49,20 @@ R = TypeVar("R", bound=Record)
 
 def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], list[Annotation]]:
     """All opinions in the stage's files, those of rankings first and one for each; StageError names a bad line."""
-    rankings = _read(inputs.rankings, Ranking)
+    rankings = _read(inputs.rankings, Ranking, "ranking")
     rows = [annotation_of_ranking(ranking, config) for ranking in rankings]
     if inputs.verdicts:
-        rows += annotations_of_verdicts(_read(inputs.verdicts, Verdict), config)
+        rows += annotations_of_verdicts(_read(inputs.verdicts, RuleVerdict, "verdict"), config)
     if inputs.answers:
-        rows += [made for given in _read(inputs.answers, Answers) for made in annotations_of_answers(given, config)]
+        answers = _read(inputs.answers, Answers, "answers")
+        rows += [made for given in answers for made in annotations_of_answers(given, config)]
     return rankings, rows
 
 
 def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
     """What a policy wrote, where that is given; StageError names a bad line."""
-    return [(row.prompt, row.response) for row in _read(inputs.samples, Demonstration)] if inputs.samples else []
+    rows = _read(inputs.samples, Demonstration, "demonstration") if inputs.samples else []
+    return [(row.prompt, row.response) for row in rows]
 
 
 def screened(
@@ -222,11 +224,10 @@ def _by_majority(task: Sequence[Annotation], shares: Sequence[float], config: Re
     return [PairTarget(*pair, total / len(pairs)) for pair in pairs]
 
 
-def _read(path: Path, kind: type[R]) -> list[R]:
+def _read(path: Path, kind: type[R], name: str) -> list[R]:
     try:
         return list(read_jsonl(path, kind))
     except ValueError as error:
-        name = kind.__name__.lower()
         raise StageError(ErrorKind.BAD_INPUT, str(error), f"Each line must be one {name} record.") from error
 
 

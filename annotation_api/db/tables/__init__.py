@@ -53,5 +53,5 @@ from annotation_api.db.tables.requests import RateCounter as RateCounter
 from annotation_api.db.tables.results import Artifact as Artifact
 from annotation_api.db.tables.results import CheckpointRow as CheckpointRow
 from annotation_api.db.tables.results import EvaluatedPolicy as EvaluatedPolicy
-from annotation_api.db.tables.results import JobEvent as JobEvent
+from annotation_api.db.tables.results import JobEventRow as JobEventRow
 from annotation_api.db.tables.results import Metric as Metric

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from annotation_api.db.tables.base import Base, new_id, now
 
 
-class JobEvent(Base):
+class JobEventRow(Base):
     """Append-only; `seq` rises within a job without gaps and is the SSE event id."""
 
     __tablename__ = "job_events"
