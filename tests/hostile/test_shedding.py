@@ -11,7 +11,7 @@ import httpx
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from annotation_api.app import QUICK_SLOTS
+from annotation_api.app import CLAIM_SLOTS
 from annotation_api.db.engine import make_engine
 from annotation_api.db.tables import Role
 from tests.hostile.server import Server, Visitor
@@ -27,11 +27,11 @@ def test_without_slots_it_says_so_within_a_second_and_counts_it(
     name = 'rankloop_shed_total{what="quick-slots"}'
     before = server.metric(name, scraper.key)
     engine = make_engine(server.database_url)
-    with ThreadPoolExecutor(QUICK_SLOTS) as pool, slow.client(timeout=60) as many, someone.client() as client:
+    with ThreadPoolExecutor(CLAIM_SLOTS) as pool, slow.client(timeout=60) as many, someone.client() as client:
         with Session(engine) as holder:
             holder.execute(text("SELECT 1 FROM people WHERE id = :id FOR UPDATE"), {"id": slow.person})
-            waiting = [pool.submit(many.post, NEXT) for _ in range(QUICK_SLOTS)]
-            _until_waiting(engine, QUICK_SLOTS)
+            waiting = [pool.submit(many.post, NEXT) for _ in range(CLAIM_SLOTS)]
+            _until_waiting(engine, CLAIM_SLOTS)
             for call in (lambda: client.post(NEXT), lambda: client.get("/readyz")):
                 began = time.monotonic()
                 answer: httpx.Response = call()
