@@ -4,14 +4,12 @@ make gallery        all families, and the table in docs/models.md
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parents[1] / "alignment"))  # lets the tests import `tiny` and `families`
 
 Table = dict[str, dict[str, str]]
 
@@ -35,7 +33,7 @@ def table() -> Iterator[Table]:
 
 
 def _page(rows: Table) -> str:
-    from test_gallery import CHECKS
+    from tests.gallery.test_gallery import CHECKS
 
     head = ["family", "method", *CHECKS]
     lines = [head, ["---"] * len(head)]

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import families
 import pytest
-import tiny
 import torch
 
 from alignment.cpu import packing
@@ -20,6 +18,7 @@ from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, Stage
 from alignment.shared.events import NullReporter, StageError
 from alignment.shared.records import Demonstration, Prompt, write_jsonl
+from tests.support.alignment import families, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
