@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from alignment.shared.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
+from tests.support import house
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +34,13 @@ def test_a_light_process_loads_no_model_library(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert loaded == []
+
+
+def test_rooms_are_small_siblings_go_in_no_circle_and_a_class_name_has_one_meaning() -> None:
+    product = house.files(*house.PACKAGES)
+    assert house.full_folders(house.files(*house.PACKAGES, "tests")) == []
+    assert house.circles() == []
+    assert house.class_names(product) == []
 
 
 def test_every_preset_loads_for_every_stage() -> None:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
-from alignment.models.view import Part, bad, opened
+from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.untrusted.families import adaptable, usually_adapted
 
@@ -75,7 +75,7 @@ def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
     """`model` with the adapters in `folder`, frozen."""
     from peft import PeftModel
 
-    with opened(folder, Part.ADAPTERS) as seen:
+    with opened(folder, FolderPart.ADAPTERS) as seen:
         return PeftModel.from_pretrained(model, str(seen), is_trainable=False)
 
 

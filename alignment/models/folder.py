@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from transformers import AutoConfig, PretrainedConfig
 
 from alignment.models.ensemble import EnsembleFile
-from alignment.models.view import Part, bad, opened, readable
+from alignment.models.view import FolderPart, bad, opened, readable
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.families import positions
 from alignment.untrusted.files import UnsafeModel, read_limited
@@ -77,7 +77,7 @@ def is_scorer(config: PretrainedConfig) -> bool:
 def load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
     """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1)."""
     check_folder(folder)
-    with opened(folder, Part.CONFIG) as seen:
+    with opened(folder, FolderPart.CONFIG) as seen:
         config: PretrainedConfig = AutoConfig.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
         text = config.get_text_config()  # a few models of sound and picture have several: no language models
     for name, value in text.to_dict().items():

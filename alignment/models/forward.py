@@ -21,8 +21,9 @@ from alignment.cpu import packing
 from alignment.cpu.linear import rounded
 from alignment.data.batch import Sequences, by_length, pad_right
 from alignment.models.adapters import is_adapted
+from alignment.models.device import autocast
 from alignment.models.ensemble import Ensemble, combine_scores
-from alignment.models.load import autocast, context_length
+from alignment.models.load import context_length
 from alignment.shared.events import ErrorKind, StageError
 from alignment.untrusted.families import after_head
 

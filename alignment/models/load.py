@@ -1,8 +1,8 @@
 """Models from local folders, and back: policies, reference models, reward models, critics.
 
-Everything that a stage needs to know about a machine (device, number type) and about a model folder
-(is it whole, does it stop, does it pad) is decided here, once. Every library call is given a view of the folder
-(alignment/models/view.py): safetensors and checked settings alone, nothing that runs, nothing from a hub.
+Everything that a stage needs to know about a model folder (is it whole, does it stop, does it pad) is decided here,
+once; what it needs to know about the machine, in alignment/models/device.py. Every library call is given a view of
+the folder (alignment/models/view.py): safetensors and checked settings alone, nothing that runs, nothing from a hub.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from transformers.utils import logging as hf_logging
 from alignment.data.stops import keep_stops, savable, turn_end
 from alignment.models.adapters import Task, add_adapters, is_adapted, read_adapters
 from alignment.models.adapters import save_adapter as save_adapter
+from alignment.models.device import dtype_for, pick_device
 from alignment.models.ensemble import Ensemble, EnsembleFile
 from alignment.models.folder import ScoreScale as ScoreScale
 from alignment.models.folder import check_folder, ensemble_file, first_member, is_scorer, load_config
@@ -34,7 +35,7 @@ from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
 from alignment.models.heads import ensure_scorer
 from alignment.models.sizes import require_all_weights, require_fit, stored_type
-from alignment.models.view import Part, bad, opened
+from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
@@ -48,30 +49,6 @@ hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def pick_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
-    """The number type of a model's weights: bfloat16 for frozen weights on a GPU that has it, float32 elsewhere.
-
-    Weights that an optimizer changes stay float32 (an update of 1e-6 vanishes in bfloat16's 8 bits);
-    on a GPU their matrix products still run in bfloat16, under `autocast`.
-    """
-    return torch.bfloat16 if has_bfloat16(device) and not trained else torch.float32
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself: NVIDIA's GPUs before Ampere do not, and are slow to pretend."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer, with an EOS token and a padding token that differs from it.
 
@@ -80,7 +57,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     folder = first_member(folder)
     check_folder(folder)
-    with opened(folder, Part.TOKENIZER) as seen:
+    with opened(folder, FolderPart.TOKENIZER) as seen:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
@@ -159,7 +136,7 @@ def load_reward_model(
     first = folder / file.members[0]
     model = read_adapters(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
     for name in file.members[1:]:
-        with opened(folder / name, Part.ADAPTERS) as seen:
+        with opened(folder / name, FolderPart.ADAPTERS) as seen:
             model.load_adapter(str(seen), adapter_name=name, is_trainable=False)
     model.requires_grad_(False)
     model.eval()
@@ -220,7 +197,7 @@ def _load(
         if not is_scorer(config):
             raise bad(f"{folder} holds adapters, which only a reward model may be.", "Merge them and save the whole.")
         return read_adapters(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
-    with opened(folder, Part.WEIGHTS) as seen:
+    with opened(folder, FolderPart.WEIGHTS) as seen:
         require_fit(auto, config, folder, seen)
         model, found = auto.from_pretrained(
             seen,
@@ -261,7 +238,7 @@ def _adapter_base(
     folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
 ) -> PreTrainedModel:
     """The model that the adapters in `folder` were trained on, with a head that they replace."""
-    with opened(folder, Part.CONFIG) as seen:
+    with opened(folder, FolderPart.CONFIG) as seen:
         base = folder / json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"]
     if not base.is_dir():
         raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alignment.data.batch import pad_right
-from alignment.models.load import autocast
+from alignment.models.device import autocast
 
 
 def is_recurrent(model: Any) -> bool:

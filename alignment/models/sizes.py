@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from transformers import PretrainedConfig
 
-from alignment.models.view import Part, bad, opened
+from alignment.models.view import FolderPart, bad, opened
 
 TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 SPARE_BYTES = 2**30  # for tables that are computed, not stored: positions, masks
@@ -41,7 +41,7 @@ def require_fit(auto: Any, config: PretrainedConfig, folder: Path, seen: Path) -
 def stored_type(folder: Path) -> torch.dtype:
     """The number type of most weights in the folder; float32 where it is none that is trained here."""
     counts: Counter[str] = Counter()
-    with opened(folder, Part.WEIGHTS) as seen:
+    with opened(folder, FolderPart.WEIGHTS) as seen:
         for path in seen.glob("*.safetensors"):
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118  # not a dict

@@ -29,7 +29,7 @@ GENERATION = "generation_config.json"
 STRUCTURED = ("per_layer_config", "rope_parameters", "rope_scaling")  # read by all configs, declared by few
 
 
-class Part(Enum):
+class FolderPart(Enum):
     """What is seen of a folder beside its settings."""
 
     CONFIG = "config"
@@ -39,7 +39,7 @@ class Part(Enum):
 
 
 @contextmanager
-def opened(folder: Path, part: Part) -> Iterator[Path]:
+def opened(folder: Path, part: FolderPart) -> Iterator[Path]:
     """A folder to load `part` from; every fault of it becomes StageError(BAD_INPUT) with one sentence."""
     with tempfile.TemporaryDirectory(prefix="rankloop-model-") as name, ExitStack() as descriptors:
         view = Path(name)
@@ -82,15 +82,15 @@ def _is_harmless(key: str, value: Any, kind: type[PretrainedConfig]) -> bool:
     return safe_json.is_plain(value) and key != "_name_or_path" and not callable(getattr(kind, key, None))
 
 
-def _fill(view: Path, safe: SafeFolder, part: Part, descriptors: ExitStack) -> None:
+def _fill(view: Path, safe: SafeFolder, part: FolderPart, descriptors: ExitStack) -> None:
     for name, values in safe.settings.items():
         (view / name).write_text(json.dumps(_written(name, values)), "utf-8")
-    if part is Part.TOKENIZER:
+    if part is FolderPart.TOKENIZER:
         require_tokenizer(safe)
         for name in safe.vocabularies:
             (view / name).write_bytes(safe.read(name))
-    elif part is not Part.CONFIG:
-        for name, descriptor in open_weights(safe, descriptors, adapters=part is Part.ADAPTERS).items():
+    elif part is not FolderPart.CONFIG:
+        for name, descriptor in open_weights(safe, descriptors, adapters=part is FolderPart.ADAPTERS).items():
             (view / name).symlink_to(f"/dev/fd/{descriptor}")
 
 

@@ -1,7 +1,7 @@
 """Live monitors of a policy's training: what each curve most likely means, what to do, and when to stop.
 
     monitor = Monitor(config.alarms, Bounds(max_kl=20.0, min_specificity=0.9), reference_std=1.3)
-    for alarm in monitor.listen(curve, evaluations): reporter.note(alarm.sentence, level="warning")
+    for alarm in monitor.observe(curve, evaluations): reporter.note(alarm.sentence, level="warning")
 
 They see the curve (one row an update) and the evaluations at held-out prompts, nothing that a run could not know. A
 reward model never says that it is fooled: its score goes on rising. What gives it away is where the policy stands
@@ -189,15 +189,12 @@ def repetition(view: View) -> Diagnosis | None:
 
 def sameness(view: View) -> Diagnosis | None:
     """Responses that would answer another prompt nearly as well."""
-    if (
-        not view.evaluations
-        or not view.evaluations[-1].fell
-        or view.evaluations[-1].specificity >= view.config.sameness
-    ):
+    last = view.evaluations[-1] if view.evaluations else None
+    if last is None or not last.fell or last.specificity >= view.config.sameness:
         return None
     return Diagnosis(
-        f"On held-out prompts the responses tell {view.evaluations[-1].specificity:.0%} of what the SFT policy's told "
-        "of the prompt that they answer.",
+        f"On held-out prompts the responses tell {last.specificity:.0%} of what the SFT policy's told of the "
+        "prompt that they answer.",
         "The policy is about to say the same whatever is asked, which a weak reward model takes for an improvement.",
         "Rank such responses beside answers and train the reward model again, or raise kl_coef. No policy below "
         "min_specificity is kept.",

@@ -16,7 +16,7 @@ from alignment.ppo.evaluation import Selection, bounds_of, evaluate
 from alignment.ppo.prompt_set import EndlessBatches, read_prompt_set
 from alignment.ppo.result import check, report_evaluations, rescued, result_of, sample_rows, write_files
 from alignment.ppo.roles import Roles, reply
-from alignment.ppo.state import State
+from alignment.ppo.state import TrainingState
 from alignment.ppo.update import Learner
 from alignment.shared import gate
 from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
@@ -74,7 +74,7 @@ def train(
     batches = EndlessBatches(prompts.train, config.batch_size // method.replies, shuffling)
     selection = Selection(roles, bounds_of(config))
     curve: list[dict[str, float]] = []
-    state = State(method.learners, sampling, batches, selection, curve, adaptation)
+    state = TrainingState(method.learners, sampling, batches, selection, curve, adaptation)
     checkpoints = Checkpoints.of(stage, config, inputs, reporter)
     if newest := checkpoints.newest():
         state.load(newest)

@@ -28,7 +28,7 @@ STORED = {"scores": "scores", "kl": "kl", "told": "information"}  # name in the 
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """What changes from update to update; the models' frozen weights and the settings do not."""
 
     learners: Mapping[str, Learner]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from alignment.shared.config import RewardConfig
-from alignment.shared.records import SMALL_MARGINS, Answers, Prompt, Ranking, Verdict
+from alignment.shared.records import SMALL_MARGINS, Answers, Prompt, Ranking, RuleVerdict
 
 # Touvron et al. 2023, table 27. `large` gained nothing there (62.9 against 63.0 per cent), lost on
 # near-ties, and splits the scores into two modes, which PPO would feel: `small` is the default.
@@ -80,13 +80,13 @@ def annotation_of_ranking(ranking: Ranking, config: RewardConfig) -> Annotation:
     )
 
 
-def annotations_of_verdicts(verdicts: Iterable[Verdict], config: RewardConfig) -> Iterator[Annotation]:
+def annotations_of_verdicts(verdicts: Iterable[RuleVerdict], config: RewardConfig) -> Iterator[Annotation]:
     """One annotation for each annotator, prompt and rule: kept above broken, and broken below 0.
 
     A rule of which an annotator saw no breach on a prompt gives neither order nor label.
     """
 
-    def key(v: Verdict) -> tuple[str, str, str]:
+    def key(v: RuleVerdict) -> tuple[str, str, str]:
         return v.prompt.key, v.rule, v.annotator or ""
 
     for _, group in itertools.groupby(sorted(verdicts, key=key), key=key):

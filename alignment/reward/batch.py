@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from alignment.data.batch import pad_right
-from alignment.reward.data import Example
+from alignment.reward.examples import Example
 
 PAD, PROMPT = -1, 0  # segments of a row; its responses are 1, 2, ...
 POOL = 16  # optimizer steps whose examples are drawn together and then grouped by length

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from alignment.reward.annotations import (
     annotations_of_answers,
     annotations_of_verdicts,
 )
+from alignment.reward.examples import Example, PairTarget, PreparedExamples, RowStatus, Vote
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import (
@@ -32,7 +32,7 @@ from alignment.shared.records import (
     Prompt,
     Ranking,
     Record,
-    Verdict,
+    RuleVerdict,
     canonical_json,
     comparisons,
     margin_of,
@@ -47,98 +47,22 @@ EXAMPLES = "examples.jsonl"
 R = TypeVar("R", bound=Record)
 
 
-class RowStatus(StrEnum):
-    """What became of a row."""
-
-    TRAINED = "trained"  # it entered the loss
-    HELDOUT = "heldout"  # its prompt is held out: it is measured on
-    REFUSED = "refused"  # a response alone fills max_length
-    TEMPLATE = "template_refused"  # the chat template does not take its turns
-    ALL_TIED = "all_tied"  # it orders nothing and labels nothing
-    OUTVOTED = "outvoted"  # its weight among the votes on its task is 0
-
-
-@dataclass(frozen=True)
-class PairTarget:
-    """`better` should score above `worse` by `margin` with probability `target`."""
-
-    better: int  # into the example's responses
-    worse: int
-    target: float
-    margin: float
-    weight: float
-
-
-@dataclass(frozen=True)
-class Vote:
-    """One whole order of the example's responses."""
-
-    ranks: tuple[int, ...]  # (K,) 0 = best
-    weight: float
-
-
-@dataclass(frozen=True)
-class Example:
-    """One task: the responses of a prompt go through the model together, and its weight is shared out once."""
-
-    prompt_ids: list[int]
-    responses: list[list[int]]  # K lists, each with its stop token
-    comparisons: tuple[PairTarget, ...]
-    votes: tuple[Vote, ...]
-    labels: tuple[tuple[int, float, float], ...]  # response, target, weight
-    weight: float
-    rows: tuple[int, ...]  # which annotations these are
-
-    @property
-    def tokens(self) -> int:
-        """Tokens with the prompt counted once."""
-        return len(self.prompt_ids) + sum(map(len, self.responses))
-
-    @property
-    def sequences(self) -> list[list[int]]:
-        """Prompt and response of each of the K, as a model reads them alone."""
-        return [self.prompt_ids + ids for ids in self.responses]
-
-
-@dataclass(frozen=True)
-class PreparedExamples:
-    """All examples of a run, and what became of every row."""
-
-    train: list[Example]
-    heldout: list[int]  # rows on which the model is measured
-    statuses: list[RowStatus]  # one a row
-    shortened: list[bool]  # one a row: the prompt was cut on its left
-    cyclic: int  # tasks whose majority contradicts itself; used as they are
-
-    def counts(self, rows: Sequence[Annotation]) -> dict[str, int]:
-        """How many rows were used (trained or held out), and how many of those were shortened; the rest by status."""
-        used = [status in (RowStatus.TRAINED, RowStatus.HELDOUT) for status in self.statuses]
-        return {
-            "used": sum(used),
-            "shortened": sum(self.shortened),
-            "refused": self.statuses.count(RowStatus.REFUSED),
-            "all_tied": self.statuses.count(RowStatus.ALL_TIED),
-            "outvoted": self.statuses.count(RowStatus.OUTVOTED),
-            "repeated": sum(row.repeated for row in rows),
-            "cyclic": self.cyclic,
-            **({RowStatus.TEMPLATE.value: unread} if (unread := self.statuses.count(RowStatus.TEMPLATE)) else {}),
-        }
-
-
 def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], list[Annotation]]:
     """All annotations in the stage's files, those of rankings first and one for each; StageError names a bad line."""
-    rankings = _read(inputs.rankings, Ranking)
+    rankings = _read(inputs.rankings, Ranking, "ranking")
     rows = [annotation_of_ranking(ranking, config) for ranking in rankings]
     if inputs.verdicts:
-        rows += annotations_of_verdicts(_read(inputs.verdicts, Verdict), config)
+        rows += annotations_of_verdicts(_read(inputs.verdicts, RuleVerdict, "verdict"), config)
     if inputs.answers:
-        rows += [made for given in _read(inputs.answers, Answers) for made in annotations_of_answers(given, config)]
+        answers = _read(inputs.answers, Answers, "answers")
+        rows += [made for given in answers for made in annotations_of_answers(given, config)]
     return rankings, rows
 
 
 def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
     """What a policy wrote, where that is given; StageError names a bad line."""
-    return [(row.prompt, row.response) for row in _read(inputs.samples, Demonstration)] if inputs.samples else []
+    rows = _read(inputs.samples, Demonstration, "demonstration") if inputs.samples else []
+    return [(row.prompt, row.response) for row in rows]
 
 
 def screened(
@@ -300,11 +224,10 @@ def _by_majority(task: Sequence[Annotation], shares: Sequence[float], config: Re
     return [PairTarget(*pair, total / len(pairs)) for pair in pairs]
 
 
-def _read(path: Path, kind: type[R]) -> list[R]:
+def _read(path: Path, kind: type[R], name: str) -> list[R]:
     try:
         return list(read_jsonl(path, kind))
     except ValueError as error:
-        name = kind.__name__.lower()
         raise StageError(ErrorKind.BAD_INPUT, str(error), f"Each line must be one {name} record.") from error
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignment.models.device import autocast
 from alignment.models.forward import Model
-from alignment.models.load import autocast
 from alignment.reward.batch import PAD, Packed, pack, sees
-from alignment.reward.data import Example
+from alignment.reward.examples import Example
 
 TOLERANCE = 1e-3  # of the scores with and without shared prompts, relative to their size; float32 differs by 1e-6
 

@@ -39,7 +39,8 @@ from alignment.models.load import (
 )
 from alignment.reward import data as reward_data
 from alignment.reward.annotations import Annotation
-from alignment.reward.data import MIN_PROMPT, Example, PreparedExamples, RowStatus, encode_responses
+from alignment.reward.data import MIN_PROMPT, encode_responses
+from alignment.reward.examples import Example, PreparedExamples, RowStatus
 from alignment.reward.report import page as reward_report
 from alignment.reward.report.measures import ReportData
 from alignment.reward.trainer import fit

@@ -21,7 +21,7 @@ from alignment.cpu.linear import speed_up
 from alignment.maths.losses import label_loss, listwise_loss, ranking_loss
 from alignment.models.forward import Model
 from alignment.reward.batch import RankingBatch, StepSampler, collate_rankings
-from alignment.reward.data import Example
+from alignment.reward.examples import Example
 from alignment.reward.forward import ranking_forward, width_for_sharing
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import Reporter

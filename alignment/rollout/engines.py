@@ -26,8 +26,8 @@ from alignment.data import chat
 from alignment.data.batch import Sequences
 from alignment.data.stops import stop_ids
 from alignment.models.adapters import is_adapted
+from alignment.models.device import dtype_for, has_bfloat16
 from alignment.models.forward import response_logprobs
-from alignment.models.load import dtype_for, has_bfloat16
 from alignment.rollout.generation import Generated, generate
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig

@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from alignment.data.batch import pad_right, position_ids
 from alignment.data.stops import stop_ids
-from alignment.models.load import autocast
+from alignment.models.device import autocast
 from alignment.models.recurrent import is_recurrent, replies
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import Prompt, read_jsonl

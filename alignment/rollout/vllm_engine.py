@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.stops import stop_ids
-from alignment.models.load import has_bfloat16
+from alignment.models.device import has_bfloat16
 from alignment.rollout.generation import Generated
 
 SHARE = 0.3  # of the GPU's memory; the rest is for training

@@ -158,7 +158,7 @@ class Answers(Record):
     lineage: dict[str, str] = Field(default_factory=dict, description="Submission, task, and the form's version.")
 
 
-class Verdict(Record):
+class RuleVerdict(Record):
     """Rule-based feedback: whether one response breaks one rule, as one annotator sees it."""
 
     prompt: Prompt

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from alignment.shared.config import Baseline, Stage, StageSettings, config_class
 from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
-from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict
+from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, RuleVerdict
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class RewardInputs(ResumableInputs):
     answers: Annotated[Path | None, DataInput(Answers, along=True)] = Field(
         default=None, description="What annotators said of single responses or of pairs."
     )
-    verdicts: Annotated[Path | None, DataInput(Verdict, along=True)] = Field(
+    verdicts: Annotated[Path | None, DataInput(RuleVerdict, along=True)] = Field(
         default=None, description="Which responses broke a rule."
     )
     samples: Path | None = None  # JSONL of records.Demonstration: what a policy wrote; the report says how new it is

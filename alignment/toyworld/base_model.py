@@ -18,7 +18,8 @@ from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast, set_seed
 
 from alignment.data import chat
-from alignment.models.load import PAD, autocast, pick_device, save_model
+from alignment.models.device import autocast, pick_device
+from alignment.models.load import PAD, save_model
 from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import ErrorKind, Meter, Reporter, StageError, StageResult
 from alignment.shared.records import Demonstration

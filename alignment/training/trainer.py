@@ -18,8 +18,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
-from alignment.models.load import has_bfloat16, pick_device
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
 from alignment.training.checkpoints import PARTIAL, Checkpoints

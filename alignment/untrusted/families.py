@@ -58,34 +58,34 @@ _OWN_CODE = {
 }
 
 
-class Refusal(NamedTuple):
+class FamilyRefusal(NamedTuple):
     """What a model is, and what would do."""
 
     cause: str
     next_step: str
 
 
-def refusal(config: Mapping[str, Any]) -> Refusal | None:
+def refusal(config: Mapping[str, Any]) -> FamilyRefusal | None:
     """Why a model with this config.json cannot be trained here; None: it is a decoder that the library knows."""
     family = config.get("model_type")
     if not isinstance(family, str) or not _FAMILY.fullmatch(family):  # safe_json says what is wrong with it
         return None
     decoder = "Give a decoder-only language model, such as Llama, Qwen or Mistral."
     if config.get("is_encoder_decoder") is True or family in ENCODER_DECODERS:
-        return Refusal(f"it is a {family}, an encoder-decoder: it reads one text and writes another.", decoder)
+        return FamilyRefusal(f"it is a {family}, an encoder-decoder: it reads one text and writes another.", decoder)
     if family in ENCODERS and config.get("is_decoder") is not True:
-        return Refusal(f"it is a {family}, an encoder: it sees a text from both sides and writes none.", decoder)
+        return FamilyRefusal(f"it is a {family}, an encoder: it sees a text from both sides and writes none.", decoder)
     if family in DECODERS or family in ENCODERS:
         return None
     if "auto_map" in config or family.lower() in _OWN_CODE:
         near = _OWN_CODE.get(family.lower(), "Llama, Qwen or Mistral")
-        return Refusal(
+        return FamilyRefusal(
             f"the family {family} runs only by code of its own (auto_map), which is never run here.",
             f"Use a model of the family {near}, which is nearest, or convert it to that form.",
         )
     known = difflib.get_close_matches(family, DECODERS, n=1)
     hint = f"Did you mean {known[0]}?" if known else decoder
-    return Refusal(f"the model library knows no language model of the family {family}.", hint)
+    return FamilyRefusal(f"the model library knows no language model of the family {family}.", hint)
 
 
 def ignores_own_code(config: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from annotation_api.http.errors import ApiError
 from annotation_api.operations import archive, doctor
 from annotation_api.operations.archive import Advance
 from annotation_api.operations.backup import Bar, backup
-from annotation_api.operations.doctor import State
+from annotation_api.operations.doctor import FindingState
 from annotation_api.operations.local import OperationError
 from annotation_api.operations.prune import prune
 from annotation_api.operations.restore import restore
@@ -103,7 +103,7 @@ def _doctor(settings: Settings, args: argparse.Namespace) -> int:
         emit([asdict(finding) for finding in found])
     else:
         table([asdict(finding) for finding in found], ("state", "check", "words"))
-    return 1 if any(finding.state is State.FAULT for finding in found) else 0
+    return 1 if any(finding.state is FindingState.FAULT for finding in found) else 0
 
 
 COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {

@@ -19,7 +19,7 @@ START = "start"  # the relation of the model that --model names
 
 
 @dataclass(frozen=True)
-class Option:
+class InputOption:
     """An input that only some stages have."""
 
     asked: Input
@@ -49,13 +49,13 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--project", metavar="ID", help="for sample, ppo: where responses become tasks to rank")
 
 
-def _options(*, models: bool) -> Mapping[str, Option]:
-    found: dict[str, Option] = {}
+def _options(*, models: bool) -> Mapping[str, InputOption]:
+    found: dict[str, InputOption] = {}
     for stage in Stage:
         for name, asked in inputs_of(stage).items():
             if _has_own(asked):
                 users = found[name].stages if name in found else ()
-                found[name] = Option(asked, (*users, stage))
+                found[name] = InputOption(asked, (*users, stage))
     return {name: option for name, option in found.items() if option.is_model == models}
 
 

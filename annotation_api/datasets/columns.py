@@ -21,7 +21,7 @@ from alignment.shared.records import (
     Prompt,
     Ranking,
     Record,
-    Verdict,
+    RuleVerdict,
     canonical_json,
     margin_of,
     split_of,
@@ -44,7 +44,7 @@ FLAT: dict[type[Record], dict[str, str]] = {
     },
     Demonstration: {"prompt": "messages", "completion": "messages", **_ORIGIN},
     Prompt: {"prompt": "messages", **_ORIGIN},
-    Verdict: {
+    RuleVerdict: {
         "prompt": "messages",
         "completion": "messages",
         "label": "flag",
@@ -85,7 +85,7 @@ FULL: dict[type[Record], dict[str, str]] = {
     },
     Demonstration: {**_ASKED, "response": "text", **_ORIGIN},
     Prompt: {**_ASKED, **_ORIGIN},
-    Verdict: {
+    RuleVerdict: {
         **_ASKED,
         "response": "text",
         "rule": "text",
@@ -150,7 +150,7 @@ def _prompt(record: Prompt) -> Iterator[Columns]:
     yield {"prompt": _messages(record), **_origin(record, {})}
 
 
-def _verdict(record: Verdict) -> Iterator[Columns]:
+def _verdict(record: RuleVerdict) -> Iterator[Columns]:
     yield {
         "prompt": _messages(record.prompt),
         "completion": _answer(record.response),
@@ -184,7 +184,7 @@ _FLAT: dict[type[Record], Callable[[Any], Iterator[Columns]]] = {
     Ranking: _pairs,
     Demonstration: _demonstration,
     Prompt: _prompt,
-    Verdict: _verdict,
+    RuleVerdict: _verdict,
     Answers: _answers,
 }
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO
 
 
-class Watched:
+class WatchedFile:
     """A file that counts what is read of it; who reads it also says how many rows there were."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -33,13 +33,13 @@ class Watched:
         return time.monotonic() - self._started
 
 
-_running: dict[tuple[uuid.UUID, str], Watched] = {}
+_running: dict[tuple[uuid.UUID, str], WatchedFile] = {}
 
 
 @contextmanager
-def watched(file: IO[bytes], person: uuid.UUID, key: str | None) -> Iterator[Watched]:
+def watched(file: IO[bytes], person: uuid.UUID, key: str | None) -> Iterator[WatchedFile]:
     """The file from its start, findable by `running` while inside (without a key by nobody)."""
-    found = Watched(file)
+    found = WatchedFile(file)
     if key is None:
         yield found
         return
@@ -50,5 +50,5 @@ def watched(file: IO[bytes], person: uuid.UUID, key: str | None) -> Iterator[Wat
         _running.pop((person, key), None)
 
 
-def running(person: uuid.UUID, key: str) -> Watched | None:
+def running(person: uuid.UUID, key: str) -> WatchedFile | None:
     return _running.get((person, key))

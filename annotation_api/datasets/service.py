@@ -134,7 +134,7 @@ def _refuse_collected(kind: DatasetKind) -> None:
         raise invalid([Problem(pointer="/kind", message=message.capitalize(), value=kind.value)])
 
 
-def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool, watched: progress.Watched) -> None:
+def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool, watched: progress.WatchedFile) -> None:
     """Write the records in batches; a strict import stops writing at the first bad row, but reads on."""
     batch: list[dict[str, Any]] = []
     size = 0

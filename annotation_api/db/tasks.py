@@ -60,7 +60,7 @@ class Response:
 
 
 @dataclass(frozen=True)
-class NewTask:
+class TaskToAdd:
     """A task to be stored; its responses stand in it in this order."""
 
     project_id: uuid.UUID
@@ -91,7 +91,7 @@ def add_responses(session: Session, responses: Iterable[Response]) -> None:
     _store(session, "responses", RESPONSE, rows, "ON CONFLICT (id) DO NOTHING")
 
 
-def add_tasks(session: Session, tasks: Sequence[NewTask]) -> None:
+def add_tasks(session: Session, tasks: Sequence[TaskToAdd]) -> None:
     """Store tasks with their responses."""
     add_responses(session, {response.id: response for task in tasks for response in task.responses}.values())
     began = session.scalars(select(func.now())).one()
@@ -100,7 +100,7 @@ def add_tasks(session: Session, tasks: Sequence[NewTask]) -> None:
     _store(session, "task_responses", PLACE, places)
 
 
-def _row(task: NewTask, began: datetime) -> tuple[Any, ...]:
+def _row(task: TaskToAdd, began: datetime) -> tuple[Any, ...]:
     return (
         task.id,
         task.project_id,

@@ -14,7 +14,7 @@ from annotation_api.http.errors import ApiError, not_found
 from annotation_api.settings import Settings
 
 
-class ArtifactFile(FileResponse):
+class ArtifactResponse(FileResponse):
     """As FileResponse, but a range that cannot be served is refused as every request is."""
 
     @classmethod
@@ -61,6 +61,6 @@ def download(session: Session, settings: Settings, job: Job, name: str, known: s
     headers = {"ETag": f'"{row.sha256}"', "Repr-Digest": f"sha-256=:{digest}:", "Cache-Control": "private, no-cache"}
     if known is not None and row.sha256 in known:
         return Response(status_code=304, headers=headers)
-    return ArtifactFile(
+    return ArtifactResponse(
         path, filename=path.name, media_type="application/octet-stream", headers=headers, stat_result=stat
     )

@@ -12,10 +12,7 @@ from pydantic import Field
 from annotation_api.http.dependencies import READS_RUNS, Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.jobs import artifacts, logs, queries, service
-from annotation_api.jobs.events.schemas import JobEvent
-from annotation_api.jobs.events.stream import EventStream
-from annotation_api.jobs.events.watchers import EventPoller
-from annotation_api.jobs.schemas import (
+from annotation_api.jobs.detail_schemas import (
     ArtifactOut,
     AttemptOut,
     CandidateOut,
@@ -25,6 +22,9 @@ from annotation_api.jobs.schemas import (
     SavedOut,
     Series,
 )
+from annotation_api.jobs.events.schemas import JobEvent
+from annotation_api.jobs.events.stream import EventStream
+from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.series import thinned
 from annotation_api.jobs.wins import win_rates
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from annotation_api.db.tables import JobAttempt
 from annotation_api.http.errors import not_found
 from annotation_api.jobs import queries
-from annotation_api.jobs.schemas import LogOut
+from annotation_api.jobs.detail_schemas import LogOut
 from annotation_api.settings import Settings
 
 TAIL_BYTES = 2**18  # of a file that are looked at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from annotation_api.jobs.schemas import Series
+from annotation_api.jobs.detail_schemas import Series
 
 Row = tuple[str, str, int, float | None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from alignment.shared.intervals import interval95
-from annotation_api.jobs.schemas import LookOut
+from annotation_api.jobs.detail_schemas import LookOut
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from annotation_api.db.tables import ModelKind
 from annotation_api.http.schemas import Body, Shown
-from annotation_api.models.uploads import Upload
+from annotation_api.models.uploads import ModelUpload
 
 
 class NewModel(Body):
@@ -38,7 +38,7 @@ class UploadOut(BaseModel):
     files: dict[str, int] = Field(description="Bytes that have arrived, by file.")
 
     @classmethod
-    def of(cls, upload: Upload) -> Self:
+    def of(cls, upload: ModelUpload) -> Self:
         return cls(id=upload.id, name=upload.name, files=upload.sizes())
 
 

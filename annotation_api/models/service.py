@@ -13,7 +13,7 @@ from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Sn
 from annotation_api.http.errors import invalid, not_found
 from annotation_api.models import folders, queries, uploads
 from annotation_api.models.schemas import NewModel
-from annotation_api.models.uploads import Upload
+from annotation_api.models.uploads import ModelUpload
 from annotation_api.settings import Settings
 
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -35,7 +35,7 @@ def register(session: Session, settings: Settings, body: NewModel) -> tuple[Mode
     return row, True
 
 
-def register_upload(session: Session, upload: Upload, sha256: Mapping[str, str]) -> ModelVersion:
+def register_upload(session: Session, upload: ModelUpload, sha256: Mapping[str, str]) -> ModelVersion:
     """The base model that was sent, checked as any folder is; 422 with what is wrong, and the upload stays."""
     if upload.files.is_dir():
         uploads.check_hashes(upload, sha256)

@@ -32,7 +32,7 @@ ABOUT = "upload.json"
 
 
 @dataclass(frozen=True)
-class Upload:
+class ModelUpload:
     """A folder that fills."""
 
     home: Path
@@ -62,13 +62,13 @@ def _place(home: Path) -> Path:
     return home / "model-uploads"
 
 
-def begin(home: Path, person: uuid.UUID, name: str) -> Upload:
+def begin(home: Path, person: uuid.UUID, name: str) -> ModelUpload:
     """A new, empty upload. 429 when the person has too many that are not finished."""
     _sweep(home)
     if sum(found.person == person for found in _all(home)) >= MOST_OPEN:
         detail = f"You have {MOST_OPEN} uploads that are not finished. Finish or delete one first."
         raise ApiError(429, "too-many-uploads", detail, headers={"Retry-After": "60"})
-    upload = Upload(home, uuid.uuid4(), person, name)
+    upload = ModelUpload(home, uuid.uuid4(), person, name)
     with _disk():
         upload.files.mkdir(parents=True, mode=0o700)
         about = {"person": str(person), "name": name}
@@ -76,7 +76,7 @@ def begin(home: Path, person: uuid.UUID, name: str) -> Upload:
     return upload
 
 
-def find(home: Path, person: uuid.UUID, key: uuid.UUID) -> Upload:
+def find(home: Path, person: uuid.UUID, key: uuid.UUID) -> ModelUpload:
     """404 for what is another person's, too."""
     found = _read(home, key)
     if found is None or found.person != person:
@@ -84,22 +84,22 @@ def find(home: Path, person: uuid.UUID, key: uuid.UUID) -> Upload:
     return found
 
 
-def discard(upload: Upload) -> None:
+def discard(upload: ModelUpload) -> None:
     shutil.rmtree(upload.folder)
 
 
-def _all(home: Path) -> Iterator[Upload]:
+def _all(home: Path) -> Iterator[ModelUpload]:
     for path in _place(home).glob(f"*/{ABOUT}"):
         if found := _read(home, uuid.UUID(path.parent.name)):
             yield found
 
 
-def _read(home: Path, key: uuid.UUID) -> Upload | None:
+def _read(home: Path, key: uuid.UUID) -> ModelUpload | None:
     try:
         about = json.loads((_place(home) / str(key) / ABOUT).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return Upload(home, key, uuid.UUID(about["person"]), about["name"])
+    return ModelUpload(home, key, uuid.UUID(about["person"]), about["name"])
 
 
 def _sweep(home: Path) -> None:
@@ -112,7 +112,7 @@ def _sweep(home: Path) -> None:
 # ---------------------------------------------------------------- one part
 
 
-async def receive(upload: Upload, name: str, offset: int, parts: AsyncIterator[bytes]) -> int:
+async def receive(upload: ModelUpload, name: str, offset: int, parts: AsyncIterator[bytes]) -> int:
     """Write the bytes at `offset`, which lies at the end of what is there or before it; the file's size now.
 
     What was beyond `offset` is cut off first: a part whose answer was lost is simply sent again.
@@ -177,7 +177,7 @@ def _disk() -> Iterator[None]:
 # ---------------------------------------------------------------- the end
 
 
-def check_hashes(upload: Upload, wanted: Mapping[str, str]) -> None:
+def check_hashes(upload: ModelUpload, wanted: Mapping[str, str]) -> None:
     """422 where a file is not what its sender says that it is."""
     problems = []
     for name, sha256 in wanted.items():
@@ -195,7 +195,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(upload: Upload) -> Path:
+def publish(upload: ModelUpload) -> Path:
     """Move the checked folder to where models lie; again after a crash, it is there already."""
     with _disk():
         upload.target.parent.mkdir(parents=True, exist_ok=True)

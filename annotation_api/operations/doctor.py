@@ -34,7 +34,7 @@ OLDEST_POSTGRES = 15
 PRIVATE = ("logs", "uploads", "audit", "artifacts", "checkpoints", "credentials.json")  # below HOME
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     OK = "ok"
     WARNING = "warning"  # it depends on where the service stands
     FAULT = "fault"
@@ -43,7 +43,7 @@ class State(StrEnum):
 @dataclass(frozen=True)
 class Finding:
     check: str
-    state: State
+    state: FindingState
     words: str
 
 
@@ -68,17 +68,17 @@ def examine(settings: Settings) -> list[Finding]:
 def _exposure(settings: Settings) -> Iterator[Finding]:
     host = urlsplit(settings.public_url or "").hostname
     if settings.public_url is None:
-        yield Finding("exposure", State.OK, "RANKLOOP_PUBLIC_URL is not set: for this machine only.")
+        yield Finding("exposure", FindingState.OK, "RANKLOOP_PUBLIC_URL is not set: for this machine only.")
     elif not settings.tls and not is_loopback(host or ""):
         words = (
             "RANKLOOP_PUBLIC_URL is http://: passwords and keys travel in the clear. Put a proxy with TLS before it."
         )
-        yield Finding("exposure", State.FAULT, words)
+        yield Finding("exposure", FindingState.FAULT, words)
     else:
-        yield Finding("exposure", State.OK, f"People come by {settings.public_url}.")
+        yield Finding("exposure", FindingState.OK, f"People come by {settings.public_url}.")
     if settings.published_on_loopback and settings.public_url and not is_loopback(host or ""):
         words = "RANKLOOP_PUBLISHED_ON_LOOPBACK is set although people come from elsewhere: unset it."
-        yield Finding("exposure", State.FAULT, words)
+        yield Finding("exposure", FindingState.FAULT, words)
 
 
 def _proxy(settings: Settings) -> Iterator[Finding]:
@@ -87,9 +87,9 @@ def _proxy(settings: Settings) -> Iterator[Finding]:
             "People come over HTTPS, so through a proxy, but RANKLOOP_TRUSTED_PROXIES is not set: the audit and the "
             "slowing of wrong tries see one address for everybody."
         )
-        yield Finding("proxy", State.FAULT, words)
+        yield Finding("proxy", FindingState.FAULT, words)
     else:
-        yield Finding("proxy", State.OK, f"Believed: {', '.join(settings.trusted_proxies) or 'nobody'}.")
+        yield Finding("proxy", FindingState.OK, f"Believed: {', '.join(settings.trusted_proxies) or 'nobody'}.")
 
 
 def _modes(settings: Settings) -> Iterator[Finding]:
@@ -98,39 +98,41 @@ def _modes(settings: Settings) -> Iterator[Finding]:
     places = [(home, 0o066), *((home / name, 0o077) for name in PRIVATE)]
     open_ones = [path for path, bits in places if path.exists() and stat.S_IMODE(path.stat().st_mode) & bits]
     for path in open_ones:
-        yield Finding("files", State.FAULT, f"Others on this machine may read {path}: chmod go= {path}")
+        yield Finding("files", FindingState.FAULT, f"Others on this machine may read {path}: chmod go= {path}")
     if not open_ones:
-        yield Finding("files", State.OK, f"What lies in {home} is private.")
+        yield Finding("files", FindingState.OK, f"What lies in {home} is private.")
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
     if settings.database_url and sample_password(settings.database_url):
-        yield Finding("secrets", State.FAULT, "The database's password is a sample that anybody would try.")
+        yield Finding("secrets", FindingState.FAULT, "The database's password is a sample that anybody would try.")
     else:
-        yield Finding("secrets", State.OK, "No sample password is in use.")
+        yield Finding("secrets", FindingState.OK, "No sample password is in use.")
 
 
 def _second_factor(settings: Settings) -> Iterator[Finding]:
     if not settings.admin_second_factor and settings.public_url and settings.tls:
         words = "Admins may sign in with a password alone: set RANKLOOP_ADMIN_SECOND_FACTOR=true."
-        yield Finding("second factor", State.WARNING, words)
+        yield Finding("second factor", FindingState.WARNING, words)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     usage = shutil.disk_usage(settings.home.resolve())
     short = usage.free < ROOM_BYTES and usage.free < ROOM_SHARE * usage.total
     words = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} are free."
-    yield Finding("disk", State.WARNING if short else State.OK, words)
+    yield Finding("disk", FindingState.WARNING if short else FindingState.OK, words)
 
 
 def _backup(settings: Settings) -> Iterator[Finding]:
     path = settings.home / LAST
     if not path.exists():
-        yield Finding("backup", State.WARNING, "No backup was made yet: rankloop backup FILE, and keep it elsewhere.")
+        yield Finding(
+            "backup", FindingState.WARNING, "No backup was made yet: rankloop backup FILE, and keep it elsewhere."
+        )
         return
     made = datetime.fromisoformat(json.loads(path.read_text())["at"])
     days = (datetime.now(UTC) - made).days
-    late = State.WARNING if days >= BACKUP_DAYS else State.OK
+    late = FindingState.WARNING if days >= BACKUP_DAYS else FindingState.OK
     yield Finding("backup", late, f"The newest backup is {days} days old.")
 
 
@@ -150,13 +152,13 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 def _schema(current: bool) -> Finding:
     words = "The tables are of this version." if current else "The tables are of another version: rankloop migrate"
-    return Finding("versions", State.OK if current else State.FAULT, words)
+    return Finding("versions", FindingState.OK if current else FindingState.FAULT, words)
 
 
 def _server(session: Session, _settings: Settings) -> Iterator[Finding]:
     major = session.scalar(text("SELECT current_setting('server_version_num')::int / 10000")) or 0
     fine = major >= OLDEST_POSTGRES
-    yield Finding("versions", State.OK if fine else State.FAULT, f"Postgres is {major}.")
+    yield Finding("versions", FindingState.OK if fine else FindingState.FAULT, f"Postgres is {major}.")
 
 
 def _role(session: Session, _settings: Settings) -> Iterator[Finding]:
@@ -164,9 +166,9 @@ def _role(session: Session, _settings: Settings) -> Iterator[Finding]:
     name, too_much = session.execute(text(mighty)).one()
     if too_much:
         words = f"The database role {name} may do more than it needs: ALTER ROLE {name} NOSUPERUSER NOCREATEROLE"
-        yield Finding("database role", State.FAULT, f"{words} NOREPLICATION.")
+        yield Finding("database role", FindingState.FAULT, f"{words} NOREPLICATION.")
     else:
-        yield Finding("database role", State.OK, f"The role {name} is a plain one.")
+        yield Finding("database role", FindingState.OK, f"The role {name} is a plain one.")
 
 
 def _clock(session: Session, _settings: Settings) -> Iterator[Finding]:
@@ -174,7 +176,9 @@ def _clock(session: Session, _settings: Settings) -> Iterator[Finding]:
     fine = apart < CLOCKS_APART
     words = f"The clocks of this machine and of the database are {apart:.1f} s apart."
     yield Finding(
-        "clock", State.OK if fine else State.WARNING, words if fine else f"{words} Codes of apps need it right."
+        "clock",
+        FindingState.OK if fine else FindingState.WARNING,
+        words if fine else f"{words} Codes of apps need it right.",
     )
 
 
@@ -187,23 +191,25 @@ def _admins(session: Session, settings: Settings) -> Iterator[Finding]:
     bare = sum(person.second_factor_at is None for person in admins)
     if len(admins) < 2:
         words = "One admin alone: make a second one, or keep `rankloop users promote` in mind."
-        yield Finding("accounts", State.WARNING, words if admins else "There is no admin yet: open the set-up link.")
+        yield Finding(
+            "accounts", FindingState.WARNING, words if admins else "There is no admin yet: open the set-up link."
+        )
     if bare and settings.public_url:
-        yield Finding("accounts", State.WARNING, f"{bare} of {len(admins)} admins have no second factor.")
+        yield Finding("accounts", FindingState.WARNING, f"{bare} of {len(admins)} admins have no second factor.")
     endless = session.scalar(select(func.count()).where(ApiKey.expires_at.is_(None), ApiKey.revoked_at.is_(None)))
     if endless:
-        yield Finding("accounts", State.WARNING, f"{endless} API keys never end.")
+        yield Finding("accounts", FindingState.WARNING, f"{endless} API keys never end.")
     if len(admins) >= 2 and not endless and not (bare and settings.public_url):
-        yield Finding("accounts", State.OK, f"{len(admins)} admins.")
+        yield Finding("accounts", FindingState.OK, f"{len(admins)} admins.")
 
 
 def _audit(session: Session, settings: Settings) -> Iterator[Finding]:
     chain = audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
     for what, verdict in (("audit", chain), ("audit files", sealed.check(settings.home))):
         if verdict.broken is None:
-            yield Finding(what, State.OK, f"All {verdict.rows} rows hold.")
+            yield Finding(what, FindingState.OK, f"All {verdict.rows} rows hold.")
         else:
-            yield Finding(what, State.FAULT, f"Row {verdict.broken} does not hold: {verdict.reason}")
+            yield Finding(what, FindingState.FAULT, f"Row {verdict.broken} does not hold: {verdict.reason}")
 
 
 Question = Callable[[Session, Settings], Iterator[Finding]]

@@ -38,7 +38,7 @@ Key = Annotated[str | None, Form(max_length=255)]
 
 
 @dataclass(frozen=True)
-class Upload:
+class PendingImport:
     """A file that waits for a yes, and what was said about it."""
 
     token: str
@@ -69,7 +69,7 @@ def preview(
 ) -> Response:
     """Keep the file for the second form, and show what importing it would give."""
     token = staged.keep(settings.home, me.id, file.file)
-    upload = Upload(token, file.filename or "upload", kind, format, project)
+    upload = PendingImport(token, file.filename or "upload", kind, format, project)
     return _preview(request, session, me, settings, upload, key)
 
 
@@ -89,7 +89,7 @@ def map_columns(
 ) -> Response:
     """The file again, with its columns named by hand: `field` and `column` in pairs, an empty column for none."""
     named = {one: other for one, other in zip(field, column, strict=False) if other}
-    upload = Upload(token, name, kind, format, project, json.dumps(named, ensure_ascii=False))
+    upload = PendingImport(token, name, kind, format, project, json.dumps(named, ensure_ascii=False))
     return _preview(request, session, me, settings, upload, None)
 
 
@@ -109,7 +109,7 @@ def commit(
     map: Annotated[str, Form(max_length=4000)] = "",
 ) -> Response:
     """Store the file that was previewed; the page of the new data set."""
-    upload = Upload(token, name, kind, format, project, map)
+    upload = PendingImport(token, name, kind, format, project, map)
     try:
         with staged.reopen(settings.home, me.id, token) as file:
             report = service.import_file(
@@ -138,7 +138,7 @@ def _preview(
     session: Session,
     me: Person,
     settings: Settings,
-    upload: Upload,
+    upload: PendingImport,
     key: str | None,
     error: ApiError | None = None,
 ) -> Response:

@@ -19,8 +19,8 @@ from annotation_api.http.pagination import fetch_rows
 from annotation_api.jobs import artifacts, logs
 from annotation_api.jobs import queries as job_queries
 from annotation_api.jobs import service as jobs
+from annotation_api.jobs.detail_schemas import LookOut
 from annotation_api.jobs.pipelines import service as pipelines
-from annotation_api.jobs.schemas import LookOut
 from annotation_api.jobs.wins import win_rates
 from annotation_api.web import queries
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, curves, marks

@@ -18,7 +18,7 @@ from annotation_api.db.tables import (
     AssignmentState,
     Dataset,
     Job,
-    JobEvent,
+    JobEventRow,
     Metric,
     ModelVersion,
     Person,
@@ -45,20 +45,20 @@ def metrics_of(session: Session, job_id: uuid.UUID) -> list[tuple[str, int, floa
     return [(f"{row.phase}: {row.name}", row.step, row.value) for row in rows]
 
 
-def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEvent]:
+def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEventRow]:
     """State changes and notes, newest first."""
-    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type.in_(("state", "note")))
-    return session.scalars(query.order_by(JobEvent.seq.desc()).limit(PAGE)).all()
+    query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.type.in_(("state", "note")))
+    return session.scalars(query.order_by(JobEventRow.seq.desc()).limit(PAGE)).all()
 
 
-def last_of(session: Session, job_id: uuid.UUID, kind: str) -> JobEvent | None:
+def last_of(session: Session, job_id: uuid.UUID, kind: str) -> JobEventRow | None:
     """The newest event of a kind."""
-    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == kind)
-    return session.scalar(query.order_by(JobEvent.seq.desc()).limit(1))
+    query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.type == kind)
+    return session.scalar(query.order_by(JobEventRow.seq.desc()).limit(1))
 
 
 def last_event(session: Session, job_id: uuid.UUID) -> int:
-    return session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
+    return session.scalar(select(func.max(JobEventRow.seq)).where(JobEventRow.job_id == job_id)) or 0
 
 
 def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:

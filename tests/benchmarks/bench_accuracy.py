@@ -39,7 +39,7 @@ from alignment.models.forward import Model, score_rows
 from alignment.models.load import load_scorer, load_tokenizer
 from alignment.reward import data as reward_data
 from alignment.reward.annotations import annotation_of_ranking
-from alignment.reward.data import Example
+from alignment.reward.examples import Example
 from alignment.reward.report.accuracy import IntervalEstimate, difference
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig

@@ -25,7 +25,7 @@ from alignment.models.load import load_scorer, load_tokenizer
 from alignment.reward import data as reward_data
 from alignment.reward.acquisition import CandidateSet, choose
 from alignment.reward.annotations import annotation_of_ranking
-from alignment.reward.data import Example
+from alignment.reward.examples import Example
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter

@@ -33,7 +33,7 @@ from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from alignment.models.forward import end_scores, score_rows
-from alignment.reward.data import Example, PairTarget, Vote
+from alignment.reward.examples import Example, PairTarget, Vote
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter

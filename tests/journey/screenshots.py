@@ -24,9 +24,9 @@ from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.settings import Settings
-from tests.journey.scene import Scene, fill
 from tests.support.factory import Factory
 from tests.support.live import chromium, served
+from tests.support.scene import Scene, fill
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}

@@ -32,7 +32,7 @@ from annotation_api.db.tables import (
     DatasetKind,
     Job,
     JobAttempt,
-    JobEvent,
+    JobEventRow,
     JobState,
     Metric,
     ModelVersion,
@@ -120,7 +120,11 @@ class World:
 
     def events(self, job_id: uuid.UUID, kind: str) -> list[dict[str, Any]]:
         with Session(self.engine) as session:
-            rows = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.type == kind).order_by(JobEvent.seq)
+            rows = (
+                select(JobEventRow.data)
+                .where(JobEventRow.job_id == job_id, JobEventRow.type == kind)
+                .order_by(JobEventRow.seq)
+            )
             return list(session.scalars(rows))
 
     def wait(self, job_id: uuid.UUID, *states: JobState, until: Callable[[Job], bool] = lambda job: True) -> Job:
@@ -145,7 +149,7 @@ class World:
 
     def counts(self, job_id: uuid.UUID) -> list[int | None]:
         """How many rows of each kind the job has."""
-        tables = (JobEvent, Metric, Artifact, ModelVersion)
+        tables = (JobEventRow, Metric, Artifact, ModelVersion)
         with Session(self.engine) as session:
             return [session.scalar(select(func.count()).where(table.job_id == job_id)) for table in tables]
 
@@ -190,7 +194,10 @@ class World:
     def told(self, job_id: uuid.UUID, epoch: int) -> int:
         """How many events an attempt has written."""
         with Session(self.engine) as session:
-            return session.scalar(select(func.count()).where(JobEvent.job_id == job_id, JobEvent.epoch == epoch)) or 0
+            return (
+                session.scalar(select(func.count()).where(JobEventRow.job_id == job_id, JobEventRow.epoch == epoch))
+                or 0
+            )
 
     def ended(self) -> int:
         """How many jobs have."""

@@ -19,7 +19,7 @@ from alignment.shared.records import Demonstration, Prompt, Ranking
 from annotation_api.annotation.submissions import service as feedback
 from annotation_api.annotation.submissions.schemas import NewRanking
 from annotation_api.datasets import staged
-from annotation_api.datasets.progress import Watched, _running
+from annotation_api.datasets.progress import WatchedFile, _running
 from annotation_api.db.tables import (
     Alias,
     ApiKey,
@@ -112,7 +112,7 @@ class World:
         token = hashlib.sha256(person.id.bytes).hexdigest()
         staged._path(self.settings.home, person.id, token).write_bytes(CSV)
         size = SEEN_BYTES if person.role is Role.ANNOTATOR else 0  # only the other's is looked for
-        _running[person.id, IMPORT_KEY] = Watched(Bytes(size))  # type: ignore[arg-type]
+        _running[person.id, IMPORT_KEY] = WatchedFile(Bytes(size))  # type: ignore[arg-type]
         upload = model_uploads.begin(self.settings.home, person.id, "half a model").id
         return Owned(person, task, leased.id, answered.id, submission, sent, key, token, upload)
 

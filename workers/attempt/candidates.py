@@ -33,7 +33,7 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
     ids = tasks.prompt_ids(session, project_id, records)
     sets = SampleConfig.model_validate(job.config).tasks_per_prompt
     responses: list[tasks.Response] = []
-    new: list[tasks.NewTask] = []
+    new: list[tasks.TaskToAdd] = []
     for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
         sampled = [
             new_response(row["text"], ids[records[index].key], job, uuid.UUID(row["model"]), row["sampling"])
@@ -75,6 +75,6 @@ def new_response(
     return tasks.Response(prompt_id, storable(text), model_id, job.id, sampling)
 
 
-def ranking_task(project: Project, form: Form, responses: Sequence[tasks.Response]) -> tasks.NewTask:
+def ranking_task(project: Project, form: Form, responses: Sequence[tasks.Response]) -> tasks.TaskToAdd:
     """To be ranked by as many people as the project wants."""
-    return tasks.NewTask(project.id, form.id, responses, project.overlap)
+    return tasks.TaskToAdd(project.id, form.id, responses, project.overlap)

@@ -18,7 +18,7 @@ from annotation_api.db import tasks
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
-from annotation_api.db.tables import Job, JobEvent
+from annotation_api.db.tables import Job, JobEventRow
 from workers.attempt.candidates import new_response, ranking_project, ranking_task
 
 SFT = 0  # the update after which the policy is still the SFT policy
@@ -46,8 +46,8 @@ def add_evaluation(session: Session, job_id: uuid.UUID, epoch: int, update: int,
 
 
 def _is_recorded(session: Session, job_id: uuid.UUID, update: int) -> bool:
-    evaluations = select(JobEvent.seq).where(JobEvent.job_id == job_id, JobEvent.type == "look")
-    return session.scalar(evaluations.where(JobEvent.data["update"].as_integer() == update)) is not None
+    evaluations = select(JobEventRow.seq).where(JobEventRow.job_id == job_id, JobEventRow.type == "look")
+    return session.scalar(evaluations.where(JobEventRow.data["update"].as_integer() == update)) is not None
 
 
 def _add_tasks(session: Session, job: Job, update: int, asked: Mapping[Prompt, Row]) -> dict[str, str]:
@@ -56,7 +56,7 @@ def _add_tasks(session: Session, job: Job, update: int, asked: Mapping[Prompt, R
     start = uuid.UUID(job_graph.resolve_inputs(session, job)["model"]["model"])
     different = {prompt: row for prompt, row in asked.items() if storable(row["before"]) != storable(row["response"])}
     ids = tasks.prompt_ids(session, project.id, different)
-    new: dict[str, tasks.NewTask] = {}
+    new: dict[str, tasks.TaskToAdd] = {}
     for prompt, row in different.items():
         before = new_response(row["before"], ids[prompt.key], job, start, {"update": SFT})
         after = new_response(row["response"], ids[prompt.key], job, None, {"update": update})

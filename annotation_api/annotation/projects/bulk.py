@@ -74,8 +74,8 @@ def add_tasks(session: Session, queue: Queue, new: Sequence[New]) -> None:
     tasks.add_tasks(session, [_task(queue, item, prompts[item.plan.prompt.key]) for item in new])
 
 
-def _task(queue: Queue, item: New, prompt_id: uuid.UUID) -> tasks.NewTask:
-    return tasks.NewTask(
+def _task(queue: Queue, item: New, prompt_id: uuid.UUID) -> tasks.TaskToAdd:
+    return tasks.TaskToAdd(
         project_id=queue.project_id,
         form_id=queue.form_id,
         responses=[_response(queue, item.row, prompt_id, text) for text in item.plan.texts],

@@ -151,7 +151,7 @@ def add_tasks(session: Session, project: Project, new: Sequence[NewTask]) -> lis
     _check_responses(session, new)
     prompt_ids = tasks.prompt_ids(session, project.id, prompts)
     rows = [
-        tasks.NewTask(
+        tasks.TaskToAdd(
             project_id=project.id,
             form_id=forms[item.kind].id,
             responses=[

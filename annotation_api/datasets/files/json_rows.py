@@ -24,7 +24,7 @@ _PIECE_OF_ONE = (b"{", b"[", b",", b":")  # what the first line of an object ove
 COLUMNS = "the file holds columns, not rows; each index was read as one row"
 
 
-class Shape(Enum):
+class JsonLayout(Enum):
     """How the rows of a JSON file are laid out."""
 
     LINES = auto()
@@ -33,17 +33,17 @@ class Shape(Enum):
     VALUES = auto()
 
 
-def shape_of(head: bytes) -> Shape:
+def layout_of(head: bytes) -> JsonLayout:
     """Told by the beginning of the file, less blanks."""
     if head[:1] == b"[":
-        return Shape.ARRAY
+        return JsonLayout.ARRAY
     if _is_wrapped(head):
-        return Shape.WRAPPED
+        return JsonLayout.WRAPPED
     first, newline, _ = head.partition(b"\n")
     first = first.rstrip()
     if (newline and first.endswith(_PIECE_OF_ONE)) or _several(first):
-        return Shape.VALUES
-    return Shape.LINES
+        return JsonLayout.VALUES
+    return JsonLayout.LINES
 
 
 def _is_wrapped(head: bytes) -> bool:
@@ -74,13 +74,13 @@ def _several(line: bytes) -> bool:
 
 def json_rows(reader: io.BufferedReader[Any], head: bytes, notes: Counter[str]) -> Iterator[Numbered]:
     """Each row from 1, by physical line or by element."""
-    shape = shape_of(head)
-    if shape is Shape.LINES:
+    layout = layout_of(head)
+    if layout is JsonLayout.LINES:
         yield from _objects(_parsed(_numbered_lines(reader)), notes)
-    elif shape is Shape.VALUES:
+    elif layout is JsonLayout.VALUES:
         yield from _objects(_parsed(enumerate(whole_values(reader, limits.MAX_ROW_BYTES), start=1)), notes)
     else:
-        cut = array_elements if shape is Shape.ARRAY else wrapped_elements
+        cut = array_elements if layout is JsonLayout.ARRAY else wrapped_elements
         yield from _parsed(enumerate(cut(reader, limits.MAX_ROW_BYTES), start=1))
 
 

@@ -42,7 +42,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Shape:
+class JudgedLayout:
     """`sides` are the fields of the two responses."""
 
     sides: tuple[str, str]
@@ -108,24 +108,24 @@ def _full_text(row: Row) -> Prompt:
 
 _FIRST_WINS = Judged(1)
 
-HELPSTEER = Shape(("response_1", "response_2"), _steps("preference_strength"), _text_prompt("prompt"))
-HELPSTEER3 = Shape(("response1", "response2"), _steps("overall_preference"), _text_prompt("context"))
-SHP = Shape(("human_ref_A", "human_ref_B"), _flag("labels"), _text_prompt("history"))
-WEBGPT = Shape(("answer_0", "answer_1"), _scores("score_0", "score_1"), _full_text)
-STACK = Shape(("response_j", "response_k"), lambda row: _FIRST_WINS, _text_prompt("question"))
+HELPSTEER = JudgedLayout(("response_1", "response_2"), _steps("preference_strength"), _text_prompt("prompt"))
+HELPSTEER3 = JudgedLayout(("response1", "response2"), _steps("overall_preference"), _text_prompt("context"))
+SHP = JudgedLayout(("human_ref_A", "human_ref_B"), _flag("labels"), _text_prompt("history"))
+WEBGPT = JudgedLayout(("answer_0", "answer_1"), _scores("score_0", "score_1"), _full_text)
+STACK = JudgedLayout(("response_j", "response_k"), lambda row: _FIRST_WINS, _text_prompt("question"))
 
 
-def ranking(shape: Shape) -> Callable[[Row], Made]:
+def ranking(layout: JudgedLayout) -> Callable[[Row], Made]:
     def read(row: Row) -> Made:
-        sides = tuple(text(row, name) for name in shape.sides)
-        yield from _judged(shape.prompt(row), sides, shape.judged(row), shape.sides[0])
+        sides = tuple(text(row, name) for name in layout.sides)
+        yield from _judged(layout.prompt(row), sides, layout.judged(row), layout.sides[0])
 
     return read
 
 
-def prompt(shape: Shape) -> Callable[[Row], Iterator[Prompt]]:
+def prompt(layout: JudgedLayout) -> Callable[[Row], Iterator[Prompt]]:
     def read(row: Row) -> Iterator[Prompt]:
-        yield shape.prompt(row)
+        yield layout.prompt(row)
 
     return read
 

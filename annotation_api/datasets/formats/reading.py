@@ -30,7 +30,7 @@ from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
 from annotation_api.datasets.formats.votes import Judgements
-from annotation_api.datasets.formats.watched import MEANING, Watched, count, meant
+from annotation_api.datasets.formats.watched import MEANING, WatchedRow, count, meant
 from annotation_api.datasets.values import Note, Refused, Unreadable
 
 MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
@@ -138,7 +138,7 @@ class Reading:
 
     def _records(self, row: dict[str, Any]) -> list[Record]:
         """The records of one row; its notes are kept only when the whole row is good."""
-        watched = Watched(row)
+        watched = WatchedRow(row)
         try:
             made = list(reader(self.format, self.kind)(self._mapped(watched)))
         except ValidationError as error:
@@ -153,7 +153,7 @@ class Reading:
         count(self._unused, unread)
         return self._judgements.of(records, row, self._notes)
 
-    def _mapped(self, row: Watched) -> dict[str, Any]:
+    def _mapped(self, row: WatchedRow) -> dict[str, Any]:
         return mapped(self.mapping, row) if self.mapping else row
 
     def _new(self, number: int, records: list[Record]) -> Iterator[Accepted]:

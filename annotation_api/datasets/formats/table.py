@@ -88,8 +88,8 @@ def _chat_only(row: Row) -> Iterable[Record | Note]:
     raise Refused("text", "is one chat, which compares nothing; import the file as demonstrations or prompts")
 
 
-def _judged(shape: judged.Shape) -> tuple[Reader, Reader, Reader]:
-    return (_comparisons_only, judged.ranking(shape), judged.prompt(shape))
+def _judged(layout: judged.JudgedLayout) -> tuple[Reader, Reader, Reader]:
+    return (_comparisons_only, judged.ranking(layout), judged.prompt(layout))
 
 
 # For each layout: the readers of demonstrations, of rankings and of prompts.

@@ -19,7 +19,7 @@ MEANING = frozenset(
 )
 
 
-class Watched(dict[str, Any]):
+class WatchedRow(dict[str, Any]):
     """Looking a field up marks it as read; listing the fields does not."""
 
     def __init__(self, row: dict[str, Any]) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, Verdict
+from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, RuleVerdict
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, PromptRow
 
 BATCH = 50  # rows read at once; one may be of some megabytes
 
-Stored = Demonstration | Ranking | Prompt | Answers | Verdict
+Stored = Demonstration | Ranking | Prompt | Answers | RuleVerdict
 HOLDS: dict[DatasetKind, type[Stored]] = {
     DatasetKind.DEMONSTRATIONS: Demonstration,
     DatasetKind.CONVERSATIONS: Demonstration,
@@ -26,14 +26,14 @@ HOLDS: dict[DatasetKind, type[Stored]] = {
     DatasetKind.RANKINGS: Ranking,
     DatasetKind.PROMPTS: Prompt,
     DatasetKind.ANSWERS: Answers,
-    DatasetKind.VERDICTS: Verdict,
+    DatasetKind.VERDICTS: RuleVerdict,
 }
 FROZEN_AS: dict[type[Record], DatasetKind] = {  # the kind of a snapshot of these
     Demonstration: DatasetKind.DEMONSTRATIONS,
     Ranking: DatasetKind.RANKINGS,
     Prompt: DatasetKind.PROMPTS,
     Answers: DatasetKind.ANSWERS,
-    Verdict: DatasetKind.VERDICTS,
+    RuleVerdict: DatasetKind.VERDICTS,
 }
 COLLECTED = frozenset({DatasetKind.ANSWERS, DatasetKind.VERDICTS})  # made here only, never imported
 

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
-from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, Verdict
+from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, RuleVerdict
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.snapshots.frozen_rows import BATCH, FreezeError, Frozen, Stored
 from annotation_api.db.tables import (
@@ -137,7 +137,7 @@ def _answers(judged: ReadSubmission) -> Iterator[Answers]:
     )
 
 
-def _verdicts(judged: ReadSubmission) -> Iterator[Verdict]:
+def _verdicts(judged: ReadSubmission) -> Iterator[RuleVerdict]:
     """In the form's order, one for each rule that was probed."""
     rules = {rule.id: rule for rule in (judged.form.rules if isinstance(judged.form, RulesForm) else ())}
     given = judged.payload["verdicts"]
@@ -148,7 +148,7 @@ def _verdicts(judged: ReadSubmission) -> Iterator[Verdict]:
         raise ValueError(f"rules are probed on one response, the task has {len(judged.texts)}")
     for key, rule in rules.items():
         if key in given:
-            yield Verdict(
+            yield RuleVerdict(
                 prompt=judged.prompt,
                 response=text,
                 rule=key,

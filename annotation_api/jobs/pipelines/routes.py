@@ -15,8 +15,8 @@ from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_
 from annotation_api.http.quotas import Quota, spends
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.pipelines import service as pipelines
+from annotation_api.jobs.pipelines.schemas import NewPipeline, PipelineOut
 from annotation_api.jobs.routes import Maker, maker_of
-from annotation_api.jobs.schemas import NewPipeline, PipelineOut
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
 

@@ -16,7 +16,8 @@ from annotation_api.db.jobs.machine import ENDED
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.http.errors import ApiError, invalid, not_found
 from annotation_api.jobs import queries, service
-from annotation_api.jobs.schemas import JOBS, DataRef, JobOut, NewPipeline, PipelineOut
+from annotation_api.jobs.pipelines.schemas import NewPipeline, PipelineOut
+from annotation_api.jobs.schemas import JOBS, DataRef, JobOut
 from annotation_api.jobs.validation.validator import WRITERS, JobValidator
 
 # Where a stage's problems stand in the body of a pipeline.

@@ -13,7 +13,7 @@ import math
 from alignment.shared.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, SharedConfig, TrainingConfig
 from alignment.shared.ppo_config import CPU_LANES
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
-from annotation_api.jobs.validation.shapes import Shape, shape_of
+from annotation_api.jobs.validation.shapes import ModelShape, shape_of
 from annotation_api.jobs.validation.validator import ValidatedJob
 
 FLOAT, HALF = 4, 2  # bytes of a number
@@ -50,7 +50,7 @@ def _steps(job: ValidatedJob) -> int | None:
     return None
 
 
-Shapes = dict[str, Shape | None]
+Shapes = dict[str, ModelShape | None]
 
 
 def _artifact(job: ValidatedJob) -> int | None:
@@ -79,7 +79,7 @@ def _trained_by_role(config: TrainingConfig, shapes: Shapes) -> dict[str, int] |
     return {role: _trained(config, shape) for role, shape in found.items() if shape}
 
 
-def _trained(config: TrainingConfig, shape: Shape) -> int:
+def _trained(config: TrainingConfig, shape: ModelShape) -> int:
     if isinstance(config, RewardConfig) and config.frozen_trunk:
         return shape.width
     return shape.linear * config.lora.rank if config.lora else shape.weights
@@ -107,7 +107,7 @@ def _lanes(config: TrainingConfig, gpus: float) -> int:
     return CPU_LANES if cut and not gpus else 1
 
 
-def _weights(config: TrainingConfig, shapes: dict[str, Shape], trained: dict[str, int], gpus: float) -> int:
+def _weights(config: TrainingConfig, shapes: dict[str, ModelShape], trained: dict[str, int], gpus: float) -> int:
     """Of all models: with adapters the base is frozen; PPO has a reference (else the base) and a frozen judge."""
     frozen = HALF if gpus else FLOAT
     whole = config.lora is None and not (isinstance(config, RewardConfig) and config.frozen_trunk)
@@ -118,7 +118,7 @@ def _weights(config: TrainingConfig, shapes: dict[str, Shape], trained: dict[str
     return total
 
 
-def _activations(config: TrainingConfig, shape: Shape, gpus: float) -> int:
+def _activations(config: TrainingConfig, shape: ModelShape, gpus: float) -> int:
     """Of one micro-batch of texts of full length."""
     texts = config.micro_batch_size * (PAIR if isinstance(config, RewardConfig) else 1)
     tokens, number = texts * config.max_length, HALF if gpus else FLOAT

@@ -20,7 +20,7 @@ NAMES = {  # of the same thing in different families
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     weights: int  # numbers in all tensors
     linear: int  # inputs plus outputs of all linear layers: what an adapter of rank 1 has
     width: int
@@ -28,7 +28,7 @@ class Shape:
     vocabulary: int
 
 
-def shape_of(folder: Path) -> Shape | None:
+def shape_of(folder: Path) -> ModelShape | None:
     """None where the folder does not say."""
     try:
         tensors = [tensor for file in sorted(folder.glob("*.safetensors")) for tensor in _tensors(file)]
@@ -40,7 +40,7 @@ def shape_of(folder: Path) -> Shape | None:
         return None
     weights = sum(math.prod(shape) for _, shape in tensors)
     linear = sum(sum(shape) for name, shape in tensors if len(shape) == 2 and _is_linear(name))
-    return Shape(weights, linear, **facts)
+    return ModelShape(weights, linear, **facts)
 
 
 def _tensors(file: Path) -> list[tuple[str, list[int]]]:

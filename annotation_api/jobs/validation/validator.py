@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from alignment.shared import gate
 from alignment.shared.config import (
     CONFIGS,
     PPOConfig,
@@ -28,11 +27,10 @@ from alignment.shared.config import (
 )
 from alignment.shared.events import StageError
 from alignment.shared.gpus import refuse_impossible
-from alignment.shared.records import Prompt, Ranking, Record, split_of
+from alignment.shared.records import Prompt, Record
 from alignment.shared.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.form_rows import newest_form
-from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import FROZEN_AS, HOLDS, FreezeError, kinds_of
 from annotation_api.db.tables import (
@@ -47,13 +45,11 @@ from annotation_api.db.tables import (
     Project,
     Snapshot,
 )
-from annotation_api.jobs import queries
 from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
+from annotation_api.jobs.validation import fitness
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
-
-MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model only memorises
 
 
 @dataclass
@@ -87,17 +83,29 @@ class JobValidator:
         asked, given = inputs_of(job.stage), dict(job.inputs)
         named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
         inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
-        if isinstance(config, RewardConfig) and not self.problems:
-            self._enough(uuid.UUID(inputs["rankings"]["snapshot"]), config.heldout_fraction)
-        if isinstance(config, PPOConfig) and (problem := config.pretraining_problem("pretraining" in inputs)):
-            self._wrong("/inputs/pretraining", problem, config.ptx_coef)
-        if isinstance(config, PPOConfig) and not self.problems:
-            self._good_enough(inputs["reward_model"], config)
-        if isinstance(config, SampleConfig) and "project" in inputs:
-            self._rankable(len(inputs["models"]), config.responses_per_prompt)
+        self._together(config, inputs)
         if config is None or self.problems:
             return None
         return ValidatedJob(job.stage, config, inputs, self.needs, self.rows, self.folders)
+
+    def _together(self, config: StageSettings | None, inputs: Mapping[str, Any]) -> None:
+        """Settings beside inputs; the data and the reward model are read only where nothing else is wrong."""
+        if isinstance(config, PPOConfig) and (problem := config.pretraining_problem("pretraining" in inputs)):
+            self._wrong("/inputs/pretraining", problem, config.ptx_coef)
+        if isinstance(config, SampleConfig) and "project" in inputs:
+            responses = config.responses_per_prompt
+            if problem := fitness.task_problem(len(inputs["models"]), responses):
+                self._wrong("/config/responses_per_prompt", problem, responses)
+        if self.problems:
+            return
+        if isinstance(config, RewardConfig):
+            rankings = uuid.UUID(inputs["rankings"]["snapshot"])
+            if problem := fitness.rankings_problem(self.session, rankings, config.heldout_fraction):
+                self._wrong("/inputs/rankings", problem)
+        if isinstance(config, PPOConfig):
+            model = inputs["reward_model"]
+            if problem := fitness.gate_problem(self.session, model, config):
+                self._wrong("/inputs/reward_model", problem, model.get("job") or model["model"])
 
     def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> StageSettings | None:
         """The stage's settings: the preset's with the overrides on top."""
@@ -239,59 +247,12 @@ class JobValidator:
             self._wrong(at, "This project does not ask for rankings; give it a form of the kind ranking.", key)
         return str(key)
 
-    def _enough(self, rankings: uuid.UUID, heldout_fraction: float) -> None:
-        """A reward model needs comparisons whose prompts are not held out."""
-        found = 0
-        for line in queries.lines(self.session, rankings):
-            ranking = Ranking.from_line(line)
-            found += len(ranking.groups) > 1 and split_of(ranking.prompt, heldout_fraction) == "train"
-            if found >= MIN_RANKINGS:
-                return
-        self._wrong(
-            "/inputs/rankings",
-            f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
-            f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more.",
-        )
-
-    def _good_enough(self, reward_model: Mapping[str, str], config: PPOConfig) -> None:
-        """The reward model must pass the gate by what is known of it now; the stage asks again when it starts."""
-        at, job = "/inputs/reward_model", reward_model.get("job")
-        result = self.session.get_one(Job, uuid.UUID(job)).result if job else None
-        if job and result is None:
-            return  # it is still to be made
-        try:
-            measured = result["metrics"] if result else self._measured(uuid.UUID(reward_model["model"]))
-        except StageError as error:
-            self._wrong(at, str(error), reward_model["model"])
-            return
-        decision = gate.decide(measured, config.gate, config.accept_reward_model)
-        if decision.outcome is gate.GateOutcome.REFUSED:
-            self._wrong(
-                at, f"The gate refuses this reward model: {decision.words} {gate.HOW}", job or reward_model["model"]
-            )
-
-    def _measured(self, key: uuid.UUID) -> Mapping[str, Any] | None:
-        """What the registry, else the report in the model's folder, says; None where neither does."""
-        model = self.session.get_one(ModelVersion, key)
-        return model.metrics or gate.read(Path(model.path))
-
     def _shareable(self, job: StageJob, config: StageSettings) -> None:
         """As the launcher asks before it starts the stage."""
         try:
             refuse_impossible(job.stage, config.model_dump(), job.gpus)
         except StageError as error:
             self._wrong("/gpus", str(error), job.gpus)
-
-    def _rankable(self, models: int, responses: int) -> None:
-        """A task holds what all models give in one set; nobody ranks more than MAX_RANKED responses at once."""
-        if models * responses > MAX_RANKED:
-            fit = MAX_RANKED // models
-            self._wrong(
-                "/config/responses_per_prompt",
-                f"{models} models with {responses} responses each make tasks of up to {models * responses} responses; "
-                f"a person ranks at most {MAX_RANKED}. " + (f"At most {fit} fit." if fit else "Name fewer models."),
-                responses,
-            )
 
     def _wrong(self, pointer: str, message: str, value: object = "") -> None:
         for old, new in self.places.items():

@@ -8,7 +8,7 @@ import torch
 from alignment.cpu import linear as cpu_linear
 from alignment.cpu.linear import CPULinear, rounded, speed_up
 from alignment.ppo.update import update
-from alignment.reward.data import Example, PairTarget
+from alignment.reward.examples import Example, PairTarget
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter

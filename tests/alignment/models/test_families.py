@@ -11,9 +11,9 @@ from alignment.data import chat
 from alignment.data.batch import Sequences
 from alignment.models import forward
 from alignment.models.adapters import add_adapters
+from alignment.models.device import dtype_for
 from alignment.models.load import (
     context_length,
-    dtype_for,
     load_causal_lm,
     load_config,
     load_reward_model,

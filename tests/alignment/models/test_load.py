@@ -12,15 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment.data import chat
 from alignment.models.adapters import add_adapters
-from alignment.models.load import (
-    PAD,
-    dtype_for,
-    embedding_rows,
-    load_causal_lm,
-    load_scorer,
-    load_tokenizer,
-    save_model,
-)
+from alignment.models.load import PAD, embedding_rows, load_causal_lm, load_scorer, load_tokenizer, save_model
 from alignment.shared.config import LoRAConfig
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import Prompt
@@ -211,11 +203,3 @@ def test_the_stop_of_the_model_is_the_tokenizers(folder: Path) -> None:
     model = load_causal_lm(folder, tokenizer, trained=False)
     assert model.config.eos_token_id == tokenizer.eos_token_id
     assert chat.encode(tokenizer, Prompt.from_text("Hi?"), "Ho.").ids[-1] == model.config.eos_token_id
-
-
-def test_number_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert dtype_for(cpu, trained=False) is dtype_for(cpu, trained=True) is torch.float32
-    assert dtype_for(gpu, trained=True) is torch.float32
-    assert dtype_for(gpu, trained=False) is torch.bfloat16

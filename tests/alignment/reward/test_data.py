@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from alignment.reward import data as reward_data
 from alignment.reward.annotations import Label, annotation_of_ranking, annotations_of_answers, annotations_of_verdicts
-from alignment.reward.data import PreparedExamples, RowStatus
+from alignment.reward.examples import Example, PreparedExamples, RowStatus
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import StageError
-from alignment.shared.records import Answer, Answers, Prompt, Ranking, Verdict, write_jsonl
+from alignment.shared.records import Answer, Answers, Prompt, Ranking, RuleVerdict, write_jsonl
 from alignment.shared.stages import RewardInputs
 from tests.support.alignment import tiny
 
@@ -30,7 +30,7 @@ def prepared(*rankings: Ranking, **settings: Any) -> PreparedExamples:
     return reward_data.prepare(rows, tiny.tokenizer(), 64, config)
 
 
-def asked(example: reward_data.Example) -> list[tuple[int, int, float, float, float]]:
+def asked(example: Example) -> list[tuple[int, int, float, float, float]]:
     """Better, worse, target, margin, weight; rounded."""
     return [(c.better, c.worse, c.target, round(c.margin, 6), round(c.weight, 6)) for c in example.comparisons]
 
@@ -150,9 +150,9 @@ def test_one_prompt_stands_on_one_side() -> None:
 
 
 def test_verdicts_order_kept_above_broken_and_push_broken_down() -> None:
-    def verdict(response: str, said: str, annotator: str = "ann") -> Verdict:
+    def verdict(response: str, said: str, annotator: str = "ann") -> RuleVerdict:
         fields = {"prompt": PROMPT, "rule": "no-insults", "text": "No insults.", "annotator": annotator}
-        return Verdict.model_validate(fields | {"response": response, "verdict": said})
+        return RuleVerdict.model_validate(fields | {"response": response, "verdict": said})
 
     said = [verdict("w4", "broken"), verdict("w5", "kept"), verdict("w6", "unsure"), verdict("w7", "kept", "bob")]
     ann, bob = annotations_of_verdicts(said, RewardConfig(rule_coef=0.2))

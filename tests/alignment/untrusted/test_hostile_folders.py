@@ -95,7 +95,7 @@ def test_weights_that_lack_a_tensor_are_refused(sound: Path) -> None:
 
 
 def test_a_folder_exchanged_while_it_is_loaded_changes_nothing(sound: Path, home: Path) -> None:
-    with model_view.opened(sound, model_view.Part.WEIGHTS) as seen:
+    with model_view.opened(sound, model_view.FolderPart.WEIGHTS) as seen:
         before = {path.name: path.read_bytes() for path in seen.iterdir()}
         (sound / "config.json").write_text('{"auto_map": {}}')
         (sound / "new.safetensors").write_bytes(b"evil")

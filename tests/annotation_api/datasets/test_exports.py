@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from alignment.shared.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, Record, Verdict
+from alignment.shared.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, Record, RuleVerdict
 from annotation_api.datasets import exports
 from annotation_api.datasets.exports import ExportFormat, cell, export
 
@@ -39,7 +39,7 @@ RECORDS: dict[str, list[Record]] = {
     "demonstrations": [Demonstration(prompt=ASKED, response="-1"), Demonstration(prompt=TALK, response="\rgut")],
     "prompts": [ASKED, TALK],
     "verdicts": [
-        Verdict(prompt=TALK, response="=x", rule="threats", text="No threats.", verdict=said,
+        RuleVerdict(prompt=TALK, response="=x", rule="threats", text="No threats.", verdict=said,
                 criterion="harmless", **WHO)
         for said in ("broken", "kept", "unsure")
     ],

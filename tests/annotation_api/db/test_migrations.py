@@ -1,4 +1,4 @@
-"""The migrations build exactly what tables.py says, under any circumstances, and guard what was said."""
+"""The migrations build exactly what the tables say, under any circumstances, and guard what was said."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from annotation_api.db.audit import Noted
 from annotation_api.db.tables import Role
 from annotation_api.operations import doctor
 from annotation_api.operations.backup import LAST
-from annotation_api.operations.doctor import Finding, State
+from annotation_api.operations.doctor import Finding, FindingState
 from annotation_api.settings import Settings
 
 Examine = Callable[..., dict[str, list[Finding]]]
@@ -44,7 +44,7 @@ def examine(fresh_database: str, home: Path) -> Examine:
     return look
 
 
-def states(found: dict[str, list[Finding]], check: str) -> list[State]:
+def states(found: dict[str, list[Finding]], check: str) -> list[FindingState]:
     return [finding.state for finding in found[check]]
 
 
@@ -55,21 +55,21 @@ def test_a_sound_deployment_has_no_fault(examine: Examine, fresh_engine: Engine,
         session.commit()
     (home / LAST).write_text(json.dumps({"at": datetime.now(UTC).isoformat()}))
     found = examine()
-    assert [one for many in found.values() for one in many if one.state is not State.OK] == []
+    assert [one for many in found.values() for one in many if one.state is not FindingState.OK] == []
     assert {"exposure", "proxy", "files", "secrets", "disk", "backup", "versions", "database role", "clock", "accounts",
             "audit", "audit files"} == found.keys()  # fmt: skip
 
 
 def test_passwords_in_the_clear_and_a_proxy_that_is_not_believed(examine: Examine) -> None:
-    assert states(examine(public_url="http://rank.example.org"), "exposure") == [State.FAULT]
+    assert states(examine(public_url="http://rank.example.org"), "exposure") == [FindingState.FAULT]
     found = examine(public_url="https://rank.example.org", published_on_loopback=True)
-    assert states(found, "exposure") == [State.OK, State.FAULT]
-    assert states(found, "proxy") == [State.FAULT]
-    assert states(found, "second factor") == [State.WARNING]
+    assert states(found, "exposure") == [FindingState.OK, FindingState.FAULT]
+    assert states(found, "proxy") == [FindingState.FAULT]
+    assert states(found, "second factor") == [FindingState.WARNING]
     believed = examine(public_url="https://rank.example.org", trusted_proxies="10.0.0.1", admin_second_factor=True)
-    assert states(believed, "proxy") == [State.OK]
+    assert states(believed, "proxy") == [FindingState.OK]
     assert "second factor" not in believed
-    assert states(examine(public_url="http://localhost:8000"), "exposure") == [State.OK]
+    assert states(examine(public_url="http://localhost:8000"), "exposure") == [FindingState.OK]
 
 
 @pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("logs", 0o750), ("credentials.json", 0o644)])
@@ -79,30 +79,30 @@ def test_files_that_others_may_read(examine: Examine, home: Path, name: str, mod
         path.write_text("{}")
     path.chmod(mode)
     [fault] = examine()["files"]
-    assert (fault.state, fault.words.endswith(f"chmod go= {path}")) == (State.FAULT, True)
+    assert (fault.state, fault.words.endswith(f"chmod go= {path}")) == (FindingState.FAULT, True)
     path.chmod(0o711 if not name else 0o600)
-    assert states(examine(), "files") == [State.OK]
+    assert states(examine(), "files") == [FindingState.OK]
 
 
 def test_a_full_disk_and_a_backup_that_is_late(examine: Examine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert states(examine(), "backup") == [State.WARNING]
+    assert states(examine(), "backup") == [FindingState.WARNING]
     (home / LAST).write_text(json.dumps({"at": (datetime.now(UTC) - timedelta(days=8)).isoformat()}))
     monkeypatch.setattr(doctor, "ROOM_BYTES", 2**70)
     monkeypatch.setattr(doctor, "ROOM_SHARE", 1.1)
     found = examine()
-    assert found["backup"] == [Finding("backup", State.WARNING, "The newest backup is 8 days old.")]
-    assert states(found, "disk") == [State.WARNING]
+    assert found["backup"] == [Finding("backup", FindingState.WARNING, "The newest backup is 8 days old.")]
+    assert states(found, "disk") == [FindingState.WARNING]
 
 
 def test_clocks_that_differ(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_now_of", lambda connection: 0.0)
-    assert states(examine(), "clock") == [State.WARNING]
+    assert states(examine(), "clock") == [FindingState.WARNING]
 
 
 def test_tables_of_another_version(examine: Examine, fresh_engine: Engine) -> None:
     with fresh_engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    assert states(examine(), "versions") == [State.FAULT, State.OK]
+    assert states(examine(), "versions") == [FindingState.FAULT, FindingState.OK]
 
 
 def test_accounts(examine: Examine, fresh_engine: Engine, factory: Any) -> None:
@@ -122,7 +122,7 @@ def test_accounts(examine: Examine, fresh_engine: Engine, factory: Any) -> None:
 
 def test_an_audit_that_was_cut(examine: Examine, home: Path) -> None:
     notes.note(home, Noted(3, "a" * 64))
-    assert states(examine(), "audit") == [State.FAULT]
+    assert states(examine(), "audit") == [FindingState.FAULT]
 
 
 def test_the_command_says_it_and_fails_on_a_fault(

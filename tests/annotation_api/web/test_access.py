@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api.http.errors import MACHINE_PATHS
-from tests.journey.scene import Scene, fill
 from tests.support.factory import Factory
+from tests.support.scene import Scene, fill
 
 FILES = {"/jobs/{job_id}/report"}  # GET routes beside /v1 that answer with a file, not a page of the service
 EVERYTHING = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
@@ -47,7 +47,7 @@ def tabs(scene: Scene, desk_url: str, desk_chromium: Browser) -> Iterator[dict[s
 
 
 def test_every_page_is_looked_at(app: FastAPI, scene: Scene) -> None:
-    """A new page must be put into tests/journey/scene.py."""
+    """A new page must be put into tests/support/scene.py."""
     routes = {
         str(context.path)
         for context in iter_route_contexts(app.routes)

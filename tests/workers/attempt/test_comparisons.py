@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.events import ErrorKind, StageError, StageResult
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import LeaseLost
-from annotation_api.db.tables import JobEvent, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
+from annotation_api.db.tables import JobEventRow, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
 from tests.support.evaluations import BEFORE, QUESTIONS, evaluated, replies, rows_of, running_ppo
 from workers.attempt import commit
 from workers.attempt.comparisons import add_evaluation
@@ -25,7 +25,7 @@ from workers.staging import Folders
 
 
 def counts(session: Session) -> list[int | None]:
-    tables = (JobEvent, PromptRow, ResponseRow, Task, TaskResponse)
+    tables = (JobEventRow, PromptRow, ResponseRow, Task, TaskResponse)
     return [session.scalar(select(func.count()).select_from(table)) for table in tables]
 
 
@@ -47,7 +47,7 @@ def test_different_replies_become_tasks_of_two_and_identical_ones_do_not(make: A
         "a rose": ({"update": 0}, start),
         "blood": ({"update": 8}, None),
     }
-    event = session.scalars(select(JobEvent).where(JobEvent.type == "look")).one()
+    event = session.scalars(select(JobEventRow).where(JobEventRow.type == "look")).one()
     assert event.data["update"] == 8
     said = [(row["prompt"], row["before"], row["response"], row["task"]) for row in event.data["rows"]]
     assert said == [

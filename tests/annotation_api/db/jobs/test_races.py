@@ -22,7 +22,7 @@ from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, JobError, ModelToRegister, Wish
-from annotation_api.db.tables import Job, JobAttempt, JobEvent, JobState, ModelKind, ModelVersion
+from annotation_api.db.tables import Job, JobAttempt, JobEventRow, JobState, ModelKind, ModelVersion
 
 MODEL = ModelToRegister("m", ModelKind.SFT, "/a", None)
 
@@ -173,7 +173,9 @@ def test_events_from_two_writers_have_no_gap(fresh_engine: Engine, factory: Any)
 
     together(write, write, write)
     with Session(fresh_engine) as session:
-        numbers = session.scalars(select(JobEvent.seq).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)).all()
+        numbers = session.scalars(
+            select(JobEventRow.seq).where(JobEventRow.job_id == job_id).order_by(JobEventRow.seq)
+        ).all()
     assert list(numbers) == list(range(1, 2 + 3 * 20 * 2 + 1))
 
 
@@ -257,7 +259,9 @@ def attempts_of(session: Session, job: Job) -> list[JobAttempt]:
 
 def check_invariants(session: Session, jobs: list[Job]) -> None:
     for job in jobs:
-        events = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.seq)).all()
+        events = session.scalars(
+            select(JobEventRow).where(JobEventRow.job_id == job.id).order_by(JobEventRow.seq)
+        ).all()
         assert [e.seq for e in events] == list(range(1, len(events) + 1))
         assert [e.data["state"] for e in events if e.type == "state"][-1] == job.state.value
         models = session.scalar(select(func.count()).select_from(ModelVersion).where(ModelVersion.job_id == job.id))

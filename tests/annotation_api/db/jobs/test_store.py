@@ -39,7 +39,7 @@ from annotation_api.db.tables import (
     EvaluatedPolicy,
     Job,
     JobAttempt,
-    JobEvent,
+    JobEventRow,
     JobState,
     Metric,
     ModelKind,
@@ -79,7 +79,7 @@ def put(session: Session, job: Job, state: JobState, *, epoch: int = 1) -> Job:
 
 
 def states(session: Session, job: Job) -> list[str]:
-    rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.seq))
+    rows = session.scalars(select(JobEventRow).where(JobEventRow.job_id == job.id).order_by(JobEventRow.seq))
     return [row.data["state"] for row in rows if row.type == "state"]
 
 
@@ -173,7 +173,7 @@ def test_events_are_numbered_without_gaps_and_carry_metrics(session: Session, ma
     again = StageProgress("train", 1, 10, 2.0, 4.5, {"loss": 1.25})
     job_store.append_events(session, job.id, 1, [Event.progress(first, device="cpu"), Event.note("a\0b")])
     last = job_store.append_events(session, job.id, 1, [Event.progress(again, device="cpu")])
-    rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.seq)).all()
+    rows = session.scalars(select(JobEventRow).where(JobEventRow.job_id == job.id).order_by(JobEventRow.seq)).all()
     assert [row.seq for row in rows] == [1, 2, 3, 4] == list(range(1, last + 1))
     assert rows[1].data["metrics"] == {"loss": 1.5, "kl": None}
     assert rows[2].data["message"] == "a\ufffdb"
@@ -415,7 +415,9 @@ def test_a_checkpoint_told_twice_is_one(session: Session, make: Any) -> None:
         job_store.record_checkpoint(session, job.id, 1, saved(5))
     rows = session.scalars(select(CheckpointRow).where(CheckpointRow.job_id == job.id)).all()
     assert [(row.name, row.step, row.size) for row in rows] == [("1/abc/checkpoint-5", 5, 100)]
-    events = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.type == "checkpoint")).all()
+    events = session.scalars(
+        select(JobEventRow).where(JobEventRow.job_id == job.id, JobEventRow.type == "checkpoint")
+    ).all()
     assert [event.data["step"] for event in events] == [5]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, Verdict
+from alignment.shared.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, RuleVerdict
 from annotation_api.db import form_rows
 from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.snapshots import frozen_rows
@@ -135,7 +135,7 @@ def test_each_rule_gives_a_verdict_in_the_order_of_the_rule_set(session: Session
     task = make.task(make.prompt(project), ("only",), kind=FeedbackKind.RULES, rules=["facts", "threats"])
     (response,) = (str(key) for key in make.response_ids(task))
     judge(make, task, {"verdicts": {"facts": "broken", "threats": "unsure"}, "flags": {response: ["unsafe"]}})
-    found = records(session, project, DatasetKind.VERDICTS, Verdict)
+    found = records(session, project, DatasetKind.VERDICTS, RuleVerdict)
     said = [(one.rule, one.text, one.verdict, one.criterion, one.response, one.flags) for one in found]
     assert said == [
         ("threats", "No threats.", "unsure", "harmless", "only", ("unsafe",)),

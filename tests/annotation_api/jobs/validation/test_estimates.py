@@ -11,7 +11,7 @@ import pytest
 from alignment.shared.config import CONFIGS, LoRAConfig, Stage
 from annotation_api.jobs.schemas import MemoryEstimate
 from annotation_api.jobs.validation.estimates import estimate
-from annotation_api.jobs.validation.shapes import Shape, shape_of
+from annotation_api.jobs.validation.shapes import ModelShape, shape_of
 from annotation_api.jobs.validation.validator import ValidatedJob
 
 CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
@@ -51,14 +51,14 @@ def parts(found: MemoryEstimate) -> tuple[int, int, int]:
 
 
 def test_a_folder_says_how_large_its_model_is(here: Path) -> None:
-    assert shape_of(here) == Shape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50)
+    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50)
 
 
 def test_other_families_use_other_names(tmp_path: Path) -> None:
     found = shape_of(folder(tmp_path / "gpt", {"n_embd": 8, "n_layer": 2, "vocab_size": 50}))
-    assert found == Shape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
     nested = {"text_config": CONFIG, "hidden_size": None}
-    assert shape_of(folder(tmp_path / "vision", nested)) == Shape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
 
 
 def spoil_header(path: Path) -> None:

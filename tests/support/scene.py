@@ -23,7 +23,7 @@ from annotation_api.db.tables import (
 from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
-from tests.journey import scene_runs
+from tests.support import scene_runs
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 

@@ -1,0 +1,57 @@
+"""Every table. Plain Postgres 15 or newer, no extension.
+
+Rules that the columns express: what was said is never changed (responses, submissions, snapshot
+rows, job events and the audit are append-only, by trigger); people are deactivated, never deleted; every write
+of a running job names the epoch of its lease.
+"""
+
+from __future__ import annotations
+
+from annotation_api.db.kinds import DatasetKind as DatasetKind
+from annotation_api.db.kinds import JobState as JobState
+from annotation_api.db.kinds import ModelKind as ModelKind
+from annotation_api.db.kinds import Role as Role
+from annotation_api.db.tables.annotation import Assignment as Assignment
+from annotation_api.db.tables.annotation import AssignmentState as AssignmentState
+from annotation_api.db.tables.annotation import Draft as Draft
+from annotation_api.db.tables.annotation import Submission as Submission
+from annotation_api.db.tables.annotation import Task as Task
+from annotation_api.db.tables.annotation import TaskResponse as TaskResponse
+from annotation_api.db.tables.audit import AuditOutcome as AuditOutcome
+from annotation_api.db.tables.audit import AuditRow as AuditRow
+from annotation_api.db.tables.base import Base as Base
+from annotation_api.db.tables.data import Dataset as Dataset
+from annotation_api.db.tables.data import DatasetRow as DatasetRow
+from annotation_api.db.tables.data import PromptRow as PromptRow
+from annotation_api.db.tables.data import ResponseRow as ResponseRow
+from annotation_api.db.tables.data import Snapshot as Snapshot
+from annotation_api.db.tables.data import SnapshotRow as SnapshotRow
+from annotation_api.db.tables.jobs import AttemptOutcome as AttemptOutcome
+from annotation_api.db.tables.jobs import DispatcherRow as DispatcherRow
+from annotation_api.db.tables.jobs import Job as Job
+from annotation_api.db.tables.jobs import JobAttempt as JobAttempt
+from annotation_api.db.tables.jobs import JobDependency as JobDependency
+from annotation_api.db.tables.jobs import Pipeline as Pipeline
+from annotation_api.db.tables.jobs import RayState as RayState
+from annotation_api.db.tables.models import MAKES as MAKES
+from annotation_api.db.tables.models import Alias as Alias
+from annotation_api.db.tables.models import ModelParent as ModelParent
+from annotation_api.db.tables.models import ModelVersion as ModelVersion
+from annotation_api.db.tables.people import ApiKey as ApiKey
+from annotation_api.db.tables.people import Invitation as Invitation
+from annotation_api.db.tables.people import LoginSession as LoginSession
+from annotation_api.db.tables.people import MadeFrom as MadeFrom
+from annotation_api.db.tables.people import PasswordReset as PasswordReset
+from annotation_api.db.tables.people import Person as Person
+from annotation_api.db.tables.people import RecoveryCode as RecoveryCode
+from annotation_api.db.tables.projects import FeedbackKind as FeedbackKind
+from annotation_api.db.tables.projects import Form as Form
+from annotation_api.db.tables.projects import Project as Project
+from annotation_api.db.tables.projects import ProjectMember as ProjectMember
+from annotation_api.db.tables.requests import IdempotencyKey as IdempotencyKey
+from annotation_api.db.tables.requests import RateCounter as RateCounter
+from annotation_api.db.tables.results import Artifact as Artifact
+from annotation_api.db.tables.results import CheckpointRow as CheckpointRow
+from annotation_api.db.tables.results import EvaluatedPolicy as EvaluatedPolicy
+from annotation_api.db.tables.results import JobEventRow as JobEventRow
+from annotation_api.db.tables.results import Metric as Metric

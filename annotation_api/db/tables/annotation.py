@@ -1,0 +1,103 @@
+"""The work of the annotators: tasks, who has them, what was said."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, String
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Mapped, mapped_column
+
+from annotation_api.db.tables.base import Base, new_id, now, text_enum
+from annotation_api.db.tables.projects import FeedbackKind
+
+
+class Task(Base):
+    """Responses of one prompt to be judged by `overlap` people: K to rank, one or two to ask about."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index("ix_tasks_list", "project_id", "created_at", "id"),
+        Index(
+            "ix_tasks_open",
+            "project_id",
+            sql("priority DESC"),
+            "created_at",
+            "id",
+            postgresql_where=sql("judged < overlap"),
+        ),
+    )
+    id: Mapped[uuid.UUID] = new_id()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id"))
+    kind: Mapped[FeedbackKind] = mapped_column(text_enum(FeedbackKind), server_default="ranking")
+    form_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("forms.id"))
+    rules: Mapped[list[Any] | None]  # of a rules task: the ids to probe; unset: all of the form
+    overlap: Mapped[int]
+    judged: Mapped[int] = mapped_column(server_default=sql("0"))  # submitted assignments; changed under the row's lock
+    priority: Mapped[int] = mapped_column(server_default=sql("0"))
+    created_at: Mapped[datetime] = now()
+
+
+class TaskResponse(Base):
+    __tablename__ = "task_responses"
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # from 0; the order of sampling, never shown
+    response_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("responses.id"))
+
+
+class AssignmentState(StrEnum):
+    LEASED = "leased"  # a person has it, until lease_until
+    SUBMITTED = "submitted"  # a judgement came
+    SKIPPED = "skipped"  # the person passed, with a reason
+    EXPIRED = "expired"  # the lease ran out and somebody else may have the place
+
+
+class Assignment(Base):
+    __tablename__ = "assignments"
+    __table_args__ = (
+        Index(
+            "uq_assignments_live",
+            "task_id",
+            "person_id",
+            unique=True,
+            postgresql_where=sql("state IN ('leased', 'submitted', 'skipped')"),
+        ),
+        Index("ix_assignments_person", "person_id", "state"),
+    )
+    id: Mapped[uuid.UUID] = new_id()
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id"), index=True)
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    state: Mapped[AssignmentState] = mapped_column(text_enum(AssignmentState))
+    display_order: Mapped[list[Any]]  # response ids as strings, in the order shown
+    lease_until: Mapped[datetime]
+    skip_reason: Mapped[str | None]
+    created_at: Mapped[datetime] = now()
+
+
+class Submission(Base):
+    """Append-only. A correction is a new row that supersedes the old one."""
+
+    __tablename__ = "submissions"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # made by the client: a retry is the same row
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"), index=True)
+    supersedes: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("submissions.id"), unique=True)
+    kind: Mapped[FeedbackKind] = mapped_column(text_enum(FeedbackKind), server_default="ranking")
+    payload: Mapped[dict[str, Any]]  # the payload of its kind in `db.forms`, without defaults
+    payload_hash: Mapped[str] = mapped_column(String(64))
+    active_ms: Mapped[int | None]  # with the page in view and in use
+    total_ms: Mapped[int | None]  # from the first sight of the task
+    created_at: Mapped[datetime] = now()
+
+
+class Draft(Base):
+    """What stands in a form that was not submitted. Never an answer; gone once there is one."""
+
+    __tablename__ = "drafts"
+    assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"), primary_key=True)
+    payload: Mapped[dict[str, Any]]  # as the page wrote it; checked for size only
+    updated_at: Mapped[datetime] = now()

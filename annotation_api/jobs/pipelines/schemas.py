@@ -1,0 +1,41 @@
+"""Bodies of /v1/pipelines."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from alignment.shared.config import Stage
+from annotation_api.db.tables import JobState
+from annotation_api.http.schemas import Body
+from annotation_api.jobs.schemas import DataRef, JobOut, ModelRef, Preset, SomeGpus
+
+
+class NewPipeline(Body):
+    """SFT, reward model and PPO in turn, each on what the one before made."""
+
+    model: ModelRef
+    demonstrations: DataRef
+    preferences: DataRef = Field(description="Preferences or rankings.")
+    prompts: DataRef | None = Field(default=None, description="For PPO; unset: those of the preferences.")
+    pretraining: DataRef | None = Field(
+        default=None, description="For PPO where its `ptx_coef` is above 0; unset: the demonstrations."
+    )
+    project: uuid.UUID | None = Field(
+        default=None, description="Where people compare PPO's held-out replies with the SFT policy's; unset: nobody."
+    )
+    preset: Preset | None = None
+    config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
+    gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
+    priority: int = Field(default=0, ge=-1000, le=1000)
+
+
+class PipelineOut(BaseModel):
+    id: uuid.UUID
+    state: JobState
+    jobs: list[JobOut]
+    created_by: uuid.UUID
+    created_at: datetime

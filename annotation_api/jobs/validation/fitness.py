@@ -1,0 +1,70 @@
+"""Whether what a job is given is good enough to begin with: enough rankings, a sound reward model, tasks that fit.
+
+Each function gives the sentence that says why not, or None.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from alignment.shared import gate
+from alignment.shared.config import PPOConfig
+from alignment.shared.events import StageError
+from alignment.shared.records import Ranking, split_of
+from annotation_api.db.forms import MAX_RANKED
+from annotation_api.db.tables import Job, ModelVersion
+from annotation_api.jobs import queries
+
+MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model only memorises
+
+
+def rankings_problem(session: Session, rankings: uuid.UUID, heldout_fraction: float) -> str | None:
+    """A reward model needs comparisons whose prompts are not held out; `rankings` is their snapshot."""
+    found = 0
+    for line in queries.lines(session, rankings):
+        ranking = Ranking.from_line(line)
+        found += len(ranking.groups) > 1 and split_of(ranking.prompt, heldout_fraction) == "train"
+        if found >= MIN_RANKINGS:
+            return None
+    return (
+        f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
+        f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more."
+    )
+
+
+def gate_problem(session: Session, reward_model: Mapping[str, str], config: PPOConfig) -> str | None:
+    """The reward model must pass the gate by what is known of it now; the stage asks again when it starts."""
+    job = reward_model.get("job")
+    result = session.get_one(Job, uuid.UUID(job)).result if job else None
+    if job and result is None:
+        return None  # it is still to be made
+    try:
+        measured = result["metrics"] if result else _measured(session, uuid.UUID(reward_model["model"]))
+    except StageError as error:
+        return str(error)
+    decision = gate.decide(measured, config.gate, config.accept_reward_model)
+    if decision.outcome is not gate.GateOutcome.REFUSED:
+        return None
+    return f"The gate refuses this reward model: {decision.words} {gate.HOW}"
+
+
+def _measured(session: Session, key: uuid.UUID) -> Mapping[str, Any] | None:
+    """What the registry, else the report in the model's folder, says; None where neither does."""
+    model = session.get_one(ModelVersion, key)
+    return model.metrics or gate.read(Path(model.path))
+
+
+def task_problem(models: int, responses: int) -> str | None:
+    """A task holds what all models give in one set; nobody ranks more than MAX_RANKED responses at once."""
+    if models * responses <= MAX_RANKED:
+        return None
+    fit = MAX_RANKED // models
+    return (
+        f"{models} models with {responses} responses each make tasks of up to {models * responses} responses; "
+        f"a person ranks at most {MAX_RANKED}. " + (f"At most {fit} fit." if fit else "Name fewer models.")
+    )
