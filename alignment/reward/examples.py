@@ -49,7 +49,7 @@ class Example:
     votes: tuple[Vote, ...]
     labels: tuple[tuple[int, float, float], ...]  # response, target, weight
     weight: float
-    rows: tuple[int, ...]  # which opinions these are
+    rows: tuple[int, ...]  # which annotations these are
 
     @property
     def tokens(self) -> int:
