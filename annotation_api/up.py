@@ -30,7 +30,7 @@ from annotation_api.exposure import is_loopback, missing
 from annotation_api.operations.doctor import close
 from annotation_api.people.service import ensure_local_engineer_key, ensure_setup_link
 from annotation_api.processes import parts
-from annotation_api.processes.parts import Part
+from annotation_api.processes.part import Part
 from annotation_api.processes.supervision import Child, Database, die_with_parent, rotate
 from annotation_api.settings import Settings, SettingsError
 

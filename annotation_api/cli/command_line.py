@@ -23,7 +23,7 @@ from annotation_api.cli.output import emit, remark
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
 from annotation_api.db.kinds import DatasetKind, JobState, ModelKind, Role
-from annotation_api.processes.parts import Part
+from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
 KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)

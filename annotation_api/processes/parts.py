@@ -11,9 +11,9 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 
+from annotation_api.processes.part import Part
 from annotation_api.settings import Settings, SettingsError
 
 RAY_PORT = 6379  # where a head listens, unless RANKLOOP_RAY_ADDRESS says otherwise
@@ -25,19 +25,6 @@ RAY_ENVIRONMENT = {
     "RAY_ROTATION_BACKUP_COUNT": "1",
 }
 STREAM_GRACE = 3  # seconds for open answers; event streams never end by themselves
-
-
-class Part(StrEnum):
-    """A process that may be served by itself."""
-
-    API = "api"
-    DISPATCHER = "dispatcher"
-    RAY_HEAD = "ray-head"
-    RAY_NODE = "ray-node"
-
-    @property
-    def of_ray(self) -> bool:
-        return self in (Part.RAY_HEAD, Part.RAY_NODE)
 
 
 def command(part: Part, settings: Settings, host: str, port: int) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from annotation_api.processes import parts
-from annotation_api.processes.parts import Part
+from annotation_api.processes.part import Part
 from annotation_api.processes.supervision import Child
 from annotation_api.settings import Settings, SettingsError
 

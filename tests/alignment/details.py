@@ -450,6 +450,18 @@ DETAILS = (
         "our own",
     ),
     Detail(
+        "Prompts that the chat template refuses are left out by name, or their turns joined",
+        "template_refusals",
+        "data/test_screening.py::test_every_stage_does_with_refused_rows_what_the_setting_says",
+        "our own",
+    ),
+    Detail(
+        "Weights are saved in the type that they came in",
+        "save_dtype",
+        "models/test_families.py::test_weights_are_saved_in_the_type_that_they_came_in",
+        "our own",
+    ),
+    Detail(
         "A killed run goes on to the same weights",
         "save_every, save_minutes",
         "training/test_checkpoints.py::test_killed_at_five_steps_and_started_again",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from annotation_api.processes import parts
-from annotation_api.processes.parts import Part
+from annotation_api.processes.part import Part
 from annotation_api.settings import Settings
 from tests.compose.conftest import ROOT
 from tests.compose.docker import blocks

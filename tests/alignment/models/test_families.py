@@ -254,8 +254,8 @@ def test_adapters_learn_at_a_larger_rate_unless_one_is_set(kind: Any) -> None:
 
 
 def test_an_engine_that_samples_from_another_distribution_raises_an_alarm() -> None:
-    ear = alarms.Monitor(AlarmConfig(), alarms.Bounds(20.0, 0.8))
-    assert ear.listen([{"update": 1.0, "engine_gap": 0.05}], []) == []
-    raised = ear.listen([{"update": 2.0, "engine_gap": 0.3}], [])
+    monitor = alarms.Monitor(AlarmConfig(), alarms.Bounds(20.0, 0.8))
+    assert monitor.observe([{"update": 1.0, "engine_gap": 0.05}], []) == []
+    raised = monitor.observe([{"update": 2.0, "engine_gap": 0.3}], [])
     assert [alarm.name for alarm in raised] == ["engine_gap"]
     assert "differ from the model's own by 0.30 nats" in raised[0].sentence

@@ -62,7 +62,7 @@ class OneLayer(nn.Module):
 
     def __init__(self, weights: oracle_numpy.Weights) -> None:
         super().__init__()
-        self.config = SimpleNamespace(score_mean=0.0, get_text_config=SimpleNamespace)
+        self.config = SimpleNamespace(score_mean=0.0, get_text_config=lambda: SimpleNamespace(model_type=""))
         for name, value in weights.items():
             setattr(self, name, nn.Parameter(torch.tensor(value, dtype=torch.float32)))
 

@@ -90,7 +90,10 @@ def test_a_file_has_the_hash_of_its_lines(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ('{"messages": []}', "/messages: Tuple should have at least 1 item"),
-        ('{"messages": [{"role": "user", "content": "Hi"}], "langage": "en"}', "Did you mean 'language'? (got 'en')."),
+        (
+            '{"messages": [{"role": "user", "content": "Hi"}], "langage": "en"}',
+            "Did you mean 'language'? (got \"en\").",
+        ),
         ('{"messages":', "/: Invalid JSON"),
         ("\udcff", "/: Invalid JSON"),
     ],

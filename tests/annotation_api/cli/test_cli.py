@@ -24,12 +24,11 @@ from alignment.shared.events import ErrorKind, StageProgress
 from annotation_api.app import create_app
 from annotation_api.cli import client, command_line, main
 from annotation_api.datasets.exports import ExportFormat
-from annotation_api.datasets.formats.table import KINDS, Format
 from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure, ModelToRegister
-from annotation_api.db.tables import Dataset, DatasetKind, Job, JobState, ModelKind, Role
+from annotation_api.db.tables import Dataset, Job, JobState, ModelKind, Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
@@ -232,7 +231,7 @@ def test_what_is_collected_is_never_imported(capsys: pytest.CaptureFixture[str],
 
 def test_export_writes_every_format(ask: Callable[..., Any], tmp_path: Path) -> None:
     dataset = ask("import", write(tmp_path / "pairs.jsonl", PAIRS), "--as", "preferences")["dataset"]
-    files = {format: ask("export", f"dataset:{dataset}", "--format", format)["file"] for format in command_line.EXPORTS}
+    files = {format: ask("export", f"dataset:{dataset}", "--format", format)["file"] for format in ExportFormat}
     assert [name.split(".", 1)[1] for name in files.values()] == [
         "trl.jsonl", "jsonl", "parquet", "records.parquet", "csv",
     ]  # fmt: skip
@@ -510,15 +509,6 @@ def test_damaged_credentials_are_named(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text("{")
     with pytest.raises(client.ClientError, match=r"credentials\.json cannot be used"):
         client.find_credentials({"RANKLOOP_HOME": str(tmp_path)})
-
-
-def test_choices_are_those_of_the_service() -> None:
-    assert set(command_line.KINDS) == set(KINDS)
-    assert set(command_line.EXPORTS) == {format.value for format in ExportFormat}
-    assert {*command_line.KINDS, *command_line.COLLECTED} == {kind.value for kind in DatasetKind}
-    assert set(command_line.FORMATS) == {format.value for format in Format}
-    assert set(command_line.STATES) == {state.value for state in JobState}
-    assert set(command_line.ROLES) == {role.value for role in Role}
 
 
 def test_the_command_starts_without_any_heavy_library() -> None:

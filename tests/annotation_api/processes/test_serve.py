@@ -24,7 +24,7 @@ from annotation_api.db.tables import Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.processes import parts
-from annotation_api.processes.parts import Part
+from annotation_api.processes.part import Part
 from annotation_api.processes.supervision import Child
 from annotation_api.settings import Settings
 from tests.support.engine_room import poll

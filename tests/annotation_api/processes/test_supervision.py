@@ -40,7 +40,9 @@ def test_pauses_double_until_it_is_steady_again() -> None:
 def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     said: list[str] = []
     clock = Clock()
-    child = Child("API", [sys.executable, "-c", "raise SystemExit(3)"], {}, tmp_path / "logs" / "api.log", Pace(clock))
+    child = Child(
+        "API", [sys.executable, "-c", "raise SystemExit(3)"], {}, tmp_path / "logs" / "api.log", pace=Pace(clock)
+    )
     child.log.parent.mkdir()
     child.start()
     child.process.wait()

@@ -34,14 +34,14 @@ def settled(watch: RayWatch) -> RayState:
 
 
 def _known(watch: RayWatch) -> RayState | None:
-    state = watch.evaluation()
+    state = watch.look()
     return state if watch.why or state is not RayState.DOWN else None
 
 
 def test_without_a_cluster_there_is_nothing_to_look_for(watch: Callable[..., RayWatch]) -> None:
-    assert watch(None).evaluation() is RayState.LOCAL
-    assert watch(None, executor=ExecutorKind.PROCESS).evaluation() is RayState.UNUSED
-    assert watch("h:1", executor=ExecutorKind.PROCESS).evaluation() is RayState.UNUSED
+    assert watch(None).look() is RayState.LOCAL
+    assert watch(None, executor=ExecutorKind.PROCESS).look() is RayState.UNUSED
+    assert watch("h:1", executor=ExecutorKind.PROCESS).look() is RayState.UNUSED
 
 
 def test_a_head_that_nobody_reaches_is_down(watch: Callable[..., RayWatch]) -> None:
@@ -49,7 +49,7 @@ def test_a_head_that_nobody_reaches_is_down(watch: Callable[..., RayWatch]) -> N
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         nobody = watch(address)
-        assert nobody.evaluation() is RayState.DOWN
+        assert nobody.look() is RayState.DOWN
         assert nobody.why == f"no Ray head answers at {address}"
 
 
@@ -70,13 +70,13 @@ def test_a_head_is_up_once_a_launcher_would_get_in_and_down_when_it_is_killed(
     for name, value in one_gpu.token.items():
         monkeypatch.setenv(name, value)
     head = watch(one_gpu.address)
-    assert head.evaluation() is RayState.DOWN  # not known yet
+    assert head.look() is RayState.DOWN  # not known yet
     assert settled(head) is RayState.UP
     one_gpu.kill()
-    assert head.evaluation() is RayState.DOWN
+    assert head.look() is RayState.DOWN
     assert head.head_lost
     one_gpu.start()
-    poll(lambda: head.evaluation() is RayState.UP, "the new head to be proven")
+    poll(lambda: head.look() is RayState.UP, "the new head to be proven")
 
 
 @pytest.mark.ray
