@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from alignment.shared.stage_names import Stage
-from annotation_api.cli import audit, data, jobs, models, people, pipelines, stage_inputs
+from annotation_api.cli import admin, data, jobs, models, pipelines, stage_inputs
 from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.output import emit, remark
 from annotation_api.datasets.export_formats import ExportFormat
@@ -251,8 +251,8 @@ def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
 
 def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "users", "accounts; needs an administrator's key, or the machine that runs the service")
-    _client(group, "list", people.list_users, "everybody").add_argument("--limit", type=int, default=200)
-    invite = _client(group, "invite", people.invite, "a link that makes one account")
+    _client(group, "list", admin.list_users, "everybody").add_argument("--limit", type=int, default=200)
+    invite = _client(group, "invite", admin.invite, "a link that makes one account")
     invite.add_argument("--role", choices=_values(Role), default="annotator")
     for name, text in (
         ("reset", "a link for a new password; on the machine that runs the service"),
@@ -269,11 +269,11 @@ def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
 
 def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:
     group = _group(commands, "audit", "who did what; needs an administrator's key")
-    listing = _client(group, "list", audit.list_rows, "newest first")
+    listing = _client(group, "list", admin.list_rows, "newest first")
     listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
     listing.add_argument("--person", metavar="ID")
     listing.add_argument("--limit", type=int, default=50)
-    check = _client(group, "verify", audit.verify, "check that no row was changed or taken out")
+    check = _client(group, "verify", admin.verify, "check that no row was changed or taken out")
     check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
 
 

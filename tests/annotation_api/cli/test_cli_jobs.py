@@ -85,7 +85,7 @@ def test_the_human_win_rate_is_a_table(run: Run, ask: Ask, live: Live, factory: 
     _, out, _ = run("jobs", "wins", str(job.id))
     head, judged, waiting = (line.split() for line in out.splitlines())
     assert head[:4] == ["update", "score", "kl", "rate"]
-    assert judged == ["8", "2.000", "0.500", "0.750", "0.500", "1.000", "1", "1", "0", "0", "2", "2"]
+    assert judged == ["8", "2.000", "0.500", "0.750", "0.236", "0.935", "1", "1", "0", "0", "2", "2"]
     assert waiting[:6] == ["16", "2.000", "0.500", "-", "-", "-"]
 
 

@@ -79,7 +79,7 @@ def test_the_served_api_writes_json_lines_only(fresh_database: str) -> None:
     try:
         poll(lambda: _answers(port), "the API")
         headers = {"X-Request-ID": "mine", "Authorization": f"Bearer {key}"}
-        assert httpx.get(f"http://127.0.0.1:{port}/v1/me?key={key}", headers=headers).status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/me?key={key}", headers=headers).status_code == 400
     finally:
         server.terminate()
         output, _ = server.communicate(timeout=PATIENCE)

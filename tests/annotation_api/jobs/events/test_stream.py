@@ -85,7 +85,7 @@ def test_every_event_is_as_the_document_says(sessions: sessionmaker[Session], jo
         Event.progress(StageProgress("train", 1, 2, 1.0, None, {"loss": float("nan")}), device="cpu"),
         Event.note("Look.", "warning"),
         Event.samples(1, [{"prompt": "Q?", "response": "b"}]),
-        Event.batch(1, [row | {"task": str(uuid.uuid4())}]),
+        Event.evaluation(1, [row | {"task": str(uuid.uuid4())}]),
     ]
     report(sessions, job, *sent)
     with sessions.begin() as session:

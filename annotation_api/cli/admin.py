@@ -1,4 +1,4 @@
-"""`rankloop audit ...`: who did what, and whether the record of it is whole. Needs an administrator's key."""
+"""What needs an administrator's key: `rankloop users ...`, and `rankloop audit ...`: who did what, and is it whole."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ from argparse import Namespace
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.output import emit, remark, table
 
-COLUMNS = ("seq", "at", "pseudonym", "action", "objects", "outcome", "address")
+PEOPLE = ("id", "role", "name", "email", "active")
+ROWS = ("seq", "at", "pseudonym", "action", "objects", "outcome", "address")
+
+
+def list_users(client: Client, args: Namespace) -> int:
+    rows = client.pages("/v1/people", args.limit)
+    emit(rows) if args.json else table(rows, PEOPLE)
+    return 0
+
+
+def invite(client: Client, args: Namespace) -> int:
+    """A link that makes one account of the role."""
+    row = client.post("/v1/invitations", {"role": args.role})
+    emit(row) if args.json else print(f"Send this link to the new {row['role']}: {row['url']}")
+    return 0
 
 
 def list_rows(client: Client, args: Namespace) -> int:
     rows = client.pages("/v1/audit", args.limit, action=args.action, person=args.person)
-    emit(rows) if args.json else table(rows, COLUMNS)
+    emit(rows) if args.json else table(rows, ROWS)
     return 0
 
 
