@@ -85,7 +85,7 @@ def test_the_served_api_writes_json_lines_only(fresh_database: str) -> None:
         output, _ = server.communicate(timeout=PATIENCE)
     entries = [json.loads(line) for line in output.splitlines()]
     (told,) = [entry for entry in entries if entry.get("request") == "mine"]
-    assert (told["logger"], told["route"], told["status"]) == ("rankloop.request", "/v1/me", 401)
+    assert (told["logger"], told["route"], told["status"]) == ("rankloop.request", "/v1/me", 400)
     assert {entry["process"] for entry in entries} == {"api"}
     assert "q9Zt" not in output
 
