@@ -42,11 +42,13 @@ HEADERS: Mapping[str, str] = {
 # What an operation refuses beyond what its parameters and permission tell.
 REFUSES: Mapping[str, tuple[int, ...]] = {
     "accept_invitation": (409,),
+    "begin_second_factor": (409, 429),
     "cancel_job": (409,),
     "cancel_pipeline": (409,),
-    "change_password": (422,),
+    "change_password": (422, 429),
     "change_person": (409,),
     "change_project": (409,),
+    "confirm_second_factor": (409, 429),
     "create_job": (409,),
     "create_project": (409,),
     "describe_artifact": (410, 416),
@@ -57,6 +59,7 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "next_task": (409,),
     "pause_job": (409,),
     "pause_pipeline": (409,),
+    "remove_second_factor": (409, 429),
     "renew_lease": (409,),
     "resume_job": (409,),
     "resume_pipeline": (409,),
