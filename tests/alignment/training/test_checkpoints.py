@@ -232,7 +232,7 @@ def test_a_later_attempt_writes_to_a_folder_of_its_own(files: Path, undisturbed:
     run = Run(run.stage, run.config, run.inputs | {"resume_from": tmp_path / "job"})
     assert run.into(tmp_path / "out", reported) == undisturbed("ppo")
     assert reported.steps[0] == 6
-    assert reported.looks == [3, 6, 9, 12, 15, 16]  # the saved look is told again
+    assert reported.evaluations == [3, 6, 9, 12, 15, 16]  # the saved evaluation is reported again
     assert any(str(newest.parent) in note for note in reported.notes)
     assert all((tmp_path / "job" / "2" / saved.name).is_relative_to(tmp_path / "job" / "2") for saved in reported.saved)
     assert (tmp_path / "job" / "2" / reported.saved[-1].name).is_dir()
