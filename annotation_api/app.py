@@ -30,7 +30,7 @@ from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.exposure import Exposure
-from annotation_api.http import errors, health, scrape
+from annotation_api.http import errors
 from annotation_api.http.dependencies import check_permissions
 from annotation_api.http.entry.bodies import Bodies
 from annotation_api.http.entry.route import check_doors
@@ -39,6 +39,7 @@ from annotation_api.http.entry.uploads import Uploads
 from annotation_api.http.errors import ProblemBody
 from annotation_api.http.etags import ETags
 from annotation_api.http.middleware import RequestGuard
+from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs

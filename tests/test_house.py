@@ -114,12 +114,9 @@ def test_a_place_is_taken_by_one_definition() -> None:
 
 
 def test_the_command_line_offers_what_the_service_defines_without_loading_it() -> None:
-    """Its choices are the enums' own values; a copy would miss the next one.
-
-    The options of `jobs create` come from the table of a stage's inputs, made of pydantic; nothing more is loaded.
-    """
+    """Its choices are the enums' own values; a copy would miss the next one."""
     source = (ROOT / "annotation_api/cli/command_line.py").read_text("utf-8")
     assert re.findall(r"choices=\(\"|^[A-Z]+ = \(\s*\"", source, re.M) == []
-    code = "import sys, annotation_api.cli; print(*sorted({'sqlalchemy', 'fastapi'} & set(sys.modules)))"
+    code = "import sys, annotation_api.cli; print(*sorted({'pydantic', 'sqlalchemy', 'fastapi'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert loaded == []

@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 
 from alignment.shared.stage_names import Stage
-from annotation_api.cli import admin, data, jobs, models, pipelines, stage_inputs
 from annotation_api.cli.client import Client, ClientError, find_credentials
+from annotation_api.cli.commands import admin, data, jobs, models, pipelines
 from annotation_api.cli.output import emit, remark
+from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
 from annotation_api.db.kinds import DatasetKind, JobState, ModelKind, Role
@@ -27,8 +27,6 @@ from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
 KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
-
-Command = Callable[[Client, argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return demo.main(args.out, args.seed, args.json)
     if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "on_machine", False):
-        from annotation_api.cli import operations
+        from annotation_api.cli.commands import operations
 
         return operations.run(args)
     if here := getattr(args, "here", None):  # it asks no service
@@ -78,8 +76,8 @@ def _client_command(args: argparse.Namespace) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rankloop", description="From human rankings to an aligned language model.")
+def _parser() -> Parser:
+    parser = Parser(prog="rankloop", description="From human rankings to an aligned language model.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_service(commands)
     _add_data(commands)
@@ -92,27 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Sub = argparse._SubParsersAction  # what add_subparsers returns; argparse names it no other way
-
-
-def _client(commands: Sub[argparse.ArgumentParser], name: str, run: Command, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("--json", action="store_true", help="print JSON only")
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _group(commands: Sub[argparse.ArgumentParser], name: str, text: str) -> Sub[argparse.ArgumentParser]:
-    parser = commands.add_parser(name, help=text, description=text)
-    return parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
-
-
-def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
+def _add_service(commands: Sub[Parser]) -> None:
     up = commands.add_parser("up", help="run the whole service in the foreground")
     up.add_argument("--host", default="127.0.0.1")
     up.add_argument("--port", type=int, default=8000)
     serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
-    serve.add_argument("parts", metavar="PART", nargs="+", choices=_values(Part), help=", ".join(Part))
+    serve.add_argument("parts", metavar="PART", nargs="+", choices=values(Part), help=", ".join(Part))
     serve.add_argument("--host", default="127.0.0.1", help="where the API listens")
     serve.add_argument("--port", type=int, default=8000)
     migrate = commands.add_parser(
@@ -125,11 +108,11 @@ def _add_service(commands: Sub[argparse.ArgumentParser]) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
-def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
-    add = _client(commands, "import", data.import_file, "import a file, whole or not at all")
+def _add_data(commands: Sub[Parser]) -> None:
+    add = client_command(commands, "import", data.import_file, "import a file, whole or not at all")
     add.add_argument("file", metavar="FILE", help="JSON, CSV, Parquet or Arrow; plain, gzip, zstd or zip")
     add.add_argument("--as", dest="kind", type=_importable, choices=KINDS, required=True, help="what the rows become")
-    add.add_argument("--format", choices=_values(Format), default="auto", help="layout of the rows; auto looks at them")
+    add.add_argument("--format", choices=values(Format), default="auto", help="layout of the rows; auto looks at them")
     add.add_argument(
         "--map", action="append", default=[], metavar="FIELD=COLUMN",
         help="which column holds a field, in place of a layout: prompt=Question; once for each field",
@@ -137,23 +120,20 @@ def _add_data(commands: Sub[argparse.ArgumentParser]) -> None:
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
-    out = _client(commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first")
+    out = client_command(
+        commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first"
+    )
     out.add_argument("source", metavar="SNAPSHOT", help="snapshot id, dataset:ID or project:ID")
     out.add_argument(
         "--format",
-        choices=_values(ExportFormat),
+        choices=values(ExportFormat),
         default="jsonl",
         help="jsonl and records-parquet: the records in full; trl, parquet and csv: TRL's columns",
     )
     out.add_argument(
-        "--as", dest="kind", choices=_values(DatasetKind), help="freeze as this kind; unset: as the source is"
+        "--as", dest="kind", choices=values(DatasetKind), help="freeze as this kind; unset: as the source is"
     )
     out.add_argument("--out", metavar="FILE")
-
-
-def _values(kinds: type[StrEnum]) -> tuple[str, ...]:
-    """What an option takes, in the order in which the service defines it."""
-    return tuple(kind.value for kind in kinds)
 
 
 def _importable(kind: str) -> str:
@@ -162,17 +142,12 @@ def _importable(kind: str) -> str:
     return kind
 
 
-def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "jobs", "create, follow, pause and stop jobs")
-    create = _client(group, "create", jobs.create, "queue one stage")
-    create.add_argument("stage", choices=_values(Stage))
-    stage_inputs.add_options(create)
-    create.add_argument("--validate", action="store_true", help="only say what it would do")
-    _settings(create)
-    create.add_argument("--priority", type=int, default=0)
-    listing = _client(group, "list", jobs.list_jobs, "newest first")
-    listing.add_argument("--stage", choices=_values(Stage), action="append")
-    listing.add_argument("--state", choices=_values(JobState), action="append")
+def _add_jobs(commands: Sub[Parser]) -> None:
+    inner = group(commands, "jobs", "create, follow, pause and stop jobs")
+    client_command(inner, "create", jobs.create, "queue one stage").options = _add_stage
+    listing = client_command(inner, "list", jobs.list_jobs, "newest first")
+    listing.add_argument("--stage", choices=values(Stage), action="append")
+    listing.add_argument("--state", choices=values(JobState), action="append")
     _which(listing)
     for name, run, text in (
         ("show", jobs.show, "one job"),
@@ -185,28 +160,38 @@ def _add_jobs(commands: Sub[argparse.ArgumentParser]) -> None:
         ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
         ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each look"),
     ):
-        _client(group, name, run, text).add_argument("job", metavar="JOB")
-    log = _client(group, "log", jobs.log, "the last lines that an attempt wrote")
+        client_command(inner, name, run, text).add_argument("job", metavar="JOB")
+    log = client_command(inner, "log", jobs.log, "the last lines that an attempt wrote")
     log.add_argument("job", metavar="JOB")
     log.add_argument("--attempt", type=int, metavar="N", help="its number; unset: the newest")
     log.add_argument("--lines", type=int, default=100)
 
 
-def _which(parser: argparse.ArgumentParser) -> None:
+def _add_stage(create: Parser) -> None:
+    from annotation_api.cli.commands import stage_inputs
+
+    create.add_argument("stage", choices=values(Stage))
+    stage_inputs.add_options(create)
+    create.add_argument("--validate", action="store_true", help="only say what it would do")
+    _settings(create)
+    create.add_argument("--priority", type=int, default=0)
+
+
+def _which(parser: Parser) -> None:
     parser.add_argument("--mine", action="store_true", help="only those that you made")
     parser.add_argument("--limit", type=int, default=50)
 
 
-def _settings(parser: argparse.ArgumentParser) -> None:
+def _settings(parser: Parser) -> None:
     parser.add_argument("--preset", help="named settings, for example toy")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
     parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough; a fraction shares one")
     parser.add_argument("--watch", action="store_true", help="show progress")
 
 
-def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "pipeline", "SFT, reward model and PPO in turn")
-    run = _client(group, "run", pipelines.run, "run the three stages and wait for them")
+def _add_pipeline(commands: Sub[Parser]) -> None:
+    inner = group(commands, "pipeline", "SFT, reward model and PPO in turn")
+    run = client_command(inner, "run", pipelines.run, "run the three stages and wait for them")
     run.add_argument("--base", required=True, metavar="MODEL", help="hub id, folder, or id of a registered model")
     run.add_argument("--demonstrations", required=True, metavar="DATASET")
     run.add_argument("--preferences", required=True, metavar="DATASET")
@@ -215,51 +200,51 @@ def _add_pipeline(commands: Sub[argparse.ArgumentParser]) -> None:
     run.add_argument("--project", metavar="ID", help="where people compare PPO's replies with the SFT policy's")
     run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
     _settings(run)
-    _which(_client(group, "list", pipelines.list_pipelines, "newest first"))
+    _which(client_command(inner, "list", pipelines.list_pipelines, "newest first"))
     for name, command, text in (
         ("show", pipelines.show, "its three stages"),
         ("cancel", pipelines.ask, "stop every stage that has not ended"),
         ("pause", pipelines.ask, "let the stage that trains save a checkpoint and give its GPUs back"),
         ("resume", pipelines.ask, "go on from the stage that failed, was cancelled or is paused"),
     ):
-        _client(group, name, command, text).add_argument("pipeline", metavar="PIPELINE")
+        client_command(inner, name, command, text).add_argument("pipeline", metavar="PIPELINE")
 
 
-def _add_models(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "models", "the registry")
-    listing = _client(group, "list", models.list_models, "newest first")
-    listing.add_argument("--kind", choices=_values(ModelKind))
+def _add_models(commands: Sub[Parser]) -> None:
+    inner = group(commands, "models", "the registry")
+    listing = client_command(inner, "list", models.list_models, "newest first")
+    listing.add_argument("--kind", choices=values(ModelKind))
     listing.add_argument("--limit", type=int, default=50)
-    register = _client(group, "register", models.register_model, "register a base model")
+    register = client_command(inner, "register", models.register_model, "register a base model")
     register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
     register.add_argument("--name")
-    upload = _client(group, "upload", models.upload, "send a folder of this machine as a base model")
+    upload = client_command(inner, "upload", models.upload, "send a folder of this machine as a base model")
     upload.add_argument("folder", metavar="FOLDER", help="safetensors, settings, vocabulary; other files stay here")
     upload.add_argument("--name", help="shown in lists; unset: the folder's")
     upload.add_argument("--resume", metavar="ID", help="go on with an upload that broke off")
-    check = group.add_parser("check", help="what a folder of this machine is, and whether each stage can use it")
+    check = inner.add_parser("check", help="what a folder of this machine is, and whether each stage can use it")
     check.add_argument("folder", metavar="FOLDER")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(here=models.check_folder)
-    convert = group.add_parser("convert", help="a folder with pickled weights as a new one with safetensors")
+    convert = inner.add_parser("convert", help="a folder with pickled weights as a new one with safetensors")
     convert.add_argument("folder", metavar="FOLDER")
     convert.add_argument("out", metavar="NEW_FOLDER")
     convert.set_defaults(here=models.convert_folder)
-    _client(group, "show", models.show, "one model").add_argument("model", metavar="MODEL")
-    _client(group, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
+    client_command(inner, "show", models.show, "one model").add_argument("model", metavar="MODEL")
+    client_command(inner, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
 
 
-def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "users", "accounts; needs an administrator's key, or the machine that runs the service")
-    _client(group, "list", admin.list_users, "everybody").add_argument("--limit", type=int, default=200)
-    invite = _client(group, "invite", admin.invite, "a link that makes one account")
-    invite.add_argument("--role", choices=_values(Role), default="annotator")
+def _add_users(commands: Sub[Parser]) -> None:
+    inner = group(commands, "users", "accounts; needs an administrator's key, or the machine that runs the service")
+    client_command(inner, "list", admin.list_users, "everybody").add_argument("--limit", type=int, default=200)
+    invite = client_command(inner, "invite", admin.invite, "a link that makes one account")
+    invite.add_argument("--role", choices=values(Role), default="annotator")
     for name, text in (
         ("reset", "a link for a new password; on the machine that runs the service"),
         ("unlock", "forget the wrong tries at an account; on the machine that runs the service"),
         ("promote", "make an admin of somebody; on the machine that runs the service"),
     ):
-        here = group.add_parser(name, help=text, description=text)
+        here = inner.add_parser(name, help=text, description=text)
         here.add_argument("email", metavar="E-MAIL")
         here.add_argument("--json", action="store_true", help="print JSON only")
         here.set_defaults(on_machine=True)
@@ -267,17 +252,17 @@ def _add_users(commands: Sub[argparse.ArgumentParser]) -> None:
             here.add_argument("--second-factor", action="store_true", help="take the second factor away, too")
 
 
-def _add_audit(commands: Sub[argparse.ArgumentParser]) -> None:
-    group = _group(commands, "audit", "who did what; needs an administrator's key")
-    listing = _client(group, "list", admin.list_rows, "newest first")
+def _add_audit(commands: Sub[Parser]) -> None:
+    inner = group(commands, "audit", "who did what; needs an administrator's key")
+    listing = client_command(inner, "list", admin.list_rows, "newest first")
     listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
     listing.add_argument("--person", metavar="ID")
     listing.add_argument("--limit", type=int, default=50)
-    check = _client(group, "verify", admin.verify, "check that no row was changed or taken out")
+    check = client_command(inner, "verify", admin.verify, "check that no row was changed or taken out")
     check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
 
 
-def _add_operations(commands: Sub[argparse.ArgumentParser]) -> None:
+def _add_operations(commands: Sub[Parser]) -> None:
     """Commands for the machine that runs the service."""
     save = commands.add_parser("backup", help="write database and files into one archive, while the service runs")
     save.add_argument(

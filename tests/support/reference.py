@@ -18,6 +18,7 @@ from pydantic import BaseModel
 import alignment.__main__
 from alignment.shared.config import BASELINES, CONFIGS
 from annotation_api.cli import command_line
+from annotation_api.cli.parsers import Parser
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,8 @@ def _default(one: dict[str, Any]) -> str:
 
 def _commands(parser: argparse.ArgumentParser, text: str = "") -> Iterator[str]:
     """A section a command; those that only hold others have none."""
+    if isinstance(parser, Parser):
+        parser.complete()
     inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not inner:
         yield f"### {parser.prog}"

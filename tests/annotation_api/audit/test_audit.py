@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from annotation_api.audit import sealed
-from annotation_api.cli import admin as command
+from annotation_api.cli.commands import admin as command
 from annotation_api.db import audit
 from annotation_api.db import audit_notes as notes
 from annotation_api.db.tables import AuditOutcome, AuditRow, Person, Role, Task

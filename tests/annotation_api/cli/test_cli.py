@@ -409,7 +409,7 @@ def test_watch_shows_lines_where_there_is_no_terminal(run: Run, live: Live, fact
 def test_the_bar_shows_stage_step_rate_time_left_and_metrics(
     live: Live, factory: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from annotation_api.cli import watch
+    from annotation_api.cli.commands import watch
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "160")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from alignment.shared.events import ErrorKind, SavedCheckpoint
-from annotation_api.cli import client, estimate, watch
+from annotation_api.cli import client
 from annotation_api.cli.client import StreamedEvent
+from annotation_api.cli.commands import estimate, watch
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Job, Role

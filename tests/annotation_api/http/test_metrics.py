@@ -19,7 +19,7 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.machine import WAITING_GPU
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Job, RayState, Role
-from annotation_api.http import scrape
+from annotation_api.http.monitoring import scrape
 from annotation_api.settings import Settings
 
 TOKEN = "a-token-for-the-scraper"

@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
-from annotation_api.cli import main, models
+from annotation_api.cli import main
+from annotation_api.cli.commands import models
 from annotation_api.db.engine import session_factory
 from annotation_api.db.tables import ModelVersion, Role
 from annotation_api.models import uploads

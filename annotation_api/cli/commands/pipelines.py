@@ -6,9 +6,9 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client
+from annotation_api.cli.commands.watch import verdict, watch
 from annotation_api.cli.output import emit, table
 from annotation_api.cli.references import data_ref, settings, start_model
-from annotation_api.cli.watch import verdict, watch
 
 COLUMNS = ("id", "state", "sft", "reward", "ppo", "created_at")
 

@@ -6,11 +6,10 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client
-from annotation_api.cli.estimate import print_estimate
+from annotation_api.cli.commands.estimate import print_estimate
+from annotation_api.cli.commands.watch import waits, watch
 from annotation_api.cli.output import emit, facts, remark, size, table
 from annotation_api.cli.references import settings
-from annotation_api.cli.stage_inputs import inputs
-from annotation_api.cli.watch import waits, watch
 
 COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
 ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
@@ -34,6 +33,8 @@ def create(client: Client, args: Namespace) -> int:
 
 
 def _body(client: Client, args: Namespace) -> dict[str, Any]:
+    from annotation_api.cli.commands.stage_inputs import inputs  # pydantic, for this command alone
+
     given = inputs(client, args)
     body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
     return body | {"gpus": args.gpus, "priority": args.priority}

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from annotation_api.cli import users
+from annotation_api.cli.commands import users
 from annotation_api.cli.output import emit, remark, table
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http.errors import ApiError
