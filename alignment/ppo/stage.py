@@ -27,6 +27,7 @@ from alignment.ppo.update import Learner, update
 from alignment.shared.config import PPOConfig, Stage
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.stages import PPOInputs
+from alignment.training.team import Team
 
 
 def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -45,11 +46,11 @@ class PPO:
     replies: ClassVar[int] = 1
 
     @classmethod
-    def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PPO:
-        roles = load_roles(config, inputs)
+    def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter, team: Team) -> PPO:
+        roles = load_roles(config, inputs, team)
         critic_rate = config.critic_learning_rate or config.learning_rate
-        policy = Learner.of(roles.policy, config.learning_rate, config)
-        learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config)}
+        policy = Learner.of(roles.policy, config.learning_rate, config, team)
+        learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config, team)}
         return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
 
     def record(self, sequences: Sequences, sampled_logprobs: Tensor) -> Rollout:

@@ -22,6 +22,7 @@ from alignment.ppo.roles import ActorCritic, trained_weights
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
+from alignment.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Learner:
     optimizer: AdamW
     schedule: LambdaLR
     max_grad_norm: float
+    team: Team = ALONE
 
     @classmethod
-    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig) -> Learner:
+    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig, team: Team = ALONE) -> Learner:
         """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
         written, adds it before the correction, as if it were larger in early steps (Huang et al. 2024)."""
         weights = [weight for _, weight in trained_weights(model)]
@@ -49,13 +51,14 @@ class Learner:
         )
         warmup, total = config.warmup_ratio * config.updates, config.updates
         schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, total, config.schedule))
-        return cls(model, optimizer, schedule, config.max_grad_norm)
+        return cls(model, optimizer, schedule, config.max_grad_norm, team)
 
     def step(self) -> float:
-        """Clip, check, move; return the gradient's norm before clipping.
+        """Sum over the processes, clip, check, move; return the gradient's norm before clipping.
 
         Raises StageError(DIVERGED) for a gradient that is no number, before it reaches the weights.
         """
+        self.team.sum_gradients(self.model)
         norm = float(clip_grad_norm_(self.model.parameters(), self.max_grad_norm))
         if not math.isfinite(norm):
             raise StageError(
@@ -169,17 +172,21 @@ def _accumulate(
 ) -> dict[str, float]:
     """Gradients of one optimizer step, micro-batch by micro-batch; return its losses and diagnostics.
 
-    Every micro-batch divides by the tokens of the whole step: how it is cut changes nothing.
+    Every micro-batch divides by the tokens of the whole step: how it is cut, and among how many processes, changes
+    nothing.
     """
-    tokens = rollout.mask[rows].sum()
+    tokens, share = rollout.mask[rows].sum(), roles.team.share(rollout.sequences.lengths[rows])
+    mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
 
     def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        chosen = rows[part]
+        chosen = mine[part]
         sequences = rollout.sequences.select(chosen)
-        cut = slice(None, sequences.response_mask.shape[1])
+        mask = sequences.response_mask & counts[part, None]
+        cut = slice(None, mask.shape[1])
         yield _act(
             roles.policy,
             sequences,
+            mask,
             rollout.old_logprobs[chosen, cut],
             rollout.ref_logprobs[chosen, cut],
             targets.advantages[chosen, cut],
@@ -189,14 +196,16 @@ def _accumulate(
             kl_coef,
         )
         values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
-        yield _judge(roles.critic, sequences, values, returns, tokens, config)
+        yield _judge(roles.critic, sequences, mask, values, returns, tokens, config)
 
-    return accumulate([roles.policy, roles.critic], rollout.sequences.lengths[rows], config.micro_batch_size, losses)
+    models, lengths = [roles.policy, roles.critic], rollout.sequences.lengths[mine]
+    return roles.team.sum_metrics(accumulate(models, lengths, config.micro_batch_size, losses))
 
 
 def _act(
     policy: Model,
     sequences: Sequences,
+    mask: Tensor,
     old_logprobs: Tensor,
     ref_logprobs: Tensor,
     advantages: Tensor,
@@ -205,8 +214,8 @@ def _act(
     config: PPOConfig,
     kl_coef: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The policy's loss on one micro-batch, and its shares of the step's metrics."""
-    mask, extra = sequences.response_mask, {}
+    """The policy's loss on one micro-batch, where `mask` `(B, R)` is True, and its shares of the step's metrics."""
+    extra: dict[str, Tensor] = {}
     if config.entropy_coef:
         logprobs, entropies = response_terms(policy, sequences, config.temperature)
         extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
@@ -236,11 +245,17 @@ def shares_of(acted: PolicyLoss) -> dict[str, Tensor]:
 
 
 def _judge(
-    critic: Model, sequences: Sequences, old_values: Tensor, returns: Tensor, tokens: Tensor, config: PPOConfig
+    critic: Model,
+    sequences: Sequences,
+    mask: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    tokens: Tensor,
+    config: PPOConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The critic's loss on one micro-batch, and its shares of the step's metrics."""
     values, clip_range = response_values(critic, sequences), config.value_clip_range if config.clip_values else None
-    judged = value_loss(values, old_values, returns, sequences.response_mask, clip_range, tokens)
+    judged = value_loss(values, old_values, returns, mask, clip_range, tokens)
     return config.vf_coef * judged.loss, {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
 
 

@@ -18,21 +18,13 @@ from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
 from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
+from alignment.shared.settings import SharedConfig as SharedConfig
 from alignment.shared.settings import StageSettings as StageSettings
 from alignment.shared.settings import TrainingConfig as TrainingConfig
 from alignment.shared.stage_names import Baseline as Baseline
 from alignment.shared.stage_names import Stage as Stage
 
 PRESETS = Path(__file__).parent / "presets"
-
-
-class SharedConfig(TrainingConfig):
-    """What the stages share whose steps several GPUs can do together."""
-
-    shard_weights: bool = Field(
-        default=False,
-        description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
-    )
 
 
 class SFTConfig(SharedConfig):

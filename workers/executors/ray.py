@@ -165,14 +165,16 @@ class RayExecutor:
         return outcome
 
     def _fault(self) -> Fault | None:
-        """What ended the stage: a death before what the others said of it."""
+        """What ended the stage: a death, or else what one process named, before what the others made of it."""
         if len(self._actors) > 1 and any(isinstance(outcome, Fault) for outcome in self._outcomes.values()):
             calls = list(self._running)
             for call in ray.wait(calls, num_returns=len(calls), timeout=SETTLE_SECONDS)[0] if calls else ():
                 self._outcomes[self._running.pop(call)] = self._outcome(call)
         faults = [self._outcomes[rank] for rank in sorted(self._outcomes)]
         found = [fault for fault in faults if isinstance(fault, Fault)]
-        return next((fault for fault in found if fault.kind is ErrorKind.CRASH), found[0] if found else None)
+        dead = [fault for fault in found if fault.kind is ErrorKind.CRASH]
+        named = [fault for fault in found if fault.kind is not ErrorKind.INTERNAL]
+        return next(iter([*dead, *named, *found]), None)
 
     def _named(self, error: ray_errors.RayError) -> Fault:
         if isinstance(error, ray_errors.RayTaskError):

@@ -29,7 +29,7 @@ class NewPipeline(Body):
     )
     preset: Preset | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
-    gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
+    gpus: SomeGpus = Field(default=1, description="Of each of its jobs, as for a job.")
     priority: int = Field(default=0, ge=-1000, le=1000)
 
 

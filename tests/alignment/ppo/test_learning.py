@@ -111,7 +111,7 @@ def test_gradients_are_scaled_down_to_the_norm() -> None:
 def test_the_critic_has_a_rate_of_its_own_or_the_policys(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     made = Learner.of
-    monkeypatch.setattr(Learner, "of", lambda model, rate, config: rates.append(rate) or made(model, rate, config))
+    monkeypatch.setattr(Learner, "of", lambda model, rate, *more: rates.append(rate) or made(model, rate, *more))
     run(folders, updates=1, critic_learning_rate=1e-4)
     run(folders, updates=1)
     assert rates == [5e-3, 1e-4, 5e-3, 5e-3]
