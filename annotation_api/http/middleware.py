@@ -78,7 +78,7 @@ class RequestGuard:
         try:
             await self.app(scope, receive, guarded_send)
         except ClientDisconnect:
-            pass  # nobody is there to be answered; the log says CLOSED
+            log.debug("request %s: nobody is there to be answered; the log says %d", request_id, CLOSED)
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
             if answered.status is not None:  # the answer is half out: the server must cut the connection
