@@ -6,7 +6,6 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from fastapi.responses import StreamingResponse
 
 from annotation_api.datasets import progress, queries, service
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
@@ -23,6 +22,7 @@ from annotation_api.datasets.schemas import (
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ProblemBody
 from annotation_api.http.idempotency import Key, Once
@@ -163,14 +163,14 @@ def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
     return SnapshotOut.model_validate(service.get_snapshot(session, snapshot_id))
 
 
-@router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])
+@router.get("/snapshots/{snapshot_id}/export", response_class=Download, dependencies=[allow(*ENGINEERS)])
 def export_snapshot(
     snapshot_id: uuid.UUID, request: Request, session: Db, format: ExportFormat = ExportFormat.JSONL
-) -> StreamingResponse:
+) -> Download:
     """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
     and `csv` for spreadsheets, with formulas disarmed)."""
     snapshot = service.get_snapshot(session, snapshot_id)
     pieces = export(queries.snapshot_lines(get_sessions(request), snapshot_id), snapshot.kind.value, format)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)
+    return Download(pieces, request.app.state.download_threads, MEDIA_TYPES[format], headers)
