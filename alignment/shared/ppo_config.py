@@ -147,8 +147,8 @@ class PolicyConfig(TrainingConfig):
         default=24,
         ge=0,
         le=1000,
-        description="Held-out prompts whose replies are reported at each evaluation beside the SFT policy's, for people "
-        "to compare; 0: none.",
+        description="Held-out prompts whose replies are reported at each evaluation beside the SFT policy's, for "
+        "people to compare; 0: none.",
     )
     keep_kl_coef: NonNegative = Field(
         default=0.05,

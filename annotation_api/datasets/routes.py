@@ -6,6 +6,7 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
 
 from annotation_api.datasets import progress, queries, service
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
@@ -163,7 +164,7 @@ def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
     return SnapshotOut.model_validate(service.get_snapshot(session, snapshot_id))
 
 
-@router.get("/snapshots/{snapshot_id}/export", response_class=Download, dependencies=[allow(*ENGINEERS)])
+@router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])
 def export_snapshot(
     snapshot_id: uuid.UUID, request: Request, session: Db, format: ExportFormat = ExportFormat.JSONL
 ) -> Download:
