@@ -44,7 +44,7 @@ class Learner:
     @classmethod
     def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig, idle: int = 0) -> Learner:
         """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
-        written, adds it before the correction, as if it were larger early (Huang et al. 2024). `idle` updates come first."""
+        written, adds it before the correction, as if it were larger early (Huang et al. 2024). After `idle` updates."""
         weights = [weight for _, weight in trained_weights(model)]
         betas = (config.adam_beta1, config.adam_beta2)
         optimizer = AdamW(
