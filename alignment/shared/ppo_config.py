@@ -139,16 +139,16 @@ class PolicyConfig(TrainingConfig):
     target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
     max_ratio: float = Field(default=10.0, gt=1, description="A mean ratio above this, or below its inverse, is lost.")
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
-    evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
+    evaluate_every: Count = Field(default=5, description="Updates between two evaluations on the held-out prompts.")
     evaluate_replies: Count = Field(
-        default=256, description="Replies in a look: to so many prompts at most, to fewer prompts several each."
+        default=256, description="Replies in an evaluation: to so many prompts at most, to fewer prompts several each."
     )
     compare_prompts: int = Field(
         default=24,
         ge=0,
         le=1000,
-        description="Held-out prompts whose replies are reported at each look beside the SFT policy's, for people to "
-        "compare; 0: none.",
+        description="Held-out prompts whose replies are reported at each evaluation beside the SFT policy's, for "
+        "people to compare; 0: none.",
     )
     keep_kl_coef: NonNegative = Field(
         default=0.05,

@@ -158,7 +158,7 @@ def _add_jobs(commands: Sub[Parser]) -> None:
         ("retry", jobs.ask, "queue a failed or cancelled job again"),
         ("attempts", jobs.attempts, "every attempt at a job and how it ended"),
         ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
-        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each look"),
+        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each evaluation"),
     ):
         client_command(inner, name, run, text).add_argument("job", metavar="JOB")
     log = client_command(inner, "log", jobs.log, "the last lines that an attempt wrote")

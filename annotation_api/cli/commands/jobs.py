@@ -124,7 +124,7 @@ def checkpoints(client: Client, args: Namespace) -> int:
 
 
 def wins(client: Client, args: Namespace) -> int:
-    """How often people prefer the policy of each look to the SFT policy, beside the learned score."""
+    """How often people prefer the policy of each evaluation to the SFT policy, beside the learned score."""
     rows = client.get(f"/v1/jobs/{args.job}/win_rate")
     if args.json:
         emit(rows)
