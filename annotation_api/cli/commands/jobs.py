@@ -37,7 +37,7 @@ def _body(client: Client, args: Namespace) -> dict[str, Any]:
 
     given = inputs(client, args)
     body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
-    return body | {"gpus": args.gpus, "priority": args.priority}
+    return body | {"gpus": args.gpus, "allow_cpu": args.allow_cpu, "priority": args.priority}
 
 
 def _finish(client: Client, job: str, args: Namespace) -> int:
