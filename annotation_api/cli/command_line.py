@@ -120,6 +120,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
+    add.add_argument("--whole", action="store_true", help="with --preview: look at all of a file, not its first 4 MB")
     out = client_command(
         commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first"
     )

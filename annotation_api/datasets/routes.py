@@ -90,9 +90,13 @@ def preview_dataset(
     format: Annotated[Format, Form(description="The layout of the rows; `auto` looks at their fields.")] = Format.AUTO,
     key: Key = None,
     map: Mapped = None,
+    beginning: Annotated[
+        bool, Form(description="The file was cut, at a row or within one: its last row is left out.")
+    ] = False,
 ) -> ImportPreview:
-    """Read a file whole and say what importing it would give, with its first records; stores nothing."""
-    return service.preview(session, me, file.file, kind, format, key, service.read_mapping(map, kind))
+    """Read a file, or its beginning, and say what importing it would give, with its first records; stores nothing."""
+    mapping = service.read_mapping(map, kind)
+    return service.preview(session, me, file.file, kind, format, key, mapping, beginning=beginning)
 
 
 @router.get("/imports/{key}", dependencies=[allow(*ENGINEERS)])
