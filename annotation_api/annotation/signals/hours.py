@@ -17,6 +17,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.gold.service import shows_names
+from annotation_api.annotation.signals.cost import SpeedQuarter, what_speed_costs
+from annotation_api.annotation.signals.service import everything
 from annotation_api.db.sql import rows
 from annotation_api.db.tables import Person
 
@@ -60,6 +62,9 @@ class Hours(BaseModel):
     until: date
     seconds: float = Field(description="Of all together.")
     items: list[WorkDay] = Field(description="Newest day first.")
+    speed: list[SpeedQuarter] = Field(
+        description="What speed costs: everybody's newest rankings in four quarters, the fastest first; empty for few."
+    )
 
 
 def hours(session: Session, viewer: Person, project_id: uuid.UUID, since: date, until: date) -> Hours:
@@ -67,7 +72,8 @@ def hours(session: Session, viewer: Person, project_id: uuid.UUID, since: date, 
     tells = shows_names(session, viewer, project_id)
     found = rows(session, BY_DAY, project=project_id, since=since, until=until)
     items = [_day(row, tells=tells) for row in found]
-    return Hours(since=since, until=until, seconds=sum(item.seconds for item in items), items=items)
+    seconds, speed = sum(item.seconds for item in items), what_speed_costs(everything(session, project_id))
+    return Hours(since=since, until=until, seconds=seconds, items=items, speed=speed)
 
 
 def _day(row: Any, *, tells: bool) -> WorkDay:

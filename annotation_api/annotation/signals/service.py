@@ -36,13 +36,17 @@ def signals(session: Session, viewer: Person, project_id: uuid.UUID) -> list[Per
 
 def read_all(given: dict[uuid.UUID, list[GivenAnswer]]) -> dict[uuid.UUID, list[Reading]]:
     """Every reading of every person."""
-    everything = [answer for answers in given.values() for answer in answers]
-    shared = together.read_together(everything)
+    whole = [answer for answers in given.values() for answer in answers]
+    shared = together.read_together(whole)
     return {
-        person: readings.read(own, [answer for answer in everything if answer.person != person])
-        + shared.get(person, [])
+        person: readings.read(own, [answer for answer in whole if answer.person != person]) + shared.get(person, [])
         for person, own in given.items()
     }
+
+
+def everything(session: Session, project_id: uuid.UUID) -> list[GivenAnswer]:
+    """Everybody's newest answers."""
+    return [answer for answers in _given(session, project_id).values() for answer in answers]
 
 
 def _given(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, list[GivenAnswer]]:

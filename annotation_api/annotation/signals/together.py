@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from alignment.shared.intervals import interval95
@@ -24,6 +24,8 @@ MOST_APART = 0.35  # of the pairs; at random it is a half
 MOST_ALIKE = 0.5  # of the errors of two; at random it is a third
 
 ByPerson = Mapping[uuid.UUID, GivenAnswer]
+Pair = tuple[str, str]  # (better, worse)
+WhoSaysWhat = Mapping[Pair, Set[uuid.UUID]]
 
 
 @dataclass
@@ -49,15 +51,15 @@ class Tally:
 
 def read_together(answers: Sequence[GivenAnswer]) -> dict[uuid.UUID, list[Reading]]:
     """By person: how far apart from the others, and the person who errs most alike if any errs alike."""
-    tasks = by_task(answers).values()
     apart: dict[uuid.UUID, Tally] = defaultdict(Tally)
     alike: dict[tuple[uuid.UUID, uuid.UUID], Tally] = defaultdict(Tally)
-    for people in tasks:
+    for people in by_task(answers).values():
+        said = who_says_what(people)
         for person, answer in people.items():
-            wrong, agreed = _errors(people, {person})
+            wrong, agreed = errors(said, people, {person})
             apart[person].add(len(wrong[person]), agreed, answer)
         for one, other in itertools.combinations(sorted(people), 2):
-            wrong, _ = _errors(people, {one, other})
+            wrong, _ = errors(said, people, {one, other})
             both, either = wrong[one] & wrong[other], wrong[one] | wrong[other]
             alike[one, other].add(len(both), len(either), people[one])
             alike[other, one].add(len(both), len(either), people[other])
@@ -68,21 +70,25 @@ def read_together(answers: Sequence[GivenAnswer]) -> dict[uuid.UUID, list[Readin
     return found
 
 
-def _errors(people: ByPerson, judged: Collection[uuid.UUID]) -> tuple[dict[uuid.UUID, set[tuple[str, str]]], int]:
+def who_says_what(people: ByPerson) -> WhoSaysWhat:
+    """By (better, worse): those who put the one before the other."""
+    said: dict[Pair, set[uuid.UUID]] = defaultdict(set)
+    for person, answer in people.items():
+        for a, b in itertools.permutations(answer.keys, 2):
+            if answer.rank_of[a] < answer.rank_of[b]:
+                said[a, b].add(person)
+    return said
+
+
+def errors(said: WhoSaysWhat, people: ByPerson, judged: Set[uuid.UUID]) -> tuple[dict[uuid.UUID, set[Pair]], int]:
     """By person of those who are judged: the pairs that stand against what the others say; and on how many pairs they
     agree."""
-    rest = [answer for person, answer in people.items() if person not in judged]
-    wrong: dict[uuid.UUID, set[tuple[str, str]]] = {person: set() for person in judged}
-    agreed = list(_agreed(rest)) if len(rest) >= OTHERS else []
+    others = len(people) - len(judged)
+    wrong: dict[uuid.UUID, set[Pair]] = {person: set() for person in judged}
+    if others < OTHERS:
+        return wrong, 0
+    agreed = [pair for pair, who in said.items() if len(who - judged) >= AGREED * others]
     for better, worse in agreed:
-        for person in judged:
-            if people[person].rank_of[better] > people[person].rank_of[worse]:
-                wrong[person].add((better, worse))
+        for person in said.get((worse, better), set()) & judged:
+            wrong[person].add((better, worse))
     return wrong, len(agreed)
-
-
-def _agreed(rest: Sequence[GivenAnswer]) -> Iterator[tuple[str, str]]:
-    """(better, worse) where they say so."""
-    for a, b in itertools.permutations(rest[0].keys, 2):
-        if sum(answer.rank_of[a] < answer.rank_of[b] for answer in rest) >= AGREED * len(rest):
-            yield a, b

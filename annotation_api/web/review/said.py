@@ -48,6 +48,8 @@ def in_full(payload: Mapping[str, Any], form: Form) -> list[tuple[str, str]]:
 
 
 def _answer(question: Any, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     named = {option.id: option.text for option in question.options}
     return named.get(value, str(value)) if isinstance(value, str) else str(value)
 
