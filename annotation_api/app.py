@@ -23,9 +23,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment.shared import logs
+from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import routes as project_routes
 from annotation_api.annotation.queue import routes as tasks
+from annotation_api.annotation.review import comment_routes as comments
+from annotation_api.annotation.review import routes as review
+from annotation_api.annotation.signals import routes as signals
 from annotation_api.annotation.submissions import routes as feedback
 from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
@@ -69,6 +73,10 @@ FEATURES = (
     project_routes,
     members,
     feedback,
+    gold,
+    review,
+    comments,
+    signals,
     datasets,
     jobs,
     detail_routes,

@@ -22,7 +22,7 @@ from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
-from annotation_api.db.kinds import DatasetKind, JobState, ModelKind, Role
+from annotation_api.db.kinds import Adjudicated, DatasetKind, JobState, ModelKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
@@ -133,6 +133,14 @@ def _add_data(commands: Sub[Parser]) -> None:
     )
     out.add_argument(
         "--as", dest="kind", choices=values(DatasetKind), help="freeze as this kind; unset: as the source is"
+    )
+    out.add_argument(
+        "--adjudicated",
+        choices=values(Adjudicated),
+        help="of a project: what reviewers decided stands instead of the votes (unset), beside them, or is ignored",
+    )
+    out.add_argument(
+        "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
     )
     out.add_argument("--out", metavar="FILE")
 

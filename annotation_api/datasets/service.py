@@ -16,6 +16,7 @@ from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
+from annotation_api.db.snapshots.judged_rows import VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
 
@@ -225,7 +226,7 @@ def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
         if body.dataset is not None:
             return freeze.freeze_dataset(session, body.dataset, body.kind, me.id)
         assert body.project is not None
-        return freeze.freeze_project(session, body.project, me.id, body.kind)
+        return freeze.freeze_project(session, body.project, me.id, body.kind, VoteChoice(body.adjudicated, body.paused))
     except FreezeError as error:
         pointer = "/dataset" if body.dataset is not None else "/project"
         raise invalid([Problem(pointer=pointer, message=str(error))]) from None

@@ -35,7 +35,10 @@ def lock_task(session: Session, task_id: uuid.UUID) -> Task:
 
 
 def free_places(session: Session, task: Task, *, besides: uuid.UUID | None = None) -> int:
-    """Free places of a locked task, counted afresh; the assignment `besides` does not count."""
+    """Free places of a locked task, counted afresh; the assignment `besides` does not count. A gold item has one for
+    everybody."""
+    if task.gold:
+        return 1
     query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id, takes_place())
     if besides is not None:
         query = query.where(Assignment.id != besides)

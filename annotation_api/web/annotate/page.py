@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from annotation_api.annotation.gold import queries as screened
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.queue import service
 from annotation_api.annotation.submissions import queries as judgements
@@ -181,13 +182,15 @@ def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, A
 
 
 def _status(session: Session, me: Person, project: Project) -> dict[str, Any]:
-    """The quiet line: done today, median time, left."""
+    """The quiet line: done today, median time, left; and a word on an answer to the qualification set."""
+    last = judgements.last_of(session, me, project.id)
     return {
         "project": project,
         "done_today": judgements.judged_today(session, me, project.id),
         "median_ms": median_active_ms(session, me, project.id),
         "left": queries.left_for(session, me, project.id),
-        "can_correct": judgements.last_of(session, me, project.id) is not None,
+        "feedback": screened.feedback(session, last.id) if last else None,
+        "can_correct": last is not None,
     }
 
 
