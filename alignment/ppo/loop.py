@@ -1,4 +1,4 @@
-"""The loop that PPO and its baselines share: rollout, learn, look, save. What differs is a `Method`.
+"""The loop that PPO and its baselines share: rollout, update, evaluate, save. What differs is a `Method`.
 
 Several processes run it side by side (team.py); the first one reports and writes the files.
 """
@@ -16,11 +16,11 @@ from alignment.data.batch import Rollout, Sequences
 from alignment.models.load import saved_type
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.evaluation import Selection, bounds_of, evaluate
+from alignment.ppo.learner import Learner
 from alignment.ppo.prompt_set import EndlessBatches, read_prompt_set
 from alignment.ppo.result import check, report_evaluations, rescued, result_of, sample_rows, write_files
 from alignment.ppo.roles import Roles, reply
 from alignment.ppo.state import TrainingState
-from alignment.ppo.update import Learner
 from alignment.rollout.streams import EVALUATIONS, Streams
 from alignment.shared import gate
 from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage

@@ -20,9 +20,9 @@ from torch import Tensor
 from alignment.data.batch import Sequences
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.evaluation import Evaluation, Selection
+from alignment.ppo.learner import Learner
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.ppo.roles import trained_weights
-from alignment.ppo.update import Learner
 from alignment.rollout.streams import Streams
 
 REST = "state.json"

@@ -46,7 +46,7 @@ class ProcessExecutor:
         self._batch = Batch()
         self._memory = OutOfMemoryWatch()
 
-    def start(self, work: StageWork, gpus: float) -> None:
+    def start(self, work: StageWork, gpus: float, *, allow_cpu: bool = False) -> None:
         if gpus > 1:
             cause = f"The job asks for {gpus:g} GPUs, and plain processes use one each."
             raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")

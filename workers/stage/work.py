@@ -44,6 +44,12 @@ class StageWork:
     log: Path | None = None  # where a process that Ray started writes what it says
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What the machine that runs it must see."""
+        given = [value for one in self.inputs.values() for value in (one.values() if isinstance(one, dict) else [one])]
+        return (self.out_dir, *(value for value in given if isinstance(value, Path)))
+
     def environment(self, processes: int = 1) -> dict[str, str]:
         """What the stage's process must have before it loads a model library; `processes` share its machine."""
         return QUIET | {"OMP_NUM_THREADS": str(self.threads or max(1, cores() // processes))}

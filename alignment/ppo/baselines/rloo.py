@@ -23,8 +23,9 @@ from alignment.models.forward import response_logprobs
 from alignment.models.micro_batches import accumulate
 from alignment.ppo import loop as ppo_loop
 from alignment.ppo.adaptation import Adaptation
+from alignment.ppo.learner import Learner
 from alignment.ppo.roles import Roles, load_without_critic, record_without_critic
-from alignment.ppo.update import Learner, check_ratio, means, mini_batches, shares_of, summary_of
+from alignment.ppo.update import check_ratio, means, mini_batches, shares_of, summary_of
 from alignment.shared.config import Baseline, RLOOConfig
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.stages import PPOInputs
@@ -48,7 +49,7 @@ class RLOO:
     @classmethod
     def start(cls, config: RLOOConfig, inputs: PPOInputs, reporter: Reporter, team: Team) -> RLOO:
         roles = load_without_critic(config, inputs, team)
-        learners = {"policy": Learner.of(roles.policy, config.learning_rate, config, team)}
+        learners = {"policy": Learner.of(roles.policy, config.learning_rate, config, 0, team)}
         return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
 
     @property
@@ -109,7 +110,8 @@ def _accumulate(
         if rollout.sampled_logprobs is not None and config.importance_cap:
             sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
             weights = importance_weights(old, sampled, whole, config.importance_cap)
-        acted = policy_loss(now, old, advantages[chosen, None], whole, config.clip_range, float(len(rows)), weights)
+        advantage, count = advantages[chosen, None], float(len(rows))
+        acted = policy_loss(now, old, advantage, whole, config.clip_range, count, weights, config.clip_range_high)
         yield acted.loss, shares_of(acted)
 
     lengths = rollout.sequences.lengths[mine]

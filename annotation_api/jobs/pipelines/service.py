@@ -38,7 +38,7 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     session.flush()
 
     def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
-        shared = {"preset": body.preset, "gpus": body.gpus, "priority": body.priority}
+        shared = {"preset": body.preset, "gpus": body.gpus, "allow_cpu": body.allow_cpu, "priority": body.priority}
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
         prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from alignment.data.batch import Sequences
-from alignment.ppo import update
+from alignment.ppo import learner
 from alignment.ppo.baselines.rloo import RLOO, advantages_of
+from alignment.ppo.learner import Learner
 from alignment.ppo.loop import Method
 from alignment.ppo.roles import reply
 from alignment.ppo.stage import PPO
-from alignment.ppo.update import Learner, targets_of
+from alignment.ppo.update import targets_of
 from alignment.rollout.streams import draws_of
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import NullReporter
@@ -107,7 +108,7 @@ def kept_gradients() -> Iterator[list[dict[str, Tensor]]]:
     step = Learner.step
 
     def keeping(self: Learner) -> float:
-        clip = update.clip_grad_norm_
+        clip = learner.clip_grad_norm_
 
         def clipping(weights: Any, most: float) -> Tensor:
             named = ((name, weight.grad) for name, weight in self.model.named_parameters())
@@ -115,7 +116,7 @@ def kept_gradients() -> Iterator[list[dict[str, Tensor]]]:
             return clip(weights, most)
 
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(update, "clip_grad_norm_", clipping)
+            inner.setattr(learner, "clip_grad_norm_", clipping)
             return step(self)
 
     with pytest.MonkeyPatch.context() as patch:
