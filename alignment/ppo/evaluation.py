@@ -24,6 +24,7 @@ from alignment.ppo.alarms import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.training.shards import is_shared, whole_on_first
 
 CONTRASTS = 4  # prompts, its own among them, between which a reply has to tell
 
@@ -172,21 +173,22 @@ class Selection:
         self.evaluations.append(entry)
         if self.kept is None or replaces(entry, self.kept, self.evaluations[0], self.bounds):
             self.kept = entry
-            if self.roles.team.first:
-                self.weights = {
-                    name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)
-                }
+            if is_shared(self.roles.policy):
+                self.weights = {name: w.detach().clone() for name, w in trained_weights(self.roles.policy)}
+            elif self.roles.team.first:
+                self.weights = {name: w.detach().cpu().clone() for name, w in trained_weights(self.roles.policy)}
         return entry
 
     def save(self, out_dir: Path, dtype: torch.dtype) -> None:
-        """Put the kept weights back into the policy, and write it in `dtype`; one process does so."""
+        """Put the kept weights back into the policy, and write it in `dtype`; one process writes the whole."""
         assert self.kept is not None, "save comes after the first evaluation"
-        if not self.roles.team.first:
-            return
+        policy, team = self.roles.policy, self.roles.team
         with torch.no_grad():
-            for name, weight in trained_weights(self.roles.policy):
+            for name, weight in trained_weights(policy) if self.weights else ():
                 weight.copy_(self.weights[name])
-        save_model(self.roles.policy, self.roles.tokenizer, out_dir, dtype)
+        whole = whole_on_first(policy, self.roles.sampler(), team) if is_shared(policy) else policy
+        if whole is not None and team.first:
+            save_model(whole, self.roles.tokenizer, out_dir, dtype)
 
 
 def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:

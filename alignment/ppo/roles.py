@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from alignment.cpu.memory import keep_freed_memory
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
 from alignment.models.adapters import is_adapted
+from alignment.models.device import pick_device
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.forward import (
     Model,
@@ -42,11 +43,15 @@ from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
+from alignment.training.shards import DecodingCopy, Parts
 from alignment.training.team import ALONE, Team
 
 PolicyConfig = PPOConfig | RLOOConfig
+AnyRoles = TypeVar("AnyRoles", bound="Roles")
+MODELS = ("policy", "reference", "reward_model", "critic")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,16 @@ class Roles:
     scaler: ScoreScaler  # of the reward model's scores
     engine: Engine = field(default=generate, kw_only=True)
     team: Team = field(default=ALONE, kw_only=True)
+    copy: DecodingCopy | None = field(default=None, kw_only=True)  # of a policy of which each process holds a share
+
+    def sampler(self) -> Model:
+        """The model that decodes, with the policy's weights; every process must ask."""
+        return self.policy if self.copy is None else self.copy.now()
+
+    @property
+    def lanes(self) -> int:
+        """Micro-batches at a time, at most: shares are gathered by one after another."""
+        return CPU_LANES if self.copy is None else 1
 
     @property
     def device(self) -> torch.device:
@@ -82,21 +97,51 @@ class ActorCritic(Roles):
 
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
-    roles = load_without_critic(config, inputs, team)
-    critic = load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    return _shared_out(_load_roles, config, inputs, team)
+
+
+def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
+    """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
+    return _shared_out(_load_without_critic, config, inputs, team)
+
+
+def _shared_out(
+    load: Callable[[Any, PPOInputs, Team, torch.device | None], AnyRoles],
+    config: PolicyConfig,
+    inputs: PPOInputs,
+    team: Team,
+) -> AnyRoles:
+    """What `load` reads, on each process; or, in shares, what it reads onto the CPU of the first one."""
+    if team.size == 1 or not config.shard_weights:
+        return load(config, inputs, team, None)
+    parts = Parts(load(config, inputs, team, torch.device("cpu")) if team.first else None, team)
+    roles = parts.bare
+    # The reference keeps the policy's number type; what else is frozen is as frozen weights are.
+    models = {name: parts.share(name, as_loaded=name == "reference") for name in MODELS if getattr(roles, name, None)}
+    return replace(roles, team=team, copy=DecodingCopy(models["policy"], parts.bare_policy), **models)
+
+
+def _load_roles(
+    config: PPOConfig, inputs: PPOInputs, team: Team = ALONE, device: torch.device | None = None
+) -> ActorCritic:
+    roles = _load_without_critic(config, inputs, team, device)
+    critic = load_scorer(
+        inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed, device=device
+    )
     _make_ready(critic, config)
     scale_scores(critic, roles.scaler.std)  # born from the reward model, it predicts normalised scores too
     return ActorCritic(**vars(roles), critic=critic)
 
 
-def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
-    """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
+def _load_without_critic(
+    config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE, device: torch.device | None = None
+) -> Roles:
     tokenizer = load_tokenizer(inputs.model)
     require_same_tokens(tokenizer, inputs)
-    policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed, device=device)
     # The reference keeps the policy's number type: in another one the KL would not start at 0.
-    reference = None if config.lora else load_causal_lm(inputs.model, tokenizer, trained=True)
-    reward_model = load_reward_model(inputs.reward_model, tokenizer)
+    reference = None if config.lora else load_causal_lm(inputs.model, tokenizer, trained=True, device=device)
+    reward_model = load_reward_model(inputs.reward_model, tokenizer, device=device)
     if reference is not None:
         reference.eval().requires_grad_(False)
         _quicken(reference)
@@ -123,7 +168,7 @@ def reply(
     share = team.share([len(ids) for ids in prompts])
     mine: list[int] = share.rows.tolist()
     part = roles.engine(
-        roles.policy,
+        roles.sampler(),
         roles.tokenizer,
         [prompts[row] for row in mine],
         max_new_tokens=most,
@@ -220,7 +265,8 @@ def _by_rows(
     roles: Roles, sequences: Sequences, compute: Callable[[Sequences], Tensor], config: PolicyConfig
 ) -> Tensor:
     """`compute` without gradient, each row on one process, in micro-batches: `(B, R)`."""
-    return roles.team.by_rows(lambda part: in_micro_batches(compute, part, config.micro_batch_size), sequences)
+    size, lanes = config.micro_batch_size, roles.lanes
+    return roles.team.by_rows(lambda part: in_micro_batches(compute, part, size, lanes), sequences)
 
 
 def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -239,7 +285,9 @@ def _make_ready(model: Model, config: PolicyConfig) -> None:
 
 
 def _quicken(model: Model) -> None:
-    """What a CPU gains by: products by oneDNN, no padding."""
+    """What a CPU gains by: products by oneDNN, no padding. Not where it is only read there, to be shared out."""
+    if pick_device().type != "cpu":
+        return
     speed_up(model)
     packing.enable(model.get_base_model() if is_adapted(model) else model)
 

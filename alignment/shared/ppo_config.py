@@ -18,16 +18,17 @@ from alignment.shared.settings import (
     Rate,
     RowRules,
     Share,
-    TrainingConfig,
+    SharedConfig,
 )
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
 
-class PolicyConfig(TrainingConfig):
+class PolicyConfig(SharedConfig):
     """What PPO and RLOO share."""
 
     adapter_rate: ClassVar[float] = 3e-5
+    later: ClassVar[tuple[str, ...]] = ("shard_weights",)
 
     learning_rate: Rate = Field(default=3e-6, description="Peak learning rate of the policy.")
     schedule: Literal["linear", "cosine", "constant"] = Field(

@@ -118,15 +118,19 @@ class Checkpoints:
             return step % self.config.save_every == 0
         return time.monotonic() - self._saved >= 60 * self.config.save_minutes
 
-    def border(self, step: int, total: int, write: Callable[[Path | None], None]) -> None:
+    def border(self, step: int, total: int, write: Callable[[Path], None]) -> None:
         """At a step border: let `write` fill a checkpoint if one is due; raise Paused if that was asked for.
 
-        Every process of a team calls `write`, the first one alone with a folder.
+        Every process of a team calls `write`; the first one makes the folder before, and publishes it after.
         """
         pausing = self.pausing()
         if self.team.anywhere(pausing or self.due(step, total)):
-            with self.saving(step, total) if self.team.first else nullcontext() as folder:
-                write(folder)
+            home = self.folder
+            assert home is not None, "only a run with a folder saves"
+            with self.saving(step, total) if self.team.first else nullcontext():
+                self.team.from_first(None)  # the folder is there
+                write(home / PARTIAL / f"checkpoint-{step}")
+                self.team.anywhere(False)  # every part is there
         if pausing:
             raise Paused(f"Paused after step {step} of {total}.")
 
@@ -183,7 +187,7 @@ def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: Resumab
 def _settings(config: TrainingConfig) -> dict[str, Any]:
     """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
     said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
-    for path in LATER + (LATER_IN_PPO if isinstance(config, PPOConfig) else ()):
+    for path in (*LATER, *config.later, *(LATER_IN_PPO if isinstance(config, PPOConfig) else ())):
         *rooms, name = path.split(".")
         whole: Any = config
         holder = functools.reduce(lambda model, room: getattr(model, room, None), rooms, whole)
