@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,12 +46,10 @@ from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
-from alignment.training.shards import DecodingCopy, Parts
+from alignment.training.shards import DecodingCopy, loaded
 from alignment.training.team import ALONE, Team
 
 PolicyConfig = PPOConfig | RLOOConfig
-AnyRoles = TypeVar("AnyRoles", bound="Roles")
-MODELS = ("policy", "reference", "reward_model", "critic")
 
 
 @dataclass(frozen=True)
@@ -97,33 +95,16 @@ class ActorCritic(Roles):
 
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
-    return _shared_out(_load_roles, config, inputs, team)
+    return loaded(lambda device: _load_roles(config, inputs, team, device), team, shares=config.shard_weights)
 
 
 def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
     """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
-    return _shared_out(_load_without_critic, config, inputs, team)
+    load = lambda device: _load_without_critic(config, inputs, team, device)  # noqa: E731
+    return loaded(load, team, shares=config.shard_weights)
 
 
-def _shared_out(
-    load: Callable[[Any, PPOInputs, Team, torch.device | None], AnyRoles],
-    config: PolicyConfig,
-    inputs: PPOInputs,
-    team: Team,
-) -> AnyRoles:
-    """What `load` reads, on each process; or, in shares, what it reads onto the CPU of the first one."""
-    if team.size == 1 or not config.shard_weights:
-        return load(config, inputs, team, None)
-    parts = Parts(load(config, inputs, team, torch.device("cpu")) if team.first else None, team)
-    roles = parts.bare
-    # The reference keeps the policy's number type; what else is frozen is as frozen weights are.
-    models = {name: parts.share(name, as_loaded=name == "reference") for name in MODELS if getattr(roles, name, None)}
-    return replace(roles, team=team, copy=DecodingCopy(models["policy"], parts.bare_policy), **models)
-
-
-def _load_roles(
-    config: PPOConfig, inputs: PPOInputs, team: Team = ALONE, device: torch.device | None = None
-) -> ActorCritic:
+def _load_roles(config: PPOConfig, inputs: PPOInputs, team: Team, device: torch.device | None) -> ActorCritic:
     roles = _load_without_critic(config, inputs, team, device)
     critic = load_scorer(
         inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed, device=device
@@ -133,9 +114,7 @@ def _load_roles(
     return ActorCritic(**vars(roles), critic=critic)
 
 
-def _load_without_critic(
-    config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE, device: torch.device | None = None
-) -> Roles:
+def _load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team, device: torch.device | None) -> Roles:
     tokenizer = load_tokenizer(inputs.model)
     require_same_tokens(tokenizer, inputs)
     policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed, device=device)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MethodType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -30,30 +30,36 @@ from alignment.models.ensemble import Ensemble
 from alignment.models.forward import WITHIN, Model
 from alignment.training.team import Team
 
-Cast = TypeVar("Cast")
+Roles = TypeVar("Roles")
 
 
-class Parts(Generic[Cast]):
-    """A record of models that the first process has read onto the CPU, and what all make of it."""
+def loaded(load: Callable[[torch.device | None], Roles], team: Team, *, shares: bool) -> Roles:
+    """The models, in the fields of a record, that `load` reads: on the device of each process; or in shares, of what
+    it reads onto the CPU of the first one, which forgets each model when it has been shared out."""
+    if team.size == 1 or not shares:
+        return load(None)
+    whole = load(torch.device("cpu")) if team.first else None
+    left, roles = dict(vars(whole)) if whole else {}, team.from_first(whole and _bare(whole))
+    del whole
+    assert roles is not None, "the first process sends it"
+    made: dict[int, Model] = {}
+    bare, found = skeleton(cast(Any, roles).policy), dict[str, Any]()
+    for name, model in vars(roles).items():
+        if isinstance(model, torch.nn.Module | Ensemble):
+            # The reference keeps the policy's number type; what else is frozen is as frozen weights are.
+            frozen = None if name == "reference" else dtype_for(pick_device(), trained=False)
+            found[name] = _share(left.pop(name, None), model, team, frozen, made)
+    return cast(Roles, replace(cast(Any, roles), team=team, copy=DecodingCopy(found["policy"], bare), **found))
 
-    def __init__(self, whole: Cast | None, team: Team) -> None:
-        self._team = team
-        self._whole = whole and dict(vars(whole))
-        self.bare: Cast = team.from_first(whole and _bare(whole))
-        self.bare_policy = skeleton(self.bare.policy)
-        self._made: dict[int, Model] = {}  # by the skeleton: members of an ensemble may be one model
 
-    def share(self, name: str, *, as_loaded: bool) -> Any:
-        """A field's model, or ensemble, in shares; the first process forgets the whole."""
-        bare, whole = getattr(self.bare, name), self._whole and self._whole.pop(name)
-        frozen = None if as_loaded else dtype_for(pick_device(), trained=False)
-        if not isinstance(bare, Ensemble):
-            return share_out(whole, bare, self._team, frozen)
-        for number, member in enumerate(bare.models):
-            if id(member) not in self._made:
-                theirs = whole.models[number] if whole else None
-                self._made[id(member)] = share_out(theirs, member, self._team, frozen)
-        return replace(bare, models=tuple(self._made[id(member)] for member in bare.models))
+def _share(whole: Any, bare: Any, team: Team, frozen: torch.dtype | None, made: dict[int, Model]) -> Any:
+    """A model, or an ensemble, whose members may be one model, in shares; `made` by the skeleton."""
+    if not isinstance(bare, Ensemble):
+        return share_out(whole, bare, team, frozen)
+    for number, member in enumerate(bare.models):
+        if id(member) not in made:
+            made[id(member)] = share_out(whole.models[number] if whole else None, member, team, frozen)
+    return replace(bare, models=tuple(made[id(member)] for member in bare.models))
 
 
 def _bare(record: Any) -> Any:
