@@ -97,9 +97,20 @@ def is_shared(model: object) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def skeleton(model: Model) -> Model:
-    """The model without its numbers; weights that are one stay one."""
-    return copy.deepcopy(model, _without_numbers(model))
+def skeleton(model: Model, *, tables: bool = False) -> Model:
+    """The model without its numbers, but for its computed `tables`; weights that are one stay one."""
+    kept = {id(buffer): buffer for buffer in model.buffers()} if tables else {}
+    return copy.deepcopy(model, _without_numbers(model) | kept)
+
+
+def with_room(bare: Model) -> Model:
+    """A skeleton with room on the CPU for its numbers, which costs no memory until somebody writes there. A library
+    that tells weights by where they lie needs it."""
+    room = {
+        id(w): torch.nn.Parameter(torch.empty_like(w, device="cpu"), w.requires_grad) for w in list(bare.parameters())
+    }
+    _put_weights(bare, room)
+    return bare
 
 
 def _without_numbers(model: Model) -> dict[int, Any]:
