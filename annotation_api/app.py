@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -34,7 +35,7 @@ from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.exposure import Exposure
-from annotation_api.http import errors
+from annotation_api.http import downloads, errors
 from annotation_api.http.dependencies import check_permissions
 from annotation_api.http.entry.bodies import Bodies
 from annotation_api.http.entry.route import check_doors
@@ -109,6 +110,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.slots = Slots("slots", SLOTS)
     app.state.claim_slots, app.state.job_slots = Slots("claim-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
     app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
+    app.state.download_threads = CapacityLimiter(downloads.THREADS)
     app.state.latest = scrape.Latest()
     app.state.streams = EventPoller(lambda: app.state.sessions)
     errors.install(app, render_error)

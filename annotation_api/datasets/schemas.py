@@ -61,6 +61,7 @@ class ImportPreview(ImportReport):
     """What importing would report, and the first records as they would be stored."""
 
     broken: bool = Field(description="The file cannot be read to its end, so that nothing of it can be imported.")
+    beginning: bool = Field(default=False, description="Only the whole rows of the file's beginning were looked at.")
     records: list[RecordOut]
     columns: list[str] = Field(default=[], description="The fields of the first row.")
     offered: dict[str, str] = Field(

@@ -95,13 +95,15 @@ def preview(
     format: Format,
     key: str | None = None,
     mapping: Mapping | None = None,
+    *,
+    beginning: bool = False,
 ) -> ImportPreview:
-    """What importing the file would report, and its first records; stores nothing."""
+    """What importing the file would report, and its first records; stores nothing. `beginning`: the file was cut."""
     _refuse_collected(kind)
     first: list[RecordOut] = []
     size = 0
     with progress.watched(file, me.id, key) as watched:
-        reading = Reading(watched, kind.value, format.value, mapping)
+        reading = Reading(watched, kind.value, format.value, mapping, beginning=beginning)
         for item in reading:
             watched.rows = reading.accepted + reading.duplicates
             size += item.size
@@ -110,6 +112,7 @@ def preview(
     return ImportPreview(
         **_report(reading, None).model_dump(),
         broken=reading.broken,
+        beginning=beginning,
         records=first,
         columns=reading.columns,
         offered=queries.mapping_of(session, reading.columns),

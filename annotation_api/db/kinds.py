@@ -18,6 +18,7 @@ class DatasetKind(StrEnum):
     RANKINGS = "rankings"
     PROMPTS = "prompts"
     CONVERSATIONS = "conversations"
+    RESPONSES = "responses"  # of one prompt and not ranked yet: they fill a project's tasks
     ANSWERS = "answers"  # to questions; collected here and frozen, never imported
     VERDICTS = "verdicts"  # on rules; likewise
 

@@ -28,6 +28,7 @@ from annotation_api.db.tables.data import Snapshot as Snapshot
 from annotation_api.db.tables.data import SnapshotRow as SnapshotRow
 from annotation_api.db.tables.jobs import AttemptOutcome as AttemptOutcome
 from annotation_api.db.tables.jobs import DispatcherRow as DispatcherRow
+from annotation_api.db.tables.jobs import HomeRow as HomeRow
 from annotation_api.db.tables.jobs import Job as Job
 from annotation_api.db.tables.jobs import JobAttempt as JobAttempt
 from annotation_api.db.tables.jobs import JobDependency as JobDependency

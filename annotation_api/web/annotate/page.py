@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ PLAIN_WORDS = {  # where the service's own sentence speaks to programs
     "already-superseded": "This answer was changed already, perhaps in another tab. Open it again to change it.",
     "assignment-closed": "You skipped this task already.",
 }
+SOONEST, LATEST = 1, 15  # seconds until a page asks again for what others hold
 SKIP_REASONS = (
     "I cannot judge this topic",
     "Not my language",
@@ -58,13 +60,22 @@ def annotate_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) 
 
 @router.post("/card")
 def card(project_id: uuid.UUID, request: Request, session: Db, me: Me, besides: uuid.UUID | None = None) -> Response:
-    """The next task's part of the page, besides the one in hand; 204 when nothing is left."""
+    """The next task's part of the page, besides the one in hand; 204 when nothing is left.
+
+    With Retry-After where others hold tasks that may come back, and with how many they hold.
+    """
     project = projects.find_project(session, project_id)
     assignment = service.next_assignment(session, me, project, besides=besides)
     if assignment is None:
-        return Response(status_code=204)
+        return _nothing(*queries.held_by_others(session, me, project.id))
     shown = service.show_assignment(session, assignment)
     return render(request, "_task.html", me, **_task(project, shown, TaskPage.begin(shown)))
+
+
+def _nothing(held: int, seconds: float) -> Response:
+    """A lease may be given back before it ends: look again soon, but not without pause."""
+    wait = min(max(math.ceil(seconds), SOONEST), LATEST)
+    return Response(status_code=204, headers={"Retry-After": str(wait), "X-Held-Tasks": str(held)} if held else {})
 
 
 @router.get("/correct")
@@ -136,7 +147,7 @@ def _page(
     work: TaskPage | None = None,
     error: ApiError | None = None,
 ) -> Response:
-    context: dict[str, Any] = _task(project, shown, work) if shown and work else {"shown": None, "work": None}
+    context: dict[str, Any] = _task(project, shown, work) if shown and work else _no_task(session, me, project)
     return render(
         request,
         "annotate.html",
@@ -146,6 +157,12 @@ def _page(
         error=_sentence(error) if error else None,
         words=PLAIN_WORDS,
     )
+
+
+def _no_task(session: Session, me: Person, project: Project) -> dict[str, Any]:
+    """What a page without a task shows: nothing is left, or others hold what is."""
+    held, _ = queries.held_by_others(session, me, project.id)
+    return {"shown": None, "work": None, "held": held}
 
 
 def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, Any]:
@@ -160,6 +177,7 @@ def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, A
         "entered": work.entered,
         "extras": work.extras,
         "skip_reasons": SKIP_REASONS,
+        "held": 0,
     }
 
 

@@ -20,7 +20,7 @@ from annotation_api.http.dependencies import SESSION
 from annotation_api.http.errors import ApiError
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import translate as _
-from annotation_api.web.markup.richtext import rich
+from annotation_api.web.markup.richtext import rich, within_bounds
 
 HERE = Path(__file__).parents[1]
 THEMES = ("auto", "light", "dark")
@@ -77,7 +77,8 @@ def render(request: Request, template: str, me: Person | None, status: int = 200
         recording.nothing_done(request)
     shared = {"me": me, "theme": theme_of(request), "here": here(request), "waiting": lambda: _waiting(request, me)}
     with language.speaking(language.language_of(request, me)):
-        return _templates.TemplateResponse(request, template, {**shared, **context}, status_code=status)
+        values = {**shared, **context}
+        return within_bounds(lambda: _templates.TemplateResponse(request, template, values, status_code=status))
 
 
 def _waiting(request: Request, me: Person | None) -> int:
