@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0009"
-down_revision = ("0012", "0013")
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
