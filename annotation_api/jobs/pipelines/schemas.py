@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 
 from alignment.shared.config import Stage
 from annotation_api.db.tables import JobState
+from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Body
 from annotation_api.jobs.schemas import DataRef, JobOut, ModelRef, Preset, SomeGpus
 
 
-class NewPipeline(Body):
+class NewPipeline(NewLabels):
     """SFT, reward model and PPO in turn, each on what the one before made."""
 
     model: ModelRef
@@ -31,6 +32,12 @@ class NewPipeline(Body):
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
     gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
     priority: int = Field(default=0, ge=-1000, le=1000)
+
+
+class ResumedPipeline(Body):
+    """With what the stages go on that have not succeeded."""
+
+    config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the job's own.")
 
 
 class PipelineOut(BaseModel):
