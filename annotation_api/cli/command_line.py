@@ -23,7 +23,7 @@ from annotation_api.cli.parsers import Parser, Sub, client_command, group, value
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
-from annotation_api.db.kinds import DatasetKind, Role
+from annotation_api.db.kinds import Adjudicated, DatasetKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
@@ -124,6 +124,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
+    add.add_argument("--whole", action="store_true", help="with --preview: look at all of a file, not its first 4 MB")
     out = client_command(
         commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first"
     )
@@ -136,6 +137,14 @@ def _add_data(commands: Sub[Parser]) -> None:
     )
     out.add_argument(
         "--as", dest="kind", choices=values(DatasetKind), help="freeze as this kind; unset: as the source is"
+    )
+    out.add_argument(
+        "--adjudicated",
+        choices=values(Adjudicated),
+        help="of a project: what reviewers decided stands instead of the votes (unset), beside them, or is ignored",
+    )
+    out.add_argument(
+        "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
     )
     out.add_argument("--out", metavar="FILE")
 

@@ -63,6 +63,7 @@ def _settings(parser: Parser) -> None:
     parser.add_argument("--preset", help="named settings, for example toy")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
     parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough; a fraction shares one")
+    parser.add_argument("--allow-cpu", action="store_true", help="do not wait for a GPU where a cluster has none now")
     parser.add_argument("--watch", action="store_true", help="show progress")
 
 

@@ -40,7 +40,7 @@ COMMON: dict[Stage, tuple[str, ...]] = {
 UNITS = {
     "alarms.critic_grace": "updates",
     "alarms.engine_gap": "nats",
-    "alarms.patience": "looks",
+    "alarms.patience": "evaluations",
     "alarms.window": "updates",
     "epochs": "passes",
     "evaluate_every": "updates",

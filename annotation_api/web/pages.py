@@ -8,6 +8,8 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import account, audit, data, home, jobs, mine, models, people, snapshots
 from annotation_api.web.annotate import page as annotate
 from annotation_api.web.projects import pages as projects
+from annotation_api.web.review import pages as review
+from annotation_api.web.review import screening, threads
 from annotation_api.web.runs import compare, curves, labels
 from annotation_api.web.start import again, register
 from annotation_api.web.start import pages as start
@@ -18,6 +20,9 @@ for part in (
     home,
     projects,
     annotate,
+    review,
+    screening,
+    threads,
     mine,
     people,
     audit,

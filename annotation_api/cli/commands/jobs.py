@@ -38,7 +38,8 @@ def _body(client: Client, args: Namespace) -> dict[str, Any]:
 
     given = inputs(client, args)
     body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
-    return body | {"gpus": args.gpus, "priority": args.priority} | labels(args)
+    body |= {"gpus": args.gpus, "allow_cpu": args.allow_cpu, "priority": args.priority}
+    return body | labels(args)
 
 
 def _finish(client: Client, job: str, args: Namespace) -> int:

@@ -22,6 +22,7 @@ def run(client: Client, args: Namespace) -> int:
         "preferences": data_ref(client, args.preferences),
         "preset": args.preset,
         "gpus": args.gpus,
+        "allow_cpu": args.allow_cpu,
         "config": settings(args.set),
     }
     body |= {name: data_ref(client, text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}

@@ -54,6 +54,7 @@ def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipel
         shared = {
             "preset": body.preset,
             "gpus": gpus,
+            "allow_cpu": body.allow_cpu,
             "priority": body.priority,
             "notes": body.notes,
             "tags": body.tags,

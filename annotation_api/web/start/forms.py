@@ -79,7 +79,8 @@ def _shared(fields: Mapping[str, str]) -> dict[str, Any]:
     """What jobs and pipelines have besides inputs and settings."""
     texts = {name: fields[name].replace("\r\n", "\n") for name in ("preset", "name", "notes") if fields.get(name)}
     numbers = {name: _number(fields[name]) for name in ("gpus", "priority") if fields.get(name)}
-    return texts | numbers | {"tags": tags_of(fields.get("tags", ""))}
+    more = {"allow_cpu": fields.get("allow_cpu") == "yes", "tags": tags_of(fields.get("tags", ""))}
+    return texts | numbers | more
 
 
 def tags_of(text: str) -> list[str]:
