@@ -69,8 +69,6 @@ class Bar:
         self.progress.stop()
         self.whole.end(self.title)
         share = self.whole.share(self.title)
-        word = "stopped" if kind else "done"
+        took = f"{'stopped' if kind else 'done'} in {time.monotonic() - self.began:6.1f} s"
         so_far = f"{share:4.0%} of the whole  {self.whole.left(share)}".rstrip()
-        self.console.print(
-            f"{self.title:<34} {word} in {time.monotonic() - self.began:6.1f} s  {so_far}", highlight=False
-        )
+        self.console.print(f"{self.title:<34} {took}  {so_far}", highlight=False)
