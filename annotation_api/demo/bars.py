@@ -15,7 +15,7 @@ PERCENT = 100
 
 @dataclass
 class Whole:
-    """How far the demo is, by the seconds that its parts took where they were measured; machines differ, shares less."""
+    """How far the demo is, by the seconds that its parts took elsewhere: machines differ, shares less."""
 
     parts: Mapping[str, float]  # title to seconds
     began: float = field(default_factory=time.monotonic)
