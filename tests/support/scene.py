@@ -141,6 +141,14 @@ def fill(session: Session, make: Any) -> Scene:
     at["reset"], _ = service.begin_reset(session, ann)
     jobs = {"job": runs.running, "job-waiting": runs.waiting, "job-failed": runs.failed, "job-done": runs.done}
     runs_places = [Place(name, "/jobs/{job_id}", f"/jobs/{job.id}") for name, job in jobs.items()]
+    beside = f"?job={runs.failed.id}&job={runs.running.id}"
+    runs_places += [
+        Place("new-job", "/jobs/new", "/jobs/new?stage=ppo&preset=toy"),
+        Place("again", "/jobs/{job_id}/again", f"/jobs/{runs.failed.id}/again"),
+        Place("compare", "/compare", "/compare"),
+        Place("compare-jobs", "/compare", f"/compare{beside}"),
+        Place("compare-models", "/compare", f"/compare?model={runs.model.id}&model={runs.other.id}"),
+    ]
     desk = _desk_places(ranking, questions, pair, rules, empty, answered)
     return Scene(tokens, [*_plain_places(at), *runs_places, *desk, *(Place(*page) for page in reviewed)])
 
@@ -263,6 +271,8 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("jobs", "/jobs"),
         place("pipelines", "/pipelines"),
         place("pipeline", "/pipelines/{pipeline_id}"),
+        place("new-pipeline", "/pipelines/new"),
+        place("register-model", "/models/new"),
         place("models", "/models"),
         place("model", "/models/{model_id}"),
         Place("forbidden", "/people", "/people", "annotator"),
