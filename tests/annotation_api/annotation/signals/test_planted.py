@@ -15,7 +15,7 @@ from annotation_api.annotation.gold import screening
 from annotation_api.db.tables import Role
 from tests.support.quality.planted_people import FOUND_BY, HONEST, PLANTED, PlantedPerson, PlantedTask, tasks
 
-TASKS, GOLD, SEED = 30, 18, 3
+TASKS, GOLD, SEED = 30, 18, 5
 
 
 class Work:
