@@ -33,10 +33,23 @@ class SharedConfig(TrainingConfig):
         default=False,
         description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
     )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine",
+        description="How the rate falls after its warm-up: as a cosine to a tenth (Ouyang et al. 2022, C.1), in a line "
+        "to 0, or not at all.",
+    )
+    adam_beta1: Share = Field(default=0.9, description="AdamW's memory of gradients.")
+    adam_beta2: Share = Field(default=0.999, description="AdamW's memory of their squares (Llama 2: 0.95).")
+    adam_epsilon: Positive = Field(default=1e-8, description="AdamW's epsilon.")
 
 
 class SFTConfig(SharedConfig):
     epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
+    train_on: Literal["last_turn", "assistant_turns"] = Field(
+        default="last_turn",
+        description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
+        "are one demonstration each.",
+    )
 
 
 class RewardConfig(SharedConfig):
