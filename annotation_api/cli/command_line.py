@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "demo":
         from annotation_api import demo
 
-        return demo.main(args.out, args.seed, args.json)
+        return demo.main(args.out, args.seed, args.json, args.keep)
     if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "on_machine", False):
         from annotation_api.cli.commands import operations
 
@@ -108,6 +108,7 @@ def _add_service(commands: Sub[Parser]) -> None:
     demo = commands.add_parser("demo", help="run the closed loop on the toy world")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"))
     demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--keep", action="store_true", help="leave the service running afterwards, to look round in it")
     for parser in (up, migrate, demo):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 

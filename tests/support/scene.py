@@ -23,7 +23,7 @@ from annotation_api.db.tables import (
 from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
-from tests.support import scene_runs
+from tests.support import scene_review, scene_runs
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 
@@ -131,6 +131,7 @@ def fill(session: Session, make: Any) -> Scene:
     keys.revoke(session, admin, key.id)
     ranking, questions, pair, rules = _projects(make, admin)
     answered = _work(session, make, ann, ranking)
+    reviewed = scene_review.pages(ranking, scene_review.fill(session, make, ranking, admin))
     dataset, snapshot = _data(session, make, ranking)
     runs = scene_runs.fill(session, make, snapshot)
     tokens = {role: auth.start_session(session, person) for role, person in (("admin", admin), ("annotator", ann))}
@@ -148,9 +149,8 @@ def fill(session: Session, make: Any) -> Scene:
         Place("compare-jobs", "/compare", f"/compare{beside}"),
         Place("compare-models", "/compare", f"/compare?model={runs.model.id}&model={runs.other.id}"),
     ]
-    return Scene(
-        tokens, [*_plain_places(at), *runs_places, *_desk_places(ranking, questions, pair, rules, empty, answered)]
-    )
+    desk = _desk_places(ranking, questions, pair, rules, empty, answered)
+    return Scene(tokens, [*_plain_places(at), *runs_places, *desk, *(Place(*page) for page in reviewed)])
 
 
 def _projects(make: Any, admin: Person) -> tuple[Any, Any, Any, Any]:

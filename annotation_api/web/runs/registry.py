@@ -58,7 +58,9 @@ def _line(session: Session, row: ModelVersion, aliases: list[str], job: Job | No
     numbers = dict(numbers_of(row.metrics))
     if row.kind is ModelKind.POLICY and job is not None and job.inputs.get("project"):
         numbers |= people_of(session, job)
-    outcome = gate.decide(row.metrics, GateConfig()).outcome.value if row.kind is ModelKind.REWARD and row.metrics else None
+    outcome = (
+        gate.decide(row.metrics, GateConfig()).outcome.value if row.kind is ModelKind.REWARD and row.metrics else None
+    )
     return ModelLine(row, aliases, numbers, outcome)
 
 
@@ -69,7 +71,9 @@ def ordered(found: Sequence[ModelLine], by: str) -> list[ModelLine]:
     if by not in COLUMNS:
         return list(found)
     sign = 1 if by in LOW_IS_GOOD else -1
-    return sorted(found, key=lambda line: (by not in line.numbers, sign * line.numbers[by].value if by in line.numbers else 0))
+    return sorted(
+        found, key=lambda line: (by not in line.numbers, sign * line.numbers[by].value if by in line.numbers else 0)
+    )
 
 
 def columns_of(found: Sequence[ModelLine]) -> list[str]:
@@ -92,10 +96,16 @@ def history(session: Session, names: Collection[str]) -> list[MoveLine]:
     called = dict(_names(session, ModelVersion, [each.model_id for each in moves if each.model_id]))
     people = dict(_names(session, Person, [each.moved_by for each in moves if each.moved_by]))
     return [
-        MoveLine(each, called.get(each.model_id) if each.model_id else None, people.get(each.moved_by) if each.moved_by else None)
+        MoveLine(
+            each,
+            called.get(each.model_id) if each.model_id else None,
+            people.get(each.moved_by) if each.moved_by else None,
+        )
         for each in moves
     ]
 
 
-def _names(session: Session, table: type[ModelVersion] | type[Person], keys: Collection[uuid.UUID]) -> list[tuple[uuid.UUID, str]]:
+def _names(
+    session: Session, table: type[ModelVersion] | type[Person], keys: Collection[uuid.UUID]
+) -> list[tuple[uuid.UUID, str]]:
     return [(row.id, row.name) for row in session.execute(select(table.id, table.name).where(table.id.in_(keys)))]
