@@ -68,7 +68,8 @@ class Mirror:
 
     def _sent(self, text: str | None) -> bool:
         """Write a line, or say that it was the last; False once the process has ended, whose words are in the log."""
-        assert self._process is not None and self._process.stdin is not None, "it was started with a pipe"
+        assert self._process is not None, "it was started"
+        assert self._process.stdin is not None, "with a pipe"
         try:
             if text is None:
                 self._process.stdin.close()
