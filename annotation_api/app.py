@@ -23,9 +23,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment.shared import logs
+from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import routes as project_routes
 from annotation_api.annotation.queue import routes as tasks
+from annotation_api.annotation.review import comment_routes as comments
+from annotation_api.annotation.review import routes as review
+from annotation_api.annotation.signals import routes as signals
 from annotation_api.annotation.submissions import routes as feedback
 from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
@@ -44,6 +48,7 @@ from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
+from annotation_api.jobs.comparison import routes as comparisons
 from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
@@ -69,7 +74,12 @@ FEATURES = (
     project_routes,
     members,
     feedback,
+    gold,
+    review,
+    comments,
+    signals,
     datasets,
+    comparisons,
     jobs,
     detail_routes,
     pipeline_routes,

@@ -237,10 +237,8 @@ class RayExecutor:
 
 def ranks_of(places: list[ActorPlace]) -> list[Rank]:
     """The part of each actor; they meet where the first one is."""
-    sizes, seen = Counter(place.address for place in places), Counter[str]()
-    ranks = []
-    for number, place in enumerate(places):
-        local, address = seen[place.address], places[0].address
-        ranks.append(Rank(number, len(places), local, sizes[place.address], address, places[0].port))
-        seen[place.address] += 1
-    return ranks
+    sizes, first = Counter(place.address for place in places), places[0]
+    return [
+        Rank(number, len(places), sizes[place.address], first.address, first.port)
+        for number, place in enumerate(places)
+    ]

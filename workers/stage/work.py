@@ -61,8 +61,7 @@ class Rank:
 
     rank: int
     world: int
-    local_rank: int  # among those on its machine
-    local_world: int
+    local_world: int  # of them on its machine
     address: str  # of the first one, where they meet
     port: int
 
@@ -70,7 +69,8 @@ class Rank:
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world),
-            "LOCAL_RANK": str(self.local_rank),
+            # The number of its GPU among those that it sees: Ray shows each of them its own alone.
+            "LOCAL_RANK": "0",
             "LOCAL_WORLD_SIZE": str(self.local_world),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),

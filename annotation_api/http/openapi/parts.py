@@ -53,19 +53,23 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "confirm_second_factor": (409, 429),
     "create_job": (409,),
     "create_project": (409,),
+    "decide_task": (409,),
     "describe_artifact": (410, 416),
     "download_artifact": (410, 416),
     "erase_person": (409,),
     "import_dataset": (507,),
     "job_events": (429,),
+    "make_gold": (409,),
     "next_task": (409,),
     "pause_job": (409,),
     "pause_pipeline": (409,),
     "remove_second_factor": (409, 429),
     "renew_lease": (409,),
+    "resume_annotator": (409,),
     "resume_job": (409,),
     "resume_pipeline": (409,),
     "retry_job": (409,),
+    "review_answer": (409,),
     "save_draft": (409,),
     "sign_in": (401, 429),
     "skip_task": (409,),
@@ -73,7 +77,7 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "tasks_from_dataset": (409,),
 }
 LOCATED = frozenset(
-    {"add_tasks", "begin_upload", "create_api_key", "create_job", "create_pipeline", "create_project"}
+    {"add_tasks", "begin_upload", "create_api_key", "create_job", "create_pipeline", "create_project", "decide_task"}
     | {"create_snapshot", "finish_upload", "import_dataset", "register_model", "tasks_from_dataset"}
 )
 NOTES: Mapping[str, str] = {
@@ -182,8 +186,18 @@ EXAMPLES: Mapping[str, Any] = {
     "NewRanking": {"id": _ID, "assignment": _OTHER, "payload": {"groups": [[_ID], [_OTHER]]}},
     "NewAnswers": {"id": _ID, "assignment": _OTHER, "kind": "questions", "payload": {"answers": {"true": True}}},
     "NewVerdicts": {"id": _ID, "assignment": _OTHER, "kind": "rules", "payload": {"verdicts": {"threats": "kept"}}},
+    "NewGold": {"expected": {"order": [[_ID], [_OTHER]]}, "why": "The first one answers the question."},
+    "QualityRulesPatch": {"gold_rate": 0.05, "bar": 0.7},
+    "NewPause": {"reason": "We talk about the guidelines first."},
+    "NewReview": {"outcome": "sent_back", "comment": "The second answer is not true; look at it again."},
+    "NewDecision": {"payload": {"groups": [[_ID], [_OTHER]], "note": "Only the first one is true."}},
+    "NewComment": {"text": "Does the length matter here?"},
     "NewDraft": {"payload": {"note": "half a thought"}},
     "Skip": {"reason": "I cannot read this language."},
+    "ChangedSettings": {"config": {"accept_reward_model": "The held-out set is tiny; people will judge the result."}},
+    "ResumedPipeline": {"config": {"ppo": {"kl_coef": 0.1}}},
+    "Labels": {"name": "first try", "notes": "Trained on the first 2,000 rankings.", "tags": ["toy"]},
+    "ModelPath": {"path": "Qwen3-0.6B"},
     "SignIn": {"email": "ada@example.org", "password": "three plain words"},
     "NewPerson": {"email": "ada@example.org", "name": "Ada", "password": "three plain words"},
     "NewPassword": {"current": "three plain words", "new": "four other plain words"},

@@ -100,7 +100,7 @@ _cleaner = nh3.Cleaner(
 )
 
 
-class Page:
+class RenderedPage:
     """How much of a page's texts is rendered: all of them, or, where together they are too long, none.
 
     One plain answer beside formatted ones would be judged by its looks.
@@ -115,12 +115,12 @@ class Page:
         return not self.plain and self.letters <= MOST_OF_PAGE
 
 
-_page: ContextVar[Page | None] = ContextVar("the page that is rendered", default=None)
+_page: ContextVar[RenderedPage | None] = ContextVar("the page that is rendered", default=None)
 
 
 def within_bounds(make: Callable[[], Response]) -> Response:
     """What `make` renders; once more with plain texts if they were too long together."""
-    page = Page()
+    page = RenderedPage()
     token = _page.set(page)
     try:
         made = make()
