@@ -64,8 +64,8 @@ def with_changes(job: Job, changed: ChangedSettings) -> NewJob:
     """What a new job would be asked for that has its inputs, and its settings with the changes on top."""
     config: dict[str, Any] = laid_over(job.config, changed.config, WHOLE)
     gpus = job.gpus if changed.gpus is None else changed.gpus
-    shared = {"inputs": job.inputs, "gpus": gpus, "allow_cpu": job.allow_cpu}
-    return NewJob.model_construct(stage=job.stage, config=config, **shared)
+    shared: dict[str, Any] = {"inputs": job.inputs, "gpus": gpus, "allow_cpu": job.allow_cpu}
+    return NewJob.model_construct(None, stage=job.stage, config=config, **shared)
 
 
 def _refuse_gone(session: Session, job: Job, word: str) -> None:

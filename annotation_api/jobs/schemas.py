@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alignment.shared import stages
-from alignment.shared.config import CONFIGS, SharedConfig, Stage, preset_names
+from alignment.shared.config import CONFIGS, Stage, preset_names
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
 from annotation_api.http.labels import NewLabels
@@ -92,13 +92,6 @@ def _whole_or_part(gpus: float) -> float:
     return gpus
 
 
-def _one(gpus: float) -> float:
-    """PPO and sampling are one process on one device: more GPUs would be reserved and left idle."""
-    if not 0 <= gpus <= 1:
-        raise ValueError(f"this stage runs on one GPU at most; {gpus:g} were asked for. SFT and reward take several")
-    return gpus
-
-
 SomeGpus = Annotated[
     float,
     Field(
@@ -107,15 +100,6 @@ SomeGpus = Annotated[
         json_schema_extra={"minimum": 0, "maximum": MOST_GPUS},
     ),
     AfterValidator(_whole_or_part),
-]
-OneGpu = Annotated[
-    float,
-    Field(
-        allow_inf_nan=False,
-        description="This stage is one process on one GPU: at most 1. A fraction shares a GPU; 0: the CPU is enough.",
-        json_schema_extra={"minimum": 0, "maximum": 1},
-    ),
-    AfterValidator(_one),
 ]
 
 
@@ -143,11 +127,9 @@ def _job(stage: Stage) -> type[StageJob]:
     """The stage's own class: its inputs as the table in `alignment.shared.stages` has them, with ids for files."""
     inputs, config = stages.INPUTS[stage].__name__, CONFIGS[stage]
     asked: dict[str, Any] = {name: _asked(one) for name, one in stages.inputs_of(stage).items()}
-    several = issubclass(config, SharedConfig)
     fields: dict[str, Any] = {
         "stage": (Literal[stage], ...),
         "inputs": (create_model(inputs.replace("Inputs", "JobInputs"), __base__=Body, **asked), ...),
-        "gpus": (SomeGpus if several else OneGpu, 1),
         "config": (Annotated[dict[str, Any], _SchemaOf(config)], Field(default_factory=dict)),
     }
     return create_model(inputs.replace("Inputs", "Job"), __base__=StageJob, __doc__=None, **fields)

@@ -104,7 +104,8 @@ Numbers = Mapping[str, ComparedNumber]
 def _numbers(session: Session, job: Job) -> Numbers:
     found = dict(numbers_of((job.result or {}).get("metrics") or {}))
     if job.stage is Stage.PPO:
-        found |= people_of(session, job) | gains_of(((job.result or {}).get("details") or {}).get("samples") or [])
+        samples = ((job.result or {}).get("details") or {}).get("samples") or []
+        found |= {**people_of(session, job), **gains_of(samples)}
     return found
 
 

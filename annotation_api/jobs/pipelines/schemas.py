@@ -30,7 +30,7 @@ class NewPipeline(NewLabels):
     )
     preset: Preset | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
-    gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
+    gpus: SomeGpus = Field(default=1, description="Of each of its jobs, as for a job.")
     allow_cpu: bool = Field(
         default=False, description="On a cluster without a GPU now, run on the CPU instead of waiting for one."
     )

@@ -50,10 +50,9 @@ def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipel
     queued: Queued = {}
 
     def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
-        gpus = min(body.gpus, 1) if stage is Stage.PPO else body.gpus  # PPO is one process on one device
         shared = {
             "preset": body.preset,
-            "gpus": gpus,
+            "gpus": body.gpus,
             "allow_cpu": body.allow_cpu,
             "priority": body.priority,
             "notes": body.notes,
@@ -63,7 +62,7 @@ def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipel
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
         prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
-        queued[stage] = prepared, gpus
+        queued[stage] = prepared, body.gpus
         return {"job": str(service.store(session, me, job, prepared, row.id).id)}
 
     sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])

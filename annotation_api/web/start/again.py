@@ -95,7 +95,7 @@ def _page(
         422 if problems else 200,
         job=job,
         verb="resume" if job.state is JobState.PAUSED else "retry",
-        waits=job.state in DEAD or job.state is JobState.PAUSED,
+        may_change=job.state in DEAD or job.state is JobState.PAUSED,
         sections=[{"stage": job.stage, "before": "", "common": common, "rest": rest}],
         fields=fields,
         wrong=forms.by_field(problems or [], job.stage),

@@ -176,7 +176,7 @@ export async function load(missing) {
   const place = document.getElementById("charts");
   if (!place) return missing?.();
   const answer = await fetch(place.dataset.curves);
-  if (answer.ok) update(await answer.json(), missing);
+  if (answer.ok) update(await answer.json(), missing ?? (() => {}));
 }
 
 function start() {

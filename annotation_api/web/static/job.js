@@ -42,6 +42,7 @@ async function renew() {
   await refresh();
   if (newest) show(newest);
   redraw();
+  await load();
 }
 
 // The curves that have grown meanwhile: asked for at once, then no more often than they can be drawn.
@@ -73,7 +74,7 @@ for (const kind of ["state", "checkpoint", "samples", "look", "note"]) events.ad
 events.addEventListener("end", () => {
   events.close();
   newest = null;
-  renew().then(() => load());
+  renew();
 });
 events.addEventListener("error", () => {
   if (events.readyState === EventSource.CLOSED) setInterval(renew, EVERY_MS);

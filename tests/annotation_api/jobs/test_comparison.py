@@ -66,7 +66,8 @@ def test_jobs_differ_in_settings_numbers_and_curves(as_: As, runs: list[Job]) ->
     assert (round(helpful["low"], 3), round(helpful["high"], 3)) == (0.807, 2.193)
     assert numbers["score_gain (honest)"][0] == {"value": -1.0, "low": None, "high": None}
     (chart,) = [chart for group in found["charts"] for chart in group["charts"]]
-    assert [(one["label"], one["points"][-1]) for one in chart["series"]] == [("run 1", [3, 0.15]), ("run 2", [3, 0.6])]
+    ends = [(one["label"], *one["points"][-1]) for one in chart["series"]]
+    assert ends == [("run 1", 3, pytest.approx(0.15)), ("run 2", 3, pytest.approx(0.6))]
     assert found["notes"] == []
 
 

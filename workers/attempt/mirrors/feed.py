@@ -58,17 +58,27 @@ class Mirror:
             self._lost += 1
 
     def _write(self) -> None:
-        """In a thread of its own: into the process until there is no more, or until it is gone."""
+        """In a thread of its own: into the process until there is no more; what comes after its end is dropped."""
         process = self._process
-        if process is None or process.stdin is None:
-            return
+        gone = process is None or process.stdin is None
+        for text in iter(self._lines.get, None):
+            gone = gone or not self._sent(text)
+        if not gone:
+            self._sent(None)
+
+    def _sent(self, text: str | None) -> bool:
+        """Write a line, or say that it was the last; False once the process has ended, whose words are in the log."""
+        assert self._process is not None, "it was started"
+        assert self._process.stdin is not None, "with a pipe"
         try:
-            while (text := self._lines.get()) is not None:
-                process.stdin.write(text + "\n")
-                process.stdin.flush()
-            process.stdin.close()
-        except (OSError, ValueError):  # it has ended, or was ended: its last words are in the log
-            return
+            if text is None:
+                self._process.stdin.close()
+            else:
+                self._process.stdin.write(text + "\n")
+                self._process.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
 
     def close(self, until: float) -> None:
         """Let it catch up until then, and say what it missed."""
