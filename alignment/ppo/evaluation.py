@@ -19,7 +19,8 @@ from torch import Tensor
 
 from alignment.data.batch import Sequences
 from alignment.maths.advantages import kl_estimate
-from alignment.models.load import save_model
+from alignment.models.adapters import is_adapted, save_adapter
+from alignment.models.save import save_model, saved_type
 from alignment.ppo.alarms import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 from alignment.shared.config import PPOConfig, RLOOConfig
@@ -168,13 +169,18 @@ class Selection:
             self.weights = {name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)}
         return entry
 
-    def save(self, out_dir: Path, dtype: torch.dtype) -> Evaluation:
-        """Put the kept weights back into the policy, write it in `dtype`, and return its evaluation."""
+    def save(self, out_dir: Path, config: PPOConfig | RLOOConfig, base: Path) -> Evaluation:
+        """Put the kept weights back into the policy, write it, and return its evaluation; `base`: the SFT policy's
+        folder, to which adapters belong."""
         assert self.kept is not None, "save comes after the first evaluation"
         with torch.no_grad():
             for name, weight in trained_weights(self.roles.policy):
                 weight.copy_(self.weights[name])
-        save_model(self.roles.policy, self.roles.tokenizer, out_dir, dtype)
+        policy, tokenizer = self.roles.policy, self.roles.tokenizer
+        if is_adapted(policy) and config.save_adapter:
+            save_adapter(policy, tokenizer, out_dir, str(base.resolve()))
+        else:
+            save_model(policy, tokenizer, out_dir, saved_type(config.save_dtype, base))
         return self.kept
 
 

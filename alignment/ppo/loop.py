@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from alignment.data.batch import Rollout, Sequences
-from alignment.models.load import saved_type
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.evaluation import Selection, bounds_of, evaluate
 from alignment.ppo.prompt_set import EndlessBatches, read_prompt_set
@@ -115,7 +114,7 @@ def train(
         stopped = rescued(error, selection)
     if stopped:
         reporter.note(stopped, level="warning")
-    selection.save(out_dir, saved_type(config.save_dtype, inputs.model))
+    selection.save(out_dir, config, inputs.model)
     result = result_of(
         stage.value, roles, prompts, config, selection, curve, adaptation.monitor.alarms, stopped, decision
     )

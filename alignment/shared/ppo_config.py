@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from alignment.shared.settings import (
+    AdapterSettings,
     Count,
     Fraction,
     NonNegative,
@@ -18,7 +19,6 @@ from alignment.shared.settings import (
     RowRules,
     Share,
     StageSettings,
-    TrainingConfig,
 )
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
@@ -82,7 +82,7 @@ class AlarmConfig(StageSettings):
     )
 
 
-class PolicyConfig(TrainingConfig):
+class PolicyConfig(AdapterSettings):
     """What PPO and RLOO share."""
 
     adapter_rate: ClassVar[float] = 3e-5

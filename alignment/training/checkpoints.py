@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
-from alignment.shared.config import Baseline, Stage, TrainingConfig
+from alignment.shared.config import Baseline, RewardConfig, Stage, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.shared.records import canonical_json, sha256_text
@@ -153,7 +153,9 @@ def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: Resumab
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
     """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
-    said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
+    said: dict[str, Any] = config.model_dump(mode="json", exclude={*WHEN, "save_adapter"})
+    if isinstance(config, RewardConfig):
+        said["save_adapter"] = False  # no weight follows from it, but the first runs had it, and this was its default
     for path in LATER:
         *rooms, name = path.split(".")
         whole: Any = config

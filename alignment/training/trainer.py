@@ -20,6 +20,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
+from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
 from alignment.training.checkpoints import PARTIAL, Checkpoints
@@ -44,7 +45,7 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": 0.1},  # Ouyang et al. 2022, C.1: cosine to a tenth
-        "activation_checkpointing": checkpointing and not shared,  # FSDP has its own
+        **recomputing(checkpointing and not shared),  # FSDP has its own
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
         "seed": config.seed,

@@ -18,7 +18,9 @@ from alignment.shared.validation import explain
 
 SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
 # What torch says when it gets no memory, where it raises no OutOfMemoryError.
-ALLOCATION_FAILED = re.compile(r"DefaultCPUAllocator|CUDA error: out of memory")
+ALLOCATION_FAILED = re.compile(
+    r"DefaultCPUAllocator|CUDA error: out of memory|CU(BLAS|SOLVER|SPARSE|DNN)_STATUS_ALLOC_FAILED"
+)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
 
 
