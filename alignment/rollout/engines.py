@@ -30,6 +30,7 @@ from alignment.models.forward import response_logprobs
 from alignment.models.library import paged
 from alignment.models.sharing import DecodingCopy
 from alignment.rollout.generation import Generated, generate
+from alignment.rollout.streams import Draws
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
@@ -42,7 +43,10 @@ PREFILL = 2048  # most prompt tokens that are read in one step
 
 
 class Engine(Protocol):
-    """One response to each prompt, with the log-probability that the engine gave each token."""
+    """One response to each prompt, with the log-probability that the engine gave each token.
+
+    Those that draw by themselves are seeded by `generator` and have no use for `draws`.
+    """
 
     def __call__(
         self,
@@ -54,6 +58,7 @@ class Engine(Protocol):
         generator: torch.Generator,
         temperature: float = 1.0,
         batch_size: int = 128,
+        draws: Draws | None = None,
     ) -> Generated: ...
 
 
@@ -131,6 +136,7 @@ class Continuous:
         generator: torch.Generator,
         temperature: float = 1.0,
         batch_size: int = 128,
+        draws: Draws | None = None,
     ) -> Generated:
         stops = stop_ids(model, tokenizer)
         settings = GenerationConfig(  # type: ignore[no-untyped-call]

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind
-from annotation_api.http.schemas import Body, Shown
+from annotation_api.http.labels import NewLabels
+from annotation_api.http.schemas import Shown
 
 
 class RowProblem(BaseModel):
@@ -60,6 +62,7 @@ class ImportPreview(ImportReport):
     """What importing would report, and the first records as they would be stored."""
 
     broken: bool = Field(description="The file cannot be read to its end, so that nothing of it can be imported.")
+    beginning: bool = Field(default=False, description="Only the whole rows of the file's beginning were looked at.")
     records: list[RecordOut]
     columns: list[str] = Field(default=[], description="The fields of the first row.")
     offered: dict[str, str] = Field(
@@ -84,6 +87,8 @@ class DatasetOut(Shown):
     project_id: uuid.UUID | None
     sha256: str
     mapping: dict[str, Any] | None = Field(description="Which columns were read as what, where they were named.")
+    notes: str
+    tags: list[str]
     accepted: int
     duplicates: int
     rejected: int
@@ -97,12 +102,19 @@ class DatasetRowOut(Shown):
     record: dict[str, Any]
 
 
-class NewSnapshot(Body):
+class NewSnapshot(NewLabels):
     """Freeze the submissions of a project, or a data set."""
 
     kind: DatasetKind
     project: uuid.UUID | None = None
     dataset: uuid.UUID | None = None
+    adjudicated: Adjudicated = Field(
+        default=Adjudicated.INSTEAD,
+        description="Of a project, where a reviewer decided: instead of the votes, beside them, or ignored.",
+    )
+    paused: PausedPeople = Field(
+        default=PausedPeople.OUT, description="Of a project: whether answers of paused people are in or out."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -114,8 +126,14 @@ class NewSnapshot(Body):
 class SnapshotOut(Shown):
     id: uuid.UUID
     kind: DatasetKind
+    name: str | None
+    notes: str
+    tags: list[str]
     sha256: str
     rows: int
-    sources: dict[str, Any]
+    sources: dict[str, Any] = Field(
+        description="The project, with `adjudicated` and `paused` where there were decisions or paused people to heed; "
+        "or the data sets."
+    )
     created_by: uuid.UUID
     created_at: datetime

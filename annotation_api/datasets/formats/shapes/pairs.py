@@ -1,0 +1,266 @@
+"""Two responses and which one was preferred: HH dialogues, chosen/rejected rows, judged pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alignment.shared.records import SMALL_MARGINS, Demonstration, Message, Prompt, Ranking
+from annotation_api.datasets.formats.orders import Made, best_first, by_scores
+from annotation_api.datasets.formats.serialised import opened
+from annotation_api.datasets.formats.shapes.chats import (
+    CHAT,
+    INPUT,
+    INSTRUCTION,
+    SYSTEM,
+    alpaca_demonstration,
+    chat_demonstration,
+    instruction,
+)
+from annotation_api.datasets.formats.shapes.own import origin
+from annotation_api.datasets.values import (
+    Note,
+    Refused,
+    Row,
+    as_number,
+    as_text,
+    first_of,
+    message,
+    messages,
+    optional_text,
+    prompt_of,
+    text,
+)
+
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+# Other names under which public sets hold the better and the worse response.
+SIDES = (
+    ("chosen", "rejected"), ("chosen_response", "rejected_response"), ("response_chosen", "response_rejected"),
+    ("better", "worse"), ("better_response", "worse_response"), ("preferred", "dispreferred"),
+    ("preferred_response", "dispreferred_response"), ("positive", "negative"), ("pos_resp", "neg_resp"),
+    ("win", "lose"), ("accepted", "rejected"),
+)  # fmt: skip
+BESIDE = (*INPUT, *SYSTEM, "history", "margin", "weight", "annotator", "split", "lineage")
+REFUSED_SIDE = ("rejected_response", "rejected_messages")  # beside a whole chat or one answer (ms-swift)
+MARGIN_ERROR = 1e-6
+MARGIN_LOST = Note("margins that are none of the steps 1/3, 2/3 and 1 were left out")
+_MARK = r"'\n\nHuman: ...\n\nAssistant: ...'"
+
+# ---------------------------------------------------------------- HH
+
+
+def hh_ranking(row: Row) -> Made:
+    """`chosen` and `rejected` are whole dialogues that share all but the last answer."""
+    prompt, chosen, rejected = _hh_parts(row)
+    yield from best_first(prompt, (as_text(chosen, "chosen"), as_text(rejected, "rejected")), "rejected")
+
+
+def hh_prompt(row: Row) -> Iterator[Prompt]:
+    yield _hh_parts(row)[0]
+
+
+def _hh_parts(row: Row) -> tuple[Prompt, str, str]:
+    chosen, chosen_answer = _dialogue(text(row, "chosen"), "chosen")
+    rejected, rejected_answer = _dialogue(text(row, "rejected"), "rejected")
+    if chosen != rejected:
+        raise Refused("rejected", "parts from chosen before the last answer; both must share every turn but the last")
+    return prompt_of(chosen, "chosen"), chosen_answer, rejected_answer
+
+
+def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
+    """The turns before the last answer, and that answer; blanks around a turn are the marks', not the text's."""
+    before, *parts = _TURN.split("\n\n" + value.replace("\r\n", "\n").lstrip("\n"))
+    turns = list(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+    if before.strip() or not turns:
+        raise Refused(field, f"must be a dialogue such as {_MARK}")
+    if turns[-1][0] != "Assistant":
+        raise Refused(field, "must end with the assistant's answer, it ends with the human's turn")
+    return [Message(role=_SPEAKERS[who], content=said) for who, said in turns[:-1]], turns[-1][1]  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- chosen and rejected (TRL, ShareGPT)
+
+
+def sides_of(row: Row) -> tuple[str, str] | None:
+    """The names of the better and of the worse response."""
+    return next((pair for pair in SIDES if all(row.get(name) is not None for name in pair)), None)
+
+
+def has_sides(row: Row) -> bool:
+    return sides_of(row) is not None
+
+
+def _named(row: Row) -> Row:
+    """The row with `chosen` and `rejected` under these names, and opened where they are chats written as JSON."""
+    names = sides_of(row)
+    if names is None:
+        return row
+    both = {"chosen": opened(row[names[0]], names[0]), "rejected": opened(row[names[1]], names[1])}
+    rest = {name: row.get(name) for name in (*INSTRUCTION, *CHAT, *BESIDE) if name in row}
+    return {**rest, **both}
+
+
+def chosen_ranking(row: Row) -> Made:
+    """The prompt is `prompt`, `conversations`, or instruction and input; sides are text or messages.
+
+    Sides that are whole message lists share all but the last; a prompt beside them must be among what they share.
+    """
+    row = _named(row)
+    if _whole_chats(row):
+        prompt, sides = _shared(row)
+        _check_same(row, prompt)
+    else:
+        prompt, sides = _own_prompt(row), (_side(row, "chosen"), _side(row, "rejected"))
+    strength, note = _strength(row, sides)
+    if note:
+        yield note
+    weight = row.get("weight")
+    fields = {} if weight is None else {"weight": as_number(weight, "weight")}
+    annotator = optional_text(row, "annotator") or None
+    yield from best_first(
+        prompt, sides, "rejected", strength=strength, annotator=annotator, lineage=origin(row), **fields
+    )
+
+
+def refused_beside(row: Row) -> bool:
+    """Whether a chat or an answer stands beside the response that was worse."""
+    return any(row.get(name) is not None for name in REFUSED_SIDE)
+
+
+def beside_ranking(row: Row) -> Made:
+    """ms-swift: `messages`, or query and response, are the better side; the worse one stands in a field of its own."""
+    name = next(name for name in REFUSED_SIDE if row.get(name) is not None)
+    shown = next(chat_demonstration_of(row))
+    worse = row[name]
+    if isinstance(worse, list):
+        turns = messages(worse, name)
+        if turns[-1].role != "assistant" or tuple(turns[:-1]) != shown.prompt.messages:
+            raise Refused(name, "parts from messages before the last answer; both must share every turn but the last")
+        worse = turns[-1].content
+    yield from best_first(shown.prompt, (shown.response, as_text(worse, name)), name)
+
+
+def beside_prompt(row: Row) -> Iterator[Prompt]:
+    yield next(chat_demonstration_of(row)).prompt
+
+
+def chat_demonstration_of(row: Row) -> Iterator[Demonstration]:
+    made = chat_demonstration(row) if any(row.get(name) is not None for name in CHAT) else alpaca_demonstration(row)
+    yield from (item for item in made if isinstance(item, Demonstration))
+
+
+def chosen_prompt(row: Row) -> Iterator[Prompt]:
+    row = _named(row)
+    yield _shared(row)[0] if _whole_chats(row) else _own_prompt(row)
+
+
+def _whole_chats(row: Row) -> bool:
+    """Whether the sides hold the prompt: nothing else does, or they are lists of several messages."""
+    long = any(isinstance(row.get(name), list) and len(row[name]) > 1 for name in ("chosen", "rejected"))
+    return long or not _has_own_prompt(row)
+
+
+def _check_same(row: Row, shared: Prompt) -> None:
+    """A prompt beside whole chats is part of them, or the row says two things."""
+    if all(row.get(name) is None for name in INSTRUCTION):
+        return
+    said = [turn.content.strip() for turn in shared.messages]
+    if any(turn.content.strip() not in said for turn in instruction(row).messages if turn.role == "user"):
+        raise Refused("prompt", "is not among the turns before the last answer of chosen and rejected")
+
+
+def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None]:
+    """The step that a margin of our own exports stands for; another margin cannot be kept."""
+    if row.get("margin") is None:
+        return None, None
+    margin = as_number(row["margin"], "margin")
+    if margin < 0:
+        raise Refused("margin", f"is {margin:g}: below 0 the rejected response would be the better one")
+    if margin == 0 or sides[0] == sides[1]:
+        return None, None
+    step = next((step for step, size in SMALL_MARGINS.items() if abs(size - margin) < MARGIN_ERROR), None)
+    return step, None if step else MARGIN_LOST
+
+
+def _has_own_prompt(row: Row) -> bool:
+    return any(row.get(name) is not None for name in (*INSTRUCTION, *CHAT))
+
+
+def _own_prompt(row: Row) -> Prompt:
+    if any(row.get(name) is not None for name in INSTRUCTION):
+        return instruction(row)
+    name = first_of(row, CHAT)
+    return prompt_of(messages(row[name], name), name)
+
+
+def _side(row: Row, name: str) -> str:
+    """Text, one message, or a list of one message."""
+    value = row.get(name)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        return as_text(value, name)
+    said = message(value, name)
+    if said.role != "assistant":
+        raise Refused(name, f"must be the assistant's message, it is the {said.role}'s")
+    return said.content
+
+
+def _shared(row: Row) -> tuple[Prompt, tuple[str, str]]:
+    for name in ("chosen", "rejected"):
+        if not isinstance(row.get(name), list):
+            raise Refused("prompt", f"missing; name it in one of {', '.join((*INSTRUCTION, *CHAT))}")
+    chosen, rejected = messages(row["chosen"], "chosen"), messages(row["rejected"], "rejected")
+    if chosen[:-1] != rejected[:-1]:
+        raise Refused("rejected", "parts from chosen before the last message; both must share every turn but the last")
+    for name, turns in (("chosen", chosen), ("rejected", rejected)):
+        if turns[-1].role != "assistant":
+            raise Refused(name, f"must end with the assistant's message, it ends with the {turns[-1].role}'s")
+    return prompt_of(chosen[:-1], "chosen"), (chosen[-1].content, rejected[-1].content)
+
+
+# ---------------------------------------------------------------- judged pairs
+
+
+def alpaca_eval_ranking(row: Row) -> Made:
+    """`preference` runs from 1 (`output_1` is better) to 2 (`output_2` is better); 1.5 is a tie."""
+    grade = as_number(row.get("preference"), "preference")
+    if not 1 <= grade <= 2:
+        raise Refused("preference", f"must lie from 1 (output_1 is better) to 2 (output_2 is better), it is {grade:g}")
+    sides = (text(row, "output_1"), text(row, "output_2"))
+    annotator = optional_text(row, "annotator") or None
+    yield from by_scores(instruction(row), sides, (1.5 - grade, grade - 1.5), "preference", annotator=annotator)
+
+
+def pandalm_ranking(row: Row) -> Made:
+    """Each of `annotator1..3` is one person's ranking: 0 a tie, 1 or 2 the better response."""
+    sides = (text(row, "response1"), text(row, "response2"))
+    for name in ("annotator1", "annotator2", "annotator3"):
+        vote = as_number(row.get(name), name)
+        if vote not in (0, 1, 2):
+            raise Refused(name, f"must be 0 (tie), 1 (response1 is better) or 2 (response2 is better), it is {vote:g}")
+        scores = (float(vote == 1), float(vote == 2))
+        yield from by_scores(instruction(row), sides, scores, name, annotator=name)
+
+
+_TULU: dict[str, tuple[float, int | None]] = {  # a's score above b's; Llama-2's strength
+    "a-is-better": (1, 3),
+    "a-is-slightly-better": (1, 2),
+    "tie": (0, None),
+    "b-is-slightly-better": (-1, 2),
+    "b-is-better": (-1, 3),
+}
+
+
+def tulu_ranking(row: Row) -> Iterator[Ranking | Note]:
+    """Five-step judgements of `completion_a` against `completion_b`."""
+    said = text(row, "preference")
+    if said not in _TULU:
+        raise Refused("preference", f"must be one of {', '.join(_TULU)}, it is {said!r}")
+    score, strength = _TULU[said]
+    sides = (text(row, "completion_a"), text(row, "completion_b"))
+    annotator = optional_text(row, "evaluator") or None
+    if sides[0] == sides[1]:
+        strength = None
+    yield from by_scores(instruction(row), sides, (score, 0.0), "preference", annotator=annotator, strength=strength)
