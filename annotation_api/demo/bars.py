@@ -14,7 +14,7 @@ PERCENT = 100
 
 
 @dataclass
-class Whole:
+class LoopTime:
     """How far the demo is, by the seconds that its parts took elsewhere: machines differ, shares less."""
 
     parts: Mapping[str, float]  # title to seconds
@@ -36,10 +36,10 @@ class Whole:
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 
-class Bar:
+class DemoBar:
     """Two bars on a terminal, the part's and the whole's; everywhere one line when the part ends."""
 
-    def __init__(self, console: Console, whole: Whole, title: str) -> None:
+    def __init__(self, console: Console, whole: LoopTime, title: str) -> None:
         columns = (
             TextColumn("{task.description:<34}"),
             BarColumn(24),

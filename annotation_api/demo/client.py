@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from annotation_api.demo.bars import Bar, Whole
+from annotation_api.demo.bars import DemoBar, LoopTime
 from annotation_api.http.patience import Patient
 
 POLL = 0.5  # seconds between two looks at a job
@@ -24,7 +24,7 @@ class DemoFailed(Exception):
 class Engineer:
     """A REST client with the few verbs that the demo needs; prints what it waits for."""
 
-    def __init__(self, url: str, api_key: str, console: Console, tend: Callable[[], None], whole: Whole) -> None:
+    def __init__(self, url: str, api_key: str, console: Console, tend: Callable[[], None], whole: LoopTime) -> None:
         headers = {"Authorization": f"Bearer {api_key}"}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=60, transport=Patient())
         self.console, self.tend, self.whole = console, tend, whole
@@ -62,8 +62,8 @@ class Engineer:
             raise DemoFailed(f"{title}: job {job} {row['state']}: {error.get('cause')} {error.get('next_step') or ''}")
         return row
 
-    def bar(self, title: str) -> Bar:
-        return Bar(self.console, self.whole, title)
+    def bar(self, title: str) -> DemoBar:
+        return DemoBar(self.console, self.whole, title)
 
     def _checked(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_error:

@@ -26,7 +26,7 @@ from alignment.toyworld.people import annotators as people_of
 from alignment.toyworld.world import World, build_world
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.demo import annotators, judge
-from annotation_api.demo.bars import Whole
+from annotation_api.demo.bars import LoopTime
 from annotation_api.demo.client import DemoFailed, Engineer
 from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
@@ -108,7 +108,9 @@ class Demo:
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # the admin's
 
     def run(self) -> dict[str, Any]:
-        self.engineer = Engineer(self.service.url, self.service.api_key, self.console, self.service.tend, Whole(PARTS))
+        self.engineer = Engineer(
+            self.service.url, self.service.api_key, self.console, self.service.tend, LoopTime(PARTS)
+        )
         self.world = build_world(self.seed)
         team, password = people_of(self.world), secrets.token_urlsafe(16)
         self._join(team, password)

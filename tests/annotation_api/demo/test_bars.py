@@ -8,14 +8,14 @@ import pytest
 from rich.console import Console
 
 from annotation_api.demo import bars
-from annotation_api.demo.bars import Bar, Whole
+from annotation_api.demo.bars import DemoBar, LoopTime
 from annotation_api.demo.run import PARTS, _step_of
 
 
 def test_the_whole_is_the_sum_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 60 s and 140 s; 100 s into the run the second is half done, so 65 % are: 54 s are left."""
     monkeypatch.setattr(bars.time, "monotonic", lambda: 1100.0)
-    whole = Whole({"first": 60.0, "second": 140.0}, began=1000.0)
+    whole = LoopTime({"first": 60.0, "second": 140.0}, began=1000.0)
     whole.end("first")
     assert whole.share("second", 0.5) == pytest.approx(0.65)
     assert whole.left(whole.share("second", 0.5)) == "about 54 s left"
@@ -27,8 +27,8 @@ def test_the_whole_is_the_sum_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_part_that_ends_is_one_line_with_the_share_of_the_whole() -> None:
     out = io.StringIO()
-    whole = Whole({"first": 60.0, "second": 140.0})
-    with Bar(Console(file=out, width=120), whole, "first") as bar:
+    whole = LoopTime({"first": 60.0, "second": 140.0})
+    with DemoBar(Console(file=out, width=120), whole, "first") as bar:
         bar.update(1, 2)
     [line] = out.getvalue().splitlines()
     assert line.startswith("first ")
