@@ -19,14 +19,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from alignment.models.adapters import adapter_base
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
-from alignment.untrusted.folder import ADAPTER
 from alignment.training.team import ALONE, Team
 
 FORMAT = 1  # of what a checkpoint holds; another one starts over
@@ -202,11 +200,9 @@ def _settings(config: TrainingConfig) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
-    """A file's hash, or that of every file in a folder, and in that of a base under adapters; a manifest says no more."""
+    """A file's hash, or that of every file in a folder; a manifest says no more than those."""
     if path.is_file():
         return sha256_file(path)
-    if (path / ADAPTER).exists():
-        return {"base": _content(adapter_base(path)), **{f.name: sha256_file(f) for f in files_below(path)}}
     return {file.relative_to(path).as_posix(): sha256_file(file) for file in files_below(path)}
 
 

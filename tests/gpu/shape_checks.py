@@ -16,7 +16,8 @@ from alignment.models.adapters import add_adapters
 from alignment.models.device import dtype_for
 from alignment.models.sharing import DecodingCopy, scorer_on, with_own_head
 from alignment.ppo import roles
-from alignment.ppo.update import Learner, update
+from alignment.ppo.learner import Learner
+from alignment.ppo.update import update
 from alignment.reward.batch import collate_rankings
 from alignment.reward.examples import Example, PairTarget, Vote
 from alignment.reward.forward import ranking_forward
