@@ -31,7 +31,7 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class Machine:
+class OnDevice:
     gpus: float
     judge_on_base: bool = False  # the reward model is adapters on the policy's own base
 
@@ -64,7 +64,7 @@ class Memory:
         return kept + max(self.cache, self.gradients + self.activations + self.logits)
 
 
-def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: Machine) -> Memory:
+def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
     """`shapes` by the name of the input: `model`, and for PPO `reward_model`."""
     trained, lanes = sum(trained_by_role(config, shapes).values()), _lanes(config, machine)
     policy = shapes["model"]
@@ -81,11 +81,11 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
     return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
 
 
-def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: Machine) -> Iterator[tuple[str, int]]:
+def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Iterator[tuple[str, int]]:
     """What would take less, each by itself, in words, and the total then."""
     own = memory_of(config, shapes, machine).total
     for said, update, gpus in _changes(config, machine.gpus):
-        there = Machine(gpus, machine.judge_on_base)
+        there = OnDevice(gpus, machine.judge_on_base)
         total = memory_of(config.model_copy(update=update), shapes, there).total
         if total < own:
             yield said, total
@@ -115,7 +115,7 @@ def _trained(config: TrainingConfig, shape: ModelShape) -> int:
     return shape.linear * config.lora.rank if config.lora else shape.weights
 
 
-def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: Machine) -> dict[str, int]:
+def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> dict[str, int]:
     """With adapters the base is frozen and the reference is that base; the critic stands on the reward model."""
     trained, policy, frozen = trained_by_role(config, shapes), shapes["model"], machine.frozen
     if not isinstance(config, PPOConfig):
@@ -130,7 +130,7 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: Ma
     return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
 
 
-def _lanes(config: TrainingConfig, machine: Machine) -> int:
+def _lanes(config: TrainingConfig, machine: OnDevice) -> int:
     """Micro-batches at a time."""
     cut = isinstance(config, PPOConfig) and config.batch_size // config.mini_batches > config.micro_batch_size
     return CPU_LANES if cut and not machine.gpus else 1
@@ -140,7 +140,7 @@ def _texts(config: TrainingConfig) -> int:
     return config.micro_batch_size * (PAIR if isinstance(config, RewardConfig) else 1)
 
 
-def _activations(config: TrainingConfig, shape: ModelShape, machine: Machine) -> int:
+def _activations(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
     """Of one micro-batch of texts of full length."""
     number = HALF if machine.gpus else FLOAT
     states = number * _texts(config) * config.max_length * shape.width
@@ -156,14 +156,14 @@ def _logits(config: TrainingConfig, shape: ModelShape) -> int:
     return 2 * FLOAT * shape.vocabulary * (min(tokens, LOGIT_CHUNK) if isinstance(config, PPOConfig) else tokens)
 
 
-def _cache(config: TrainingConfig, shape: ModelShape, machine: Machine) -> int:
+def _cache(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
     """Keys and values of a batch of texts of full length; as wide as the model, where heads share them less."""
     if not isinstance(config, PPOConfig):
         return 0
     return 2 * machine.frozen * config.batch_size * config.max_length * shape.width * shape.layers
 
 
-def _shared(found: Memory, machine: Machine) -> Memory:
+def _shared(found: Memory, machine: OnDevice) -> Memory:
     """Each device's share of what its processes divide among them."""
     if machine.gpus <= 1:
         return found

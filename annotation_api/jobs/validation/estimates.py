@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from alignment.shared.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
-from alignment.shared.memory import FLOAT, Machine, ModelShape, instead, memory_of, trained_by_role
+from alignment.shared.memory import FLOAT, ModelShape, OnDevice, instead, memory_of, trained_by_role
 from alignment.shared.settings import AdapterSettings
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import adapters_of, shape_of
@@ -71,7 +71,7 @@ def _memory(job: ValidatedJob, shapes: Shapes, gpus: float) -> MemoryEstimate | 
     known = _known(job.config, shapes) if isinstance(job.config, TrainingConfig) else None
     if known is None or not isinstance(job.config, TrainingConfig):
         return None
-    machine = Machine(gpus, _on_one_base(job))
+    machine = OnDevice(gpus, _on_one_base(job))
     found = memory_of(job.config, known, machine)
     return MemoryEstimate(
         weights=found.weights,
