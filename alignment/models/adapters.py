@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
+from alignment.untrusted.adapters import base_of
 from alignment.untrusted.families import adaptable, usually_adapted
 from alignment.untrusted.folder import ADAPTER
 
@@ -115,7 +116,7 @@ def read_adapters(model: PreTrainedModel, folder: Path, name: str = TRAINED) -> 
 def adapter_base(folder: Path) -> Path:
     """The folder of the model that the adapters in `folder` were trained on. StageError(BAD_INPUT) where it is gone."""
     with opened(folder, FolderPart.CONFIG) as seen:
-        base: Path = folder / json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"]
+        base = base_of(folder, json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"])
     if not base.is_dir():
         raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
     return base

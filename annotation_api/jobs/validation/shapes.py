@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.memory import ModelShape
+from alignment.untrusted.adapters import base_of
 from alignment.untrusted.folder import ADAPTER, ADAPTER_WEIGHTS
 
 MOST_HEADER = 2**26  # bytes
@@ -43,8 +44,7 @@ def shape_of(folder: Path) -> ModelShape | None:
 def adapters_of(folder: Path) -> Path | None:
     """The folder of the model that the adapters in `folder` stand on; None where it holds a whole model."""
     try:
-        base = json.loads((folder / ADAPTER).read_text("utf-8"))["base_model_name_or_path"]
-        return folder / base
+        return base_of(folder, json.loads((folder / ADAPTER).read_text("utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
