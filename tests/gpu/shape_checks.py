@@ -6,7 +6,7 @@ The 1.3B shape of Llama: prompts of 256 tokens, responses of up to 256, batch 64
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from alignment.reward.examples import Example, PairTarget, Vote
 from alignment.reward.forward import ranking_forward
 from alignment.reward.step import batch_loss
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig
+from alignment.shared.memory import ModelShape, OnDevice, memory_of
 from tests.gpu.bench import Bench
 from tests.gpu.ceilings import bandwidth, matrix_rate
 from tests.support.alignment import tiny
@@ -114,7 +115,19 @@ def _phases(bench: Bench, adapters: LoRAConfig | None) -> dict[str, Any]:
                 lambda found=found: update(cast, *learners, found["rollout"], config, shuffling)
             )
     steps = found["said"].sequences.response_mask.shape[1]
-    return seconds | _shares(bench, shape, cast, steps, seconds) | {"held_gb": held, "peak_gb": peak["bytes"] / 1e9}
+    said = seconds | _shares(bench, shape, cast, steps, seconds)
+    return said | {"held_gb": held, "peak_gb": peak["bytes"] / 1e9} | _estimate(bench, shape, config)
+
+
+def _estimate(bench: Bench, shape: Shape, config: PPOConfig) -> dict[str, float]:
+    """What `:validate` would say of it: the whole, and the weights of each role."""
+    width, layers, words = (shape.config[name] for name in ("hidden_size", "num_hidden_layers", "vocab_size"))
+    inner = shape.config["intermediate_size"]
+    weights = layers * (4 * width**2 + 3 * width * inner) + 2 * words * width
+    model = ModelShape(weights, layers * (8 * width + 3 * (width + inner)), width, layers, words)
+    judge = replace(model, weights=weights - words * width, adapters=model.linear * 16)
+    found = memory_of(config, {"model": model, "reward_model": judge}, OnDevice(bench.device.type == "cuda", True))
+    return {"estimate_gb": found.total / 1e9, **{f"{role}_gb": size / 1e9 for role, size in found.roles.items()}}
 
 
 def _shares(
