@@ -19,7 +19,8 @@ from torch import Tensor
 
 from alignment.data.batch import Sequences
 from alignment.maths.advantages import kl_estimate
-from alignment.models.load import save_model
+from alignment.models.adapters import is_adapted, save_adapter
+from alignment.models.save import save_model, saved_type
 from alignment.ppo.alarms import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 from alignment.rollout.streams import Draws
@@ -178,15 +179,20 @@ class Selection:
                 }
         return entry
 
-    def save(self, out_dir: Path, dtype: torch.dtype) -> None:
-        """Put the kept weights back into the policy, and write it in `dtype`; one process does so."""
+    def save(self, out_dir: Path, config: PPOConfig | RLOOConfig, base: Path) -> None:
+        """Put the kept weights back into the policy, and write it; one process does so. `base`: the SFT policy's
+        folder, to which adapters belong."""
         assert self.kept is not None, "save comes after the first evaluation"
         if not self.roles.team.first:
             return
         with torch.no_grad():
             for name, weight in trained_weights(self.roles.policy):
                 weight.copy_(self.weights[name])
-        save_model(self.roles.policy, self.roles.tokenizer, out_dir, dtype)
+        policy, tokenizer = self.roles.policy, self.roles.tokenizer
+        if is_adapted(policy) and config.save_adapter:
+            save_adapter(policy, tokenizer, out_dir, str(base.resolve()))
+        else:
+            save_model(policy, tokenizer, out_dir, saved_type(config.save_dtype, base))
 
 
 def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:

@@ -22,7 +22,7 @@ from alignment.cpu.linear import speed_up
 from alignment.cpu.memory import keep_freed_memory
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
-from alignment.models.adapters import is_adapted
+from alignment.models.adapters import add_adapters, is_adapted
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.forward import (
     Model,
@@ -33,8 +33,17 @@ from alignment.models.forward import (
     score_members,
     score_rows,
 )
-from alignment.models.load import load_causal_lm, load_reward_model, load_scorer, load_tokenizer, read_score_scale
+from alignment.models.library import recompute_activations
+from alignment.models.load import (
+    load_base,
+    load_causal_lm,
+    load_reward_model,
+    load_scorer,
+    load_tokenizer,
+    read_score_scale,
+)
 from alignment.models.micro_batches import in_micro_batches
+from alignment.models.sharing import with_own_head
 from alignment.ppo.controllers import ScoreScaler
 from alignment.ppo.score_shaping import shape_scores
 from alignment.rollout.engines import Engine, engine_of, require_same_numbers
@@ -83,7 +92,7 @@ class ActorCritic(Roles):
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
     roles = load_without_critic(config, inputs, team)
-    critic = load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    critic = _critic(roles, config, inputs)
     _make_ready(critic, config)
     scale_scores(critic, roles.scaler.std)  # born from the reward model, it predicts normalised scores too
     return ActorCritic(**vars(roles), critic=critic)
@@ -93,10 +102,7 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = AL
     """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
     tokenizer = load_tokenizer(inputs.model)
     require_same_tokens(tokenizer, inputs)
-    policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed)
-    # The reference keeps the policy's number type: in another one the KL would not start at 0.
-    reference = None if config.lora else load_causal_lm(inputs.model, tokenizer, trained=True)
-    reward_model = load_reward_model(inputs.reward_model, tokenizer)
+    policy, reference, reward_model = _models(config, inputs, tokenizer)
     if reference is not None:
         reference.eval().requires_grad_(False)
         _quicken(reference)
@@ -109,6 +115,28 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = AL
     engine = engine_of(config)
     require_same_numbers(engine, policy, tokenizer)
     return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine, team=team)
+
+
+def _models(
+    config: PolicyConfig, inputs: PPOInputs, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Model, Model | None, Model | Ensemble]:
+    """Policy, reference and reward model. With adapters they stand on one base, as far as they were trained on it."""
+    if config.lora is None:
+        policy = load_causal_lm(inputs.model, tokenizer, trained=True)
+        # The reference keeps the policy's number type: in another one the KL would not start at 0.
+        reference = load_causal_lm(inputs.model, tokenizer, trained=True)
+        return policy, reference, load_reward_model(inputs.reward_model, tokenizer)
+    base = load_base(inputs.model, tokenizer)
+    reward_model = load_reward_model(inputs.reward_model, tokenizer, base=(inputs.model, base))
+    return add_adapters(base.train(), config.lora, "CAUSAL_LM", config.seed), None, reward_model
+
+
+def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs) -> Model:
+    """Begins as the reward model, of an ensemble as its first member: with adapters on that one's weights."""
+    judge = roles.reward_model.models[0] if isinstance(roles.reward_model, Ensemble) else roles.reward_model
+    if config.lora is None or (is_adapted(judge) and isinstance(roles.reward_model, Ensemble)):
+        return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    return add_adapters(with_own_head(judge).train(), config.lora, "SEQ_CLS", config.seed)
 
 
 def reply(
@@ -235,7 +263,7 @@ def _make_ready(model: Model, config: PolicyConfig) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        recompute_activations(model)
 
 
 def _quicken(model: Model) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from alignment.shared.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
+    AdapterSettings,
     Count,
     Fraction,
     NonNegative,
@@ -18,13 +19,12 @@ from alignment.shared.settings import (
     Rate,
     RowRules,
     Share,
-    TrainingConfig,
 )
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
 
-class PolicyConfig(TrainingConfig):
+class PolicyConfig(AdapterSettings):
     """What PPO and RLOO share."""
 
     adapter_rate: ClassVar[float] = 3e-5

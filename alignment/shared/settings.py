@@ -91,6 +91,28 @@ class TrainingConfig(RowRules):
         return self
 
 
+class AdapterSettings(TrainingConfig):
+    """What the stages share that leave adapters as adapters: the next stage stands on the same base with them."""
+
+    save_adapter: bool = Field(
+        default=False,
+        description="Save adapters beside their base instead of merged into it; unset: where lora trains them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_trained_is_saved(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "save_adapter" not in values and values.get("lora") is not None:
+            return {**values, "save_adapter": True}
+        return values
+
+    @model_validator(mode="after")
+    def _has_an_adapter(self) -> Self:
+        if self.save_adapter and not self.lora:
+            raise ValueError("save_adapter needs lora: without it there is no adapter")
+        return self
+
+
 class SharedConfig(TrainingConfig):
     """What the stages share whose steps several GPUs can do together."""
 

@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
-from alignment.shared.config import Baseline, PPOConfig, Stage, SupervisedConfig, TrainingConfig
+from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.shared.records import canonical_json, sha256_text
@@ -185,7 +185,9 @@ def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: Resumab
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
     """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
-    said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
+    said: dict[str, Any] = config.model_dump(mode="json", exclude={*WHEN, "save_adapter"})
+    if isinstance(config, RewardConfig):
+        said["save_adapter"] = False  # no weight follows from it, but the first runs had it, and this was its default
     also = (path for kind, paths in LATER_IN.items() if isinstance(config, kind) for path in paths)
     for path in (*LATER, *also):
         *rooms, name = path.split(".")

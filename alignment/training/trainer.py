@@ -20,6 +20,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
+from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
 from alignment.training.checkpoints import PARTIAL, Checkpoints
@@ -53,7 +54,7 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "adam_beta1": config.adam_beta1,
         "adam_beta2": config.adam_beta2,
         "adam_epsilon": config.adam_epsilon,
-        "activation_checkpointing": checkpointing and not shared,  # FSDP has its own
+        **recomputing(checkpointing and not shared),  # FSDP has its own
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
         "seed": config.seed,

@@ -214,10 +214,15 @@ class MemoryEstimate(BaseModel):
     """Bytes on one device. What the models take follows from their files; activations are a rule of thumb."""
 
     weights: int = Field(description="Of all models that are loaded.")
+    roles: dict[str, int] = Field(description="The same by role; with adapters the roles share what is called base.")
     gradients: int
     optimizer: int = Field(description="AdamW's two moments of each trained weight.")
     activations: int = Field(description="Of one micro-batch of the longest texts.")
-    total: int
+    logits: int = Field(description="With their gradient, of the tokens that have them at one time.")
+    cache: int = Field(description="Keys and values of a rollout, which is over before an update begins.")
+    rollout_copy: int = Field(description="Of the policy's weights, in the number type that decodes.")
+    total: int = Field(description="At the worst moment: the cache, or gradients, activations and logits.")
+    instead: dict[str, int] = Field(description="The total with one setting changed, where that takes less.")
 
 
 class Estimate(BaseModel):
