@@ -17,7 +17,7 @@ from pathlib import Path
 
 from alignment.shared.stage_names import Stage
 from annotation_api.cli.client import Client, ClientError, find_credentials
-from annotation_api.cli.commands import admin, data, jobs, models, pipelines
+from annotation_api.cli.commands import admin, data, jobs, models, pipelines, quality
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.datasets.export_formats import ExportFormat
@@ -84,6 +84,7 @@ def _parser() -> Parser:
     _add_jobs(commands)
     _add_pipeline(commands)
     _add_models(commands)
+    quality.add(commands)
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)

@@ -39,3 +39,16 @@ class ModelKind(StrEnum):
     SFT = "sft"
     REWARD = "reward"
     POLICY = "policy"
+
+
+class Slice(StrEnum):
+    """Of a project's judgements, for which agreement is counted."""
+
+    ALL = "all"
+    CRITERION = "criterion"
+    LANGUAGE = "language"
+    FORM = "form"
+    DAY = "day"  # of the later of two judgements
+    PERSON = "person"  # with all others
+    PAIR = "pair"  # of people
+    MAJORITY = "majority"  # a person beside what most others say

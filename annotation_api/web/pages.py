@@ -5,10 +5,25 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.web import account, audit, data, home, jobs, mine, models, people, snapshots
+from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, snapshots
 from annotation_api.web.annotate import page as annotate
+from annotation_api.web.projects import agreement
 from annotation_api.web.projects import pages as projects
 
 router = APIRouter(route_class=DoorRoute)
-for part in (account, home, projects, annotate, mine, people, audit, data, snapshots, jobs, models):
+for part in (
+    account,
+    home,
+    projects,
+    agreement,
+    annotate,
+    mine,
+    people,
+    audit,
+    data,
+    snapshots,
+    jobs,
+    models,
+    leaderboard,
+):
     router.include_router(part.router)

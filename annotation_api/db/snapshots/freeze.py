@@ -2,7 +2,8 @@
 
 A line is a canonical record of `alignment.shared.records` that names the row it came from. Order and
 content follow from the sources alone, so freezing twice gives the same bytes, and when a source
-gives what it gave before, the snapshot of that time is returned.
+gives what it gave before, the snapshot of that time is returned. Where the source shows that it has not changed since
+(`_seen`), it is not even read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
+from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
 
 BATCH = 1000  # lines written at once, or fewer of together
@@ -40,11 +42,50 @@ PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator
 }
 
 
-def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, created_by: uuid.UUID) -> Snapshot:
+SEEN = "seen"  # in a snapshot's sources: what `_seen` said before it was made
+# Judgements only come: where there are as many as before and the newest is the same, they are the same. Numbers are
+# given before a transaction is seen, so the newest alone would not tell of an older one that was seen later.
+JUDGEMENTS = """
+SELECT count(*) AS judgements, coalesce(max(seq), 0) AS newest FROM submissions
+WHERE project_id = %(project)s AND kind = ANY(%(kinds)s)
+"""
+KINDS = {
+    DatasetKind.RANKINGS: ["ranking"],
+    DatasetKind.ANSWERS: ["questions"],
+    DatasetKind.VERDICTS: ["rules"],
+    DatasetKind.DEMONSTRATIONS: ["ranking", "questions", "rules"],
+}
+
+Report = Callable[[int], None]  # told how many lines are written
+
+
+def _tell_nobody(_done: int) -> None:
+    """For a freeze that somebody waits for."""
+
+
+def freeze_dataset(
+    session: Session,
+    dataset_id: uuid.UUID,
+    kind: DatasetKind,
+    created_by: uuid.UUID,
+    report: Report = _tell_nobody,
+) -> Snapshot:
     """Freeze an imported file as `kind`; as prompts, each prompt comes once.
 
     Raises FreezeError when there is no such data set, when it is empty, or when it is of another kind.
     """
+    dataset = check_dataset(session, dataset_id, kind)
+    if found := dataset_snapshot(session, dataset_id, kind):
+        return found
+    rows = frozen_rows.of_dataset(session, dataset)
+    if kind is DatasetKind.PROMPTS:
+        rows = frozen_rows.prompts_once(rows)
+    empty = f"Data set {dataset.name} has no rows to freeze."
+    return _freeze(session, kind, {"datasets": [str(dataset_id)]}, created_by, rows, empty, report)
+
+
+def check_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind) -> Dataset:
+    """The data set, if there is one that can be frozen as `kind`; else FreezeError."""
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise FreezeError(f"There is no data set {dataset_id}.")
@@ -53,43 +94,80 @@ def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, c
     if dataset.kind not in DATASET_SOURCES[kind]:
         fit = " or ".join(sorted(source.value for source in DATASET_SOURCES[kind]))
         raise FreezeError(f"Data set {dataset.name} holds {dataset.kind.value}; a data set of {fit} is needed here.")
-    origin = {"datasets": [str(dataset_id)]}
-    if found := _frozen_before(session, kind, origin):  # a data set never changes
-        return found
-    rows = frozen_rows.of_dataset(session, dataset)
-    if kind is DatasetKind.PROMPTS:
-        rows = frozen_rows.prompts_once(rows)
-    return _freeze(session, kind, origin, created_by, rows, f"Data set {dataset.name} has no rows to freeze.")
+    return dataset
+
+
+def dataset_snapshot(session: Session, dataset_id: uuid.UUID, kind: DatasetKind) -> Snapshot | None:
+    """The snapshot of a data set, which never changes."""
+    return _frozen_before(session, kind, {"datasets": [str(dataset_id)]})
 
 
 def freeze_project(
-    session: Session, project_id: uuid.UUID, created_by: uuid.UUID, kind: DatasetKind = DatasetKind.RANKINGS
+    session: Session,
+    project_id: uuid.UUID,
+    created_by: uuid.UUID,
+    kind: DatasetKind = DatasetKind.RANKINGS,
+    report: Report = _tell_nobody,
 ) -> Snapshot:
     """Freeze a project's current judgements as `kind`, or its prompts.
 
     Raises FreezeError when there is no such project, when nothing of the kind was collected in it, or
     when `kind` cannot come from a project.
     """
+    project = check_project(session, project_id, kind)
+    source, first = PROJECT_SOURCES[kind]
+    empty = f"Project {project.name} has no {first}."
+    origin, seen = {"project": str(project_id)}, _seen(session, project_id, kind)
+    if found := unchanged(session, project_id, kind, seen):
+        return found
+    snapshot = _freeze(session, kind, origin, created_by, source(session, project_id), empty, report)
+    if seen:
+        snapshot.sources = snapshot.sources | {SEEN: seen}
+    return snapshot
+
+
+def check_project(session: Session, project_id: uuid.UUID, kind: DatasetKind) -> Project:
+    """The project, if there is one and projects can be frozen as `kind`; else FreezeError."""
     project = session.get(Project, project_id)
     if project is None:
         raise FreezeError(f"There is no project {project_id}.")
     if kind not in PROJECT_SOURCES:
         known = ", ".join(known.value for known in PROJECT_SOURCES)
         raise FreezeError(f"A project is frozen as {known}; {kind.value} come from a data set.")
-    source, first = PROJECT_SOURCES[kind]
-    empty = f"Project {project.name} has no {first}."
-    return _freeze(session, kind, {"project": str(project_id)}, created_by, source(session, project_id), empty)
+    return project
+
+
+def _seen(session: Session, project_id: uuid.UUID, kind: DatasetKind) -> dict[str, int]:
+    """What tells whether a project's judgements changed; nothing for its prompts, which are read anew."""
+    if kind not in KINDS:
+        return {}
+    row = one_row(session, JUDGEMENTS, project=project_id, kinds=KINDS[kind])
+    return {"judgements": row.judgements, "newest": row.newest}
+
+
+def unchanged(
+    session: Session, project_id: uuid.UUID, kind: DatasetKind, seen: dict[str, int] | None = None
+) -> Snapshot | None:
+    """The snapshot of the project as it stands, if there is one and it can be told without reading the project."""
+    now = _seen(session, project_id, kind) if seen is None else seen
+    return _frozen_before(session, kind, {"project": str(project_id), SEEN: now}) if now else None
 
 
 def _freeze(
-    session: Session, kind: DatasetKind, origin: dict[str, Any], by: uuid.UUID, rows: Iterable[Frozen], empty: str
+    session: Session,
+    kind: DatasetKind,
+    origin: dict[str, Any],
+    by: uuid.UUID,
+    rows: Iterable[Frozen],
+    empty: str,
+    report: Report,
 ) -> Snapshot:
     """Store the rows in one pass; undo it when they turn out to be none, or what was frozen before."""
     with session.begin_nested() as attempt:
         snapshot = Snapshot(id=uuid.uuid4(), kind=kind, sources=origin, sha256="", rows=0, created_by=by)
         session.add(snapshot)
         session.flush()
-        snapshot.sha256, snapshot.rows = _store_rows(session, snapshot.id, rows)
+        snapshot.sha256, snapshot.rows = _store_rows(session, snapshot.id, rows, report)
         if not snapshot.rows:
             raise FreezeError(empty)
         session.flush()
@@ -101,7 +179,7 @@ def _freeze(
     return snapshot
 
 
-def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen]) -> tuple[str, int]:
+def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen], report: Report) -> tuple[str, int]:
     """The lines, a batch in memory at a time; returns the hash of the JSONL and the number of lines."""
     digest = hashlib.sha256()
     position, size = 0, 0
@@ -114,6 +192,7 @@ def _store_rows(session: Session, snapshot_id: uuid.UUID, rows: Iterable[Frozen]
         if len(batch) >= BATCH or size >= BATCH_SIZE:
             session.execute(insert(SnapshotRow), batch)
             batch, size = [], 0
+            report(position)
     if batch:
         session.execute(insert(SnapshotRow), batch)
     return digest.hexdigest(), position
