@@ -34,7 +34,13 @@ class WorkerSettings(Settings):
         default=600.0, ge=1, description="A job saves and ends when Postgres has been away for so long."
     )
     infeasible_seconds: float = Field(
-        default=60.0, ge=0, description="A job fails when no machine could hold it for so long; machines come and go."
+        default=60.0,
+        ge=0,
+        description="A job fails when all machines had too few GPUs for it for so long, and none has left.",
+    )
+    allow_cpu: bool = Field(
+        default=False,
+        description="Jobs that ask for GPUs run on the CPU while the Ray cluster has none; else they wait.",
     )
     checkpoint_days: float = Field(
         default=14.0, ge=0, description="Checkpoints of failed and cancelled jobs are kept for so long."

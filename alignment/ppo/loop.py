@@ -1,4 +1,4 @@
-"""The loop that PPO and its baselines share: rollout, learn, look, save. What differs is a `Method`."""
+"""The loop that PPO and its baselines share: rollout, update, evaluate, save. What differs is a `Method`."""
 
 from __future__ import annotations
 

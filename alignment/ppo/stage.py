@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,15 +41,18 @@ class PPO:
     config: PPOConfig
     learners: Mapping[str, Learner]
     adaptation: Adaptation
-    replies: ClassVar[int] = 1
 
     @classmethod
     def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PPO:
         roles = load_roles(config, inputs)
         critic_rate = config.critic_learning_rate or config.learning_rate
-        policy = Learner.of(roles.policy, config.learning_rate, config)
+        policy = Learner.of(roles.policy, config.learning_rate, config, config.critic_warmup)
         learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config)}
         return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
+
+    @property
+    def replies(self) -> int:
+        return self.config.responses_per_prompt
 
     def record(self, sequences: Sequences, sampled_logprobs: Tensor) -> Rollout:
         """With what the critic expects of each token."""

@@ -7,6 +7,7 @@ from one takes the steps that it would have taken, bit by bit.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -76,7 +77,8 @@ class TrainingState:
             self.adaptation.average.load(_read(folder, "average"))
         states = _read(folder, "random")
         for name, generator in self._generators().items():
-            generator.set_state(states[name])
+            if name in states:  # it may have been saved where there was no GPU
+                _put_back(generator, states[name])
 
     def _generators(self) -> dict[str, torch.Generator]:
         """The stage's own, and torch's global ones."""
@@ -84,8 +86,16 @@ class TrainingState:
         if self.adaptation.pretraining is not None:
             found["pretraining"] = self.adaptation.pretraining.order.generator
         if torch.cuda.is_available():
-            found |= {f"cuda-{i}": generator for i, generator in enumerate(torch.cuda.default_generators)}
+            found["cuda-0"] = torch.cuda.default_generators[torch.cuda.current_device()]  # the one that it uses
         return found
+
+
+def _put_back(generator: torch.Generator, state: Tensor) -> None:
+    """A CPU cannot read the state of a GPU's generator, nor the other way round: it begins anew, seeded by it."""
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state)
+    else:
+        generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
 
 
 def _tensors_of(learner: Learner) -> dict[str, Tensor]:

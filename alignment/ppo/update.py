@@ -13,7 +13,15 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from alignment.data.batch import Rollout, Sequences
-from alignment.maths.advantages import explained_variance, gae, kl_estimate, masked_mean, shaped_rewards, whiten
+from alignment.maths.advantages import (
+    explained_variance,
+    gae,
+    kl_estimate,
+    less_the_others,
+    masked_mean,
+    shaped_rewards,
+    whiten,
+)
 from alignment.maths.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
 from alignment.models.forward import Model, response_logprobs, response_terms, response_values
 from alignment.models.micro_batches import accumulate
@@ -34,9 +42,9 @@ class Learner:
     max_grad_norm: float
 
     @classmethod
-    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig) -> Learner:
+    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig, idle: int = 0) -> Learner:
         """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
-        written, adds it before the correction, as if it were larger in early steps (Huang et al. 2024)."""
+        written, adds it before the correction, as if it were larger early (Huang et al. 2024). After `idle` updates."""
         weights = [weight for _, weight in trained_weights(model)]
         betas = (config.adam_beta1, config.adam_beta2)
         optimizer = AdamW(
@@ -47,8 +55,8 @@ class Learner:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        warmup, total = config.warmup_ratio * config.updates, config.updates
-        schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, total, config.schedule))
+        total, rise = config.updates - idle, config.warmup_ratio * (config.updates - idle)
+        schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, rise, total, config.schedule))
         return cls(model, optimizer, schedule, config.max_grad_norm)
 
     def step(self) -> float:
@@ -85,13 +93,15 @@ def learning_rate_factor(update: int, warmup: float, updates: int, schedule: str
 
 
 def targets_of(rollout: Rollout, config: PPOConfig, kl_coef: float | None = None) -> Targets:
-    """KL-shaped rewards, GAE, whitening over the whole batch. `kl_coef` is the controller's, else the setting."""
+    """KL-shaped rewards, GAE, the group's baseline, whitening over the batch; `kl_coef` is the controller's, if any."""
     mask, coef = rollout.mask, config.kl_coef if kl_coef is None else kl_coef
     priced = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, config.kl_estimator)
     rewards = shaped_rewards(rollout.scores, priced, mask, coef if config.kl_in == "reward" else 0.0)
     if config.whiten_rewards:
         rewards = whiten(rewards, mask, keep_mean=True)
     advantages, returns = gae(rewards, rollout.values, mask, config.gamma, config.gae_lambda)
+    if config.group_baseline:
+        advantages = less_the_others(advantages, mask, config.responses_per_prompt)
     if config.whiten_advantages:
         advantages = whiten(advantages, mask)
     kl = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, "k1")
@@ -125,8 +135,12 @@ def update(
     targets = targets_of(rollout, config, coef)
     steps: list[dict[str, float]] = []
     rate = policy.schedule.get_last_lr()[0]
+    warming = critic.schedule.last_epoch < config.critic_warmup  # finished updates
     for rows in mini_batches(len(rollout.sequences), config, generator):
-        metrics = _accumulate(roles, rollout, targets, rows, config, coef)
+        metrics = _accumulate(roles, rollout, targets, rows, config, coef, only_critic=warming)
+        if warming:
+            steps.append(metrics | {"critic_grad_norm": critic.step()})
+            continue
         check_ratio(metrics["ratio"], config)
         if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
             for learner in (policy, critic):
@@ -136,8 +150,8 @@ def update(
             metrics["ptx_loss"] = pretraining.accumulate(config.ptx_coef)
         metrics |= {"grad_norm": policy.step(), "critic_grad_norm": critic.step()}
         steps.append(metrics)
-    policy.schedule.step()
-    critic.schedule.step()
+    for learner in (critic,) if warming else (policy, critic):
+        learner.schedule.step()
     counted = {"optimizer_steps": float(len(steps)), "learning_rate": float(rate), "kl_coef": coef}
     return {**means(steps), **counted, **_summary(rollout, targets, config, coef)}
 
@@ -165,7 +179,14 @@ def mini_batches(size: int, config: PPOConfig | RLOOConfig, generator: torch.Gen
 
 
 def _accumulate(
-    roles: ActorCritic, rollout: Rollout, targets: Targets, rows: Tensor, config: PPOConfig, kl_coef: float
+    roles: ActorCritic,
+    rollout: Rollout,
+    targets: Targets,
+    rows: Tensor,
+    config: PPOConfig,
+    kl_coef: float,
+    *,
+    only_critic: bool,
 ) -> dict[str, float]:
     """Gradients of one optimizer step, micro-batch by micro-batch; return its losses and diagnostics.
 
@@ -177,21 +198,23 @@ def _accumulate(
         chosen = rows[part]
         sequences = rollout.sequences.select(chosen)
         cut = slice(None, sequences.response_mask.shape[1])
-        yield _act(
-            roles.policy,
-            sequences,
-            rollout.old_logprobs[chosen, cut],
-            rollout.ref_logprobs[chosen, cut],
-            targets.advantages[chosen, cut],
-            targets.weights[chosen, cut],
-            tokens,
-            config,
-            kl_coef,
-        )
+        if not only_critic:
+            yield _act(
+                roles.policy,
+                sequences,
+                rollout.old_logprobs[chosen, cut],
+                rollout.ref_logprobs[chosen, cut],
+                targets.advantages[chosen, cut],
+                targets.weights[chosen, cut],
+                tokens,
+                config,
+                kl_coef,
+            )
         values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
         yield _judge(roles.critic, sequences, values, returns, tokens, config)
 
-    return accumulate([roles.policy, roles.critic], rollout.sequences.lengths[rows], config.micro_batch_size, losses)
+    trained = [roles.critic] if only_critic else [roles.policy, roles.critic]
+    return accumulate(trained, rollout.sequences.lengths[rows], config.micro_batch_size, losses)
 
 
 def _act(
@@ -212,7 +235,8 @@ def _act(
         extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
     else:
         logprobs = response_logprobs(policy, sequences, config.temperature)
-    acted = policy_loss(logprobs, old_logprobs, advantages, mask, config.clip_range, tokens, weights)
+    low, high = config.clip_range, config.clip_range_high
+    acted = policy_loss(logprobs, old_logprobs, advantages, mask, low, tokens, weights, high)
     loss = acted.loss
     if config.entropy_coef:
         loss = loss - config.entropy_coef * extra["policy_entropy"]

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.guard_config import GateConfig as GateConfig
 from alignment.shared.ppo_config import BestOfNConfig as BestOfNConfig
-from alignment.shared.ppo_config import GateConfig as GateConfig
 from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
 from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share

@@ -1,4 +1,4 @@
-"""The records that the two halves of the loop exchange: prompts, demonstrations, rankings.
+"""The records that the two halves of the loop exchange: prompts, demonstrations, rankings, candidates.
 
 Each is frozen, validated at construction, and has one canonical JSON line, so that a file of
 records has one content hash wherever it is written.
@@ -78,6 +78,14 @@ class Demonstration(Record):
 
     prompt: Prompt
     response: str = Field(min_length=1)
+    lineage: dict[str, str] = Field(default_factory=dict)
+
+
+class Candidates(Record):
+    """The responses of one prompt before anybody has ranked them: their order says nothing."""
+
+    prompt: Prompt
+    responses: tuple[str, ...] = Field(min_length=2, max_length=MAX_RESPONSES)
     lineage: dict[str, str] = Field(default_factory=dict)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
-from alignment.shared.config import Baseline, Stage, TrainingConfig
+from alignment.shared.config import Baseline, PPOConfig, Stage, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.shared.records import canonical_json, sha256_text
@@ -30,7 +30,16 @@ FORMAT = 1  # of what a checkpoint holds; another one starts over
 KEPT = 2  # checkpoints of a run: the newest may turn out damaged
 PARTIAL = "partial"  # where a checkpoint is written until it is whole
 WHEN = ("save_every", "save_minutes")  # settings that change no weight
-LATER = ("template_refusals", "save_dtype", "lora.targets", "alarms.engine_gap")  # came when runs had checkpoints
+LATER = (  # came when runs had checkpoints
+    "template_refusals",
+    "save_dtype",
+    "lora.targets",
+    "alarms.engine_gap",
+    "clip_range_high",
+    "critic_warmup",
+    "group_baseline",
+)
+LATER_IN_PPO = ("responses_per_prompt",)  # RLOO always had it
 NAME = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -154,7 +163,7 @@ def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: Resumab
 def _settings(config: TrainingConfig) -> dict[str, Any]:
     """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
     said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
-    for path in LATER:
+    for path in LATER + (LATER_IN_PPO if isinstance(config, PPOConfig) else ()):
         *rooms, name = path.split(".")
         whole: Any = config
         holder = functools.reduce(lambda model, room: getattr(model, room, None), rooms, whole)

@@ -124,6 +124,11 @@ class ResumingTrainer(Trainer):
     checkpoints: Checkpoints
     _total_train_tokens: int  # TRL's count for its log, which it does not restore
 
+    def __init__(self, *, args: TrainingArguments, **more: Any) -> None:
+        # One process is one device: over all that it sees the library would spread each batch (nn.DataParallel).
+        args._n_gpu = min(args.n_gpu, 1)
+        super().__init__(args=args, **more)
+
     def go_on(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken."""
         newest = self.checkpoints.newest()

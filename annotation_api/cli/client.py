@@ -111,13 +111,15 @@ class Client:
     def put(self, path: str, body: Any) -> Any:
         return self._send("PUT", path, json=body).json()
 
-    def upload(self, path: str, file: Path, fields: Mapping[str, str], *, key: str, sent: Sent) -> Any:
-        """Send a file as multipart; importing may take longer than any read timeout.
+    def upload(
+        self, path: str, file: Path, fields: Mapping[str, str], *, key: str, sent: Sent, most: int | None = None
+    ) -> Any:
+        """Send a file as multipart, or its first `most` bytes; importing may take longer than any read timeout.
 
         `key` makes a retry safe; `sent` is told how many more bytes left, and how many there are.
         """
         try:
-            with _Counting(file, sent) as stream:
+            with _Counting(file, sent) if most is None else io.BytesIO(_beginning(file, most)) as stream:
                 files = {"file": (file.name, stream)}
                 timeout = httpx.Timeout(READ_SECONDS, read=None)
                 headers = {"Idempotency-Key": key}
@@ -199,6 +201,11 @@ class Client:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return ClientError(f"The service at {self.url} does not answer. Is `rankloop up` running?")
         return ClientError(f"The connection to {self.url} failed: {str(error) or type(error).__name__}.")
+
+
+def _beginning(file: Path, most: int) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(most)
 
 
 class _Counting(io.BufferedReader):

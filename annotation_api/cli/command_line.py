@@ -22,7 +22,7 @@ from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
-from annotation_api.db.kinds import DatasetKind, JobState, ModelKind, Role
+from annotation_api.db.kinds import Adjudicated, DatasetKind, JobState, ModelKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
@@ -121,6 +121,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
     add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
+    add.add_argument("--whole", action="store_true", help="with --preview: look at all of a file, not its first 4 MB")
     out = client_command(
         commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first"
     )
@@ -133,6 +134,14 @@ def _add_data(commands: Sub[Parser]) -> None:
     )
     out.add_argument(
         "--as", dest="kind", choices=values(DatasetKind), help="freeze as this kind; unset: as the source is"
+    )
+    out.add_argument(
+        "--adjudicated",
+        choices=values(Adjudicated),
+        help="of a project: what reviewers decided stands instead of the votes (unset), beside them, or is ignored",
+    )
+    out.add_argument(
+        "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
     )
     out.add_argument("--out", metavar="FILE")
 
@@ -159,7 +168,7 @@ def _add_jobs(commands: Sub[Parser]) -> None:
         ("retry", jobs.ask, "queue a failed or cancelled job again"),
         ("attempts", jobs.attempts, "every attempt at a job and how it ended"),
         ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
-        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each look"),
+        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each evaluation"),
     ):
         client_command(inner, name, run, text).add_argument("job", metavar="JOB")
     log = client_command(inner, "log", jobs.log, "the last lines that an attempt wrote")
@@ -187,6 +196,7 @@ def _settings(parser: Parser) -> None:
     parser.add_argument("--preset", help="named settings, for example toy")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
     parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough; a fraction shares one")
+    parser.add_argument("--allow-cpu", action="store_true", help="do not wait for a GPU where a cluster has none now")
     parser.add_argument("--watch", action="store_true", help="show progress")
 
 

@@ -17,6 +17,7 @@ from alignment.shared.config import RewardConfig
 from alignment.shared.records import (
     SMALL_MARGINS,
     Answers,
+    Candidates,
     Demonstration,
     Prompt,
     Ranking,
@@ -44,6 +45,7 @@ FLAT: dict[type[Record], dict[str, str]] = {
     },
     Demonstration: {"prompt": "messages", "completion": "messages", **_ORIGIN},
     Prompt: {"prompt": "messages", **_ORIGIN},
+    Candidates: {"prompt": "messages", "responses": "texts", **_ORIGIN},
     RuleVerdict: {
         "prompt": "messages",
         "completion": "messages",
@@ -85,6 +87,7 @@ FULL: dict[type[Record], dict[str, str]] = {
     },
     Demonstration: {**_ASKED, "response": "text", **_ORIGIN},
     Prompt: {**_ASKED, **_ORIGIN},
+    Candidates: {**_ASKED, "responses": "texts", **_ORIGIN},
     RuleVerdict: {
         **_ASKED,
         "response": "text",
@@ -150,6 +153,14 @@ def _prompt(record: Prompt) -> Iterator[Columns]:
     yield {"prompt": _messages(record), **_origin(record, {})}
 
 
+def _candidates(record: Candidates) -> Iterator[Columns]:
+    yield {
+        "prompt": _messages(record.prompt),
+        "responses": list(record.responses),
+        **_origin(record.prompt, record.lineage),
+    }
+
+
 def _verdict(record: RuleVerdict) -> Iterator[Columns]:
     yield {
         "prompt": _messages(record.prompt),
@@ -184,6 +195,7 @@ _FLAT: dict[type[Record], Callable[[Any], Iterator[Columns]]] = {
     Ranking: _pairs,
     Demonstration: _demonstration,
     Prompt: _prompt,
+    Candidates: _candidates,
     RuleVerdict: _verdict,
     Answers: _answers,
 }

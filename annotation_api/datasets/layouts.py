@@ -41,4 +41,5 @@ class Format(StrEnum):
     DISTILABEL = "distilabel"  # generations and ratings
     LABEL_STUDIO = "label_studio"  # data and annotations of a pairwise project
     ARGILLA = "argilla"  # fields and responses
+    RESPONSES = "responses"  # a prompt with responses that nobody has ranked: a list, or response_1, response_2, ...
     TEXT = "text"  # a whole chat in one text, as guanaco

@@ -24,6 +24,7 @@ from annotation_api.datasets.schemas import (
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ProblemBody
 from annotation_api.http.idempotency import Key, Made, Once
@@ -90,9 +91,13 @@ def preview_dataset(
     format: Annotated[Format, Form(description="The layout of the rows; `auto` looks at their fields.")] = Format.AUTO,
     key: Key = None,
     map: Mapped = None,
+    beginning: Annotated[
+        bool, Form(description="The file was cut, at a row or within one: its last row is left out.")
+    ] = False,
 ) -> ImportPreview:
-    """Read a file whole and say what importing it would give, with its first records; stores nothing."""
-    return service.preview(session, me, file.file, kind, format, key, service.read_mapping(map, kind))
+    """Read a file, or its beginning, and say what importing it would give, with its first records; stores nothing."""
+    mapping = service.read_mapping(map, kind)
+    return service.preview(session, me, file.file, kind, format, key, mapping, beginning=beginning)
 
 
 @router.get("/imports/{key}", dependencies=[allow(*ENGINEERS)])
@@ -183,11 +188,11 @@ def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
 @router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])
 def export_snapshot(
     snapshot_id: uuid.UUID, request: Request, session: Db, format: ExportFormat = ExportFormat.JSONL
-) -> StreamingResponse:
+) -> Download:
     """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
     and `csv` for spreadsheets, with formulas disarmed)."""
     snapshot = service.get_snapshot(session, snapshot_id)
     pieces = export(queries.snapshot_lines(get_sessions(request), snapshot_id), snapshot.kind.value, format)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)
+    return Download(pieces, request.app.state.download_threads, MEDIA_TYPES[format], headers)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind, FreezeState
 from annotation_api.http.schemas import Body, Shown
 
@@ -60,6 +61,7 @@ class ImportPreview(ImportReport):
     """What importing would report, and the first records as they would be stored."""
 
     broken: bool = Field(description="The file cannot be read to its end, so that nothing of it can be imported.")
+    beginning: bool = Field(default=False, description="Only the whole rows of the file's beginning were looked at.")
     records: list[RecordOut]
     columns: list[str] = Field(default=[], description="The fields of the first row.")
     offered: dict[str, str] = Field(
@@ -103,6 +105,13 @@ class NewSnapshot(Body):
     kind: DatasetKind
     project: uuid.UUID | None = None
     dataset: uuid.UUID | None = None
+    adjudicated: Adjudicated = Field(
+        default=Adjudicated.INSTEAD,
+        description="Of a project, where a reviewer decided: instead of the votes, beside them, or ignored.",
+    )
+    paused: PausedPeople = Field(
+        default=PausedPeople.OUT, description="Of a project: whether answers of paused people are in or out."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -116,7 +125,7 @@ class FreezeOut(Shown):
 
     id: uuid.UUID
     kind: DatasetKind
-    source: dict[str, uuid.UUID]
+    source: dict[str, str]
     state: FreezeState
     done: int = Field(description="Rows written.")
     total: int = Field(description="Rows to be written, as far as was known at the start.")
@@ -131,6 +140,9 @@ class SnapshotOut(Shown):
     kind: DatasetKind
     sha256: str
     rows: int
-    sources: dict[str, Any]
+    sources: dict[str, Any] = Field(
+        description="The project, with `adjudicated` and `paused` where there were decisions or paused people to heed; "
+        "or the data sets."
+    )
     created_by: uuid.UUID
     created_at: datetime

@@ -17,6 +17,7 @@ from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
 from annotation_api.db.snapshots import freeze, freezes
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
+from annotation_api.db.snapshots.judged_rows import VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
 
@@ -95,13 +96,15 @@ def preview(
     format: Format,
     key: str | None = None,
     mapping: Mapping | None = None,
+    *,
+    beginning: bool = False,
 ) -> ImportPreview:
-    """What importing the file would report, and its first records; stores nothing."""
+    """What importing the file would report, and its first records; stores nothing. `beginning`: the file was cut."""
     _refuse_collected(kind)
     first: list[RecordOut] = []
     size = 0
     with progress.watched(file, me.id, key) as watched:
-        reading = Reading(watched, kind.value, format.value, mapping)
+        reading = Reading(watched, kind.value, format.value, mapping, beginning=beginning)
         for item in reading:
             watched.rows = reading.accepted + reading.duplicates
             size += item.size
@@ -110,6 +113,7 @@ def preview(
     return ImportPreview(
         **_report(reading, None).model_dump(),
         broken=reading.broken,
+        beginning=beginning,
         records=first,
         columns=reading.columns,
         offered=queries.mapping_of(session, reading.columns),
@@ -219,11 +223,15 @@ def get_snapshot(session: Session, key: object) -> Snapshot:
 
 def freeze_or_ask(session: Session, me: Person, body: NewSnapshot) -> Snapshot | Freeze:
     """As `freeze_source`; a large source that changed since is put on the list of what the dispatcher freezes."""
-    source = {"dataset": str(body.dataset)} if body.dataset else {"project": str(body.project)}
     _check_source(session, body)
+    source = freezes.source_of(body.dataset, body.project, _choice(body))
     if not freezes.is_large(session, body.kind, source) or _frozen_already(session, body):
         return freeze_source(session, me, body)
     return freezes.ask(session, body.kind, source, me.id)
+
+
+def _choice(body: NewSnapshot) -> VoteChoice:
+    return VoteChoice(body.adjudicated, body.paused)
 
 
 def _check_source(session: Session, body: NewSnapshot) -> None:
@@ -239,7 +247,7 @@ def _check_source(session: Session, body: NewSnapshot) -> None:
 
 def _frozen_already(session: Session, body: NewSnapshot) -> bool:
     if body.project is not None:
-        return freeze.unchanged(session, body.project, body.kind) is not None
+        return freeze.unchanged(session, body.project, body.kind, _choice(body)) is not None
     assert body.dataset is not None
     return freeze.dataset_snapshot(session, body.dataset, body.kind) is not None
 
@@ -249,8 +257,8 @@ def get_freeze(session: Session, freeze_id: uuid.UUID) -> Freeze:
     row = session.get(Freeze, freeze_id)
     if row is None:
         raise not_found("freeze", freeze_id)
-    kind: type[Dataset | Project] = Dataset if "dataset" in row.source else Project
-    if session.get(kind, uuid.UUID(next(iter(row.source.values())))) is None:
+    kind, name = (Dataset, "dataset") if "dataset" in row.source else (Project, "project")
+    if session.get(kind, uuid.UUID(row.source[name])) is None:
         raise not_found("freeze", freeze_id)
     return row
 
@@ -261,7 +269,7 @@ def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
         if body.dataset is not None:
             return freeze.freeze_dataset(session, body.dataset, body.kind, me.id)
         assert body.project is not None
-        return freeze.freeze_project(session, body.project, me.id, body.kind)
+        return freeze.freeze_project(session, body.project, me.id, body.kind, _choice(body))
     except FreezeError as error:
         raise _refused(body, error) from None
 

@@ -18,6 +18,7 @@ class DatasetKind(StrEnum):
     RANKINGS = "rankings"
     PROMPTS = "prompts"
     CONVERSATIONS = "conversations"
+    RESPONSES = "responses"  # of one prompt and not ranked yet: they fill a project's tasks
     ANSWERS = "answers"  # to questions; collected here and frozen, never imported
     VERDICTS = "verdicts"  # on rules; likewise
 
@@ -52,3 +53,18 @@ class Slice(StrEnum):
     PERSON = "person"  # with all others
     PAIR = "pair"  # of people
     MAJORITY = "majority"  # a person beside what most others say
+
+
+class Adjudicated(StrEnum):
+    """What a snapshot does where a reviewer decided a task."""
+
+    INSTEAD = "instead"  # the decision stands for all votes on the task
+    BESIDE = "beside"  # it is one more answer
+    IGNORE = "ignore"  # the votes alone
+
+
+class PausedPeople(StrEnum):
+    """Whether a snapshot holds answers of people who are paused in the project."""
+
+    OUT = "out"
+    IN = "in"

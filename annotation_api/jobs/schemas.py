@@ -124,6 +124,9 @@ Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]
 class _JobBody(Body):
     preset: Preset | None = Field(default=None, description="A named set of settings; `config` goes on top.")
     gpus: SomeGpus = 1
+    allow_cpu: bool = Field(
+        default=False, description="On a cluster without a GPU now, run on the CPU instead of waiting for one."
+    )
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
 
 
@@ -181,6 +184,7 @@ class JobOut(Shown):
     inputs: dict[str, Any]
     config: dict[str, Any]
     gpus: float
+    allow_cpu: bool
     priority: int
     epoch: int = Field(description="All attempts so far.")
     attempts: int = Field(description="Attempts in a row that saved no new checkpoint, this one included.")

@@ -72,6 +72,7 @@ def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, p
             me.id,
             needs=prepared.needs,
             gpus=job.gpus,
+            allow_cpu=job.allow_cpu,
             priority=job.priority,
             pipeline_id=pipeline,
         )

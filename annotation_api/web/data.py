@@ -34,6 +34,7 @@ router = APIRouter(route_class=DoorRoute)
 IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
 PAGE = 20  # records on a page
 SHOWN_PROBLEMS = 50
+ONLY_ITS_BEGINNING = "Only the beginning of this file was sent. Choose the file again and send it whole."
 Key = Annotated[str | None, Form(max_length=255)]
 
 
@@ -47,6 +48,7 @@ class PendingImport:
     format: Format
     project: str
     map: str = ""
+    beginning: bool = False  # the script sent the first megabytes only, and sends the whole file with the yes
 
 
 @router.get("/datasets", dependencies=[allow(*ENGINEERS)])
@@ -66,10 +68,11 @@ def preview(
     format: Annotated[Format, Form()] = Format.AUTO,
     project: Annotated[str, Form()] = "",
     key: Key = None,
+    beginning: Annotated[bool, Form()] = False,
 ) -> Response:
     """Keep the file for the second form, and show what importing it would give."""
     token = staged.keep(settings.home, me.id, file.file)
-    upload = PendingImport(token, file.filename or "upload", kind, format, project)
+    upload = PendingImport(token, file.filename or "upload", kind, format, project, beginning=beginning)
     return _preview(request, session, me, settings, upload, key)
 
 
@@ -86,10 +89,11 @@ def map_columns(
     project: Annotated[str, Form()] = "",
     field: Annotated[list[str], Form(max_length=20)] = [],  # noqa: B006  (never changed)
     column: Annotated[list[str], Form(max_length=20)] = [],  # noqa: B006
+    beginning: Annotated[bool, Form()] = False,
 ) -> Response:
     """The file again, with its columns named by hand: `field` and `column` in pairs, an empty column for none."""
     named = {one: other for one, other in zip(field, column, strict=False) if other}
-    upload = PendingImport(token, name, kind, format, project, json.dumps(named, ensure_ascii=False))
+    upload = PendingImport(token, name, kind, format, project, json.dumps(named, ensure_ascii=False), beginning)
     return _preview(request, session, me, settings, upload, None)
 
 
@@ -107,11 +111,17 @@ def commit(
     skip_bad: Annotated[bool, Form()] = False,
     key: Key = None,
     map: Annotated[str, Form(max_length=4000)] = "",
+    beginning: Annotated[bool, Form()] = False,
+    whole: Annotated[UploadFile | None, File()] = None,
 ) -> Response:
     """Store the file that was previewed; the page of the new data set."""
-    upload = PendingImport(token, name, kind, format, project, map)
+    upload = PendingImport(token, name, kind, format, project, map, beginning)
+    if beginning and whole is None:
+        return _preview(
+            request, session, me, settings, upload, key, error=ApiError(422, "beginning-only", ONLY_ITS_BEGINNING)
+        )
     try:
-        with staged.reopen(settings.home, me.id, token) as file:
+        with whole.file if whole else staged.reopen(settings.home, me.id, token) as file:
             report = service.import_file(
                 session,
                 me,
@@ -147,7 +157,7 @@ def _preview(
     except ApiError as problem:
         error, mapping = problem, None
     with staged.reopen(settings.home, me.id, upload.token) as file:
-        seen = service.preview(session, me, file, upload.kind, upload.format, key, mapping)
+        seen = service.preview(session, me, file, upload.kind, upload.format, key, mapping, beginning=upload.beginning)
     return render(
         request,
         "dataset_preview.html",

@@ -9,6 +9,8 @@ from annotation_api.web import account, audit, data, home, jobs, leaderboard, mi
 from annotation_api.web.annotate import page as annotate
 from annotation_api.web.projects import agreement
 from annotation_api.web.projects import pages as projects
+from annotation_api.web.review import pages as review
+from annotation_api.web.review import screening, threads
 
 router = APIRouter(route_class=DoorRoute)
 for part in (
@@ -17,6 +19,9 @@ for part in (
     projects,
     agreement,
     annotate,
+    review,
+    screening,
+    threads,
     mine,
     people,
     audit,

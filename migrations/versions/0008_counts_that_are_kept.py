@@ -13,13 +13,13 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0008"
-down_revision = "0007"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
 log = logging.getLogger("alembic.runtime.migration")
 BATCH = 100_000
-KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations", "answers", "verdicts")
+KINDS = ("demonstrations", "preferences", "rankings", "prompts", "conversations", "responses", "answers", "verdicts")
 TASK_NUMBERS = """
 count(*), sum(overlap), sum(judged), count(*) FILTER (WHERE judged < overlap), sum(greatest(overlap - judged, 0))
 """

@@ -161,8 +161,8 @@ MUTANTS = (
     Mutant(
         "the ratio's clip",
         "maths/losses.py",
-        "ratio.clamp(1.0 - clip_range, 1.0 + clip_range)",
-        "ratio.clamp(1.0, 1.0 + clip_range)",
+        "ratio.clamp(1.0 - clip_range, 1.0 + (clip_range_high or clip_range))",
+        "ratio.clamp(1.0, 1.0 + (clip_range_high or clip_range))",
         ("maths/test_losses.py",),
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.compose.spec import Service
 
 INSIDE = Path(__file__).with_name("inside.py")
 INIT = "/dev/init.py"
+ROOTS_HOME = pwd.getpwuid(0).pw_dir
 # What Docker leaves to a container that drops nothing.
 DOCKERS = (
     "chown",
@@ -127,7 +129,7 @@ class Box:
         ]
 
     def _files(self) -> dict[str, str]:
-        people = {"root": (0, "/root"), **self.image.people}
+        people = {"root": (0, ROOTS_HOME), **self.image.people}
         passwd = [f"{name}:x:{number}:{number}::{home}:/bin/sh" for name, (number, home) in people.items()]
         return {
             "/etc/passwd": "\n".join(passwd) + "\n",
@@ -138,7 +140,7 @@ class Box:
 
     @property
     def environment(self) -> dict[str, str]:
-        home = next((home for number, home in self.image.people.values() if number == self.image.user), "/root")
+        home = next((home for number, home in self.image.people.values() if number == self.image.user), ROOTS_HOME)
         told = {"PATH": "/usr/bin:/bin", "HOME": home, "HOSTNAME": self.place.name}
         gpus = {"RAY_OVERRIDE_RESOURCES": '{"GPU": 2}'} if self.service.gpus else {}
         return told | self.image.environment | self.service.environment | gpus

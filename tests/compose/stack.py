@@ -67,6 +67,14 @@ class Container:
             self._thread.join()
         return time.monotonic() - asked
 
+    def cut(self) -> None:
+        """As when its machine loses power: all of it at once, and nothing starts it again."""
+        self._stopping.set()
+        if self.box:
+            self.box.kill()
+        if self._thread:
+            self._thread.join()
+
     def _live(self) -> None:
         """Start it, watch it, and start it again as its restart policy says."""
         wait = BACKOFF

@@ -62,7 +62,7 @@ class Factory:
     def assignment(self, task: tables.Task, person: tables.Person, **fields: Any) -> tables.Assignment:
         order = [str(i) for i in self.response_ids(task)]
         values = {"state": tables.AssignmentState.SUBMITTED, "display_order": order, "lease_until": text("now()")}
-        if (values | fields)["state"] == tables.AssignmentState.SUBMITTED:
+        if (values | fields)["state"] == tables.AssignmentState.SUBMITTED and not task.gold:
             task.judged += 1
         return self._add(tables.Assignment(task_id=task.id, person_id=person.id, **values | fields))
 

@@ -106,7 +106,7 @@ class Attempt:
         about = logs.attempt(self._folders.job_id, self._folders.epoch)
         limit, log_file = int(threads) if threads else None, self._folders.log
         work = StageWork(job.stage, job.config, inputs, self._folders.out, self._runner, about, log_file, limit)
-        self._executor.start(work, job.gpus)
+        self._executor.start(work, job.gpus, allow_cpu=job.allow_cpu)
         self._heed_signals()  # Ray has put its own in their place
         while (waiting := self._executor.placed(TICK_SECONDS)) is not None:
             self._obey_before_start()

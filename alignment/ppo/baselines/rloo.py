@@ -105,7 +105,8 @@ def _accumulate(
         if rollout.sampled_logprobs is not None and config.importance_cap:
             sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
             weights = importance_weights(old, sampled, whole, config.importance_cap)
-        acted = policy_loss(now, old, advantages[chosen, None], whole, config.clip_range, float(len(rows)), weights)
+        advantage, count = advantages[chosen, None], float(len(rows))
+        acted = policy_loss(now, old, advantage, whole, config.clip_range, count, weights, config.clip_range_high)
         yield acted.loss, shares_of(acted)
 
     return accumulate([roles.policy], rollout.sequences.lengths[rows], config.micro_batch_size, losses)

@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.kinds import Slice
-from annotation_api.db.tables import AgreementSum, AgreementValue, PendingJudgement
+from annotation_api.db.sql import rows
+from annotation_api.db.tables import AgreementSum, AgreementValue, FeedbackKind, PendingJudgement
 
 MOST = 5000  # rows of a slice: those of some hundred pairs of people
 
@@ -34,3 +35,21 @@ def values(session: Session, project: uuid.UUID, which: Slice) -> Sequence[Agree
 def waiting(session: Session, project: uuid.UUID) -> int:
     query = select(func.count()).select_from(PendingJudgement).where(PendingJudgement.project_id == project)
     return session.scalar(query) or 0
+
+
+# Of the newest judgements, since those of one prompt come at different times.
+NEWEST = """
+SELECT DISTINCT t.prompt_id FROM (
+    SELECT assignment_id FROM submissions WHERE project_id = %(project)s AND kind = %(kind)s
+    ORDER BY seq DESC LIMIT %(judgements)s
+) AS newest JOIN assignments a ON a.id = newest.assignment_id JOIN tasks t ON t.id = a.task_id LIMIT %(prompts)s
+"""
+
+
+def newest_prompts(session: Session, project: uuid.UUID, most: int) -> list[uuid.UUID]:
+    """The prompts that were judged last, of each kind of task so many."""
+    found: dict[uuid.UUID, None] = {}
+    for kind in FeedbackKind:
+        values = {"project": project, "kind": kind.value, "judgements": 4 * most, "prompts": most}
+        found |= dict.fromkeys(row.prompt_id for row in rows(session, NEWEST, **values))
+    return list(found)

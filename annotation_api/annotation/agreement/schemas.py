@@ -48,3 +48,24 @@ class AgreementOut(BaseModel):
         description="Agreement on pairs of all: what the reward stage's gate measures a reward model against."
     )
     figures: list[AgreementFigure]
+
+
+class Trust(BaseModel):
+    """How reliable a person is in one kind of judgement, as far as the others' judgements tell."""
+
+    person: str = Field(description="A pseudonym.")
+    subject: str = Field(description="`question ID`, `rule ID` or `rating`; empty: the orders of responses.")
+    value: float = Field(description="The chance that a vote is right.")
+    low: float = Field(description="95 % interval.")
+    high: float
+    weight: float = Field(description="What a vote is worth where votes count by reliability; a coin's is worth 0.")
+    votes: int
+    items: int = Field(description="Tasks or things that others judged, too.")
+
+
+class TrustOut(BaseModel):
+    """Whom to trust, how far; who agrees least with what is likely true stands first."""
+
+    project: uuid.UUID
+    prompts: int = Field(description="The newest, from which this is estimated.")
+    people: list[Trust]

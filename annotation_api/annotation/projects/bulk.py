@@ -10,15 +10,16 @@ from datetime import datetime
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Demonstration, Ranking, sha256_text
+from alignment.shared.records import Candidates, Demonstration, Ranking, sha256_text
 from annotation_api.annotation.projects.planning import Plan
 from annotation_api.db import tasks
 from annotation_api.db.snapshots import frozen_rows
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, FeedbackKind, Task
 
 BATCH = 1000  # records held in memory at once
-HOLDS: dict[DatasetKind, type[Ranking] | type[Demonstration]] = {  # what can be judged as it is
-    kind: held for kind, held in frozen_rows.HOLDS.items() if issubclass(held, Ranking | Demonstration)
+Judgeable = Ranking | Candidates | Demonstration
+HOLDS: dict[DatasetKind, type[Ranking] | type[Candidates] | type[Demonstration]] = {  # what can be judged as it is
+    kind: held for kind, held in frozen_rows.HOLDS.items() if issubclass(held, Ranking | Candidates | Demonstration)
 }
 
 
@@ -34,7 +35,7 @@ class Queue:
     dataset_id: uuid.UUID
 
 
-def records_of(session: Session, dataset: Dataset) -> Iterator[tuple[int, Ranking | Demonstration]]:
+def records_of(session: Session, dataset: Dataset) -> Iterator[tuple[int, Judgeable]]:
     """The row and record of each row of the file in its order, streamed."""
     rows = select(DatasetRow.row, cast(DatasetRow.record, Text)).where(DatasetRow.dataset_id == dataset.id)
     rows = rows.order_by(DatasetRow.row, DatasetRow.part).execution_options(yield_per=BATCH)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Demonstration, Ranking
+from alignment.shared.records import Demonstration
 from alignment.shared.validation import Problem
 from annotation_api.annotation.projects import bulk
 from annotation_api.annotation.projects.planning import KNOWN, Plan, Skipped, plans_of
@@ -59,7 +59,7 @@ class Filling:
     complete: bool = True
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def run(self, records: Iterator[tuple[int, Ranking | Demonstration]]) -> None:
+    def run(self, records: Iterator[tuple[int, bulk.Judgeable]]) -> None:
         """Batch by batch, until the records or the limit end."""
         began = bulk.now(self.session)
         while batch := list(islice(records, bulk.BATCH)):
@@ -68,7 +68,7 @@ class Filling:
                 self.complete = self.complete and next(records, None) is None
                 return
 
-    def _add(self, batch: list[tuple[int, Ranking | Demonstration]], began: datetime) -> None:
+    def _add(self, batch: list[tuple[int, bulk.Judgeable]], began: datetime) -> None:
         planned = self._planned(batch)
         there = bulk.known(self.session, planned.keys())
         self.skipped[KNOWN] += len(there)
@@ -83,7 +83,7 @@ class Filling:
         self.tasks += len(new)
         self.drawn += sum(bool(item.plan.of) for item in new)
 
-    def _planned(self, batch: list[tuple[int, Ranking | Demonstration]]) -> dict[uuid.UUID, tuple[int, Plan]]:
+    def _planned(self, batch: list[tuple[int, bulk.Judgeable]]) -> dict[uuid.UUID, tuple[int, Plan]]:
         """The tasks of the batch by id, each with its row."""
         space = uuid.uuid5(self.queue.project_id, f"{self.queue.dataset_id} {self.queue.kind.value}")
         planned: dict[uuid.UUID, tuple[int, Plan]] = {}

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from alignment.shared.records import Demonstration, Prompt, Ranking, canonical_json, sha256_text
+from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, canonical_json, sha256_text
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
 
 LONGEST = 200_000  # characters of a response, as for tasks that are sent one by one
@@ -45,10 +45,10 @@ class Skipped:
 
 
 def plans_of(
-    record: Ranking | Demonstration, form: RankingForm | QuestionsForm | RulesForm, most: int
+    record: Ranking | Candidates | Demonstration, form: RankingForm | QuestionsForm | RulesForm, most: int
 ) -> Iterator[Plan | Skipped]:
     """The tasks of one record: an order of up to `most` responses, a pair, or each response by itself."""
-    texts = record.responses if isinstance(record, Ranking) else (record.response,)
+    texts = (record.response,) if isinstance(record, Demonstration) else record.responses
     distinct = tuple(dict.fromkeys(texts))
     pair = isinstance(form, QuestionsForm) and form.about == "pair"
     if isinstance(form, RankingForm) or pair:

@@ -65,7 +65,7 @@ class FormVersions(BaseModel):
 
 
 class FromDataset(Body):
-    dataset: uuid.UUID = Field(description="Of rankings, preferences, demonstrations or conversations.")
+    dataset: uuid.UUID = Field(description="Of responses, rankings, preferences, demonstrations or conversations.")
     kind: FeedbackKind = Field(default=FeedbackKind.RANKING, description="Which of the project's forms is asked.")
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher comes first.")
     overlap: int | None = Field(default=None, ge=1, le=50, description="Unset: as the project.")

@@ -104,6 +104,13 @@ NewSubmission = Annotated[
 ]
 
 
+class Feedback(BaseModel):
+    """On an answer to the qualification set."""
+
+    correct: bool
+    why: str = Field(description="What the right answer is, and why.")
+
+
 class SubmissionOut(BaseModel):
     id: uuid.UUID
     assignment: uuid.UUID
@@ -117,3 +124,6 @@ class SubmissionOut(BaseModel):
     active_ms: int | None
     total_ms: int | None
     created_at: datetime
+    feedback: Feedback | None = Field(
+        default=None, description="On an answer to the qualification set, when it is given."
+    )

@@ -19,6 +19,8 @@ SHOWN = 5  # refused rows that are told to a person; the JSON holds all
 MAPPED_ROWS = 3  # records of a preview with --map that are told
 WIDTH = 300  # characters of one
 FREEZE_SECONDS = 1.0  # between two looks at a freeze
+BEGINNING = 4 * 2**20  # bytes of a larger file that a preview looks at
+NEEDS_ITS_END = (b"PAR1", b"PK\3\4", b"ARROW1")  # Parquet, zip, Arrow
 REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
 
 
@@ -41,17 +43,28 @@ def import_file(client: Client, args: Namespace) -> int:
 def _upload(client: Client, source: Path, args: Namespace) -> dict[str, Any]:
     """The service's report, also when it refused the file for its rows."""
     fields = {"kind": args.kind, "format": args.format} | _mapping(args.map)
+    most = BEGINNING if args.preview and not args.whole and _can_be_cut(source) else None
+    if most:
+        fields["beginning"] = "true"
     if not args.preview:
         fields |= {"skip_bad": str(args.skip_bad).lower()} | ({"project": args.project} if args.project else {})
     key, path = str(uuid.uuid4()), "/v1/datasets:preview" if args.preview else "/v1/datasets"
     try:
         with progress.shown(args.json) as bar, progress.polled(client, key, bar):
-            report: dict[str, Any] = client.upload(path, source, fields, key=key, sent=bar.sent)
+            report: dict[str, Any] = client.upload(path, source, fields, key=key, sent=bar.sent, most=most)
             return report
     except ClientError as error:
         if "rejected" not in error.body:
             raise
         return {name: error.body[name] for name in (*REPORT, "kind", "format", "notes", "unused") if name in error.body}
+
+
+def _can_be_cut(source: Path) -> bool:
+    """Whether the file is larger than its beginning, and of a kind that can be read without its end."""
+    if source.stat().st_size <= BEGINNING:
+        return False
+    with source.open("rb") as stream:
+        return not stream.read(8).startswith(NEEDS_ITS_END)
 
 
 def _mapping(given: list[str]) -> dict[str, str]:
@@ -72,6 +85,8 @@ def _print_preview(source: Path, args: Namespace, report: dict[str, Any]) -> Non
     if args.map:
         for item in report.get("records", ())[:MAPPED_ROWS]:
             remark(f"row {item['row']} becomes {json.dumps(item['record'], ensure_ascii=False)[:WIDTH]}")
+    if report.get("beginning"):
+        remark(f"Only the first {BEGINNING // 2**20} MB of {source} were looked at; --whole looks at all of it.")
     remark(
         f"Preview: {report['accepted']} records, {report['duplicates']} duplicates, {report['rejected']} refused "
         f"(layout {report['format']}). Nothing was stored."
@@ -130,7 +145,7 @@ def export(client: Client, args: Namespace) -> int:
     if "snapshot" in reference:
         snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
     else:
-        snapshot = _freeze(client, {"kind": _kind(client, reference, args), **reference})
+        snapshot = _freeze(client, {"kind": _kind(client, reference, args), **reference, **_choice(args)})
     suffix = {"trl": "trl.jsonl", "records-parquet": "records.parquet"}.get(args.format, args.format)
     target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
     size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
@@ -155,6 +170,11 @@ def _freeze(client: Client, body: dict[str, str]) -> dict[str, Any]:
         raise ClientError(answer["error"])
     snapshot: dict[str, Any] = client.get(f"/v1/snapshots/{answer['snapshot']}")
     return snapshot
+
+
+def _choice(args: Namespace) -> dict[str, str]:
+    """Which judgements of a project are frozen, where that was said."""
+    return {name: value for name in ("adjudicated", "paused") if (value := getattr(args, name)) is not None}
 
 
 def _kind(client: Client, reference: dict[str, str], args: Namespace) -> str:

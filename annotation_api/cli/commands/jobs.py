@@ -37,7 +37,7 @@ def _body(client: Client, args: Namespace) -> dict[str, Any]:
 
     given = inputs(client, args)
     body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
-    return body | {"gpus": args.gpus, "priority": args.priority}
+    return body | {"gpus": args.gpus, "allow_cpu": args.allow_cpu, "priority": args.priority}
 
 
 def _finish(client: Client, job: str, args: Namespace) -> int:
@@ -124,7 +124,7 @@ def checkpoints(client: Client, args: Namespace) -> int:
 
 
 def wins(client: Client, args: Namespace) -> int:
-    """How often people prefer the policy of each look to the SFT policy, beside the learned score."""
+    """How often people prefer the policy of each evaluation to the SFT policy, beside the learned score."""
     rows = client.get(f"/v1/jobs/{args.job}/win_rate")
     if args.json:
         emit(rows)

@@ -21,6 +21,7 @@ def run(client: Client, args: Namespace) -> int:
         "preferences": data_ref(args.preferences),
         "preset": args.preset,
         "gpus": args.gpus,
+        "allow_cpu": args.allow_cpu,
         "config": settings(args.set),
     }
     body |= {name: data_ref(text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}

@@ -12,6 +12,7 @@ from annotation_api.cli.parsers import Parser, Sub, client_command, values
 from annotation_api.db.kinds import Slice
 
 FIGURES = ("statistic", "subject", "value", "estimate", "low", "high", "items", "prompts")
+TRUST = ("person", "subject", "value", "low", "high", "weight", "votes", "items")
 STANDINGS = ("name", "strength", "low", "high", "elo", "comparisons", "wins", "losses", "ties", "group", "model")
 MOST_PROJECTS = 10_000
 
@@ -20,6 +21,7 @@ def add(commands: Sub[Parser]) -> None:
     """Their parsers."""
     agree = client_command(commands, "agreement", agreement, "how far the people of a project agree")
     agree.add_argument("project", metavar="PROJECT", help="id or name")
+    agree.add_argument("--people", action="store_true", help="instead: how much to trust whom")
     agree.add_argument("--by", choices=values(Slice), default="all", help="how the judgements are divided")
     board = client_command(commands, "leaderboard", leaderboard, "models by how people ranked their responses")
     board.add_argument("--project", metavar="PROJECT", help="only comparisons made in it; id or name")
@@ -29,7 +31,12 @@ def add(commands: Sub[Parser]) -> None:
 
 
 def agreement(client: Client, args: Namespace) -> int:
-    answer = client.get(f"/v1/projects/{_project(client, args.project)}/agreement", by=args.by)
+    project = f"/v1/projects/{_project(client, args.project)}"
+    if args.people:
+        found = client.get(f"{project}/reliability")
+        emit(found) if args.json else table([rounded(row) for row in found["people"]], TRUST)
+        return 0
+    answer = client.get(f"{project}/agreement", by=args.by)
     if args.json:
         emit(answer)
         return 0

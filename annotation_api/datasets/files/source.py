@@ -9,7 +9,7 @@ import io
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import zstandard
@@ -57,3 +57,23 @@ class Source:
             yield from csv_rows(reader, self.notes)
         else:
             yield from json_rows(reader, head, self.notes)
+
+
+def all_but_the_last(rows: Iterable[Numbered]) -> Iterator[Numbered]:
+    """The whole rows of a file that was cut: the last may be half a row, and where it ends says nothing.
+
+    Raises Unreadable when no row is whole.
+    """
+    held: Numbered | None = None
+    whole = 0
+    try:
+        for row in rows:
+            if held is not None:
+                whole += 1
+                yield held
+            held = row
+    except Unreadable:
+        if held is None:
+            raise
+    if not whole:
+        raise Unreadable(0, "its beginning holds no whole row; look at the whole file")

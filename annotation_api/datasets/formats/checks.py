@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from alignment.shared.records import Demonstration, Message, Prompt, Ranking, Record
+from alignment.shared.records import Candidates, Demonstration, Message, Prompt, Ranking, Record
 from annotation_api.datasets.formats.serialised import is_chat
 from annotation_api.datasets.values import Note, Refused
 
@@ -30,7 +30,7 @@ def notes_on(record: Record) -> Iterator[Note]:
 
 
 def _parts(record: Record) -> tuple[Prompt, tuple[str, ...]]:
-    if isinstance(record, Ranking):
+    if isinstance(record, Ranking | Candidates):
         return record.prompt, record.responses
     if isinstance(record, Demonstration):
         return record.prompt, (record.response,)

@@ -19,7 +19,9 @@ NEEDED = {  # a kind's fields without which nothing can be made
     "preferences": ("prompt", "chosen", "rejected"),
     "rankings": ("prompt", "chosen", "rejected"),
     "prompts": ("prompt",),
+    "responses": ("prompt",),
 }
+SIDES = ("response_1", "response_2", "response_3", "response_4")  # where each response has a column of its own
 _PAIR = ("prompt", "system", "input", "chosen", "rejected", "annotator", "weight", "margin")
 _ANSWER = ("prompt", "system", "input", "response")
 WANTED = {  # a kind's fields
@@ -28,6 +30,7 @@ WANTED = {  # a kind's fields
     "preferences": _PAIR,
     "rankings": _PAIR,
     "prompts": ("prompt", "system", "input"),
+    "responses": ("prompt", "system", "input", "responses", *SIDES),
 }
 MAX_COLUMN = 300  # characters of a name
 Mapping = dict[str, str]
@@ -55,11 +58,15 @@ def checked(mapping: Mapping, kind: str) -> Mapping:
     missing = [field for field in NEEDED[kind] if field not in given]
     if missing:
         raise ValueError(f"for {kind} lacks a column: name the column of {', '.join(missing)}")
+    if kind == "responses" and "responses" not in given and sum(name in given for name in SIDES) < 2:
+        raise ValueError(f"for {kind} lacks the responses: name the column of their list, or two of {', '.join(SIDES)}")
     return given
 
 
 def layout(mapping: Mapping) -> Format:
     """The layout of a mapped row."""
+    if any(name in mapping for name in ("responses", *SIDES)):
+        return Format.RESPONSES
     return Format.TRL if "chosen" in mapping else Format.ALPACA
 
 

@@ -24,7 +24,7 @@ from alignment.shared.records import Record
 from alignment.shared.validation import Problem, explain
 from annotation_api.datasets.files.containers import Readable
 from annotation_api.datasets.files.json_rows import Numbered
-from annotation_api.datasets.files.source import Source
+from annotation_api.datasets.files.source import Source, all_but_the_last
 from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
@@ -66,8 +66,16 @@ class Reading:
     `broken` set, which means that its valid rows must not be used either.
     """
 
-    def __init__(self, stream: Readable, kind: str, format: str = Format.AUTO, mapping: Mapping | None = None) -> None:
-        """`mapping` says which columns hold what, in place of a layout."""
+    def __init__(
+        self,
+        stream: Readable,
+        kind: str,
+        format: str = Format.AUTO,
+        mapping: Mapping | None = None,
+        *,
+        beginning: bool = False,
+    ) -> None:
+        """`mapping` says which columns hold what, in place of a layout; `beginning`: the file was cut somewhere."""
         self.kind, self.format, self.mapping = kind, Format(format), mapping
         self.columns: list[str] = []  # of the first row
         self.accepted = self.duplicates = 0
@@ -77,7 +85,7 @@ class Reading:
         self._unused: Counter[str] = Counter()
         self._judgements = Judgements()
         self._source = Source(stream, as_csv=self.format is Format.CSV)
-        self._rows = iter(self._source)
+        self._rows = all_but_the_last(self._source) if beginning else iter(self._source)
         if mapping:
             self.format = mapping_to(mapping)
 

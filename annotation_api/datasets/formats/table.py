@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Callable, Iterable
 
-from alignment.shared.records import Demonstration, Prompt, Ranking, Record
-from annotation_api.datasets.formats import chats, judged, own, pairs, ranked, scored, serialised, tools
+from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record
+from annotation_api.datasets.formats import serialised
+from annotation_api.datasets.formats.shapes import chats, judged, own, pairs, ranked, scored, tools, unranked
 from annotation_api.datasets.layouts import Format as Format
 from annotation_api.datasets.values import Note, Refused, Row, show
 
@@ -20,6 +21,7 @@ KINDS: dict[str, type[Record]] = {
     "preferences": Ranking,
     "rankings": Ranking,
     "prompts": Prompt,
+    "responses": Candidates,
 }
 
 
@@ -40,6 +42,20 @@ def _sharegpt_ranking(row: Row) -> Iterable[Record | Note]:
     if row.get("chosen") is None:
         raise Refused("chosen", "missing: a conversation alone holds no comparison; import it as conversations")
     yield from pairs.chosen_ranking(row)
+
+
+def _native_candidates(row: Row) -> Iterable[Record | Note]:
+    if "groups" in row:
+        yield from unranked.without_order(_native(Ranking)(row))
+    else:
+        yield from _native(Candidates)(row)
+
+
+def _full_candidates(row: Row) -> Iterable[Record | Note]:
+    if row.get("groups") is not None:
+        yield from unranked.without_order(own.full(Ranking)(row))
+    else:
+        yield from own.full(Candidates)(row)
 
 
 def _oasst_ranking(row: Row) -> Iterable[Record | Note]:
@@ -76,8 +92,6 @@ def _alpaca_ranking(row: Row) -> Iterable[Record | Note]:
     if isinstance(row.get("output"), list):
         yield from ranked.list_ranking(row)
         return
-    if isinstance(row.get("responses"), list):
-        raise Refused("responses", "hold no order; a ranking needs to know which is better")
     if not any(row.get(name) is not None for name in chats.OUTPUT):
         present = ", ".join(list(row)[:12])
         raise Refused("", f"no field says which of two answers is better. Fields of this row: {present}")
@@ -123,15 +137,29 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.DISTILABEL: (_comparisons_only, scored.generations_ranking, scored.asked_prompt),
     Format.LABEL_STUDIO: (_comparisons_only, tools.studio_ranking, tools.studio_prompt),
     Format.ARGILLA: (_comparisons_only, tools.argilla_ranking, tools.argilla_prompt),
+    Format.RESPONSES: (unranked.no_demonstration, unranked.no_ranking, unranked.prompt),
     Format.TEXT: (chats.written_demonstration, _chat_only, chats.written_prompt),
     Format.RECORDS: (own.full(Demonstration), own.full(Ranking), own.full(Prompt)),
     Format.JSONL: (_native(Demonstration), _native(Ranking), _native_prompt),
 }
 
 
+# Who reads responses that are to be ranked; for all other layouts the order of their rankings is left out.
+_CANDIDATES: dict[Format, Reader] = {
+    Format.JSONL: _native_candidates,
+    Format.RECORDS: _full_candidates,
+    **dict.fromkeys(
+        (Format.RESPONSES, Format.ALPACA, Format.ALPACA_EVAL, Format.PANDALM, Format.TULU, Format.HELPSTEER),
+        unranked.candidates,
+    ),
+}
+
+
 def reader(layout: Format, kind: str) -> Reader:
     """Who turns a row of this layout into records of this kind."""
     demonstration, ranking, prompt = _READERS[layout]
+    if KINDS[kind] is Candidates:
+        return _CANDIDATES.get(layout) or (lambda row: unranked.without_order(ranking(row)))
     return {Demonstration: demonstration, Ranking: ranking, Prompt: prompt}[KINDS[kind]]
 
 
@@ -171,10 +199,6 @@ def _is_label_studio(row: Row) -> bool:
     return isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
 
 
-def _is_distilabel(row: Row) -> bool:
-    return isinstance(row.get("generations"), list) and any(row.get(name) is not None for name in ("ratings", "rating"))
-
-
 def _is_written(row: Row) -> bool:
     return isinstance(row.get("text"), str) and serialised.is_chat(row["text"])
 
@@ -207,7 +231,7 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.ULTRAFEEDBACK, _items_with("completions", "response", "overall_score")),
     (Format.NECTAR, _items_with("answers", "answer", "rank")),
     (Format.VOTED, _items_with("answers", "text", "pm_score")),
-    (Format.DISTILABEL, _is_distilabel),
+    (Format.DISTILABEL, scored.is_listed),
     (Format.LABEL_STUDIO, _is_label_studio),
     (Format.ARGILLA, _is_argilla),
     (Format.KTO, _has("label")),
@@ -217,6 +241,7 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.TULU, _has("completion_a", "completion_b")),
     (Format.LLMZOO, _has("metadata", "order")),
     (Format.GRADED, _is_graded),
+    (Format.RESPONSES, unranked.speaks),
     (Format.SHAREGPT, _has("conversations")),
     (Format.SHAREGPT, _has("messages")),
     (Format.SHAREGPT, _has("conversation")),

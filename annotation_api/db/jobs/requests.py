@@ -27,9 +27,9 @@ from annotation_api.db.tables import Job, JobState
 CREATE = """
 WITH job AS (
     INSERT INTO jobs
-        (id, stage, state, inputs, config, gpus, priority, max_attempts, pipeline_id, created_by, created_at)
-    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :priority, :max_attempts, :pipeline_id, :created_by,
-        clock_timestamp())
+        (id, stage, state, inputs, config, gpus, allow_cpu, priority, max_attempts, pipeline_id, created_by, created_at)
+    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :allow_cpu, :priority, :max_attempts, :pipeline_id,
+        :created_by, clock_timestamp())
     RETURNING *
 ),
 needed AS (INSERT INTO job_dependencies (job_id, needs_id) SELECT id, unnest(CAST(:needs AS uuid[])) FROM job),
@@ -53,6 +53,7 @@ def create_job(
     *,
     needs: Iterable[uuid.UUID] = (),
     gpus: float = 1.0,
+    allow_cpu: bool = False,
     priority: int = 0,
     max_attempts: int = 5,
     pipeline_id: uuid.UUID | None = None,
@@ -73,6 +74,7 @@ def create_job(
         "inputs": inputs,
         "config": config,
         "gpus": gpus,
+        "allow_cpu": allow_cpu,
         "priority": priority,
         "max_attempts": max_attempts,
         "pipeline_id": pipeline_id,

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
+from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
 
@@ -30,7 +31,7 @@ DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
 } | {DatasetKind.PROMPTS: frozenset(DatasetKind) - COLLECTED}
 
 # What a project can be frozen as, and what to do first when it has none of it.
-PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator[Frozen]], str]] = {
+PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID, VoteChoice], Iterator[Frozen]], str]] = {
     DatasetKind.RANKINGS: (judged_rows.rankings, "judgements to freeze: let annotators rank its tasks first"),
     DatasetKind.ANSWERS: (judged_rows.answers, "answers to freeze: let annotators answer its questions first"),
     DatasetKind.VERDICTS: (judged_rows.verdicts, "verdicts to freeze: let annotators judge by its rules first"),
@@ -41,13 +42,20 @@ PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator
     DatasetKind.PROMPTS: (frozen_rows.prompts_of_project, "prompts to freeze: add tasks to it first"),
 }
 
-
 SEEN = "seen"  # in a snapshot's sources: what `_seen` said before it was made
 # Judgements only come: where there are as many as before and the newest is the same, they are the same. Numbers are
-# given before a transaction is seen, so the newest alone would not tell of an older one that was seen later.
-JUDGEMENTS = """
-SELECT count(*) AS judgements, coalesce(max(seq), 0) AS newest FROM submissions
-WHERE project_id = %(project)s AND kind = ANY(%(kinds)s)
+# given before a transaction is seen, so the newest alone would not tell of an older one that was seen later. Decisions
+# only come, too; who is paused and what is gold goes to and fro.
+STATE = """
+SELECT count(*) AS judgements, coalesce(max(seq), 0) AS newest, (
+    SELECT count(*) FROM decisions d JOIN tasks t ON t.id = d.task_id WHERE t.project_id = %(project)s
+) AS decisions, (
+    SELECT md5(string_agg(person_id::text, ' ' ORDER BY person_id)) FROM standings
+    WHERE project_id = %(project)s AND paused_at IS NOT NULL
+) AS out, (
+    SELECT md5(string_agg(task_id::text, ' ' ORDER BY task_id)) FROM gold_items WHERE project_id = %(project)s
+) AS gold
+FROM submissions WHERE project_id = %(project)s AND kind = ANY(%(kinds)s)
 """
 KINDS = {
     DatasetKind.RANKINGS: ["ranking"],
@@ -107,9 +115,10 @@ def freeze_project(
     project_id: uuid.UUID,
     created_by: uuid.UUID,
     kind: DatasetKind = DatasetKind.RANKINGS,
+    choice: VoteChoice = USUAL,
     report: Report = _tell_nobody,
 ) -> Snapshot:
-    """Freeze a project's current judgements as `kind`, or its prompts.
+    """Freeze a project's current judgements as `kind`, those that `choice` takes, or its prompts.
 
     Raises FreezeError when there is no such project, when nothing of the kind was collected in it, or
     when `kind` cannot come from a project.
@@ -117,10 +126,13 @@ def freeze_project(
     project = check_project(session, project_id, kind)
     source, first = PROJECT_SOURCES[kind]
     empty = f"Project {project.name} has no {first}."
-    origin, seen = {"project": str(project_id)}, _seen(session, project_id, kind)
-    if found := unchanged(session, project_id, kind, seen):
+    seen = _seen(session, project_id, kind, choice)
+    if found := _of_state(session, project_id, kind, seen):
         return found
-    snapshot = _freeze(session, kind, origin, created_by, source(session, project_id), empty, report)
+    origin = {"project": str(project_id)}
+    if kind is not DatasetKind.PROMPTS:
+        origin |= choice.told(session, project_id)
+    snapshot = _freeze(session, kind, origin, created_by, source(session, project_id, choice), empty, report)
     if seen:
         snapshot.sources = snapshot.sources | {SEEN: seen}
     return snapshot
@@ -137,20 +149,22 @@ def check_project(session: Session, project_id: uuid.UUID, kind: DatasetKind) ->
     return project
 
 
-def _seen(session: Session, project_id: uuid.UUID, kind: DatasetKind) -> dict[str, int]:
-    """What tells whether a project's judgements changed; nothing for its prompts, which are read anew."""
+def unchanged(session: Session, project_id: uuid.UUID, kind: DatasetKind, choice: VoteChoice) -> Snapshot | None:
+    """The snapshot of the project as it stands, if there is one and it can be told without reading the project."""
+    return _of_state(session, project_id, kind, _seen(session, project_id, kind, choice))
+
+
+def _of_state(session: Session, project_id: uuid.UUID, kind: DatasetKind, seen: dict[str, Any]) -> Snapshot | None:
+    return _frozen_before(session, kind, {"project": str(project_id), SEEN: seen}) if seen else None
+
+
+def _seen(session: Session, project_id: uuid.UUID, kind: DatasetKind, choice: VoteChoice) -> dict[str, Any]:
+    """What tells whether a project's judgements changed, and which are taken; nothing for its prompts, which are read
+    anew."""
     if kind not in KINDS:
         return {}
-    row = one_row(session, JUDGEMENTS, project=project_id, kinds=KINDS[kind])
-    return {"judgements": row.judgements, "newest": row.newest}
-
-
-def unchanged(
-    session: Session, project_id: uuid.UUID, kind: DatasetKind, seen: dict[str, int] | None = None
-) -> Snapshot | None:
-    """The snapshot of the project as it stands, if there is one and it can be told without reading the project."""
-    now = _seen(session, project_id, kind) if seen is None else seen
-    return _frozen_before(session, kind, {"project": str(project_id), SEEN: now}) if now else None
+    state = one_row(session, STATE, project=project_id, kinds=KINDS[kind])
+    return state._asdict() | {"adjudicated": choice.adjudicated.value, "paused": choice.paused.value}
 
 
 def _freeze(

@@ -13,8 +13,10 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import FreezeError
+from annotation_api.db.snapshots.judged_rows import VoteChoice
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Dataset, DatasetKind, Freeze, FreezeState, Snapshot
 
@@ -33,6 +35,13 @@ SELECT coalesce(sum(size), 0)::bigint AS rows FROM (
 """
 DEMONSTRATION = "AND payload ? 'demonstration'"
 PROMPTS = "SELECT count(*) AS rows FROM prompts WHERE project_id = %(project)s"
+
+
+def source_of(dataset: uuid.UUID | None, project: uuid.UUID | None, choice: VoteChoice) -> dict[str, str]:
+    """What is frozen, as it is stored."""
+    if dataset is not None:
+        return {"dataset": str(dataset)}
+    return {"project": str(project), "adjudicated": choice.adjudicated.value, "paused": choice.paused.value}
 
 
 def is_large(session: Session, kind: DatasetKind, source: dict[str, str]) -> bool:
@@ -113,7 +122,8 @@ def _do(sessions: sessionmaker[Session], row: Freeze) -> None:
 def _frozen(session: Session, row: Freeze, report: freeze.Report) -> Snapshot:
     if "dataset" in row.source:
         return freeze.freeze_dataset(session, uuid.UUID(row.source["dataset"]), row.kind, row.created_by, report)
-    return freeze.freeze_project(session, uuid.UUID(row.source["project"]), row.created_by, row.kind, report)
+    choice = VoteChoice(Adjudicated(row.source["adjudicated"]), PausedPeople(row.source["paused"]))
+    return freeze.freeze_project(session, uuid.UUID(row.source["project"]), row.created_by, row.kind, choice, report)
 
 
 def _reporter(sessions: sessionmaker[Session], freeze_id: uuid.UUID) -> freeze.Report:

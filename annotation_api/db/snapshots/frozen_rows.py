@@ -13,24 +13,26 @@ from typing import Any
 from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, RuleVerdict
+from alignment.shared.records import Answers, Candidates, Demonstration, Prompt, Ranking, Record, RuleVerdict
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, PromptRow
 
 BATCH = 50  # rows read at once; one may be of some megabytes
 
-Stored = Demonstration | Ranking | Prompt | Answers | RuleVerdict
+Stored = Demonstration | Ranking | Candidates | Prompt | Answers | RuleVerdict
 HOLDS: dict[DatasetKind, type[Stored]] = {
     DatasetKind.DEMONSTRATIONS: Demonstration,
     DatasetKind.CONVERSATIONS: Demonstration,
     DatasetKind.PREFERENCES: Ranking,
     DatasetKind.RANKINGS: Ranking,
     DatasetKind.PROMPTS: Prompt,
+    DatasetKind.RESPONSES: Candidates,
     DatasetKind.ANSWERS: Answers,
     DatasetKind.VERDICTS: RuleVerdict,
 }
 FROZEN_AS: dict[type[Record], DatasetKind] = {  # the kind of a snapshot of these
     Demonstration: DatasetKind.DEMONSTRATIONS,
     Ranking: DatasetKind.RANKINGS,
+    Candidates: DatasetKind.RESPONSES,
     Prompt: DatasetKind.PROMPTS,
     Answers: DatasetKind.ANSWERS,
     RuleVerdict: DatasetKind.VERDICTS,
@@ -76,8 +78,8 @@ def of_dataset(session: Session, dataset: Dataset) -> Iterator[Frozen]:
         yield Frozen(record, dataset_id=dataset.id, dataset_row=row)
 
 
-def prompts_of_project(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
-    """The prompts of a project, oldest first."""
+def prompts_of_project(session: Session, project_id: uuid.UUID, _choice: object) -> Iterator[Frozen]:
+    """The prompts of a project, oldest first, whoever judged what."""
     rows = select(cast(PromptRow.record, Text)).where(PromptRow.project_id == project_id)
     rows = rows.order_by(PromptRow.created_at, PromptRow.key)
     for stored in session.scalars(rows.execution_options(yield_per=BATCH)):

@@ -36,7 +36,7 @@ class Dataset(Base):
 
 class DatasetRow(Base):
     """One record. Demonstrations and conversations hold Demonstration, preferences and rankings
-    hold Ranking, prompts hold Prompt."""
+    hold Ranking, prompts hold Prompt, responses hold Candidates."""
 
     __tablename__ = "dataset_rows"
     dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), primary_key=True)

@@ -70,21 +70,25 @@ class Contribution:
 
 
 def contribution(judgements: Sequence[Judged]) -> Contribution:
-    """Of those of them that stand: what another one of them corrects does not count."""
-    corrected = {one.supersedes for one in judgements}
-    standing = [one for one in judgements if one.id not in corrected]
-    found = Contribution()
-    ranked = [one for one in standing if one.kind == FeedbackKind.RANKING]
+    """Of those of them that stand."""
+    found, current = Contribution(), standing(judgements)
+    ranked = [one for one in current if one.kind == FeedbackKind.RANKING]
     _add_pairs(found, ranked)
     for task in _by_task(ranked):
         _add_orders(found, task)
-    for task in _by_task(standing):
+    for task in _by_task(current):
         for unit in units_of(task):
             _add_unit(found, task[0], unit)
     for one in ranked:
         for key, count in wins_of(one, ranks_of(one)):
             found.wins[key] = tuple(map(sum, zip(found.wins.get(key, (0, 0, 0)), count, strict=True)))  # type: ignore[assignment]
     return found
+
+
+def standing(judgements: Sequence[Judged]) -> list[Judged]:
+    """Those that no other one of them corrects."""
+    corrected = {one.supersedes for one in judgements}
+    return [one for one in judgements if one.id not in corrected]
 
 
 def ranks_of(one: Judged) -> dict[str, int]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.sql import rows
 
+# Gold items are known, so that agreement on them is no agreement of people; nor do they make a model win.
 # Judgements that still wait to be counted are left out, but for those that this transaction took from the list.
 OF_PROMPTS = """
 SELECT t.prompt_id, t.id AS task, t.kind, t.form_id, s.id, s.supersedes, s.payload, s.created_at, a.display_order,
@@ -20,7 +21,7 @@ JOIN prompts ON prompts.id = t.prompt_id
 JOIN assignments a ON a.task_id = t.id
 JOIN submissions s ON s.assignment_id = a.id
 JOIN people p ON p.id = a.person_id
-WHERE t.prompt_id = ANY(%(prompts)s)
+WHERE t.prompt_id = ANY(%(prompts)s) AND NOT t.gold
     AND NOT EXISTS (SELECT FROM pending_judgements later WHERE later.submission_id = s.id)
 ORDER BY s.seq
 """

@@ -18,8 +18,10 @@ REFUSALS: Mapping[int, tuple[str, str, tuple[str, ...]]] = {
     401: ("NotSignedIn", "Nobody is signed in, or the key is unknown, expired or revoked.", ("WWW-Authenticate",)),
     403: ("Forbidden", "The caller's role may not do this, or another site made a browser ask.", ()),
     404: ("NotFound", "There is no such thing, or it is none of the caller's business.", ()),
+    408: ("TooSlow", "The body paused, or came more slowly than it must.", ()),
     409: ("Conflict", "It cannot be done as things stand; `type` says why.", ("Retry-After",)),
     410: ("Gone", "It was here, and its file is gone or damaged.", ()),
+    411: ("NoLength", "A file comes with its size in `Content-Length`, not in chunks.", ()),
     413: ("TooLarge", "The body is larger than this path takes.", ()),
     415: ("WrongContentType", "The body comes in another content type than this path takes.", ()),
     416: ("RangeNotSatisfiable", "The range lies outside the file, or is none.", ("Content-Range",)),
@@ -51,19 +53,23 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "confirm_second_factor": (409, 429),
     "create_job": (409,),
     "create_project": (409,),
+    "decide_task": (409,),
     "describe_artifact": (410, 416),
     "download_artifact": (410, 416),
     "erase_person": (409,),
     "import_dataset": (507,),
     "job_events": (429,),
+    "make_gold": (409,),
     "next_task": (409,),
     "pause_job": (409,),
     "pause_pipeline": (409,),
     "remove_second_factor": (409, 429),
     "renew_lease": (409,),
+    "resume_annotator": (409,),
     "resume_job": (409,),
     "resume_pipeline": (409,),
     "retry_job": (409,),
+    "review_answer": (409,),
     "save_draft": (409,),
     "sign_in": (401, 429),
     "skip_task": (409,),
@@ -71,7 +77,7 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "tasks_from_dataset": (409,),
 }
 LOCATED = frozenset(
-    {"add_tasks", "begin_upload", "create_api_key", "create_job", "create_pipeline", "create_project"}
+    {"add_tasks", "begin_upload", "create_api_key", "create_job", "create_pipeline", "create_project", "decide_task"}
     | {"create_snapshot", "finish_upload", "import_dataset", "register_model", "tasks_from_dataset"}
 )
 NOTES: Mapping[str, str] = {
@@ -180,6 +186,12 @@ EXAMPLES: Mapping[str, Any] = {
     "NewRanking": {"id": _ID, "assignment": _OTHER, "payload": {"groups": [[_ID], [_OTHER]]}},
     "NewAnswers": {"id": _ID, "assignment": _OTHER, "kind": "questions", "payload": {"answers": {"true": True}}},
     "NewVerdicts": {"id": _ID, "assignment": _OTHER, "kind": "rules", "payload": {"verdicts": {"threats": "kept"}}},
+    "NewGold": {"expected": {"order": [[_ID], [_OTHER]]}, "why": "The first one answers the question."},
+    "QualityRulesPatch": {"gold_rate": 0.05, "bar": 0.7},
+    "NewPause": {"reason": "We talk about the guidelines first."},
+    "NewReview": {"outcome": "sent_back", "comment": "The second answer is not true; look at it again."},
+    "NewDecision": {"payload": {"groups": [[_ID], [_OTHER]], "note": "Only the first one is true."}},
+    "NewComment": {"text": "Does the length matter here?"},
     "NewDraft": {"payload": {"note": "half a thought"}},
     "Skip": {"reason": "I cannot read this language."},
     "SignIn": {"email": "ada@example.org", "password": "three plain words"},

@@ -30,6 +30,9 @@ class NewPipeline(Body):
     preset: Preset | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
     gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
+    allow_cpu: bool = Field(
+        default=False, description="On a cluster without a GPU now, run on the CPU instead of waiting for one."
+    )
     priority: int = Field(default=0, ge=-1000, le=1000)
 
 

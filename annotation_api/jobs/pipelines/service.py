@@ -39,7 +39,7 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
 
     def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
         gpus = min(body.gpus, 1) if stage is Stage.PPO else body.gpus  # PPO is one process on one device
-        shared = {"preset": body.preset, "gpus": gpus, "priority": body.priority}
+        shared = {"preset": body.preset, "gpus": gpus, "allow_cpu": body.allow_cpu, "priority": body.priority}
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
         prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])

@@ -13,12 +13,14 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from annotation_api.annotation.review.threads import count_waiting
 from annotation_api.db.tables import Person
 from annotation_api.http import audit as recording
+from annotation_api.http.dependencies import SESSION
 from annotation_api.http.errors import ApiError
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import translate as _
-from annotation_api.web.markup.richtext import rich
+from annotation_api.web.markup.richtext import rich, within_bounds
 
 HERE = Path(__file__).parents[1]
 THEMES = ("auto", "light", "dark")
@@ -73,9 +75,16 @@ def render(request: Request, template: str, me: Person | None, status: int = 200
     """A page; `me` decides what the navigation shows."""
     if status >= 400:
         recording.nothing_done(request)
-    shared = {"me": me, "theme": theme_of(request), "here": here(request)}
+    shared = {"me": me, "theme": theme_of(request), "here": here(request), "waiting": lambda: _waiting(request, me)}
     with language.speaking(language.language_of(request, me)):
-        return _templates.TemplateResponse(request, template, {**shared, **context}, status_code=status)
+        values = {**shared, **context}
+        return within_bounds(lambda: _templates.TemplateResponse(request, template, values, status_code=status))
+
+
+def _waiting(request: Request, me: Person | None) -> int:
+    """How many messages wait for the caller; asked by whole pages only."""
+    session = request.scope.get(SESSION)
+    return count_waiting(session, me) if me and session else 0
 
 
 def theme_of(request: Request) -> str:

@@ -9,7 +9,7 @@ from datetime import date
 
 from fastapi import APIRouter, Request, Response
 
-from annotation_api.annotation.agreement import service
+from annotation_api.annotation.agreement import service, trust
 from annotation_api.annotation.agreement.schemas import AgreementFigure, Statistic
 from annotation_api.annotation.projects import service as projects
 from annotation_api.db.kinds import Slice
@@ -57,6 +57,7 @@ def agreement_page(project_id: uuid.UUID, request: Request, session: Db, me: Me)
         me,
         project=project,
         found=found,
+        trust=trust.trust_of(session, project),
         whole=by[Slice.ALL],
         parts=[figure for which in PARTS for figure in by[which]],
         people=_people(by[Slice.PERSON], by[Slice.MAJORITY]),

@@ -2,6 +2,10 @@
 
 const POLL_MS = 500;
 const MEGABYTE = 1e6;
+const BEGINNING = 4 * 2 ** 20; // of a larger file, for the preview
+const NEEDS_ITS_END = ["PAR1", "PK\u0003\u0004", "ARROW1"]; // Parquet, zip, Arrow
+
+let chosen = null; // the file of which the beginning was sent; it follows whole with the yes
 
 function fill(sentence, values) {
   return sentence.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
@@ -77,17 +81,42 @@ function arrived(request, action) {
   scrollTo(0, 0);
 }
 
-function send(event) {
+async function canBeCut(file) {
+  if (file.size <= BEGINNING) return false;
+  const start = await file.slice(0, 8).text();
+  return !NEEDS_ITS_END.some((mark) => start.startsWith(mark));
+}
+
+// What goes to the server: of a large file its beginning first, and the whole file with the yes.
+async function bodyOf(form) {
+  const data = new FormData(form);
+  const file = data.get("file");
+  if (file) {
+    chosen = (await canBeCut(file)) ? file : null;
+    if (chosen) {
+      data.set("file", file.slice(0, BEGINNING), file.name);
+      data.set("beginning", "yes");
+    }
+    return data;
+  }
+  if (form.dataset.progress === "import" && data.get("beginning") && chosen) {
+    data.set("whole", chosen, chosen.name);
+    return data;
+  }
+  return new URLSearchParams(data);
+}
+
+async function send(event) {
   event.preventDefault();
   const form = event.target;
   const button = form.querySelector("button");
   const bar = new Bar(form);
   const key = newKey();
-  form.elements.key.value = key;
-  const request = new XMLHttpRequest();
-  const multipart = form.enctype === "multipart/form-data";
-  const body = multipart ? new FormData(form) : new URLSearchParams(new FormData(form));
+  if (form.elements.key) form.elements.key.value = key;
   button.disabled = true;
+  const request = new XMLHttpRequest();
+  const body = await bodyOf(form);
+  const multipart = body instanceof FormData;
   let stop = () => {};
   const over = () => {
     stop();

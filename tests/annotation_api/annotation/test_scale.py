@@ -17,15 +17,15 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Role
 from annotation_api.db.tallies.fold import fold
-from tests.journey import bulk
+from tests.support.scale import bulk
 
 READ = """
 SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
 WHERE relname IN ('submissions', 'assignments', 'tasks', 'task_responses', 'responses', 'prompts', 'snapshot_rows',
     'judged_days', 'task_counts', 'task_deltas', 'pending_judgements')
 """
-TASKS, OVERLAP, PEOPLE = 3000, 3, 6
-FEW = 700  # rows of a table that a request may read; the project has 9,000 judgements, a person 1,500
+TASKS, OVERLAP, PEOPLE = 3000, 3, 30
+FEW = 700  # rows of a table that a request may read; the project has 9,000 judgements, a person 300
 
 
 class Desk:

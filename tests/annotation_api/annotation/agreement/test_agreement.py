@@ -17,7 +17,7 @@ from alignment.shared.records import Prompt, Ranking
 from annotation_api.annotation.agreement.schemas import Statistic
 from annotation_api.cli.client import Client, ClientError, Credentials
 from annotation_api.cli.commands import quality
-from annotation_api.db.forms import Question, QuestionsForm, RankingForm
+from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.kinds import Slice
 from annotation_api.db.snapshots.judged_rows import rankings
 from annotation_api.db.tables import FeedbackKind, Role
@@ -152,7 +152,30 @@ def test_the_command_prints_a_table(as_: Any, ranked: Any, capsys: pytest.Captur
     client = Client(Credentials("http://localhost", "key"))
     client.http = as_(Role.ENGINEER)
     for named in (str(project.id), project.name):
-        assert quality.agreement(client, Namespace(project=named, by="person", json=False)) == 0
+        assert quality.agreement(client, Namespace(project=named, by="person", people=False, json=False)) == 0
         assert "tau_b" in capsys.readouterr().out
+    assert quality.agreement(client, Namespace(project="Tides", by="all", people=True, json=False)) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("person")
     with pytest.raises(ClientError, match="no project named 'none'"):
-        quality.agreement(client, Namespace(project="none", by="all", json=False))
+        quality.agreement(client, Namespace(project="none", by="all", people=False, json=False))
+
+
+def test_whom_to_trust_is_told_by_person(as_: Any, make: Any) -> None:
+    """Of four one turns every order round, and says of every rule the contrary."""
+    form = RulesForm(rules=(Rule(id="rude", text="Be kind."),))
+    project, people = make.project(forms=[RankingForm(), form]), [make.person(pseudonym=f"p{n}") for n in range(4)]
+    for n in range(15):
+        ranked = make.task(make.prompt(project, f"{n}?"), tuple("abc"), overlap=4)
+        probed = make.task(make.prompt(project, f"{n}!"), ("a",), kind=FeedbackKind.RULES, overlap=4)
+        for person in people:
+            odd = person is people[3]
+            make.submission(ranked, [[2], [1], [0]] if odd else [[0], [1], [2]], person)
+            verdict = "broken" if odd == (n % 2 == 0) else "kept"
+            said = {"verdicts": {"rude": verdict}}
+            make.submission(probed, [], assignment_id=make.assignment(probed, person).id, kind="rules", payload=said)
+    found = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/reliability").json()
+    worth = {(row["person"], row["subject"]): row["weight"] for row in found["people"]}
+    assert set(worth) == {(f"p{n}", subject) for n in range(4) for subject in ("", "rule rude")}
+    assert worth["p3", ""] == worth["p3", "rule rude"] == 0.0
+    assert min(weight for (name, _), weight in worth.items() if name != "p3") > 0.6
+    assert found["people"][0]["person"] == "p3"

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Answer, Answers, Demonstration, Message, Prompt, Ranking, RuleVerdict
+from alignment.shared.records import Answer, Answers, Candidates, Demonstration, Message, Prompt, Ranking, RuleVerdict
 from annotation_api.db import form_rows
 from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.snapshots import frozen_rows
@@ -239,6 +239,8 @@ def test_any_data_set_gives_its_prompts_once(session: Session, make: Any, kind: 
         held = frozen_rows.HOLDS[kind]
         if held is Demonstration:
             return Demonstration(prompt=prompt, response="r")
+        if held is Candidates:
+            return Candidates(prompt=prompt, responses=("a", "b"))
         return prompt if held is Prompt else Ranking(prompt=prompt, responses=("a", "b"), groups=((0,), (1,)))
 
     dataset = make.dataset(kind, [record("one"), record("two", "honest"), record("one", "helpful")])

@@ -16,8 +16,20 @@ from alignment.shared.records import Prompt, Ranking
 from annotation_api.cli.client import Client, ClientError, Credentials
 from annotation_api.cli.commands import data
 from annotation_api.db.engine import session_factory
+from annotation_api.db.kinds import Adjudicated
 from annotation_api.db.snapshots import freeze, freezes, judged_rows
-from annotation_api.db.tables import DatasetKind, Freeze, FreezeState, Role, Snapshot
+from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
+from annotation_api.db.tables import (
+    DatasetKind,
+    Decision,
+    Freeze,
+    FreezeState,
+    Role,
+    Snapshot,
+    Standing,
+    Submission,
+    Task,
+)
 from tests.support.factory import Factory
 from workers.dispatch.freezing import Freezer
 
@@ -100,13 +112,13 @@ def test_one_that_fails_says_why(as_: Any, session: Session, make: Any, judged: 
 @pytest.mark.usefixtures("few")
 def test_a_freeze_of_a_hidden_project_is_not_there(as_: Any, session: Session, make: Any) -> None:
     project = make.project(open=False)
-    row = freezes.ask(session, DatasetKind.RANKINGS, {"project": str(project.id)}, project.created_by)
+    row = freezes.ask(session, DatasetKind.RANKINGS, freezes.source_of(None, project.id, USUAL), project.created_by)
     assert as_(Role.ENGINEER).get(f"/v1/freezes/{row.id}").status_code == 404
     assert as_(Role.ADMIN).get(f"/v1/freezes/{row.id}").status_code == 200
 
 
 def test_a_dropped_one_is_taken_up_anew(session: Session, judged: Any) -> None:
-    freezes.ask(session, DatasetKind.RANKINGS, {"project": str(judged.id)}, judged.created_by)
+    freezes.ask(session, DatasetKind.RANKINGS, freezes.source_of(None, judged.id, USUAL), judged.created_by)
     first = freezes.claim(session)
     assert first is not None
     assert freezes.claim(session) is None
@@ -174,7 +186,9 @@ def test_the_dispatcher_starts_one_process_for_all(fresh_engine: Engine, monkeyp
         make = Factory(session)
         project = make.project()
         make.submission(make.task(make.prompt(project)), [[0], [1]])
-        asked = freezes.ask(session, DatasetKind.RANKINGS, {"project": str(project.id)}, project.created_by).id
+        asked = freezes.ask(
+            session, DatasetKind.RANKINGS, freezes.source_of(None, project.id, USUAL), project.created_by
+        ).id
     freezer = Freezer(sessions)
     freezer.tend()
     child = freezer._child
@@ -195,3 +209,25 @@ def test_a_process_that_hangs_is_ended(fresh_engine: Engine) -> None:
     freezer.stop()
     assert freezer._child.poll() is not None
     assert time.monotonic() - begin < 60
+
+
+def test_a_decision_a_pause_and_a_choice_are_changes(session: Session, make: Any, judged: Any) -> None:
+    first = freeze.freeze_project(session, judged.id, judged.created_by)
+    task = session.scalars(select(Task).where(Task.project_id == judged.id)).first()
+    assert task is not None
+    ids = [str(key) for key in make.response_ids(task)]
+    decided = Decision(
+        task_id=task.id, reviewer_id=judged.created_by, kind="ranking", payload={"groups": [ids]}, payload_hash="0" * 64
+    )
+    session.add(decided)
+    session.flush()
+    second = freeze.freeze_project(session, judged.id, judged.created_by)
+    assert second.id != first.id
+    ignored = freeze.freeze_project(
+        session, judged.id, judged.created_by, choice=VoteChoice(adjudicated=Adjudicated.IGNORE)
+    )
+    assert ignored.sha256 == first.sha256
+    author = session.scalars(select(Submission.person_id).where(Submission.project_id == judged.id)).first()
+    session.add(Standing(project_id=judged.id, person_id=author, paused_at=func.now()))
+    session.flush()
+    assert freeze.freeze_project(session, judged.id, judged.created_by).id != second.id

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt, Ranking
-from annotation_api.datasets.formats.chats import instruction
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
+from annotation_api.datasets.formats.shapes.chats import instruction
 from annotation_api.datasets.values import (
     Note,
     Refused,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt
-from annotation_api.datasets.formats.own import origin
 from annotation_api.datasets.formats.serialised import turns_of
+from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.values import (
     Note,
     Refused,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from alignment.shared.records import SMALL_MARGINS, Message, Prompt, Ranking
-from annotation_api.datasets.formats.chats import CHAT, INSTRUCTION, instruction
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
-from annotation_api.datasets.formats.own import origin
+from annotation_api.datasets.formats.shapes.chats import CHAT, INSTRUCTION, instruction
+from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.values import (
     Note,
     Refused,

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Prompt
-from annotation_api.datasets.formats.chats import INSTRUCTION, alpaca_prompt
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
+from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, alpaca_prompt
+from annotation_api.datasets.formats.shapes.unranked import LISTS, response_of
 from annotation_api.datasets.values import Refused, Row, as_list, as_number, as_object, as_text, first_of
+
+SCORES = ("ratings", "rating", "scores", "score", "rewards")  # one a response, the higher the better
+RANKS = ("ranks", "rank")  # one a response, the lower the better
 
 
 def _items(row: Row, name: str) -> list[dict[str, Any]]:
@@ -40,14 +44,23 @@ def voted_ranking(row: Row) -> Made:
     yield from by_scores(_asked(row), texts, scores, "answers")
 
 
+def is_listed(row: Row) -> bool:
+    """Whether the row holds a list of responses and a score or a rank for each."""
+    return any(isinstance(row.get(name), list) for name in LISTS) and any(
+        isinstance(row.get(name), list) for name in (*SCORES, *RANKS)
+    )
+
+
 def generations_ranking(row: Row) -> Made:
-    """distilabel's `generations` with a rating each, in `ratings` or `rating`."""
-    generations, name = as_list(row.get("generations"), "generations"), first_of(row, ("ratings", "rating"))
-    ratings = as_list(row[name], name)
-    if len(ratings) != len(generations):
-        raise Refused(name, f"holds {len(ratings)} ratings for {len(generations)} generations; one for each is needed")
-    texts = [as_text(item, f"generations[{i}]") for i, item in enumerate(generations)]
-    scores = [as_number(rating, f"{name}[{i}]") for i, rating in enumerate(ratings)]
+    """distilabel's `generations` with a rating each, and lists like it: `ranks` count from the best."""
+    listed = next(name for name in LISTS if isinstance(row.get(name), list))
+    texts = [response_of(item, f"{listed}[{i}]") for i, item in enumerate(row[listed])]
+    name = next(name for name in (*SCORES, *RANKS) if isinstance(row.get(name), list))
+    given = row[name]
+    if len(given) != len(texts):
+        raise Refused(name, f"holds {len(given)} numbers for {len(texts)} {listed}; one for each is needed")
+    sign = -1 if name in RANKS else 1
+    scores = [sign * as_number(value, f"{name}[{i}]") for i, value in enumerate(given)]
     yield from by_scores(_asked(row), texts, scores, name)
 
 
