@@ -114,6 +114,7 @@ def _keyed(table: str, keys: dict[str, sa.types.TypeEngine], *columns: sa.Column
 def upgrade() -> None:
     _make_tables()
     _make_freezes()
+    op.add_column("snapshots", sa.Column("seen", JSONB()))
     op.add_column("submissions", sa.Column("project_id", sa.UUID()))
     op.add_column("submissions", sa.Column("person_id", sa.UUID()))
     _fill_submissions()
@@ -219,6 +220,7 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {name}()")
     op.drop_index("ix_assignments_skipped", "assignments")
     op.drop_index("ix_tasks_prompt", "tasks")
+    op.drop_column("snapshots", "seen")
     op.drop_column("submissions", "person_id")  # and the indexes that begin with them
     op.drop_column("submissions", "project_id")
     for table in (

@@ -36,7 +36,7 @@ ALPHAS = {
 
 def agreement_of(session: Session, project: Project, by: Sequence[Slice]) -> AgreementOut:
     """The project's agreement in these slices, with what was judged up to now."""
-    _count_what_waits(session)
+    count_what_waits(session)
     figures = [figure for which in by for figure in _figures(session, project.id, which)]
     whole = queries.sums(session, project.id, Slice.ALL)
     pairs = next((row for row in whole if row.measure == Measure.PAIRS), None)
@@ -48,7 +48,8 @@ def agreement_of(session: Session, project: Project, by: Sequence[Slice]) -> Agr
     )
 
 
-def _count_what_waits(session: Session) -> None:
+def count_what_waits(session: Session) -> None:
+    """So that an answer counts at once; for a while, where much waits."""
     end = time.monotonic() + PATIENCE
     while fold(session) and time.monotonic() < end:
         pass

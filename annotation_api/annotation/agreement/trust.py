@@ -11,6 +11,7 @@ from alignment.shared.judges import reliability
 from alignment.shared.judges.reliability import Reliability
 from annotation_api.annotation.agreement import queries
 from annotation_api.annotation.agreement.schemas import Trust, TrustOut
+from annotation_api.annotation.agreement.service import count_what_waits
 from annotation_api.db.tables import FeedbackKind, Project
 from annotation_api.db.tallies import judgements
 from annotation_api.db.tallies.contributions import ranks_of, standing
@@ -22,6 +23,7 @@ PROMPTS = 500  # the newest that were judged: of more the estimate takes seconds
 
 def trust_of(session: Session, project: Project) -> TrustOut:
     """By person and what they were asked: orders by Bradley and Terry's model, values by Dawid and Skene's."""
+    count_what_waits(session)
     prompts = queries.newest_prompts(session, project.id, PROMPTS)
     found = [standing(judged) for judged in judgements.of_prompts(session, prompts).values()]
     tasks = [task for prompt in found for task in _by_task(prompt)]

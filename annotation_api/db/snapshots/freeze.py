@@ -42,7 +42,6 @@ PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID, VoteChoic
     DatasetKind.PROMPTS: (frozen_rows.prompts_of_project, "prompts to freeze: add tasks to it first"),
 }
 
-SEEN = "seen"  # in a snapshot's sources: what `_seen` said before it was made
 # Judgements only come: where there are as many as before and the newest is the same, they are the same. Numbers are
 # given before a transaction is seen, so the newest alone would not tell of an older one that was seen later. Decisions
 # only come, too; who is paused and what is gold goes to and fro.
@@ -133,8 +132,7 @@ def freeze_project(
     if kind is not DatasetKind.PROMPTS:
         origin |= choice.told(session, project_id)
     snapshot = _freeze(session, kind, origin, created_by, source(session, project_id, choice), empty, report)
-    if seen:
-        snapshot.sources = snapshot.sources | {SEEN: seen}
+    snapshot.seen = seen
     return snapshot
 
 
@@ -154,17 +152,22 @@ def unchanged(session: Session, project_id: uuid.UUID, kind: DatasetKind, choice
     return _of_state(session, project_id, kind, _seen(session, project_id, kind, choice))
 
 
-def _of_state(session: Session, project_id: uuid.UUID, kind: DatasetKind, seen: dict[str, Any]) -> Snapshot | None:
-    return _frozen_before(session, kind, {"project": str(project_id), SEEN: seen}) if seen else None
+def _of_state(
+    session: Session, project_id: uuid.UUID, kind: DatasetKind, seen: dict[str, Any] | None
+) -> Snapshot | None:
+    if seen is None:
+        return None
+    query = select(Snapshot).where(Snapshot.kind == kind, Snapshot.sources.contains({"project": str(project_id)}))
+    return session.scalars(query.where(Snapshot.seen == seen).order_by(Snapshot.created_at).limit(1)).first()
 
 
-def _seen(session: Session, project_id: uuid.UUID, kind: DatasetKind, choice: VoteChoice) -> dict[str, Any]:
-    """What tells whether a project's judgements changed, and which are taken; nothing for its prompts, which are read
+def _seen(session: Session, project_id: uuid.UUID, kind: DatasetKind, choice: VoteChoice) -> dict[str, Any] | None:
+    """What tells whether a project's judgements changed, and which are taken; None for its prompts, which are read
     anew."""
     if kind not in KINDS:
-        return {}
-    state = one_row(session, STATE, project=project_id, kinds=KINDS[kind])
-    return state._asdict() | {"adjudicated": choice.adjudicated.value, "paused": choice.paused.value}
+        return None
+    state: dict[str, Any] = one_row(session, STATE, project=project_id, kinds=KINDS[kind])._asdict()
+    return state | {"adjudicated": choice.adjudicated.value, "paused": choice.paused.value}
 
 
 def _freeze(

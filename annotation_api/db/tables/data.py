@@ -80,6 +80,8 @@ class Snapshot(Base):
     sources: Mapped[dict[str, Any]]  # {"project": id} or {"datasets": [id, ...]}, and the last submission seq seen
     sha256: Mapped[str] = mapped_column(String(64))  # of the canonical JSONL
     rows: Mapped[int]
+    # of a project: what told how it stood when this was made; while it stands so it need not be read again
+    seen: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 

@@ -19,31 +19,31 @@ INSERT INTO prompts (id, project_id, key, record)
 SELECT md5('prompt ' || n)::uuid, :project, md5('key ' || n) || md5('key ' || n),
     jsonb_build_object('messages', jsonb_build_array(
         jsonb_build_object('role', 'user', 'content', 'Question ' || n || ': why do tides turn?')), 'language', 'en')
-FROM generate_series(:first, :last) AS n
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n
 """
 RESPONSES = """
 INSERT INTO responses (id, prompt_id, text, text_hash, model_id)
 SELECT md5('response ' || n || ' ' || k)::uuid, md5('prompt ' || n)::uuid, 'Answer ' || n || '-' || k || '. ' || :words,
     md5('text ' || n || ' ' || k) || md5('text ' || n || ' ' || k), (CAST(:models AS uuid[]))[k]
-FROM generate_series(:first, :last) AS n, generate_series(1, :k) AS k
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(1, CAST(:k AS int)) AS k
 """
 TASKS = """
 INSERT INTO tasks (id, project_id, prompt_id, kind, form_id, overlap, judged, created_at)
 SELECT md5('task ' || n)::uuid, :project, md5('prompt ' || n)::uuid, 'ranking', :form, :overlap, :judged,
     now() - make_interval(secs => 1e6 - n)
-FROM generate_series(:first, :last) AS n
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n
 """
 PLACES = """
 INSERT INTO task_responses (task_id, position, response_id)
 SELECT md5('task ' || n)::uuid, k - 1, md5('response ' || n || ' ' || k)::uuid
-FROM generate_series(:first, :last) AS n, generate_series(1, :k) AS k
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(1, CAST(:k AS int)) AS k
 """
 ASSIGNMENTS = """
 INSERT INTO assignments (id, task_id, person_id, state, display_order, lease_until)
 SELECT md5('assignment ' || n || ' ' || j)::uuid, md5('task ' || n)::uuid,
     (CAST(:people AS uuid[]))[1 + mod(n + j * j, cardinality(CAST(:people AS uuid[])))], 'submitted',
-    (SELECT jsonb_agg(md5('response ' || n || ' ' || k)::uuid) FROM generate_series(1, :k) AS k), now()
-FROM generate_series(:first, :last) AS n, generate_series(1, :judged) AS j
+    (SELECT jsonb_agg(md5('response ' || n || ' ' || k)::uuid) FROM generate_series(1, CAST(:k AS int)) AS k), now()
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(1, CAST(:judged AS int)) AS j
 """
 # Each places a response by its number, but for some chance: people agree, not always.
 SUBMISSIONS = """
@@ -51,9 +51,9 @@ INSERT INTO submissions (id, assignment_id, kind, payload, payload_hash, active_
 SELECT md5('submission ' || n || ' ' || j)::uuid, md5('assignment ' || n || ' ' || j)::uuid, 'ranking',
     jsonb_build_object('groups', (
         SELECT jsonb_agg(jsonb_build_array(md5('response ' || n || ' ' || k)::uuid) ORDER BY k + 3 * random() + 0 * j)
-        FROM generate_series(1, :k) AS k)), repeat('0', 64), 20000, 25000,
-    now() - make_interval(secs => (:last_of_all - n) * 2.0)
-FROM generate_series(:first, :last) AS n, generate_series(1, :judged) AS j
+        FROM generate_series(1, CAST(:k AS int)) AS k)), repeat('0', 64), 20000, 25000,
+    now() - make_interval(secs => (CAST(:last_of_all AS int) - n) * 2.0)
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(1, CAST(:judged AS int)) AS j
 """
 STATEMENTS = (PROMPTS, RESPONSES, TASKS, PLACES, ASSIGNMENTS, SUBMISSIONS)
 

@@ -19,7 +19,7 @@ from annotation_api.cli.client import Client, ClientError, Credentials
 from annotation_api.cli.commands import quality
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.kinds import Slice
-from annotation_api.db.snapshots.judged_rows import rankings
+from annotation_api.db.snapshots.judged_rows import USUAL, rankings
 from annotation_api.db.tables import FeedbackKind, Role
 
 
@@ -49,7 +49,7 @@ def ranked(make: Any) -> Any:
 
 def test_the_ceiling_is_the_gates(as_: Any, session: Session, ranked: Any) -> None:
     project, _ = ranked
-    frozen = [row.record for row in rankings(session, project.id)]
+    frozen = [row.record for row in rankings(session, project.id, USUAL)]
     gate = measure_agreement([row for row in frozen if isinstance(row, Ranking)]).ceiling
     assert gate is not None
     said = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/agreement").json()["ceiling"]

@@ -149,8 +149,8 @@ def test_an_older_judgement_that_is_seen_later_is_read(session: Session, make: A
     """Numbers are given before a transaction ends: the newest alone would not tell."""
     first = freeze.freeze_project(session, judged.id, judged.created_by)
     late = make.submission(make.task(make.prompt(judged, "late?")), [[0], [1]])
-    seen = first.sources[freeze.SEEN]
-    first.sources = first.sources | {freeze.SEEN: seen | {"newest": late.seq}}
+    assert first.seen is not None
+    first.seen = first.seen | {"newest": late.seq}
     session.flush()
     assert freeze.freeze_project(session, judged.id, judged.created_by).rows == 6
 
