@@ -49,6 +49,7 @@ from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
+from annotation_api.jobs.comparison import routes as comparisons
 from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
@@ -81,6 +82,7 @@ FEATURES = (
     comments,
     signals,
     datasets,
+    comparisons,
     jobs,
     detail_routes,
     pipeline_routes,

@@ -21,11 +21,13 @@ from torch import Tensor
 from alignment.data.batch import Rollout, Sequences
 from alignment.ppo import loop as ppo_loop
 from alignment.ppo.adaptation import Adaptation
+from alignment.ppo.learner import Learner
 from alignment.ppo.roles import ActorCritic, load_roles, record
-from alignment.ppo.update import Learner, update
+from alignment.ppo.update import update
 from alignment.shared.config import PPOConfig, Stage
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.stages import PPOInputs
+from alignment.training.team import Team
 
 
 def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -43,11 +45,11 @@ class PPO:
     adaptation: Adaptation
 
     @classmethod
-    def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PPO:
-        roles = load_roles(config, inputs)
+    def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter, team: Team) -> PPO:
+        roles = load_roles(config, inputs, team)
         critic_rate = config.critic_learning_rate or config.learning_rate
-        policy = Learner.of(roles.policy, config.learning_rate, config, config.critic_warmup)
-        learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config)}
+        policy = Learner.of(roles.policy, config.learning_rate, config, config.critic_warmup, team)
+        learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config, 0, team)}
         return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
 
     @property

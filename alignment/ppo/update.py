@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from alignment.data.batch import Rollout, Sequences
 from alignment.maths.advantages import (
@@ -25,53 +21,12 @@ from alignment.maths.advantages import (
 from alignment.maths.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
 from alignment.models.forward import Model, response_logprobs, response_terms, response_values
 from alignment.models.micro_batches import accumulate
+from alignment.ppo.learner import Learner
 from alignment.ppo.ptx import PretrainingMix
-from alignment.ppo.roles import ActorCritic, trained_weights
+from alignment.ppo.roles import ActorCritic
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
-
-
-@dataclass(frozen=True)
-class Learner:
-    """An optimizer and its schedule over one model; the schedule moves once an update."""
-
-    model: Model
-    optimizer: AdamW
-    schedule: LambdaLR
-    max_grad_norm: float
-
-    @classmethod
-    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig, idle: int = 0) -> Learner:
-        """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
-        written, adds it before the correction, as if it were larger early (Huang et al. 2024). After `idle` updates."""
-        weights = [weight for _, weight in trained_weights(model)]
-        betas = (config.adam_beta1, config.adam_beta2)
-        optimizer = AdamW(
-            weights,
-            lr=learning_rate,
-            betas=betas,
-            eps=config.adam_epsilon,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        total, rise = config.updates - idle, config.warmup_ratio * (config.updates - idle)
-        schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, rise, total, config.schedule))
-        return cls(model, optimizer, schedule, config.max_grad_norm)
-
-    def step(self) -> float:
-        """Clip, check, move; return the gradient's norm before clipping.
-
-        Raises StageError(DIVERGED) for a gradient that is no number, before it reaches the weights.
-        """
-        norm = float(clip_grad_norm_(self.model.parameters(), self.max_grad_norm))
-        if not math.isfinite(norm):
-            raise StageError(
-                ErrorKind.DIVERGED, f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef."
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
 
 
 @dataclass(frozen=True)
@@ -82,14 +37,6 @@ class Targets:
     returns: Tensor  # (B, R)
     kl: Tensor  # (B,) k1 against the reference, summed over each response
     weights: Tensor  # (B, R) of each token in the policy loss
-
-
-def learning_rate_factor(update: int, warmup: float, updates: int, schedule: str = "linear") -> float:
-    """Share of the peak rate for the update that comes after `update` finished ones."""
-    rise = min(1.0, (update + 1) / warmup) if warmup >= 1 else 1.0
-    left = max(0.0, 1.0 - update / updates)
-    fall = {"linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left), "constant": 1.0}[schedule]
-    return rise * fall
 
 
 def targets_of(rollout: Rollout, config: PPOConfig, kl_coef: float | None = None) -> Targets:
@@ -190,18 +137,23 @@ def _accumulate(
 ) -> dict[str, float]:
     """Gradients of one optimizer step, micro-batch by micro-batch; return its losses and diagnostics.
 
-    Every micro-batch divides by the tokens of the whole step: how it is cut changes nothing.
+    Every micro-batch divides by the tokens of the whole step: how it is cut, and among how many processes, changes
+    nothing.
     """
     tokens = rollout.mask[rows].sum()
+    share = roles.team.share(rollout.sequences.lengths[rows])
+    mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
 
     def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        chosen = rows[part]
+        chosen = mine[part]
         sequences = rollout.sequences.select(chosen)
-        cut = slice(None, sequences.response_mask.shape[1])
+        mask = sequences.response_mask & counts[part, None]
+        cut = slice(None, mask.shape[1])
         if not only_critic:
             yield _act(
                 roles.policy,
                 sequences,
+                mask,
                 rollout.old_logprobs[chosen, cut],
                 rollout.ref_logprobs[chosen, cut],
                 targets.advantages[chosen, cut],
@@ -211,15 +163,17 @@ def _accumulate(
                 kl_coef,
             )
         values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
-        yield _judge(roles.critic, sequences, values, returns, tokens, config)
+        yield _judge(roles.critic, sequences, mask, values, returns, tokens, config)
 
     trained = [roles.critic] if only_critic else [roles.policy, roles.critic]
-    return accumulate(trained, rollout.sequences.lengths[rows], config.micro_batch_size, losses)
+    lengths = rollout.sequences.lengths[mine]
+    return roles.team.sum_metrics(accumulate(trained, lengths, config.micro_batch_size, losses))
 
 
 def _act(
     policy: Model,
     sequences: Sequences,
+    mask: Tensor,
     old_logprobs: Tensor,
     ref_logprobs: Tensor,
     advantages: Tensor,
@@ -228,8 +182,8 @@ def _act(
     config: PPOConfig,
     kl_coef: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The policy's loss on one micro-batch, and its shares of the step's metrics."""
-    mask, extra = sequences.response_mask, {}
+    """The policy's loss on one micro-batch, where `mask` `(B, R)` is True, and its shares of the step's metrics."""
+    extra: dict[str, Tensor] = {}
     if config.entropy_coef:
         logprobs, entropies = response_terms(policy, sequences, config.temperature)
         extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
@@ -260,11 +214,17 @@ def shares_of(acted: PolicyLoss) -> dict[str, Tensor]:
 
 
 def _judge(
-    critic: Model, sequences: Sequences, old_values: Tensor, returns: Tensor, tokens: Tensor, config: PPOConfig
+    critic: Model,
+    sequences: Sequences,
+    mask: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    tokens: Tensor,
+    config: PPOConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The critic's loss on one micro-batch, and its shares of the step's metrics."""
     values, clip_range = response_values(critic, sequences), config.value_clip_range if config.clip_values else None
-    judged = value_loss(values, old_values, returns, sequences.response_mask, clip_range, tokens)
+    judged = value_loss(values, old_values, returns, mask, clip_range, tokens)
     return config.vf_coef * judged.loss, {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
 
 

@@ -18,6 +18,7 @@ from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
 from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
+from alignment.shared.settings import SharedConfig as SharedConfig
 from alignment.shared.settings import StageSettings as StageSettings
 from alignment.shared.settings import TrainingConfig as TrainingConfig
 from alignment.shared.stage_names import Baseline as Baseline
@@ -26,20 +27,29 @@ from alignment.shared.stage_names import Stage as Stage
 PRESETS = Path(__file__).parent / "presets"
 
 
-class SharedConfig(TrainingConfig):
-    """What the stages share whose steps several GPUs can do together."""
+class SupervisedConfig(SharedConfig):
+    """What the two stages have that the library's trainer runs."""
 
-    shard_weights: bool = Field(
-        default=False,
-        description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine",
+        description="How the rate falls after its warm-up: as a cosine to a tenth (Ouyang et al. 2022, C.1), in a line "
+        "to 0, or not at all.",
+    )
+    adam_beta1: Share = Field(default=0.9, description="AdamW's memory of gradients.")
+    adam_beta2: Share = Field(default=0.999, description="AdamW's memory of their squares (Llama 2: 0.95).")
+    adam_epsilon: Positive = Field(default=1e-8, description="AdamW's epsilon.")
+
+
+class SFTConfig(SupervisedConfig):
+    epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
+    train_on: Literal["last_turn", "assistant_turns"] = Field(
+        default="last_turn",
+        description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
+        "are one demonstration each.",
     )
 
 
-class SFTConfig(SharedConfig):
-    epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
-
-
-class RewardConfig(SharedConfig):
+class RewardConfig(SupervisedConfig):
     """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
 
     A pass over K-wise batches updates on each response once; an epoch of shuffled pairs does so K - 1 times.

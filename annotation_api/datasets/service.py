@@ -20,6 +20,7 @@ from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
 from annotation_api.db.snapshots.judged_rows import VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
+from annotation_api.http.labels import Labels, label
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters
@@ -227,7 +228,8 @@ def freeze_or_ask(session: Session, me: Person, body: NewSnapshot) -> Snapshot |
     source = freezes.source_of(body.dataset, body.project, _choice(body))
     if not freezes.is_large(session, body.kind, source) or _frozen_already(session, body):
         return freeze_source(session, me, body)
-    return freezes.ask(session, body.kind, source, me.id)
+    labels = body.model_dump(mode="json", include=body.model_fields_set & set(Labels.model_fields))
+    return freezes.ask(session, body.kind, source, me.id, labels)
 
 
 def _choice(body: NewSnapshot) -> VoteChoice:
@@ -267,9 +269,9 @@ def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
     """Freeze a data set or a project; 422 when it is absent, empty, or cannot be read as the kind."""
     try:
         if body.dataset is not None:
-            return freeze.freeze_dataset(session, body.dataset, body.kind, me.id)
+            return label(freeze.freeze_dataset(session, body.dataset, body.kind, me.id), body)
         assert body.project is not None
-        return freeze.freeze_project(session, body.project, me.id, body.kind, _choice(body))
+        return label(freeze.freeze_project(session, body.project, me.id, body.kind, _choice(body)), body)
     except FreezeError as error:
         raise _refused(body, error) from None
 

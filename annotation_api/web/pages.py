@@ -11,6 +11,9 @@ from annotation_api.web.projects import agreement
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review
 from annotation_api.web.review import screening, threads
+from annotation_api.web.runs import compare, curves, labels
+from annotation_api.web.start import again, register
+from annotation_api.web.start import pages as start
 
 router = APIRouter(route_class=DoorRoute)
 for part in (
@@ -27,6 +30,12 @@ for part in (
     audit,
     data,
     snapshots,
+    start,
+    again,
+    register,
+    compare,
+    curves,
+    labels,
     jobs,
     models,
     leaderboard,

@@ -13,7 +13,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0008"
-down_revision = "0013"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
@@ -189,6 +189,7 @@ def _make_freezes() -> None:
         sa.Column("id", sa.UUID(), nullable=False),
         sa.Column("kind", sa.Enum(*KINDS, name="datasetkind", native_enum=False, create_constraint=True), nullable=False),
         sa.Column("source", JSONB(), nullable=False),
+        sa.Column("labels", JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
         sa.Column(
             "state",
             sa.Enum(

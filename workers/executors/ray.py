@@ -41,7 +41,7 @@ AGAIN = "It is tried again by itself; if it keeps dying, look at the end of its 
 
 # Of the faults of several processes, which is told: a death, then what one of them raised, then what the loss of its
 # peers made of the others.
-WEIGHT = {ErrorKind.CRASH: 0, ErrorKind.CLUSTER: 2}
+WEIGHT = {ErrorKind.CRASH: 0, ErrorKind.CLUSTER: 2, ErrorKind.INTERNAL: 3}
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class RayExecutor:
         return outcome
 
     def _fault(self) -> Fault | None:
-        """What ended the stage: a death before what the others said of it."""
+        """What ended the stage: a death, or else what one process named, before what the others made of it."""
         if len(self._actors) > 1 and any(isinstance(outcome, Fault) for outcome in self._outcomes.values()):
             calls = list(self._running)
             for call in ray.wait(calls, num_returns=len(calls), timeout=SETTLE_SECONDS)[0] if calls else ():

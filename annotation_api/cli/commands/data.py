@@ -141,7 +141,7 @@ def _source(value: Any) -> Any:
 
 def export(client: Client, args: Namespace) -> int:
     """Write a snapshot to a file; a data set or project is frozen first."""
-    reference = data_ref(args.source, default="snapshot")
+    reference = data_ref(client, args.source, default="snapshot")
     if "snapshot" in reference:
         snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from annotation_api.db.tables import Dataset, DatasetKind, Freeze, FreezeState, 
 LARGE = 10_000  # rows from which a freeze is not awaited
 LEASE = timedelta(seconds=120)  # the sorting before the first row takes long
 REPORT_SECONDS = 1.0
+NONE: Mapping[str, Any] = {}
 
 # Of a project's judgements no more are counted than tell a large freeze from a small one; a verdict is a row a rule.
 JUDGED = """
@@ -62,14 +64,19 @@ def _size(session: Session, kind: DatasetKind, source: dict[str, str], most: int
     return int(one_row(session, statement, **values, kinds=freeze.KINDS[kind], most=most).rows)
 
 
-def ask(session: Session, kind: DatasetKind, source: dict[str, str], by: uuid.UUID) -> Freeze:
+def ask(
+    session: Session, kind: DatasetKind, source: dict[str, str], by: uuid.UUID, labels: Mapping[str, Any] = NONE
+) -> Freeze:
     """Put it on the list; one that waits or runs for the same is that one."""
     same = select(Freeze).where(
         Freeze.kind == kind, Freeze.source == source, Freeze.state.in_((FreezeState.QUEUED, FreezeState.RUNNING))
     )
     if (standing := session.scalars(same.limit(1)).first()) is not None:
+        standing.labels = standing.labels | dict(labels)
         return standing
-    row = Freeze(kind=kind, source=source, total=_size(session, kind, source, 2**31 - 1), created_by=by)
+    row = Freeze(
+        kind=kind, source=source, total=_size(session, kind, source, 2**31 - 1), created_by=by, labels=dict(labels)
+    )
     session.add(row)
     session.flush()
     session.refresh(row)
@@ -113,6 +120,9 @@ def _do(sessions: sessionmaker[Session], row: Freeze) -> None:
     try:
         with sessions.begin() as session:
             snapshot = _frozen(session, row, _reporter(sessions, row.id))
+            for name, value in session.get_one(Freeze, row.id).labels.items():
+                if value is not None:
+                    setattr(snapshot, name, value)
             _end(session, row.id, state=FreezeState.SUCCEEDED, snapshot_id=snapshot.id, done=snapshot.rows)
     except FreezeError as reason:
         with sessions.begin() as session:

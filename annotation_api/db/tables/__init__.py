@@ -38,6 +38,7 @@ from annotation_api.db.tables.jobs import Pipeline as Pipeline
 from annotation_api.db.tables.jobs import RayState as RayState
 from annotation_api.db.tables.models import MAKES as MAKES
 from annotation_api.db.tables.models import Alias as Alias
+from annotation_api.db.tables.models import AliasMove as AliasMove
 from annotation_api.db.tables.models import ModelParent as ModelParent
 from annotation_api.db.tables.models import ModelVersion as ModelVersion
 from annotation_api.db.tables.people import ApiKey as ApiKey

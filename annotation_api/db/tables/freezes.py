@@ -30,6 +30,9 @@ class Freeze(Base):
     id: Mapped[uuid.UUID] = new_id()
     kind: Mapped[DatasetKind] = mapped_column(text_enum(DatasetKind))
     source: Mapped[dict[str, Any]]  # {"project": id} or {"dataset": id}
+    labels: Mapped[dict[str, Any]] = mapped_column(
+        server_default=sql("'{}'::jsonb")
+    )  # of the snapshot, once it is there
     state: Mapped[FreezeState] = mapped_column(text_enum(FreezeState), server_default="queued")
     done: Mapped[int] = mapped_column(server_default=sql("0"))  # rows written
     total: Mapped[int]  # rows to be written, as far as was known at the start

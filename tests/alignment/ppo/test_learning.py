@@ -13,8 +13,9 @@ import torch
 from alignment.data.batch import Sequences
 from alignment.maths.losses import policy_loss, value_loss
 from alignment.models.forward import response_logprobs, response_terms
+from alignment.ppo.learner import Learner, learning_rate_factor
 from alignment.ppo.roles import record
-from alignment.ppo.update import Learner, learning_rate_factor, update
+from alignment.ppo.update import update
 from alignment.shared import stages
 from alignment.shared.config import PPOConfig
 from alignment.shared.events import ErrorKind, NullReporter, StageError

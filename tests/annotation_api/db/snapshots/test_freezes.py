@@ -62,7 +62,7 @@ def test_a_small_freeze_is_answered_as_ever(as_: Any, judged: Any) -> None:
 @pytest.mark.usefixtures("few")
 def test_a_large_one_is_told_as_it_goes(as_: Any, session: Session, judged: Any) -> None:
     client = as_(Role.ENGINEER)
-    answer = client.post("/v1/snapshots", json=body(judged))
+    answer = client.post("/v1/snapshots", json=body(judged) | {"name": "the fifth", "tags": ["five"]})
     assert answer.status_code == 202
     place = answer.headers["location"]
     assert place == f"/v1/freezes/{answer.json()['id']}"
@@ -72,7 +72,8 @@ def test_a_large_one_is_told_as_it_goes(as_: Any, session: Session, judged: Any)
     assert freezes.work_off(here(session)) == 1
     ended = client.get(place).json()
     assert (ended["state"], ended["done"], ended["error"]) == ("succeeded", 5, None)
-    assert client.get(f"/v1/snapshots/{ended['snapshot']}").json()["rows"] == 5
+    frozen = client.get(f"/v1/snapshots/{ended['snapshot']}").json()
+    assert (frozen["rows"], frozen["name"], frozen["tags"]) == (5, "the fifth", ["five"])
     again = client.post("/v1/snapshots", json=body(judged))
     assert (again.status_code, again.json()["id"]) == (201, ended["snapshot"])  # unchanged: there at once
 
