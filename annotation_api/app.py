@@ -23,6 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment.shared import logs
+from annotation_api.annotation.agreement import routes as agreement
 from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import routes as project_routes
@@ -48,10 +49,12 @@ from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
+from annotation_api.jobs.comparison import routes as comparisons
 from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
 from annotation_api.models import upload_routes
+from annotation_api.models.leaderboard import routes as leaderboard
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
 from annotation_api.web import pages
@@ -72,16 +75,19 @@ FEATURES = (
     tasks,
     project_routes,
     members,
+    agreement,
     feedback,
     gold,
     review,
     comments,
     signals,
     datasets,
+    comparisons,
     jobs,
     detail_routes,
     pipeline_routes,
     models,
+    leaderboard,
     upload_routes,
 )
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
-from tests.compose.host import lacking
+from tests.compose.boxes.host import lacking
 from tests.support import dealing
 from tests.support.databases import new_database
 from tests.support.factory import Factory

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -12,12 +14,18 @@ from transformers.pytorch_utils import Conv1D
 
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
+from alignment.untrusted.adapters import base_of
 from alignment.untrusted.families import adaptable, usually_adapted
+from alignment.untrusted.folder import ADAPTER
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
 
 Task: TypeAlias = Literal["CAUSAL_LM", "SEQ_CLS"]
+
+TRAINED = "default"  # the adapter that is trained, PEFT's own name for the only one
+MOST_STACKED = 16  # adapters on adapters, round after round
+START = "start"  # adapters that a model came with, frozen under those that are trained
 
 
 def is_adapted(model: object) -> TypeGuard[PeftModel]:
@@ -25,9 +33,17 @@ def is_adapted(model: object) -> TypeGuard[PeftModel]:
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
 
 
-def add_adapters(model: PreTrainedModel, lora: LoRAConfig, task: Task, seed: int) -> PeftModel:
+def tuned_layers(model: torch.nn.Module) -> Iterator[Any]:
+    """The layers that have adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return (layer for layer in model.modules() if isinstance(layer, BaseTunerLayer))
+
+
+def add_adapters(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Task, seed: int) -> PeftModel:
     """Adapters on the linear layers that `lora.targets` means; a score head has none: PEFT trains and keeps it whole.
 
+    A model that has adapters named START keeps them, frozen: what is trained is added to what it says by now.
     Raises StageError(BAD_INPUT) for names that the model does not have.
     """
     from peft import LoraConfig, get_peft_model
@@ -40,21 +56,34 @@ def add_adapters(model: PreTrainedModel, lora: LoRAConfig, task: Task, seed: int
         task_type=task,
     )
     torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
-    adapted: PeftModel = get_peft_model(model, settings)
+    adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
     for weight in adapted.parameters():
         if weight.requires_grad:  # PEFT leaves the whole score head in the base's number type
             weight.data = weight.data.float()
     return adapted
 
 
-def _targets(model: PreTrainedModel, lora: LoRAConfig) -> list[str]:
+def _above(model: PeftModel, settings: LoraConfig) -> PeftModel:
+    """`model` with new adapters over its own, and a head to train that begins as the one that it has."""
+    model.add_adapter(TRAINED, settings)
+    model.set_adapter(TRAINED)
+    for layer in tuned_layers(model):
+        layer.set_adapter([START, TRAINED])
+    model.set_requires_grad(START, requires_grad=False)
+    base: Any = model.get_base_model()
+    heads = base.score.modules_to_save
+    heads[TRAINED].load_state_dict(heads[START].state_dict())
+    return model
+
+
+def _targets(model: PreTrainedModel | PeftModel, lora: LoRAConfig) -> list[str]:
     """The full names of the layers that get adapters."""
-    heads = (model.get_output_embeddings(), getattr(model, "score", None))  # type: ignore[no-untyped-call]
-    family = model.config.get_text_config().model_type
+    base: Any = model.get_base_model() if is_adapted(model) else model
+    head, family = base.get_output_embeddings(), base.config.get_text_config().model_type
     layers = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module not in heads
+        name.removesuffix(".base_layer")
+        for name, module in base.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head and not _is_beside(name)
     ]
     if isinstance(lora.targets, tuple):
         chosen = [name for name in layers if name.endswith(tuple(f".{target}" for target in lora.targets))]
@@ -67,16 +96,39 @@ def _targets(model: PreTrainedModel, lora: LoRAConfig) -> list[str]:
         return chosen
     if lora.targets == "all_linear":
         return [name for name in layers if adaptable(family, name)]
-    experts = any(name.endswith("experts") for name, _ in model.named_modules())
+    experts = any(name.endswith("experts") for name, _ in base.named_modules())
     return [name for name in layers if usually_adapted(family, name, experts)]
 
 
-def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
+def _is_beside(name: str) -> bool:
+    """Whether a layer is a score head, which is trained whole, or part of an adapter."""
+    return name.partition(".")[0] == "score" or ".lora_" in name
+
+
+def read_adapters(model: PreTrainedModel, folder: Path, name: str = TRAINED) -> PeftModel:
     """`model` with the adapters in `folder`, frozen."""
     from peft import PeftModel
 
     with opened(folder, FolderPart.ADAPTERS) as seen:
-        return PeftModel.from_pretrained(model, str(seen), is_trainable=False)
+        return PeftModel.from_pretrained(model, str(seen), adapter_name=name, is_trainable=False)
+
+
+def adapter_base(folder: Path) -> Path:
+    """The folder of the model that the adapters in `folder` were trained on. StageError(BAD_INPUT) where it is gone."""
+    with opened(folder, FolderPart.CONFIG) as seen:
+        base = base_of(folder, json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"])
+    if not base.is_dir():
+        raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+    return base
+
+
+def whole_folder(folder: Path, most: int = MOST_STACKED) -> Path:
+    """The whole model under the adapters in `folder`, which may have been trained on others; or the folder itself."""
+    if not (folder / ADAPTER).exists():
+        return folder
+    if not most:
+        raise bad(f"The adapters in {folder} stand on more than {MOST_STACKED} others.", "Merge them first.")
+    return whole_folder(adapter_base(folder), most - 1)
 
 
 def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str) -> None:

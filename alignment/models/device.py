@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 
 def pick_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU where there is one, else the CPU. On a GPU float32 products, those of the heads, are TF32's from then on:
+    eight times as exact as bfloat16 and eight times as fast as float32."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.set_float32_matmul_precision("high")
+    return torch.device("cuda")
 
 
 def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
@@ -22,6 +30,18 @@ def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
 def autocast(device: torch.device) -> torch.autocast:
     """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def in_float32(head: Any, hidden: Tensor) -> Tensor:
+    """What an output layer says of `hidden`, `(..., H)`, in float32 whatever the weights are and autocast says.
+
+    In bfloat16 two log-probabilities near -1 differ by 0.004 or not at all, and scores of many texts fall together.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        if head.weight.dtype == torch.float32:  # the layer itself: a CPU has a quicker one
+            said: Tensor = head(hidden.float())
+            return said
+        return F.linear(hidden.float(), head.weight.float(), None if head.bias is None else head.bias.float())
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,7 @@ from alignment.cpu import packing
 from alignment.cpu.linear import rounded
 from alignment.data.batch import Sequences, by_length, pad_right
 from alignment.models.adapters import is_adapted
-from alignment.models.device import autocast
+from alignment.models.device import autocast, has_bfloat16, in_float32
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.load import context_length
 from alignment.shared.events import ErrorKind, StageError
@@ -107,12 +107,9 @@ def response_values(critic: Model, sequences: Sequences) -> Tensor:
     """The critic's value of the state in which each response token is chosen: `(B, R)`, 0 on padding."""
 
     def compute() -> Tensor:
-        hidden = _before(critic, sequences)
-        with autocast(hidden.device):
-            found: Tensor = _base(critic).score(hidden)
-        return found
+        return in_float32(_base(critic).score, _before(critic, sequences))
 
-    values = _within(critic, compute).squeeze(-1).float()
+    values = _within(critic, compute).squeeze(-1)
     # Born from a reward model, the critic predicts that model's score: less the same mean.
     return torch.where(sequences.response_mask, values - score_mean(critic), 0.0)
 
@@ -126,11 +123,9 @@ def end_scores(reward_model: Model, input_ids: Tensor, lengths: Tensor) -> Tenso
 
     def compute() -> Tensor:
         hidden, starts = _states(reward_model, input_ids, lengths)
-        with autocast(input_ids.device):
-            found: Tensor = _base(reward_model).score(hidden[starts + lengths - 1])
-        return found
+        return in_float32(_base(reward_model).score, hidden[starts + lengths - 1])
 
-    return _within(reward_model, compute).flatten().float()
+    return _within(reward_model, compute).flatten()
 
 
 @torch.no_grad()
@@ -181,8 +176,8 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
     ids = torch.tensor([input_ids], device=next(policy.parameters()).device)
     with autocast(ids.device):
         theirs = policy(input_ids=ids, use_cache=False).logits.float()
-        ours = _head(policy)(_trunk(policy)(input_ids=ids, use_cache=False).last_hidden_state).float()
-    tolerance = HEAD_TOLERANCE[torch.bfloat16 if ids.device.type == "cuda" else torch.float32]
+        ours = _head(policy)(_trunk(policy)(input_ids=ids, use_cache=False).last_hidden_state)
+    tolerance = HEAD_TOLERANCE[torch.bfloat16 if has_bfloat16(ids.device) else torch.float32]
     if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max())):
         raise StageError(
             ErrorKind.BAD_INPUT,
@@ -236,9 +231,7 @@ def _chunk_terms(
     hidden, targets = F.pad(hidden, (0, 0, 0, spare)), F.pad(targets, (0, spare))
 
     def compute(h: Tensor) -> Tensor:
-        with autocast(h.device):
-            logits = head(h)
-        logits = logits.float()
+        logits = head(h)
         return terms(logits if temperature == 1.0 else logits / temperature, targets)[:, :count]
 
     if recompute and torch.is_grad_enabled():
@@ -256,12 +249,13 @@ def _trunk(model: Model) -> Callable[..., Any]:
 
 
 def _head(model: Model) -> Callable[[Tensor], Tensor]:
-    """Hidden states to logits, with the factor and the soft cap that some families put behind the output layer."""
-    layer = cast(Callable[[Tensor], Tensor], _base(model).get_output_embeddings())
+    """Hidden states to logits in float32, with the factor and the soft cap that some families put behind them."""
+    layer = _base(model).get_output_embeddings()
     factor, cap = after_head(_base(model).config.get_text_config())
 
     def logits_of(hidden: Tensor) -> Tensor:
-        logits = layer(hidden) if factor == 1.0 else layer(hidden) * factor
+        said = in_float32(layer, hidden)
+        logits = said if factor == 1.0 else said * factor
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     return logits_of

@@ -7,7 +7,6 @@ the folder (alignment/models/view.py): safetensors and checked settings alone, n
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +22,8 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from alignment.data.stops import keep_stops, savable, turn_end
-from alignment.models.adapters import Task, add_adapters, is_adapted, read_adapters
+from alignment.data.stops import turn_end
+from alignment.models.adapters import START, Task, adapter_base, add_adapters, is_adapted, read_adapters
 from alignment.models.adapters import save_adapter as save_adapter
 from alignment.models.device import dtype_for, pick_device
 from alignment.models.ensemble import Ensemble, EnsembleFile
@@ -34,7 +33,12 @@ from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
 from alignment.models.heads import ensure_scorer
-from alignment.models.sizes import require_all_weights, require_fit, stored_type
+from alignment.models.save import round_weights as round_weights
+from alignment.models.save import save_model as save_model
+from alignment.models.save import saved_type as saved_type
+from alignment.models.save import settle
+from alignment.models.sharing import merged, scorer_on
+from alignment.models.sizes import require_all_weights, require_fit
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.untrusted.families import positions
@@ -89,6 +93,12 @@ def load_causal_lm(
     return _prepare(model, trained, lora, "CAUSAL_LM", seed)
 
 
+def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A frozen language model to put adapters on, and scorers beside. Raises as `load_causal_lm`."""
+    model = load_causal_lm(folder, tokenizer, trained=False)
+    return merged(model, model.dtype) if is_adapted(model) else cast(PreTrainedModel, model)
+
+
 def load_scorer(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
@@ -115,26 +125,31 @@ def load_scorer(
     ensure_scorer(config)
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
     if fresh:
-        _new_head(model, seed)
+        _new_head(cast(PreTrainedModel, model), seed)
     _require_numbers(model, folder)
     return _prepare(model, trained, lora, "SEQ_CLS", seed)
 
 
 def load_reward_model(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, *, device: torch.device | None = None
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: torch.device | None = None,
+    base: tuple[Path, PreTrainedModel] | None = None,
 ) -> PreTrainedModel | PeftModel | Ensemble:
     """A frozen reward model to score with: one model, or all members of an ensemble's folder.
 
-    `forward.score_rows` takes either. Raises StageError(BAD_INPUT) as `load_scorer`.
+    Adapters of `base`, a language model from that folder, stand on its weights. `forward.score_rows` takes all of
+    these. Raises StageError(BAD_INPUT) as `load_scorer`.
     """
     if not (folder / EnsembleFile.NAME).exists():
-        return load_scorer(folder, tokenizer, trained=False, device=device)
+        return _on_base(folder, base) or load_scorer(folder, tokenizer, trained=False, device=device)
     file = ensemble_file(folder)
     if not file.adapters:
         loaded = [load_scorer(folder / name, tokenizer, trained=False, device=device) for name in file.members]
         return Ensemble(tuple(loaded), (None,) * len(loaded), file.combine, file.variance_coef)
     first = folder / file.members[0]
-    model = read_adapters(_adapter_base(first, tokenizer, load_config(first, dropout=False), device), first)
+    model = read_adapters(_under(first, tokenizer, load_config(first, dropout=False), False, device), first)
     for name in file.members[1:]:
         with opened(folder / name, FolderPart.ADAPTERS) as seen:
             model.load_adapter(str(seen), adapter_name=name, is_trainable=False)
@@ -143,34 +158,6 @@ def load_reward_model(
     names = ("default", *file.members[1:])
     means = tuple(float(load_config(folder / name, dropout=False).score_mean) for name in file.members)
     return Ensemble((model,) * len(names), names, file.combine, file.variance_coef, means)
-
-
-def saved_type(setting: str, base: Path) -> torch.dtype:
-    """The number type in which a model that was trained from the folder `base` is saved."""
-    return stored_type(first_member(base)) if setting == "as_loaded" else cast(torch.dtype, getattr(torch, setting))
-
-
-def round_weights(model: PreTrainedModel | PeftModel, dtype: torch.dtype) -> None:
-    """Give every weight a value that `dtype` holds, its own type kept: what is measured then is what is saved."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(weight.to(dtype))
-
-
-def save_model(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Write weights (safetensors, in `dtype`), config and tokenizer; adapters are merged into a whole model."""
-    whole = cast(PreTrainedModel, model.merge_and_unload() if is_adapted(model) else model)
-    own = whole.dtype
-    _settle(whole, tokenizer)  # a trainer may have left its own settings, a tokenizer may have got its template since
-    _cast(whole, dtype)
-    whole.save_pretrained(folder, safe_serialization=True)
-    _cast(whole, own)
-    tokenizer.save_pretrained(folder)
 
 
 def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
@@ -190,13 +177,11 @@ def _load(
     config: PretrainedConfig,
     full: bool,
     device: torch.device | None,
-) -> PreTrainedModel:
+) -> PreTrainedModel | PeftModel:
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
     if (folder / ADAPTER).exists():
-        if not is_scorer(config):
-            raise bad(f"{folder} holds adapters, which only a reward model may be.", "Merge them and save the whole.")
-        return read_adapters(_adapter_base(folder, tokenizer, config, device), folder).merge_and_unload()  # type: ignore[no-any-return]
+        return _with_adapters(auto, folder, tokenizer, config, full, device)
     with opened(folder, FolderPart.WEIGHTS) as seen:
         require_fit(auto, config, folder, seen)
         model, found = auto.from_pretrained(
@@ -211,46 +196,60 @@ def _load(
     fresh_head = () if is_scorer(config) else ("score.weight",)
     require_all_weights(found["missing_keys"], folder, but=fresh_head)
     _fit_vocabulary(model, tokenizer, folder)
-    _settle(model, tokenizer)
+    settle(model, tokenizer)
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
     return cast(PreTrainedModel, model)
 
 
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """The weights alone: tables that are computed, such as rotary frequencies, would lose what no file gives back."""
-    for weight in model.parameters():
-        weight.data = weight.data.to(dtype)
+def _with_adapters(
+    auto: Any,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PretrainedConfig,
+    full: bool,
+    device: torch.device,
+) -> PreTrainedModel | PeftModel:
+    """Base and adapters added up where the weights are float32; else side by side, as they were trained."""
+    base = _under(folder, tokenizer, config, full, device)
+    model = read_adapters(base, folder, START)
+    if auto is AutoModelForSequenceClassification and not is_scorer(config):
+        scorer = scorer_on(merged(model, base.dtype))
+        if scorer is None:
+            raise bad(f"{folder} holds adapters, on which no reward model can begin.", "Merge them and save the whole.")
+        return scorer
+    return merged(model, torch.float32) if base.dtype == torch.float32 else model
 
 
-def _settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let the model's settings say what its tokenizer says, in a form that can be saved."""
-    text = model.config.get_text_config()
-    if getattr(model, "generation_config", None) is not None:  # a scorer generates nothing
-        keep_stops(model, tokenizer)
-        model.generation_config = savable(model.generation_config)
-    text.pad_token_id, text.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
-    if getattr(text, "output_router_logits", False):
-        # A trainer's setting: with it every forward pass also makes the auxiliary loss, which no mask of ours fits.
-        text.output_router_logits = False
-
-
-def _adapter_base(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, device: torch.device | None
+def _under(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, full: bool, device: torch.device | None
 ) -> PreTrainedModel:
-    """The model that the adapters in `folder` were trained on, with a head that they replace."""
-    with opened(folder, FolderPart.CONFIG) as seen:
-        base = folder / json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"]
-    if not base.is_dir():
-        raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+    """The model that the adapters in `folder` were trained on; a reward model's with a head that they replace."""
+    base, auto = adapter_base(folder), cast(Any, AutoModelForCausalLM)
     own = load_config(base, dropout=False)
-    own.num_labels = 1
-    ensure_scorer(own)
-    model = _load(AutoModelForSequenceClassification, base, tokenizer, own, False, device)
-    model.config.score_mean = getattr(config, "score_mean", 0.0)
+    if is_scorer(config):
+        auto, own.num_labels = AutoModelForSequenceClassification, 1
+        ensure_scorer(own)
+    found = _load(auto, base, tokenizer, own, full, device)
+    model = merged(found, found.dtype) if is_adapted(found) else found
+    if is_scorer(config):
+        model.config.score_mean = getattr(config, "score_mean", 0.0)
+    return cast(PreTrainedModel, model)
+
+
+def _on_base(folder: Path, base: tuple[Path, PreTrainedModel] | None) -> PeftModel | None:
+    """The reward model in `folder` on the weights of `base`; None where it was trained on others."""
+    if base is None or not (folder / ADAPTER).exists() or adapter_base(folder).resolve() != base[0].resolve():
+        return None
+    scorer = scorer_on(base[1])
+    if scorer is None:
+        return None
+    scorer.config.score_mean = getattr(load_config(folder, dropout=False), "score_mean", 0.0)
+    model = read_adapters(scorer, folder, START)
+    _require_numbers(model, folder)
     return model
 
 
-def _require_numbers(model: PreTrainedModel, folder: Path) -> None:
+def _require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
@@ -270,10 +269,11 @@ def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def _prepare(
-    model: PreTrainedModel, trained: bool, lora: LoRAConfig | None, task: Task, seed: int
+    model: PreTrainedModel | PeftModel, trained: bool, lora: LoRAConfig | None, task: Task, seed: int
 ) -> PreTrainedModel | PeftModel:
-    if not trained:
-        model.requires_grad_(False)
+    if trained and is_adapted(model):
+        model = merged(model, model.dtype)
+    model.requires_grad_(trained)  # adapters that were merged came frozen
     model.train(trained)
     return add_adapters(model, lora, task, seed) if trained and lora else model
 

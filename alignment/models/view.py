@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from alignment.models.library import parts_of
 from alignment.shared.events import ErrorKind, StageError
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.files import UnsafeModel
@@ -72,9 +73,9 @@ def known(values: Mapping[str, Any], kind: type[PretrainedConfig]) -> dict[str, 
     """
     declared = {field.name for field in fields(kind)}.union(kind.attribute_map, STRUCTURED)
     kept = {key: value for key, value in values.items() if key in declared or _is_harmless(key, value, kind)}
-    for key, spec in kind.sub_configs_defaults.items():
-        if isinstance(kept.get(key), dict) and issubclass(spec.config_class, PretrainedConfig):
-            kept[key] = known(kept[key], spec.config_class)
+    for key, part in parts_of(kind).items():
+        if isinstance(kept.get(key), dict) and issubclass(part, PretrainedConfig):
+            kept[key] = known(kept[key], part)
     return kept
 
 

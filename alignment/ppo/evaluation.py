@@ -19,7 +19,8 @@ from torch import Tensor
 
 from alignment.data.batch import Sequences
 from alignment.maths.advantages import kl_estimate
-from alignment.models.load import save_model
+from alignment.models.adapters import is_adapted, save_adapter
+from alignment.models.save import save_model, saved_type
 from alignment.ppo.alarms import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 from alignment.rollout.streams import Draws
@@ -179,16 +180,21 @@ class Selection:
                 self.weights = {name: w.detach().cpu().clone() for name, w in trained_weights(self.roles.policy)}
         return entry
 
-    def save(self, out_dir: Path, dtype: torch.dtype) -> None:
-        """Put the kept weights back into the policy, and write it in `dtype`; one process writes the whole."""
+    def save(self, out_dir: Path, config: PPOConfig | RLOOConfig, base: Path) -> None:
+        """Put the kept weights back into the policy, and write it; one process writes the whole. `base`: the SFT
+        policy's folder, to which adapters belong."""
         assert self.kept is not None, "save comes after the first evaluation"
         policy, team = self.roles.policy, self.roles.team
         with torch.no_grad():
             for name, weight in trained_weights(policy) if self.weights else ():
                 weight.copy_(self.weights[name])
         whole = whole_on_first(policy, self.roles.sampler(), team) if is_shared(policy) else policy
-        if whole is not None and team.first:
-            save_model(whole, self.roles.tokenizer, out_dir, dtype)
+        if whole is None or not team.first:
+            return
+        if is_adapted(whole) and config.save_adapter:
+            save_adapter(whole, self.roles.tokenizer, out_dir, str(base.resolve()))
+        else:
+            save_model(whole, self.roles.tokenizer, out_dir, saved_type(config.save_dtype, base))
 
 
 def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from alignment.data.batch import Rollout, Sequences
-from alignment.models.load import saved_type
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.evaluation import Selection, bounds_of, evaluate
 from alignment.ppo.learner import Learner
@@ -134,7 +133,7 @@ def _train(
         stopped = rescued(error, selection)
     if stopped:
         reporter.note(stopped, level="warning")
-    selection.save(out_dir, saved_type(config.save_dtype, inputs.model))
+    selection.save(out_dir, config, inputs.model)
     result = result_of(
         stage.value, roles, prompts, config, selection, curve, adaptation.monitor.alarms, stopped, decision
     )

@@ -13,15 +13,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data import chat
 from alignment.data.screening import screen
+from alignment.models.adapters import is_adapted
 from alignment.models.ensemble import Ensemble, EnsembleFile
 from alignment.models.forward import Model, score_mean, score_members, score_rows
 from alignment.models.load import (
@@ -37,6 +37,7 @@ from alignment.models.load import (
     save_score_scale,
     saved_type,
 )
+from alignment.models.sharing import merged
 from alignment.reward import data as reward_data
 from alignment.reward.annotations import Annotation
 from alignment.reward.data import MIN_PROMPT, encode_responses
@@ -51,6 +52,9 @@ from alignment.shared.records import Prompt, Ranking
 from alignment.shared.stages import RewardInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.trainer import load_to_train, writes
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 NOTES = {
     "shortened": "had their prompt cut on the left to fit max_length.",
@@ -207,12 +211,17 @@ def _train_members(
             continue
         member.eval()
         dtype = saved_type(config.save_dtype, inputs.model)
-        round_weights(member, dtype)
+        apart = is_adapted(member) and (adapters or config.save_adapter)
+        if not apart:  # what is measured is what is saved; adapters are saved as they are
+            member = merged(member, dtype) if is_adapted(member) else member
+            round_weights(member, dtype)
         scale = centre(member, tokenizer, prepared.train, 4 * config.micro_batch_size)
         folder = out_dir / name
         folder.mkdir(exist_ok=True)
-        if isinstance(member, PeftModel) and (adapters or config.save_adapter):
-            save_adapter(member, tokenizer, folder, f"../{BASE}" if adapters else str(inputs.model.resolve()))
+        if apart:
+            save_adapter(
+                cast("PeftModel", member), tokenizer, folder, f"../{BASE}" if adapters else str(inputs.model.resolve())
+            )
         else:
             save_model(member, tokenizer, folder, dtype)
         save_score_scale(folder, scale)

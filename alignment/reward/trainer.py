@@ -8,7 +8,7 @@ of up to K(K-1)/2 pairs), the losses, and what makes a killed run go on as if no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -18,11 +18,11 @@ from trl.trainer.reward_config import RewardConfig as TRLRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from alignment.cpu.linear import speed_up
-from alignment.maths.losses import label_loss, listwise_loss, ranking_loss
 from alignment.models.forward import Model
 from alignment.reward.batch import RankingBatch, StepSampler, collate_rankings
 from alignment.reward.examples import Example
 from alignment.reward.forward import ranking_forward, width_for_sharing
+from alignment.reward.step import batch_loss
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import Reporter
 from alignment.shared.stages import ResumableInputs
@@ -35,36 +35,6 @@ from alignment.training.trainer import (
     model_to_train,
     place_to_save,
 )
-
-
-class StepLoss(NamedTuple):
-    """What one batch of rankings costs, and what a log shows of it."""
-
-    loss: Tensor  # scalar, with gradient
-    accuracy: Tensor  # scalar
-    margin: Tensor  # scalar
-
-
-def batch_loss(scores: Tensor, batch: RankingBatch, config: RewardConfig, denominator: Tensor | float) -> StepLoss:
-    """The configured losses of N scores; `denominator` is the weight of all examples of the optimizer step."""
-    pairs = ranking_loss(
-        scores,
-        batch.better,
-        batch.worse,
-        batch.weights,
-        config.centering_coef,
-        denominator,
-        targets=batch.targets,
-        margins=batch.margins,
-    )
-    loss = pairs.loss
-    if config.loss == "plackett_luce":
-        soft = config.ties == "soft"
-        loss = listwise_loss(scores[batch.members], batch.ranks, batch.vote_weights, denominator, soft_ties=soft)
-        both = (scores[batch.better] + scores[batch.worse]) ** 2
-        loss = loss + config.centering_coef * (batch.weights * both).sum() / denominator
-    loss = loss + label_loss(scores, batch.label_rows, batch.label_targets, batch.label_weights, denominator)
-    return StepLoss(loss, pairs.accuracy, pairs.margin)
 
 
 class RankingTrainer(ResumingTrainer, RewardTrainer):

@@ -12,22 +12,23 @@ drew are kept, those of our forward pass are what PPO works with, and the gap be
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from alignment.cpu import packing
 from alignment.data import chat
 from alignment.data.batch import Sequences
 from alignment.data.stops import stop_ids
 from alignment.models.adapters import is_adapted
-from alignment.models.device import dtype_for, has_bfloat16
+from alignment.models.device import has_bfloat16
 from alignment.models.forward import response_logprobs
+from alignment.models.library import paged
+from alignment.models.sharing import DecodingCopy
 from alignment.rollout.generation import Generated, generate
 from alignment.rollout.streams import Draws
 from alignment.rollout.vllm_engine import VLLM
@@ -71,7 +72,7 @@ def engine_of(config: PPOConfig | RLOOConfig) -> Engine:
                 "Set rollout_engine to 'continuous' or 'generate', or install vLLM by hand with the torch it needs.",
             )
         return VLLM()
-    return Continuous() if config.rollout_engine == "continuous" else generate
+    return Continuous() if config.rollout_engine == "continuous" else Plain()
 
 
 @torch.no_grad()
@@ -108,11 +109,22 @@ def _gap(engine: Engine, model: Any, tokenizer: PreTrainedTokenizerBase) -> floa
     return float(gaps.mean())
 
 
-class Continuous:
-    """Transformers' continuous batching on the live weights, or on a GPU on a copy of them as frozen weights are."""
+class Plain:
+    """`generate` on the live weights, or on a GPU on their `DecodingCopy`: float32 weights are twice the bytes for
+    every token, to be cast each time."""
 
     def __init__(self) -> None:
-        self._copy: Any = None
+        self._copy = DecodingCopy()
+
+    def __call__(self, model: Any, *args: Any, **settings: Any) -> Generated:
+        return generate(self._copy.of(model) if has_bfloat16(model.device) else model, *args, **settings)
+
+
+class Continuous:
+    """Transformers' continuous batching on the live weights, or on a GPU on their `DecodingCopy`."""
+
+    def __init__(self) -> None:
+        self._copy = DecodingCopy()
 
     def __call__(
         self,
@@ -136,8 +148,8 @@ class Continuous:
             pad_token_id=tokenizer.pad_token_id,
         )
         pages = -(-(max(map(len, prompts)) + max_new_tokens) // PAGE) + 1
-        batching = ContinuousBatchingConfig(
-            page_size=PAGE,
+        batching = paged(
+            PAGE,
             num_blocks=pages * min(batch_size, len(prompts)),
             max_batch_tokens=max(PREFILL, batch_size),
             max_requests_per_batch=batch_size,
@@ -160,13 +172,5 @@ class Continuous:
 
     def _runner(self, model: Any) -> Any:
         """The model that decodes. The library decodes in a thread of its own, out of reach of `autocast`."""
-        live = model.get_base_model() if is_adapted(model) else model  # adapters are inside it
-        if live.device.type == "cpu":
-            return live
-        if self._copy is None:
-            frozen = dtype_for(model.device, trained=False)
-            self._copy = copy.deepcopy(live).to(frozen).requires_grad_(False)
-        with torch.no_grad():
-            for mine, weight in zip(self._copy.parameters(), live.parameters(), strict=True):
-                mine.copy_(weight)
-        return self._copy
+        live: Any = model.get_base_model() if is_adapted(model) else model  # adapters are inside it
+        return self._copy.of(live) if has_bfloat16(live.device) else live

@@ -16,7 +16,7 @@ from alignment.shared.guard_config import GateConfig as GateConfig
 from alignment.shared.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
-from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
+from alignment.shared.settings import AdapterSettings, Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
 from alignment.shared.settings import SharedConfig as SharedConfig
 from alignment.shared.settings import StageSettings as StageSettings
@@ -27,11 +27,29 @@ from alignment.shared.stage_names import Stage as Stage
 PRESETS = Path(__file__).parent / "presets"
 
 
-class SFTConfig(SharedConfig):
+class SupervisedConfig(SharedConfig):
+    """What the two stages have that the library's trainer runs."""
+
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine",
+        description="How the rate falls after its warm-up: as a cosine to a tenth (Ouyang et al. 2022, C.1), in a line "
+        "to 0, or not at all.",
+    )
+    adam_beta1: Share = Field(default=0.9, description="AdamW's memory of gradients.")
+    adam_beta2: Share = Field(default=0.999, description="AdamW's memory of their squares (Llama 2: 0.95).")
+    adam_epsilon: Positive = Field(default=1e-8, description="AdamW's epsilon.")
+
+
+class SFTConfig(SupervisedConfig):
     epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
+    train_on: Literal["last_turn", "assistant_turns"] = Field(
+        default="last_turn",
+        description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
+        "are one demonstration each.",
+    )
 
 
-class RewardConfig(SharedConfig):
+class RewardConfig(SupervisedConfig, AdapterSettings):
     """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
 
     A pass over K-wise batches updates on each response once; an epoch of shuffled pairs does so K - 1 times.
@@ -67,7 +85,6 @@ class RewardConfig(SharedConfig):
     )
     answer_coef: NonNegative = Field(default=0.1, description="Weight of what answers say of one response.")
     frozen_trunk: bool = Field(default=False, description="Train the score head alone.")
-    save_adapter: bool = Field(default=False, description="Save adapters beside their base instead of merged into it.")
     share_prompt: bool = Field(default=True, description="Compute a prompt once for its responses, where that pays.")
     members: int = Field(default=1, ge=1, le=5, description="Reward models that are trained; more than 1: an ensemble.")
     member_kind: Literal["seed", "bootstrap", "adapter"] = Field(
@@ -86,8 +103,6 @@ class RewardConfig(SharedConfig):
     def _parts_fit(self) -> Self:
         if self.frozen_trunk and self.lora:
             raise ValueError("frozen_trunk trains the head alone: leave lora unset, or frozen_trunk false")
-        if self.save_adapter and not self.lora:
-            raise ValueError("save_adapter needs lora: without it there is no adapter")
         if self.members > 1 and self.member_kind == "adapter" and not self.lora:
             raise ValueError("member_kind 'adapter' needs lora: the members are adapters on one base")
         if self.votes == "modal" and self.loss == "plackett_luce":

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from alignment.shared.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
+    AdapterSettings,
     Count,
     Fraction,
     NonNegative,
@@ -24,11 +25,10 @@ from alignment.shared.settings import (
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
 
-class PolicyConfig(SharedConfig):
+class PolicyConfig(AdapterSettings, SharedConfig):
     """What PPO and RLOO share."""
 
     adapter_rate: ClassVar[float] = 3e-5
-    later: ClassVar[tuple[str, ...]] = ("shard_weights",)
 
     learning_rate: Rate = Field(default=3e-6, description="Peak learning rate of the policy.")
     schedule: Literal["linear", "cosine", "constant"] = Field(

@@ -50,7 +50,6 @@ class TrainingConfig(RowRules):
     """What the gradient stages share. A learning rate that is not set is larger where adapters are trained."""
 
     adapter_rate: ClassVar[float] = 1e-4  # ten times the full rate, as TRL's
-    later: ClassVar[tuple[str, ...]] = ()  # settings that came when runs had checkpoints, of this stage alone
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
     batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
@@ -88,6 +87,28 @@ class TrainingConfig(RowRules):
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
             )
+        return self
+
+
+class AdapterSettings(TrainingConfig):
+    """What the stages share that leave adapters as adapters: the next stage stands on the same base with them."""
+
+    save_adapter: bool = Field(
+        default=False,
+        description="Save adapters beside their base instead of merged into it; unset: where lora trains them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_trained_is_saved(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "save_adapter" not in values and values.get("lora") is not None:
+            return {**values, "save_adapter": True}
+        return values
+
+    @model_validator(mode="after")
+    def _has_an_adapter(self) -> Self:
+        if self.save_adapter and not self.lora:
+            raise ValueError("save_adapter needs lora: without it there is no adapter")
         return self
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
-from alignment.shared.config import Baseline, PPOConfig, Stage, TrainingConfig
+from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
+from alignment.shared.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
 from alignment.training.team import ALONE, Team
@@ -31,7 +32,7 @@ FORMAT = 1  # of what a checkpoint holds; another one starts over
 KEPT = 2  # checkpoints of a run: the newest may turn out damaged
 PARTIAL = "partial"  # where a checkpoint is written until it is whole
 WHEN = ("save_every", "save_minutes")  # settings that change no weight
-LATER = (  # came when runs had checkpoints
+LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "template_refusals",
     "save_dtype",
     "lora.targets",
@@ -40,7 +41,11 @@ LATER = (  # came when runs had checkpoints
     "critic_warmup",
     "group_baseline",
 )
-LATER_IN_PPO = ("responses_per_prompt",)  # RLOO always had it
+LATER_IN: Mapping[type[TrainingConfig], tuple[str, ...]] = {  # others had them from the start
+    PPOConfig: ("responses_per_prompt",),
+    PolicyConfig: ("shard_weights",),
+    SupervisedConfig: ("schedule", "adam_beta1", "adam_beta2", "adam_epsilon", "train_on"),
+}
 NAME = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -186,8 +191,11 @@ def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: Resumab
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
     """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
-    said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
-    for path in (*LATER, *config.later, *(LATER_IN_PPO if isinstance(config, PPOConfig) else ())):
+    said: dict[str, Any] = config.model_dump(mode="json", exclude={*WHEN, "save_adapter"})
+    if isinstance(config, RewardConfig):
+        said["save_adapter"] = False  # no weight follows from it, but the first runs had it, and this was its default
+    also = (path for kind, paths in LATER_IN.items() if isinstance(config, kind) for path in paths)
+    for path in (*LATER, *also):
         *rooms, name = path.split(".")
         whole: Any = config
         holder = functools.reduce(lambda model, room: getattr(model, room, None), rooms, whole)

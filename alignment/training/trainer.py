@@ -20,6 +20,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
+from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
 from alignment.training.checkpoints import PARTIAL, Checkpoints
@@ -27,6 +28,13 @@ from alignment.training.shards import skeleton, with_room
 from alignment.training.team import Team
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "cosine": {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+    "linear": {"lr_scheduler_type": "linear"},
+    "constant": {"lr_scheduler_type": "constant_with_warmup"},
+}
 
 
 def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[str, Any]:
@@ -45,9 +53,11 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "max_grad_norm": config.max_grad_norm,
         "weight_decay": config.weight_decay,
         "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
-        "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": 0.1},  # Ouyang et al. 2022, C.1: cosine to a tenth
-        "activation_checkpointing": checkpointing and not shared,  # FSDP has its own
+        **SCHEDULES[config.schedule],
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "adam_epsilon": config.adam_epsilon,
+        **recomputing(checkpointing and not shared),  # FSDP has its own
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
         "seed": config.seed,

@@ -13,6 +13,7 @@ class Format(StrEnum):
     SHAREGPT = "sharegpt"  # conversations of from and value, or messages of role and content
     HH = "hh"  # chosen and rejected are whole dialogues in one text
     TRL = "trl"  # chosen and rejected with a prompt, conversations, or instruction and input
+    BESIDE = "beside"  # rejected_response or rejected_messages beside a chat or an answer
     KTO = "kto"  # one response with a thumb in `label`
     OASST = "oasst"  # Open-Assistant trees, or `output` as a list, best first
     GPT4LLM = "gpt4llm"  # user_input, responses_and_scores
@@ -41,5 +42,7 @@ class Format(StrEnum):
     DISTILABEL = "distilabel"  # generations and ratings
     LABEL_STUDIO = "label_studio"  # data and annotations of a pairwise project
     ARGILLA = "argilla"  # fields and responses
+    SIDES = "sides"  # response_a, response_b and a word for the winner
+    OPEN_WEBUI = "open_webui"  # Open WebUI's feedback: a thumb on one of several answers
     RESPONSES = "responses"  # a prompt with responses that nobody has ranked: a list, or response_1, response_2, ...
     TEXT = "text"  # a whole chat in one text, as guanaco

@@ -14,6 +14,7 @@ from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import (
     DatasetOut,
     DatasetRowOut,
+    FreezeOut,
     ImportPreview,
     ImportProgress,
     ImportRefusal,
@@ -21,12 +22,13 @@ from annotation_api.datasets.schemas import (
     NewSnapshot,
     SnapshotOut,
 )
-from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
+from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow, get_sessions
 from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ProblemBody
-from annotation_api.http.idempotency import Key, Once
+from annotation_api.http.idempotency import Key, Made, Once
+from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
@@ -112,11 +114,12 @@ def list_datasets(
     more: NextPage,
     kind: DatasetKind | None = None,
     project: uuid.UUID | None = None,
+    by: By = (None, None),
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DatasetOut]:
     """Data sets, newest first."""
-    query = queries.datasets(kind, project)
+    query = labelled(queries.datasets(kind, project), Dataset, by)
     items, after = fetch_page(session, query, Dataset, DatasetOut.model_validate, limit=limit, cursor=cursor)
     return more.page(items, after)
 
@@ -125,6 +128,12 @@ def list_datasets(
 def show_dataset(dataset_id: uuid.UUID, session: Db) -> DatasetOut:
     """One data set and its counts."""
     return DatasetOut.model_validate(service.get_dataset(session, dataset_id))
+
+
+@router.patch("/datasets/{dataset_id}", dependencies=[allow(*ENGINEERS)])
+def label_dataset(dataset_id: uuid.UUID, body: Labels, session: Db) -> DatasetOut:
+    """Give a data set another name, notes or tags; what is left out stays."""
+    return DatasetOut.model_validate(label(service.get_dataset(session, dataset_id), body))
 
 
 @router.get("/datasets/{dataset_id}/rows", dependencies=[allow(*ENGINEERS)])
@@ -145,19 +154,37 @@ def list_dataset_rows(
     return more.page(items, f"{items[-1].row}.{items[-1].part}" if len(rows) > limit else None)
 
 
-@router.post("/snapshots", status_code=201, response_model=SnapshotOut, dependencies=[allow(*ENGINEERS)])
+@router.post(
+    "/snapshots",
+    status_code=201,
+    response_model=SnapshotOut,
+    responses={202: {"description": "10,000 rows or more: it goes on; Location tells how far.", "model": FreezeOut}},
+    dependencies=[allow(*ENGINEERS)],
+)
 def create_snapshot(body: NewSnapshot, session: Db, me: Me, once: Once) -> Response:
     """Freeze the data of a project or a data set, as training will read them."""
-    return once.run(
-        lambda: SnapshotOut.model_validate(service.freeze_source(session, me, body)),
-        location="/v1/snapshots/{id}",
-    )
+
+    def make() -> Made:
+        found = service.freeze_or_ask(session, me, body)
+        if isinstance(found, Freeze):
+            return Made(FreezeOut.model_validate(found), 202, "/v1/freezes/{id}")
+        return Made(SnapshotOut.model_validate(found), 201, "/v1/snapshots/{id}")
+
+    return once.run(make)
+
+
+@router.get("/freezes/{freeze_id}", dependencies=[allow(*ENGINEERS)])
+def show_freeze(freeze_id: uuid.UUID, session: Db) -> FreezeOut:
+    """How far a freeze is, and its snapshot once it has ended."""
+    return FreezeOut.model_validate(service.get_freeze(session, freeze_id))
 
 
 @router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
-def list_snapshots(session: Db, more: NextPage, limit: Limit = 100, cursor: Cursor = None) -> Page[SnapshotOut]:
+def list_snapshots(
+    session: Db, more: NextPage, by: By = (None, None), limit: Limit = 100, cursor: Cursor = None
+) -> Page[SnapshotOut]:
     """Snapshots, newest first."""
-    query = queries.snapshots()
+    query = labelled(queries.snapshots(), Snapshot, by)
     items, after = fetch_page(session, query, Snapshot, SnapshotOut.model_validate, limit=limit, cursor=cursor)
     return more.page(items, after)
 
@@ -166,6 +193,12 @@ def list_snapshots(session: Db, more: NextPage, limit: Limit = 100, cursor: Curs
 def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
     """One snapshot: what it was frozen from, its hash and its size."""
     return SnapshotOut.model_validate(service.get_snapshot(session, snapshot_id))
+
+
+@router.patch("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])
+def label_snapshot(snapshot_id: uuid.UUID, body: Labels, session: Db) -> SnapshotOut:
+    """Give a snapshot another name, notes or tags; what is left out stays. Its rows never change."""
+    return SnapshotOut.model_validate(label(service.get_snapshot(session, snapshot_id), body))
 
 
 @router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])

@@ -9,8 +9,9 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 
 from annotation_api.db.kinds import Adjudicated, PausedPeople
-from annotation_api.db.tables import DatasetKind
-from annotation_api.http.schemas import Body, Shown
+from annotation_api.db.tables import DatasetKind, FreezeState
+from annotation_api.http.labels import NewLabels
+from annotation_api.http.schemas import Shown
 
 
 class RowProblem(BaseModel):
@@ -86,6 +87,8 @@ class DatasetOut(Shown):
     project_id: uuid.UUID | None
     sha256: str
     mapping: dict[str, Any] | None = Field(description="Which columns were read as what, where they were named.")
+    notes: str
+    tags: list[str]
     accepted: int
     duplicates: int
     rejected: int
@@ -99,7 +102,7 @@ class DatasetRowOut(Shown):
     record: dict[str, Any]
 
 
-class NewSnapshot(Body):
+class NewSnapshot(NewLabels):
     """Freeze the submissions of a project, or a data set."""
 
     kind: DatasetKind
@@ -120,9 +123,27 @@ class NewSnapshot(Body):
         return self
 
 
+class FreezeOut(Shown):
+    """A freeze of many rows, which goes on behind the answer: ask for it again until it has ended."""
+
+    id: uuid.UUID
+    kind: DatasetKind
+    source: dict[str, str]
+    state: FreezeState
+    done: int = Field(description="Rows written.")
+    total: int = Field(description="Rows to be written, as far as was known at the start.")
+    snapshot: uuid.UUID | None = Field(validation_alias="snapshot_id", description="Once it succeeded.")
+    error: str | None = Field(description="Why it failed.")
+    created_at: datetime
+    finished_at: datetime | None
+
+
 class SnapshotOut(Shown):
     id: uuid.UUID
     kind: DatasetKind
+    name: str | None
+    notes: str
+    tags: list[str]
     sha256: str
     rows: int
     sources: dict[str, Any] = Field(

@@ -148,13 +148,22 @@ def is_scalar(value: object) -> bool:
 
 
 def message(turn: object, field: str) -> Message:
-    """One turn, as `{"role", "content"}` or as ShareGPT's `{"from", "value"}`."""
-    fields = as_object(turn, field)
-    role_name, text_name = ("from", "value") if "from" in fields else ("role", "content")
+    """One turn, as `{"role", "content"}` or as ShareGPT's `{"from", "value"}`, in any letter case."""
+    fields = _lower(as_object(turn, field))
+    role_name = "from" if "from" in fields else "role"
+    text_name = next((name for name in ("content", "value", "text") if fields.get(name) is not None), "content")
     role = _role(fields.get(role_name), f"{field}.{role_name}")
     if fields.get("tool_calls") or fields.get("function_call"):
         raise Refused(field, "calls a tool, and records keep the turns of system, user and assistant only")
     return Message(role=role, content=_content(fields.get(text_name), f"{field}.{text_name}"))  # type: ignore[arg-type]
+
+
+def _lower(fields: dict[str, Any]) -> dict[str, Any]:
+    """The names in lower case, as far as none then stands twice."""
+    if all(name.islower() or name == name.lower() for name in fields):
+        return fields
+    lower = {name.lower(): fields[name] for name in fields}
+    return lower if len(lower) == len(fields) else fields
 
 
 def _role(value: object, field: str) -> str:
@@ -177,9 +186,16 @@ def _content(value: object, field: str) -> str:
     return as_text("".join(part["text"] for part in parts), field)
 
 
+def _is_empty_system(turn: object) -> bool:
+    """A system message without words says nothing: many files have one in every chat."""
+    return isinstance(turn, dict) and turn.get("role") == "system" and turn.get("content") in (None, "")
+
+
 def messages(value: object, field: str) -> list[Message]:
     """A whole conversation: a system message only first, at least one turn."""
-    turns = [message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field))]
+    turns = [
+        message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field)) if not _is_empty_system(turn)
+    ]
     if not turns:
         raise Refused(field, "holds no turn; at least one message of the user is needed")
     for i, turn in enumerate(turns):

@@ -24,6 +24,7 @@ from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage, preset_names
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
+from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Body, Shown
 
 
@@ -105,7 +106,7 @@ SomeGpus = Annotated[
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]  # an unknown one is told by the door
 
 
-class _JobBody(Body):
+class _JobBody(NewLabels):
     preset: Preset | None = Field(default=None, description="A named set of settings; `config` goes on top.")
     gpus: SomeGpus = 1
     allow_cpu: bool = Field(
@@ -151,12 +152,28 @@ class NewJob(_JobBody):
         return handler(TypeAdapter(Annotated[union, Field(discriminator="stage")]).core_schema)
 
 
+class ChangedSettings(Body):
+    """With what a job goes on; what is left out stays as it is."""
+
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Settings over the job's own; null where a setting can be unset."
+    )
+    gpus: float | None = Field(default=None, allow_inf_nan=False, description="Other GPUs than it asked for.")
+    priority: int | None = Field(default=None, ge=-1000, le=1000, description="Another priority.")
+
+    def __bool__(self) -> bool:
+        return bool(self.config) or self.gpus is not None or self.priority is not None
+
+
 LONG = ("traceback", "log")  # parts of an error
 
 
 class JobOut(Shown):
     id: uuid.UUID
     stage: Stage
+    name: str | None
+    notes: str
+    tags: list[str]
     state: JobState
     reason: str | None = Field(description="Why a starting job has not begun: waiting_gpu, infeasible or loading.")
     reason_detail: str | None = Field(description="What exactly it waits for.")
@@ -197,10 +214,15 @@ class MemoryEstimate(BaseModel):
     """Bytes on one device. What the models take follows from their files; activations are a rule of thumb."""
 
     weights: int = Field(description="Of all models that are loaded.")
+    roles: dict[str, int] = Field(description="The same by role; with adapters the roles share what is called base.")
     gradients: int
     optimizer: int = Field(description="AdamW's two moments of each trained weight.")
     activations: int = Field(description="Of one micro-batch of the longest texts.")
-    total: int
+    logits: int = Field(description="With their gradient, of the tokens that have them at one time.")
+    cache: int = Field(description="Keys and values of a rollout, which is over before an update begins.")
+    rollout_copy: int = Field(description="Of the policy's weights, in the number type that decodes.")
+    total: int = Field(description="At the worst moment: the cache, or gradients, activations and logits.")
+    instead: dict[str, int] = Field(description="The total with one setting changed, where that takes less.")
 
 
 class Estimate(BaseModel):

@@ -5,17 +5,22 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.web import account, audit, data, home, jobs, mine, models, people, snapshots
+from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, snapshots
 from annotation_api.web.annotate import page as annotate
+from annotation_api.web.projects import agreement
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review
 from annotation_api.web.review import screening, threads
+from annotation_api.web.runs import compare, curves, labels
+from annotation_api.web.start import again, register
+from annotation_api.web.start import pages as start
 
 router = APIRouter(route_class=DoorRoute)
 for part in (
     account,
     home,
     projects,
+    agreement,
     annotate,
     review,
     screening,
@@ -25,7 +30,14 @@ for part in (
     audit,
     data,
     snapshots,
+    start,
+    again,
+    register,
+    compare,
+    curves,
+    labels,
     jobs,
     models,
+    leaderboard,
 ):
     router.include_router(part.router)

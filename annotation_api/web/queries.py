@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import date
 from typing import TypeVar
 
 from sqlalchemy import func, select
@@ -14,35 +13,24 @@ from alignment.shared import gate
 from annotation_api.db.tables import (
     Alias,
     Artifact,
-    Assignment,
-    AssignmentState,
     Dataset,
     Job,
     JobEventRow,
-    Metric,
     ModelVersion,
     Person,
     Project,
     Snapshot,
     Submission,
-    Task,
 )
 
 T = TypeVar("T", Project, Dataset, Snapshot, Job, ModelVersion)
 PAGE = 100
 SAMPLES_SHOWN = 12
+REPORTS = (gate.PAGE, "ppo_report.html")  # of a reward model, of a policy
 
 
 def newest(session: Session, table: type[T], limit: int = PAGE) -> Sequence[T]:
     return session.scalars(select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)).all()
-
-
-def metrics_of(session: Session, job_id: uuid.UUID) -> list[tuple[str, int, float | None]]:
-    """(phase and name, step, value); where an attempt was repeated, the later one counts."""
-    rows = session.scalars(
-        select(Metric).where(Metric.job_id == job_id).order_by(Metric.phase, Metric.name, Metric.epoch, Metric.step)
-    )
-    return [(f"{row.phase}: {row.name}", row.step, row.value) for row in rows]
 
 
 def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEventRow]:
@@ -65,9 +53,10 @@ def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:
     return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
 
 
-def has_report(session: Session, job_id: uuid.UUID | None) -> bool:
-    """Whether the job left a reward model's report."""
-    return job_id is not None and session.get(Artifact, (job_id, gate.PAGE)) is not None
+def report_of(session: Session, job_id: uuid.UUID | None) -> str | None:
+    """The name of the report for people that the job left."""
+    query = select(Artifact.name).where(Artifact.job_id == job_id, Artifact.name.in_(REPORTS))
+    return session.scalar(query.where(Artifact.removed_at.is_(None)))
 
 
 def aliases_by_model(session: Session) -> dict[uuid.UUID, list[str]]:
@@ -84,41 +73,10 @@ def names_of(session: Session, people: Collection[uuid.UUID]) -> dict[uuid.UUID,
 
 def median_active_ms(session: Session, person: Person, project_id: uuid.UUID) -> float | None:
     """The median time at work on the person's first answers in a project since midnight UTC; None without any."""
-    query = (
-        select(func.percentile_cont(0.5).within_group(Submission.active_ms))
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(
-            Task.project_id == project_id,
-            Assignment.person_id == person.id,
-            Submission.supersedes.is_(None),
-            Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
-        )
+    query = select(func.percentile_cont(0.5).within_group(Submission.active_ms)).where(
+        Submission.project_id == project_id,
+        Submission.person_id == person.id,
+        Submission.supersedes.is_(None),
+        Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
     )
     return session.scalar(query)
-
-
-def judged_by_day(session: Session, project_id: uuid.UUID, days: int = 14) -> Sequence[tuple[date, int]]:
-    """(day in UTC, tasks first judged on it) of the last days with any, newest first."""
-    day = func.date(func.timezone("UTC", Submission.created_at))
-    query = (
-        select(day, func.count())
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == project_id, Submission.supersedes.is_(None))
-        .group_by(day)
-        .order_by(day.desc())
-        .limit(days)
-    )
-    return [(when, count) for when, count in session.execute(query)]
-
-
-def judged_by(session: Session, person: Person) -> dict[uuid.UUID, int]:
-    """How many tasks the person has judged, by project."""
-    query = (
-        select(Task.project_id, func.count().label("n"))
-        .join(Assignment, Assignment.task_id == Task.id)
-        .where(Assignment.person_id == person.id, Assignment.state == AssignmentState.SUBMITTED)
-        .group_by(Task.project_id)
-    )
-    return {row.project_id: row.n for row in session.execute(query)}

@@ -480,6 +480,12 @@ DETAILS = (
         "our own",
     ),
     Detail(
+        "Adapters are saved as adapters, or merged in float32",
+        "save_adapter",
+        "ppo/test_one_base.py::test_a_policy_is_saved_as_an_adapter_and_on_request_merged",
+        "Hu et al. 2021",
+    ),
+    Detail(
         "A killed run goes on to the same weights",
         "save_every, save_minutes",
         "training/test_checkpoints.py::test_killed_at_five_steps_and_started_again",

@@ -22,12 +22,14 @@ from annotation_api.datasets import staged
 from annotation_api.datasets.progress import WatchedFile, _running
 from annotation_api.db.tables import (
     Alias,
+    AliasMove,
     ApiKey,
     Artifact,
     AssignmentState,
     Comment,
     DatasetKind,
     Draft,
+    Freeze,
     GoldItem,
     IdempotencyKey,
     JobState,
@@ -52,6 +54,7 @@ IMPORT_KEY, REPLAY_KEY = "my-import", "my-request"
 MESSAGE = "Only for you"  # waits for the other
 NEW_PROJECT = {"name": "replayed"}
 PASSWORD = "three plain words"
+LABELLED = ("job", "model", "dataset", "snapshot")
 
 
 class Bytes:
@@ -170,8 +173,11 @@ class World:
             kind=DatasetKind.DEMONSTRATIONS, sources={"datasets": [str(self.dataset.id)]}, sha256="0" * 64, rows=0,
             created_by=self.other.person.id,
         )  # fmt: skip
+        source = {"project": str(self.project.id)}
+        self.freeze = Freeze(kind=DatasetKind.RANKINGS, source=source, total=20_000, created_by=self.other.person.id)
         self.pipeline = Pipeline(spec={}, created_by=self.other.person.id)
-        session.add_all([self.snapshot, self.pipeline, Alias(name="champion", model_id=self.model.id)])
+        session.add_all([self.snapshot, self.freeze, self.pipeline, Alias(name="champion", model_id=self.model.id)])
+        session.add(AliasMove(name="champion", model_id=self.model.id))
         self.job = make.job(Stage.SFT)
         session.flush()
         session.execute(text("UPDATE jobs SET state = 'failed', finished_at = now()"))
@@ -211,6 +217,7 @@ class World:
             "token": self.invitation_token,
             "dataset_id": self.dataset.id,
             "snapshot_id": self.snapshot.id,
+            "freeze_id": self.freeze.id,
             "job_id": self.job.id,
             "pipeline_id": self.pipeline.id,
             "model_id": self.model.id,
@@ -233,6 +240,7 @@ class World:
         fresh_payload = self.ranking(owned.answered, self.tasks[1]).model_dump(mode="json")["payload"]
         bodies: dict[str, Mapping[str, Any]] = {
             "PATCH /v1/people/{person_id}": {"json": {"active": True}},
+            **{f"PATCH /v1/{kind}s/{{{kind}_id}}": {"json": {"notes": "n"}} for kind in LABELLED},
             "POST /v1/invitations": {"json": {"role": "annotator"}},
             "POST /v1/invitations/{token}:accept": {"json": newcomer},
             "POST /v1/api-keys": {"json": {"name": "k"}},
@@ -269,6 +277,7 @@ class World:
                 "content": b"{}",
                 "headers": {"Content-Type": "application/octet-stream"},
             },
+            "POST /models/{model_id}/alias": {"data": {"alias": "champion"}},
             "POST /people": {"data": {"role": "annotator"}},
             "POST /people/{person_id}": {"data": {"role": "annotator", "active": "yes"}},
             "POST /people/{person_id}/erase": {"data": {"sure": "yes"}},

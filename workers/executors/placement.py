@@ -56,33 +56,43 @@ class Placement:
         self._left_out: dict[str, str] = {}
         self._left_out_at = 0.0
         self._asked: dict[str, Any] = {}
+        self._again: dict[str, Any] = {}  # asked of those that were left out
         self._asked_at = 0.0
         self.group = self._reserve()
 
     def wait(self, patience: float) -> Waiting | None:
         """None once the room is there and each of its machines is fit. Raises StageError(INFEASIBLE)."""
-        if self._left_out and time.monotonic() - self._left_out_at > LEFT_OUT_SECONDS:
-            self._reserve_anew({})
+        if self._needs and self._left_out:
+            self._look_again(self._needs)
         if not self.group.wait(patience):
             return self._why()
-        if self._needs is None:
-            return None
-        return self._look(self._needs, patience)
+        return self._look(self._needs, patience) if self._needs else None
 
     # ------------------------------------------------------------ is it fit
 
     def _look(self, needs: Needs, patience: float) -> Waiting | None:
-        """Ask every machine of the group once; leave out those that are not fit."""
-        if not self._asked:
-            given = placement_group_table(self.group)["bundles_to_node_id"].values()
-            self._asked, self._asked_at = {node: needs.ask(node) for node in set(given)}, time.monotonic()
-        _, silent = ray.wait([*self._asked.values()], num_returns=len(self._asked), timeout=patience)
+        """Ask every machine of the group once; leave out those that are not fit. Ray moves it when one is lost."""
+        given = set(placement_group_table(self.group)["bundles_to_node_id"].values())
+        if new := given - self._asked.keys():
+            self._asked, self._asked_at = self._asked | {node: needs.ask(node) for node in new}, time.monotonic()
+        asked = {node: self._asked[node] for node in given}
+        _, silent = ray.wait([*asked.values()], num_returns=len(asked), timeout=patience)
         if silent and time.monotonic() - self._asked_at < ANSWER_SECONDS:
             return Waiting("loading")
-        if not (unfit := told(self._asked, patience=0.0)):
+        if not (unfit := told(asked, patience=0.0)):
             return None
         self._reserve_anew(self._left_out | unfit)
         return Waiting("loading")
+
+    def _look_again(self, needs: Needs) -> None:
+        """Ask those that were left out once more, now and then: one that was mended may have the job."""
+        if not self._again and time.monotonic() - self._left_out_at > LEFT_OUT_SECONDS:
+            self._again, self._left_out_at = {node: needs.ask(node) for node in self._left_out}, time.monotonic()
+        if not self._again or ray.wait([*self._again.values()], num_returns=len(self._again), timeout=0)[1]:
+            return
+        still, self._again = told(self._again, patience=0.0), {}
+        if still.keys() != self._left_out.keys():
+            self._reserve_anew(still)
 
     def _reserve_anew(self, left_out: dict[str, str]) -> None:
         for node, why in left_out.items():

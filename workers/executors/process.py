@@ -5,8 +5,10 @@ For one machine whose jobs need no more than its first GPU each; nothing keeps t
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -152,5 +154,15 @@ def first_gpu() -> str:
 
 
 def has_gpu() -> bool:
-    """Whether this process may use a CUDA device, by what Linux shows of it."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and any(Path("/dev").glob("nvidia[0-9]*"))
+    """Whether a stage here may and can use a CUDA device, by what Linux shows of it and what torch was built for."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    return allowed and any(Path("/dev").glob("nvidia[0-9]*")) and torch_knows_cuda()
+
+
+def torch_knows_cuda() -> bool:
+    """Whether torch is a build for CUDA or ROCm: its own note of that is run, torch itself is not loaded."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    said = runpy.run_path(str(Path(found.origin).with_name("version.py")))
+    return bool(said.get("cuda") or said.get("hip"))

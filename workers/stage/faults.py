@@ -20,10 +20,12 @@ from alignment.shared.validation import explain
 PEERS = "open the machines to one another on every port. The job is tried again by itself."
 SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
 # What torch says when it gets no memory, where it raises no OutOfMemoryError.
+ALLOCATION_FAILED = re.compile(
+    r"DefaultCPUAllocator|CUDA error: out of memory|CU(BLAS|SOLVER|SPARSE|DNN)_STATUS_ALLOC_FAILED"
+)
 # What torch says when processes that train together cannot reach one another, where it raises no error of its own.
 CUT_OFF = re.compile(r"connectFullMesh|Connection (closed|reset) by peer|Socket Timeout|nccl(Remote|System)Error")
 OF_NETWORK = ("DistNetworkError", "DistStoreError")  # torch's, without its import
-ALLOCATION_FAILED = re.compile(r"DefaultCPUAllocator|CUDA error: out of memory")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
 
 

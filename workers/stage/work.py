@@ -43,6 +43,7 @@ class StageWork:
     about: dict[str, Any] = field(default_factory=dict)  # job and epoch, for its log
     log: Path | None = None  # where a process that Ray started writes what it says
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
+    gpus: float = 0.0  # below 1: the share of a GPU's memory that it may take
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -52,7 +53,14 @@ class StageWork:
 
     def environment(self, processes: int = 1) -> dict[str, str]:
         """What the stage's process must have before it loads a model library; `processes` share its machine."""
-        return QUIET | {"OMP_NUM_THREADS": str(self.threads or max(1, cores() // processes))}
+        return QUIET | {"OMP_NUM_THREADS": str(self.threads or max(1, cores() // processes))} | self._memory()
+
+    def _memory(self) -> dict[str, str]:
+        """A share of a GPU is a share of its memory: what would take more is told so, not its neighbour."""
+        if not 0 < self.gpus < 1:
+            return {}
+        given = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF")
+        return {"PYTORCH_ALLOC_CONF": ",".join(filter(None, [given, f"per_process_memory_fraction:{self.gpus:g}"]))}
 
 
 @dataclass(frozen=True)

@@ -75,5 +75,7 @@ def _hold_to_bar(session: Session, person_id: uuid.UUID, project_id: uuid.UUID, 
 
 def paused(reason: str | None) -> ApiError:
     """Not why in figures: which tasks were gold stays unknown."""
-    detail = FAILED if reason == FAILED else "Your work in this project is paused."
-    return ApiError(409, "paused", f"{detail} What you answered is kept. The project's owner can let you in again.")
+    if reason == FAILED:
+        return ApiError(409, "paused", "The qualification set was not passed. The project's owner can let you in.")
+    detail = "Your work in this project is paused. What you answered is kept; the project's owner can let you in again."
+    return ApiError(409, "paused", detail)

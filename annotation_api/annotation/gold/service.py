@@ -37,18 +37,19 @@ def make_gold(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid
     content = content_of(session, task.id)
     if problems := problems_of(new.expected, content.form, content.texts, content.rules):
         raise invalid(problems)
-    said = {"use": new.use, "expected": new.expected.model_dump(mode="json", exclude_none=True), "why": new.why}
+    expected = new.expected.model_dump(mode="json", exclude_none=True)
     item = session.get(GoldItem, task.id)
     if item is None:
-        said |= {"made_by": me.id, "created_at": func.clock_timestamp()}
-        item = GoldItem(task_id=task.id, project_id=project_id, overlap=task.overlap, **said)
+        item = GoldItem(task_id=task.id, project_id=project_id, overlap=task.overlap, made_by=me.id)
+        item.created_at = func.clock_timestamp()
         session.add(item)
         task.gold, task.overlap = True, 0
     elif queries.results(session, [task.id]):
         detail = "People answered this gold item already. Withdraw it and make another task gold instead."
         raise ApiError(409, "gold-answered", detail)
     else:
-        item.use, item.expected, item.why, item.withdrawn_at = new.use, said["expected"], new.why, None
+        item.withdrawn_at = None
+    item.use, item.expected, item.why = new.use, expected, new.why
     session.flush()
     session.refresh(item)
     return item
@@ -100,7 +101,7 @@ def change_rules(session: Session, me: Person, project_id: uuid.UUID, patch: Qua
     if changes.get("names_shown", rules.names_shown) != rules.names_shown and me.role is not Role.ADMIN:
         raise ApiError(403, "forbidden", "Only an admin lifts the pseudonyms, or puts them back.")
     if changes.get("entry") is not None and not queries.entry(session, project_id, uuid.UUID(int=0)).items:
-        message = "There is no qualification set yet: make gold items with the use `entry` first."
+        message = "The qualification set is empty: make gold items with the use `entry` first."
         raise invalid([Problem(pointer="/entry", message=message, value=changes["entry"])])
     for column, value in changes.items():
         setattr(rules, column, value)

@@ -44,3 +44,21 @@ def sizes(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple
     """(bytes of the prompt, bytes by response) of each task."""
     found = rows(session, SIZES, tasks=list(tasks))
     return {row.task: (row.prompt, dict(zip(row.ids, row.sizes, strict=True))) for row in found}
+
+
+# Decisions that stand, and gold items that say more than where some responses stand.
+WORDS = """
+SELECT d.task_id AS task, d.payload FROM decisions d JOIN tasks t ON t.id = d.task_id
+WHERE t.project_id = %(project)s AND NOT EXISTS (SELECT FROM decisions later WHERE later.supersedes = d.id)
+UNION ALL
+SELECT g.task_id, CASE WHEN g.expected ? 'order' THEN jsonb_build_object('groups', g.expected -> 'order')
+    ELSE g.expected END
+FROM gold_items g
+WHERE g.project_id = %(project)s AND g.withdrawn_at IS NULL AND NOT g.expected ? 'constraints'
+    AND NOT EXISTS (SELECT FROM decisions d WHERE d.task_id = g.task_id)
+"""
+
+
+def words(session: Session, project_id: uuid.UUID) -> dict[str, dict[str, Any]]:
+    """What reviewers and gold items say, by task."""
+    return {str(row.task): row.payload for row in rows(session, WORDS, project=project_id)}

@@ -7,6 +7,7 @@ import uuid
 from pydantic import BaseModel, Field
 
 from annotation_api.annotation.signals.readings import SignalName
+from annotation_api.annotation.signals.researchers import ResearcherAgreement
 
 
 class ReadingOut(BaseModel):
@@ -29,6 +30,7 @@ class PersonSignals(BaseModel):
     name: str | None = Field(description="For admins, and for reviewers where an admin shows names.")
     answers: int = Field(description="Newest first answers that were looked at, 200 at most.")
     readings: list[ReadingOut]
+    researchers: ResearcherAgreement | None = Field(description="Agreement with decisions and gold items.")
 
 
 class Signals(BaseModel):

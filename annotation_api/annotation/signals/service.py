@@ -12,13 +12,14 @@ from annotation_api.annotation.gold.service import shows_names
 from annotation_api.annotation.signals import queries, readings, together
 from annotation_api.annotation.signals.given import GivenAnswer, read_answer
 from annotation_api.annotation.signals.readings import Reading
+from annotation_api.annotation.signals.researchers import agrees_with
 from annotation_api.annotation.signals.schemas import PersonSignals, ReadingOut
 from annotation_api.db.tables import Person
 
 
 def signals(session: Session, viewer: Person, project_id: uuid.UUID) -> list[PersonSignals]:
     """Those with the most raised readings first."""
-    given = _given(session, project_id)
+    given, words = _given(session, project_id), queries.words(session, project_id)
     people = {row.id: row for row in session.scalars(select(Person).where(Person.id.in_(given)))}
     named, tells = {key: row.pseudonym for key, row in people.items()}, shows_names(session, viewer, project_id)
     shown = [
@@ -28,6 +29,7 @@ def signals(session: Session, viewer: Person, project_id: uuid.UUID) -> list[Per
             name=people[key].name if tells else None,
             answers=len(given[key]),
             readings=[_shown(reading, named) for reading in found],
+            researchers=agrees_with(given[key], words),
         )
         for key, found in read_all(given).items()
     ]

@@ -6,6 +6,8 @@ from typing import Any
 
 from annotation_api.cli.output import facts, size
 
+PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "cache", "rollout_copy")
+
 
 def print_estimate(answer: dict[str, Any]) -> None:
     """The estimate in a few lines, or every problem with its place."""
@@ -18,6 +20,8 @@ def print_estimate(answer: dict[str, Any]) -> None:
     print(f"GPUs: {found['gpus']:g}.")
     print(f"Disk: {_disk(found)}.")
     print(f"Memory: {_memory(found['memory'])}.")
+    for said, total in (found["memory"] or {}).get("instead", {}).items():
+        print(f"  with {said}: {size(total)}.")
     print("Settings:")
     facts(found["config"])
 
@@ -33,8 +37,8 @@ def _disk(found: dict[str, Any]) -> str:
     return f"{size(found['disk_bytes'])} ({parts})" if found["checkpoint_bytes"] else size(found["disk_bytes"])
 
 
-def _memory(memory: dict[str, int] | None) -> str:
+def _memory(memory: dict[str, Any] | None) -> str:
     if memory is None:
         return "unknown"
-    parts = ", ".join(f"{name} {size(memory[name])}" for name in ("weights", "gradients", "optimizer", "activations"))
+    parts = ", ".join(f"{name.replace('_', ' ')} {size(memory[name])}" for name in PARTS if memory.get(name))
     return f"about {size(memory['total'])} on the device ({parts})"

@@ -29,6 +29,7 @@ from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
 from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
+from annotation_api.datasets.formats.trees import trees
 from annotation_api.datasets.formats.votes import Judgements
 from annotation_api.datasets.formats.watched import MEANING, WatchedRow, count, meant
 from annotation_api.datasets.values import Note, Refused, Unreadable
@@ -37,6 +38,7 @@ MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
 MAX_RECORDS = 2_000_000  # bounds the memory for finding duplicates to about 200 MB
 MAX_WORDS = 600  # characters of a refusal: names of fields in a row can be as long as the row
 MAX_COLUMNS = 200  # names that are told of a file
+FOLDED = "rows whose columns were read by their names in lower case"
 LOOK_AHEAD = 100  # rows that `auto` may look at to find the layout
 
 
@@ -81,11 +83,12 @@ class Reading:
         self.accepted = self.duplicates = 0
         self.refusals: list[Refusal] = []
         self.broken = False
+        self._folds = False  # whether the names of columns are read in lower case
         self._notes: Counter[str] = Counter()
         self._unused: Counter[str] = Counter()
         self._judgements = Judgements()
         self._source = Source(stream, as_csv=self.format is Format.CSV)
-        self._rows = all_but_the_last(self._source) if beginning else iter(self._source)
+        self._rows = trees(all_but_the_last(self._source) if beginning else iter(self._source))
         if mapping:
             self.format = mapping_to(mapping)
 
@@ -131,6 +134,11 @@ class Reading:
             self._see_columns(value)
         layouts = (layout_of(value) for _, value in head if not isinstance(value, Refused))
         found = next((layout for layout in layouts if layout), None)
+        if found is None:
+            self._folds, found = (
+                True,
+                next(filter(None, (layout_of(folded(row)) for _, row in head if isinstance(row, dict))), None),
+            )
         if found:
             self.format = found
         elif any(not isinstance(value, Refused) for _, value in head):
@@ -146,6 +154,9 @@ class Reading:
 
     def _records(self, row: dict[str, Any]) -> list[Record]:
         """The records of one row; its notes are kept only when the whole row is good."""
+        if self._folds:
+            row = folded(row)
+            self._notes[FOLDED] += 1
         watched = WatchedRow(row)
         try:
             made = list(reader(self.format, self.kind)(self._mapped(watched)))
@@ -186,6 +197,12 @@ class Reading:
             )
 
 
+def folded(row: dict[str, Any]) -> dict[str, Any]:
+    """The row under names in lower case with _ for blanks: as it is where two names would then be one."""
+    lower = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): value for name, value in row.items()}
+    return lower if len(lower) == len(row) else row
+
+
 def _clip(text: str) -> str:
     return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}…"
 
@@ -206,7 +223,5 @@ def _sentence(problem: Problem) -> str:
 def _unknown(head: list[Numbered]) -> str:
     """The cause, as far as the first row shows it."""
     first = next(value for _, value in head if isinstance(value, dict))
-    if first.keys() >= {"message_id", "parent_id", "role", "text"}:
-        return "holds single messages of Open-Assistant's trees; import the export of whole trees"
     layouts = ", ".join(f.value for f in Format if f not in (Format.AUTO, Format.CSV))
     return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; name the layout ({layouts})"

@@ -37,13 +37,24 @@ KINDS = (
         re.compile(r"(?:<\|im_end\|>)?\s*<\|im_start\|>(system|user|assistant)"),
     ),
 )
+# Begins as a chat of a model's own template, whose turns cannot be told apart without doubt: refused, never text.
+_TEMPLATES = (
+    re.compile(r"\s*(?:<s>)?\s*\[INST\]"),
+    re.compile(r"\s*(?:<\|begin_of_text\|>)?<\|start_header_id\|>"),
+    re.compile(r"\s*<(?:start_of_turn>|\|(?:user|system|assistant)\|>)"),
+    re.compile(r"(?:.{0,400}?\s)??\s*### Instruction:.*?### Response:", re.DOTALL),
+    re.compile(r"\s*USER:.*?\sASSISTANT:", re.DOTALL),
+    re.compile(r"\s*Human:[^\n]*\n(?!\n)\s*(?:Assistant|AI):"),
+    re.compile(r"(?:.{0,400}?\s)??\s*\[\|Human\|\].*?\[\|AI\|\]", re.DOTALL),
+)
 _JSON = re.compile(r'\s*\[\s*\{\s*["\'](?:role|from|content|value)["\']\s*:')
 _END = "<|im_end|>"
 
 
 def is_chat(text: str) -> bool:
     """Whether the text begins as a chat that was written into it."""
-    return bool(_JSON.match(text)) or any(kind.begins.match(text) for kind in KINDS)
+    begins = (*(kind.begins for kind in KINDS), *_TEMPLATES)
+    return bool(_JSON.match(text)) or any(mark.match(text) for mark in begins)
 
 
 def turns_of(text: str, field: str) -> list[Message] | None:
@@ -74,6 +85,11 @@ def parsed_list(text: str, field: str) -> object:
         raise Refused(field, f"is nested deeper than {limits.MAX_DEPTH} levels") from None
     check_storable(value)
     return value
+
+
+def opened(value: object, field: str) -> object:
+    """A chat that was written as JSON as the list that it is; anything else as it stands."""
+    return parsed_list(value, field) if isinstance(value, str) and _JSON.match(value) else value
 
 
 def prompt_from(value: object, field: str) -> Prompt:

@@ -8,7 +8,18 @@ from collections.abc import Callable, Iterable
 
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record
 from annotation_api.datasets.formats import serialised
-from annotation_api.datasets.formats.shapes import chats, judged, own, pairs, ranked, scored, tools, unranked
+from annotation_api.datasets.formats.shapes import (
+    chats,
+    judged,
+    own,
+    pairs,
+    ranked,
+    scored,
+    sides,
+    tools,
+    unranked,
+    webui,
+)
 from annotation_api.datasets.layouts import Format as Format
 from annotation_api.datasets.values import Note, Refused, Row, show
 
@@ -112,6 +123,7 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.SHAREGPT: (chats.chat_demonstration, _sharegpt_ranking, chats.chat_prompt),
     Format.HH: (_comparisons_only, pairs.hh_ranking, pairs.hh_prompt),
     Format.TRL: (_comparisons_only, pairs.chosen_ranking, pairs.chosen_prompt),
+    Format.BESIDE: (_comparisons_only, pairs.beside_ranking, pairs.beside_prompt),
     Format.KTO: (chats.thumb_demonstration, _kto_ranking, chats.thumb_prompt),
     Format.OASST: (_oasst_demonstration, _oasst_ranking, _oasst_prompt),
     Format.GPT4LLM: (_comparisons_only, ranked.scored_ranking, chats.alpaca_prompt),
@@ -137,6 +149,8 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.DISTILABEL: (_comparisons_only, scored.generations_ranking, scored.asked_prompt),
     Format.LABEL_STUDIO: (_comparisons_only, tools.studio_ranking, tools.studio_prompt),
     Format.ARGILLA: (_comparisons_only, tools.argilla_ranking, tools.argilla_prompt),
+    Format.OPEN_WEBUI: (webui.demonstration, webui.ranking, webui.prompt),
+    Format.SIDES: (_comparisons_only, sides.ranking, sides.prompt),
     Format.RESPONSES: (unranked.no_demonstration, unranked.no_ranking, unranked.prompt),
     Format.TEXT: (chats.written_demonstration, _chat_only, chats.written_prompt),
     Format.RECORDS: (own.full(Demonstration), own.full(Ranking), own.full(Prompt)),
@@ -217,21 +231,23 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.RECORDS, own.is_full),
     (Format.OASST, lambda row: isinstance(row.get("prompt"), dict)),
     (Format.HH, _is_hh),
-    (Format.TRL, _has("chosen", "rejected")),
+    (Format.TRL, pairs.has_sides),
+    (Format.BESIDE, pairs.refused_beside),
     (Format.OPENAI, _has("input", "preferred_output", "non_preferred_output")),
     (Format.SHP, _has("human_ref_A", "human_ref_B", "labels")),
     (Format.HELPSTEER, _has("response_1", "response_2", "preference_strength")),
     (Format.HELPSTEER3, _has("context", "response1", "response2", "overall_preference")),
-    (Format.BATTLES, _has("conversation_a", "conversation_b", "winner")),
+    (Format.BATTLES, _has("conversation_a", "conversation_b")),
     (Format.ARENA, _has("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")),
     (Format.WEBGPT, _has("question", "answer_0", "answer_1", "score_0", "score_1")),
     (Format.STACK, _has("question", "response_j", "response_k")),
     (Format.SAFE, _has("response_0", "response_1", "better_response_id", "safer_response_id")),
     (Format.SUMMARIES, _has("info", "summaries", "choice")),
-    (Format.ULTRAFEEDBACK, _items_with("completions", "response", "overall_score")),
+    (Format.ULTRAFEEDBACK, scored.is_graded),
     (Format.NECTAR, _items_with("answers", "answer", "rank")),
     (Format.VOTED, _items_with("answers", "text", "pm_score")),
     (Format.DISTILABEL, scored.is_listed),
+    (Format.OPEN_WEBUI, webui.speaks),
     (Format.LABEL_STUDIO, _is_label_studio),
     (Format.ARGILLA, _is_argilla),
     (Format.KTO, _has("label")),
@@ -241,6 +257,7 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.TULU, _has("completion_a", "completion_b")),
     (Format.LLMZOO, _has("metadata", "order")),
     (Format.GRADED, _is_graded),
+    (Format.SIDES, sides.speaks),
     (Format.RESPONSES, unranked.speaks),
     (Format.SHAREGPT, _has("conversations")),
     (Format.SHAREGPT, _has("messages")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from annotation_api.datasets.values import Note
@@ -15,6 +16,7 @@ OTHERS = "…"
 MEANING = frozenset(
     {"weight", "margin", "strength", "score", "scores", "score_chosen", "score_rejected", "rating", "ratings"}
     | {"rating_chosen", "rating_rejected", "chosen_rating", "rejected_rating", "helpfulness", "correctness"}
+    | {"chosen_score", "rejected_score", "rejected", "rejected_response", "rejected_messages", "toxic", "redacted"}
     | {"deleted", "spam", "is_safe", "label", "tools", "functions", "system", "system_prompt", "history"}
 )
 
@@ -23,7 +25,7 @@ class WatchedRow(dict[str, Any]):
     """Looking a field up marks it as read; listing the fields does not."""
 
     def __init__(self, row: dict[str, Any]) -> None:
-        super().__init__(row)
+        super().__init__({name: _watched(value) for name, value in row.items()})
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
@@ -35,8 +37,29 @@ class WatchedRow(dict[str, Any]):
         return super().get(name, default)
 
     def unread(self) -> list[str]:
-        """Fields with something in them that nobody asked for."""
-        return [name for name, value in self.items() if name not in self.read and value not in (None, "", [], {})]
+        """Fields with something in them that nobody asked for, also inside of those that were read in part."""
+        found: dict[str, None] = {}
+        for name, value in self.items():
+            if name in self.read:
+                found |= dict.fromkeys(f"{name}{inner}" for inner in _unread_inside(value))
+            elif value not in (None, "", [], {}):
+                found[name] = None
+        return list(found)
+
+
+def _watched(value: Any) -> Any:
+    if isinstance(value, dict):
+        return WatchedRow(value)
+    return [_watched(item) for item in value] if isinstance(value, list) else value
+
+
+def _unread_inside(value: Any) -> Iterator[str]:
+    """Of an object of which some fields were looked at; one that was taken whole has none."""
+    if isinstance(value, WatchedRow) and value.read:
+        yield from (f".{name}" for name in value.unread())
+    elif isinstance(value, list):
+        for item in value:
+            yield from (f"[]{name}" for name in _unread_inside(item))
 
 
 def meant(name: str) -> Note:

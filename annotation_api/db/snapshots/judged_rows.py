@@ -126,13 +126,13 @@ def _made(
 
 
 def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
-    place = {response: index for index, response in enumerate(judged.texts)}
+    """The order, and one for each criterion that was ranked apart."""
     ratings = judged.payload.get("ratings")
     own = judged.form.criterion if isinstance(judged.form, RankingForm) else None
-    yield Ranking(
+    whole = Ranking(
         prompt=judged.prompt,
         responses=tuple(judged.texts.values()),
-        groups=tuple(tuple(sorted(place[response] for response in group)) for group in judged.payload["groups"]),
+        groups=_places(judged, judged.payload["groups"]),
         strength=judged.payload.get("strength"),
         all_bad=judged.payload.get("all_bad", False),
         ratings=tuple(ratings[response] for response in judged.texts) if ratings else None,
@@ -143,6 +143,22 @@ def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
         annotator=judged.annotator,
         lineage=judged.lineage,
     )
+    yield whole
+    for criterion, groups in sorted(judged.payload.get("apart", {}).items()):
+        yield Ranking(
+            prompt=whole.prompt,
+            responses=whole.responses,
+            groups=_places(judged, groups),
+            criterion=criterion,
+            annotator=whole.annotator,
+            lineage=whole.lineage | {"order": criterion},
+        )
+
+
+def _places(judged: ReadSubmission, groups: Iterable[Iterable[str]]) -> tuple[tuple[int, ...], ...]:
+    """Groups of ids as groups of places among the responses."""
+    place = {response: index for index, response in enumerate(judged.texts)}
+    return tuple(tuple(sorted(place[response] for response in group)) for group in groups)
 
 
 def _answers(judged: ReadSubmission) -> Iterator[Answers]:
@@ -230,7 +246,7 @@ def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice)
     are no votes and stay."""
     later = aliased(Submission)
     query = (
-        _with_content(select(Submission.id, literal(True)), Submission.payload, Assignment.display_order)
+        _with_content(Submission.id, True, Submission.payload, Assignment.display_order)
         .join(Assignment, Assignment.id == Submission.assignment_id)
         .join(Task, Task.id == Assignment.task_id)
         .join(PromptRow, PromptRow.id == Task.prompt_id)
@@ -250,7 +266,7 @@ def _decisions(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
     """The decisions that stand."""
     later = aliased(Decision)
     return (
-        _with_content(select(Decision.id, literal(False)), Decision.payload, null())
+        _with_content(Decision.id, False, Decision.payload, null())
         .join(Task, Task.id == Decision.task_id)
         .join(PromptRow, PromptRow.id == Task.prompt_id)
         .join(Person, Person.id == Decision.reviewer_id)
@@ -264,8 +280,8 @@ def _of_kind(table: type[Submission] | type[Decision], kind: FeedbackKind | None
     return table.payload.has_key("demonstration") if kind is None else table.kind == kind
 
 
-def _with_content(query: Select[Any], payload: Any, shown: Any) -> Select[Any]:
-    """With the columns that say what was judged, by whom, in which form."""
+def _with_content(key: Any, voted: bool, payload: Any, shown: Any) -> Select[Any]:
+    """The columns that say what was judged, by whom, in which form."""
     in_order = aggregate_order_by(func.jsonb_build_array(ResponseRow.id, ResponseRow.text), TaskResponse.position)
     responses = (
         select(cast(func.jsonb_agg(in_order), Text))
@@ -276,4 +292,4 @@ def _with_content(query: Select[Any], payload: Any, shown: Any) -> Select[Any]:
         .scalar_subquery()
     )
     record = cast(PromptRow.record, Text)
-    return query.add_columns(Task.id, Person.pseudonym, payload, record, responses, shown, Task.form_id)
+    return select(key, literal(voted), Task.id, Person.pseudonym, payload, record, responses, shown, Task.form_id)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from annotation_api.db.kinds import DatasetKind
-from annotation_api.db.tables.base import Base, new_id, now, text_enum
+from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_list, text_enum
 
 
 class Dataset(Base):
@@ -30,6 +30,8 @@ class Dataset(Base):
     rejected: Mapped[int]
     # {"map": {field: column}, "columns": [...]} where columns were named by hand
     mapping: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 
@@ -80,6 +82,11 @@ class Snapshot(Base):
     sources: Mapped[dict[str, Any]]  # {"project": id} or {"datasets": [id, ...]}, and the last submission seq seen
     sha256: Mapped[str] = mapped_column(String(64))  # of the canonical JSONL
     rows: Mapped[int]
+    # of a project: what told how it stood when this was made; while it stands so it need not be read again
+    seen: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    name: Mapped[str | None]
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from alignment.shared.config import Stage
 from annotation_api.db.kinds import JobState
-from annotation_api.db.tables.base import Base, new_id, now, text_enum
+from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_list, text_enum
 
 
 class Pipeline(Base):
@@ -47,6 +47,9 @@ class Job(Base):
     reason_detail: Mapped[str | None]  # what exactly it waits for
     reason_since: Mapped[datetime | None]
     pipeline_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("pipelines.id"), index=True)
+    name: Mapped[str | None]
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     inputs: Mapped[dict[str, Any]]  # model, reward_model: {"model": id} or {"job": id}; snapshots: {"snapshot": id}
     config: Mapped[dict[str, Any]]  # resolved: every setting of the stage's config class
     gpus: Mapped[float] = mapped_column(Float, server_default=sql("1"))

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from alignment.shared.memory import ModelShape
+from alignment.untrusted.adapters import base_of
+from alignment.untrusted.folder import ADAPTER, ADAPTER_WEIGHTS
 
 MOST_HEADER = 2**26  # bytes
 NAMES = {  # of the same thing in different families
@@ -19,17 +23,11 @@ NAMES = {  # of the same thing in different families
 }
 
 
-@dataclass(frozen=True)
-class ModelShape:
-    weights: int  # numbers in all tensors
-    linear: int  # inputs plus outputs of all linear layers: what an adapter of rank 1 has
-    width: int
-    layers: int
-    vocabulary: int
-
-
 def shape_of(folder: Path) -> ModelShape | None:
-    """None where the folder does not say."""
+    """None where the folder does not say. Of adapters, the model under them with their own size beside it."""
+    if (base := adapters_of(folder)) is not None:
+        under, own = shape_of(base), _size(folder)
+        return replace(under, adapters=own) if under and own else None
     try:
         tensors = [tensor for file in sorted(folder.glob("*.safetensors")) for tensor in _tensors(file)]
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -41,6 +39,22 @@ def shape_of(folder: Path) -> ModelShape | None:
     weights = sum(math.prod(shape) for _, shape in tensors)
     linear = sum(sum(shape) for name, shape in tensors if len(shape) == 2 and _is_linear(name))
     return ModelShape(weights, linear, **facts)
+
+
+def adapters_of(folder: Path) -> Path | None:
+    """The folder of the model that the adapters in `folder` stand on; None where it holds a whole model."""
+    try:
+        return base_of(folder, json.loads((folder / ADAPTER).read_text("utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _size(folder: Path) -> int:
+    """Numbers in the adapters of a folder; 0 where they cannot be read."""
+    try:
+        return sum(math.prod(shape) for _, shape in _tensors(folder / ADAPTER_WEIGHTS))
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0
 
 
 def _tensors(file: Path) -> list[tuple[str, list[int]]]:

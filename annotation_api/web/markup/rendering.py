@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from alignment.shared.differences import ABSENT, written
 from annotation_api.annotation.review.threads import count_waiting
 from annotation_api.db.tables import Person
 from annotation_api.http import audit as recording
@@ -33,6 +34,23 @@ def _when(value: datetime | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _setting(value: Any) -> str:
+    """A setting as people type it, in the page's language where it is none."""
+    return (
+        _("unset")
+        if value is None
+        else _("absent")
+        if value == ABSENT
+        else value
+        if isinstance(value, str)
+        else written(value)
+    )
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 def _span(seconds: float | None) -> str:
@@ -66,7 +84,9 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, number=_number, span=_span, size=_size, since=_since, rich=rich)
+_environment.filters.update(
+    when=_when, number=_number, setting=_setting, count=_count, span=_span, size=_size, since=_since, rich=rich
+)
 _environment.globals.update(_=_, language=language.current, LANGUAGES=language.LANGUAGES, LANGUAGE_TAGS=language.TAGS)
 _templates = Jinja2Templates(env=_environment)
 

@@ -20,9 +20,10 @@ def letters(responses: Sequence[ShownResponse]) -> dict[str, str]:
 
 
 def in_short(payload: Mapping[str, Any], names: Letters) -> str:
-    """`B › A = C`, or the answers one after another."""
+    """`B › A = C`, with the orders by criteria ranked apart, or the answers one after another."""
     if "groups" in payload:
-        return order(payload["groups"], names)
+        apart = [f"{criterion}: {order(groups, names)}" for criterion, groups in payload.get("apart", {}).items()]
+        return " · ".join([order(payload["groups"], names), *apart])
     given = payload.get("answers") or payload.get("verdicts") or {}
     return " · ".join(f"{key}: {value}" for key, value in given.items())
 

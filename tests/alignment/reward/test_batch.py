@@ -8,7 +8,7 @@ from alignment.models.forward import end_scores
 from alignment.reward import forward
 from alignment.reward.batch import StepSampler, collate_rankings, pack, sees, sharing_pays
 from alignment.reward.examples import Example, PairTarget, Vote
-from alignment.reward.trainer import batch_loss
+from alignment.reward.step import batch_loss
 from alignment.shared.config import LoRAConfig, RewardConfig
 from tests.support.alignment import tiny
 

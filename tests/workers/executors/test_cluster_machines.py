@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -9,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from alignment.shared.config import Stage
 from annotation_api.db.tables import Job, JobState
+from tests.support import stub
 from tests.support.engine_room import ROOT, World, poll
 from tests.support.ray_head import Head
+from workers.executors.base import Executor
+from workers.stage.work import StageWork
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres]
 
@@ -78,6 +83,40 @@ def test_machines_that_are_not_fit_are_left_out_by_name(
         with no_gpu.machine("127.0.0.4", gpus=1):
             job = world.wait(job_id)
     assert (job.state, job.epoch) == (JobState.SUCCEEDED, 1), world.report()
+
+
+def test_a_machine_that_was_mended_gets_the_job(
+    two_gpus: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again now and then; here the folder of the model is not mounted at first."""
+    import ray
+
+    from workers.executors import placement
+    from workers.executors.ray import RayExecutor
+
+    ray.cloudpickle.register_pickle_by_value(stub)
+    monkeypatch.setattr(placement, "LEFT_OUT_SECONDS", 0.5)
+    model = tmp_path / "model"
+    (tmp_path / "out").mkdir()
+    executor = RayExecutor(two_gpus.address, Path("unused"), 1.0, home=tmp_path)
+    try:
+        executor.start(StageWork(Stage.SFT, {}, {"model": model}, tmp_path / "out", stub.run, threads=1), 1.0)
+        said: list[str] = []
+        poll(lambda: placed(executor, said) or f"does not see {model}" in said[-1], "the machine to be left out")
+        assert said[-1].startswith("1 GPU, and the cluster has none now; ")
+        model.mkdir()
+        (model / "script.json").write_text(json.dumps({"steps": 1}))
+        poll(lambda: placed(executor, said), "the machine to be asked again")
+        poll(lambda: executor.over(0.2), "the stage to end")
+        assert executor.result().metrics == {"loss": 0.25}
+    finally:
+        executor.end()
+
+
+def placed(executor: Executor, said: list[str]) -> bool:
+    waiting = executor.placed(0.2)
+    said.append(waiting.detail if waiting else "")
+    return waiting is None
 
 
 def test_a_dispatcher_with_another_home_is_refused_before_it_takes_a_job(world: World, tmp_path: Path) -> None:

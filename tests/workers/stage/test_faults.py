@@ -137,3 +137,17 @@ def test_a_launcher_that_died_without_a_word_is_examined(
 ) -> None:
     failure, budget = post_mortem.examine(7, 2, code, head_lost, log)
     assert (failure.kind, budget, failure.cause, failure.log) == (kind, again, cause, log)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_a_library_of_the_gpu_that_gets_no_memory_is_out_of_memory(said: str) -> None:
+    found = fault_of(RuntimeError(said))
+    assert found.kind is ErrorKind.OUT_OF_MEMORY
+    assert "micro_batch_size" in found.next_step

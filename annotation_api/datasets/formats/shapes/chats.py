@@ -32,6 +32,7 @@ from annotation_api.datasets.values import (
 
 INSTRUCTION = ("instruction", "question", "prompt", "user_input", "query")
 INPUT = ("input", "context")
+SYSTEM = ("system", "system_prompt")
 OUTPUT = ("output", "response", "answer", "completion", "std_answer")
 CHAT = ("conversations", "messages", "conversation")
 LAST_ONLY = Note("chats of several answers: the last is learnt, those before are its context")
@@ -66,8 +67,8 @@ def demonstration_of(turns: list[Message], name: str, *, learnt: bool = True) ->
 
 
 def _learnt(turns: list[Any], name: str) -> bool:
-    """Whether the last turn is to be learnt: OpenAI's `weight` can be 0."""
-    weight = turns[-1].get("weight")
+    """Whether the last turn is to be learnt: OpenAI's `weight` can be 0. Those before it are its context."""
+    weight = [turn.get("weight") for turn in turns][-1]
     if weight is None:
         return True
     if as_number(weight, f"{name}[{len(turns) - 1}].weight") not in (0, 1):
@@ -85,7 +86,7 @@ def chat_prompt(row: Row) -> Iterator[Prompt]:
 
 def _with_system(row: Row, turns: list[Message]) -> list[Message]:
     """LLaMA-Factory's ShareGPT rows may hold the system message beside the turns."""
-    system = optional_text(row, "system")
+    system = optional_text(row, *SYSTEM)
     return [Message(role="system", content=system), *turns] if system.strip() and turns[0].role != "system" else turns
 
 
@@ -143,7 +144,7 @@ def instruction(row: Row, **fields: Any) -> Prompt:
     if isinstance(row[name], list):
         return prompt_of(messages(row[name], name), name, **fields)
     asked = turns_of(text(row, name), name) or [Message(role="user", content=_with_input(row, name))]
-    system = optional_text(row, "system")
+    system = optional_text(row, *SYSTEM)
     turns = [Message(role="system", content=system)] if system.strip() and asked[0].role != "system" else []
     return prompt_of([*turns, *_history(row), *asked], name, **fields)
 

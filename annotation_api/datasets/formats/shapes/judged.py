@@ -92,7 +92,7 @@ WINNERS = {
 
 
 def _winner(row: Row) -> Judged:
-    said = text(row, "winner")
+    said = text(row, "winner").strip().lower()
     if said not in WINNERS:
         raise Refused("winner", f"must be one of {', '.join(WINNERS)}, it is {show(said)}")
     return WINNERS[said]

@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from alignment.shared.records import SMALL_MARGINS, Message, Prompt, Ranking
+from alignment.shared.records import SMALL_MARGINS, Demonstration, Message, Prompt, Ranking
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
-from annotation_api.datasets.formats.shapes.chats import CHAT, INSTRUCTION, instruction
+from annotation_api.datasets.formats.serialised import opened
+from annotation_api.datasets.formats.shapes.chats import (
+    CHAT,
+    INPUT,
+    INSTRUCTION,
+    SYSTEM,
+    alpaca_demonstration,
+    chat_demonstration,
+    instruction,
+)
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.values import (
     Note,
@@ -25,6 +34,15 @@ from annotation_api.datasets.values import (
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+# Other names under which public sets hold the better and the worse response.
+SIDES = (
+    ("chosen", "rejected"), ("chosen_response", "rejected_response"), ("response_chosen", "response_rejected"),
+    ("better", "worse"), ("better_response", "worse_response"), ("preferred", "dispreferred"),
+    ("preferred_response", "dispreferred_response"), ("positive", "negative"), ("pos_resp", "neg_resp"),
+    ("win", "lose"), ("accepted", "rejected"),
+)  # fmt: skip
+BESIDE = (*INPUT, *SYSTEM, "history", "margin", "weight", "annotator", "split", "lineage")
+REFUSED_SIDE = ("rejected_response", "rejected_messages")  # beside a whole chat or one answer (ms-swift)
 MARGIN_ERROR = 1e-6
 MARGIN_LOST = Note("margins that are none of the steps 1/3, 2/3 and 1 were left out")
 _MARK = r"'\n\nHuman: ...\n\nAssistant: ...'"
@@ -64,11 +82,31 @@ def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
 # ---------------------------------------------------------------- chosen and rejected (TRL, ShareGPT)
 
 
+def sides_of(row: Row) -> tuple[str, str] | None:
+    """The names of the better and of the worse response."""
+    return next((pair for pair in SIDES if all(row.get(name) is not None for name in pair)), None)
+
+
+def has_sides(row: Row) -> bool:
+    return sides_of(row) is not None
+
+
+def _named(row: Row) -> Row:
+    """The row with `chosen` and `rejected` under these names, and opened where they are chats written as JSON."""
+    names = sides_of(row)
+    if names is None:
+        return row
+    both = {"chosen": opened(row[names[0]], names[0]), "rejected": opened(row[names[1]], names[1])}
+    rest = {name: row.get(name) for name in (*INSTRUCTION, *CHAT, *BESIDE) if name in row}
+    return {**rest, **both}
+
+
 def chosen_ranking(row: Row) -> Made:
     """The prompt is `prompt`, `conversations`, or instruction and input; sides are text or messages.
 
     Sides that are whole message lists share all but the last; a prompt beside them must be among what they share.
     """
+    row = _named(row)
     if _whole_chats(row):
         prompt, sides = _shared(row)
         _check_same(row, prompt)
@@ -85,7 +123,35 @@ def chosen_ranking(row: Row) -> Made:
     )
 
 
+def refused_beside(row: Row) -> bool:
+    """Whether a chat or an answer stands beside the response that was worse."""
+    return any(row.get(name) is not None for name in REFUSED_SIDE)
+
+
+def beside_ranking(row: Row) -> Made:
+    """ms-swift: `messages`, or query and response, are the better side; the worse one stands in a field of its own."""
+    name = next(name for name in REFUSED_SIDE if row.get(name) is not None)
+    shown = next(chat_demonstration_of(row))
+    worse = row[name]
+    if isinstance(worse, list):
+        turns = messages(worse, name)
+        if turns[-1].role != "assistant" or tuple(turns[:-1]) != shown.prompt.messages:
+            raise Refused(name, "parts from messages before the last answer; both must share every turn but the last")
+        worse = turns[-1].content
+    yield from best_first(shown.prompt, (shown.response, as_text(worse, name)), name)
+
+
+def beside_prompt(row: Row) -> Iterator[Prompt]:
+    yield next(chat_demonstration_of(row)).prompt
+
+
+def chat_demonstration_of(row: Row) -> Iterator[Demonstration]:
+    made = chat_demonstration(row) if any(row.get(name) is not None for name in CHAT) else alpaca_demonstration(row)
+    yield from (item for item in made if isinstance(item, Demonstration))
+
+
 def chosen_prompt(row: Row) -> Iterator[Prompt]:
+    row = _named(row)
     yield _shared(row)[0] if _whole_chats(row) else _own_prompt(row)
 
 
@@ -109,6 +175,8 @@ def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None
     if row.get("margin") is None:
         return None, None
     margin = as_number(row["margin"], "margin")
+    if margin < 0:
+        raise Refused("margin", f"is {margin:g}: below 0 the rejected response would be the better one")
     if margin == 0 or sides[0] == sides[1]:
         return None, None
     step = next((step for step, size in SMALL_MARGINS.items() if abs(size - margin) < MARGIN_ERROR), None)

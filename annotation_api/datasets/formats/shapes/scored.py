@@ -13,6 +13,7 @@ from annotation_api.datasets.formats.shapes.unranked import LISTS, response_of
 from annotation_api.datasets.values import Refused, Row, as_list, as_number, as_object, as_text, first_of
 
 SCORES = ("ratings", "rating", "scores", "score", "rewards")  # one a response, the higher the better
+GRADES = ("overall_score", "fine-grained_score", "score", "rating")  # of one of `completions`
 RANKS = ("ranks", "rank")  # one a response, the lower the better
 
 
@@ -21,10 +22,11 @@ def _items(row: Row, name: str) -> list[dict[str, Any]]:
 
 
 def ultrafeedback_ranking(row: Row) -> Made:
-    """`completions`, ordered by their `overall_score`."""
+    """`completions`, ordered by their `overall_score`, or the mean of the fine-grained ones."""
     name, items = "completions", _items(row, "completions")
+    graded = next(score for score in GRADES if score in items[0])
     texts = [as_text(item.get("response"), f"{name}[{i}].response") for i, item in enumerate(items)]
-    scores = [as_number(item.get("overall_score"), f"{name}[{i}].overall_score") for i, item in enumerate(items)]
+    scores = [as_number(item.get(graded), f"{name}[{i}].{graded}") for i, item in enumerate(items)]
     yield from by_scores(next(alpaca_prompt(row)), texts, scores, name)
 
 
@@ -42,6 +44,13 @@ def voted_ranking(row: Row) -> Made:
     texts = [as_text(item.get("text"), f"answers[{i}].text") for i, item in enumerate(items)]
     scores = [as_number(item.get("pm_score"), f"answers[{i}].pm_score") for i, item in enumerate(items)]
     yield from by_scores(_asked(row), texts, scores, "answers")
+
+
+def is_graded(row: Row) -> bool:
+    """Whether `completions` hold a response and a score each."""
+    items = row.get("completions")
+    first = items[0] if isinstance(items, list) and items else None
+    return isinstance(first, dict) and "response" in first and any(name in first for name in GRADES)
 
 
 def is_listed(row: Row) -> bool:

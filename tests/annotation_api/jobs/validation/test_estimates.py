@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from alignment.shared.config import CONFIGS, LoRAConfig, Stage
+from alignment.shared.memory import ModelShape
 from annotation_api.jobs.schemas import MemoryEstimate
 from annotation_api.jobs.validation.estimates import estimate
-from annotation_api.jobs.validation.shapes import ModelShape, shape_of
+from annotation_api.jobs.validation.shapes import shape_of
 from annotation_api.jobs.validation.validator import ValidatedJob
 
 CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
@@ -42,7 +43,9 @@ def prepared(stage: Stage, folders: dict[str, Path], **config: Any) -> Validated
 def memory(stage: Stage, folders: dict[str, Path], gpus: float = 0, **config: Any) -> MemoryEstimate:
     found = estimate(prepared(stage, folders, **config), gpus).memory
     assert found is not None
-    assert found.total == found.weights + found.gradients + found.optimizer + found.activations
+    kept = found.weights + found.optimizer + found.rollout_copy
+    assert found.total == kept + max(found.cache, found.gradients + found.activations + found.logits)
+    assert sum(found.roles.values()) == found.weights
     return found
 
 
@@ -89,8 +92,8 @@ def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     found = memory(Stage.SFT, {"model": here})
     assert parts(found) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
     # 2 texts of 16 tokens: 34 bytes a number of width 8 in 2 layers at 2 bytes, twice that at 4; logits and gradient
-    assert found.activations == 2 * 34 * 32 * 8 * 2 + 2 * 4 * 32 * 50
-    assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2 + 2 * 4 * 32 * 50
+    assert (found.activations, found.logits) == (2 * 34 * 32 * 8 * 2, 2 * 4 * 32 * 50)
+    assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2
 
 
 def test_several_gpus_hold_a_copy_each_or_a_share(here: Path) -> None:
@@ -149,3 +152,59 @@ def test_disk_is_the_result_and_two_checkpoints(here: Path) -> None:
 def test_recomputed_activations_are_few(here: Path) -> None:
     found = memory(Stage.REWARD, {"model": here}, gpus=1, gradient_checkpointing=True)
     assert found.activations == 2 * 64 * 8 * 2 + 34 * 64 * 8  # pairs: 4 texts of 16 tokens; one layer is whole
+
+
+# ---------------------------------------------------------------- PPO by role
+
+
+def adapters_on(base: Path, path: Path) -> Path:
+    """A reward model of 100 numbers on the model in `base`."""
+    folder(path, CONFIG, {"layers.0.q.lora_A.weight": [10, 10]})
+    (path / "model.safetensors").rename(path / "adapter_model.safetensors")
+    (path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    return path
+
+
+def test_adapters_are_as_large_as_the_model_under_them(here: Path, tmp_path: Path) -> None:
+    found = shape_of(adapters_on(here, tmp_path / "judge"))
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100)
+
+
+def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"lora": {"rank": 4}, "max_response_length": 8}
+    judges = {"one": adapters_on(here, tmp_path / "judge"), "two": folder(tmp_path / "whole")}
+    found = {
+        name: memory(Stage.PPO, {"model": here, "reward_model": judge}, gpus=1, **config)
+        for name, judge in judges.items()
+    }
+    adapter = 4 * 4 * LINEAR
+    assert found["one"].roles == {
+        "base": 2 * WEIGHTS, "policy": adapter, "critic": adapter, "reward_model": 4 * 100
+    }  # fmt: skip
+    assert found["two"].roles["reward_model"] == 2 * WEIGHTS  # what another base costs
+    assert found["one"].rollout_copy == 0  # it decodes on the base
+
+
+def test_full_ppo_on_a_gpu_decodes_with_a_copy_of_half_the_bytes(here: Path, tmp_path: Path) -> None:
+    folders = {"model": here, "reward_model": folder(tmp_path / "judge")}
+    found = memory(Stage.PPO, folders, gpus=1, max_response_length=8)
+    assert found.rollout_copy == 2 * WEIGHTS
+    assert found.cache == 2 * 2 * 4 * 16 * 8 * 2  # keys and values, 4 texts of 16 tokens, 2 layers of width 8
+    assert found.logits == 2 * 4 * 50 * 2 * 8
+    assert memory(Stage.PPO, folders, max_response_length=8).rollout_copy == 0
+
+
+def test_what_would_take_less_is_told_with_what_it_takes(here: Path) -> None:
+    found = memory(Stage.SFT, {"model": here}, gpus=1)
+    assert set(found.instead) == {
+        "lora", "gradient_checkpointing", "micro_batch_size 1", "gpus 2 with shard_weights"
+    } - ({"lora"} if found.instead.get("lora") is None else set())  # fmt: skip
+    assert found.instead["micro_batch_size 1"] == found.total - (found.activations + found.logits) // 2
+    assert all(total < found.total for total in found.instead.values())
+
+
+def test_what_a_job_with_adapters_leaves_is_adapters(here: Path) -> None:
+    found = estimate(prepared(Stage.REWARD, {"model": here}, lora={"rank": 4}), 1)
+    assert found.artifact_bytes == 4 * 4 * LINEAR
+    whole = estimate(prepared(Stage.REWARD, {"model": here}, lora={"rank": 4}, save_adapter=False), 1)
+    assert whole.artifact_bytes == (here / "model.safetensors").stat().st_size

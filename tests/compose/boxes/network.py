@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.compose.host import Process, ending_with_us, text_of
+from tests.compose.boxes.host import Process, ending_with_us, text_of
 
 PREFIX = "172.30.77"  # of the bridge's own network, which no other one can reach
 PUBLISH = Path(__file__).with_name("publish.py")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.compose.host import Group, Process, ending_with_us, text_of
-from tests.compose.image import STAND_INS, Image, python, system_binds, system_links
-from tests.compose.network import Network
+from tests.compose.boxes.host import Group, Process, ending_with_us, text_of
+from tests.compose.boxes.image import STAND_INS, Image, python, system_binds, system_links
+from tests.compose.boxes.network import Network
 from tests.compose.spec import Service
 
 INSIDE = Path(__file__).with_name("inside.py")

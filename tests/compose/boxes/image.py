@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.compose.spec import Recipe, read_dockerfile
 
-STAND_INS = Path(__file__).with_name("stand_ins")
+STAND_INS = Path(__file__).parents[1] / "stand_ins"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 CONFIGURED = ("/etc/ld.so.cache", "/etc/ssl", "/etc/alternatives", "/etc/mime.types")

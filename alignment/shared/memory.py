@@ -1,0 +1,172 @@
+"""What a stage takes on each device, part by part, before anything is loaded.
+
+Models follow Rajbhandari et al. 2020 (ZeRO, section 3): trained weights are float32 with a gradient and AdamW's two
+moments, frozen ones bfloat16 on a GPU and float32 on a CPU. Activations follow Korthikanti et al. 2022, eq. 1 without
+its attention term (the attention that we use keeps no scores), and are a rule of thumb.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
+from alignment.shared.ppo_config import CPU_LANES
+from alignment.shared.settings import LoRAConfig
+
+FLOAT, HALF = 4, 2  # bytes of a number
+PAIR = 2  # responses of a prompt in one forward pass, at least
+LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    weights: int  # numbers in all tensors
+    linear: int  # inputs plus outputs of all linear layers: what an adapter of rank 1 has
+    width: int
+    layers: int
+    vocabulary: int
+    adapters: int = 0  # numbers of the adapters in the folder itself; the rest is of the base under them
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    gpus: float
+    judge_on_base: bool = False  # the reward model is adapters on the policy's own base
+
+    @property
+    def frozen(self) -> int:
+        """Bytes of a frozen number."""
+        return HALF if self.gpus else FLOAT
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device."""
+
+    roles: Mapping[str, int]  # weights by role
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    cache: int  # keys and values of a rollout
+    rollout_copy: int  # of the policy's weights, in the type that decodes
+
+    @property
+    def weights(self) -> int:
+        return sum(self.roles.values())
+
+    @property
+    def total(self) -> int:
+        """At the worst moment: a rollout and an update are not at once."""
+        kept = self.weights + self.optimizer + self.rollout_copy
+        return kept + max(self.cache, self.gradients + self.activations + self.logits)
+
+
+def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
+    """`shapes` by the name of the input: `model`, and for PPO `reward_model`."""
+    trained, lanes = sum(trained_by_role(config, shapes).values()), _lanes(config, machine)
+    policy = shapes["model"]
+    largest = [_activations(config, shape, machine) for shape in shapes.values()]
+    found = Memory(
+        roles=_roles(config, shapes, machine),
+        gradients=lanes * FLOAT * trained,
+        optimizer=2 * FLOAT * trained,
+        activations=lanes * max(largest),
+        logits=lanes * _logits(config, policy),
+        cache=_cache(config, policy, machine),
+        rollout_copy=HALF * policy.weights if isinstance(config, PPOConfig) and machine.gpus and not config.lora else 0,
+    )
+    return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
+
+
+def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Iterator[tuple[str, int]]:
+    """What would take less, each by itself, in words, and the total then."""
+    own = memory_of(config, shapes, machine).total
+    for said, update, gpus in _changes(config, machine.gpus):
+        there = OnDevice(gpus, machine.judge_on_base)
+        total = memory_of(config.model_copy(update=update), shapes, there).total
+        if total < own:
+            yield said, total
+
+
+def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[str, object], float]]:
+    if not config.lora:
+        yield "lora", {"lora": LoRAConfig(), "frozen_trunk": False}, gpus
+    if not config.gradient_checkpointing:
+        yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
+    if config.micro_batch_size > 1:
+        yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
+    if isinstance(config, SharedConfig) and gpus >= 1:
+        more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
+        yield f"gpus {more} with shard_weights", {"shard_weights": True}, float(more)
+
+
+def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> dict[str, int]:
+    """Trained numbers of the model, and for PPO of the critic, which begins as the reward model."""
+    roles = ("model", "reward_model") if isinstance(config, PPOConfig) else ("model",)
+    return {role: _trained(config, shapes[role]) for role in roles}
+
+
+def _trained(config: TrainingConfig, shape: ModelShape) -> int:
+    if isinstance(config, RewardConfig) and config.frozen_trunk:
+        return shape.width
+    return shape.linear * config.lora.rank if config.lora else shape.weights
+
+
+def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> dict[str, int]:
+    """With adapters the base is frozen and the reference is that base; the critic stands on the reward model."""
+    trained, policy, frozen = trained_by_role(config, shapes), shapes["model"], machine.frozen
+    if not isinstance(config, PPOConfig):
+        whole = config.lora is None and not (isinstance(config, RewardConfig) and config.frozen_trunk)
+        return {"model": FLOAT * policy.weights if whole else frozen * policy.weights + FLOAT * trained["model"]}
+    judge = shapes["reward_model"]
+    if config.lora is None:
+        found = {"policy": FLOAT * policy.weights, "reference": FLOAT * policy.weights}
+        return found | {"critic": FLOAT * judge.weights, "reward_model": frozen * judge.weights}
+    found = {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
+    found |= {"critic": FLOAT * trained["reward_model"]}
+    return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
+
+
+def _lanes(config: TrainingConfig, machine: OnDevice) -> int:
+    """Micro-batches at a time."""
+    cut = isinstance(config, PPOConfig) and config.batch_size // config.mini_batches > config.micro_batch_size
+    return CPU_LANES if cut and not machine.gpus else 1
+
+
+def _texts(config: TrainingConfig) -> int:
+    return config.micro_batch_size * (PAIR if isinstance(config, RewardConfig) else 1)
+
+
+def _activations(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
+    """Of one micro-batch of texts of full length."""
+    number = HALF if machine.gpus else FLOAT
+    states = number * _texts(config) * config.max_length * shape.width
+    layer = 17 * states  # 34 bytes at two a number
+    return shape.layers * states + layer if config.gradient_checkpointing else shape.layers * layer
+
+
+def _logits(config: TrainingConfig, shape: ModelShape) -> int:
+    """The logits of one micro-batch, or of a chunk, and their gradient, in float32."""
+    if isinstance(config, RewardConfig):
+        return 0
+    tokens = _texts(config) * (config.max_response_length if isinstance(config, PPOConfig) else config.max_length)
+    return 2 * FLOAT * shape.vocabulary * (min(tokens, LOGIT_CHUNK) if isinstance(config, PPOConfig) else tokens)
+
+
+def _cache(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
+    """Keys and values of a batch of texts of full length; as wide as the model, where heads share them less."""
+    if not isinstance(config, PPOConfig):
+        return 0
+    return 2 * machine.frozen * config.batch_size * config.max_length * shape.width * shape.layers
+
+
+def _shared(found: Memory, machine: OnDevice) -> Memory:
+    """Each device's share of what its processes divide among them."""
+    if machine.gpus <= 1:
+        return found
+    part = {role: math.ceil(size / machine.gpus) for role, size in found.roles.items()}
+    gradients, optimizer = (math.ceil(size / machine.gpus) for size in (found.gradients, found.optimizer))
+    return Memory(part, gradients, optimizer, found.activations, found.logits, found.cache, found.rollout_copy)

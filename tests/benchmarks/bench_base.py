@@ -1,0 +1,84 @@
+"""Peak memory of PPO above the imports: adapters on one base, adapters on a base a role, four whole models.
+
+    python -m tests.benchmarks.bench_base
+
+The shape is bench_ppo's, 8.4 million weights; each side trains for two updates in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from tests.benchmarks.peer_ppo import Work, architecture, words
+
+SIDES: dict[str, dict[str, Any]] = {
+    "one base": {"lora": {"rank": 16}, "judge": "adapter"},
+    "two bases": {"lora": {"rank": 16}, "judge": "whole"},
+    "four models": {"judge": "whole"},
+}
+
+
+def main() -> None:
+    """One JSON line: MB above the imports by side, and the share of four models."""
+    if len(sys.argv) > 1:
+        print(json.dumps(_run(SIDES[sys.argv[1]])))
+        return
+    command = [sys.executable, "-m", "tests.benchmarks.bench_base"]
+    found = {
+        side: json.loads(subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout)
+        for side in SIDES
+    }
+    share = found["one base"]["above_imports_mb"] / found["four models"]["above_imports_mb"]
+    print(json.dumps({**found, "share": round(share, 2), "load": round(os.getloadavg()[0], 2)}))
+
+
+def _run(side: dict[str, Any]) -> dict[str, int]:
+    from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+    from alignment.models.load import load_scorer, load_tokenizer, save_adapter
+    from alignment.ppo import stage as ppo
+    from alignment.shared.config import LoRAConfig, PPOConfig
+    from alignment.shared.events import NullReporter
+    from alignment.shared.records import Prompt, write_jsonl
+    from alignment.shared.stages import PPOInputs
+
+    work, folder = Work(), Path(tempfile.mkdtemp(prefix="bench-base-"))
+    if "lora" in side:
+        import peft  # noqa: F401
+    imports = _peak()
+    for name, kind in {"sft": LlamaForCausalLM, "whole": LlamaForSequenceClassification}.items():
+        kind(architecture(work)).save_pretrained(folder / name)
+        words(work).save_pretrained(folder / name)
+    if side["judge"] == "adapter":
+        tokenizer = load_tokenizer(folder / "sft")
+        model = load_scorer(folder / "sft", tokenizer, trained=True, lora=LoRAConfig())
+        save_adapter(model, tokenizer, folder / "adapter", str(folder / "sft"))
+        del model
+    texts = (" ".join(f"t{i}" for i in ids) for ids in work.prompts())
+    write_jsonl(folder / "prompts.jsonl", [Prompt.from_text(text) for text in texts])
+    config = PPOConfig(
+        batch_size=work.batch, micro_batch_size=work.micro, mini_batches=work.minibatches, inner_epochs=work.epochs,
+        max_response_length=work.response, updates=2, evaluate_every=2, heldout_fraction=0.01, evaluate_replies=16,
+        missing_eos="keep", lora=side.get("lora"), compare_prompts=0,
+    )  # fmt: skip
+    inputs = PPOInputs(model=folder / "sft", reward_model=folder / side["judge"], prompts=folder / "prompts.jsonl")
+    (folder / "out").mkdir()
+    ppo.train(config, inputs, folder / "out", NullReporter())
+    return {"above_imports_mb": round(_peak() - imports), "imports_mb": round(imports)}
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
