@@ -52,7 +52,7 @@ from alignment.shared.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
 from alignment.training.ready import make_ready, quicken
-from alignment.training.shards import DecodingCopy, loaded
+from alignment.training.shards import GatheredCopy, loaded
 from alignment.training.team import ALONE, Team
 
 PolicyConfig = PPOConfig | RLOOConfig
@@ -69,7 +69,7 @@ class Roles:
     scaler: ScoreScaler  # of the reward model's scores
     engine: Engine = field(default=generate, kw_only=True)
     team: Team = field(default=ALONE, kw_only=True)
-    copy: DecodingCopy | None = field(default=None, kw_only=True)  # of a policy of which each process holds a share
+    copy: GatheredCopy | None = field(default=None, kw_only=True)  # of a policy of which each process holds a share
 
     def sampler(self) -> Model:
         """The model that decodes, with the policy's weights; every process must ask."""

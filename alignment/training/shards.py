@@ -49,7 +49,7 @@ def loaded(load: Callable[[torch.device | None], Roles], team: Team, *, shares: 
             # The reference keeps the policy's number type; what else is frozen is as frozen weights are.
             frozen = None if name == "reference" else dtype_for(pick_device(), trained=False)
             found[name] = _share(left.pop(name, None), model, team, frozen, made)
-    return cast(Roles, replace(cast(Any, roles), team=team, copy=DecodingCopy(found["policy"], bare), **found))
+    return cast(Roles, replace(cast(Any, roles), team=team, copy=GatheredCopy(found["policy"], bare), **found))
 
 
 def _share(whole: Any, bare: Any, team: Team, frozen: torch.dtype | None, made: dict[int, Model]) -> Any:
@@ -127,7 +127,7 @@ def gathered(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-class DecodingCopy:
+class GatheredCopy:
     """The whole policy on each process, in the number type of frozen weights."""
 
     def __init__(self, policy: Model, bare: Model) -> None:
