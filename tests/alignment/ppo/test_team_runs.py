@@ -65,7 +65,13 @@ def kept_apart(folder: Path) -> Path:
     return folder.joinpath("saved").rename(folder / "apart")
 
 
-@pytest.mark.parametrize("more", [{}, {"shard_weights": True, "ema_decay": 0.5}], ids=["copies", "shares"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="copies", marks=pytest.mark.deep(reason="the killed run shows what copies go on from")),
+        pytest.param({"shard_weights": True, "ema_decay": 0.5}, id="shares"),
+    ],
+)
 def test_a_checkpoint_of_two_processes_goes_on_with_two_one_and_four(folders: Path, more: dict[str, Any]) -> None:
     """With as many bit by bit; with others the tokens are the same and the numbers as near as sums allow."""
     whole = several(2, folders, "whole", run, None, more)
