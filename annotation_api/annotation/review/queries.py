@@ -38,7 +38,7 @@ def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
         select(Submission)
         .join(Assignment, Assignment.id == Submission.assignment_id)
         .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == project_id, CURRENT)
+        .where(Submission.project_id == project_id, CURRENT)
     )
     if wanted.annotator:
         query = query.join(Person, Person.id == Assignment.person_id).where(Person.pseudonym == wanted.annotator)
