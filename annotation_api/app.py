@@ -23,6 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment.shared import logs
+from annotation_api.annotation.agreement import routes as agreement
 from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import routes as project_routes
@@ -53,6 +54,7 @@ from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
 from annotation_api.models import upload_routes
+from annotation_api.models.leaderboard import routes as leaderboard
 from annotation_api.people import routes as people
 from annotation_api.settings import Settings, SettingsError
 from annotation_api.web import pages
@@ -73,6 +75,7 @@ FEATURES = (
     tasks,
     project_routes,
     members,
+    agreement,
     feedback,
     gold,
     review,
@@ -84,6 +87,7 @@ FEATURES = (
     detail_routes,
     pipeline_routes,
     models,
+    leaderboard,
     upload_routes,
 )
 

@@ -98,9 +98,8 @@ def prepare(
             _set(statuses, task, RowStatus.HELDOUT if held else RowStatus.TRAINED)
             if not held:
                 kept.append((first, task, before, after))
-    known = votes.reliabilities(
-        [[(rows[i].annotator, _ranks(rows[i], f)) for i in t if rows[i].ranks] for f, t, _, _ in kept]
-    )
+    orders = [[(rows[i].annotator, _ranks(rows[i], f)) for i in t if rows[i].ranks] for f, t, _, _ in kept]
+    known = votes.reliabilities(orders) if config.votes == "reliability" else {}
     train, cyclic = [], 0
     for first, task, before, after in kept:
         mine = [_aligned(rows[i], first) for i in task]

@@ -58,7 +58,7 @@ def found_by_name(client: Client, things: str, text: str) -> str:
     if len(rows) == 1:
         return str(rows[0]["id"])
     if not rows:
-        raise ClientError(f"{text!r} is neither an id nor a name among {things}; `rankloop` lists what there is.")
+        raise ClientError(f"{text!r} is neither an id nor a name among {things}; GET /v1/{things} lists them.")
     ids = ", ".join(row["id"] for row in rows)
     raise ClientError(f"Several {things} are called {text!r}; name one by its id: {ids}.")
 

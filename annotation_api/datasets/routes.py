@@ -14,6 +14,7 @@ from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import (
     DatasetOut,
     DatasetRowOut,
+    FreezeOut,
     ImportPreview,
     ImportProgress,
     ImportRefusal,
@@ -21,12 +22,12 @@ from annotation_api.datasets.schemas import (
     NewSnapshot,
     SnapshotOut,
 )
-from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
+from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow, get_sessions
 from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ProblemBody
-from annotation_api.http.idempotency import Key, Once
+from annotation_api.http.idempotency import Key, Made, Once
 from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
@@ -153,13 +154,29 @@ def list_dataset_rows(
     return more.page(items, f"{items[-1].row}.{items[-1].part}" if len(rows) > limit else None)
 
 
-@router.post("/snapshots", status_code=201, response_model=SnapshotOut, dependencies=[allow(*ENGINEERS)])
+@router.post(
+    "/snapshots",
+    status_code=201,
+    response_model=SnapshotOut,
+    responses={202: {"description": "10,000 rows or more: it goes on; Location tells how far.", "model": FreezeOut}},
+    dependencies=[allow(*ENGINEERS)],
+)
 def create_snapshot(body: NewSnapshot, session: Db, me: Me, once: Once) -> Response:
     """Freeze the data of a project or a data set, as training will read them."""
-    return once.run(
-        lambda: SnapshotOut.model_validate(service.freeze_source(session, me, body)),
-        location="/v1/snapshots/{id}",
-    )
+
+    def make() -> Made:
+        found = service.freeze_or_ask(session, me, body)
+        if isinstance(found, Freeze):
+            return Made(FreezeOut.model_validate(found), 202, "/v1/freezes/{id}")
+        return Made(SnapshotOut.model_validate(found), 201, "/v1/snapshots/{id}")
+
+    return once.run(make)
+
+
+@router.get("/freezes/{freeze_id}", dependencies=[allow(*ENGINEERS)])
+def show_freeze(freeze_id: uuid.UUID, session: Db) -> FreezeOut:
+    """How far a freeze is, and its snapshot once it has ended."""
+    return FreezeOut.model_validate(service.get_freeze(session, freeze_id))
 
 
 @router.get("/snapshots", dependencies=[allow(*ENGINEERS)])

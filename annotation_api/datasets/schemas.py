@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 
 from annotation_api.db.kinds import Adjudicated, PausedPeople
-from annotation_api.db.tables import DatasetKind
+from annotation_api.db.tables import DatasetKind, FreezeState
 from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Shown
 
@@ -121,6 +121,21 @@ class NewSnapshot(NewLabels):
         if (self.project is None) == (self.dataset is None):
             raise ValueError("name either a project or a dataset, and not both")
         return self
+
+
+class FreezeOut(Shown):
+    """A freeze of many rows, which goes on behind the answer: ask for it again until it has ended."""
+
+    id: uuid.UUID
+    kind: DatasetKind
+    source: dict[str, str]
+    state: FreezeState
+    done: int = Field(description="Rows written.")
+    total: int = Field(description="Rows to be written, as far as was known at the start.")
+    snapshot: uuid.UUID | None = Field(validation_alias="snapshot_id", description="Once it succeeded.")
+    error: str | None = Field(description="Why it failed.")
+    created_at: datetime
+    finished_at: datetime | None
 
 
 class SnapshotOut(Shown):

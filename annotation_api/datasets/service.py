@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from typing import IO, Any
 
 from sqlalchemy import insert
@@ -14,12 +15,12 @@ from annotation_api.datasets.formats.mapping import Mapping, parsed
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
-from annotation_api.db.snapshots import freeze
+from annotation_api.db.snapshots import freeze, freezes
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
 from annotation_api.db.snapshots.judged_rows import VoteChoice
-from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project, Snapshot
+from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
-from annotation_api.http.labels import label
+from annotation_api.http.labels import Labels, label
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters
@@ -221,14 +222,60 @@ def get_snapshot(session: Session, key: object) -> Snapshot:
     return found
 
 
+def freeze_or_ask(session: Session, me: Person, body: NewSnapshot) -> Snapshot | Freeze:
+    """As `freeze_source`; a large source that changed since is put on the list of what the dispatcher freezes."""
+    _check_source(session, body)
+    source = freezes.source_of(body.dataset, body.project, _choice(body))
+    if not freezes.is_large(session, body.kind, source) or _frozen_already(session, body):
+        return freeze_source(session, me, body)
+    labels = body.model_dump(mode="json", include=body.model_fields_set & set(Labels.model_fields))
+    return freezes.ask(session, body.kind, source, me.id, labels)
+
+
+def _choice(body: NewSnapshot) -> VoteChoice:
+    return VoteChoice(body.adjudicated, body.paused)
+
+
+def _check_source(session: Session, body: NewSnapshot) -> None:
+    """What cannot be frozen is refused at once, however large it is."""
+    try:
+        if body.dataset is not None:
+            freeze.check_dataset(session, body.dataset, body.kind)
+        elif body.project is not None:
+            freeze.check_project(session, body.project, body.kind)
+    except FreezeError as error:
+        raise _refused(body, error) from None
+
+
+def _frozen_already(session: Session, body: NewSnapshot) -> bool:
+    if body.project is not None:
+        return freeze.unchanged(session, body.project, body.kind, _choice(body)) is not None
+    assert body.dataset is not None
+    return freeze.dataset_snapshot(session, body.dataset, body.kind) is not None
+
+
+def get_freeze(session: Session, freeze_id: uuid.UUID) -> Freeze:
+    """404 also for one of a source that the caller does not see."""
+    row = session.get(Freeze, freeze_id)
+    if row is None:
+        raise not_found("freeze", freeze_id)
+    kind, name = (Dataset, "dataset") if "dataset" in row.source else (Project, "project")
+    if session.get(kind, uuid.UUID(row.source[name])) is None:
+        raise not_found("freeze", freeze_id)
+    return row
+
+
 def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
     """Freeze a data set or a project; 422 when it is absent, empty, or cannot be read as the kind."""
     try:
         if body.dataset is not None:
             return label(freeze.freeze_dataset(session, body.dataset, body.kind, me.id), body)
         assert body.project is not None
-        choice = VoteChoice(body.adjudicated, body.paused)
-        return label(freeze.freeze_project(session, body.project, me.id, body.kind, choice), body)
+        return label(freeze.freeze_project(session, body.project, me.id, body.kind, _choice(body)), body)
     except FreezeError as error:
-        pointer = "/dataset" if body.dataset is not None else "/project"
-        raise invalid([Problem(pointer=pointer, message=str(error))]) from None
+        raise _refused(body, error) from None
+
+
+def _refused(body: NewSnapshot, error: FreezeError) -> ApiError:
+    pointer = "/dataset" if body.dataset is not None else "/project"
+    return invalid([Problem(pointer=pointer, message=str(error))])

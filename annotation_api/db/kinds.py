@@ -42,6 +42,19 @@ class ModelKind(StrEnum):
     POLICY = "policy"
 
 
+class Slice(StrEnum):
+    """Of a project's judgements, for which agreement is counted."""
+
+    ALL = "all"
+    CRITERION = "criterion"
+    LANGUAGE = "language"
+    FORM = "form"
+    DAY = "day"  # of the later of two judgements
+    PERSON = "person"  # with all others
+    PAIR = "pair"  # of people
+    MAJORITY = "majority"  # a person beside what most others say
+
+
 class Adjudicated(StrEnum):
     """What a snapshot does where a reviewer decided a task."""
 

@@ -23,6 +23,7 @@ class Lock(IntEnum):
     MIGRATION = 7_265_011  # one process migrates
     AUDIT = 7_265_012  # rows of the audit are added one after another
     FILES = 7_265_013  # shared by backups, taken alone by what removes artifacts
+    TALLIES = 7_265_020  # one process folds what was judged into the sums
 
 
 def lock_person(session: Session, person_id: uuid.UUID) -> None:

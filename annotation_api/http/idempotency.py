@@ -39,6 +39,7 @@ class Made:
 
     shown: BaseModel
     status: int
+    location: str | None = None  # a pattern in place of the route's
 
 
 @dataclass
@@ -64,14 +65,14 @@ class Idempotency:
         `secrets` the fields that are shown once: a repeat has them as null.
         """
         if self.key is None:
-            status, body = _made(make(), status)
+            status, body, location = _made(make(), status, location)
             return self._noted(_answer(status, body, location))
         self._enter()
         digest = hashlib.sha256(f"{self.request}\n{content}".encode()).hexdigest()
         stored = self.session.get(IdempotencyKey, (self.person.id, self.key))
         if stored is not None:
             return self._replay(stored, digest)
-        status, body = _made(make(), status)
+        status, body, location = _made(make(), status, location)
         answer = _answer(status, body, location)
         self._store(digest, status, {**body, **dict.fromkeys(secrets)}, answer.headers.get("location"))
         return self._noted(answer)
@@ -110,10 +111,11 @@ class Idempotency:
         )
 
 
-def _made(made: BaseModel | Made, status: int) -> tuple[int, dict[str, Any]]:
+def _made(made: BaseModel | Made, status: int, location: str | None) -> tuple[int, dict[str, Any], str | None]:
+    """Status, body and the pattern of the place, of which an answer with its own status has the last word."""
     if isinstance(made, Made):
-        return made.status, made.shown.model_dump(mode="json")
-    return status, made.model_dump(mode="json")
+        return made.status, made.shown.model_dump(mode="json"), made.location or location
+    return status, made.model_dump(mode="json"), location
 
 
 def _answer(status: int, body: dict[str, Any], location: str | None) -> Response:

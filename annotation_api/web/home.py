@@ -8,6 +8,7 @@ from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.annotation.tasks import queries as tasks
 from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Role
+from annotation_api.db.tallies import counts
 from annotation_api.http.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import queries
@@ -28,7 +29,7 @@ def home(request: Request, session: Db, me: Me) -> Response:
         me,
         projects=projects.show_projects(session, rows),
         left={row.id: tasks.left_for(session, me, row.id) for row in rows} if me.role in ANNOTATES else {},
-        mine=queries.judged_by(session, me) if me.role in ANNOTATES else {},
+        mine=counts.judged_by(session, me.id) if me.role in ANNOTATES else {},
         today={row.id: judgements.judged_today(session, me, row.id) for row in rows} if me.role in ANNOTATES else {},
         jobs=queries.newest(session, Job, RECENT) if reads_runs else [],
         models=queries.newest(session, ModelVersion, RECENT) if reads_runs else [],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.web import account, audit, data, home, jobs, mine, models, people, snapshots
+from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, snapshots
 from annotation_api.web.annotate import page as annotate
+from annotation_api.web.projects import agreement
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review
 from annotation_api.web.review import screening, threads
@@ -19,6 +20,7 @@ for part in (
     account,
     home,
     projects,
+    agreement,
     annotate,
     review,
     screening,
@@ -36,5 +38,6 @@ for part in (
     labels,
     jobs,
     models,
+    leaderboard,
 ):
     router.include_router(part.router)

@@ -11,6 +11,7 @@ from starlette.datastructures import FormData
 
 from annotation_api.db import limits
 from annotation_api.db.tables import Person, Role
+from annotation_api.db.tallies import counts
 from annotation_api.http import audit as recording
 from annotation_api.http.dependencies import Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -123,7 +124,7 @@ def _people(
         people=found[:MOST_SHOWN],
         more=len(found) > MOST_SHOWN,
         wanted=wanted,
-        judged=work_queries.judged_by_person(session),
+        judged=counts.judged_by_person(session),
         invitations=queries.open_invitations(session),
         roles=list(Role),
         link=link,

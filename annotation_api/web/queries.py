@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import date
 from typing import TypeVar
 
 from sqlalchemy import func, select
@@ -14,8 +13,6 @@ from alignment.shared import gate
 from annotation_api.db.tables import (
     Alias,
     Artifact,
-    Assignment,
-    AssignmentState,
     Dataset,
     Job,
     JobEventRow,
@@ -24,7 +21,6 @@ from annotation_api.db.tables import (
     Project,
     Snapshot,
     Submission,
-    Task,
 )
 
 T = TypeVar("T", Project, Dataset, Snapshot, Job, ModelVersion)
@@ -77,41 +73,10 @@ def names_of(session: Session, people: Collection[uuid.UUID]) -> dict[uuid.UUID,
 
 def median_active_ms(session: Session, person: Person, project_id: uuid.UUID) -> float | None:
     """The median time at work on the person's first answers in a project since midnight UTC; None without any."""
-    query = (
-        select(func.percentile_cont(0.5).within_group(Submission.active_ms))
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(
-            Task.project_id == project_id,
-            Assignment.person_id == person.id,
-            Submission.supersedes.is_(None),
-            Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
-        )
+    query = select(func.percentile_cont(0.5).within_group(Submission.active_ms)).where(
+        Submission.project_id == project_id,
+        Submission.person_id == person.id,
+        Submission.supersedes.is_(None),
+        Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
     )
     return session.scalar(query)
-
-
-def judged_by_day(session: Session, project_id: uuid.UUID, days: int = 14) -> Sequence[tuple[date, int]]:
-    """(day in UTC, tasks first judged on it) of the last days with any, newest first."""
-    day = func.date(func.timezone("UTC", Submission.created_at))
-    query = (
-        select(day, func.count())
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == project_id, Submission.supersedes.is_(None))
-        .group_by(day)
-        .order_by(day.desc())
-        .limit(days)
-    )
-    return [(when, count) for when, count in session.execute(query)]
-
-
-def judged_by(session: Session, person: Person) -> dict[uuid.UUID, int]:
-    """How many tasks the person has judged, by project."""
-    query = (
-        select(Task.project_id, func.count().label("n"))
-        .join(Assignment, Assignment.task_id == Task.id)
-        .where(Assignment.person_id == person.id, Assignment.state == AssignmentState.SUBMITTED)
-        .group_by(Task.project_id)
-    )
-    return {row.project_id: row.n for row in session.execute(query)}

@@ -14,7 +14,7 @@ from annotation_api.datasets.exports import ExportFormat
 from annotation_api.datasets.schemas import NewSnapshot
 from annotation_api.db.snapshots.freeze import DATASET_SOURCES, PROJECT_SOURCES
 from annotation_api.db.snapshots.frozen_rows import HOLDS
-from annotation_api.db.tables import Dataset, DatasetKind, Person, Project, Snapshot
+from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
@@ -49,13 +49,23 @@ def freeze(
     what, _, key = source.partition(":")
     try:
         wanted = NewSnapshot.model_validate({what: key, "kind": kind})
-        return see_other(f"/snapshots/{service.freeze_source(session, me, wanted).id}")
+        found = service.freeze_or_ask(session, me, wanted)
+        return see_other(f"/freezes/{found.id}" if isinstance(found, Freeze) else f"/snapshots/{found.id}")
     except ValidationError:
         error = "Choose a project or a data set from the list."
     except ApiError as refusal:
         error = refusal.problems[0].message if refusal.problems else refusal.detail
     session.rollback()
     return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, error=error)
+
+
+@router.get("/freezes/{freeze_id}", dependencies=[allow(*ENGINEERS)])
+def freeze_page(freeze_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    """How far a freeze is; the page looks again by itself, and becomes the snapshot's."""
+    found = service.get_freeze(session, freeze_id)
+    if found.snapshot_id is not None:
+        return see_other(f"/snapshots/{found.snapshot_id}")
+    return render(request, "freeze.html", me, freeze=found)
 
 
 def _snapshots(

@@ -21,6 +21,7 @@ from annotation_api.db.tables import (
     Submission,
     Task,
 )
+from annotation_api.db.tallies import counts
 
 PAGE = 25
 DAYS = 30
@@ -34,10 +35,10 @@ def own_items(
     """A page of the person's answers as they stand now, newest first, and where the next page begins."""
     later = aliased(Submission)
     query = _with_task(select(Submission, Project, PromptRow.record, Task.kind)).where(
-        Assignment.person_id == person.id, ~select(later.id).where(later.supersedes == Submission.id).exists()
+        Submission.person_id == person.id, ~select(later.id).where(later.supersedes == Submission.id).exists()
     )
     if project is not None:
-        query = query.where(Task.project_id == project)
+        query = query.where(Submission.project_id == project)
     if before is not None:
         query = query.where(Submission.seq < before)
     rows = session.execute(query.order_by(Submission.seq.desc()).limit(PAGE + 1)).all()
@@ -69,8 +70,7 @@ def own_drafts(session: Session, person: Person) -> Sequence[Any]:
 
 def own_projects(session: Session, person: Person) -> Sequence[Project]:
     """Projects in which the person answered something."""
-    mine = select(Task.project_id).join(Assignment, Assignment.task_id == Task.id)
-    mine = mine.where(Assignment.person_id == person.id, Assignment.state == AssignmentState.SUBMITTED)
+    mine = counts.judged_by(session, person.id)
     return session.scalars(select(Project).where(Project.id.in_(mine)).order_by(Project.name)).all()
 
 
@@ -80,7 +80,7 @@ def by_day(session: Session, person: Person, project: uuid.UUID | None) -> Seque
     recent = Submission.created_at >= func.date_trunc("day", func.now(), "UTC") - func.make_interval(0, 0, 0, DAYS - 1)
     query = _own(select(day.label("day"), func.count().label("tasks"), MEDIAN.label("seconds")), person.id)
     if project is not None:
-        query = query.where(Task.project_id == project)
+        query = query.where(Submission.project_id == project)
     return session.execute(query.where(recent).group_by(day).order_by(day)).all()
 
 
@@ -100,12 +100,7 @@ def median_seconds(session: Session, person: Person) -> float | None:
 
 
 def _own(query: Select[Any], person_id: uuid.UUID) -> Select[Any]:
-    return (
-        query.select_from(Submission)
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.person_id == person_id, FIRST)
-    )
+    return query.select_from(Submission).where(Submission.person_id == person_id, FIRST)
 
 
 def by_project(session: Session, person_id: uuid.UUID) -> Sequence[Any]:
@@ -130,15 +125,6 @@ def by_project(session: Session, person_id: uuid.UUID) -> Sequence[Any]:
 
 def _assignments(state: AssignmentState) -> ColumnElement[int]:
     return func.count(Assignment.id.distinct()).filter(Assignment.state == state)
-
-
-def judged_by_person(session: Session) -> dict[uuid.UUID, int]:
-    rows = session.execute(
-        select(Assignment.person_id, func.count().label("n"))
-        .where(Assignment.state == AssignmentState.SUBMITTED)
-        .group_by(Assignment.person_id)
-    )
-    return {row.person_id: row.n for row in rows}
 
 
 def last_seen(session: Session, person_id: uuid.UUID) -> datetime | None:

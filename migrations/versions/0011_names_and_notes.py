@@ -26,12 +26,15 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("tags", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")))
     op.create_table(
         "alias_moves",
-        sa.Column("id", UUID(as_uuid=True), primary_key=True),
+        sa.Column("id", UUID(as_uuid=True), nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("model_id", UUID(as_uuid=True), sa.ForeignKey("model_versions.id"), nullable=True),
+        sa.Column("model_id", UUID(as_uuid=True), nullable=True),
         sa.Column("why", sa.Text, nullable=False, server_default=sa.text("''")),
-        sa.Column("moved_by", UUID(as_uuid=True), sa.ForeignKey("people.id"), nullable=True),
+        sa.Column("moved_by", UUID(as_uuid=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="pk_alias_moves"),
+        sa.ForeignKeyConstraint(["model_id"], ["model_versions.id"], name="fk_alias_moves_model_id_model_versions"),
+        sa.ForeignKeyConstraint(["moved_by"], ["people.id"], name="fk_alias_moves_moved_by_people"),
     )
     op.create_index("ix_alias_moves_name", "alias_moves", ["name"])
     op.execute(

@@ -1,6 +1,8 @@
 """How fast the desk hands out and takes in work: 50 clients back to back, then 500 people who think.
 
-    python -m tests.benchmarks.bench_desk [--seconds 20] [--clients 50] [--people 500] [--think 15]
+    python -m tests.benchmarks.bench_desk [--seconds 20] [--clients 50] [--people 500] [--think 15] [--judgements N]
+
+With `--judgements` the project was worked at before, and what its owner asks for is timed, too (`desk_at_scale`).
 
 Client, API (one process, started as `rankloop up` starts it) and Postgres share the machine. Prints p50, p95
 and p99 of claim (`next`) and submit in milliseconds, requests a second, errors, the API's memory, and CPU
@@ -24,6 +26,7 @@ import psutil
 import uvloop
 
 from tests.journey.desk import Desk, Wire, ranking_of
+from tests.support.scale import desk_at_scale
 
 PEERS = """peers, 50 clients back to back on 2 cores, client beside them, development servers (p99):
   potato 2.12.1          submit 2.5 s   next item 3.3 s    memory 252 MB
@@ -48,9 +51,14 @@ def main() -> None:
     people = max(options.clients, options.people)
     with Desk(tasks=options.tasks, k=4, overlap=3, people=people) as desk:
         print(f"{options.tasks} tasks, K=4, overlap 3; load average before: {os.getloadavg()[0]:.1f}")
+        if options.judgements:
+            desk_at_scale.fill(desk, options.judgements)
+            desk_at_scale.pages(desk)
         phase(desk, "back to back", lambda tally: back_to_back(desk, tally, options.clients, options.seconds))
         if options.people:
             phase(desk, "thinking", lambda tally: thinking(desk, tally, options.people, options.think, options.seconds))
+        if options.judgements:
+            desk_at_scale.freezes(desk)
         if log := desk.log().strip():
             print(f"the API's log:\n{log[-2000:]}")
     print(PEERS)
@@ -152,6 +160,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=500, help="who think; 0 leaves this phase out")
     parser.add_argument("--think", type=float, default=15, help="seconds of thinking time")
     parser.add_argument("--tasks", type=int, default=6000)
+    parser.add_argument("--judgements", type=int, default=0, help="that were given before")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """Planted truths with full figures: how near the Bayes limit, and what the report says of each planted fault.
 
-    python -m tests.benchmarks.bench_planted [--seeds 3] [--out runs/planted]
+    python -m tests.benchmarks.bench_planted [--seeds 3] [--out runs/planted] [--votes reliability] [--only careless]
 
 Rankings come from a known score (tests/support/alignment/planted.py), so the best accuracy that any model can have is
 known. One line a run; the reports lie in the folder. About 40 s a seed on one quiet core.
@@ -46,15 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bench_planted", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/planted"))
+    parser.add_argument("--votes", choices=("each", "agreement", "reliability", "modal"), default="each")
+    parser.add_argument("--only", default="", help="plans with this in their name")
     options = parser.parse_args(arguments)
     for name, plan in PLANS.items():
-        for seed in range(options.seeds):
+        for seed in range(options.seeds if options.only in name else 0):
             folder = options.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-            print(f"{name}, seed {seed}: {run(folder, Plan(**{**vars(plan), 'seed': seed}))}", flush=True)
+            print(
+                f"{name}, seed {seed}: {run(folder, Plan(**{**vars(plan), 'seed': seed}), options.votes)}", flush=True
+            )
     return 0
 
 
-def run(folder: Path, plan: Plan) -> str:
+def run(folder: Path, plan: Plan, votes: str) -> str:
     """Train into the folder; one line of figures and findings."""
     folder.mkdir(parents=True)
     rankings = planted.rankings(plan)
@@ -62,10 +66,12 @@ def run(folder: Path, plan: Plan) -> str:
     tiny.save(tiny.causal(plan.seed), folder / "base")
     inputs = {"model": folder / "base", "rankings": folder / "rankings.jsonl"}
     began = time.monotonic()
-    stages.run(stages.Stage.REWARD, SETTINGS | {"seed": plan.seed}, inputs, folder / "out", NullReporter())
+    stages.run(
+        stages.Stage.REWARD, SETTINGS | {"seed": plan.seed, "votes": votes}, inputs, folder / "out", NullReporter()
+    )
     report = json.loads((folder / "out" / gate.REPORT).read_text())
     said = [figures(report), f"{time.monotonic() - began:.0f} s"]
-    if all(judge is honest for _, judge in plan.judges):
+    if any(judge is honest for _, judge in plan.judges):
         said.insert(0, beside_bayes(folder / "out", rankings))
     return "; ".join(said)
 

@@ -67,19 +67,6 @@ def test_no_job_runs_and_the_service_says_that_it_is_well(old: tuple[Stack, Admi
     assert admin.ready()[0] == "ok"
 
 
-def test_the_api_does_not_end_while_somebody_watches(old: tuple[Stack, Admin], job: str) -> None:
-    """Fault 3: it waits for the event stream, until it is killed."""
-    stack, admin = old
-    with admin.http as http, http.stream("GET", f"{job}/events") as stream:
-        assert stream.is_success, stream.read()
-        next(stream.iter_lines())
-        took = stack.containers["api"].stop()
-    print(f"fault 3: the API was killed after {took:.1f} s")
-    print(stack.said("api", 12), stack.containers["api"].code)
-    assert took >= stack.compose.services["api"].stop_grace_period
-    stack.up("api")
-
-
 def test_a_restart_of_the_head_strands_the_dispatcher(old: tuple[Stack, Admin]) -> None:
     """Fault 2: its network was the head's; nothing restarts it, and no health check tells."""
     stack, admin = old
@@ -90,3 +77,15 @@ def test_a_restart_of_the_head_strands_the_dispatcher(old: tuple[Stack, Admin]) 
         poll(lambda: admin.ready()[1] == "ok", "it to come back", lambda: stack.said("dispatcher"), 60)
     assert stack.containers["dispatcher"].running
     print(f"fault 2: {stack.said('dispatcher', 1)}")
+
+
+def test_the_api_does_not_end_while_somebody_watches(old: tuple[Stack, Admin], job: str) -> None:
+    """Fault 3: it waits for the event stream, until it is killed."""
+    stack, admin = old
+    with admin.http as http, http.stream("GET", f"{job}/events") as stream:
+        assert stream.is_success, stream.read()
+        lines = stream.iter_lines()
+        next(lines)
+        took = stack.containers["api"].stop()
+    print(f"fault 3: the API was killed after {took:.1f} s")
+    assert took >= stack.compose.services["api"].stop_grace_period

@@ -42,7 +42,7 @@ def waits(running: Running, job: str, words: str) -> str:
         told = f"{row['state']} {row['reason']}: {row['reason_detail']}"
         return told if words in told else None
 
-    found: str = poll(detail, words, lambda: str(running.admin.get(job)), 200)
+    found: str = poll(detail, words, lambda: str(running.admin.get(job)), 400)
     return found
 
 

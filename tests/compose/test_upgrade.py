@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,15 @@ def replace_code(project: Path, revision: str) -> None:
     subprocess.run(["tar", "-x", "-C", str(project)], input=archive, check=True)
 
 
+def kept(before: Any, after: Any) -> bool:
+    """Whether all that an answer said is said still; a newer version may say more of each thing."""
+    if isinstance(before, dict):
+        return all(name in after and kept(value, after[name]) for name, value in before.items())
+    if isinstance(before, list):
+        return len(before) == len(after) and all(map(kept, before, after))
+    return bool(before == after)
+
+
 def test_what_people_made_is_there_after_an_upgrade_and_jobs_run(namespaces: None) -> None:
     with project() as new, project() as folder:
         lines = blocks(new / "docs" / "deploy.md")
@@ -45,6 +55,7 @@ def test_what_people_made_is_there_after_an_upgrade_and_jobs_run(namespaces: Non
             docker.shell(lines["upgrade"])
             stack.settle()
             admin.wait_ready()
-            assert {path: admin.get(path) for path in before} == before
+            for path, said in before.items():
+                assert kept(said, admin.get(path)), (path, said, admin.get(path))
             assert set(stack.containers) == {"db", "migrate", "api", "dispatcher"}
             admin.wait(running.pipeline(), "succeeded")

@@ -48,7 +48,7 @@ class Factory:
         kind = fields.get("kind", tables.FeedbackKind.RANKING)
         form = form_rows.newest_form(self.session, prompt.project_id, kind)
         values = {"project_id": prompt.project_id, "prompt_id": prompt.id, "overlap": 1, "form_id": form.id}
-        task = self._add(tables.Task(**values | fields))
+        task = self._add(tables.Task(**{"judged": 0} | values | fields))
         for position, answer in enumerate(texts):
             response = tables.ResponseRow(prompt_id=prompt.id, text=answer, text_hash=sha256_text(answer))
             self._add(response)
@@ -62,6 +62,8 @@ class Factory:
     def assignment(self, task: tables.Task, person: tables.Person, **fields: Any) -> tables.Assignment:
         order = [str(i) for i in self.response_ids(task)]
         values = {"state": tables.AssignmentState.SUBMITTED, "display_order": order, "lease_until": text("now()")}
+        if (values | fields)["state"] == tables.AssignmentState.SUBMITTED and not task.gold:
+            task.judged += 1
         return self._add(tables.Assignment(task_id=task.id, person_id=person.id, **values | fields))
 
     def submission(

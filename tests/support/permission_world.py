@@ -29,6 +29,7 @@ from annotation_api.db.tables import (
     Comment,
     DatasetKind,
     Draft,
+    Freeze,
     GoldItem,
     IdempotencyKey,
     JobState,
@@ -172,8 +173,10 @@ class World:
             kind=DatasetKind.DEMONSTRATIONS, sources={"datasets": [str(self.dataset.id)]}, sha256="0" * 64, rows=0,
             created_by=self.other.person.id,
         )  # fmt: skip
+        source = {"project": str(self.project.id)}
+        self.freeze = Freeze(kind=DatasetKind.RANKINGS, source=source, total=20_000, created_by=self.other.person.id)
         self.pipeline = Pipeline(spec={}, created_by=self.other.person.id)
-        session.add_all([self.snapshot, self.pipeline, Alias(name="champion", model_id=self.model.id)])
+        session.add_all([self.snapshot, self.freeze, self.pipeline, Alias(name="champion", model_id=self.model.id)])
         session.add(AliasMove(name="champion", model_id=self.model.id))
         self.job = make.job(Stage.SFT)
         session.flush()
@@ -214,6 +217,7 @@ class World:
             "token": self.invitation_token,
             "dataset_id": self.dataset.id,
             "snapshot_id": self.snapshot.id,
+            "freeze_id": self.freeze.id,
             "job_id": self.job.id,
             "pipeline_id": self.pipeline.id,
             "model_id": self.model.id,

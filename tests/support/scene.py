@@ -23,7 +23,8 @@ from annotation_api.db.tables import (
 from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
-from tests.support import scene_review, scene_runs
+from tests.support import scene_runs
+from tests.support.quality import scene_review
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 

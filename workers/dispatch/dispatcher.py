@@ -1,4 +1,4 @@
-"""The dispatcher's loop: take back what died, claim what is queued, start launchers, report, sweep."""
+"""The dispatcher's loop: take back what died, claim what is queued, start launchers, report, sweep, fold counts."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.jobs.records import LeaseLost
 from annotation_api.db.tables import Job, JobAttempt, RayState
+from annotation_api.db.tallies import fold
 from workers.attempt.lease import AWAY, LEASE_SECONDS
 from workers.crashpoints import crash_point
 from workers.dispatch import post_mortem, processes
+from workers.dispatch.freezing import Freezer
 from workers.dispatch.ray_watch import RayWatch
 from workers.dispatch.retention import sweep_checkpoints
 from workers.settings import WorkerSettings, launcher_environment
@@ -38,6 +40,7 @@ from workers.staging import Folders, sweep
 POLL_SECONDS = 0.5
 REPORT_SECONDS = 3.0
 SWEEP_SECONDS = 600.0  # also when no launcher ends: checkpoints grow old
+FOLD_SECONDS = 0.25  # of a round, for counting what was judged since the last one
 STOP_SECONDS = 15.0  # for launchers to give their jobs back; `rankloop up` waits a little longer
 LAUNCHER = (sys.executable, "-m", "workers.attempt.launcher")
 
@@ -66,6 +69,7 @@ class Dispatcher:
         self._name = f"{platform.node()}:{os.getpid()}"
         self._children: dict[tuple[uuid.UUID, int], subprocess.Popen[bytes]] = {}
         self._codes: dict[tuple[uuid.UUID, int], int] = {}  # how launchers of this dispatcher ended
+        self._freezer = Freezer(sessions)
         self._watch, self._ray, self._told = RayWatch(settings), RayState.LOCAL, ""
         self._left_out: tuple[str, ...] = ()  # machines of the cluster
         self._reported = self._swept = -math.inf
@@ -95,9 +99,12 @@ class Dispatcher:
         while self._ray is not RayState.DOWN and busy < self._settings.slots and self._claim_and_start():
             busy += 1
         self._sweep()
+        self._freezer.tend()
+        fold.catch_up(self._sessions, FOLD_SECONDS)
 
     def stop_launchers(self) -> None:
         """Ask every launcher of this machine to give its job back, and wait for it."""
+        self._freezer.stop()
         launchers = [process for process in map(processes.find, self._launcher_pids()) if process]
         log.info("Stopping; %d launchers give their jobs back.", len(launchers))
         for process in launchers:

@@ -101,7 +101,7 @@ def change_rules(session: Session, me: Person, project_id: uuid.UUID, patch: Qua
     if changes.get("names_shown", rules.names_shown) != rules.names_shown and me.role is not Role.ADMIN:
         raise ApiError(403, "forbidden", "Only an admin lifts the pseudonyms, or puts them back.")
     if changes.get("entry") is not None and not queries.entry(session, project_id, uuid.UUID(int=0)).items:
-        message = "There is no qualification set yet: make gold items with the use `entry` first."
+        message = "The qualification set is empty: make gold items with the use `entry` first."
         raise invalid([Problem(pointer="/entry", message=message, value=changes["entry"])])
     for column, value in changes.items():
         setattr(rules, column, value)

@@ -34,6 +34,7 @@ from annotation_api.db.tables import (
     Role,
     Task,
 )
+from annotation_api.db.tallies import counts
 from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
 
 AnyForm = RankingForm | QuestionsForm | RulesForm
@@ -72,8 +73,8 @@ def _name_taken(name: str) -> ApiError:
 
 def form_versions(session: Session, project: Project) -> list[FormVersion]:
     """Every version of every form of the project, by kind, newest first."""
-    rows = session.execute(queries.form_versions(project.id)).all()
-    newest = {form.kind: form.version for form, _ in reversed(rows)}
+    forms, made = session.scalars(queries.forms_of(project.id)).all(), counts.tasks_by_form(session, project.id)
+    newest = {form.kind: form.version for form in reversed(forms)}
     return [
         FormVersion(
             id=form.id,
@@ -81,10 +82,10 @@ def form_versions(session: Session, project: Project) -> list[FormVersion]:
             version=form.version,
             spec=read_form(form.spec),
             created_at=form.created_at,
-            tasks=tasks,
+            tasks=made.get(form.id, 0),
             newest=newest[form.kind] == form.version,
         )
-        for form, tasks in rows
+        for form in forms
     ]
 
 
@@ -98,7 +99,7 @@ def find_project(session: Session, project_id: uuid.UUID) -> Project:
 def show_projects(session: Session, projects: Sequence[Project]) -> list[ProjectOut]:
     """The projects with their counts, in the order given."""
     ids = [project.id for project in projects]
-    counts, forms = queries.progress_of(session, ids), _forms_of(session, ids)
+    progress, forms = counts.progress_of(session, ids), _forms_of(session, ids)
     return [
         ProjectOut(
             id=project.id,
@@ -111,7 +112,7 @@ def show_projects(session: Session, projects: Sequence[Project]) -> list[Project
             open=project.open,
             forms=forms[project.id],
             created_at=project.created_at,
-            progress=Progress.model_validate(counts[project.id]) if project.id in counts else Progress(),
+            progress=Progress.model_validate(progress[project.id]) if project.id in progress else Progress(),
         )
         for project in projects
     ]
@@ -138,7 +139,7 @@ def show_project(session: Session, viewer: Person, project: Project) -> ProjectO
             judged=row.judged,
             skipped=row.skipped,
         )
-        for row in queries.progress_by_person(session, project.id)
+        for row in counts.progress_by_person(session, project.id)
     ]
     return shown.model_copy(update={"people": people})
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.places import running
 from annotation_api.db.sql import one_row
-from annotation_api.db.tables import Assignment, AssignmentState, Person, Submission, Task
+from annotation_api.db.tables import Assignment, Person, Submission, Task
 from annotation_api.http.auth import Someone
 
 
@@ -61,12 +61,11 @@ def append(session: Session, values: dict[str, object]) -> datetime | None:
 
 
 def author_of(session: Session, row: Submission) -> uuid.UUID:
-    return session.scalars(select(Assignment.person_id).where(Assignment.id == row.assignment_id)).one()
+    return row.person_id
 
 
 def project_of(session: Session, row: Submission) -> uuid.UUID:
-    query = select(Task.project_id).join(Assignment, Assignment.task_id == Task.id)
-    return session.scalars(query.where(Assignment.id == row.assignment_id)).one()
+    return row.project_id
 
 
 def successor_of(session: Session, submission_id: uuid.UUID) -> uuid.UUID | None:
@@ -81,12 +80,11 @@ def current_of(session: Session, assignment_id: uuid.UUID) -> Submission | None:
 
 
 def submissions(*, project: uuid.UUID | None, person: Someone | None) -> Select[Submission]:
-    query = select(Submission).join(Assignment, Assignment.id == Submission.assignment_id)
-    query = query.join(Task, Task.id == Assignment.task_id)
+    query = select(Submission)
     if project is not None:
-        query = query.where(Task.project_id == project)
+        query = query.where(Submission.project_id == project)
     if person is not None:
-        query = query.where(Assignment.person_id == person.id)
+        query = query.where(Submission.person_id == person.id)
     return query
 
 
@@ -117,12 +115,9 @@ def judged_today(session: Session, person: Someone, project_id: uuid.UUID) -> in
     query = (
         select(func.count())
         .select_from(Submission)
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
         .where(
-            Task.project_id == project_id,
-            Assignment.person_id == person.id,
-            Assignment.state == AssignmentState.SUBMITTED,
+            Submission.project_id == project_id,
+            Submission.person_id == person.id,
             Submission.supersedes.is_(None),
             Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
         )

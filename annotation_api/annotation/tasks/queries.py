@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, exists, func, select, update
@@ -17,13 +17,13 @@ from annotation_api.db.tables import (
     AssignmentState,
     Draft,
     Form,
-    Person,
     Project,
     PromptRow,
     ResponseRow,
     Task,
     TaskResponse,
 )
+from annotation_api.db.tallies import counts
 from annotation_api.http.auth import Someone
 
 NOW = func.clock_timestamp()
@@ -114,47 +114,6 @@ def judged_counts(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uui
     return {row.task_id: row.n for row in rows}
 
 
-def progress_of(session: Session, project_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
-    """Tasks, judgements wanted, judged and left, by project."""
-    judged = (
-        select(Assignment.task_id, func.count().label("n"))
-        .where(Assignment.state == AssignmentState.SUBMITTED)
-        .group_by(Assignment.task_id)
-        .subquery()
-    )
-    done = func.coalesce(judged.c.n, 0)
-    rows = session.execute(
-        select(
-            Task.project_id,
-            func.count().label("tasks"),
-            func.sum(Task.overlap).label("wanted"),
-            func.sum(done).label("judged"),
-            func.sum(func.greatest(Task.overlap - done, 0)).label("left"),
-        )
-        .outerjoin(judged, judged.c.task_id == Task.id)
-        .where(Task.project_id.in_(project_ids))
-        .group_by(Task.project_id)
-    )
-    return {row.project_id: row for row in rows}
-
-
-def progress_by_person(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
-    count = func.count()
-    return session.execute(
-        select(
-            Person.pseudonym,
-            Person.name,
-            count.filter(Assignment.state == AssignmentState.SUBMITTED).label("judged"),
-            count.filter(Assignment.state == AssignmentState.SKIPPED).label("skipped"),
-        )
-        .join(Assignment, Assignment.person_id == Person.id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == project_id)
-        .group_by(Person.id)
-        .order_by(Person.pseudonym)
-    ).all()
-
-
 def newest_forms(project_ids: Collection[uuid.UUID]) -> Select[Form]:
     """The newest form of each kind that each of the projects asks for."""
     newest = select(Form.id).where(Form.project_id.in_(project_ids)).ext(distinct_on(Form.project_id, Form.kind))
@@ -162,11 +121,9 @@ def newest_forms(project_ids: Collection[uuid.UUID]) -> Select[Form]:
     return select(Form).where(Form.id.in_(newest.subquery().select())).order_by(Form.project_id, Form.kind)
 
 
-def form_versions(project_id: uuid.UUID) -> Select[Any]:
-    """(form, tasks made with it) of every version, by kind, newest first."""
-    made = select(func.count()).where(Task.project_id == project_id, Task.form_id == Form.id).scalar_subquery()
-    query = select(Form, made).where(Form.project_id == project_id)
-    return query.order_by(Form.kind, Form.version.desc())
+def forms_of(project_id: uuid.UUID) -> Select[Form]:
+    """Every version, by kind, newest first."""
+    return select(Form).where(Form.project_id == project_id).order_by(Form.kind, Form.version.desc())
 
 
 def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> tuple[int, float]:
@@ -191,15 +148,16 @@ def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> 
 
 def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
     """Tasks that the person may still get, those in hand included, and those that others hold just now."""
-    unfinished = (Task.project_id == project_id, Task.judged < Task.overlap)
+    counted = counts.progress_of(session, [project_id]).get(project_id)
     mine = (
         select(func.count())
         .select_from(Assignment)
         .join(Task, Task.id == Assignment.task_id)
         .where(
-            *unfinished,
+            Task.project_id == project_id,
+            Task.judged < Task.overlap,
             Assignment.person_id == person.id,
             Assignment.state.in_((AssignmentState.SUBMITTED, AssignmentState.SKIPPED)),
         )
-    ).scalar_subquery()
-    return session.scalar(select(func.count() - mine).select_from(Task).where(*unfinished)) or 0
+    )
+    return (counted.open if counted else 0) - (session.scalar(mine) or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 import uuid
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +18,7 @@ from annotation_api.cli.references import data_ref
 SHOWN = 5  # refused rows that are told to a person; the JSON holds all
 MAPPED_ROWS = 3  # records of a preview with --map that are told
 WIDTH = 300  # characters of one
+FREEZE_SECONDS = 1.0  # between two looks at a freeze
 BEGINNING = 4 * 2**20  # bytes of a larger file that a preview looks at
 NEEDS_ITS_END = (b"PAR1", b"PK\3\4", b"ARROW1")  # Parquet, zip, Arrow
 REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
@@ -143,7 +145,7 @@ def export(client: Client, args: Namespace) -> int:
     if "snapshot" in reference:
         snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
     else:
-        snapshot = client.post("/v1/snapshots", {"kind": _kind(client, reference, args), **reference, **_choice(args)})
+        snapshot = _freeze(client, {"kind": _kind(client, reference, args), **reference, **_choice(args)})
     suffix = {"trl": "trl.jsonl", "records-parquet": "records.parquet"}.get(args.format, args.format)
     target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
     size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
@@ -153,6 +155,21 @@ def export(client: Client, args: Namespace) -> int:
     else:
         print(f"{target}: {size} bytes, snapshot {shown['id']} of {shown['rows']} {shown['kind']}")
     return 0
+
+
+def _freeze(client: Client, body: dict[str, str]) -> dict[str, Any]:
+    """The snapshot; of many rows once it is there, which is awaited."""
+    answer: dict[str, Any] = client.post("/v1/snapshots", body)
+    if "sha256" in answer:
+        return answer
+    while answer["state"] in ("queued", "running"):
+        remark(f"Freezing: {answer['done']} of {answer['total']} rows, {answer['state']}.")
+        time.sleep(FREEZE_SECONDS)
+        answer = client.get(f"/v1/freezes/{answer['id']}")
+    if answer["state"] == "failed":
+        raise ClientError(answer["error"])
+    snapshot: dict[str, Any] = client.get(f"/v1/snapshots/{answer['snapshot']}")
+    return snapshot
 
 
 def _choice(args: Namespace) -> dict[str, str]:

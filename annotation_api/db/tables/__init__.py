@@ -26,6 +26,8 @@ from annotation_api.db.tables.data import PromptRow as PromptRow
 from annotation_api.db.tables.data import ResponseRow as ResponseRow
 from annotation_api.db.tables.data import Snapshot as Snapshot
 from annotation_api.db.tables.data import SnapshotRow as SnapshotRow
+from annotation_api.db.tables.freezes import Freeze as Freeze
+from annotation_api.db.tables.freezes import FreezeState as FreezeState
 from annotation_api.db.tables.jobs import AttemptOutcome as AttemptOutcome
 from annotation_api.db.tables.jobs import DispatcherRow as DispatcherRow
 from annotation_api.db.tables.jobs import HomeRow as HomeRow
@@ -66,3 +68,10 @@ from annotation_api.db.tables.results import CheckpointRow as CheckpointRow
 from annotation_api.db.tables.results import EvaluatedPolicy as EvaluatedPolicy
 from annotation_api.db.tables.results import JobEventRow as JobEventRow
 from annotation_api.db.tables.results import Metric as Metric
+from annotation_api.db.tables.tallies import AgreementSum as AgreementSum
+from annotation_api.db.tables.tallies import AgreementValue as AgreementValue
+from annotation_api.db.tables.tallies import JudgedDay as JudgedDay
+from annotation_api.db.tables.tallies import ModelWin as ModelWin
+from annotation_api.db.tables.tallies import PendingJudgement as PendingJudgement
+from annotation_api.db.tables.tallies import TaskCount as TaskCount
+from annotation_api.db.tables.tallies import TaskDelta as TaskDelta

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, String
+from sqlalchemy import BigInteger, FetchedValue, ForeignKey, Identity, Index, String
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -29,6 +29,7 @@ class Task(Base):
             "id",
             postgresql_where=sql("judged < overlap"),
         ),
+        Index("ix_tasks_prompt", "prompt_id"),
     )
     id: Mapped[uuid.UUID] = new_id()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
@@ -68,6 +69,7 @@ class Assignment(Base):
             postgresql_where=sql("state IN ('leased', 'submitted', 'skipped')"),
         ),
         Index("ix_assignments_person", "person_id", "state"),
+        Index("ix_assignments_skipped", "person_id", "task_id", postgresql_where=sql("state = 'skipped'")),
     )
     id: Mapped[uuid.UUID] = new_id()
     task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id"), index=True)
@@ -80,9 +82,18 @@ class Assignment(Base):
 
 
 class Submission(Base):
-    """Append-only. A correction is a new row that supersedes the old one."""
+    """Append-only. A correction is a new row that supersedes the old one.
+
+    Project and person are those of its assignment; a trigger fills them in, so that nobody joins two tables to ask for
+    one person's or one project's.
+    """
 
     __tablename__ = "submissions"
+    __table_args__ = (
+        Index("ix_submissions_person", "person_id", "seq"),
+        Index("ix_submissions_person_days", "person_id", "project_id", "created_at"),
+        Index("ix_submissions_project", "project_id", "kind", "seq"),
+    )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # made by the client: a retry is the same row
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"), index=True)
@@ -93,6 +104,8 @@ class Submission(Base):
     active_ms: Mapped[int | None]  # with the page in view and in use
     total_ms: Mapped[int | None]  # from the first sight of the task
     created_at: Mapped[datetime] = now()
+    project_id: Mapped[uuid.UUID] = mapped_column(server_default=FetchedValue())
+    person_id: Mapped[uuid.UUID] = mapped_column(server_default=FetchedValue())
 
 
 class Draft(Base):

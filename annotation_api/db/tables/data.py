@@ -82,6 +82,8 @@ class Snapshot(Base):
     sources: Mapped[dict[str, Any]]  # {"project": id} or {"datasets": [id, ...]}, and the last submission seq seen
     sha256: Mapped[str] = mapped_column(String(64))  # of the canonical JSONL
     rows: Mapped[int]
+    # of a project: what told how it stood when this was made; while it stands so it need not be read again
+    seen: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     name: Mapped[str | None]
     notes: Mapped[str] = notes_text()
     tags: Mapped[list[Any]] = tag_list()

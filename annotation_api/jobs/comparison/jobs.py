@@ -15,7 +15,7 @@ from alignment.shared.config import Stage
 from alignment.shared.differences import differences
 from alignment.shared.intervals import interval95
 from alignment.shared.validation import Problem
-from annotation_api.db.tables import Artifact, Job, ModelVersion
+from annotation_api.db.tables import Artifact, Job, ModelVersion, Project, Snapshot
 from annotation_api.http.errors import invalid
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.comparison.schemas import (
@@ -50,7 +50,7 @@ def compare(session: Session, keys: Sequence[uuid.UUID]) -> JobComparison:
         for job, label in zip(jobs, labels, strict=True)
     ]
     found = differences(*(job.config | {"GPUs": job.gpus} for job in jobs))
-    inputs = differences(*(job.inputs for job in jobs))
+    inputs = differences(*(_inputs(session, job) for job in jobs))
     return JobComparison(
         jobs=shown,
         notes=list(_notes(session, jobs, labels)),
@@ -58,6 +58,24 @@ def compare(session: Session, keys: Sequence[uuid.UUID]) -> JobComparison:
         numbers=rows([_numbers(session, job) for job in jobs]),
         charts=_charts(session, jobs, labels),
     )
+
+
+def _inputs(session: Session, job: Job) -> dict[str, str]:
+    """What the job reads, by role: the name of each thing with the beginning of its id."""
+    found = {}
+    for role, value in job.inputs.items():
+        given = value if isinstance(value, list) else [value]
+        found[role] = ", ".join(_named(session, each) for each in given)
+    return found
+
+
+def _named(session: Session, reference: Any) -> str:
+    kind, key = (
+        next(iter(reference.items())) if isinstance(reference, dict) and reference else ("project", str(reference))
+    )
+    tables: dict[str, type[Any]] = {"model": ModelVersion, "job": Job, "snapshot": Snapshot, "project": Project}
+    row = session.get(tables[kind], uuid.UUID(key)) if kind in tables else None
+    return f"{(row.name if row else None) or kind} ({key[:8]})"
 
 
 def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:

@@ -19,6 +19,7 @@ from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.annotation.tasks import queries as tasks
 from annotation_api.annotation.tasks.schemas import ProjectOut
 from annotation_api.db.tables import Dataset, Person, Project, Role
+from annotation_api.db.tallies import counts
 from annotation_api.http.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
@@ -151,7 +152,7 @@ def _project_page(
         project=projects.show_project(session, me, project),
         left=tasks.left_for(session, me, project.id) if me.role in ANNOTATES else None,
         done=judgements.judged_today(session, me, project.id) if me.role in ANNOTATES else None,
-        days=queries.judged_by_day(session, project.id) if me.role != Role.ANNOTATOR else [],
+        days=counts.judged_by_day(session, project.id) if me.role != Role.ANNOTATOR else [],
         versions=projects.form_versions(session, project) if engineer else [],
         datasets=[row for row in queries.newest(session, Dataset) if row.kind in bulk.HOLDS] if engineer else [],
         filling=filling or {},

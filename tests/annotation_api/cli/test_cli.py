@@ -468,7 +468,7 @@ def test_a_missing_model_folder(run: Run, data: tuple[str, str]) -> None:
         (("jobs", "show", str(uuid.uuid4())), "no job"),
         (("jobs", "watch", str(uuid.uuid4())), "no job"),
         (("export", "planet:x"), "planet"),
-        (("export", "x"), "no id"),
+        (("export", "x"), "neither an id nor a name among snapshots"),
         (("models", "register", "/etc"), "no folder /etc below an allowed root"),
     ],
 )

@@ -54,10 +54,15 @@ def compared(as_: As, kind: str, things: list[Any]) -> dict[str, Any]:
     return found
 
 
-def test_jobs_differ_in_settings_numbers_and_curves(as_: As, runs: list[Job]) -> None:
+def test_jobs_differ_in_settings_numbers_and_curves(as_: As, runs: list[Job], make: Any) -> None:
     found = compared(as_, "job", runs)
     assert [side["label"] for side in found["jobs"]] == ["run 1", "run 2"]
     assert found["settings"] == [{"name": "kl_coef", "values": [0.05, 0.2]}]
+    other = make.model(ModelKind.SFT, name="other start")
+    runs[1].inputs = {"model": {"model": str(other.id)}}
+    start = runs[0].inputs["model"]["model"]
+    settings = compared(as_, "job", runs)["settings"]
+    assert settings[0] == {"name": "model", "values": [f"start ({start[:8]})", f"other start ({str(other.id)[:8]})"]}
     numbers = {row["name"]: row["values"] for row in found["numbers"]}
     assert [value["value"] for value in numbers["heldout_kl"]] == [0.5, 2.0]
     helpful = numbers["score_gain (helpful)"][0]

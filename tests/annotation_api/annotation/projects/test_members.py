@@ -98,7 +98,8 @@ LISTS = ("/v1/projects", "/v1/datasets", "/v1/snapshots", "/v1/jobs", "/v1/model
          "/jobs", "/models", "/projects/new")  # fmt: skip
 NAMED = (
     "/v1/projects/{project_id}", "/v1/projects/{project_id}/tasks", "/v1/projects/{project_id}/forms",
-    "/v1/projects/{project_id}/members", "/v1/datasets/{dataset_id}", "/v1/datasets/{dataset_id}/rows",
+    "/v1/projects/{project_id}/members", "/v1/projects/{project_id}/agreement", "/v1/projects/{project_id}/reliability",
+    "/projects/{project_id}/agreement", "/v1/datasets/{dataset_id}", "/v1/datasets/{dataset_id}/rows",
     "/v1/datasets/{dataset_id}/derived", "/v1/snapshots/{snapshot_id}", "/v1/snapshots/{snapshot_id}/export",
     "/v1/snapshots/{snapshot_id}/derived", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/v1/jobs/{job_id}/metrics",
     "/v1/jobs/{job_id}/attempts", "/v1/jobs/{job_id}/log", "/v1/jobs/{job_id}/checkpoints",

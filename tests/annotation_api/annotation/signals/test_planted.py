@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from annotation_api.annotation.gold import screening
 from annotation_api.db.tables import Role
-from tests.support.planted_people import FOUND_BY, HONEST, PLANTED, PlantedPerson, PlantedTask, tasks
+from tests.support.quality.planted_people import FOUND_BY, HONEST, PLANTED, PlantedPerson, PlantedTask, tasks
 
-TASKS, GOLD, SEED = 30, 14, 3
+TASKS, GOLD, SEED = 30, 18, 5
 
 
 class Work:
@@ -67,7 +67,7 @@ def desk(
     by_key = {key: task for task in planted for key in task.worth}
     for key, task in zip(made[:GOLD], planted[:GOLD], strict=True):
         make_gold(owner, project, key, task)
-    assert owner.patch(f"/v1/projects/{project}/quality", json={"gold_rate": 0.3, "bar": 0.7}).status_code == 200
+    assert owner.patch(f"/v1/projects/{project}/quality", json={"gold_rate": 0.5, "bar": 0.7}).status_code == 200
     workers = {who.name: Work(who, as_(person(Role.ANNOTATOR)), project, by_key) for who in everyone}
     return owner, project, workers
 

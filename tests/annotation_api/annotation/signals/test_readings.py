@@ -14,7 +14,7 @@ from annotation_api.annotation.signals.given import GivenAnswer, read_answer
 from annotation_api.annotation.signals.readings import LEAST, Reading, SignalName, read
 from annotation_api.annotation.signals.service import read_all
 from annotation_api.annotation.signals.together import read_together
-from tests.support.planted_people import FOUND_BY, HONEST, PLANTED, answers
+from tests.support.quality.planted_people import FOUND_BY, HONEST, PLANTED, answers
 
 ME, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 SEEDS = 20

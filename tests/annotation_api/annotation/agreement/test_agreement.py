@@ -1,0 +1,181 @@
+"""Agreement over HTTP: the same number as the gate's, by hand where it can be, at once."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from argparse import Namespace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from scipy import stats
+from sqlalchemy.orm import Session
+
+from alignment.reward.report.agreement import measure_agreement
+from alignment.shared.records import Prompt, Ranking
+from annotation_api.annotation.agreement.schemas import Statistic
+from annotation_api.cli.client import Client, ClientError, Credentials
+from annotation_api.cli.commands import quality
+from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
+from annotation_api.db.kinds import Slice
+from annotation_api.db.snapshots.judged_rows import USUAL, rankings
+from annotation_api.db.tables import FeedbackKind, Role
+
+
+def figures(client: Any, project: Any, by: Slice = Slice.ALL) -> dict[tuple[str, str, str], dict[str, Any]]:
+    answer = client.get(f"/v1/projects/{project.id}/agreement", params={"by": by.value})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["waiting"] == 0
+    return {(row["statistic"], row["subject"], row["value"]): row for row in answer.json()["figures"]}
+
+
+@pytest.fixture
+def ranked(make: Any) -> Any:
+    """Four people, of whom each task has three, rank six tasks of four responses with ties."""
+    people = [make.person(Role.ANNOTATOR, pseudonym=f"p{n}") for n in range(4)]
+    project, chance = make.project(name="Tides", overlap=3, forms=[RankingForm(criterion="honest")]), random.Random(1)
+    orders: list[dict[str, list[int]]] = []
+    for n in range(6):
+        task = make.task(make.prompt(project, Prompt.from_text(f"{n}?", language="zh")), tuple("abcd"), overlap=3)
+        orders.append({})
+        for person in chance.sample(people, 3):
+            ranks = [chance.randrange(4) for _ in range(4)]
+            groups = [[i for i in range(4) if ranks[i] == rank] for rank in sorted(set(ranks))]
+            make.submission(task, groups, person)
+            orders[-1][person.pseudonym] = ranks
+    return project, orders
+
+
+def test_the_ceiling_is_the_gates(as_: Any, session: Session, ranked: Any) -> None:
+    project, _ = ranked
+    frozen = [row.record for row in rankings(session, project.id, USUAL)]
+    gate = measure_agreement([row for row in frozen if isinstance(row, Ranking)]).ceiling
+    assert gate is not None
+    said = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/agreement").json()["ceiling"]
+    assert (said["items"], said["prompts"]) == (gate.n, gate.prompts)
+    assert (said["estimate"], said["low"], said["high"]) == pytest.approx((gate.value, gate.low, gate.high))
+
+
+def test_kendalls_numbers_are_scipys_means(as_: Any, ranked: Any) -> None:
+    project, orders = ranked
+    found = figures(as_(Role.ENGINEER), project)
+    taus = [stats.kendalltau(a, b).statistic for task in orders for a, b in itertools.combinations(task.values(), 2)]
+    taus = [tau for tau in taus if tau == tau]
+    tau = found["tau_b", "", ""]
+    assert (tau["estimate"], tau["items"]) == (pytest.approx(sum(taus) / len(taus)), len(taus))
+    chi2 = [stats.friedmanchisquare(*zip(*task.values(), strict=True)).statistic for task in orders]
+    assert found["w", "", ""]["estimate"] == pytest.approx(sum(x / (3 * 3) for x in chi2) / len(orders))
+
+
+@pytest.mark.parametrize("by", list(Slice))
+def test_every_slice_has_its_names(as_: Any, ranked: Any, by: Slice) -> None:
+    project, orders = ranked
+    names = {value for _, _, value in figures(as_(Role.ADMIN), project, by)}
+    people = {f"p{n}" for n in range(4)}
+    pairs = {" | ".join(sorted(two)) for task in orders for two in itertools.combinations(task, 2)}
+    expected = {"all": {""}, "criterion": {"honest"}, "language": {"zh"}, "form": {"ranking 1"}, "person": people}
+    if by is Slice.DAY:
+        assert len(names) == 1
+    elif by is Slice.MAJORITY:
+        assert names <= people
+    else:
+        assert names == expected.get(by.value, pairs)
+
+
+def test_the_pairs_make_up_the_whole(as_: Any, ranked: Any) -> None:
+    project, _ = ranked
+    client = as_(Role.REVIEWER)
+    whole = figures(client, project)["pairs", "", ""]
+    by_pair = figures(client, project, Slice.PAIR)
+    parts = [row for (statistic, _, _), row in by_pair.items() if statistic == "pairs"]
+    assert sum(row["items"] for row in parts) == whole["items"]
+    right = sum(row["items"] * row["estimate"] for row in parts)
+    assert right == pytest.approx(whole["items"] * whole["estimate"])
+
+
+def test_scales_have_alpha_at_three_levels_and_an_answer_counts_at_once(as_: Any, make: Any) -> None:
+    """Two people give three tasks (1, 1), (1, 2), (2, 2): alpha 4/9 at any level, for there are but two values."""
+    form = QuestionsForm(
+        questions=(Question(id="clear", text="?", kind="scale"), Question(id="why", text="?", kind="text"))
+    )
+    project, people = make.project(forms=[form]), [make.person() for _ in range(2)]
+    client = as_(Role.REVIEWER)
+    for n, values in enumerate([(1, 1), (1, 2), (2, 2)]):
+        task = make.task(make.prompt(project, f"{n}?"), ("a",), kind=FeedbackKind.QUESTIONS, overlap=2)
+        for person, value in zip(people, values, strict=True):
+            assignment = make.assignment(task, person)
+            said = {"answers": {"clear": value, "why": f"because {person.id}"}}
+            make.submission(task, [], assignment_id=assignment.id, kind="questions", payload=said)
+        assert figures(client, project)["same", "question clear", ""]["items"] == n + 1
+    found = figures(client, project)
+    for statistic in (Statistic.NOMINAL, Statistic.ORDINAL):
+        row = found[statistic.value, "question clear", ""]
+        assert (row["estimate"], row["items"], row["low"]) == (pytest.approx(4 / 9), 3, None)
+    assert found["alpha_ratio", "question clear", ""]["estimate"] == pytest.approx(4 / 9)
+    assert not any(subject == "question why" for _, subject, _ in found)
+
+
+def test_nothing_is_said_of_what_one_person_judged(as_: Any, make: Any) -> None:
+    project = make.project()
+    make.submission(make.task(make.prompt(project)), [[0], [1]])
+    answer = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/agreement").json()
+    assert (answer["ceiling"], answer["figures"], answer["waiting"]) == (None, [], 0)
+
+
+def test_the_page_shows_what_rest_says(browser_of: Any, as_: Any, ranked: Any) -> None:
+    project, _ = ranked
+    whole = figures(as_(Role.REVIEWER), project)
+    page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement").text
+    for row in whole.values():
+        assert f'<td class="n">{row["estimate"]:.4g}</td>' in page
+        assert f'<td class="n">{row["items"]}</td>' in page
+    assert "p0 · p1" in page
+    empty = browser_of(Role.REVIEWER).get(f"/projects/{project.id}").text
+    assert f'href="/projects/{project.id}/agreement"' in empty
+
+
+def test_the_page_draws_agreement_over_days(browser_of: Any, session: Session, make: Any) -> None:
+    """Two people agree on one day and disagree on the next."""
+    project, people = make.project(), [make.person() for _ in range(2)]
+    for day, second in (("2026-11-01", [[0], [1]]), ("2026-11-03", [[1], [0]])):
+        task = make.task(make.prompt(project, day), overlap=2)
+        for person, groups in zip(people, ([[0], [1]], second), strict=True):
+            make.submission(task, groups, person, created_at=datetime.fromisoformat(f"{day}T10:00:00+00:00"))
+    page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement").text
+    assert page.count("<polyline") == 2
+    assert "Agreement on pairs from 1 on 2026-11-01 to 0 on 2026-11-03" in page
+
+
+def test_the_command_prints_a_table(as_: Any, ranked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    project, _ = ranked
+    client = Client(Credentials("http://localhost", "key"))
+    client.http = as_(Role.ENGINEER)
+    for named in (str(project.id), project.name):
+        assert quality.agreement(client, Namespace(project=named, by="person", people=False, json=False)) == 0
+        assert "tau_b" in capsys.readouterr().out
+    assert quality.agreement(client, Namespace(project="Tides", by="all", people=True, json=False)) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("person")
+    with pytest.raises(ClientError, match="no project named 'none'"):
+        quality.agreement(client, Namespace(project="none", by="all", people=False, json=False))
+
+
+def test_whom_to_trust_is_told_by_person(as_: Any, make: Any) -> None:
+    """Of four one turns every order round, and says of every rule the contrary."""
+    form = RulesForm(rules=(Rule(id="rude", text="Be kind."),))
+    project, people = make.project(forms=[RankingForm(), form]), [make.person(pseudonym=f"p{n}") for n in range(4)]
+    for n in range(15):
+        ranked = make.task(make.prompt(project, f"{n}?"), tuple("abc"), overlap=4)
+        probed = make.task(make.prompt(project, f"{n}!"), ("a",), kind=FeedbackKind.RULES, overlap=4)
+        for person in people:
+            odd = person is people[3]
+            make.submission(ranked, [[2], [1], [0]] if odd else [[0], [1], [2]], person)
+            verdict = "broken" if odd == (n % 2 == 0) else "kept"
+            said = {"verdicts": {"rude": verdict}}
+            make.submission(probed, [], assignment_id=make.assignment(probed, person).id, kind="rules", payload=said)
+    found = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/reliability").json()
+    worth = {(row["person"], row["subject"]): row["weight"] for row in found["people"]}
+    assert set(worth) == {(f"p{n}", subject) for n in range(4) for subject in ("", "rule rude")}
+    assert worth["p3", ""] == worth["p3", "rule rude"] == 0.0
+    assert min(weight for (name, _), weight in worth.items() if name != "p3") > 0.6
+    assert found["people"][0]["person"] == "p3"

@@ -1,0 +1,112 @@
+"""What is asked all day long reads few rows, however many there are: counted by Postgres itself.
+
+The test's transaction sees how many rows its own statements read of each table, by a scan or through an index. A plan
+that goes through the judgements of a project, or of a person, reads thousands here and a million there.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import Role
+from annotation_api.db.tallies.fold import fold
+from tests.support.scale import bulk
+
+READ = """
+SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+WHERE relname IN ('submissions', 'assignments', 'tasks', 'task_responses', 'responses', 'prompts', 'snapshot_rows',
+    'judged_days', 'task_counts', 'task_deltas', 'pending_judgements')
+"""
+TASKS, OVERLAP, PEOPLE = 3000, 3, 30
+FEW = 700  # rows of a table that a request may read; the project has 9,000 judgements, a person 300
+
+
+class Desk:
+    """A project that was worked at for long, and one person of it."""
+
+    def __init__(self, session: Session, make: Any, person: Any) -> None:
+        self.project = make.project(overlap=OVERLAP)
+        self.people = [person(Role.ANNOTATOR) for _ in range(PEOPLE)]
+        done, ahead = range(1, TASKS), range(TASKS, TASKS + 400)
+        ids = [one.id for one in self.people]
+        bulk.judge(session, self.project.id, ids, done, overlap=OVERLAP, judged=OVERLAP)
+        bulk.judge(session, self.project.id, ids[:1], ahead, overlap=OVERLAP, judged=1)  # one is far ahead
+        bulk.judge(session, self.project.id, [], range(TASKS + 400, TASKS + 420), overlap=OVERLAP, judged=0)
+        while fold(session, limit=3000):
+            pass
+        session.execute(text("ANALYZE"))
+
+
+@pytest.fixture
+def desk(session: Session, make: Any, person: Any) -> Desk:
+    return Desk(session, make, person)
+
+
+def rows_read(session: Session) -> dict[str, int]:
+    return {name: int(count) for name, count in session.execute(text(READ))}
+
+
+@contextmanager
+def few(session: Session, what: str, limit: int = FEW) -> Iterator[None]:
+    before = rows_read(session)
+    yield
+    read = {name: count - before[name] for name, count in rows_read(session).items() if count - before[name] > limit}
+    assert not read, f"{what} reads {read}"
+
+
+def test_requests_read_few_rows(session: Session, desk: Desk, as_: Any, browser_of: Any) -> None:
+    engineer, admin = as_(Role.ENGINEER), browser_of(Role.ADMIN)
+    worker, work = desk.people[3], browser_of(desk.people[3])
+    api, project = as_(worker), desk.project.id
+    for what, ask in {
+        "a project": lambda: engineer.get(f"/v1/projects/{project}"),
+        "the projects": lambda: engineer.get("/v1/projects"),
+        "agreement": lambda: engineer.get(f"/v1/projects/{project}/agreement"),
+        "the leaderboard": lambda: engineer.get("/v1/leaderboard"),
+        "forms": lambda: engineer.get(f"/v1/projects/{project}/forms"),
+        "tasks": lambda: engineer.get(f"/v1/projects/{project}/tasks", params={"limit": 20}),
+        "own judgements": lambda: api.get("/v1/submissions", params={"limit": 20}),
+        "the next task": lambda: api.post(f"/v1/projects/{project}/next"),
+        "the project's page": lambda: admin.get(f"/projects/{project}"),
+        "the agreement page": lambda: admin.get(f"/projects/{project}/agreement"),
+        "the home page": lambda: admin.get("/"),
+        "everybody": lambda: admin.get("/people"),
+        "the task page": lambda: work.get(f"/projects/{project}/annotate"),
+        "metrics": lambda: admin.get("/metrics"),
+    }.items():
+        with few(session, what):
+            answer = ask()
+            assert answer.status_code == 200, f"{what}: {answer.text}"
+
+
+def test_who_is_far_ahead_gets_a_task(session: Session, desk: Desk, as_: Any) -> None:
+    """The first 400 open tasks are done by that person: each costs one row, not one for everybody who has it."""
+    first = as_(desk.people[0])
+    with few(session, "a claim", limit=2 * 400 + 200):
+        answer = first.post(f"/v1/projects/{desk.project.id}/next")
+    assert answer.status_code == 200
+    assert uuid.UUID(answer.json()["task"])
+
+
+def test_counts_are_what_counting_gives(session: Session, desk: Desk, as_: Any) -> None:
+    shown = as_(Role.ADMIN).get(f"/v1/projects/{desk.project.id}").json()
+    counted = session.execute(
+        text(
+            "SELECT count(*), sum(overlap), sum(judged), sum(greatest(overlap - judged, 0)) FROM tasks "
+            "WHERE project_id = :project"
+        ),
+        {"project": desk.project.id},
+    ).one()
+    assert tuple(shown["progress"][name] for name in ("tasks", "wanted", "judged", "left")) == tuple(counted)
+    judged = session.execute(
+        text("SELECT count(*) FROM submissions WHERE project_id = :project AND supersedes IS NULL"),
+        {"project": desk.project.id},
+    ).scalar_one()
+    assert sum(row["judged"] for row in shown["people"]) == judged
