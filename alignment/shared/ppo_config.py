@@ -19,12 +19,13 @@ from alignment.shared.settings import (
     Rate,
     RowRules,
     Share,
+    SharedConfig,
 )
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
 
-class PolicyConfig(AdapterSettings):
+class PolicyConfig(AdapterSettings, SharedConfig):
     """What PPO and RLOO share."""
 
     adapter_rate: ClassVar[float] = 3e-5
