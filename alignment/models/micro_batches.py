@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alignment.data.batch import Sequences, by_length
 from alignment.models.forward import Model
-from alignment.shared.ppo_config import CPU_LANES
+from alignment.shared.policy.ppo_config import CPU_LANES
 
 R = TypeVar("R")
 Losses = Callable[[Tensor], Iterator[tuple[Tensor, dict[str, Tensor]]]]

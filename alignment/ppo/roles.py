@@ -48,7 +48,7 @@ from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
-from alignment.shared.ppo_config import CPU_LANES
+from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
 from alignment.training.ready import make_ready, quicken

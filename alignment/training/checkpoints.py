@@ -23,7 +23,7 @@ from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
-from alignment.shared.ppo_config import PolicyConfig
+from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
 from alignment.training.team import ALONE, Team

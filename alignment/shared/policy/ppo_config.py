@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alignment.shared.guard_config import AlarmConfig, GateConfig
+from alignment.shared.policy.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
     AdapterSettings,
     Count,
