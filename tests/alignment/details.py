@@ -486,6 +486,12 @@ DETAILS = (
         "Hu et al. 2021",
     ),
     Detail(
+        "Shares of the weights change nothing",
+        "shard_weights",
+        "ppo/test_team.py::test_the_number_of_processes_changes_no_result",
+        "Zhao et al. 2023 (FSDP)",
+    ),
+    Detail(
         "A killed run goes on to the same weights",
         "save_every, save_minutes",
         "training/test_checkpoints.py::test_killed_at_five_steps_and_started_again",
