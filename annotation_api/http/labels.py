@@ -64,7 +64,7 @@ def label(row: R, labels: Labels | NewLabels) -> R:
     return row
 
 
-class Wanted:
+class LabelQuery:
     """The labels by which a list is searched."""
 
     async def __call__(
@@ -75,7 +75,7 @@ class Wanted:
         return name, tag
 
 
-By = Annotated[tuple[str | None, str | None], Depends(Wanted())]
+By = Annotated[tuple[str | None, str | None], Depends(LabelQuery())]
 
 
 def labelled(query: Select[Any], table: type[Labelled], by: tuple[str | None, str | None]) -> Select[Any]:

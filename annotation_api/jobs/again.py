@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import RewardConfig
-from alignment.shared.differences import laid_over
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import requests as job_requests
+from annotation_api.db.jobs.differences import laid_over
 from annotation_api.db.jobs.machine import DEAD
 from annotation_api.db.jobs.records import JobError
 from annotation_api.db.tables import Job, JobState, ModelVersion, Person

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from alignment.shared.config import CONFIGS, Stage
-from alignment.shared.differences import flat, written
+from annotation_api.db.jobs.differences import flat, written
 
 PREFIX = "set."
 UNSET = "unset"  # typed where a setting can be none

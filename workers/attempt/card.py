@@ -18,8 +18,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.differences import flat, written
 from alignment.shared.events import StageResult
+from annotation_api.db.jobs.differences import flat, written
 from annotation_api.db.tables import MAKES, Assignment, Job, ModelVersion, Snapshot, SnapshotRow, Submission
 from workers.attempt.inputs import Resolved, model_name
 

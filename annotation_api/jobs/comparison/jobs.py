@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.differences import differences
 from alignment.shared.intervals import interval95
 from alignment.shared.validation import Problem
+from annotation_api.db.jobs.differences import differences
 from annotation_api.db.tables import Artifact, Job, ModelVersion, Project, Snapshot
 from annotation_api.http.errors import invalid
 from annotation_api.jobs import queries, service

@@ -13,8 +13,8 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from alignment.shared.differences import ABSENT, written
 from annotation_api.annotation.review.threads import count_waiting
+from annotation_api.db.jobs.differences import ABSENT, written
 from annotation_api.db.tables import Person
 from annotation_api.http import audit as recording
 from annotation_api.http.dependencies import SESSION

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import CONFIGS, Stage, load_preset, preset_names
-from alignment.shared.differences import Difference, differences
+from annotation_api.db.jobs.differences import Difference, differences
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.tables import Dataset, Job, JobState, ModelVersion, Project, Snapshot
 

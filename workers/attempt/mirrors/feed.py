@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.differences import flat
 from alignment.shared.events import StageProgress
+from annotation_api.db.jobs.differences import flat
 from annotation_api.db.tables import Job
 from workers.settings import MirrorKind, WorkerSettings
 

@@ -1,6 +1,6 @@
 """A job's page at 100,000 metric rows in a real Chromium: when it can be read, and when its charts are drawn.
 
-    python -m tests.benchmarks.bench_job_page
+    python -m tests.support.scale.job_page
 
 Prints milliseconds from the click: the page (`text`), the first chart drawn (`drawn`), and the answer with the curves
 alone (`curves`), the median of ROUNDS. Figures are of this machine, with what else runs on it.
