@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,10 +75,20 @@ def test_the_head_adds_nothing_to_the_error_of_the_trunk(folders: Path) -> None:
     model, rows = tiny.causal(), Sequences.join([[6, 7, 8]] * 4, [[9, 10, i] for i in range(11, 15)], [True] * 4, 1)
     exact = response_logprobs(model, rows, 1.0)
     states = model.model(input_ids=rows.input_ids).last_hidden_state
-    model.model.forward = lambda **_: type("Output", (), {"last_hidden_state": states})()
+    model.model.forward = _saying(states)
     with pretended_gpu():
         found = response_logprobs(model, rows, 1.0)
     torch.testing.assert_close(found, exact, atol=1e-5, rtol=1e-5)
+
+
+def _saying(states: torch.Tensor) -> Any:
+    """In place of a trunk's forward pass: these states `(B, T, H)`, as wide as the ids that it is given."""
+
+    def forward(input_ids: torch.Tensor, **_: Any) -> Any:
+        spare = input_ids.shape[1] - states.shape[1]
+        return SimpleNamespace(last_hidden_state=torch.nn.functional.pad(states, (0, 0, 0, spare)))
+
+    return forward
 
 
 def test_as_many_scores_as_texts() -> None:
@@ -85,7 +96,7 @@ def test_as_many_scores_as_texts() -> None:
     torch.manual_seed(0)
     model, states = tiny.scorer(), torch.randn(254, 1, 32)
     rows = Sequences.join([[6]] * 254, [[7]] * 254, [True] * 254, 1)
-    model.model.forward = lambda **_: type("Output", (), {"last_hidden_state": states.expand(254, 2, 32)})()
+    model.model.forward = _saying(states.expand(254, 2, 32))
     with pretended_gpu():
         assert len(set(response_values(model, rows)[:, 0].tolist())) == 254
         assert len(set(score_rows(model, [[6, 7]] * 254, 1, 254).tolist())) == 254

@@ -25,7 +25,11 @@ _get_device = torch.Tensor.device.__get__  # type: ignore[attr-defined]
 class CallsItselfCuda(TorchFunctionMode):
     """Within: `tensor.device` is `cuda`, and whatever asks for `cuda` gets the CPU."""
 
+    asleep = False
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        if self.asleep:
+            return func(*args, **(kwargs or {}))
         if func == _get_device:
             own = func(*args)
             return CUDA if own == CPU else own
@@ -39,11 +43,15 @@ def _real(value: Any) -> Any:
 @contextmanager
 def pretended_gpu() -> Iterator[None]:
     """What is loaded and run inside stands on it. Threads that begin inside do not."""
+    mode = CallsItselfCuda()
     autocast, generator, load = torch.autocast, torch.Generator, PreTrainedModel.from_pretrained.__func__
 
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        with torch._C.DisableTorchFunction():  # the library loads with threads
+        mode.asleep = True  # the library loads with threads; without any mode its tables would be left as they came
+        try:
             return load(cls, *args, **kwargs)
+        finally:
+            mode.asleep = False
 
     class Autocast(autocast):  # type: ignore[misc, valid-type]
         def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
@@ -55,7 +63,7 @@ def pretended_gpu() -> Iterator[None]:
         patch("torch.autocast", Autocast),
         patch("torch.Generator", lambda device=None: generator()),
         patch.object(PreTrainedModel, "from_pretrained", classmethod(from_pretrained)),
-        CallsItselfCuda(),
+        mode,
     ):
         yield
 
