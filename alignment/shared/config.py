@@ -16,6 +16,7 @@ from alignment.shared.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.shared.ppo_config import GateConfig as GateConfig
 from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
+from alignment.shared.prepare_config import PrepareConfig
 from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
 from alignment.shared.settings import StageSettings as StageSettings
@@ -144,6 +145,7 @@ CONFIGS: dict[Stage, type[StageSettings]] = {
     Stage.SAMPLE: SampleConfig,
     Stage.REWARD: RewardConfig,
     Stage.PPO: PPOConfig,
+    Stage.PREPARE: PrepareConfig,
 }
 BASELINES: dict[Baseline, type[StageSettings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
 

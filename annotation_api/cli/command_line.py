@@ -17,7 +17,7 @@ from pathlib import Path
 
 from alignment.shared.stage_names import Stage
 from annotation_api.cli.client import Client, ClientError, find_credentials
-from annotation_api.cli.commands import admin, data, jobs, models, pipelines
+from annotation_api.cli.commands import admin, data, jobs, models, pipelines, prepare
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.datasets.export_formats import ExportFormat
@@ -81,6 +81,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_service(commands)
     _add_data(commands)
+    _add_prepare(commands)
     _add_jobs(commands)
     _add_pipeline(commands)
     _add_models(commands)
@@ -137,6 +138,21 @@ def _add_data(commands: Sub[Parser]) -> None:
     out.add_argument("--out", metavar="FILE")
 
 
+def _add_prepare(commands: Sub[Parser]) -> None:
+    add = client_command(
+        commands, "prepare", prepare.run, "show what a preparation of data would leave; --keep keeps it"
+    )
+    add.add_argument("data", metavar="DATA", help="data set id, snapshot:ID; or job:ID of a preparation that was shown")
+    add.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a step: duplicates=near, personal=mask, ..."
+    )
+    add.add_argument("--evaluation", metavar="DATA", help="leave out what asks the same as these prompts")
+    add.add_argument("--against", metavar="DATA", help="leave out what is in these data, too")
+    add.add_argument("--keep", action="store_true", help="write the new data set")
+    add.add_argument("--name", help="of the new data set")
+    add.add_argument("--undo", action="store_true", help="remove a data set that a preparation made")
+
+
 def _importable(kind: str) -> str:
     if kind in COLLECTED:
         raise argparse.ArgumentTypeError(f"{kind} are collected in projects and never imported; `export` writes them")
@@ -171,7 +187,7 @@ def _add_jobs(commands: Sub[Parser]) -> None:
 def _add_stage(create: Parser) -> None:
     from annotation_api.cli.commands import stage_inputs
 
-    create.add_argument("stage", choices=values(Stage))
+    create.add_argument("stage", choices=[stage.value for stage in Stage if stage is not Stage.PREPARE])
     stage_inputs.add_options(create)
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)

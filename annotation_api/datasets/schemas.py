@@ -85,11 +85,21 @@ class DatasetOut(Shown):
     project_id: uuid.UUID | None
     sha256: str
     mapping: dict[str, Any] | None = Field(description="Which columns were read as what, where they were named.")
+    origin: dict[str, Any] | None = Field(
+        default=None, description="Of data that a preparation made: its job, its source, and the counts."
+    )
     accepted: int
     duplicates: int
     rejected: int
     created_by: uuid.UUID
     created_at: datetime
+
+
+class FromPreparation(Body):
+    """Keep what a preparation would leave as a new data set."""
+
+    job: uuid.UUID = Field(description="A prepare job that has succeeded.")
+    name: str | None = Field(default=None, min_length=1, max_length=300, description="Unset: the source's, prepared.")
 
 
 class DatasetRowOut(Shown):

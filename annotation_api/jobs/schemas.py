@@ -118,6 +118,16 @@ OneGpu = Annotated[
 ]
 
 
+NoGpu = Annotated[float, Field(ge=0, le=0, allow_inf_nan=False, description="This work needs none.")]
+
+
+def _gpus(stage: Stage) -> tuple[Any, float]:
+    """What a stage can ask for, and what it gets unasked."""
+    if stage is Stage.PREPARE:
+        return NoGpu, 0
+    return (SomeGpus if issubclass(CONFIGS[stage], SharedConfig) else OneGpu), 1
+
+
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]  # an unknown one is told by the door
 
 
@@ -139,11 +149,10 @@ def _job(stage: Stage) -> type[StageJob]:
     """The stage's own class: its inputs as the table in `alignment.shared.stages` has them, with ids for files."""
     inputs, config = stages.INPUTS[stage].__name__, CONFIGS[stage]
     asked: dict[str, Any] = {name: _asked(one) for name, one in stages.inputs_of(stage).items()}
-    several = issubclass(config, SharedConfig)
     fields: dict[str, Any] = {
         "stage": (Literal[stage], ...),
         "inputs": (create_model(inputs.replace("Inputs", "JobInputs"), __base__=Body, **asked), ...),
-        "gpus": (SomeGpus if several else OneGpu, 1),
+        "gpus": _gpus(stage),
         "config": (Annotated[dict[str, Any], _SchemaOf(config)], Field(default_factory=dict)),
     }
     return create_model(inputs.replace("Inputs", "Job"), __base__=StageJob, __doc__=None, **fields)

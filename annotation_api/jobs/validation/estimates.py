@@ -12,6 +12,7 @@ import math
 
 from alignment.shared.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, SharedConfig, TrainingConfig
 from alignment.shared.ppo_config import CPU_LANES
+from alignment.shared.prepare_config import PrepareConfig
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import ModelShape, shape_of
 from annotation_api.jobs.validation.validator import ValidatedJob
@@ -55,7 +56,7 @@ Shapes = dict[str, ModelShape | None]
 
 def _artifact(job: ValidatedJob) -> int | None:
     """The models that it leaves, as large as the one that it starts from."""
-    if isinstance(job.config, SampleConfig):
+    if isinstance(job.config, SampleConfig | PrepareConfig):
         return 0
     start = job.folders.get("model")
     members = job.config.members if isinstance(job.config, RewardConfig) else 1
