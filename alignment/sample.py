@@ -17,11 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from alignment.data import chat
 from alignment.data.screening import screen
 from alignment.models.load import context_length, load_causal_lm, load_tokenizer
-from alignment.rollout.generation import Generated, generate, read_prompts
+from alignment.rollout.generation import generate, read_prompts
+from alignment.rollout.streams import draws_of
 from alignment.shared.config import SampleConfig
-from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
+from alignment.shared.events import ErrorKind, Meter, NullReporter, Paused, Reporter, StageError, StageResult
 from alignment.shared.records import Prompt, canonical_json
 from alignment.shared.stages import SampleInputs
+from alignment.training.team import Team, together
 
 
 def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -29,15 +31,20 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
 
     With `distinct`, K * oversample are drawn and the first K different texts stay. Rows are ordered by
     prompt, model and draw. Prompts that leave no room for a response are counted and named, not cut.
-    Raises Paused when that was asked for.
+    Several processes share the draws; the first one keeps and writes. Raises Paused when that was asked for.
     """
+    with together() as team:
+        return _sample(config, inputs, out_dir, reporter if team.first else NullReporter(), team)
+
+
+def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: Reporter, team: Team) -> StageResult:
     prompts = list(read_prompts(inputs.prompts))
     keys = [prompt.key for prompt in prompts]
     draws = config.draws
     meter = Meter(reporter, "sample", len(prompts) * draws * len(inputs.models))
 
     def count(done: int) -> None:
-        meter.step(by=done)
+        meter.step(by=min(done * team.size, meter.total - meter.done))  # the others are about as far
         if reporter.paused():
             raise Paused("Sampling saves nothing on its way: it begins again, with the same draws.")
 
@@ -50,12 +57,14 @@ def train(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter: R
         screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
         screened.note(f"prompts for {name}", reporter)
         refused |= {name: counted} if (counted := screened.counts()) else {}
-        found, skipped[name] = _sample_model(model, tokenizer, name, screened.prompts, draws, config, count, keys)
+        found, skipped[name] = _sample_model(model, tokenizer, name, screened.prompts, draws, config, count, keys, team)
         rows += found
         if skipped[name]:
             reporter.note(
                 f"{name}: {skipped[name]} prompts are too long for the model and were left out.", level="warning"
             )
+    if not team.first:
+        return StageResult("sample", {})
     rows.sort(key=lambda row: row["prompt"])  # stable: models stay in the order in which they were named
     if not rows:
         cause = "No response was sampled: every prompt is too long."
@@ -79,43 +88,56 @@ def _sample_model(
     config: SampleConfig,
     on_batch: Callable[[int], None],
     keys: Sequence[str],
+    team: Team,
 ) -> tuple[list[dict[str, Any]], int]:
-    """One model's rows, and how many prompts were too long for it; None: its template refuses that prompt."""
+    """One model's rows, which the first process has, and how many prompts were too long for it; None: its template
+    refuses that prompt."""
     encoded = {i: chat.prompt_ids(tokenizer, prompt) for i, prompt in enumerate(prompts) if prompt}
     limit = context_length(model)
     fits = [i for i, ids in encoded.items() if limit is None or len(ids) + config.max_response_length <= limit]
     flat = [i for i in fits for _ in range(draws)]
     if not flat:
         return [], len(encoded)
+    mine = team.share([len(encoded[i]) for i in flat]).rows.tolist()
+
+    def numbers(rows: Sequence[int], tokens: int) -> torch.Tensor:
+        """Those of a prompt and a draw: what else is asked changes none."""
+        places = [(flat[mine[row]], mine[row] % draws) for row in rows]
+        return torch.cat([draws_of(config.seed, prompt)([draw], tokens) for prompt, draw in places])
+
     generated = generate(
         model,
         tokenizer,
-        [encoded[i] for i in flat],
+        [encoded[flat[row]] for row in mine],
         max_new_tokens=config.max_response_length,
         generator=torch.Generator(model.device).manual_seed(config.seed),
         temperature=config.temperature,
         top_p=config.top_p,
         batch_size=config.batch_size,
+        draws=numbers,
         on_batch=on_batch,
     )
+    said = {row: (generated.ids(place), bool(generated.finished[place])) for place, row in enumerate(mine)}
+    drawn = {row: reply for found in team.to_first(said) for row, reply in found.items()}
     sampling = config.model_dump(include={"temperature", "top_p", "max_response_length", "seed"})
     rows = []
-    for place, prompt in enumerate(fits):
-        for row in _keep(generated, tokenizer, range(place * draws, (place + 1) * draws), config):
+    for place, prompt in enumerate(fits if drawn else ()):
+        replies = [drawn[row] for row in range(place * draws, (place + 1) * draws)]
+        for row in _keep(replies, tokenizer, config):
             rows.append({"prompt": prompt, "key": keys[prompt], "model": name, **row, "sampling": sampling})
     return rows, len(encoded) - len(fits)
 
 
 def _keep(
-    generated: Generated, tokenizer: PreTrainedTokenizerBase, draws: range, config: SampleConfig
+    replies: Sequence[tuple[list[int], bool]], tokenizer: PreTrainedTokenizerBase, config: SampleConfig
 ) -> list[dict[str, Any]]:
-    """The first K of a prompt's draws; or, distinct, its first K different texts that say anything."""
+    """The first K of a prompt's draws, tokens and whether they ended; or, distinct, its first K different texts that
+    say anything."""
     kept: dict[Any, dict[str, Any]] = {}
-    for draw in draws:
-        ids = generated.ids(draw)
+    for draw, (ids, finished) in enumerate(replies):
         text = chat.decode(tokenizer, ids)
         if text or not config.distinct:  # an empty reply is nothing to rank, but it counts where replies are judged
-            row = {"text": text, "finished": bool(generated.finished[draw]), "tokens": len(ids)}
+            row = {"text": text, "finished": finished, "tokens": len(ids)}
             kept.setdefault(text if config.distinct else draw, row)
     return list(kept.values())[: config.kept]
 

@@ -56,7 +56,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
     screened.note("demonstrations", reporter)
     read = [d.model_copy(update={"prompt": p}) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
-    rows, too_long = encode_rows(tokenizer, read, limit)
+    rows, too_long = encode_rows(tokenizer, read, limit, config.train_on)
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long, **screened.counts()}
     _report(counts, limit, reporter)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
@@ -67,12 +67,12 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
 
 
 def encode_rows(
-    tokenizer: PreTrainedTokenizerBase, demonstrations: list[Demonstration], limit: int
+    tokenizer: PreTrainedTokenizerBase, demonstrations: list[Demonstration], limit: int, train_on: str = "last_turn"
 ) -> tuple[list[dict[str, list[int]]], int]:
     """Token ids and labels of what fits into `limit` tokens, and the number that does not."""
     rows = []
     for item in demonstrations:
-        encoded = chat.encode(tokenizer, item.prompt, item.response)
+        encoded = chat.encode(tokenizer, item.prompt, item.response, earlier_turns=train_on == "assistant_turns")
         if len(encoded.ids) <= limit:
             labels = [i if counts else IGNORED for i, counts in zip(encoded.ids, encoded.response_mask, strict=True)]
             assert labels[-1] == turn_end(tokenizer), "the stop token must be trained"

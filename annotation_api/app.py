@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -22,15 +23,19 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alignment.shared import logs
+from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import routes as project_routes
 from annotation_api.annotation.queue import routes as tasks
+from annotation_api.annotation.review import comment_routes as comments
+from annotation_api.annotation.review import routes as review
+from annotation_api.annotation.signals import routes as signals
 from annotation_api.annotation.submissions import routes as feedback
 from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.exposure import Exposure
-from annotation_api.http import errors
+from annotation_api.http import downloads, errors
 from annotation_api.http.dependencies import check_permissions
 from annotation_api.http.entry.bodies import Bodies
 from annotation_api.http.entry.route import check_doors
@@ -43,6 +48,7 @@ from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
+from annotation_api.jobs.comparison import routes as comparisons
 from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
@@ -68,7 +74,12 @@ FEATURES = (
     project_routes,
     members,
     feedback,
+    gold,
+    review,
+    comments,
+    signals,
     datasets,
+    comparisons,
     jobs,
     detail_routes,
     pipeline_routes,
@@ -101,6 +112,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.slots = Slots("slots", SLOTS)
     app.state.claim_slots, app.state.job_slots = Slots("claim-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
     app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
+    app.state.download_threads = CapacityLimiter(downloads.THREADS)
     app.state.latest = scrape.Latest()
     app.state.streams = EventPoller(lambda: app.state.sessions)
     errors.install(app, render_error)

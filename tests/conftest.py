@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import upgrade
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
+from tests.compose.boxes.host import lacking
 from tests.support import dealing
 from tests.support.databases import new_database
 from tests.support.factory import Factory
@@ -46,6 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> dealing.ByFile | None:
     return dealing.ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Machines and containers of a test's own need root and namespaces; on CI they must be had."""
+    reason = lacking()
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"Namespaces cannot be made: {reason}.")
+    if reason:
+        pytest.skip(f"Namespaces cannot be made: {reason}.")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Sequence
 
 from alignment.shared import logs
+from annotation_api.db import homes
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import is_current
 from annotation_api.settings import SettingsError
@@ -48,7 +49,13 @@ def make_dispatcher(settings: WorkerSettings, launcher: Sequence[str], make: typ
     engine = make_engine(settings.database_url, application_name="rankloop-dispatcher")
     if not is_current(engine):
         raise DispatcherCannotStart("The database is not at this version's level; run `rankloop migrate` first.")
-    return make(session_factory(engine), settings, launcher)
+    sessions = session_factory(engine)
+    try:
+        with sessions.begin() as session:
+            homes.settle(session, settings.home.resolve())
+    except homes.OtherHome as reason:
+        raise DispatcherCannotStart(str(reason)) from None
+    return make(sessions, settings, launcher)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ searching for the assistant's turn instead misplaces the stop in templates that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
@@ -49,6 +49,7 @@ class Encoded:
 
     @property
     def prompt_length(self) -> int:
+        """Tokens before the first that counts."""
         return self.response_mask.index(True)
 
 
@@ -65,14 +66,19 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """The prompt as token ids, up to where the model begins to speak."""
     if not has_template(tokenizer):
         raise StageError(ErrorKind.BAD_INPUT, "The tokenizer has no chat template.", "Run the SFT stage first.")
-    messages, quotes = prompt.messages, any(holds_control(tokenizer, message.content) for message in prompt.messages)
-    if quotes:
-        messages = tuple(m.model_copy(update={"content": hide(tokenizer, m.content)}) for m in messages)
     try:
-        text = tokenizer.apply_chat_template(_messages(messages), tokenize=False, add_generation_prompt=True)
+        return _ids_until_the_assistant(tokenizer, prompt.messages)
     except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
         cause = f"The model's chat template refuses the prompt {prompt.text[:60]!r}: {error}"
         raise TemplateRefuses(ErrorKind.BAD_INPUT, cause, REFUSED_HOW) from error
+
+
+def _ids_until_the_assistant(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The messages as token ids, and what stands before the assistant's next words."""
+    quotes = any(holds_control(tokenizer, message.content) for message in messages)
+    if quotes:
+        messages = [m.model_copy(update={"content": hide(tokenizer, m.content)}) for m in messages]
+    text = tokenizer.apply_chat_template(_messages(messages), tokenize=False, add_generation_prompt=True)
     return ids_of_hidden(tokenizer, str(text)) if quotes else _ids(tokenizer, str(text))
 
 
@@ -83,10 +89,32 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [*ids, turn_end(tokenizer)]
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str) -> Encoded:
-    """Prompt and response as one sequence, the loss falling on the response and its stop."""
+def encode(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str, *, earlier_turns: bool = False
+) -> Encoded:
+    """Prompt and response as one sequence, the loss falling on the response and its stop; with `earlier_turns` on what
+    the assistant said before, too."""
     before, after = prompt_ids(tokenizer, prompt), response_ids(tokenizer, response)
-    return Encoded(before + after, [False] * len(before) + [True] * len(after))
+    counts = [False] * len(before) + [True] * len(after)
+    for turn in _turns_of_the_assistant(tokenizer, prompt.messages, before) if earlier_turns else ():
+        counts[turn] = [True] * (turn.stop - turn.start)
+    return Encoded(before + after, counts)
+
+
+def _turns_of_the_assistant(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], ids: list[int]
+) -> Iterator[slice]:
+    """Where each turn stands in the prompt's ids, its stop included.
+
+    A turn is found only where it reads as the model would have said it: some templates cut an earlier turn's thoughts
+    or blanks, and that text the model never says.
+    """
+    for number, message in enumerate(messages):
+        if message.role == "assistant" and number:
+            before = _ids_until_the_assistant(tokenizer, messages[:number])
+            said = before + response_ids(tokenizer, message.content)
+            if ids[: len(said)] == said:
+                yield slice(len(before), len(said))
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

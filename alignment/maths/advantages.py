@@ -93,6 +93,18 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda:
     return advantages, torch.where(mask, advantages + values, 0.0)
 
 
+def less_the_others(advantages: Tensor, mask: Tensor, k: int) -> Tensor:
+    """Advantages `(B, R)`, each row less the mean of what the critic missed on the k - 1 others to the same prompt.
+
+    The k rows stand side by side. A row's first advantage is its return less the critic's value of the prompt, the
+    same for all k; their mean over the others depends on nothing that the row itself did, so the gradient stays
+    unbiased (Kool et al. 2019). With a critic that gives every token the prompt's value it is RLOO.
+    """
+    missed = advantages[:, 0] * mask[:, 0]
+    others = missed - leave_one_out(missed, k)
+    return torch.where(mask, advantages - others[:, None], 0.0)
+
+
 def leave_one_out(returns: Tensor, k: int) -> Tensor:
     """Each return less the mean of the k - 1 others to the same prompt, which are its neighbours: `(B,)`.
 

@@ -42,14 +42,16 @@ def policy_loss(
     clip_range: float,
     denominator: Tensor | float | None = None,
     weights: Tensor | None = None,
+    clip_range_high: float | None = None,
 ) -> PolicyLoss:
     """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated, over True tokens; all `(B, R)`.
 
+    The ratio is clipped to [1 - clip_range, 1 + clip_range_high] (Yu et al. 2025, eq. 10); both are one if it is unset.
     `weights` (`importance_weights`) multiply each token's part of the loss and nothing else.
     """
     ratio = torch.exp(torch.where(mask, logprobs - old_logprobs, 0.0))
     plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + (clip_range_high or clip_range))
     with torch.no_grad():
         clip_fraction = masked_mean((clipped > plain).float(), mask, denominator)
         # Sampled from the old policy: k3 of (old || new) has the ratio's own exponential.

@@ -26,16 +26,20 @@ def replies(
     pad_id: int,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    draw: Callable[[Tensor], tuple[Tensor, Tensor]],
+    draw: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]],
     stops: Sequence[int],
 ) -> tuple[list[list[int]], list[list[float]]]:
-    """The tokens of a reply to each prompt, the stop included, and what `draw` says of each."""
+    """The tokens of a reply to each prompt, the stop included, and what `draw` says of each.
+
+    It is given the logits of the rows that are still going, their numbers, and how many tokens they have.
+    """
     texts = [list(prompt) for prompt in prompts]
     said: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
-    for _ in range(max_new_tokens):
-        tokens, chances = draw(_next_logits(model, [texts[row] for row in alive], pad_id))
+    for step in range(max_new_tokens):
+        logits = _next_logits(model, [texts[row] for row in alive], pad_id)
+        tokens, chances = draw(logits, torch.tensor(alive, device=logits.device), step)
         for row, token, chance in zip(alive, tokens.tolist(), chances.tolist(), strict=True):
             texts[row].append(token)
             said[row].append(token)

@@ -91,4 +91,5 @@ def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: R
     rows = read_rows(roles.tokenizer, inputs.pretraining, limit, reporter, config.template_refusals)
     numbers, generator = [[i] for i in range(len(rows))], torch.Generator().manual_seed(config.seed)
     order = EndlessBatches(numbers, examples_a_step(config), generator)
-    return PretrainingMix(roles.policy, rows, order, roles.tokenizer.pad_token_id, config.micro_batch_size)
+    pad_id = roles.tokenizer.pad_token_id
+    return PretrainingMix(roles.policy, rows, order, pad_id, config.micro_batch_size, roles.team)

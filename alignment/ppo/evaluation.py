@@ -22,6 +22,7 @@ from alignment.maths.advantages import kl_estimate
 from alignment.models.load import save_model
 from alignment.ppo.alarms import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
+from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
 
 CONTRASTS = 4  # prompts, its own among them, between which a reply has to tell
@@ -59,11 +60,17 @@ class Evaluation:
         }
 
 
-def evaluate(roles: Roles, prompts: Sequence[list[int]], update: int, config: PPOConfig | RLOOConfig) -> Evaluation:
+def evaluate(
+    roles: Roles,
+    prompts: Sequence[list[int]],
+    update: int,
+    config: PPOConfig | RLOOConfig,
+    draws: Draws | None = None,
+) -> Evaluation:
     """Sample the policy on every prompt, `evaluate_replies` in all, with the same draws at every evaluation."""
     generator = torch.Generator(roles.device).manual_seed(config.seed)
     asked = list(prompts) * max(1, config.evaluate_replies // len(prompts))
-    sequences = reply(roles, asked, config, generator).sequences
+    sequences = reply(roles, asked, config, generator, draws).sequences
     logprobs = policy_logprobs(roles, sequences, config)
     kl = kl_estimate(logprobs, reference_logprobs(roles, sequences, config)).sum(dim=1)
     information = specificity(roles, sequences, logprobs.sum(dim=1), prompts, config)
@@ -158,24 +165,28 @@ class Selection:
         self.roles, self.bounds = roles, bounds
         self.evaluations: list[Evaluation] = []
         self.kept: Evaluation | None = None
-        self.weights: dict[str, Tensor] = {}  # of the kept policy, those that are trained
+        self.weights: dict[str, Tensor] = {}  # of the kept policy, those that are trained; the first process has them
 
     def add(self, entry: Evaluation) -> Evaluation:
         """Take in an evaluation at the policy as it is now; keep that policy if it replaces the kept one."""
         self.evaluations.append(entry)
         if self.kept is None or replaces(entry, self.kept, self.evaluations[0], self.bounds):
             self.kept = entry
-            self.weights = {name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)}
+            if self.roles.team.first:
+                self.weights = {
+                    name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)
+                }
         return entry
 
-    def save(self, out_dir: Path, dtype: torch.dtype) -> Evaluation:
-        """Put the kept weights back into the policy, write it in `dtype`, and return its evaluation."""
+    def save(self, out_dir: Path, dtype: torch.dtype) -> None:
+        """Put the kept weights back into the policy, and write it in `dtype`; one process does so."""
         assert self.kept is not None, "save comes after the first evaluation"
+        if not self.roles.team.first:
+            return
         with torch.no_grad():
             for name, weight in trained_weights(self.roles.policy):
                 weight.copy_(self.weights[name])
         save_model(self.roles.policy, self.roles.tokenizer, out_dir, dtype)
-        return self.kept
 
 
 def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:

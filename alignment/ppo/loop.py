@@ -1,4 +1,7 @@
-"""The loop that PPO and its baselines share: rollout, learn, look, save. What differs is a `Method`."""
+"""The loop that PPO and its baselines share: rollout, update, evaluate, save. What differs is a `Method`.
+
+Several processes run it side by side (team.py); the first one reports and writes the files.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,18 @@ from alignment.data.batch import Rollout, Sequences
 from alignment.models.load import saved_type
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.evaluation import Selection, bounds_of, evaluate
+from alignment.ppo.learner import Learner
 from alignment.ppo.prompt_set import EndlessBatches, read_prompt_set
 from alignment.ppo.result import check, report_evaluations, rescued, result_of, sample_rows, write_files
 from alignment.ppo.roles import Roles, reply
 from alignment.ppo.state import TrainingState
-from alignment.ppo.update import Learner
+from alignment.rollout.streams import EVALUATIONS, Streams
 from alignment.shared import gate
 from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
 from alignment.shared.events import Meter, Reporter, StageError, StageResult
 from alignment.shared.stages import PPOInputs
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.team import Team, together
 
 Config = TypeVar("Config", bound=PPOConfig | RLOOConfig)
 
@@ -51,7 +56,7 @@ class Method(Protocol):
 
 def train(
     stage: Stage | Baseline,
-    start: Callable[[Config, PPOInputs, Reporter], Method],
+    start: Callable[[Config, PPOInputs, Reporter, Team], Method],
     config: Config,
     inputs: PPOInputs,
     out_dir: Path,
@@ -64,25 +69,38 @@ def train(
     policy than the SFT policy was kept before it diverged, that one is the result instead;
     details["stopped"] says why training ended early. Raises Paused when that was asked for.
     """
+    with together() as team:
+        return _train(stage, start, config, inputs, out_dir, team.reporter(reporter), team)
+
+
+def _train(
+    stage: Stage | Baseline,
+    start: Callable[[Config, PPOInputs, Reporter, Team], Method],
+    config: Config,
+    inputs: PPOInputs,
+    out_dir: Path,
+    reporter: Reporter,
+    team: Team,
+) -> StageResult:
     decision = gate.enforce(inputs.reward_model, config.gate, config.accept_reward_model, reporter)
     torch.manual_seed(config.seed)
-    method = start(config, inputs, reporter)
+    method = start(config, inputs, reporter, team)
     roles, adaptation = method.roles, method.adaptation
     prompts = read_prompt_set(roles, config, inputs.prompts, reporter)
-    sampling = torch.Generator(roles.device).manual_seed(config.seed)
+    streams = Streams(config.seed, torch.Generator(roles.device).manual_seed(config.seed))
     shuffling = torch.Generator().manual_seed(config.seed)
     batches = EndlessBatches(prompts.train, config.batch_size // method.replies, shuffling)
     selection = Selection(roles, bounds_of(config))
     curve: list[dict[str, float]] = []
-    state = TrainingState(method.learners, sampling, batches, selection, curve, adaptation)
-    checkpoints = Checkpoints.of(stage, config, inputs, reporter)
+    state = TrainingState(method.learners, streams, batches, selection, curve, adaptation)
+    checkpoints = Checkpoints.of(stage, config, inputs, reporter, team)
     if newest := checkpoints.newest():
         state.load(newest)
         report_evaluations(
             reporter, roles, prompts, config, selection.evaluations
         )  # whoever listened may have died before it heard the last
     else:
-        selection.add(evaluate(roles, prompts.heldout, 0, config))
+        selection.add(evaluate(roles, prompts.heldout, 0, config, streams.of(EVALUATIONS)))
     meter = Meter(reporter, stage.value, config.updates, len(curve))
     stopped: str | None = None
 
@@ -92,7 +110,7 @@ def train(
                 break
             # 1. The policy answers a batch of prompts.
             asked = [ids for ids in next(batches) for _ in range(method.replies)]
-            sequences, sampled = reply(roles, asked, config, sampling)
+            sequences, sampled = reply(roles, asked, config, streams.shared, streams.of(number))
             # 2. The reward model scores the responses; the other models say what they expect of them.
             rollout = method.record(sequences, sampled)
             # 3. Scores become advantages; a few clipped passes over them.
@@ -102,7 +120,8 @@ def train(
             # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
             if number % config.evaluate_every == 0 or number == config.updates:
                 with adaptation.shown():
-                    entry = selection.add(evaluate(roles, prompts.heldout, number, config))
+                    draws = streams.of(EVALUATIONS)
+                    entry = selection.add(evaluate(roles, prompts.heldout, number, config, draws))
                 metrics |= entry.metrics()
                 report_evaluations(reporter, roles, prompts, config, [selection.evaluations[0], entry])
             curve.append({"update": float(number), **metrics})
@@ -119,5 +138,6 @@ def train(
     result = result_of(
         stage.value, roles, prompts, config, selection, curve, adaptation.monitor.alarms, stopped, decision
     )
-    write_files(out_dir, roles, prompts, selection, result, reporter)
+    if team.first:
+        write_files(out_dir, roles, prompts, selection, result, reporter)
     return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data import chat
@@ -20,6 +21,7 @@ from alignment.ppo.prompt_set import EndlessBatches
 from alignment.shared.config import PPOConfig
 from alignment.shared.events import ErrorKind, Reporter, StageError
 from alignment.shared.records import Demonstration, read_jsonl
+from alignment.training.team import ALONE, Team
 
 Row = tuple[list[int], list[int]]  # prompt and response, the stop token included
 
@@ -33,20 +35,24 @@ class PretrainingMix:
     order: EndlessBatches  # of [row number]
     pad_id: int
     micro_batch_size: int
+    team: Team = ALONE
 
     def accumulate(self, coef: float) -> float:
         """Add the gradient of `coef` times the loss on the next batch; return the loss, its mean over all tokens."""
         batch = [self.rows[number] for (number,) in next(self.order)]
         tokens = sum(len(response) for _, response in batch)
         device, total = next(self.policy.parameters()).device, 0.0
-        for group in by_length([len(p) + len(r) for p, r in batch], self.micro_batch_size):
-            part = [batch[i] for i in group.tolist()]
+        lengths = torch.tensor([len(p) + len(r) for p, r in batch])
+        share = self.team.share(lengths)
+        for group in by_length(lengths[share.rows], self.micro_batch_size):
+            part = [batch[i] for i in share.rows[group].tolist()]
             prompts, responses = [p for p, _ in part], [r for _, r in part]
             sequences = Sequences.join(prompts, responses, [True] * len(part), self.pad_id).to(device)
-            loss = -response_logprobs(self.policy, sequences, temperature=1.0).sum() / tokens
+            logprobs = response_logprobs(self.policy, sequences, temperature=1.0)
+            loss = -torch.where(share.counts[group, None].to(device), logprobs, 0.0).sum() / tokens
             (coef * loss).backward()  # type: ignore[no-untyped-call]
             total += loss.item()
-        return total
+        return self.team.sum_metrics({"ptx_loss": total})["ptx_loss"]
 
 
 def read_rows(

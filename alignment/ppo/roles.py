@@ -8,7 +8,7 @@ token by token, starting from the reward model's weights on a trunk of its own (
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -39,10 +39,12 @@ from alignment.ppo.controllers import ScoreScaler
 from alignment.ppo.score_shaping import shape_scores
 from alignment.rollout.engines import Engine, engine_of, require_same_numbers
 from alignment.rollout.generation import generate
+from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
+from alignment.training.team import ALONE, Team
 
 PolicyConfig = PPOConfig | RLOOConfig
 
@@ -57,6 +59,7 @@ class Roles:
     reward_model: Model | Ensemble
     scaler: ScoreScaler  # of the reward model's scores
     engine: Engine = field(default=generate, kw_only=True)
+    team: Team = field(default=ALONE, kw_only=True)
 
     @property
     def device(self) -> torch.device:
@@ -77,16 +80,16 @@ class ActorCritic(Roles):
     critic: Model
 
 
-def load_roles(config: PPOConfig, inputs: PPOInputs) -> ActorCritic:
+def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
-    roles = load_without_critic(config, inputs)
+    roles = load_without_critic(config, inputs, team)
     critic = load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed)
     _make_ready(critic, config)
     scale_scores(critic, roles.scaler.std)  # born from the reward model, it predicts normalised scores too
     return ActorCritic(**vars(roles), critic=critic)
 
 
-def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
+def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
     """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
     tokenizer = load_tokenizer(inputs.model)
     require_same_tokens(tokenizer, inputs)
@@ -105,23 +108,36 @@ def load_without_critic(config: PolicyConfig, inputs: PPOInputs) -> Roles:
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
     engine = engine_of(config)
     require_same_numbers(engine, policy, tokenizer)
-    return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine)
+    return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine, team=team)
 
 
-def reply(roles: Roles, prompts: Sequence[list[int]], config: PolicyConfig, generator: torch.Generator) -> Replies:
-    """One response of the policy to each prompt: B rows."""
-    generated = roles.engine(
+def reply(
+    roles: Roles,
+    prompts: Sequence[list[int]],
+    config: PolicyConfig,
+    generator: torch.Generator,
+    draws: Draws | None = None,
+) -> Replies:
+    """One response of the policy to each prompt: B rows. `draws`: see `generate`."""
+    team, most = roles.team, config.max_response_length
+    share = team.share([len(ids) for ids in prompts])
+    mine: list[int] = share.rows.tolist()
+    part = roles.engine(
         roles.policy,
         roles.tokenizer,
-        prompts,
-        max_new_tokens=config.max_response_length,
-        generator=generator,
+        [prompts[row] for row in mine],
+        max_new_tokens=most,
+        generator=team.own(generator),
         temperature=config.temperature,
         batch_size=config.batch_size,
+        draws=draws and (lambda rows, tokens: draws([mine[row] for row in rows], tokens)),
     )
-    responses = [generated.ids(row) for row in range(len(prompts))]
-    joined = Sequences.join(prompts, responses, generated.finished.tolist(), roles.tokenizer.pad_token_id)
-    return Replies(joined.to(roles.device), generated.logprobs)
+    tokens, logprobs = (team.gather(found, share, (len(prompts), most)) for found in (part.responses, part.logprobs))
+    counted = torch.stack([part.response_mask.sum(dim=1), part.finished], dim=1)  # (B, 2)
+    lengths, finished = team.gather(counted, share, (len(prompts), 2)).unbind(dim=1)
+    responses = [ids[:length] for ids, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+    joined = Sequences.join(prompts, responses, finished.bool().tolist(), roles.tokenizer.pad_token_id)
+    return Replies(joined.to(roles.device), logprobs[:, : int(lengths.max())])
 
 
 def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tuple[Tensor, Tensor | None]:
@@ -131,13 +147,15 @@ def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tupl
     """
     rows = [ids[:n] for ids, n in zip(sequences.input_ids.tolist(), sequences.lengths.tolist(), strict=True)]
     pad_id, size, device = roles.tokenizer.pad_token_id, 4 * config.micro_batch_size, sequences.input_ids.device
-    judge, disagreement = roles.reward_model, None
+    judge, disagreement, share = roles.reward_model, None, roles.team.share(sequences.lengths)
+    mine = [rows[row] for row in share.rows.tolist()]
     if isinstance(judge, Ensemble):
-        members = score_members(judge, rows, pad_id, size)
+        found = score_members(judge, mine, pad_id, size).T
+        members = roles.team.gather(found, share, (len(rows), len(judge.models))).T
         scores = combine_scores(members, judge.combine, judge.variance_coef)
         disagreement = members.std(dim=0, unbiased=False).to(device)
     else:
-        scores = score_rows(judge, rows, pad_id, size)
+        scores = roles.team.gather(score_rows(judge, mine, pad_id, size), share, (len(rows),))
     require_numbers(scores, rows, roles.tokenizer)
     return scores.to(device), disagreement
 
@@ -163,7 +181,7 @@ def record(
     roles: ActorCritic, sequences: Sequences, config: PPOConfig, sampled_logprobs: Tensor | None = None
 ) -> Rollout:
     """Everything about sampled responses that the update needs, as it is before the update."""
-    values = in_micro_batches(lambda s: response_values(roles.critic, s), sequences, config.micro_batch_size)
+    values = _by_rows(roles, sequences, lambda s: response_values(roles.critic, s), config)
     return replace(record_without_critic(roles, sequences, config, sampled_logprobs), values=values)
 
 
@@ -188,18 +206,21 @@ def record_without_critic(
 
 def policy_logprobs(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
     """Under the policy as it is now, without gradient: `(B, R)`."""
-    return in_micro_batches(
-        lambda s: response_logprobs(roles.policy, s, config.temperature), sequences, config.micro_batch_size
-    )
+    return _by_rows(roles, sequences, lambda s: response_logprobs(roles.policy, s, config.temperature), config)
 
 
 def reference_logprobs(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
     """Under the frozen model that the policy started from: `(B, R)`."""
     model = roles.policy if roles.reference is None else roles.reference
     with model.disable_adapter() if is_adapted(model) else nullcontext():
-        return in_micro_batches(
-            lambda s: response_logprobs(model, s, config.temperature), sequences, config.micro_batch_size
-        )
+        return _by_rows(roles, sequences, lambda s: response_logprobs(model, s, config.temperature), config)
+
+
+def _by_rows(
+    roles: Roles, sequences: Sequences, compute: Callable[[Sequences], Tensor], config: PolicyConfig
+) -> Tensor:
+    """`compute` without gradient, each row on one process, in micro-batches: `(B, R)`."""
+    return roles.team.by_rows(lambda part: in_micro_batches(compute, part, config.micro_batch_size), sequences)
 
 
 def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:

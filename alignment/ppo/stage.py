@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,11 +21,13 @@ from torch import Tensor
 from alignment.data.batch import Rollout, Sequences
 from alignment.ppo import loop as ppo_loop
 from alignment.ppo.adaptation import Adaptation
+from alignment.ppo.learner import Learner
 from alignment.ppo.roles import ActorCritic, load_roles, record
-from alignment.ppo.update import Learner, update
+from alignment.ppo.update import update
 from alignment.shared.config import PPOConfig, Stage
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.stages import PPOInputs
+from alignment.training.team import Team
 
 
 def train(config: PPOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -42,15 +43,18 @@ class PPO:
     config: PPOConfig
     learners: Mapping[str, Learner]
     adaptation: Adaptation
-    replies: ClassVar[int] = 1
 
     @classmethod
-    def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PPO:
-        roles = load_roles(config, inputs)
+    def start(cls, config: PPOConfig, inputs: PPOInputs, reporter: Reporter, team: Team) -> PPO:
+        roles = load_roles(config, inputs, team)
         critic_rate = config.critic_learning_rate or config.learning_rate
-        policy = Learner.of(roles.policy, config.learning_rate, config)
-        learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config)}
+        policy = Learner.of(roles.policy, config.learning_rate, config, config.critic_warmup, team)
+        learners = {"policy": policy, "critic": Learner.of(roles.critic, critic_rate, config, 0, team)}
         return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
+
+    @property
+    def replies(self) -> int:
+        return self.config.responses_per_prompt
 
     def record(self, sequences: Sequences, sampled_logprobs: Tensor) -> Rollout:
         """With what the critic expects of each token."""

@@ -7,6 +7,7 @@ from one takes the steps that it would have taken, bit by bit.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,9 +20,10 @@ from torch import Tensor
 from alignment.data.batch import Sequences
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.evaluation import Evaluation, Selection
+from alignment.ppo.learner import Learner
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.ppo.roles import trained_weights
-from alignment.ppo.update import Learner
+from alignment.rollout.streams import Streams
 
 REST = "state.json"
 STORED = {"scores": "scores", "kl": "kl", "told": "information"}  # name in the file: field of an evaluation
@@ -32,14 +34,16 @@ class TrainingState:
     """What changes from update to update; the models' frozen weights and the settings do not."""
 
     learners: Mapping[str, Learner]
-    sampling: torch.Generator
+    streams: Streams
     batches: EndlessBatches  # its generator also shuffles the update's mini-batches
     selection: Selection
     curve: list[dict[str, float]]
     adaptation: Adaptation
 
-    def save(self, folder: Path) -> None:
-        """Write all of it into an empty folder."""
+    def save(self, folder: Path | None) -> None:
+        """Write all of it into an empty folder; all processes have the same, and the first one writes it."""
+        if folder is None:
+            return
         for name, learner in self.learners.items():
             _write(folder, name, _tensors_of(learner))
         _write(folder, "kept", self.selection.weights)
@@ -57,6 +61,7 @@ class TrainingState:
             "kept": next(i for i, entry in enumerate(self.selection.evaluations) if entry is self.selection.kept),
             "curve": self.curve,
             "steering": self.adaptation.state(),
+            "own_streams": self.streams.own,
         }
         (folder / REST).write_text(json.dumps(rest) + "\n", encoding="utf-8")
 
@@ -74,18 +79,29 @@ class TrainingState:
         self.adaptation.load(rest["steering"])
         if self.adaptation.average is not None:
             self.adaptation.average.load(_read(folder, "average"))
+        # Older runs drew all responses from one stream, which several processes cannot share.
+        self.streams.own = rest.get("own_streams", False) or self.selection.roles.team.size > 1
         states = _read(folder, "random")
         for name, generator in self._generators().items():
-            generator.set_state(states[name])
+            if name in states:  # it may have been saved where there was no GPU
+                _put_back(generator, states[name])
 
     def _generators(self) -> dict[str, torch.Generator]:
         """The stage's own, and torch's global ones."""
-        found = {"sampling": self.sampling, "shuffling": self.batches.generator, "cpu": torch.default_generator}
+        found = {"sampling": self.streams.shared, "shuffling": self.batches.generator, "cpu": torch.default_generator}
         if self.adaptation.pretraining is not None:
             found["pretraining"] = self.adaptation.pretraining.order.generator
         if torch.cuda.is_available():
-            found |= {f"cuda-{i}": generator for i, generator in enumerate(torch.cuda.default_generators)}
+            found["cuda-0"] = torch.cuda.default_generators[torch.cuda.current_device()]  # the one that it uses
         return found
+
+
+def _put_back(generator: torch.Generator, state: Tensor) -> None:
+    """A CPU cannot read the state of a GPU's generator, nor the other way round: it begins anew, seeded by it."""
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state)
+    else:
+        generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
 
 
 def _tensors_of(learner: Learner) -> dict[str, Tensor]:

@@ -2,68 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from alignment.data.batch import Rollout, Sequences
-from alignment.maths.advantages import explained_variance, gae, kl_estimate, masked_mean, shaped_rewards, whiten
+from alignment.maths.advantages import (
+    explained_variance,
+    gae,
+    kl_estimate,
+    less_the_others,
+    masked_mean,
+    shaped_rewards,
+    whiten,
+)
 from alignment.maths.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
 from alignment.models.forward import Model, response_logprobs, response_terms, response_values
 from alignment.models.micro_batches import accumulate
+from alignment.ppo.learner import Learner
 from alignment.ppo.ptx import PretrainingMix
-from alignment.ppo.roles import ActorCritic, trained_weights
+from alignment.ppo.roles import ActorCritic
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
-
-
-@dataclass(frozen=True)
-class Learner:
-    """An optimizer and its schedule over one model; the schedule moves once an update."""
-
-    model: Model
-    optimizer: AdamW
-    schedule: LambdaLR
-    max_grad_norm: float
-
-    @classmethod
-    def of(cls, model: Model, learning_rate: float, config: PPOConfig | RLOOConfig) -> Learner:
-        """AdamW as PyTorch has it, which adds epsilon to the corrected root: TensorFlow, where the first RLHF was
-        written, adds it before the correction, as if it were larger in early steps (Huang et al. 2024)."""
-        weights = [weight for _, weight in trained_weights(model)]
-        betas = (config.adam_beta1, config.adam_beta2)
-        optimizer = AdamW(
-            weights,
-            lr=learning_rate,
-            betas=betas,
-            eps=config.adam_epsilon,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        warmup, total = config.warmup_ratio * config.updates, config.updates
-        schedule = LambdaLR(optimizer, lambda update: learning_rate_factor(update, warmup, total, config.schedule))
-        return cls(model, optimizer, schedule, config.max_grad_norm)
-
-    def step(self) -> float:
-        """Clip, check, move; return the gradient's norm before clipping.
-
-        Raises StageError(DIVERGED) for a gradient that is no number, before it reaches the weights.
-        """
-        norm = float(clip_grad_norm_(self.model.parameters(), self.max_grad_norm))
-        if not math.isfinite(norm):
-            raise StageError(
-                ErrorKind.DIVERGED, f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef."
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
 
 
 @dataclass(frozen=True)
@@ -76,22 +39,16 @@ class Targets:
     weights: Tensor  # (B, R) of each token in the policy loss
 
 
-def learning_rate_factor(update: int, warmup: float, updates: int, schedule: str = "linear") -> float:
-    """Share of the peak rate for the update that comes after `update` finished ones."""
-    rise = min(1.0, (update + 1) / warmup) if warmup >= 1 else 1.0
-    left = max(0.0, 1.0 - update / updates)
-    fall = {"linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left), "constant": 1.0}[schedule]
-    return rise * fall
-
-
 def targets_of(rollout: Rollout, config: PPOConfig, kl_coef: float | None = None) -> Targets:
-    """KL-shaped rewards, GAE, whitening over the whole batch. `kl_coef` is the controller's, else the setting."""
+    """KL-shaped rewards, GAE, the group's baseline, whitening over the batch; `kl_coef` is the controller's, if any."""
     mask, coef = rollout.mask, config.kl_coef if kl_coef is None else kl_coef
     priced = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, config.kl_estimator)
     rewards = shaped_rewards(rollout.scores, priced, mask, coef if config.kl_in == "reward" else 0.0)
     if config.whiten_rewards:
         rewards = whiten(rewards, mask, keep_mean=True)
     advantages, returns = gae(rewards, rollout.values, mask, config.gamma, config.gae_lambda)
+    if config.group_baseline:
+        advantages = less_the_others(advantages, mask, config.responses_per_prompt)
     if config.whiten_advantages:
         advantages = whiten(advantages, mask)
     kl = kl_estimate(rollout.old_logprobs, rollout.ref_logprobs, "k1")
@@ -125,8 +82,12 @@ def update(
     targets = targets_of(rollout, config, coef)
     steps: list[dict[str, float]] = []
     rate = policy.schedule.get_last_lr()[0]
+    warming = critic.schedule.last_epoch < config.critic_warmup  # finished updates
     for rows in mini_batches(len(rollout.sequences), config, generator):
-        metrics = _accumulate(roles, rollout, targets, rows, config, coef)
+        metrics = _accumulate(roles, rollout, targets, rows, config, coef, only_critic=warming)
+        if warming:
+            steps.append(metrics | {"critic_grad_norm": critic.step()})
+            continue
         check_ratio(metrics["ratio"], config)
         if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
             for learner in (policy, critic):
@@ -136,8 +97,8 @@ def update(
             metrics["ptx_loss"] = pretraining.accumulate(config.ptx_coef)
         metrics |= {"grad_norm": policy.step(), "critic_grad_norm": critic.step()}
         steps.append(metrics)
-    policy.schedule.step()
-    critic.schedule.step()
+    for learner in (critic,) if warming else (policy, critic):
+        learner.schedule.step()
     counted = {"optimizer_steps": float(len(steps)), "learning_rate": float(rate), "kl_coef": coef}
     return {**means(steps), **counted, **_summary(rollout, targets, config, coef)}
 
@@ -165,38 +126,54 @@ def mini_batches(size: int, config: PPOConfig | RLOOConfig, generator: torch.Gen
 
 
 def _accumulate(
-    roles: ActorCritic, rollout: Rollout, targets: Targets, rows: Tensor, config: PPOConfig, kl_coef: float
+    roles: ActorCritic,
+    rollout: Rollout,
+    targets: Targets,
+    rows: Tensor,
+    config: PPOConfig,
+    kl_coef: float,
+    *,
+    only_critic: bool,
 ) -> dict[str, float]:
     """Gradients of one optimizer step, micro-batch by micro-batch; return its losses and diagnostics.
 
-    Every micro-batch divides by the tokens of the whole step: how it is cut changes nothing.
+    Every micro-batch divides by the tokens of the whole step: how it is cut, and among how many processes, changes
+    nothing.
     """
     tokens = rollout.mask[rows].sum()
+    share = roles.team.share(rollout.sequences.lengths[rows])
+    mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
 
     def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        chosen = rows[part]
+        chosen = mine[part]
         sequences = rollout.sequences.select(chosen)
-        cut = slice(None, sequences.response_mask.shape[1])
-        yield _act(
-            roles.policy,
-            sequences,
-            rollout.old_logprobs[chosen, cut],
-            rollout.ref_logprobs[chosen, cut],
-            targets.advantages[chosen, cut],
-            targets.weights[chosen, cut],
-            tokens,
-            config,
-            kl_coef,
-        )
+        mask = sequences.response_mask & counts[part, None]
+        cut = slice(None, mask.shape[1])
+        if not only_critic:
+            yield _act(
+                roles.policy,
+                sequences,
+                mask,
+                rollout.old_logprobs[chosen, cut],
+                rollout.ref_logprobs[chosen, cut],
+                targets.advantages[chosen, cut],
+                targets.weights[chosen, cut],
+                tokens,
+                config,
+                kl_coef,
+            )
         values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
-        yield _judge(roles.critic, sequences, values, returns, tokens, config)
+        yield _judge(roles.critic, sequences, mask, values, returns, tokens, config)
 
-    return accumulate([roles.policy, roles.critic], rollout.sequences.lengths[rows], config.micro_batch_size, losses)
+    trained = [roles.critic] if only_critic else [roles.policy, roles.critic]
+    lengths = rollout.sequences.lengths[mine]
+    return roles.team.sum_metrics(accumulate(trained, lengths, config.micro_batch_size, losses))
 
 
 def _act(
     policy: Model,
     sequences: Sequences,
+    mask: Tensor,
     old_logprobs: Tensor,
     ref_logprobs: Tensor,
     advantages: Tensor,
@@ -205,14 +182,15 @@ def _act(
     config: PPOConfig,
     kl_coef: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The policy's loss on one micro-batch, and its shares of the step's metrics."""
-    mask, extra = sequences.response_mask, {}
+    """The policy's loss on one micro-batch, where `mask` `(B, R)` is True, and its shares of the step's metrics."""
+    extra: dict[str, Tensor] = {}
     if config.entropy_coef:
         logprobs, entropies = response_terms(policy, sequences, config.temperature)
         extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
     else:
         logprobs = response_logprobs(policy, sequences, config.temperature)
-    acted = policy_loss(logprobs, old_logprobs, advantages, mask, config.clip_range, tokens, weights)
+    low, high = config.clip_range, config.clip_range_high
+    acted = policy_loss(logprobs, old_logprobs, advantages, mask, low, tokens, weights, high)
     loss = acted.loss
     if config.entropy_coef:
         loss = loss - config.entropy_coef * extra["policy_entropy"]
@@ -236,11 +214,17 @@ def shares_of(acted: PolicyLoss) -> dict[str, Tensor]:
 
 
 def _judge(
-    critic: Model, sequences: Sequences, old_values: Tensor, returns: Tensor, tokens: Tensor, config: PPOConfig
+    critic: Model,
+    sequences: Sequences,
+    mask: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    tokens: Tensor,
+    config: PPOConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The critic's loss on one micro-batch, and its shares of the step's metrics."""
     values, clip_range = response_values(critic, sequences), config.value_clip_range if config.clip_values else None
-    judged = value_loss(values, old_values, returns, sequences.response_mask, clip_range, tokens)
+    judged = value_loss(values, old_values, returns, mask, clip_range, tokens)
     return config.vf_coef * judged.loss, {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
 
 

@@ -29,6 +29,7 @@ from alignment.models.adapters import is_adapted
 from alignment.models.device import dtype_for, has_bfloat16
 from alignment.models.forward import response_logprobs
 from alignment.rollout.generation import Generated, generate
+from alignment.rollout.streams import Draws
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
@@ -41,7 +42,10 @@ PREFILL = 2048  # most prompt tokens that are read in one step
 
 
 class Engine(Protocol):
-    """One response to each prompt, with the log-probability that the engine gave each token."""
+    """One response to each prompt, with the log-probability that the engine gave each token.
+
+    Those that draw by themselves are seeded by `generator` and have no use for `draws`.
+    """
 
     def __call__(
         self,
@@ -53,6 +57,7 @@ class Engine(Protocol):
         generator: torch.Generator,
         temperature: float = 1.0,
         batch_size: int = 128,
+        draws: Draws | None = None,
     ) -> Generated: ...
 
 
@@ -119,6 +124,7 @@ class Continuous:
         generator: torch.Generator,
         temperature: float = 1.0,
         batch_size: int = 128,
+        draws: Draws | None = None,
     ) -> Generated:
         stops = stop_ids(model, tokenizer)
         settings = GenerationConfig(  # type: ignore[no-untyped-call]

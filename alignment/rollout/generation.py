@@ -18,6 +18,7 @@ from alignment.data.batch import pad_right, position_ids
 from alignment.data.stops import stop_ids
 from alignment.models.device import autocast
 from alignment.models.recurrent import is_recurrent, replies
+from alignment.rollout.streams import Draws
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import Prompt, read_jsonl
 
@@ -68,12 +69,14 @@ def generate(
     temperature: float = 1.0,
     top_p: float = 1.0,
     batch_size: int = 128,
+    draws: Draws | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Generated:
     """Sample one response to each of B prompts (token ids, as `chat.prompt_ids` makes them).
 
     The model is put in evaluation mode meanwhile. `on_batch(n)` is called after each batch of n.
-    `generator` lives on the model's device; the same state gives the same responses.
+    Each response has its numbers of `draws`; without, all take theirs from `generator`, which lives on the model's
+    device, as they are decoded. The same draws, or the same state, give the same responses.
     """
     was_training = model.training
     model.eval()
@@ -83,7 +86,9 @@ def generate(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = [prompts[i] for i in chosen]
-            parts.append(_decode(model, tokenizer, batch, max_new_tokens, generator, temperature, top_p))
+            numbers = draws(chosen, max_new_tokens).to(model.device) if draws else None
+            source = _Source(generator, numbers)
+            parts.append(_decode(model, tokenizer, batch, max_new_tokens, source, temperature, top_p))
             rows += chosen
             if on_batch:
                 on_batch(len(chosen))
@@ -100,19 +105,33 @@ def left_pad(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -
     return ids, mask
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where a batch's random numbers come from."""
+
+    generator: torch.Generator
+    numbers: torch.Tensor | None  # (B, R) in [0, 1): of each token; None: from the generator, in turn
+
+    def at(self, rows: torch.Tensor, step: int) -> torch.Tensor:
+        """One for each of the rows that are going: `(b, 1)`."""
+        if self.numbers is not None:
+            return self.numbers[rows, step, None]
+        return torch.rand(len(rows), 1, generator=self.generator, device=self.generator.device, dtype=torch.float64)
+
+
 def _decode(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    generator: torch.Generator,
+    source: _Source,
     temperature: float,
     top_p: float,
 ) -> Generated:
     """One batch, token by token. `alive` holds the rows that are still going, in cache order."""
     device, pad, known = model.device, tokenizer.pad_token_id, stop_ids(model, tokenizer)
     if is_recurrent(model):
-        draw = lambda logits: _sample(logits.float() / temperature, top_p, generator)  # noqa: E731
+        draw = lambda logits, rows, step: _sample(logits.float() / temperature, top_p, source.at(rows, step))  # noqa: E731
         return Generated.of(*replies(model, pad, prompts, max_new_tokens, draw, known), pad, known, device)
     stops = torch.tensor(known, device=device)
     ids, mask = left_pad(prompts, pad, device)
@@ -134,7 +153,7 @@ def _decode(
                 use_cache=True,
                 logits_to_keep=1,
             )
-        tokens, chances = _sample(output.logits[:, -1].float() / temperature, top_p, generator)
+        tokens, chances = _sample(output.logits[:, -1].float() / temperature, top_p, source.at(alive, step))
         tokens = torch.where(going, tokens, pad)
         responses[alive, step], logprobs[alive, step] = tokens, chances * going
         lengths[alive] += going
@@ -155,21 +174,20 @@ def _decode(
     return Generated(responses[:, :width], response_mask, finished, logprobs[:, :width])
 
 
-def _sample(logits: torch.Tensor, top_p: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _sample(logits: torch.Tensor, top_p: float, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw a token a row from `(B, V)` tempered logits; its log-probability is that of the whole distribution."""
     logp = torch.log_softmax(logits, dim=-1)
     weights = logp.exp() if top_p >= 1 else _nucleus(logp.exp(), top_p)
-    tokens = _draw(weights, generator)
+    tokens = _draw(weights, uniform)
     return tokens.squeeze(-1), logp.gather(-1, tokens).squeeze(-1)
 
 
-def _draw(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _draw(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """A column a row, with the chances that `(B, V)` weights give: `(B, 1)`.
 
-    Where a uniform number falls among the running sums; `torch.multinomial` draws B * V numbers for that.
+    Where a uniform number `(B, 1)` falls among the running sums; `torch.multinomial` draws B * V numbers for that.
     """
     sums = weights.double().cumsum(dim=-1)
-    uniform = torch.rand(len(weights), 1, generator=generator, device=weights.device, dtype=torch.float64)
     found = torch.searchsorted(sums, uniform * sums[:, -1:], right=True)  # right: never a token of weight 0
     return found.clamp(max=weights.shape[1] - 1)
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from alignment.data.stops import stop_ids
 from alignment.models.device import has_bfloat16
 from alignment.rollout.generation import Generated
+from alignment.rollout.streams import Draws
 
 SHARE = 0.3  # of the GPU's memory; the rest is for training
 
@@ -34,6 +35,7 @@ class VLLM:
         generator: torch.Generator,
         temperature: float = 1.0,
         batch_size: int = 128,
+        draws: Draws | None = None,
     ) -> Generated:
         from vllm import SamplingParams
 

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.guard_config import GateConfig as GateConfig
 from alignment.shared.ppo_config import BestOfNConfig as BestOfNConfig
-from alignment.shared.ppo_config import GateConfig as GateConfig
 from alignment.shared.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
-from alignment.shared.prepare_config import PrepareConfig
 from alignment.shared.settings import Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
+from alignment.shared.settings import SharedConfig as SharedConfig
 from alignment.shared.settings import StageSettings as StageSettings
 from alignment.shared.settings import TrainingConfig as TrainingConfig
 from alignment.shared.stage_names import Baseline as Baseline
@@ -27,20 +27,29 @@ from alignment.shared.stage_names import Stage as Stage
 PRESETS = Path(__file__).parent / "presets"
 
 
-class SharedConfig(TrainingConfig):
-    """What the stages share whose steps several GPUs can do together."""
+class SupervisedConfig(SharedConfig):
+    """What the two stages have that the library's trainer runs."""
 
-    shard_weights: bool = Field(
-        default=False,
-        description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine",
+        description="How the rate falls after its warm-up: as a cosine to a tenth (Ouyang et al. 2022, C.1), in a line "
+        "to 0, or not at all.",
+    )
+    adam_beta1: Share = Field(default=0.9, description="AdamW's memory of gradients.")
+    adam_beta2: Share = Field(default=0.999, description="AdamW's memory of their squares (Llama 2: 0.95).")
+    adam_epsilon: Positive = Field(default=1e-8, description="AdamW's epsilon.")
+
+
+class SFTConfig(SupervisedConfig):
+    epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
+    train_on: Literal["last_turn", "assistant_turns"] = Field(
+        default="last_turn",
+        description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
+        "are one demonstration each.",
     )
 
 
-class SFTConfig(SharedConfig):
-    epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
-
-
-class RewardConfig(SharedConfig):
+class RewardConfig(SupervisedConfig):
     """InstructGPT's scale: full tuning at 9e-6, one epoch (more overfits, Ouyang et al. 2022, C.2).
 
     A pass over K-wise batches updates on each response once; an epoch of shuffled pairs does so K - 1 times.
@@ -138,6 +147,53 @@ class BaseModelConfig(StageSettings):
     steps: Count = Field(default=800, description="Optimizer steps.")
     learning_rate: Rate = Field(default=3e-3, description="Peak learning rate, cosine to a tenth.")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds weights and batches.")
+
+
+Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Language = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
+PersonalKind = Literal["id_card", "bank_card", "phone", "email", "ip", "iban", "ssn", "secret"]
+PERSONAL: tuple[PersonalKind, ...] = ("id_card", "bank_card", "phone", "email", "ip", "iban", "ssn", "secret")
+
+
+class PrepareConfig(StageSettings):
+    """Quality, personal data, duplicates, balance, in this order."""
+
+    repeated_lines: bool = Field(
+        default=False, description="Take out lines of a demonstration's response that stand in it before."
+    )
+    min_characters: int = Field(default=0, ge=0, le=10**6, description="Leave out shorter texts; 0: none.")
+    max_characters: int = Field(default=0, ge=0, le=10**7, description="Leave out longer texts; 0: none.")
+    max_repetition: Part = Field(
+        default=1.0, description="Leave out texts in which more of the runs of five words (or characters) come again."
+    )
+    max_symbols: Part = Field(default=1.0, description="Leave out texts with a larger share of symbols.")
+    languages: list[Language] = Field(
+        default=[], max_length=50, description="Leave out texts in any other language (ISO 639-1); empty: none."
+    )
+    personal: Literal["keep", "mask", "leave_out"] = Field(
+        default="keep", description="What becomes of texts that hold personal data."
+    )
+    personal_kinds: list[PersonalKind] = Field(default=list(PERSONAL), description="What counts as personal data.")
+    duplicates: Literal["keep", "exact", "near"] = Field(
+        default="keep", description="Leave out records that say the same, or nearly; other people's votes stay."
+    )
+    near_threshold: Annotated[float, Field(ge=0.5, le=1)] = Field(
+        default=0.8, description="Part of their character runs that near-duplicates have in common."
+    )
+    cap_by: Literal["language", "criterion", "source"] = Field(
+        default="language", description="What `cap` and `weights` count by; source: of the lineage."
+    )
+    cap: int = Field(default=0, ge=0, description="At most so many records of a group, drawn by `seed`; 0: all.")
+    weights: dict[str, Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]] = Field(
+        default={}, description="By group: times a ranking's weight; the share of other records that is kept, up to 1."
+    )
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds what is drawn.")
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.max_characters and self.min_characters > self.max_characters:
+            raise ValueError("min_characters is above max_characters: no text is both")
+        return self
 
 
 CONFIGS: dict[Stage, type[StageSettings]] = {

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alignment.shared.config import CONFIGS, SharedConfig, Stage
+from alignment.shared.config import Stage
 from alignment.shared.events import ErrorKind, StageError
-
-# Stages whose processes share the work of each step.
-TOGETHER = tuple(stage for stage in Stage if issubclass(CONFIGS[stage], SharedConfig))
 
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
@@ -19,12 +16,24 @@ def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> N
     if gpus != int(gpus):
         cause = f"gpus is {gpus:g}: a job has whole GPUs, or a share of one."
         raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for {int(gpus)} or {int(gpus) + 1}, or for less than 1.")
-    if stage not in TOGETHER:
-        names = " and ".join(stage.value for stage in TOGETHER)
-        cause = f"gpus is {gpus:g}, and a {stage.value} job uses one."
-        raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for 1; only {names} jobs use several.")
+    if stage is Stage.PPO:
+        _refuse_idle(config, int(gpus))
+    elif stage is not Stage.SAMPLE:  # whose processes take what prompts there are
+        _refuse_uneven(config, int(gpus))
+
+
+def _refuse_idle(config: Mapping[str, Any], gpus: int) -> None:
+    """Any number of rows is dealt to the GPUs of PPO; each must get one."""
+    batch, steps = config["batch_size"], config["mini_batches"]
+    if batch // steps < gpus:
+        parts = f" in {steps} mini_batches" if steps > 1 else ""
+        cause = f"gpus is {gpus}, and batch_size ({batch}){parts} has {batch // steps} rows for them in a step."
+        raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for {batch // steps} or fewer, or raise batch_size.")
+
+
+def _refuse_uneven(config: Mapping[str, Any], gpus: int) -> None:
     batch, micro = config["batch_size"], config["micro_batch_size"]
-    if batch % (micro * int(gpus)):
-        cause = f"batch_size ({batch}) cannot be shared by {gpus:g} GPUs that take micro_batch_size ({micro}) each."
-        step = f"Make batch_size a multiple of {micro * int(gpus)}, or lower micro_batch_size."
+    if batch % (micro * gpus):
+        cause = f"batch_size ({batch}) cannot be shared by {gpus} GPUs that take micro_batch_size ({micro}) each."
+        step = f"Make batch_size a multiple of {micro * gpus}, or lower micro_batch_size."
         raise StageError(ErrorKind.BAD_INPUT, cause, step)

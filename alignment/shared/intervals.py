@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from statistics import NormalDist
 
 Bounds = tuple[float, float]
@@ -30,6 +31,38 @@ def interval95(totals: Sequence[float], counts: Sequence[float] | None = None, b
     value = sum(totals) / size
     variance = math.fsum((total - value * count) ** 2 for total, count in zip(totals, each, strict=True)) / size**2
     return score_interval(value, variance, size**2 / sum(count * count for count in each), bounds)
+
+
+@dataclass(frozen=True)
+class RatioSums:
+    """What `interval95` needs of totals and counts, one entry a prompt, as sums: kept up to date by adding to them."""
+
+    total: float = 0.0
+    count: float = 0.0
+    squares: float = 0.0  # of the totals
+    products: float = 0.0  # total times count
+    count_squares: float = 0.0
+    prompts: int = 0  # entries in which something was counted
+
+    @classmethod
+    def of(cls, total: float, count: float) -> RatioSums:
+        """One prompt's."""
+        return cls(total, count, total * total, total * count, count * count, int(count > 0))
+
+    def plus(self, other: RatioSums, sign: int = 1) -> RatioSums:
+        return RatioSums(*(mine + sign * its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+    def interval95(self, bounds: Bounds = SHARE) -> Bounds:
+        """As the function of this name. Raises ValueError when nothing was counted."""
+        if not self.count > 0:
+            raise ValueError("nothing was counted")
+        spread = self.squares - 2 * self.value * self.products + self.value**2 * self.count_squares
+        variance = max(0.0, spread) / self.count**2
+        return score_interval(self.value, variance, self.count**2 / self.count_squares, bounds)
 
 
 def score_interval(value: float, variance: float, prompts: float, bounds: Bounds | None = SHARE) -> Bounds:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
     Count,
     Fraction,
@@ -17,69 +18,10 @@ from alignment.shared.settings import (
     Rate,
     RowRules,
     Share,
-    StageSettings,
     TrainingConfig,
 )
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
-
-AlarmName = Literal[
-    "over_optimisation",  # the reward rises, what it should stand for does not
-    "beyond_reference",  # scores higher than the reward model ever saw in training
-    "kl_budget",  # the policy is further from the SFT policy than may be kept
-    "length",  # responses have grown or shrunk
-    "repetition",  # responses repeat themselves
-    "sameness",  # responses tell less of their prompts
-    "entropy",  # the policy says the same every time
-    "policy_clipping",  # steps are too large
-    "value_clipping",  # the critic is held back
-    "critic",  # the critic explains nothing
-    "disagreement",  # the members of the ensemble disagree more than at the start
-    "missing_eos",  # responses no longer end
-    "engine_gap",  # the rollout engine samples from another distribution
-]
-
-
-class GateConfig(StageSettings):
-    """When PPO refuses a reward model (gate.py). Chance is 0.5; what a model has above it is its gain."""
-
-    min_ceiling_share: Fraction = Field(
-        default=0.5, description="Least gain, as a share of the low end of what annotators' agreement has above chance."
-    )
-    min_length_controlled_share: Fraction = Field(
-        default=0.5, description="Least share of the gain that must be left once length cannot help."
-    )
-    unmeasured: Literal["allow", "refuse"] = Field(
-        default="allow", description="What to do with a model whose folder holds no report, as one from elsewhere."
-    )
-
-
-class AlarmConfig(StageSettings):
-    """When the monitors speak (monitors.py). "At first" is the mean of the first `window` updates."""
-
-    window: Count = Field(default=4, description="Updates over which a metric is averaged before it is judged.")
-    beyond_reference: Positive = Field(
-        default=2.0, description="Mean score this many deviations above the answers that the reward model was set to."
-    )
-    length: float = Field(default=1.5, gt=1, description="Mean length this many times what it was at first.")
-    repetition: Fraction = Field(default=0.15, description="Share of repeated n-grams this far above that at first.")
-    sameness: Fraction = Field(
-        default=0.9, description="What replies tell of their prompts below this share of what the SFT policy's told."
-    )
-    entropy: Fraction = Field(default=0.3, description="Entropy below this share of what it was at first.")
-    policy_clipping: Fraction = Field(default=0.3, description="Share of tokens whose ratio is clipped.")
-    value_clipping: Fraction = Field(default=0.5, description="Share of values that are clipped.")
-    critic_grace: Count = Field(default=10, description="Updates in which a critic may explain nothing.")
-    disagreement: float = Field(default=1.5, gt=1, description="Disagreement this many times what it was at first.")
-    missing_eos: Fraction = Field(default=0.15, description="Share of unended responses this far above that at first.")
-    engine_gap: Positive = Field(
-        default=0.1,
-        description="Nats by which the rollout engine and our forward pass differ about a token, on average.",
-    )
-    stop_on: tuple[AlarmName, ...] = Field(default=(), description="Alarms that end training, the kept policy stays.")
-    patience: Count | None = Field(
-        default=None, description="Looks in a row that keep no new policy after which training ends; unset: none."
-    )
 
 
 class PolicyConfig(TrainingConfig):
@@ -114,6 +56,11 @@ class PolicyConfig(TrainingConfig):
         default=0.05, description="Weight of the per-token KL to the SFT policy, in the reward or in the loss."
     )
     clip_range: Positive = Field(default=0.2, description="The ratio is clipped to 1 plus or minus this.")
+    clip_range_high: Positive | None = Field(
+        default=None,
+        description="Upwards to 1 plus this, so that rare tokens can gain (Yu et al. 2025, DAPO: 0.28); unset: "
+        "clip_range.",
+    )
     score_normalisation: Literal["none", "reference", "running"] = Field(
         default="none",
         description="Divide scores by their deviation on the reward model's reference answers, or in this run so far.",
@@ -139,16 +86,16 @@ class PolicyConfig(TrainingConfig):
     target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
     max_ratio: float = Field(default=10.0, gt=1, description="A mean ratio above this, or below its inverse, is lost.")
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
-    evaluate_every: Count = Field(default=5, description="Updates between two looks at the held-out prompts.")
+    evaluate_every: Count = Field(default=5, description="Updates between two evaluations on the held-out prompts.")
     evaluate_replies: Count = Field(
-        default=256, description="Replies in a look: to so many prompts at most, to fewer prompts several each."
+        default=256, description="Replies in an evaluation: to so many prompts at most, to fewer prompts several each."
     )
     compare_prompts: int = Field(
         default=24,
         ge=0,
         le=1000,
-        description="Held-out prompts whose replies are reported at each look beside the SFT policy's, for people to "
-        "compare; 0: none.",
+        description="Held-out prompts whose replies are reported at each evaluation beside the SFT policy's, for "
+        "people to compare; 0: none.",
     )
     keep_kl_coef: NonNegative = Field(
         default=0.05,
@@ -195,6 +142,21 @@ class PPOConfig(PolicyConfig):
     """Defaults follow Ziegler et al. 2019 and Stiennon et al. 2020 as reproduced by Huang et al. 2024."""
 
     critic_learning_rate: Rate | None = Field(default=None, description="The critic's; unset: as the policy's.")
+    critic_warmup: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="Updates at first in which only the critic learns: started from the reward model it is biased on "
+        "early tokens (Yuan et al. 2025, VC-PPO).",
+    )
+    responses_per_prompt: int = Field(
+        default=1, ge=1, le=64, description="Episodes of a batch that answer the same prompt."
+    )
+    group_baseline: bool = Field(
+        default=False,
+        description="Take from a response's advantages how far the critic was from the others to its prompt, on "
+        "average (as RLOO's baseline, Ahmadian et al. 2024, on what the critic leaves).",
+    )
     inner_epochs: Count = Field(default=4, description="Passes over the episodes of one update.")
     kl_in: Literal["reward", "loss"] = Field(
         default="reward", description="The KL is taken from each token's reward (Ziegler et al. 2019), or is a loss."
@@ -244,6 +206,22 @@ class PPOConfig(PolicyConfig):
         return self
 
     @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        _require_groups(self.batch_size, self.responses_per_prompt)
+        if self.group_baseline and self.responses_per_prompt == 1:
+            raise ValueError("group_baseline compares responses to one prompt: set responses_per_prompt to 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_is_trained_too(self) -> Self:
+        if self.critic_warmup >= self.updates:
+            raise ValueError(
+                f"critic_warmup ({self.critic_warmup}) must be below updates ({self.updates}), or no update is left in "
+                "which the policy learns"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _controller_can_move(self) -> Self:
         if self.kl_controller == "adaptive" and not self.kl_coef:
             raise ValueError("kl_controller 'adaptive' multiplies kl_coef, which must be above 0 to begin with")
@@ -264,12 +242,13 @@ class RLOOConfig(PolicyConfig):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        if self.batch_size % self.responses_per_prompt:
-            raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of responses_per_prompt "
-                f"({self.responses_per_prompt})"
-            )
+        _require_groups(self.batch_size, self.responses_per_prompt)
         return self
+
+
+def _require_groups(batch_size: int, responses: int) -> None:
+    if batch_size % responses:
+        raise ValueError(f"batch_size ({batch_size}) must be a multiple of responses_per_prompt ({responses})")
 
 
 class BestOfNConfig(RowRules):

@@ -50,6 +50,7 @@ class TrainingConfig(RowRules):
     """What the gradient stages share. A learning rate that is not set is larger where adapters are trained."""
 
     adapter_rate: ClassVar[float] = 1e-4  # ten times the full rate, as TRL's
+    later: ClassVar[tuple[str, ...]] = ()  # settings that came when runs had checkpoints, of this stage alone
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
     batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
@@ -88,3 +89,12 @@ class TrainingConfig(RowRules):
                 f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
             )
         return self
+
+
+class SharedConfig(TrainingConfig):
+    """What the stages share whose steps several GPUs can do together."""
+
+    shard_weights: bool = Field(
+        default=False,
+        description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
+    )

@@ -120,7 +120,7 @@ INPUTS: dict[Stage | Baseline, type[StageSettings]] = {
 }
 PROJECTS: dict[Stage, str] = {
     Stage.SAMPLE: "Where the answers become tasks; unset: only a file.",
-    Stage.PPO: "Where people compare the policy's held-out replies with the SFT policy's, at each look; unset: "
+    Stage.PPO: "Where people compare the policy's held-out replies with the SFT policy's, at each evaluation; unset: "
     "nobody does.",
 }
 MODULES: dict[Stage | Baseline, str] = {

@@ -12,25 +12,38 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
-from alignment.shared.config import Baseline, Stage, TrainingConfig
+from alignment.shared.config import Baseline, PPOConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
+from alignment.training.team import ALONE, Team
 
 FORMAT = 1  # of what a checkpoint holds; another one starts over
 KEPT = 2  # checkpoints of a run: the newest may turn out damaged
 PARTIAL = "partial"  # where a checkpoint is written until it is whole
 WHEN = ("save_every", "save_minutes")  # settings that change no weight
-LATER = ("template_refusals", "save_dtype", "lora.targets", "alarms.engine_gap")  # came when runs had checkpoints
+LATER: tuple[str, ...] = (  # came when runs had checkpoints
+    "template_refusals",
+    "save_dtype",
+    "lora.targets",
+    "alarms.engine_gap",
+    "clip_range_high",
+    "critic_warmup",
+    "group_baseline",
+)
+LATER_IN: Mapping[type[TrainingConfig], tuple[str, ...]] = {  # others had them from the start
+    PPOConfig: ("responses_per_prompt",),
+    SupervisedConfig: ("schedule", "adam_beta1", "adam_beta2", "adam_epsilon", "train_on"),
+}
 NAME = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -41,19 +54,32 @@ class Checkpoints:
     """
 
     def __init__(
-        self, name: str, config: TrainingConfig, inputs: ResumableInputs, reporter: Reporter, number: int | None = None
+        self,
+        name: str,
+        config: TrainingConfig,
+        inputs: ResumableInputs,
+        reporter: Reporter,
+        number: int | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.name, self.config, self.inputs, self.reporter = name, config, inputs, reporter
         self.number = number  # of the member
+        self.team = team
         self._saved, self._damaged = time.monotonic(), list[Path]()
 
     @classmethod
     def of(
-        cls, stage: Stage | Baseline, config: TrainingConfig, inputs: ResumableInputs, reporter: Reporter
+        cls,
+        stage: Stage | Baseline,
+        config: TrainingConfig,
+        inputs: ResumableInputs,
+        reporter: Reporter,
+        team: Team = ALONE,
     ) -> Checkpoints:
-        """The checkpoints of the run that these settings and files make."""
-        used = inputs.checkpoints or inputs.resume_from
-        return cls(fingerprint(stage, config, inputs) if used else "", config, inputs, reporter)
+        """The checkpoints of the run that these settings and files make; `team` looks for and saves one together."""
+        used = (inputs.checkpoints or inputs.resume_from) and team.first
+        name = team.from_first(fingerprint(stage, config, inputs) if used else "")
+        return cls(name, config, inputs, reporter, team=team)
 
     def member(self, number: int) -> Checkpoints:
         """Those of one member. Its last step is saved whatever the clock says: it is not trained again."""
@@ -66,6 +92,9 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The whole one of the most steps, wherever an attempt left it; damaged ones are named and passed over."""
+        return self.team.from_first(self._newest() if self.team.first else None)
+
+    def _newest(self) -> Path | None:
         for found in sorted(self._found(), key=_step, reverse=True):
             try:
                 verify(found)
@@ -92,11 +121,14 @@ class Checkpoints:
             return step % self.config.save_every == 0
         return time.monotonic() - self._saved >= 60 * self.config.save_minutes
 
-    def border(self, step: int, total: int, write: Callable[[Path], None]) -> None:
-        """At a step border: let `write` fill a checkpoint if one is due; raise Paused if that was asked for."""
+    def border(self, step: int, total: int, write: Callable[[Path | None], None]) -> None:
+        """At a step border: let `write` fill a checkpoint if one is due; raise Paused if that was asked for.
+
+        Every process of a team calls `write`, the first one alone with a folder.
+        """
         pausing = self.pausing()
-        if pausing or self.due(step, total):
-            with self.saving(step, total) as folder:
+        if self.team.anywhere(pausing or self.due(step, total)):
+            with self.saving(step, total) if self.team.first else nullcontext() as folder:
                 write(folder)
         if pausing:
             raise Paused(f"Paused after step {step} of {total}.")
@@ -154,7 +186,8 @@ def fingerprint(stage: Stage | Baseline, config: TrainingConfig, inputs: Resumab
 def _settings(config: TrainingConfig) -> dict[str, Any]:
     """What the weights follow from. A setting that came later counts once it is set, so that older runs go on."""
     said: dict[str, Any] = config.model_dump(mode="json", exclude=set(WHEN))
-    for path in LATER:
+    also = (path for kind, paths in LATER_IN.items() if isinstance(config, kind) for path in paths)
+    for path in (*LATER, *also):
         *rooms, name = path.split(".")
         whole: Any = config
         holder = functools.reduce(lambda model, room: getattr(model, room, None), rooms, whole)

@@ -27,6 +27,13 @@ from alignment.training.checkpoints import PARTIAL, Checkpoints
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
 
 
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "cosine": {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+    "linear": {"lr_scheduler_type": "linear"},
+    "constant": {"lr_scheduler_type": "constant_with_warmup"},
+}
+
+
 def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[str, Any]:
     """Trainer arguments from our settings; nothing is pushed or reported but by us, and saved when we say."""
     gpu = torch.cuda.is_available()
@@ -42,8 +49,10 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "max_grad_norm": config.max_grad_norm,
         "weight_decay": config.weight_decay,
         "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
-        "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": 0.1},  # Ouyang et al. 2022, C.1: cosine to a tenth
+        **SCHEDULES[config.schedule],
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "adam_epsilon": config.adam_epsilon,
         "activation_checkpointing": checkpointing and not shared,  # FSDP has its own
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
@@ -123,6 +132,11 @@ class ResumingTrainer(Trainer):
 
     checkpoints: Checkpoints
     _total_train_tokens: int  # TRL's count for its log, which it does not restore
+
+    def __init__(self, *, args: TrainingArguments, **more: Any) -> None:
+        # One process is one device: over all that it sees the library would spread each batch (nn.DataParallel).
+        args._n_gpu = min(args.n_gpu, 1)
+        super().__init__(args=args, **more)
 
     def go_on(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken."""

@@ -111,6 +111,9 @@ class Client:
     def post(self, path: str, body: Any = None) -> Any:
         return self._send("POST", path, json=body).json()
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._send("PATCH", path, json=body).json()
+
     def put(self, path: str, body: Any) -> Any:
         return self._send("PUT", path, json=body).json()
 

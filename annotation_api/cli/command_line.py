@@ -15,14 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alignment.shared.stage_names import Stage
+from annotation_api.cli import run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
-from annotation_api.cli.commands import admin, data, jobs, models, pipelines, prepare
+from annotation_api.cli.commands import admin, data, prepare
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
+from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
-from annotation_api.db.kinds import DatasetKind, JobState, ModelKind, Role
+from annotation_api.db.kinds import Adjudicated, DatasetKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "demo":
         from annotation_api import demo
 
-        return demo.main(args.out, args.seed, args.json)
+        return demo.main(args.out, args.seed, args.json, args.keep)
     if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "on_machine", False):
         from annotation_api.cli.commands import operations
 
@@ -60,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _client_command(args: argparse.Namespace) -> int:
     try:
-        code: int = args.run(Client(find_credentials()), args)
+        client = Client(find_credentials())
+        by_names(client, args)
+        code: int = args.run(client, args)
         return code
     except ClientError as error:
         if args.json:
@@ -82,9 +85,10 @@ def _parser() -> Parser:
     _add_service(commands)
     _add_data(commands)
     _add_prepare(commands)
-    _add_jobs(commands)
-    _add_pipeline(commands)
-    _add_models(commands)
+    run_parsers.add_jobs(commands)
+    run_parsers.add_pipeline(commands)
+    run_parsers.add_models(commands)
+    run_parsers.add_compare(commands)
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)
@@ -105,6 +109,7 @@ def _add_service(commands: Sub[Parser]) -> None:
     demo = commands.add_parser("demo", help="run the closed loop on the toy world")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"))
     demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--keep", action="store_true", help="leave the service running afterwards, to look round in it")
     for parser in (up, migrate, demo):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
@@ -135,6 +140,14 @@ def _add_data(commands: Sub[Parser]) -> None:
     out.add_argument(
         "--as", dest="kind", choices=values(DatasetKind), help="freeze as this kind; unset: as the source is"
     )
+    out.add_argument(
+        "--adjudicated",
+        choices=values(Adjudicated),
+        help="of a project: what reviewers decided stands instead of the votes (unset), beside them, or is ignored",
+    )
+    out.add_argument(
+        "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
+    )
     out.add_argument("--out", metavar="FILE")
 
 
@@ -157,98 +170,6 @@ def _importable(kind: str) -> str:
     if kind in COLLECTED:
         raise argparse.ArgumentTypeError(f"{kind} are collected in projects and never imported; `export` writes them")
     return kind
-
-
-def _add_jobs(commands: Sub[Parser]) -> None:
-    inner = group(commands, "jobs", "create, follow, pause and stop jobs")
-    client_command(inner, "create", jobs.create, "queue one stage").options = _add_stage
-    listing = client_command(inner, "list", jobs.list_jobs, "newest first")
-    listing.add_argument("--stage", choices=values(Stage), action="append")
-    listing.add_argument("--state", choices=values(JobState), action="append")
-    _which(listing)
-    for name, run, text in (
-        ("show", jobs.show, "one job"),
-        ("watch", jobs.watch_job, "follow a job to its end"),
-        ("cancel", jobs.ask, "stop a job, and those that wait for it"),
-        ("pause", jobs.ask, "let a job save a checkpoint and give its GPUs back"),
-        ("resume", jobs.ask, "let a paused job go on; try a failed or cancelled one again"),
-        ("retry", jobs.ask, "queue a failed or cancelled job again"),
-        ("attempts", jobs.attempts, "every attempt at a job and how it ended"),
-        ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
-        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each look"),
-    ):
-        client_command(inner, name, run, text).add_argument("job", metavar="JOB")
-    log = client_command(inner, "log", jobs.log, "the last lines that an attempt wrote")
-    log.add_argument("job", metavar="JOB")
-    log.add_argument("--attempt", type=int, metavar="N", help="its number; unset: the newest")
-    log.add_argument("--lines", type=int, default=100)
-
-
-def _add_stage(create: Parser) -> None:
-    from annotation_api.cli.commands import stage_inputs
-
-    create.add_argument("stage", choices=[stage.value for stage in Stage if stage is not Stage.PREPARE])
-    stage_inputs.add_options(create)
-    create.add_argument("--validate", action="store_true", help="only say what it would do")
-    _settings(create)
-    create.add_argument("--priority", type=int, default=0)
-
-
-def _which(parser: Parser) -> None:
-    parser.add_argument("--mine", action="store_true", help="only those that you made")
-    parser.add_argument("--limit", type=int, default=50)
-
-
-def _settings(parser: Parser) -> None:
-    parser.add_argument("--preset", help="named settings, for example toy")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
-    parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough; a fraction shares one")
-    parser.add_argument("--watch", action="store_true", help="show progress")
-
-
-def _add_pipeline(commands: Sub[Parser]) -> None:
-    inner = group(commands, "pipeline", "SFT, reward model and PPO in turn")
-    run = client_command(inner, "run", pipelines.run, "run the three stages and wait for them")
-    run.add_argument("--base", required=True, metavar="MODEL", help="hub id, folder, or id of a registered model")
-    run.add_argument("--demonstrations", required=True, metavar="DATASET")
-    run.add_argument("--preferences", required=True, metavar="DATASET")
-    run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
-    run.add_argument("--pretraining", metavar="DATASET", help="for PPO with a ptx_coef; unset: the demonstrations")
-    run.add_argument("--project", metavar="ID", help="where people compare PPO's replies with the SFT policy's")
-    run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
-    _settings(run)
-    _which(client_command(inner, "list", pipelines.list_pipelines, "newest first"))
-    for name, command, text in (
-        ("show", pipelines.show, "its three stages"),
-        ("cancel", pipelines.ask, "stop every stage that has not ended"),
-        ("pause", pipelines.ask, "let the stage that trains save a checkpoint and give its GPUs back"),
-        ("resume", pipelines.ask, "go on from the stage that failed, was cancelled or is paused"),
-    ):
-        client_command(inner, name, command, text).add_argument("pipeline", metavar="PIPELINE")
-
-
-def _add_models(commands: Sub[Parser]) -> None:
-    inner = group(commands, "models", "the registry")
-    listing = client_command(inner, "list", models.list_models, "newest first")
-    listing.add_argument("--kind", choices=values(ModelKind))
-    listing.add_argument("--limit", type=int, default=50)
-    register = client_command(inner, "register", models.register_model, "register a base model")
-    register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
-    register.add_argument("--name")
-    upload = client_command(inner, "upload", models.upload, "send a folder of this machine as a base model")
-    upload.add_argument("folder", metavar="FOLDER", help="safetensors, settings, vocabulary; other files stay here")
-    upload.add_argument("--name", help="shown in lists; unset: the folder's")
-    upload.add_argument("--resume", metavar="ID", help="go on with an upload that broke off")
-    check = inner.add_parser("check", help="what a folder of this machine is, and whether each stage can use it")
-    check.add_argument("folder", metavar="FOLDER")
-    check.add_argument("--json", action="store_true", help="print JSON")
-    check.set_defaults(here=models.check_folder)
-    convert = inner.add_parser("convert", help="a folder with pickled weights as a new one with safetensors")
-    convert.add_argument("folder", metavar="FOLDER")
-    convert.add_argument("out", metavar="NEW_FOLDER")
-    convert.set_defaults(here=models.convert_folder)
-    client_command(inner, "show", models.show, "one model").add_argument("model", metavar="MODEL")
-    client_command(inner, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
 
 
 def _add_users(commands: Sub[Parser]) -> None:

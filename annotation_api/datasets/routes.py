@@ -24,9 +24,11 @@ from annotation_api.datasets.schemas import (
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow, get_sessions
+from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ProblemBody
 from annotation_api.http.idempotency import Key, Once
+from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
@@ -121,11 +123,12 @@ def list_datasets(
     more: NextPage,
     kind: DatasetKind | None = None,
     project: uuid.UUID | None = None,
+    by: By = (None, None),
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DatasetOut]:
     """Data sets, newest first."""
-    query = queries.datasets(kind, project)
+    query = labelled(queries.datasets(kind, project), Dataset, by)
     items, after = fetch_page(session, query, Dataset, DatasetOut.model_validate, limit=limit, cursor=cursor)
     return more.page(items, after)
 
@@ -140,6 +143,12 @@ def show_dataset(dataset_id: uuid.UUID, session: Db) -> DatasetOut:
 def undo_prepared(dataset_id: uuid.UUID, session: Db) -> None:
     """Undo a preparation: its data set goes, as long as no snapshot and no task was made of it."""
     prepared.undo(session, dataset_id)
+
+
+@router.patch("/datasets/{dataset_id}", dependencies=[allow(*ENGINEERS)])
+def label_dataset(dataset_id: uuid.UUID, body: Labels, session: Db) -> DatasetOut:
+    """Give a data set another name, notes or tags; what is left out stays."""
+    return DatasetOut.model_validate(label(service.get_dataset(session, dataset_id), body))
 
 
 @router.get("/datasets/{dataset_id}/rows", dependencies=[allow(*ENGINEERS)])
@@ -170,9 +179,11 @@ def create_snapshot(body: NewSnapshot, session: Db, me: Me, once: Once) -> Respo
 
 
 @router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
-def list_snapshots(session: Db, more: NextPage, limit: Limit = 100, cursor: Cursor = None) -> Page[SnapshotOut]:
+def list_snapshots(
+    session: Db, more: NextPage, by: By = (None, None), limit: Limit = 100, cursor: Cursor = None
+) -> Page[SnapshotOut]:
     """Snapshots, newest first."""
-    query = queries.snapshots()
+    query = labelled(queries.snapshots(), Snapshot, by)
     items, after = fetch_page(session, query, Snapshot, SnapshotOut.model_validate, limit=limit, cursor=cursor)
     return more.page(items, after)
 
@@ -183,14 +194,20 @@ def show_snapshot(snapshot_id: uuid.UUID, session: Db) -> SnapshotOut:
     return SnapshotOut.model_validate(service.get_snapshot(session, snapshot_id))
 
 
+@router.patch("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])
+def label_snapshot(snapshot_id: uuid.UUID, body: Labels, session: Db) -> SnapshotOut:
+    """Give a snapshot another name, notes or tags; what is left out stays. Its rows never change."""
+    return SnapshotOut.model_validate(label(service.get_snapshot(session, snapshot_id), body))
+
+
 @router.get("/snapshots/{snapshot_id}/export", response_class=StreamingResponse, dependencies=[allow(*ENGINEERS)])
 def export_snapshot(
     snapshot_id: uuid.UUID, request: Request, session: Db, format: ExportFormat = ExportFormat.JSONL
-) -> StreamingResponse:
+) -> Download:
     """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
     and `csv` for spreadsheets, with formulas disarmed)."""
     snapshot = service.get_snapshot(session, snapshot_id)
     pieces = export(queries.snapshot_lines(get_sessions(request), snapshot_id), snapshot.kind.value, format)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)
+    return Download(pieces, request.app.state.download_threads, MEDIA_TYPES[format], headers)

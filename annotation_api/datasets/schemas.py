@@ -8,7 +8,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind
+from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Body, Shown
 
 
@@ -88,6 +90,8 @@ class DatasetOut(Shown):
     origin: dict[str, Any] | None = Field(
         default=None, description="Of data that a preparation made: its job, its source, and the counts."
     )
+    notes: str
+    tags: list[str]
     accepted: int
     duplicates: int
     rejected: int
@@ -108,12 +112,19 @@ class DatasetRowOut(Shown):
     record: dict[str, Any]
 
 
-class NewSnapshot(Body):
+class NewSnapshot(NewLabels):
     """Freeze the submissions of a project, or a data set."""
 
     kind: DatasetKind
     project: uuid.UUID | None = None
     dataset: uuid.UUID | None = None
+    adjudicated: Adjudicated = Field(
+        default=Adjudicated.INSTEAD,
+        description="Of a project, where a reviewer decided: instead of the votes, beside them, or ignored.",
+    )
+    paused: PausedPeople = Field(
+        default=PausedPeople.OUT, description="Of a project: whether answers of paused people are in or out."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -125,8 +136,14 @@ class NewSnapshot(Body):
 class SnapshotOut(Shown):
     id: uuid.UUID
     kind: DatasetKind
+    name: str | None
+    notes: str
+    tags: list[str]
     sha256: str
     rows: int
-    sources: dict[str, Any]
+    sources: dict[str, Any] = Field(
+        description="The project, with `adjudicated` and `paused` where there were decisions or paused people to heed; "
+        "or the data sets."
+    )
     created_by: uuid.UUID
     created_at: datetime

@@ -16,8 +16,10 @@ from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
+from annotation_api.db.snapshots.judged_rows import VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
+from annotation_api.http.labels import label
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters
@@ -223,9 +225,10 @@ def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
     """Freeze a data set or a project; 422 when it is absent, empty, or cannot be read as the kind."""
     try:
         if body.dataset is not None:
-            return freeze.freeze_dataset(session, body.dataset, body.kind, me.id)
+            return label(freeze.freeze_dataset(session, body.dataset, body.kind, me.id), body)
         assert body.project is not None
-        return freeze.freeze_project(session, body.project, me.id, body.kind)
+        choice = VoteChoice(body.adjudicated, body.paused)
+        return label(freeze.freeze_project(session, body.project, me.id, body.kind, choice), body)
     except FreezeError as error:
         pointer = "/dataset" if body.dataset is not None else "/project"
         raise invalid([Problem(pointer=pointer, message=str(error))]) from None

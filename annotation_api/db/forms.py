@@ -65,6 +65,9 @@ class RankingForm(FormBase):
 
     kind: Literal["ranking"] = "ranking"
     criterion: Criterion | None = Field(default=None, description="What the order is about; unset: as the prompt.")
+    apart: tuple[Criterion, ...] = Field(
+        default=(), max_length=3, description="Ranked apart besides: an order of its own for each of these criteria."
+    )
     strength: Need = Field(default="optional", description="How much better the best is than the next, in four steps.")
     ratings: Need = Field(default="off", description="Each response from 1 (worst) to 7 (best).")
     rules: tuple[Rule, ...] = Field(default=(), max_length=40, description="Any response may be said to break these.")
@@ -72,6 +75,13 @@ class RankingForm(FormBase):
     @model_validator(mode="after")
     def _rules_differ(self) -> Self:
         _refuse_repeats("rules", self.rules)
+        return self
+
+    @model_validator(mode="after")
+    def _orders_differ(self) -> Self:
+        criteria = [self.criterion, *self.apart] if self.criterion else list(self.apart)
+        if repeated := [key for key, times in Counter(criteria).items() if times > 1]:
+            raise ValueError(f"apart: the criterion {repeated[0]} has an order already; name each once")
         return self
 
 

@@ -40,3 +40,18 @@ class ModelKind(StrEnum):
     SFT = "sft"
     REWARD = "reward"
     POLICY = "policy"
+
+
+class Adjudicated(StrEnum):
+    """What a snapshot does where a reviewer decided a task."""
+
+    INSTEAD = "instead"  # the decision stands for all votes on the task
+    BESIDE = "beside"  # it is one more answer
+    IGNORE = "ignore"  # the votes alone
+
+
+class PausedPeople(StrEnum):
+    """Whether a snapshot holds answers of people who are paused in the project."""
+
+    OUT = "out"
+    IN = "in"

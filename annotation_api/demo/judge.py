@@ -69,7 +69,7 @@ def win_rate(replies: Sequence[Reply], ours: str, theirs: str) -> WinRate:
 
 
 def gold_by_update(world: World, rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:
-    """Mean gold grade of each look of a PPO run, from the rows of its looks.jsonl."""
+    """Mean gold grade of each evaluation of a PPO run, from the rows of its looks.jsonl."""
     grades: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         grades[row["update"]].append(grade(world.asks[row["key"]], row["response"]))

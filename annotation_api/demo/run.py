@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import secrets
 import shutil
 import signal
@@ -25,6 +26,7 @@ from alignment.toyworld.people import annotators as people_of
 from alignment.toyworld.world import World, build_world
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.demo import annotators, judge
+from annotation_api.demo.bars import Whole
 from annotation_api.demo.client import DemoFailed, Engineer
 from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
@@ -36,11 +38,25 @@ PRESET = "toy"
 TASKS_PER_PROMPT = 2  # of K = 4 each: more different responses teach more than more opinions on the same
 JUDGED_DRAWS = 3  # replies of each model to each held-out prompt
 NEXT_ROUND = 24  # prompts whose new replies go back to the annotators
+ADMIN = "admin@example.com"
+JOIN = "Annotators join"
+BASE = "Base model from scratch"
+SFT = "SFT on the demonstrations"
+ANSWERS = "The SFT policy answers"
+RANK = "Annotators rank"
+REWARD = "Reward model on the rankings"
+PPO = "PPO against the reward model"
+JUDGED = "Base, SFT and policy are judged"
+QUEUED = "The policy's replies are queued"
+PARTS = {  # seconds on two quiet cores without AVX-512
+    JOIN: 6.0, BASE: 212.0, SFT: 35.0, ANSWERS: 65.0, RANK: 20.0, REWARD: 86.0, PPO: 173.0, JUDGED: 49.0, QUEUED: 21.0
+}  # fmt: skip
 
 
-def main(out: Path, seed: int, as_json: bool = False) -> int:
+def main(out: Path, seed: int, as_json: bool = False, keep: bool = False) -> int:
     """Run the demo into the folder `out`; 0 only if the aligned policy beats the SFT policy.
 
+    With `keep` the service runs on afterwards, for people to look at and to rank in, until it is stopped.
     `as_json` prints report.json and nothing else. The demo has a database, a Ray and an address of its own,
     whatever the environment says.
     """
@@ -56,8 +72,15 @@ def main(out: Path, seed: int, as_json: bool = False) -> int:
         settings = Settings(home=home, model_roots=(toy,))
         with PeakMemory() as memory, Service(settings, "127.0.0.1", 0, say=console.print) as service:
             console.print(f"The service runs at {service.url}; its files are in {home}")
-            report = Demo(service, console, toy, base, seed).run()
-        report |= {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": memory.megabytes}
+            demo = Demo(service, console, toy, base, seed)
+            report = demo.run()
+            report |= {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": memory.megabytes}
+            verdict = write_report(out, report)
+            console.print(verdict.text)
+            if as_json:
+                print((out / "report.json").read_text(), flush=True)
+            if keep:
+                demo.keep()
     except (DemoFailed, CannotStart, DatabaseUnavailable) as reason:
         print(f"rankloop demo: {reason}", file=sys.stderr)
         return 1
@@ -67,10 +90,6 @@ def main(out: Path, seed: int, as_json: bool = False) -> int:
     finally:
         base.kill()
         base.wait()
-    verdict = write_report(out, report)
-    console.print(verdict.text)
-    if as_json:
-        print((out / "report.json").read_text())
     return 0 if verdict.aligned else 1
 
 
@@ -86,9 +105,10 @@ class Demo:
     engineer: Engineer = field(init=False)
     world: World = field(init=False)
     project: str = ""
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # the admin's
 
     def run(self) -> dict[str, Any]:
-        self.engineer = Engineer(self.service.url, self.service.api_key, self.console, self.service.tend)
+        self.engineer = Engineer(self.service.url, self.service.api_key, self.console, self.service.tend, Whole(PARTS))
         self.world = build_world(self.seed)
         team, password = people_of(self.world), secrets.token_urlsafe(16)
         self._join(team, password)
@@ -108,8 +128,8 @@ class Demo:
         sft = self._job("sft", {"model": {"model": base}, "demonstrations": {"dataset": demonstrations}})
         asked = {"models": [{"job": sft}], "prompts": {"dataset": prompts}, "project": self.project}
         answers = self._job("sample", asked, {"tasks_per_prompt": TASKS_PER_PROMPT})
-        done = {"sft": wait(sft, "SFT on the demonstrations")}
-        wait(answers, "The SFT policy answers")
+        done = {"sft": wait(sft, SFT)}
+        wait(answers, ANSWERS)
 
         # 3. People rank; the rankings are frozen.
         rankings = self._rank(team, password)
@@ -122,9 +142,9 @@ class Demo:
         models = [{"model": base}, {"job": sft}, {"job": ppo}]
         draws = {"responses_per_prompt": JUDGED_DRAWS, "distinct": False}
         judged = self._job("sample", {"models": models, "prompts": {"dataset": heldout}}, draws)
-        done["reward"] = wait(reward, "Reward model on the rankings")
-        done["ppo"] = wait(ppo, "PPO against the reward model")
-        wait(judged, "Base, SFT and policy are judged")
+        done["reward"] = wait(reward, REWARD)
+        done["ppo"] = wait(ppo, PPO)
+        wait(judged, JUDGED)
 
         # 5. The new policy's responses go back to the annotators.
         returned = self._return_to_annotators(done["ppo"]["result"]["model"])
@@ -148,31 +168,32 @@ class Demo:
         """Open the set-up link as the first admin, then invite the annotators."""
         assert self.service.setup_url, "a fresh service has a set-up link"
         token = self.service.setup_url.rsplit("/", 1)[-1]
-        account = {"email": "admin@example.com", "name": "Demo admin", "password": secrets.token_urlsafe(16)}
+        account = {"email": ADMIN, "name": "Demo admin", "password": self.password}
         with (
-            self.engineer.bar(f"{len(team)} annotators join"),
+            self.engineer.bar(JOIN) as bar,
             httpx.Client(base_url=self.service.url, transport=Patient()) as admin,
         ):
             admin.post(f"/v1/invitations/{token}:accept", json=account).raise_for_status()
-            for annotator in team:
+            for number, annotator in enumerate(team, 1):
                 annotators.sign_up(admin, annotator, password)
+                bar.update(number, len(team))
 
     def _wait_for_base(self) -> None:
-        with self.engineer.bar("Base model from scratch") as (progress, bar):
+        with self.engineer.bar(BASE) as bar:
             log = self.service.settings.home / "base.log"
             while self.base.poll() is None:
                 self.service.tend()
-                progress.update(bar, note=log.read_text(errors="replace").strip()[-60:])
+                bar.update(*_step_of(log.read_text(errors="replace")))
                 time.sleep(0.5)
         if self.base.returncode:
             raise DemoFailed(f"The base model could not be trained:\n{log.read_text(errors='replace')}")
 
     def _rank(self, team: Sequence[Annotator], password: str) -> int:
         tasks = self._tasks()
-        with self.engineer.bar(f"{len(team)} annotators rank") as (progress, bar):
-            progress.update(bar, total=tasks)
+        done = itertools.count(1)
+        with self.engineer.bar(RANK) as bar:
             return annotators.work_together(
-                self.service.url, self.project, team, password, lambda: progress.advance(bar)
+                self.service.url, self.project, team, password, lambda: bar.update(next(done), tasks)
             )
 
     def _return_to_annotators(self, policy: str) -> int:
@@ -182,8 +203,21 @@ class Demo:
             path.write_text("".join(itertools.islice(source, NEXT_ROUND)))
         again = {"models": [{"model": policy}], "prompts": {"dataset": self.engineer.upload(path, "prompts")}}
         before = self._tasks()
-        self.engineer.wait(self._job("sample", {**again, "project": self.project}), "The policy's replies are queued")
+        self.engineer.wait(self._job("sample", {**again, "project": self.project}), QUEUED)
         return self._tasks() - before
+
+    def keep(self) -> None:
+        """Go on serving until Ctrl-C."""
+        url = self.service.url
+        self.console.print(f"The service goes on at {url}: sign in as {ADMIN} with the password {self.password}")
+        self.console.print(f"Rank a task at {url}/projects/{self.project}, see the curves at {url}/jobs.")
+        self.console.print("Stop with Ctrl-C.")
+        try:
+            while True:
+                self.service.tend()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            self.console.print("Stopping ...")
 
     def _tasks(self) -> int:
         return int(self.engineer.get(f"/v1/projects/{self.project}")["progress"]["tasks"])
@@ -216,3 +250,10 @@ def _stage(name: str, row: dict[str, Any]) -> dict[str, Any]:
     began, ended = (datetime.fromisoformat(row[key]) for key in ("started_at", "finished_at"))
     seconds = round((ended - began).total_seconds(), 1)
     return {"stage": name, "job": row["id"], "model": row["result"]["model"], "seconds": seconds}
+
+
+def _step_of(log: str) -> tuple[int, int | None, str]:
+    """Where the base model's training is, by the last line that names a step: `pretrain 300/1500 loss 3.2 ...`."""
+    last = log.strip()[-200:]
+    found = list(re.finditer(r"(\d+)/(\d+)", last))
+    return (int(found[-1][1]), int(found[-1][2]), last[-60:]) if found else (0, None, last[-60:])

@@ -34,6 +34,8 @@ UNRECORDED = frozenset(
         "PUT /v1/assignments/{assignment_id}/draft",
         "POST /v1/submissions",
         "POST /v1/jobs:validate",
+        "POST /v1/pipelines:validate",
+        "POST /v1/models:check",
         "POST /v1/datasets:preview",
         "POST /datasets/preview",
     }

@@ -228,6 +228,7 @@ def allow_metrics(*roles: Role) -> Any:
 public: Any = Depends(Public())
 SIGNED_IN = tuple(Role)
 ANNOTATES = (Role.ANNOTATOR, Role.REVIEWER, Role.ADMIN)
+REVIEWS = (Role.REVIEWER, Role.ADMIN)  # who judges answers must not know which model wrote what: engineers do
 READS_RUNS = (Role.REVIEWER, Role.ENGINEER, Role.ADMIN)
 ENGINEERS = (Role.ENGINEER, Role.ADMIN)
 

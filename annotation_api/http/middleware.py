@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
     # No inline script or style, nothing from elsewhere: model text that slips through as HTML stays inert.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -47,7 +47,7 @@ class RequestGuard:
         self.app = app
         self.headers = dict(SECURITY_HEADERS)
         if tls:
-            self.headers["Strict-Transport-Security"] = "max-age=31536000"
+            self.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,7 +78,7 @@ class RequestGuard:
         try:
             await self.app(scope, receive, guarded_send)
         except ClientDisconnect:
-            pass  # nobody is there to be answered; the log says CLOSED
+            log.debug("request %s: nobody is there to be answered; the log says %d", request_id, CLOSED)
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
             if answered.status is not None:  # the answer is half out: the server must cut the connection

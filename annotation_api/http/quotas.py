@@ -56,6 +56,11 @@ def spend_upload(session: Session, settings: Settings, me: Someone, size: int) -
     _spend(session, settings, str(me.id), {Quota.UPLOADS: 1, Quota.UPLOAD_BYTES: size})
 
 
+def spend_bytes(session: Session, settings: Settings, me: Someone, size: int) -> None:
+    """Count a part of an upload, which was counted itself when it began, before it comes."""
+    _spend(session, settings, str(me.id), {Quota.UPLOAD_BYTES: size})
+
+
 def _spend(session: Session, settings: Settings, person: str, uses: dict[Quota, int]) -> None:
     named = {f"{quota.value} {person}": quota for quota in uses}
     asked = [limits.Use(key, getattr(settings, quota), HOUR, uses[quota]) for key, quota in named.items()]

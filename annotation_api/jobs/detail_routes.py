@@ -105,7 +105,7 @@ def job_checkpoints(job_id: uuid.UUID, session: Db) -> list[CheckpointOut]:
 
 @router.get("/win_rate")
 def job_win_rate(job_id: uuid.UUID, session: Db) -> list[LookOut]:
-    """How often people prefer the policy to the SFT policy, at each look of a PPO job; each look is a row."""
+    """How often people prefer the policy to the SFT policy, at each evaluation of a PPO job; each is a row."""
     service.get(session, job_id)
     return win_rates(queries.comparisons(session, job_id))
 

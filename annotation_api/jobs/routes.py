@@ -12,10 +12,11 @@ from annotation_api.db.tables import Job, JobState, Person
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.idempotency import Once
+from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 from annotation_api.http.quotas import Quota, spends
-from annotation_api.jobs import queries, service
-from annotation_api.jobs.schemas import JobOut, NewJob, Validation
+from annotation_api.jobs import again, queries, service
+from annotation_api.jobs.schemas import ChangedSettings, JobOut, NewJob, Validation
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
 daily = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
@@ -51,11 +52,12 @@ def list_jobs(
     state: Annotated[list[JobState], Query(description=REPEATED)] = [],  # noqa: B006
     pipeline: uuid.UUID | None = None,
     created_by: Maker = None,
+    by: By = (None, None),
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[JobOut]:
     """Jobs, newest first; their errors without traceback and log."""
-    query = queries.jobs(stage, state, pipeline, maker_of(created_by, me))
+    query = labelled(queries.jobs(stage, state, pipeline, maker_of(created_by, me)), Job, by)
     rows, after = fetch_rows(session, query, Job, limit=limit, cursor=cursor)
     return more.page(service.show(session, rows, brief=True), after)
 
@@ -64,6 +66,12 @@ def list_jobs(
 def show_job(job_id: uuid.UUID, session: Db) -> JobOut:
     """One job: its state and since when it waits for what, its progress, result or error."""
     return service.show(session, [service.get(session, job_id)])[0]
+
+
+@router.patch("/jobs/{job_id}", dependencies=[allow(*ENGINEERS)])
+def label_job(job_id: uuid.UUID, body: Labels, session: Db) -> JobOut:
+    """Give a job another name, notes or tags; what is left out stays."""
+    return service.show(session, [label(service.get(session, job_id), body)])[0]
 
 
 @router.post("/jobs/{job_id}:cancel", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
@@ -82,15 +90,26 @@ def pause_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
 
 
 @router.post("/jobs/{job_id}:resume", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
-def resume_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
-    """Let a paused job go on from its checkpoint, or try a failed or cancelled one again. 202 until it runs."""
-    return _answer(session, service.resume(session, job_id), response)
+def resume_job(
+    job_id: uuid.UUID, session: Db, me: Me, response: Response, body: ChangedSettings | None = None
+) -> JobOut:
+    """Let a paused job go on from its checkpoint, or try a failed or cancelled one again. 202 until it runs.
+
+    A body changes its settings first; 422 says what is wrong with them, 409 that it is at work. With other settings
+    than those that only say when to save, it begins anew.
+    """
+    return _answer(session, again.resume(session, me, job_id, body), response)
 
 
 @router.post("/jobs/{job_id}:retry", responses=ON_ITS_WAY, dependencies=[allow(*ENGINEERS)])
-def retry_job(job_id: uuid.UUID, session: Db, response: Response) -> JobOut:
-    """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it."""
-    return _answer(session, service.retry(session, job_id), response)
+def retry_job(
+    job_id: uuid.UUID, session: Db, me: Me, response: Response, body: ChangedSettings | None = None
+) -> JobOut:
+    """Queue a failed or cancelled job again, and with it the jobs that were cancelled because of it.
+
+    A body changes its settings first, as for `:resume`.
+    """
+    return _answer(session, again.retry(session, me, job_id, body), response)
 
 
 def _answer(session: Db, job: Job, response: Response) -> JobOut:

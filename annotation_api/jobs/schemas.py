@@ -21,9 +21,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alignment.shared import stages
-from alignment.shared.config import CONFIGS, SharedConfig, Stage, preset_names
+from alignment.shared.config import CONFIGS, Stage, preset_names
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
+from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Body, Shown
 
 
@@ -91,13 +92,6 @@ def _whole_or_part(gpus: float) -> float:
     return gpus
 
 
-def _one(gpus: float) -> float:
-    """PPO and sampling are one process on one device: more GPUs would be reserved and left idle."""
-    if not 0 <= gpus <= 1:
-        raise ValueError(f"this stage runs on one GPU at most; {gpus:g} were asked for. SFT and reward take several")
-    return gpus
-
-
 SomeGpus = Annotated[
     float,
     Field(
@@ -107,33 +101,20 @@ SomeGpus = Annotated[
     ),
     AfterValidator(_whole_or_part),
 ]
-OneGpu = Annotated[
-    float,
-    Field(
-        allow_inf_nan=False,
-        description="This stage is one process on one GPU: at most 1. A fraction shares a GPU; 0: the CPU is enough.",
-        json_schema_extra={"minimum": 0, "maximum": 1},
-    ),
-    AfterValidator(_one),
-]
 
 
 NoGpu = Annotated[float, Field(ge=0, le=0, allow_inf_nan=False, description="This work needs none.")]
 
 
-def _gpus(stage: Stage) -> tuple[Any, float]:
-    """What a stage can ask for, and what it gets unasked."""
-    if stage is Stage.PREPARE:
-        return NoGpu, 0
-    return (SomeGpus if issubclass(CONFIGS[stage], SharedConfig) else OneGpu), 1
-
-
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]  # an unknown one is told by the door
 
 
-class _JobBody(Body):
+class _JobBody(NewLabels):
     preset: Preset | None = Field(default=None, description="A named set of settings; `config` goes on top.")
     gpus: SomeGpus = 1
+    allow_cpu: bool = Field(
+        default=False, description="On a cluster without a GPU now, run on the CPU instead of waiting for one."
+    )
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones start first.")
 
 
@@ -152,7 +133,7 @@ def _job(stage: Stage) -> type[StageJob]:
     fields: dict[str, Any] = {
         "stage": (Literal[stage], ...),
         "inputs": (create_model(inputs.replace("Inputs", "JobInputs"), __base__=Body, **asked), ...),
-        "gpus": _gpus(stage),
+        **({"gpus": (NoGpu, 0)} if stage is Stage.PREPARE else {}),
         "config": (Annotated[dict[str, Any], _SchemaOf(config)], Field(default_factory=dict)),
     }
     return create_model(inputs.replace("Inputs", "Job"), __base__=StageJob, __doc__=None, **fields)
@@ -175,12 +156,28 @@ class NewJob(_JobBody):
         return handler(TypeAdapter(Annotated[union, Field(discriminator="stage")]).core_schema)
 
 
+class ChangedSettings(Body):
+    """With what a job goes on; what is left out stays as it is."""
+
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Settings over the job's own; null where a setting can be unset."
+    )
+    gpus: float | None = Field(default=None, allow_inf_nan=False, description="Other GPUs than it asked for.")
+    priority: int | None = Field(default=None, ge=-1000, le=1000, description="Another priority.")
+
+    def __bool__(self) -> bool:
+        return bool(self.config) or self.gpus is not None or self.priority is not None
+
+
 LONG = ("traceback", "log")  # parts of an error
 
 
 class JobOut(Shown):
     id: uuid.UUID
     stage: Stage
+    name: str | None
+    notes: str
+    tags: list[str]
     state: JobState
     reason: str | None = Field(description="Why a starting job has not begun: waiting_gpu, infeasible or loading.")
     reason_detail: str | None = Field(description="What exactly it waits for.")
@@ -190,6 +187,7 @@ class JobOut(Shown):
     inputs: dict[str, Any]
     config: dict[str, Any]
     gpus: float
+    allow_cpu: bool
     priority: int
     epoch: int = Field(description="All attempts so far.")
     attempts: int = Field(description="Attempts in a row that saved no new checkpoint, this one included.")

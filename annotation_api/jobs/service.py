@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.jobs.records import JobError, TransitionRefused
 from annotation_api.db.tables import Job, JobState, Person
 from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
+from annotation_api.http.labels import label
 from annotation_api.jobs import queries
 from annotation_api.jobs.queries import WAITING
 from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, StageJob, Validation
@@ -65,7 +66,7 @@ def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] 
 
 def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, pipeline: uuid.UUID | None) -> Job:
     try:
-        return job_requests.create_job(
+        row = job_requests.create_job(
             session,
             job.stage,
             prepared.inputs,
@@ -73,9 +74,11 @@ def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, p
             me.id,
             needs=prepared.needs,
             gpus=job.gpus,
+            allow_cpu=job.allow_cpu,
             priority=job.priority,
             pipeline_id=pipeline,
         )
+        return label(row, job)
     except JobError as error:  # a needed job failed since the door looked
         raise invalid([Problem(pointer="/inputs", message=str(error))]) from None
 
@@ -122,25 +125,6 @@ def pause(session: Session, key: uuid.UUID) -> Job:
         doing = "being cancelled" if job.cancel_requested else "writing its result"
         raise ApiError(409, "not-paused", f"The job cannot be paused any more: it is {doing}.")
     return job
-
-
-def resume(session: Session, key: uuid.UUID) -> Job:
-    """Let a paused job go on; a failed or cancelled one is tried again; what waits or runs stays as it is."""
-    return _again(session, key, job_requests.resume, "resumed")
-
-
-def retry(session: Session, key: uuid.UUID) -> Job:
-    """Queue a failed or cancelled job again; one that waits, runs or is paused stays as it is."""
-    return _again(session, key, job_requests.retry, "retried")
-
-
-def _again(session: Session, key: uuid.UUID, ask: Callable[[Session, uuid.UUID], Job], word: str) -> Job:
-    if get(session, key).state is JobState.SUCCEEDED:
-        raise ApiError(409, f"not-{word}", "The job has succeeded. Make a new job to run it once more.")
-    try:
-        return ask(session, key)
-    except JobError as error:
-        raise ApiError(409, f"not-{word}", f"The job cannot be {word}: {error}.") from None
 
 
 def is_settled(job: Job) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from annotation_api.db import sql
-from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion, Snapshot, SnapshotRow
+from annotation_api.db.tables import Alias, AliasMove, Job, ModelKind, ModelParent, ModelVersion, Snapshot, SnapshotRow
 
 
 def models(kind: ModelKind | None) -> Select[ModelVersion]:
@@ -72,6 +72,12 @@ def links_to(session: Session, models: Collection[uuid.UUID]) -> Sequence[ModelP
 
 def aliases(session: Session) -> Sequence[Alias]:
     return session.scalars(select(Alias).order_by(Alias.name)).all()
+
+
+def alias_moves(session: Session, names: Collection[str]) -> Sequence[AliasMove]:
+    """The newest first."""
+    query = select(AliasMove).where(AliasMove.name.in_(names))
+    return session.scalars(query.order_by(AliasMove.created_at.desc(), AliasMove.id)).all()
 
 
 def drop_alias(session: Session, name: str) -> bool:

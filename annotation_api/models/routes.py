@@ -7,14 +7,24 @@ import uuid
 from fastapi import APIRouter, Response
 
 from annotation_api.db.tables import ModelKind, ModelVersion
-from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Config, Db, allow
+from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.idempotency import Made, Once
+from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
-from annotation_api.models import queries, service
+from annotation_api.models import checking, queries, service
 from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
-from annotation_api.models.schemas import AliasOut, Lineage, ModelOut, NewAlias, NewModel
+from annotation_api.models.schemas import (
+    AliasMoveOut,
+    AliasOut,
+    CheckedModel,
+    Lineage,
+    ModelOut,
+    ModelPath,
+    NewAlias,
+    NewModel,
+)
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=DoorRoute)
 
@@ -39,12 +49,23 @@ def register_model(body: NewModel, session: Db, settings: Config, once: Once) ->
     return once.run(make, location="/v1/models/{id}")
 
 
+@router.post("/models:check", dependencies=[allow(*ENGINEERS)])
+def check_model(body: ModelPath, settings: Config) -> CheckedModel:
+    """What a folder is, and whether each stage can use it; registers nothing. Takes some seconds."""
+    return checking.check(body.path, settings)
+
+
 @router.get("/models", dependencies=[allow(*READS_RUNS)])
 def list_models(
-    session: Db, more: NextPage, kind: ModelKind | None = None, limit: Limit = 100, cursor: Cursor = None
+    session: Db,
+    more: NextPage,
+    kind: ModelKind | None = None,
+    by: By = (None, None),
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Page[ModelOut]:
     """Model versions, newest first."""
-    query = queries.models(kind)
+    query = labelled(queries.models(kind), ModelVersion, by)
     items, after = fetch_page(session, query, ModelVersion, ModelOut.model_validate, limit=limit, cursor=cursor)
     return more.page(items, after)
 
@@ -53,6 +74,12 @@ def list_models(
 def show_model(model_id: uuid.UUID, session: Db) -> ModelOut:
     """One model version."""
     return ModelOut.model_validate(service.get_model(session, model_id))
+
+
+@router.patch("/models/{model_id}", dependencies=[allow(*ENGINEERS)])
+def label_model(model_id: uuid.UUID, body: Labels, session: Db) -> ModelOut:
+    """Give a model another name, notes or tags; what is left out stays."""
+    return ModelOut.model_validate(label(service.get_model(session, model_id), body))
 
 
 @router.get("/models/{model_id}/lineage", dependencies=[allow(*READS_RUNS)])
@@ -86,12 +113,18 @@ def list_aliases(session: Db) -> list[AliasOut]:
 
 
 @router.put("/aliases/{name}", dependencies=[allow(*ENGINEERS)])
-def put_alias(name: str, body: NewAlias, session: Db) -> AliasOut:
+def put_alias(name: str, body: NewAlias, session: Db, me: Me) -> AliasOut:
     """Make an alias or move it to another model."""
-    return AliasOut.model_validate(service.point_alias(session, name, body.model))
+    return AliasOut.model_validate(service.point_alias(session, me, name, body.model, body.why))
+
+
+@router.get("/aliases/{name}/history", dependencies=[allow(*READS_RUNS)])
+def alias_history(name: str, session: Db) -> list[AliasMoveOut]:
+    """What an alias has stood for, the newest first; 404 for a name that never was one."""
+    return [AliasMoveOut.model_validate(row) for row in service.alias_moves(session, name)]
 
 
 @router.delete("/aliases/{name}", status_code=204, dependencies=[allow(*ENGINEERS)])
-def delete_alias(name: str, session: Db) -> None:
+def delete_alias(name: str, session: Db, me: Me) -> None:
     """Take an alias away; the model stays, and jobs that were made by the alias keep it."""
-    service.drop_alias(session, name)
+    service.drop_alias(session, me, name)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotation_api.db.tables import ModelKind
+from annotation_api.http.labels import Notes
 from annotation_api.http.schemas import Body, Shown
 from annotation_api.models.uploads import ModelUpload
 
@@ -18,6 +19,22 @@ class NewModel(Body):
 
     name: str = Field(min_length=1, max_length=200, description="Shown in lists.")
     path: str = Field(min_length=1, max_length=4096, description="The folder, or a hub id such as owner/name.")
+
+
+class ModelPath(Body):
+    """What is to be checked: a folder on the service's machine below an allowed root, or an allowed hub id."""
+
+    path: str = Field(min_length=1, max_length=4096, description="The folder, or a hub id such as owner/name.")
+
+
+class CheckedModel(BaseModel):
+    """What a folder is, and whether each stage can use it: the answer of `rankloop models check`."""
+
+    path: str
+    facts: dict[str, Any] = Field(
+        description="Kind, family, weights, context, stops, memory by stage; empty for a hub id."
+    )
+    notes: list[str] = Field(description="What is worth knowing before a job is made.")
 
 
 class NewUpload(Body):
@@ -51,12 +68,25 @@ class ModelOut(Shown):
     job_id: uuid.UUID | None
     snapshot_id: uuid.UUID | None
     metrics: dict[str, Any]
+    notes: str
+    tags: list[str]
     created_at: datetime
     removed_at: datetime | None = Field(description="When its files were removed, because nothing needed them.")
 
 
 class NewAlias(Body):
     model: uuid.UUID
+    why: Notes = Field(default="", description="Why it stands for this model from now on; kept in its history.")
+
+
+class AliasMoveOut(Shown):
+    """What an alias stood for from then on."""
+
+    name: str
+    model_id: uuid.UUID | None = Field(description="Null: it was taken away.")
+    why: str
+    moved_by: uuid.UUID | None
+    created_at: datetime
 
 
 class AliasOut(Shown):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.validation import Problem
-from annotation_api.db.tables import Alias, Dataset, ModelKind, ModelVersion, Snapshot
+from annotation_api.db.tables import Alias, AliasMove, Dataset, ModelKind, ModelVersion, Person, Snapshot
 from annotation_api.http.errors import invalid, not_found
 from annotation_api.models import folders, queries, uploads
 from annotation_api.models.schemas import NewModel
@@ -50,10 +51,19 @@ def register_upload(session: Session, upload: ModelUpload, sha256: Mapping[str, 
     return row
 
 
-def drop_alias(session: Session, name: str) -> None:
+def drop_alias(session: Session, me: Person, name: str) -> None:
     """Let the name stand for nothing any more; jobs that were made by it keep their model."""
     if not queries.drop_alias(session, name):
         raise not_found("alias", name)
+    session.add(AliasMove(name=name, model_id=None, moved_by=me.id))
+
+
+def alias_moves(session: Session, name: str) -> Sequence[AliasMove]:
+    """What the alias has stood for, the newest first; 404 for a name that never was one."""
+    found = queries.alias_moves(session, [name])
+    if not found:
+        raise not_found("alias", name)
+    return found
 
 
 def get_model(session: Session, key: uuid.UUID) -> ModelVersion:
@@ -77,8 +87,8 @@ def get_dataset(session: Session, key: uuid.UUID) -> Dataset:
     return found
 
 
-def point_alias(session: Session, name: str, model: uuid.UUID) -> Alias:
-    """Let `name` stand for the model from now on."""
+def point_alias(session: Session, me: Person, name: str, model: uuid.UUID, why: str = "") -> Alias:
+    """Let `name` stand for the model from now on, and remember that it does; saying it again changes nothing."""
     if not ALIAS.fullmatch(name):
         message = "Use up to 63 small letters, digits, dots, dashes and underscores, beginning with a letter or digit."
         raise invalid([Problem(pointer="path:name", message=message, value=name[:80])])
@@ -86,5 +96,7 @@ def point_alias(session: Session, name: str, model: uuid.UUID) -> Alias:
     if found is None or found.removed_at:
         message = "There is no such model." if found is None else "Its files were removed; train it again."
         raise invalid([Problem(pointer="/model", message=message, value=str(model))])
+    if session.scalar(select(Alias.model_id).where(Alias.name == name)) != model or why:
+        session.add(AliasMove(name=name, model_id=model, why=why, moved_by=me.id))
     queries.point_alias(session, name, model)
     return session.get_one(Alias, name, populate_existing=True)

@@ -26,7 +26,7 @@ from annotation_api.db.engine import parse_url
 from annotation_api.db.postgres.programs import folders, version_of
 from annotation_api.operations.local import OperationError
 
-LEFT_OUT = ("login_sessions", "dispatchers", "rate_counters")  # tables whose rows mean nothing elsewhere
+LEFT_OUT = ("login_sessions", "dispatchers", "rate_counters", "homes")  # tables whose rows mean nothing elsewhere
 CHUNK = 2**20
 MADE_BY_POSTGRES = b"CREATE SCHEMA public;"  # there is one in every database
 OPTIONS = ("--format=plain", "--encoding=UTF8", "--schema=public", "--no-owner", "--no-privileges", "--no-comments")

@@ -23,8 +23,10 @@ from annotation_api.jobs.detail_schemas import LookOut
 from annotation_api.jobs.pipelines import service as pipelines
 from annotation_api.jobs.wins import win_rates
 from annotation_api.web import queries
-from annotation_api.web.markup.charts import HEIGHT, WIDTH, curves, marks
+from annotation_api.web.markup.charts import HEIGHT, WIDTH, line, marks
 from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.markup.wording import differing
+from annotation_api.web.runs import curves, ran_on
 
 router = APIRouter(route_class=DoorRoute)
 
@@ -73,6 +75,7 @@ def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me, settings:
         "job.html",
         me,
         **_state(session, job),
+        **_ran_on(session, job),
         **_reported(session, job),
         **_evaluations(session, job),
         **_left(session, job),
@@ -91,12 +94,25 @@ def _state(session: Session, job: Job) -> dict[str, Any]:
     }
 
 
+def _ran_on(session: Session, job: Job) -> dict[str, Any]:
+    """What it reads, with which settings, and behind whom it waits."""
+    preset, unlike = ran_on.nearest_preset(job.stage, job.config)
+    return {
+        "reads": ran_on.reads(session, job),
+        "preset": preset,
+        "unlike": unlike,
+        "queue": ran_on.queue(session, job),
+    }
+
+
 def _reported(session: Session, job: Job) -> dict[str, Any]:
     """What it said and measured so far."""
     return {
         "last_event": queries.last_event(session, job.id),
-        "curves": curves(queries.metrics_of(session, job.id)),
+        **curves.shown(session, job),
+        "curves_at": f"/jobs/{job.id}/curves",
         "box": (WIDTH, HEIGHT),
+        "line": line,
         "notes": queries.notes_of(session, job.id),
         "samples": queries.last_of(session, job.id, "samples"),
         "samples_shown": queries.SAMPLES_SHOWN,
@@ -116,6 +132,7 @@ def _evaluations(session: Session, job: Job) -> dict[str, Any]:
         "compared": evaluations,
         "rated": rated,
         "newest_evaluation": newest.data if newest else None,
+        "differing": differing,
         "project": session.get(Project, uuid.UUID(job.inputs["project"])) if job.inputs.get("project") else None,
         "scores": marks([(step, score, score, score) for step, score in scores if score is not None], last),
         "wins": marks([_interval(row) for row in rated], last, (0.0, 1.0)),
@@ -137,14 +154,15 @@ def _left(session: Session, job: Job) -> dict[str, Any]:
         "candidates": job_queries.evaluated_policies(session, job.id),
         "files": job_queries.artifacts(session, job.id),
         "model": queries.model_of_job(session, job.id),
-        "report": queries.has_report(session, job.id),
+        "report": queries.report_of(session, job.id),
     }
 
 
 @router.get("/jobs/{job_id}/report", dependencies=[allow(*READS_RUNS)])
 def report_page(job_id: uuid.UUID, session: Db, settings: Config) -> FileResponse:
-    """The report that a reward job wrote. It brings its own styles, so it gets a policy of its own."""
-    path = artifacts.file_of(session, settings, jobs.get(session, job_id), gate.PAGE)
+    """The report that a reward or PPO job wrote. It brings its own styles, so it gets a policy of its own."""
+    job = jobs.get(session, job_id)
+    path = artifacts.file_of(session, settings, job, queries.report_of(session, job.id) or gate.PAGE)
     return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
@@ -157,18 +175,6 @@ def cancel(job_id: uuid.UUID, session: Db) -> Response:
 @router.post("/jobs/{job_id}/pause", dependencies=[allow(*ENGINEERS)])
 def pause(job_id: uuid.UUID, session: Db) -> Response:
     jobs.pause(session, job_id)
-    return see_other(f"/jobs/{job_id}")
-
-
-@router.post("/jobs/{job_id}/resume", dependencies=[allow(*ENGINEERS)])
-def resume(job_id: uuid.UUID, session: Db) -> Response:
-    jobs.resume(session, job_id)
-    return see_other(f"/jobs/{job_id}")
-
-
-@router.post("/jobs/{job_id}/retry", dependencies=[allow(*ENGINEERS)])
-def retry(job_id: uuid.UUID, session: Db) -> Response:
-    jobs.retry(session, job_id)
     return see_other(f"/jobs/{job_id}")
 
 
@@ -214,6 +220,6 @@ def cancel_pipeline(pipeline_id: uuid.UUID, session: Db) -> Response:
 
 
 @router.post("/pipelines/{pipeline_id}/resume", dependencies=[allow(*ENGINEERS)])
-def resume_pipeline(pipeline_id: uuid.UUID, session: Db) -> Response:
-    pipelines.resume(session, pipeline_id)
+def resume_pipeline(pipeline_id: uuid.UUID, session: Db, me: Me) -> Response:
+    pipelines.resume(session, me, pipeline_id)
     return see_other(f"/pipelines/{pipeline_id}")

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
-from annotation_api.db.tables import ModelVersion
-from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
+from annotation_api.db.tables import ModelKind, ModelVersion
+from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.pagination import fetch_rows
 from annotation_api.models import service as models
 from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import Lineage, Node
 from annotation_api.web import queries
-from annotation_api.web.markup.rendering import render
+from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.runs import registry
 
 router = APIRouter(route_class=DoorRoute)
 
 
+Text = Annotated[str, Query(max_length=200)]
+
+
 @router.get("/models", dependencies=[allow(*READS_RUNS)])
-def models_page(request: Request, session: Db, me: Me) -> Response:
+def models_page(
+    request: Request, session: Db, me: Me, kind: Text = "", tag: Text = "", name: Text = "", sort: Text = ""
+) -> Response:
+    """The models with the numbers by which people choose: of a kind, a tag, a part of a name; the best first."""
+    query = registry.found(kind, tag, name)
+    rows, _ = fetch_rows(session, query, ModelVersion, limit=registry.MOST, cursor=None)
+    found = registry.lines(session, rows, queries.aliases_by_model(session))
     return render(
         request,
         "models.html",
         me,
-        models=queries.newest(session, ModelVersion),
-        aliases=queries.aliases_by_model(session),
+        lines=registry.ordered(found, sort),
+        columns=registry.columns_of(found),
+        kinds=list(ModelKind),
+        chosen={"kind": kind, "tag": tag, "name": name, "sort": sort},
+        history=registry.history(session, registry.ROLES),
     )
 
 
@@ -41,10 +56,27 @@ def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Re
         me,
         model=model,
         aliases=aliases,
+        history=registry.history(session, [*aliases, *registry.ROLES]),
+        roles=registry.ROLES,
         tree=branches(lineage(session, model)),
         descent=branches(derived(session, model), forward=True),
-        report=queries.has_report(session, model.job_id),
+        report=queries.report_of(session, model.job_id),
     )
+
+
+@router.post("/models/{model_id}/alias", dependencies=[allow(*ENGINEERS)])
+def name_model(
+    model_id: uuid.UUID,
+    session: Db,
+    me: Me,
+    alias: Annotated[str, Form(max_length=63)],
+    why: Annotated[str, Form(max_length=10_000)] = "",
+) -> Response:
+    """Let an alias, such as champion, stand for the model from now on."""
+    models.point_alias(
+        session, me, alias.strip(), models.get_model(session, model_id).id, why.replace("\r\n", "\n").strip()
+    )
+    return see_other(f"/models/{model_id}")
 
 
 # How a relation reads the other way round.

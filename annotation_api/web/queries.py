@@ -19,7 +19,6 @@ from annotation_api.db.tables import (
     Dataset,
     Job,
     JobEventRow,
-    Metric,
     ModelVersion,
     Person,
     Project,
@@ -31,18 +30,11 @@ from annotation_api.db.tables import (
 T = TypeVar("T", Project, Dataset, Snapshot, Job, ModelVersion)
 PAGE = 100
 SAMPLES_SHOWN = 12
+REPORTS = (gate.PAGE, "ppo_report.html")  # of a reward model, of a policy
 
 
 def newest(session: Session, table: type[T], limit: int = PAGE) -> Sequence[T]:
     return session.scalars(select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)).all()
-
-
-def metrics_of(session: Session, job_id: uuid.UUID) -> list[tuple[str, int, float | None]]:
-    """(phase and name, step, value); where an attempt was repeated, the later one counts."""
-    rows = session.scalars(
-        select(Metric).where(Metric.job_id == job_id).order_by(Metric.phase, Metric.name, Metric.epoch, Metric.step)
-    )
-    return [(f"{row.phase}: {row.name}", row.step, row.value) for row in rows]
 
 
 def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEventRow]:
@@ -65,9 +57,10 @@ def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:
     return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
 
 
-def has_report(session: Session, job_id: uuid.UUID | None) -> bool:
-    """Whether the job left a reward model's report."""
-    return job_id is not None and session.get(Artifact, (job_id, gate.PAGE)) is not None
+def report_of(session: Session, job_id: uuid.UUID | None) -> str | None:
+    """The name of the report for people that the job left."""
+    query = select(Artifact.name).where(Artifact.job_id == job_id, Artifact.name.in_(REPORTS))
+    return session.scalar(query.where(Artifact.removed_at.is_(None)))
 
 
 def aliases_by_model(session: Session) -> dict[uuid.UUID, list[str]]:

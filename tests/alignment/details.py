@@ -280,6 +280,12 @@ DETAILS = (
     # losses
     Detail("The clipped surrogate", "clip_range", "maths/test_losses.py::test_policy_loss_by_hand", PPO + ", eq. 7"),
     Detail(
+        "Rare tokens may gain more than common ones lose",
+        "clip_range_high",
+        "maths/test_losses.py::test_the_ratio_may_rise_further_than_it_falls",
+        "Yu et al. 2025 (DAPO), eq. 10",
+    ),
+    Detail(
         "A clipped token gives no gradient",
         "clip_range",
         "maths/test_losses.py::test_a_clipped_token_gives_no_gradient",
@@ -320,6 +326,18 @@ DETAILS = (
         ALWAYS,
         "ppo/test_stage.py::test_the_critic_starts_as_the_reward_model",
         f"{STIENNON}, B.1; {INSTRUCT}, C.4",
+    ),
+    Detail(
+        "The critic may learn alone at first",
+        "critic_warmup",
+        "ppo/test_learning.py::test_at_first_the_critic_learns_alone",
+        "Yuan et al. 2025 (VC-PPO); Yue et al. 2025 (VAPO)",
+    ),
+    Detail(
+        "Several responses to a prompt, judged against one another where the critic was wrong",
+        "responses_per_prompt, group_baseline",
+        "maths/test_advantages.py::test_what_the_critic_missed_on_the_others_is_taken_by_hand",
+        "Kool et al. 2019; Yue et al. 2025 (VAPO)",
     ),
     Detail(
         "The critic's explained variance",

@@ -161,8 +161,8 @@ MUTANTS = (
     Mutant(
         "the ratio's clip",
         "maths/losses.py",
-        "ratio.clamp(1.0 - clip_range, 1.0 + clip_range)",
-        "ratio.clamp(1.0, 1.0 + clip_range)",
+        "ratio.clamp(1.0 - clip_range, 1.0 + (clip_range_high or clip_range))",
+        "ratio.clamp(1.0, 1.0 + (clip_range_high or clip_range))",
         ("maths/test_losses.py",),
     ),
     Mutant(
@@ -265,13 +265,17 @@ MUTANTS = (
     ),
     Mutant(
         "Adam's epsilon",
-        "ppo/update.py",
+        "ppo/learner.py",
         "eps=config.adam_epsilon",
         "eps=1e-8",
         ("ppo/test_learning.py", "ppo/test_oracle_numpy.py"),
     ),
     Mutant(
-        "linear decay", "ppo/update.py", "left = max(0.0, 1.0 - update / updates)", "left = 1.0", ("ppo/test_stage.py",)
+        "linear decay",
+        "ppo/learner.py",
+        "left = max(0.0, 1.0 - update / updates)",
+        "left = 1.0",
+        ("ppo/test_stage.py",),
     ),
     Mutant(
         "the weight of the mix",

@@ -1,6 +1,7 @@
 """SFT: the loss falls on the response and its stop, nothing is dropped in silence, and it learns."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from alignment.data import chat
 from alignment.models.load import load_causal_lm, load_tokenizer, save_model
 from alignment.shared.config import LoRAConfig, SFTConfig
 from alignment.shared.events import ErrorKind, NullReporter, StageError
-from alignment.shared.records import Demonstration, Prompt, read_jsonl, write_jsonl
+from alignment.shared.records import Demonstration, Message, Prompt, read_jsonl, write_jsonl
 from alignment.shared.stages import SFTInputs
 
 pytestmark = pytest.mark.slow
@@ -48,6 +49,31 @@ def nll(folder: Path, rows: list[Demonstration]) -> float:
         logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(after), reduction="none"))
     return float(torch.cat(losses).mean())
+
+
+def test_all_that_the_assistant_said_can_be_learnt(run: Callable[..., Any], tiny_base: Path) -> None:
+    """The mean over the tokens of both turns, each read after what stands before it."""
+    turns = (("user", "Hello."), ("assistant", "Milo is red."), ("user", "And Tara?"))
+    prompt = Prompt(messages=tuple(Message(role=role, content=text) for role, text in turns))
+    first = Demonstration(prompt=Prompt.from_text("Hello."), response="Milo is red.")
+    last = Demonstration(prompt=prompt, response="I do not know.")
+    result, _ = run([last] * 16, epochs=1, train_on="assistant_turns")
+    assert result.metrics["first_loss"] == pytest.approx(nll(tiny_base, [first, last]), rel=1e-3)
+    result, _ = run([last] * 16, epochs=1)
+    assert result.metrics["first_loss"] == pytest.approx(nll(tiny_base, [last]), rel=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_the_rate_falls_as_asked(
+    run: Callable[..., Any], recorder: Any, demonstrations: list[Demonstration], schedule: str
+) -> None:
+    """The last step's rate, of 8: a cosine from 1 to a tenth, a line to 0, or the peak to the end."""
+    seen = recorder()
+    run(demonstrations, seen, epochs=4, schedule=schedule, warmup_ratio=0, adam_beta2=0.95)
+    rates = [step.metrics["learning_rate"] / SETTINGS["learning_rate"] for step in seen.steps]
+    assert rates[0] == pytest.approx(1)
+    falls = {"cosine": 0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * 7 / 8)), "linear": 1 / 8, "constant": 1.0}
+    assert rates[-1] == pytest.approx(falls[schedule], rel=1e-3)
 
 
 def test_the_first_loss_is_that_of_the_responses_alone(

@@ -155,6 +155,11 @@ def test_every_answer_carries_the_security_headers(client) -> None:
         policy = headers["content-security-policy"]
         assert "script-src 'self'" in policy
         assert "unsafe-inline" not in policy
+        for rule in ("frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'", "default-src 'none'"):
+            assert rule in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in headers
         assert headers["x-frame-options"] == "DENY"
         assert len(headers["x-request-id"]) == 16
 
@@ -173,7 +178,7 @@ def test_under_tls_the_cookie_is_bound_to_host_and_https(engine, person, session
     assert "Secure" in cookie
     assert "Path=/" in cookie
     assert "Domain" not in cookie
-    assert "max-age" in answer.headers["strict-transport-security"]
+    assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
     assert client.get("/v1/me").status_code == 200
     for origin, status in (("https://rank.example.org", 201), ("https://evil.example", 403)):
         assert client.post("/v1/api-keys", json={"name": "x"}, headers={"Origin": origin}).status_code == status

@@ -18,11 +18,16 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
+from annotation_api.annotation.gold import service as gold
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.queue import claims
+from annotation_api.annotation.review import service as review
+from annotation_api.annotation.review import threads
+from annotation_api.annotation.signals import hours as worked
+from annotation_api.annotation.signals import service as signals
 from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.annotation.submissions import routes as feedback_routes
 from annotation_api.annotation.submissions import service as feedback
@@ -252,6 +257,11 @@ def _for_all(statement: str) -> str:
     return found
 
 
+def _show_names(patch: pytest.MonkeyPatch) -> None:
+    for module in (gold, review, signals, worked):
+        patch.setattr(module, "shows_names", lambda *args: True)
+
+
 ALL_SUBMISSIONS = judgements.submissions
 IDEMPOTENT = Idempotency.__init__
 
@@ -341,6 +351,29 @@ CHECKS: dict[str, tuple[Callable[[Walk, pytest.MonkeyPatch], None], list[str]]] 
     "who did how much is not for annotators": (
         lambda walk, patch: patch.setattr(projects, "Role", SimpleNamespace(ANNOTATOR=None, ADMIN=Role.ADMIN)),
         ["GET /v1/projects/{project_id}#by-person", "GET /projects/{project_id}#by-person"],
+    ),
+    "what is said about a task is for its person, and for who reads annotations": (
+        lambda walk, patch: patch.setattr(threads, "_may_read", lambda *args: True),
+        [
+            "GET /v1/assignments/{assignment_id}/comments",
+            "POST /v1/assignments/{assignment_id}/comments",
+            "POST /v1/assignments/{assignment_id}/comments:settle",
+            "GET /threads/{assignment_id}",
+            "POST /threads/{assignment_id}",
+        ],
+    ),
+    "what waits is one's own": (
+        lambda walk, patch: patch.setattr(threads, "_waits_for", lambda viewer: true()),
+        ["GET /v1/me/waiting", "GET /waiting"],
+    ),
+    "names are for admins until they lift the pseudonyms": (
+        lambda walk, patch: _show_names(patch),
+        [
+            "GET /v1/projects/{project_id}/annotators#names",
+            "GET /v1/projects/{project_id}/answers#names",
+            "GET /v1/projects/{project_id}/signals#names",
+            "GET /v1/projects/{project_id}/hours#names",
+        ],
     ),
     "names are for admins, and who wrote a response not for those who rank": (
         lambda walk, patch: patch.setattr(

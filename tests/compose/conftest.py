@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -13,22 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.compose.docker import Docker, blocks
-from tests.compose.host import lacking
 from tests.compose.people import Admin, Running
 from tests.compose.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 LISTED = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-
-
-@pytest.fixture(scope="session")
-def namespaces() -> None:
-    """Containers need root and namespaces; on CI they must be had."""
-    reason = lacking()
-    if reason and os.environ.get("CI"):
-        pytest.fail(f"The compose file cannot be run: {reason}.")
-    if reason:
-        pytest.skip(f"The compose file cannot be run: {reason}.")
 
 
 @contextmanager

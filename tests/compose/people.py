@@ -14,6 +14,7 @@ from tests.compose.docker import Docker
 from tests.compose.stack import Stack
 from tests.journey.rig import COMMON, PPO, PROMPTS, record_of
 from tests.support.alignment import tiny
+from tests.support.engine_room import poll
 
 LIMIT = 300.0  # seconds for a pipeline
 LINK = re.compile(r"/setup/([\w-]+)")
@@ -63,14 +64,17 @@ class Admin:
     def wait_ready(self, seconds: float = 120.0) -> float:
         """Seconds until a job could run."""
         began = time.monotonic()
-        while time.monotonic() < began + seconds:
+        poll(lambda: self._status() == "ok", "the service to be ready", self._status, seconds)
+        return time.monotonic() - began
+
+    def _status(self) -> str:
+        """One word of /readyz, or why there is none: a service that is being started lets nobody in."""
+        with self.http as http:
             try:
-                if self.ready()[0] == "ok":
-                    return time.monotonic() - began
-            except (httpx.HTTPError, AssertionError):
-                pass  # it is being started
-            time.sleep(0.2)
-        raise AssertionError(f"not ready within {seconds:.0f} s")
+                answer = http.get("/readyz")
+            except httpx.TransportError as error:
+                return f"no answer: {error}"
+        return str(answer.json()["status"]) if answer.is_success else f"{answer.status_code} {answer.text}"
 
     def wait(self, path: str, *states: str, until: Any = lambda row: True) -> Any:
         """The job or pipeline at `path` once it is in one of these states."""

@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from tests.compose import image
-from tests.compose.box import Box, Place
-from tests.compose.host import Group, Process
-from tests.compose.image import Image
-from tests.compose.network import Network
+from tests.compose.boxes import image
+from tests.compose.boxes.box import Box, Place
+from tests.compose.boxes.host import Group, Process
+from tests.compose.boxes.image import Image
+from tests.compose.boxes.network import Network
 from tests.compose.spec import Check, Compose, Service, dotenv, read_compose
 
 BACKOFF, LONGEST = 0.1, 60.0  # seconds until a service that ended is started again, doubled each time
@@ -66,6 +66,14 @@ class Container:
         if self._thread:
             self._thread.join()
         return time.monotonic() - asked
+
+    def cut(self) -> None:
+        """As when its machine loses power: all of it at once, and nothing starts it again."""
+        self._stopping.set()
+        if self.box:
+            self.box.kill()
+        if self._thread:
+            self._thread.join()
 
     def _live(self) -> None:
         """Start it, watch it, and start it again as its restart policy says."""

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import psutil
@@ -77,12 +76,16 @@ def container_killed(running: Running) -> None:
     ],
 )
 def test_a_job_outlives(running: Running, job: str, upheaval: Callable[[Running], object]) -> None:
+    """And Ray's losses are no fault of the job's: they are named, and spend none of its attempts."""
     began = time.monotonic()
     upheaval(running)
     took = running.admin.wait_ready(180)
     done = running.admin.wait(job, "succeeded")
-    attempts = [attempt["outcome"] for attempt in running.admin.get(f"{job}/attempts")]
-    print(f"ready after {took:.0f} s, the job done after {time.monotonic() - began:.0f} s: {attempts}")
+    attempts = running.admin.get(f"{job}/attempts")
+    told = [(one["outcome"], (one["error"] or {}).get("kind")) for one in attempts]
+    print(f"ready after {took:.0f} s, the job done after {time.monotonic() - began:.0f} s: {told}")
+    if upheaval is not container_killed:
+        assert {kind for _, kind in told} <= {None, "cluster"}
     assert done["state"] == "succeeded"
     sessions = running.stack.containers["dispatcher"].box.execute(  # type: ignore[union-attr]
         ["sh", "-c", "ls -d /tmp/rankloop-10001/ray-6379/session_2*"], stdout=subprocess.PIPE
@@ -97,13 +100,6 @@ def test_the_other_profiles(running: Running) -> None:
     admin = running.admin
     inputs = {"model": running.base(), "demonstrations": admin.upload("demonstrations")}
     made = admin.post("/v1/jobs", {"stage": "sft", "inputs": inputs, "config": LONG | {"epochs": 1.0}, "gpus": 1})
-    job = f"/v1/jobs/{made['id']}"
-    row = admin.wait(job, "running", "succeeded", "committing")
-    assert row["state"] in ("running", "committing", "succeeded")
-    admin.post(f"{job}:cancel", {})
-    told: dict[str, Any] = {}
-    deadline = time.monotonic() + 60
-    while "rankloop" not in told.get("api:8000", "") and time.monotonic() < deadline:
-        told = json.loads(httpx.get(running.stack.url("prometheus", "9090")).text)
-        time.sleep(0.5)
+    assert admin.wait(f"/v1/jobs/{made['id']}", "succeeded")["progress"]["device"] == "gpu"
+    told = json.loads(httpx.get(running.stack.url("prometheus", "9090"), timeout=30).text)
     assert "rankloop_dispatchers" in told["api:8000"], told

@@ -38,9 +38,10 @@ def test_heads_that_nobody_needs_are_refused(server: Server, head: bytes) -> Non
     line = connected(server.port)
     try:
         line.sendall(head)
-        assert status_of(line) == 400
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # cut while it still sent
+        status = status_of(line)
+    except (BrokenPipeError, ConnectionResetError):  # cut while it still sent
+        status = None
+    assert status in (400, None)
     assert status_of(connected(server.port, GET + HOST_LINE + b"\r\n")) == 200
 
 

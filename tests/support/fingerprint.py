@@ -33,7 +33,7 @@ SETTINGS = {
     "ppo": "PPOConfig",
     "rloo": "RLOOConfig",
     "best-of-n": "BestOfNConfig",
-    "pretrain": "PretrainConfig",
+    "pretrain": "(?:Pretrain|BaseModel)Config",  # its name before and after the words were put right
 }
 RUNS = {  # the stage, its inputs below the folder, and what differs from its preset
     "sft": ({"model": "base", "demonstrations": "demonstrations.jsonl"}, {"epochs": 1.0, "batch_size": 16}),
@@ -118,11 +118,11 @@ def _settings() -> dict[str, str]:
 
 
 def _class(name: str) -> Any:
-    """The class of that name, in whichever module of `alignment` it is written."""
-    written = re.compile(rf"^class {name}\(", re.MULTILINE)
-    (file,) = [path for path in (ROOT / "alignment").rglob("*.py") if written.search(path.read_text("utf-8"))]
-    module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-    return getattr(importlib.import_module(module), name)
+    """The class of that name (a pattern), in whichever module of `alignment` it is written."""
+    written = re.compile(rf"^class ({name})\(", re.MULTILINE)
+    texts = ((path, path.read_text("utf-8")) for path in (ROOT / "alignment").rglob("*.py"))
+    ((path, found),) = [(path, match[1]) for path, text in texts if (match := written.search(text))]
+    return getattr(importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)), found)
 
 
 def _help() -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import func, text
 from sqlalchemy.orm import Session
 
 from alignment.shared import gate
@@ -22,11 +22,14 @@ from annotation_api.datasets import staged
 from annotation_api.datasets.progress import WatchedFile, _running
 from annotation_api.db.tables import (
     Alias,
+    AliasMove,
     ApiKey,
     Artifact,
     AssignmentState,
+    Comment,
     DatasetKind,
     Draft,
+    GoldItem,
     IdempotencyKey,
     JobState,
     Person,
@@ -34,6 +37,7 @@ from annotation_api.db.tables import (
     ProjectMember,
     Role,
     Snapshot,
+    Standing,
     Submission,
     Task,
 )
@@ -46,8 +50,10 @@ from annotation_api.web.projects import project_form
 CSV = b"prompt,chosen,rejected\nWhat is 2 + 2?,4,5\n"
 SEEN_BYTES = 987_654  # of the other's import
 IMPORT_KEY, REPLAY_KEY = "my-import", "my-request"
+MESSAGE = "Only for you"  # waits for the other
 NEW_PROJECT = {"name": "replayed"}
 PASSWORD = "three plain words"
+LABELLED = ("job", "model", "dataset", "snapshot")
 
 
 class Bytes:
@@ -87,8 +93,10 @@ class World:
         self.other = self.own(make.person(Role.ANNOTATOR, name="The other's name"))
         their_task = make.task(make.prompt(self.theirs), overlap=50)
         held = {"state": AssignmentState.LEASED, "lease_until": text("now() + interval '1 hour'")}
+        self.bystander = make.person(Role.ANNOTATOR, name="The bystander's name")
         self.held_by_other = make.assignment(their_task, self.other.person, **held).id
         session.add(Draft(assignment_id=self.held_by_other, payload={"fields": []}))
+        self._quality()
         self._runs()
         self._requests_of_other()
         self.someone = make.person(Role.ANNOTATOR)
@@ -140,6 +148,18 @@ class World:
         )
         self.session.execute(text("ALTER TABLE responses ENABLE TRIGGER responses_append_only"))
 
+    def _quality(self) -> None:
+        """A gold item; the other is paused in a project apart from the rest, and asked something in hand."""
+        self.gold = self.make.task(self.make.prompt(self.project, "gold?"), overlap=0, gold=True)
+        item = {"use": "mixed", "expected": {"answers": {"x": True}}, "why": "x", "overlap": 1}
+        ids = {"task_id": self.gold.id, "project_id": self.project.id, "made_by": self.other.person.id}
+        self.session.add(GoldItem(**ids, **item))
+        paused = {"project_id": self.project.id, "person_id": self.bystander.id}
+        self.session.add(Standing(**paused, paused_at=func.now(), reason="x"))
+        said = {"author_id": self.bystander.id, "text": MESSAGE, "asks": False}
+        self.session.add(Comment(assignment_id=self.other.leased, **said))
+        self.session.flush()
+
     def _runs(self) -> None:
         make, session = self.make, self.session
         shown = [Demonstration(prompt=Prompt.from_text(f"Q{i}?"), response="a") for i in range(40)]
@@ -154,6 +174,7 @@ class World:
         )  # fmt: skip
         self.pipeline = Pipeline(spec={}, created_by=self.other.person.id)
         session.add_all([self.snapshot, self.pipeline, Alias(name="champion", model_id=self.model.id)])
+        session.add(AliasMove(name="champion", model_id=self.model.id))
         self.job = make.job(Stage.SFT)
         session.flush()
         session.execute(text("UPDATE jobs SET state = 'failed', finished_at = now()"))
@@ -187,6 +208,8 @@ class World:
             "submission_id": owned.submission.id,
             "key_id": owned.key.id,
             "person_id": self.someone.id,
+            "task_id": (self.gold if "/gold" in path else self.tasks[1]).id,
+            "answer_id": self.other.submission.id,
             "invitation_id": self.invitation.token_hash,
             "token": self.invitation_token,
             "dataset_id": self.dataset.id,
@@ -210,8 +233,10 @@ class World:
         task = {"prompt": {"messages": [{"role": "user", "content": "?"}]}, "responses": [{"text": "a"}, {"text": "b"}]}
         newcomer = {"email": "new@example.org", "name": "New", "password": PASSWORD}
         fresh = self.ranking(owned.leased, owned.task)
+        fresh_payload = self.ranking(owned.answered, self.tasks[1]).model_dump(mode="json")["payload"]
         bodies: dict[str, Mapping[str, Any]] = {
             "PATCH /v1/people/{person_id}": {"json": {"active": True}},
+            **{f"PATCH /v1/{kind}s/{{{kind}_id}}": {"json": {"notes": "n"}} for kind in LABELLED},
             "POST /v1/invitations": {"json": {"role": "annotator"}},
             "POST /v1/invitations/{token}:accept": {"json": newcomer},
             "POST /v1/api-keys": {"json": {"name": "k"}},
@@ -221,6 +246,15 @@ class World:
             "POST /v1/projects/{project_id}/members": {"json": {"person": str(self.other.person.id)}},
             "POST /v1/projects/{project_id}/tasks": {"json": task},
             "POST /v1/projects/{project_id}/tasks:from-dataset": {"json": {"dataset": str(self.rankings.id)}},
+            "PUT /v1/projects/{project_id}/tasks/{task_id}/gold": {"json": self._gold_item()},
+            "PATCH /v1/projects/{project_id}/quality": {"json": {"gold_rate": 0.1}},
+            "POST /v1/projects/{project_id}/annotators/{person_id}:pause": {"json": {"reason": "x"}},
+            "POST /v1/projects/{project_id}/answers/{answer_id}:review": {"json": {"outcome": "approved"}},
+            "POST /v1/projects/{project_id}/tasks/{task_id}:decide": {"json": {"payload": fresh_payload}},
+            "POST /v1/assignments/{assignment_id}/comments": {"json": {"text": "x"}},
+            "POST /threads/{assignment_id}": {"data": {"text": "x"}},
+            "POST /projects/{project_id}/review/answers/{answer_id}": {"data": {"outcome": "approved"}},
+            "POST /projects/{project_id}/review/annotators/{person_id}": {"data": {"reason": "x"}},
             "POST /v1/assignments/{assignment_id}:skip": {"json": {"reason": "x"}},
             "PUT /v1/assignments/{assignment_id}/draft": {"json": {"payload": {}}},
             "POST /v1/submissions": {"json": fresh.model_dump(mode="json")},
@@ -240,6 +274,7 @@ class World:
                 "content": b"{}",
                 "headers": {"Content-Type": "application/octet-stream"},
             },
+            "POST /models/{model_id}/alias": {"data": {"alias": "champion"}},
             "POST /people": {"data": {"role": "annotator"}},
             "POST /people/{person_id}": {"data": {"role": "annotator", "active": "yes"}},
             "POST /people/{person_id}/erase": {"data": {"sure": "yes"}},
@@ -255,6 +290,10 @@ class World:
             "POST /snapshots": {"data": {"source": f"dataset:{self.dataset.id}", "kind": "demonstrations"}},
         }
         return bodies.get(route, {})
+
+    def _gold_item(self) -> dict[str, Any]:
+        best, last = map(str, self.make.response_ids(self.gold))
+        return {"expected": {"order": [[best], [last]]}, "why": "x"}
 
     def _correction(self, owned: Owned, caller: Owned | None) -> dict[str, Any]:
         """A new answer to a task of the caller's own, in place of the submission that is `owned`."""
@@ -276,6 +315,12 @@ class World:
             "GET /v1/projects/{project_id}/tasks#origin": str(self.model.id),
             "GET /mine": str(other.submission.id),
             "GET /mine#drafts": str(self.theirs.id),
+            "GET /v1/projects/{project_id}/annotators#names": self.bystander.name,
+            "GET /v1/projects/{project_id}/answers#names": other.person.name,
+            "GET /v1/projects/{project_id}/signals#names": other.person.name,
+            "GET /v1/projects/{project_id}/hours#names": other.person.name,
+            "GET /v1/me/waiting": MESSAGE,
+            "GET /waiting": MESSAGE,
             "GET /v1/imports/{key}": str(SEEN_BYTES),
         }
         return marks.get(route, str(self.held_by_other))

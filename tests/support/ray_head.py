@@ -1,4 +1,4 @@
-"""A Ray head that runs beside a test, and that the test may kill."""
+"""A Ray head that runs beside a test, and machines that join it; the test may kill each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -19,25 +20,17 @@ from workers.executors.head import answers
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "4a" * 32}
 
 
-class Head:
-    """`with Head(gpus=2) as head:` a cluster of one machine at `head.address`, which wants to see a token.
+class Machine:
+    """A machine of a Ray cluster, started by `with`: a raylet at an address of its own, with GPUs that do not exist.
 
-    Ray reads the token when it is imported, so a test that joins the cluster itself does without.
+    `before`: lines for a shell that come first, in a mount namespace of the machine's own; only root can do that.
     """
 
-    def __init__(self, gpus: int, token: dict[str, str] = TOKEN) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.gpus, self.token, self.address = gpus, token, f"127.0.0.1:{port}"
+    def __init__(self, ip: str, gpus: int, token: dict[str, str], joins: list[str], before: str = "") -> None:
+        self.ip, self.gpus, self.token, self.before, self._joins = ip, gpus, token, before, joins
         self.folder = Path(tempfile.mkdtemp(prefix="rankloop-ray-", dir="/tmp"))  # short, for its sockets
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a dispatcher needs to use it."""
-        return self.token | {"RANKLOOP_RAY_ADDRESS": self.address, "RANKLOOP_EXECUTOR": "ray"}
-
-    def __enter__(self) -> Head:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -46,17 +39,17 @@ class Head:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        ray = Path(sys.executable).with_name("ray")
-        options = [f"--port={self.address.rpartition(':')[2]}", "--num-cpus=4", f"--num-gpus={self.gpus}"]
-        options += [f"--temp-dir={self.folder}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
+        has = ["--num-cpus=4", f"--num-gpus={self.gpus}", f"--temp-dir={self.folder}", f"--node-ip-address={self.ip}"]
+        line = [str(Path(sys.executable).with_name("ray")), "start", "--block", *self._joins, *has]
+        if self.before:
+            line = ["unshare", "--mount", "sh", "-ec", f'{self.before}\nexec "$@"', "sh", *line]
         self.process = subprocess.Popen(
-            [str(ray), "start", "--head", *options, "--block"],
+            line,
             env=os.environ | self.token,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        poll(lambda: answers(self.address), "the head to answer")
 
     def kill(self) -> None:
         """As by `kill -9`, all of it at once."""
@@ -67,3 +60,36 @@ class Head:
             if process.is_running():
                 process.kill()
         self.process.wait()
+
+    def kill_raylet(self) -> None:
+        """Ray's own process of the machine alone; what it had started is left to find that out."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        (raylet,) = (process for process in family if process.name() == "raylet")
+        raylet.kill()
+
+
+class Head(Machine):
+    """`with Head(gpus=2) as head:` a cluster of one machine at `head.address`, which wants to see a token.
+
+    Ray reads the token when it is imported, so a test that joins the cluster itself does without.
+    """
+
+    def __init__(self, gpus: int, token: dict[str, str] = TOKEN) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        super().__init__("127.0.0.1", gpus, token, ["--head", f"--port={port}", "--include-dashboard=false"])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a dispatcher needs to use it."""
+        return self.token | {"RANKLOOP_RAY_ADDRESS": self.address, "RANKLOOP_EXECUTOR": "ray"}
+
+    def start(self) -> None:
+        super().start()
+        poll(lambda: answers(self.address), "the head to answer")
+
+    def machine(self, ip: str, gpus: int, before: str = "") -> Machine:
+        """One more, once it is started."""
+        return Machine(ip, gpus, self.token, [f"--address={self.address}"], before)

@@ -23,7 +23,7 @@ from annotation_api.db.tables import (
 from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
-from tests.support import scene_runs
+from tests.support import scene_review, scene_runs
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 
@@ -131,6 +131,7 @@ def fill(session: Session, make: Any) -> Scene:
     keys.revoke(session, admin, key.id)
     ranking, questions, pair, rules = _projects(make, admin)
     answered = _work(session, make, ann, ranking)
+    reviewed = scene_review.pages(ranking, scene_review.fill(session, make, ranking, admin))
     dataset, snapshot = _data(session, make, ranking)
     runs = scene_runs.fill(session, make, snapshot)
     tokens = {role: auth.start_session(session, person) for role, person in (("admin", admin), ("annotator", ann))}
@@ -140,9 +141,16 @@ def fill(session: Session, make: Any) -> Scene:
     at["reset"], _ = service.begin_reset(session, ann)
     jobs = {"job": runs.running, "job-waiting": runs.waiting, "job-failed": runs.failed, "job-done": runs.done}
     runs_places = [Place(name, "/jobs/{job_id}", f"/jobs/{job.id}") for name, job in jobs.items()]
-    return Scene(
-        tokens, [*_plain_places(at), *runs_places, *_desk_places(ranking, questions, pair, rules, empty, answered)]
-    )
+    beside = f"?job={runs.failed.id}&job={runs.running.id}"
+    runs_places += [
+        Place("new-job", "/jobs/new", "/jobs/new?stage=ppo&preset=toy"),
+        Place("again", "/jobs/{job_id}/again", f"/jobs/{runs.failed.id}/again"),
+        Place("compare", "/compare", "/compare"),
+        Place("compare-jobs", "/compare", f"/compare{beside}"),
+        Place("compare-models", "/compare", f"/compare?model={runs.model.id}&model={runs.other.id}"),
+    ]
+    desk = _desk_places(ranking, questions, pair, rules, empty, answered)
+    return Scene(tokens, [*_plain_places(at), *runs_places, *desk, *(Place(*page) for page in reviewed)])
 
 
 def _projects(make: Any, admin: Person) -> tuple[Any, Any, Any, Any]:
@@ -263,6 +271,8 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("jobs", "/jobs"),
         place("pipelines", "/pipelines"),
         place("pipeline", "/pipelines/{pipeline_id}"),
+        place("new-pipeline", "/pipelines/new"),
+        place("register-model", "/models/new"),
         place("models", "/models"),
         place("model", "/models/{model_id}"),
         Place("forbidden", "/people", "/people", "annotator"),

@@ -14,7 +14,7 @@ from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, ModelToRegister, NewEvaluatedPolicy
-from annotation_api.db.tables import Alias, ModelKind, ModelParent, Person, Pipeline
+from annotation_api.db.tables import Alias, AliasMove, ModelKind, ModelParent, Person, Pipeline
 from tests.support.evaluations import evaluated, prefers
 
 
@@ -28,6 +28,7 @@ class Runs:
     done: Any
     pipeline: Any
     model: Any
+    other: Any  # model
 
 
 def fill(session: Session, make: Any, snapshot: Any) -> Runs:
@@ -50,7 +51,11 @@ def fill(session: Session, make: Any, snapshot: Any) -> Runs:
     session.add(Alias(name="champion", model_id=model.id))
     session.flush()
     waiting, failed = _others(session, make, model, start, session.get_one(Person, snapshot.created_by))
-    return Runs(job, waiting, failed, sft, pipeline, model)
+    session.add(AliasMove(name="champion", model_id=model.id, why="The first that passed the gate."))
+    measured = {"heldout_accuracy": 0.71, "heldout_accuracy_low": 0.66, "heldout_accuracy_high": 0.75}
+    other = make.model(ModelKind.REWARD, name="strict judge", metrics=measured | {"heldout_calibration_error": 0.03})
+    failed.name, failed.notes, failed.tags = "less KL", "Begun after the talk on over-optimisation.", ["kl", "toy"]
+    return Runs(job, waiting, failed, sft, pipeline, model, other)
 
 
 def _claim(session: Session, job: Any) -> int:
@@ -99,6 +104,26 @@ def _train(session: Session, job: Any) -> None:
     )
 
 
+def _measure(session: Session, job: Any, epoch: int) -> None:
+    """Twenty updates of PPO in which the policy runs away, and an alarm."""
+    lines = []
+    for n in range(1, 21):
+        numbers = {
+            "score": n / 5, "raw_score": n / 4, "reward": n / 5 - n**2 / 200, "kl": n**2 / 40, "entropy": 3 - n / 10,
+            "response_length": 40 + 3 * n, "finished_share": 1 - n / 60, "repeated_share": n / 90, "policy_loss": -n,
+            "value_loss": 2 / n, "learning_rate": 3e-6 * (1 - n / 40), "grad_norm": 1 + n % 3, "clip_fraction": n / 100,
+            "explained_variance": 1 - 1 / n, "ratio": 1 + n / 500, "approx_kl": n / 900, "kl_coef": 0.05,
+        }  # fmt: skip
+        numbers |= (
+            {"heldout_score": n / 6, "heldout_kl": n**2 / 45, "heldout_objective": n / 6 - n**2 / 900}
+            if n % 4 == 0
+            else {}
+        )
+        lines.append(Event.progress(StageProgress("ppo", n, 24, 0.4, 10.0, numbers)))
+    alarm = Event.note("The KL to the SFT policy has passed 8 nats. Raise kl_coef.", "warning")
+    job_store.append_events(session, job.id, epoch, [*lines[:14], alarm, *lines[14:]])
+
+
 def _compare(session: Session, make: Any, job: Any, person: Person) -> None:
     """Four looks: people like the second best, while the learned score goes on rising; nobody has judged the last."""
     said = {4: (4, 4, 0), 8: (8, 8, 0), 12: (0, 12, 0), 16: ()}
@@ -126,6 +151,7 @@ def _others(session: Session, make: Any, model: Any, start: dict[str, Any], pers
     failed = make.job(Stage.PPO, inputs=inputs, priority=80)
     epoch = _claim(session, failed)
     job_store.mark_running(session, failed.id, epoch)
+    _measure(session, failed, epoch)
     _compare(session, make, failed, person)
     why = Failure(
         ErrorKind.DIVERGED,

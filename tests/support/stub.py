@@ -63,6 +63,9 @@ def run(stage: Stage, config: dict[str, Any], inputs: dict[str, Any], out_dir: P
     script = json.loads((Path(inputs["model"]) / "script.json").read_text())
     seen = sorted(name for name in os.environ if "DATABASE_URL" in name or name in ("HF_HUB_OFFLINE", "WORLD_SIZE"))
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    (out_dir.parent / f"rank-{os.environ.get('RANK', 0)}.json").write_text(
+        json.dumps({"gpus": gpus, "local_rank": os.environ.get("LOCAL_RANK")})
+    )
     reporter.note(f"process {os.getpid()} sees {seen}, {os.environ['OMP_NUM_THREADS']} threads, GPUs {gpus!r}")
     begin = newest(inputs)
     if begin:

@@ -33,7 +33,7 @@ def test_a_kill_at_any_line_loses_nothing_and_doubles_nothing(world: World) -> N
         job = world.wait(job_id)
         assert job.state is JobState.SUCCEEDED, world.report()
         (version,) = world.versions(job_id)
-        assert set(artifact.verify(Path(version.path))["files"]) == {"model.safetensors", "result.json"}
+        assert set(artifact.verify(Path(version.path))["files"]) == {"README.md", "model.safetensors", "result.json"}
     # Three kills cost no attempt: nothing was claimed yet, the launcher was on its way, or had committed.
     assert sum(len(world.attempts(job_id)) for job_id in jobs) == len(jobs) + len(POINTS) - 3
     poll(lambda: not list((world.home / "staging").iterdir()), "an empty staging folder")

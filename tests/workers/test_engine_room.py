@@ -28,7 +28,7 @@ def test_a_job_ends_with_an_artifact_a_model_version_and_nothing_left_over(eithe
     assert job.state is JobState.SUCCEEDED, world.report()
     (version,) = world.versions(job_id)
     manifest = artifact.verify(Path(version.path))
-    assert set(manifest["files"]) == {"model.safetensors", "result.json"}
+    assert set(manifest["files"]) == {"README.md", "model.safetensors", "result.json"}
     assert (version.kind, version.metrics, job.result["model"]) == ("sft", {"loss": 0.25}, str(version.id))
     assert [event["metrics"] for event in world.events(job_id, "progress")][-1] == {"loss": 0.2}
     assert job.progress["device"] == "cpu"

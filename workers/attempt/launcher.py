@@ -22,6 +22,7 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, LeaseLost
 from workers.attempt.lease import EXIT_AWAY, EXIT_LOST, JobLease
+from workers.attempt.mirrors.feed import Mirrors
 from workers.attempt.run import Attempt, Stopped
 from workers.executors.choose import make_executor
 from workers.settings import WorkerSettings
@@ -61,10 +62,10 @@ def main(arguments: Sequence[str] | None = None, run: Runner = run_job) -> int:
 
 def hold_and_carry_out(lease: JobLease, folders: Folders, settings: WorkerSettings, run: Runner) -> int:
     """The attempt from the first renewal of its lease to the last file that goes; the exit code."""
-    executor = make_executor(settings, folders)
+    executor, mirrors = make_executor(settings, folders), Mirrors(settings, settings.home.resolve())
     try:
         with lease:
-            carry_out(Attempt(lease, folders, executor, run), lease, folders)
+            carry_out(Attempt(lease, folders, executor, run, mirrors), lease, folders, mirrors)
     except LeaseLost as reason:
         log.error("%s; nothing more is written.", reason)
         return EXIT_LOST
@@ -74,10 +75,11 @@ def hold_and_carry_out(lease: JobLease, folders: Folders, settings: WorkerSettin
     finally:
         executor.end()
         folders.discard()
+        mirrors.close()
     return 0
 
 
-def carry_out(attempt: Attempt, lease: JobLease, folders: Folders) -> None:
+def carry_out(attempt: Attempt, lease: JobLease, folders: Folders, mirrors: Mirrors) -> None:
     """Run the attempt to its end and write how it ended. Raises LeaseLost, StageError when Postgres stays away."""
     job_id, epoch = lease.job_id, lease.epoch
     try:
@@ -86,11 +88,14 @@ def carry_out(attempt: Attempt, lease: JobLease, folders: Folders) -> None:
         raise
     except Stopped:
         log.info("Stopping: the job is queued again.")
+        mirrors.ended("queued")
         lease.finish(lambda session: job_store.release(session, job_id, epoch))
     except Paused:
         log.info("The stage saved what it had and stopped.")
+        mirrors.ended("paused")
         lease.finish(lambda session: job_store.mark_paused(session, job_id, epoch))
     except Exception as error:
+        mirrors.ended(fault_of(error).kind.value)
         _write_failure(error, lease, folders)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 import uuid
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -20,10 +21,12 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Wish
 from annotation_api.db.tables import Job
+from workers.attempt import card
 from workers.attempt.commit import Published, commit, publish
 from workers.attempt.inputs import Resolved, pin, resolve
 from workers.attempt.journal import Journal
 from workers.attempt.lease import LAST_SAVE_SECONDS, JobLease
+from workers.attempt.mirrors.feed import Mirrors
 from workers.crashpoints import crash_point
 from workers.executors.base import Executor, Waiting
 from workers.stage.work import Runner, StageWork
@@ -44,8 +47,9 @@ class Stopped(Exception):
 class Attempt:
     """One attempt at a job. `run` raises Stopped, Paused, CancelRequested, LeaseLost, or what ended the stage."""
 
-    def __init__(self, lease: JobLease, folders: Folders, executor: Executor, runner: Runner) -> None:
+    def __init__(self, lease: JobLease, folders: Folders, executor: Executor, runner: Runner, mirrors: Mirrors) -> None:
         self._lease, self._folders, self._executor, self._runner = lease, folders, executor, runner
+        self._mirrors = mirrors
         self._journal = Journal(lease)
         self._saves = False  # whether the stage writes checkpoints
         self._asked: Wish | None = None
@@ -57,6 +61,7 @@ class Attempt:
         job, resolved = self._prepare()
         inputs = resolved.inputs(self._pin) | self._checkpoint_folders(job)
         log.info("The inputs are there.")
+        self._mirrors.start(job, self._folders.epoch)
         crash_point("after_inputs")
         self._start(job, inputs)
         crash_point("stage_started")
@@ -65,10 +70,14 @@ class Attempt:
         crash_point("stage_over")
         self._journal.mark_running()
         self._journal.mark_committing()
+        card.write(
+            self._folders.out, self._lease.write(lambda session: card.lineage_of(session, job, resolved)), result
+        )
         published = publish(self._folders, job.config, result)
         crash_point("before_commit")
         self._lease.finish(lambda session: self._commit(session, resolved, published, result))
         crash_point("after_commit")
+        self._mirrors.ended("succeeded", result.metrics, [asdict(file) for file in published.files])
         log.info("Committed %s.", self._folders.artifact)
 
     # ------------------------------------------------------------ start
@@ -106,7 +115,7 @@ class Attempt:
         about = logs.attempt(self._folders.job_id, self._folders.epoch)
         limit, log_file = int(threads) if threads else None, self._folders.log
         work = StageWork(job.stage, job.config, inputs, self._folders.out, self._runner, about, log_file, limit)
-        self._executor.start(work, job.gpus)
+        self._executor.start(work, job.gpus, allow_cpu=job.allow_cpu)
         self._heed_signals()  # Ray has put its own in their place
         while (waiting := self._executor.placed(TICK_SECONDS)) is not None:
             self._obey_before_start()
@@ -114,7 +123,7 @@ class Attempt:
         self._journal.device = self._executor.device
         if job.gpus and self._executor.device == "cpu":
             note = f"The job asks for {job.gpus:g} GPUs and there is none here: it runs on the CPU."
-            self._journal.append([Event.note(note, "warning")])
+            self._journal.append([Event.note(note)])
 
     def _obey_before_start(self) -> None:
         """There is nothing to save yet."""
@@ -131,14 +140,20 @@ class Attempt:
         """Carry events until the stage is over; its result, or what ended it."""
         try:
             while not self._executor.over(TICK_SECONDS):
-                self._journal.forward(self._executor.take(TICK_SECONDS))
+                self._carry(TICK_SECONDS)
                 self._obey()
-            self._journal.forward(self._executor.take(LAST_EVENTS_SECONDS))
+            self._carry(LAST_EVENTS_SECONDS)
         except StageError as error:
             if error.kind is ErrorKind.DATABASE:
                 self._save_unasked()
             raise
         return self._executor.result()
+
+    def _carry(self, seconds: float) -> None:
+        """What the stage has said since, to the database first and then to the mirrors."""
+        batch = self._executor.take(seconds)
+        self._journal.forward(batch)
+        self._mirrors.metrics(batch.progress)
 
     def _obey(self) -> None:
         """Pass a wish on; raise once the stage has had its time."""

@@ -67,6 +67,7 @@ class Dispatcher:
         self._children: dict[tuple[uuid.UUID, int], subprocess.Popen[bytes]] = {}
         self._codes: dict[tuple[uuid.UUID, int], int] = {}  # how launchers of this dispatcher ended
         self._watch, self._ray, self._told = RayWatch(settings), RayState.LOCAL, ""
+        self._left_out: tuple[str, ...] = ()  # machines of the cluster
         self._reported = self._swept = -math.inf
         self._expire_from = 0.0  # leases that ran out while Postgres was away are given time to be renewed
         self._sweep_due = True
@@ -122,7 +123,9 @@ class Dispatcher:
             log.warning("No job is started: %s", self._watch.why)
         if before is RayState.DOWN and self._ray is RayState.UP:
             log.info("Launchers get into the Ray cluster at %s.", self._settings.ray_address)
-        self._told = self._watch.why
+        for machine in self._watch.left_out if self._watch.left_out != self._left_out else ():
+            log.warning("A machine gets no jobs: %s.", machine)
+        self._told, self._left_out = self._watch.why, self._watch.left_out
 
     def _report(self, busy: int) -> None:
         """Say now and then that this dispatcher is there."""

@@ -26,7 +26,8 @@ RETRY_SECONDS = 5.0  # after a probe that did not get in
 class RayWatch:
     """`look` at every round of the dispatcher.
 
-    `why` is what keeps launchers out, empty while that is not known; `head_lost` says that no head answers at all.
+    `why` is what keeps launchers out, empty while that is not known; `head_lost` says that no head answers at all;
+    `left_out` are machines that get no jobs, each with the reason.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -34,7 +35,8 @@ class RayWatch:
         self._alone = RayState.UNUSED if settings.executor is ExecutorKind.PROCESS else RayState.LOCAL
         self._probe: subprocess.Popen[str] | None = None
         self._proven, self._next, self._began = False, -math.inf, 0.0
-        self.why, self.head_lost = "", False
+        self.why, self.head_lost, self.left_out = "", False, tuple[str, ...]()
+        self._home = str(settings.home.resolve())
 
     def look(self) -> RayState:
         """What is known now; never waits for a probe."""
@@ -64,7 +66,7 @@ class RayWatch:
     def _start(self, address: str) -> None:
         told = launcher_environment(address)
         self._probe = subprocess.Popen(
-            [*PROBE, address],
+            [*PROBE, address, self._home],
             env={name: value for name, value in told.items() if not is_secret(name)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -81,6 +83,11 @@ class RayWatch:
         if probe.poll() is None:
             return
         said = probe.communicate()[0].strip()
+        self.left_out = tuple(said.splitlines()) if probe.returncode == 0 else ()
         self._probe, self._proven = None, probe.returncode == 0
         self._next = time.monotonic() + (AGAIN_SECONDS if self._proven else RETRY_SECONDS)
-        self.why = "" if self._proven else said or f"a probe that joined it ended with code {probe.returncode}"
+        self.why = (
+            ""
+            if self._proven
+            else said.replace("\n", "; ") or f"a probe that joined it ended with code {probe.returncode}"
+        )

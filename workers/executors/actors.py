@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +17,23 @@ from typing import Any, cast
 import ray
 
 from alignment.shared import logs
+from workers.executors.meeting import held_port, interface_of, obstacle, speak_through
 from workers.stage.work import Batch, BufferedReporter, Rank, StageOutcome, StageWork, perform
 
 
 @dataclass(frozen=True)
 class ActorPlace:
-    """Where an actor runs; `port` was free there when it was asked."""
+    """Where an actor runs; it holds `port` until the stage begins."""
 
     host: str
     pid: int
     address: str
     port: int
+    node: str = ""  # Ray's id of the machine
+    interface: str = ""  # the one with `address`; empty where none has
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.address}{f' on {self.interface}' if self.interface else ''})"
 
 
 class StageShell:
@@ -37,13 +42,16 @@ class StageShell:
     def __init__(self, work: StageWork) -> None:
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not used
-        self._work, self._reporter = work, BufferedReporter()
+        self._work, self._reporter, self._port = work, BufferedReporter(), held_port()
 
     def run(self, rank: Rank | None = None) -> StageOutcome:
         """The stage's outcome; with `rank`, as one of several processes that train together."""
         os.environ.update(self._work.environment(rank.local_world if rank else 1))
         if rank:
             os.environ.update(rank.environment())
+            if rank.local_world < rank.world:
+                speak_through(interface_of(own_address()))
+        self._port.close()
         if self._work.log:
             _speak_into(self._work.log)
         logs.start("stage", style="text", **self._work.about)
@@ -64,10 +72,19 @@ class StageShell:
     @ray.method(concurrency_group="io")
     def where(self) -> ActorPlace:
         """The first answer means that the actor has been placed."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            port = int(free.getsockname()[1])
-        return ActorPlace(platform.node(), os.getpid(), cast(Any, ray).util.get_node_ip_address(), port)
+        address, node = own_address(), ray.get_runtime_context().get_node_id()
+        port = int(self._port.getsockname()[1])
+        return ActorPlace(platform.node(), os.getpid(), address, port, node, interface_of(address))
+
+    @ray.method(concurrency_group="io")
+    def obstacle(self, first: ActorPlace) -> str:
+        """Why this process does not reach the first one, where all meet; empty where it does."""
+        return obstacle(first.address, first.port)
+
+
+def own_address() -> str:
+    """By which Ray's other machines know this one."""
+    return str(cast(Any, ray).util.get_node_ip_address())
 
 
 def _speak_into(path: Path) -> None:

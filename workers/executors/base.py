@@ -29,8 +29,8 @@ class Executor(Protocol):
 
     device: str  # gpu or cpu; known once the stage is placed
 
-    def start(self, work: StageWork, gpus: float) -> None:
-        """Ask for the processes. Returns before they are there."""
+    def start(self, work: StageWork, gpus: float, *, allow_cpu: bool = False) -> None:
+        """Ask for the processes. Returns before they are there. `allow_cpu`: where a cluster has no GPU now."""
 
     def placed(self, patience: float) -> Waiting | None:
         """Wait up to `patience` seconds for the processes: None once the stage runs, otherwise why it does not yet."""

@@ -15,4 +15,10 @@ def make_executor(settings: WorkerSettings, folders: Folders) -> Executor:
         return ProcessExecutor()
     from workers.executors.ray import RayExecutor
 
-    return RayExecutor(settings.ray_address, folders.ray, settings.infeasible_seconds)
+    return RayExecutor(
+        settings.ray_address,
+        folders.ray,
+        settings.infeasible_seconds,
+        home=folders.home,
+        allow_cpu=settings.allow_cpu,
+    )

@@ -9,8 +9,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import psutil
+
 PROBE_SECONDS = 1.0
 OF_THIS_MACHINE = Path("/tmp/ray/ray_current_cluster")  # where `ray start` notes what the address "auto" means
+RAYLET_SAYS = "--gcs-address="  # how a raylet is told of its head
 
 
 def answers(address: str) -> bool:
@@ -24,9 +27,30 @@ def answers(address: str) -> bool:
 
 def host_and_port(address: str) -> tuple[str, int]:
     """From host:port, [host]:port, or auto. Raises OSError where nothing can be reached under it."""
-    if address == "auto":
-        address = OF_THIS_MACHINE.read_text().strip()
+    address = resolved(address)
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise OSError(f"{address} does not name a host and a port")
     return host.strip("[]"), int(port)
+
+
+def resolved(address: str) -> str:
+    """What `auto` means: the head that `ray start` noted, or, where it had a folder of its own, that of a raylet here.
+
+    Raises OSError where there is none.
+    """
+    if address != "auto":
+        return address
+    try:
+        return OF_THIS_MACHINE.read_text().strip()
+    except FileNotFoundError:
+        found = sorted(_told_to_raylets())
+    if not found:
+        raise OSError("no Ray runs on this machine")
+    return found[0]
+
+
+def _told_to_raylets() -> set[str]:
+    raylets = (process for process in psutil.process_iter(["name", "cmdline"]) if process.info["name"] == "raylet")
+    words = (word for process in raylets for word in process.info["cmdline"] or ())
+    return {word.removeprefix(RAYLET_SAYS) for word in words if word.startswith(RAYLET_SAYS)}

@@ -46,12 +46,12 @@ class ProcessExecutor:
         self._batch = Batch()
         self._memory = OutOfMemoryWatch()
 
-    def start(self, work: StageWork, gpus: float) -> None:
+    def start(self, work: StageWork, gpus: float, *, allow_cpu: bool = False) -> None:
         if gpus > 1:
             cause = f"The job asks for {gpus:g} GPUs, and plain processes use one each."
             raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
         self.device = "gpu" if gpus and has_gpu() else "cpu"
-        hidden = {} if self.device == "gpu" else {"CUDA_VISIBLE_DEVICES": ""}  # what was not asked for is not used
+        hidden = {"CUDA_VISIBLE_DEVICES": first_gpu() if self.device == "gpu" else ""}  # one, or none
         self._line, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -144,6 +144,11 @@ class ProcessExecutor:
             return Fault(ErrorKind.OUT_OF_MEMORY, cause, SMALLER)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Fault(ErrorKind.CRASH, f"The process that ran the stage died with {how}.", DIED)
+
+
+def first_gpu() -> str:
+    """The one that a stage may use: a training library spreads over all that it sees."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
 def has_gpu() -> bool:

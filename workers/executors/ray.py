@@ -17,13 +17,14 @@ import ray
 from ray import exceptions as ray_errors
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
-from annotation_api.db.jobs.machine import WAITING_GPU
+from alignment.shared.events import ErrorKind, Paused, StageResult
 from annotation_api.db.jobs.records import Wish
 from workers.executors import cluster, head
 from workers.executors.actors import ActorPlace, StageActor
 from workers.executors.base import Waiting
+from workers.executors.machines import gone, machines
 from workers.executors.memory import OutOfMemoryWatch
+from workers.executors.placement import Needs, Placement, processes
 from workers.stage.faults import SMALLER, Fault, Faulted, fault_of, first_line
 from workers.stage.work import Batch, Rank, StageOutcome, StageWork
 
@@ -31,42 +32,64 @@ HEAD_SECONDS = 2.5  # without an answer of the head; Ray ends this process after
 SETTLE_SECONDS = 2.0  # for the cause to show, when one process ends because another did
 NODE_DIED = "node has died"  # Ray's words
 MEMORY_MONITOR = "running low on memory"  # Ray's words when it ended the actor
+GOES_ON = "The job goes on by itself, from its newest checkpoint."
+OPEN = (
+    "The job is tried again by itself. Open the machines to one another on every port, or start Ray on each with the "
+    "--node-ip-address of an interface that the others reach."
+)
 AGAIN = "It is tried again by itself; if it keeps dying, look at the end of its log."
+
+# Of the faults of several processes, which is told: a death, then what one of them raised, then what the loss of its
+# peers made of the others.
+WEIGHT = {ErrorKind.CRASH: 0, ErrorKind.CLUSTER: 2, ErrorKind.INTERNAL: 3}
 
 log = logging.getLogger(__name__)
 
 
 class RayExecutor:
-    """See `executors.Executor`. Without an address it starts a Ray of its own in `temp_dir`."""
+    """See `executors.Executor`. Without an address it starts a Ray of its own in `temp_dir`.
+
+    `home`: what each machine of a cluster must see; unset: they are not asked. `allow_cpu`: of all jobs.
+    """
 
     device = "cpu"
 
-    def __init__(self, address: str | None, temp_dir: Path, infeasible_seconds: float) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        temp_dir: Path,
+        infeasible_seconds: float,
+        *,
+        home: Path | None = None,
+        allow_cpu: bool = False,
+    ) -> None:
         self._address, self._temp_dir, self._infeasible_seconds = address, temp_dir, infeasible_seconds
+        self._home, self._allow_cpu = home, allow_cpu
         self._gpus = 0.0
-        self._unfit_since: float | None = None
         self._head_seen = time.monotonic()
         self._actors: list[Any] = []
-        self._hosts: list[str] = []
+        self._at: list[ActorPlace] = []
         self._places: list[Any] = []  # asked of the actors
         self._running: dict[Any, int] = {}  # a call that is not over -> its rank
         self._outcomes: dict[int, StageOutcome] = {}
         self._drain: Any = None  # asked of the first actor and not answered yet
         self._memory = OutOfMemoryWatch()
 
-    def start(self, work: StageWork, gpus: float) -> None:
-        cluster.connect(self._address, self._temp_dir, cluster.processes(gpus))
+    def start(self, work: StageWork, gpus: float, *, allow_cpu: bool = False) -> None:
+        cluster.connect(self._address, self._temp_dir, processes(gpus))
         log.info("Ray is there.")
         self._work = work
-        self._gpus = 0.0 if cluster.gpus().none else gpus
+        may_use_cpu = self._address is None or self._allow_cpu or allow_cpu  # a local Ray is all there is
+        self._gpus = 0.0 if may_use_cpu and not machines().gpus else gpus
         self.device = "gpu" if self._gpus else "cpu"
-        self._group = cluster.reserve(self._gpus)
+        needs = Needs(self._home, work.paths) if self._home and self._address else None
+        self._placement = Placement(self._gpus, self._infeasible_seconds, needs)
 
     def placed(self, patience: float) -> Waiting | None:
         self._watch_head()
         if not self._actors:
-            if not self._group.wait(patience):
-                return self._why()
+            if (waiting := self._placement.wait(patience)) is not None:
+                return waiting
             self._make_actors()
         answered, _ = ray.wait(self._places, num_returns=len(self._places), timeout=patience)
         if len(answered) < len(self._places):
@@ -106,26 +129,11 @@ class RayExecutor:
 
     # ------------------------------------------------------------ placement
 
-    def _why(self) -> Waiting:
-        """What the placement group waits for. Raises StageError(INFEASIBLE) once it never came for long enough."""
-        if not self._gpus:
-            return Waiting("loading", "a free core")
-        there = cluster.gpus()
-        if there.fit(self._gpus):
-            self._unfit_since = None
-            return Waiting(WAITING_GPU, there.wait_for(self._gpus))
-        now = time.monotonic()
-        self._unfit_since = self._unfit_since or now
-        if now - self._unfit_since >= self._infeasible_seconds:
-            cause = f"The job asks for {there.lack(self._gpus)}."
-            raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for fewer, or add a machine to the cluster.")
-        return Waiting("infeasible", there.lack(self._gpus))
-
     def _make_actors(self) -> None:
-        for bundle in range(cluster.processes(self._gpus)):
+        for bundle in range(processes(self._gpus)):
             own = self._work.out_dir.parent / f"rank-{bundle}"  # nobody's: what only the first one may write
             work = replace(self._work, out_dir=own) if bundle else self._work
-            place = PlacementGroupSchedulingStrategy(self._group, bundle)
+            place = PlacementGroupSchedulingStrategy(self._placement.group, bundle)
             options = {"num_cpus": 1, "num_gpus": min(self._gpus, 1.0), "scheduling_strategy": place}
             self._actors.append(StageActor.options(**options).remote(work))
         self._places = [actor.where.remote() for actor in self._actors]
@@ -137,11 +145,25 @@ class RayExecutor:
             raise Faulted(self._named(error)) from error
         for place in places:
             log.info("The stage runs on %s, process %d.", place.host, place.pid)
-        self._hosts = [place.host for place in places]
+        self._at = places
+        self._refuse_walls(places)
         ranks = ranks_of(places) if len(places) > 1 else [None]
         self._running = {
             actor.run.remote(rank): number for number, (actor, rank) in enumerate(zip(self._actors, ranks, strict=True))
         }
+
+    def _refuse_walls(self, places: list[ActorPlace]) -> None:
+        """Raise Faulted where a machine does not reach the first one, at which all processes meet."""
+        first, *others = places
+        asked = {
+            place: actor.obstacle.remote(first)
+            for place, actor in zip(others, self._actors[1:], strict=True)
+            if place.address != first.address
+        }
+        for place, question in asked.items():
+            if why := ray.get(question):
+                cause = f"{place} does not reach {first} at port {first.port}: {why}."
+                raise Faulted(Fault(ErrorKind.CLUSTER, cause, OPEN))
 
     # ------------------------------------------------------------ what the actors say
 
@@ -165,27 +187,29 @@ class RayExecutor:
         return outcome
 
     def _fault(self) -> Fault | None:
-        """What ended the stage: a death before what the others said of it."""
+        """What ended the stage: a death, or else what one process named, before what the others made of it."""
         if len(self._actors) > 1 and any(isinstance(outcome, Fault) for outcome in self._outcomes.values()):
             calls = list(self._running)
             for call in ray.wait(calls, num_returns=len(calls), timeout=SETTLE_SECONDS)[0] if calls else ():
                 self._outcomes[self._running.pop(call)] = self._outcome(call)
         faults = [self._outcomes[rank] for rank in sorted(self._outcomes)]
         found = [fault for fault in faults if isinstance(fault, Fault)]
-        return next((fault for fault in found if fault.kind is ErrorKind.CRASH), found[0] if found else None)
+        return min(found, key=lambda fault: WEIGHT.get(fault.kind, 1), default=None)
 
     def _named(self, error: ray_errors.RayError) -> Fault:
         if isinstance(error, ray_errors.RayTaskError):
             return fault_of(error)
-        struck = platform.node() in self._hosts and self._memory.struck()
+        struck = platform.node() in [place.host for place in self._at] and self._memory.struck()
         if struck or isinstance(error, ray_errors.OutOfMemoryError) or MEMORY_MONITOR in str(error):
             cause = "The system ended the stage: the machine ran out of memory."
             return Fault(ErrorKind.OUT_OF_MEMORY, cause, SMALLER, str(error))
         if isinstance(error, ray_errors.RayActorError):
-            if NODE_DIED in str(error):
-                return Fault(ErrorKind.CLUSTER, "The machine that ran the stage left the cluster.", AGAIN, str(error))
-            if not self._head_stays():
+            if NODE_DIED not in str(error) and not self._head_stays():
                 return self._head_lost()
+            lost = gone({place.node for place in self._at})
+            if lost or NODE_DIED in str(error):
+                cause = f"The machine that ran the stage left the cluster: {', '.join(lost) or 'Ray says so'}."
+                return Fault(ErrorKind.CLUSTER, cause, GOES_ON, str(error))
             return Fault(ErrorKind.CRASH, "The process that ran the stage died.", AGAIN, str(error))
         return Fault(ErrorKind.CLUSTER, f"Ray failed: {first_line(error)}", "Check the Ray cluster.", str(error))
 
@@ -213,10 +237,8 @@ class RayExecutor:
 
 def ranks_of(places: list[ActorPlace]) -> list[Rank]:
     """The part of each actor; they meet where the first one is."""
-    sizes, seen = Counter(place.address for place in places), Counter[str]()
-    ranks = []
-    for number, place in enumerate(places):
-        local, address = seen[place.address], places[0].address
-        ranks.append(Rank(number, len(places), local, sizes[place.address], address, places[0].port))
-        seen[place.address] += 1
-    return ranks
+    sizes, first = Counter(place.address for place in places), places[0]
+    return [
+        Rank(number, len(places), sizes[place.address], first.address, first.port)
+        for number, place in enumerate(places)
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from alignment.shared.prepare_config import PrepareConfig
+from alignment.shared.config import PrepareConfig
 from alignment.shared.records import Ranking, sha256_text
 from workers.preparation.quality import language_of
 from workers.preparation.texts import Prepared, learnt_text, prompt_of

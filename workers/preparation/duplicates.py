@@ -58,7 +58,7 @@ class Near:
         self._hashes.append(made)
 
 
-class Known:
+class SeenBefore:
     """What came before: `seen` says whether a record says the same, or nearly the same, as a kept one."""
 
     def __init__(self, threshold: float | None) -> None:

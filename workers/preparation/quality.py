@@ -6,8 +6,8 @@ import functools
 import unicodedata
 from typing import Any
 
+from alignment.shared.config import PrepareConfig
 from alignment.shared.events import ErrorKind, StageError
-from alignment.shared.prepare_config import PrepareConfig
 from workers.preparation.texts import tokens
 
 RUN = 5  # tokens

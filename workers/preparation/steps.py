@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from alignment.shared.config import PrepareConfig
 from alignment.shared.events import ErrorKind, StageError
-from alignment.shared.prepare_config import PrepareConfig
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import duplicates, personal, quality
@@ -76,7 +76,7 @@ def private(config: PrepareConfig) -> Step:
 
 
 def new(config: PrepareConfig) -> Step:
-    known = duplicates.Known(_threshold(config))
+    known = duplicates.SeenBefore(_threshold(config))
 
     def step(record: Prepared) -> Prepared | LeftOut:
         reason = known.seen(record)

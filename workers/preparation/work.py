@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alignment.shared.config import PrepareConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
-from alignment.shared.prepare_config import PrepareConfig
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import balance
 from workers.preparation.report import StepReport

@@ -6,6 +6,7 @@ names the rest. Loads neither Ray nor the database.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from dataclasses import dataclass
@@ -16,8 +17,12 @@ from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.validation import explain
 
+PEERS = "open the machines to one another on every port. The job is tried again by itself."
 SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
 # What torch says when it gets no memory, where it raises no OutOfMemoryError.
+# What torch says when processes that train together cannot reach one another, where it raises no error of its own.
+CUT_OFF = re.compile(r"connectFullMesh|Connection (closed|reset) by peer|Socket Timeout|nccl(Remote|System)Error")
+OF_NETWORK = ("DistNetworkError", "DistStoreError")  # torch's, without its import
 ALLOCATION_FAILED = re.compile(r"DefaultCPUAllocator|CUDA error: out of memory")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Ray writes for terminals
 
@@ -71,6 +76,10 @@ def _named(error: BaseException, settings: type[BaseModel] | None) -> StageError
         if isinstance(error, OSError):
             cause = f"The disk is full: {error.filename or error.strerror}."
         return StageError(ErrorKind.DISK_FULL, cause, "Free space, then retry.")
+    if type(error).__name__ in OF_NETWORK or (isinstance(error, RuntimeError) and CUT_OFF.search(str(error))):
+        interface = os.environ.get("GLOO_SOCKET_IFNAME") or "the one of its own name"
+        cause = f"The processes that train together lost one another: {first_line(error)}"
+        return StageError(ErrorKind.CLUSTER, cause, f"This one speaks through {interface}; {PEERS}")
     return None
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared import stages
-from alignment.shared.config import Stage
+from alignment.shared.config import PrepareConfig, Stage
 from alignment.shared.events import Reporter, StageResult
-from alignment.shared.prepare_config import PrepareConfig
 
 
 def run_job(

@@ -44,6 +44,12 @@ class StageWork:
     log: Path | None = None  # where a process that Ray started writes what it says
     threads: int | None = None  # None: the cores of the stage's machine, shared by its processes there
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What the machine that runs it must see."""
+        given = [value for one in self.inputs.values() for value in (one.values() if isinstance(one, dict) else [one])]
+        return (self.out_dir, *(value for value in given if isinstance(value, Path)))
+
     def environment(self, processes: int = 1) -> dict[str, str]:
         """What the stage's process must have before it loads a model library; `processes` share its machine."""
         return QUIET | {"OMP_NUM_THREADS": str(self.threads or max(1, cores() // processes))}
@@ -55,8 +61,7 @@ class Rank:
 
     rank: int
     world: int
-    local_rank: int  # among those on its machine
-    local_world: int
+    local_world: int  # of them on its machine
     address: str  # of the first one, where they meet
     port: int
 
@@ -64,7 +69,8 @@ class Rank:
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world),
-            "LOCAL_RANK": str(self.local_rank),
+            # The number of its GPU among those that it sees: Ray shows each of them its own alone.
+            "LOCAL_RANK": "0",
             "LOCAL_WORLD_SIZE": str(self.local_world),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),

@@ -23,11 +23,13 @@ from alignment.models.forward import response_logprobs
 from alignment.models.micro_batches import accumulate
 from alignment.ppo import loop as ppo_loop
 from alignment.ppo.adaptation import Adaptation
+from alignment.ppo.learner import Learner
 from alignment.ppo.roles import Roles, load_without_critic, record_without_critic
-from alignment.ppo.update import Learner, check_ratio, means, mini_batches, shares_of, summary_of
+from alignment.ppo.update import check_ratio, means, mini_batches, shares_of, summary_of
 from alignment.shared.config import Baseline, RLOOConfig
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.stages import PPOInputs
+from alignment.training.team import Team
 
 
 def train(config: RLOOConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -45,9 +47,9 @@ class RLOO:
     adaptation: Adaptation
 
     @classmethod
-    def start(cls, config: RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> RLOO:
-        roles = load_without_critic(config, inputs)
-        learners = {"policy": Learner.of(roles.policy, config.learning_rate, config)}
+    def start(cls, config: RLOOConfig, inputs: PPOInputs, reporter: Reporter, team: Team) -> RLOO:
+        roles = load_without_critic(config, inputs, team)
+        learners = {"policy": Learner.of(roles.policy, config.learning_rate, config, 0, team)}
         return cls(roles, config, learners, Adaptation.of(roles, config, inputs, reporter))
 
     @property
@@ -95,17 +97,22 @@ def _accumulate(
 ) -> dict[str, float]:
     """Gradients of one optimizer step; every micro-batch divides by the responses of the whole step."""
 
+    share = roles.team.share(rollout.sequences.lengths[rows])
+    mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
+
     def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        chosen = rows[part]
+        chosen = mine[part]
         sequences = rollout.sequences.select(chosen)
         mask = sequences.response_mask
         old = rollout.old_logprobs[chosen, : mask.shape[1]].sum(dim=1, keepdim=True)  # (b, 1): padding holds 0
         now = response_logprobs(roles.policy, sequences, config.temperature).sum(dim=1, keepdim=True)
-        whole, weights = torch.ones_like(now, dtype=torch.bool), None
+        whole, weights = counts[part, None], None
         if rollout.sampled_logprobs is not None and config.importance_cap:
             sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
             weights = importance_weights(old, sampled, whole, config.importance_cap)
-        acted = policy_loss(now, old, advantages[chosen, None], whole, config.clip_range, float(len(rows)), weights)
+        advantage, count = advantages[chosen, None], float(len(rows))
+        acted = policy_loss(now, old, advantage, whole, config.clip_range, count, weights, config.clip_range_high)
         yield acted.loss, shares_of(acted)
 
-    return accumulate([roles.policy], rollout.sequences.lengths[rows], config.micro_batch_size, losses)
+    lengths = rollout.sequences.lengths[mine]
+    return roles.team.sum_metrics(accumulate([roles.policy], lengths, config.micro_batch_size, losses))

@@ -1,8 +1,6 @@
 """How far annotators agree: the human ceiling of a reward model, and who disagrees with the rest.
 
-Two annotators can be compared where both judged the same two responses to the same prompt. As for a
-model, only strict preferences count as labels: one annotator is asked to predict another's, and a tie
-counts half.
+What counts as agreement is said in `alignment.shared.judges.orders`, with which the desk counts, too.
 """
 
 from __future__ import annotations
@@ -10,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import NamedTuple
 
 from alignment.reward.report.accuracy import IntervalEstimate, clustered
+from alignment.shared.judges import orders as shared
 from alignment.shared.records import Ranking
 
 FEWEST = 20  # predictions below which nothing is said of an annotator
@@ -21,7 +19,7 @@ MARGIN = 0.1  # an annotator is flagged who lies this far below the rest, and be
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LabelledPrediction:
     """What one annotator says about another's preference."""
 
     prompt: str
@@ -74,40 +72,35 @@ def measure_agreement(rankings: Sequence[Ranking]) -> Agreement:
     return Agreement(_mean(found), _mean(left) if aside else None, (*aside, *in_line))
 
 
-def predictions(rankings: Iterable[Ranking]) -> Iterator[Prediction]:
+def predictions(rankings: Iterable[Ranking]) -> Iterator[LabelledPrediction]:
     """Every pair of annotators on every two responses that both judged, from both sides."""
-    for (prompt, _, _), votes in _votes(rankings).items():
-        for (by, said), (of, meant) in permutations(votes, 2):
-            if by != of and meant:
-                yield Prediction(prompt, by, of, 0.5 if not said else float(said == meant))
+    for prompt, orders in _orders(rankings).items():
+        for said in shared.predictions(shared.votes_of(orders)):
+            yield LabelledPrediction(prompt, said.by, said.of, said.right)
 
 
 UNNAMED = "\0"  # begins the name of who has none; no pseudonym does
 
 
-def _votes(rankings: Iterable[Ranking]) -> dict[tuple[str, str, str], list[tuple[str, int]]]:
-    """Who said what (1 first, -1 second, 0 a tie) of two different responses, in the order of their texts."""
-    votes: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
+def _orders(rankings: Iterable[Ranking]) -> dict[str, list[shared.Order]]:
+    """By prompt; a response is named by its text."""
+    found: dict[str, list[shared.Order]] = {}
     for number, ranking in enumerate(rankings):
         who = ranking.annotator or f"{UNNAMED}{number}"
-        rank_of = dict(zip(ranking.responses, ranking.ranks, strict=True))
-        texts = sorted(rank_of)
-        for i, first in enumerate(texts):
-            for second in texts[i + 1 :]:
-                gap = rank_of[second] - rank_of[first]
-                votes.setdefault((ranking.prompt.key, first, second), []).append((who, (gap > 0) - (gap < 0)))
-    return votes
+        ranks = dict(zip(ranking.responses, ranking.ranks, strict=True))
+        found.setdefault(ranking.prompt.key, []).append(shared.Order(who, ranks))
+    return found
 
 
-def _mean(found: Sequence[Prediction]) -> IntervalEstimate | None:
+def _mean(found: Sequence[LabelledPrediction]) -> IntervalEstimate | None:
     return clustered([(p.prompt, p.right) for p in found]) if found else None
 
 
-def _names(found: Sequence[Prediction]) -> list[str]:
+def _names(found: Sequence[LabelledPrediction]) -> list[str]:
     return sorted({p.by for p in found if not p.by.startswith(UNNAMED)})
 
 
-def _worst(found: Sequence[Prediction]) -> AnnotatorAgreement | None:
+def _worst(found: Sequence[LabelledPrediction]) -> AnnotatorAgreement | None:
     """Of those who are to be flagged, the one who agrees least with the others."""
     beside = sorted((_beside(name, found) for name in _names(found)), key=lambda entry: entry.value)
     apart = (entry for entry in beside if entry.enough and entry.value <= entry.rest - MARGIN)
@@ -124,14 +117,14 @@ class _Beside(NamedTuple):
     enough: bool
 
 
-def _beside(name: str, found: Sequence[Prediction]) -> _Beside:
+def _beside(name: str, found: Sequence[LabelledPrediction]) -> _Beside:
     own = [p.right for p in found if name in (p.by, p.of)]
     others = [p.right for p in found if name not in (p.by, p.of)]
     enough = len(own) >= FEWEST and len(others) >= FEWEST
     return _Beside(name, sum(own) / max(len(own), 1), sum(others) / max(len(others), 1), enough)
 
 
-def _person(name: str, found: Sequence[Prediction]) -> AnnotatorAgreement | None:
+def _person(name: str, found: Sequence[LabelledPrediction]) -> AnnotatorAgreement | None:
     """None where too little is known, or where there are no others to compare with."""
     if not _beside(name, found).enough:
         return None

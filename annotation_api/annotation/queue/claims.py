@@ -18,10 +18,14 @@ from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import Role
 from annotation_api.http.auth import Someone
 
-# The project, if the person may see it, and the person's leases in it, oldest first, also those that ran out unnoticed.
+# The project, if the person may see it, with its rules and where the person stands in it, and the person's leases in
+# it, oldest first, also those that ran out unnoticed.
 IN_HAND = """
-SELECT p.id AS project_id, p.lease_seconds, p.daily_limit, held.id, held.task_id
+SELECT p.id AS project_id, p.lease_seconds, p.daily_limit, q.gold_rate, q.entry, s.entered_at, s.paused_at, s.reason,
+    held.id, held.task_id
 FROM projects p
+LEFT JOIN quality_rules q ON q.project_id = p.id
+LEFT JOIN standings s ON s.project_id = p.id AND s.person_id = %(viewer)s
 LEFT JOIN (
     SELECT a.id, a.task_id, a.created_at, t.project_id
     FROM assignments a JOIN tasks t ON t.id = a.task_id
@@ -47,7 +51,8 @@ SELECT t.id FROM tasks t WHERE {OPEN}
 ORDER BY t.priority DESC, t.created_at, t.id LIMIT 1 FOR NO KEY UPDATE OF t SKIP LOCKED
 """
 
-# Run under the task's lock: what is counted here is true until the transaction ends.
+# Run under the task's lock: what is counted here is true until the transaction ends. A gold item has a place for
+# everybody, so for it nothing is counted but whose turn it is, and nobody waits for its lock.
 TAKE_PLACE = f"""
 WITH look AS (
     SELECT count(*) AS shown,
@@ -62,7 +67,7 @@ WITH look AS (
 INSERT INTO assignments (id, task_id, person_id, state, display_order, lease_until, created_at)
 SELECT %(id)s, t.id, %(person)s, 'leased', %(orders)s::jsonb -> mod(look.shown, %(turns)s)::int,
     clock_timestamp() + make_interval(secs => %(seconds)s), clock_timestamp()
-FROM tasks t, look WHERE t.id = %(task)s AND look.taken < t.overlap
+FROM tasks t, look WHERE t.id = %(task)s AND (t.gold OR look.taken < t.overlap)
 RETURNING display_order, lease_until
 """
 

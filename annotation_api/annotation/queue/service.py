@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
+from annotation_api.annotation.gold import screening
 from annotation_api.annotation.queue import claims
 from annotation_api.annotation.queue.claims import TaskPlace
 from annotation_api.annotation.submissions import queries as judgements
@@ -57,19 +58,40 @@ def next_in(
     """The person's task in hand if there is one, else the next in the queue; None when nothing is left.
 
     With `besides`, another one than that assignment: a page fetches it ahead. So a person holds two at most.
-    404 for no such project, 409 once the person's limit of the day is reached.
+    404 for no such project, 409 once the person's limit of the day is reached and for one who is paused.
     """
     lock_person(session, person.id)
     rows = claims.in_hand(session, person, project_id)
     if not rows:
         raise not_found("project", project_id)
     project, hand = rows[0], [row for row in rows if row.id is not None]
+    if project.paused_at is not None:
+        raise screening.paused(project.reason)
     for row in hand:
         if row.id != besides and (held := _resume(session, row.id, row.task_id, project.lease_seconds)):
             return held
     if project.daily_limit is not None:
         _check_limit(session, person, project_id, project.daily_limit, len(hand))
+    if gold := _gold(session, person, project):
+        return _take(session, person, gold, project.lease_seconds)
     return _claim(session, person, project_id, project.lease_seconds)
+
+
+def _gold(session: Session, person: Someone, project: Any) -> uuid.UUID | None:
+    """A task whose answer is known, if one is due: at the entry, or now and then while others are open, too."""
+    if project.entry is not None and project.entered_at is None:
+        item = screening.check_entry(session, person, project.project_id, project.entry)
+        if item is not None:
+            return item
+    if not project.gold_rate:
+        return None
+    item = screening.draw(session, person, project.project_id, project.gold_rate)
+    return item if item and claims.any_open(session, person, project.project_id) else None
+
+
+def _take(session: Session, person: Someone, task_id: uuid.UUID, seconds: int) -> TaskPlace | None:
+    content = content_of(session, task_id)
+    return claims.take_place(session, person, task_id, content.orders, content.turns, seconds)
 
 
 def _resume(session: Session, assignment_id: uuid.UUID, task_id: uuid.UUID, seconds: int) -> Assignment | None:
@@ -103,8 +125,7 @@ def _claim(session: Session, person: Someone, project_id: uuid.UUID, seconds: in
     while True:
         passed: set[uuid.UUID] = set()
         while task := claims.lock_first_free(session, person, project_id, passed):
-            content = content_of(session, task)
-            if place := claims.take_place(session, person, task, content.orders, content.turns, seconds):
+            if place := _take(session, person, task, seconds):
                 return place
             passed.add(task)
         if not claims.any_open(session, person, project_id):

@@ -28,7 +28,7 @@ def problems_of(form: Form, payload: Payload, texts: Texts, rules: Sequence[str]
 
 
 def _ranking(form: RankingForm, payload: RankingPayload, texts: Texts) -> list[Problem]:
-    problems = ranking.problems_of(payload.groups, texts)
+    problems = ranking.problems_of(payload.groups, texts) + _apart(form, payload, texts)
     if not payload.all_bad:  # nothing is better than anything by much when all are bad
         problems += _needed(form.strength, payload.strength, "/payload/strength", "how much better, from 1 to 4")
     problems += _needed(form.ratings, payload.ratings or None, "/payload/ratings", "a rating from 1 to 7 for each")
@@ -36,6 +36,24 @@ def _ranking(form: RankingForm, payload: RankingPayload, texts: Texts) -> list[P
     if payload.ratings and (missing := [str(key) for key in texts if key not in payload.ratings]):
         problems.append(Problem(pointer="/payload/ratings", message=f"Not rated yet: {', '.join(missing)}."))
     return problems + _choices("broken", payload.broken, [rule.id for rule in form.rules], texts)
+
+
+def _apart(form: RankingForm, payload: RankingPayload, texts: Texts) -> list[Problem]:
+    """An order of its own for each criterion that is ranked apart; none is owed where all are bad."""
+    problems = []
+    for criterion, groups in payload.apart.items():
+        at = f"/payload/apart/{criterion}"
+        if criterion in form.apart:
+            problems += ranking.problems_of(groups, texts, at)
+        else:
+            known = ", ".join(form.apart) or "nothing"
+            problems.append(Problem(pointer=at, message=f"This criterion is not ranked apart here; {known} is."))
+    owed = () if payload.all_bad else form.apart
+    return problems + [
+        Problem(pointer=f"/payload/apart/{criterion}", message=f"Not ranked yet: an order by {criterion} is asked for.")
+        for criterion in owed
+        if criterion not in payload.apart
+    ]
 
 
 def _questions(form: QuestionsForm, payload: QuestionsPayload) -> list[Problem]:

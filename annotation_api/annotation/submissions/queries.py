@@ -20,11 +20,14 @@ def submission(session: Session, submission_id: uuid.UUID) -> Submission | None:
     return session.get(Submission, submission_id)
 
 
-# The assignment, with its task's row, both locked; `before` is set if the submission came before.
+# The assignment, with its task's row, both locked; `before` is set if the submission came before, `paused` says why
+# the person gives no new answers here.
 JUDGED = f"""
-SELECT a.task_id, a.state, {running("a")} AS live, t.judged < t.overlap AS room, s.id AS before
+SELECT a.task_id, a.state, {running("a")} AS live, t.gold, t.gold OR t.judged < t.overlap AS room, s.id AS before,
+    CASE WHEN stands.paused_at IS NOT NULL THEN coalesce(stands.reason, '') END AS paused
 FROM assignments a
 JOIN tasks t ON t.id = a.task_id
+LEFT JOIN standings stands ON stands.project_id = t.project_id AND stands.person_id = a.person_id
 LEFT JOIN submissions s ON s.id = %(submission)s
 WHERE a.id = %(assignment)s AND a.person_id = %(person)s FOR NO KEY UPDATE OF t, a
 """
@@ -38,7 +41,7 @@ WITH added AS (
 ), answered AS (
     UPDATE assignments SET state = 'submitted' FROM added WHERE assignments.id = added.assignment_id AND %(first)s
 ), counted AS (
-    UPDATE tasks SET judged = judged + 1 FROM added WHERE tasks.id = %(task)s AND %(first)s
+    UPDATE tasks SET judged = judged + 1 FROM added WHERE tasks.id = %(task)s AND %(first)s AND NOT tasks.gold
 ), done AS (
     DELETE FROM drafts USING added WHERE drafts.assignment_id = added.assignment_id
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag
 
+from alignment.shared.records import Criterion
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.http.schemas import Body, StoredText, storable_text
 
@@ -34,11 +35,17 @@ class Payload(Body):
     demonstration: BetterAnswer | None = None
 
 
+Groups = Annotated[
+    list[Annotated[list[uuid.UUID], Field(max_length=MAX_RANKED)]], Field(min_length=1, max_length=MAX_RANKED)
+]
+
+
 class RankingPayload(Payload):
-    groups: list[Annotated[list[uuid.UUID], Field(max_length=MAX_RANKED)]] = Field(
-        min_length=1,
-        max_length=MAX_RANKED,
-        description="Response ids, best group first; several in a group are a tie. Each exactly once.",
+    groups: Groups = Field(
+        description="Response ids, best group first; several in a group are a tie. Each exactly once."
+    )
+    apart: dict[Criterion, Groups] = Field(
+        default_factory=dict, description="Of the criteria that the form ranks apart: an order of its own, as `groups`."
     )
     all_bad: bool = Field(default=False, description="None of the responses is acceptable.")
     strength: int | None = Field(default=None, ge=1, le=4, description="How much better: 4 is significantly better.")
@@ -104,6 +111,13 @@ NewSubmission = Annotated[
 ]
 
 
+class Feedback(BaseModel):
+    """On an answer to the qualification set."""
+
+    correct: bool
+    why: str = Field(description="What the right answer is, and why.")
+
+
 class SubmissionOut(BaseModel):
     id: uuid.UUID
     assignment: uuid.UUID
@@ -117,3 +131,6 @@ class SubmissionOut(BaseModel):
     active_ms: int | None
     total_ms: int | None
     created_at: datetime
+    feedback: Feedback | None = Field(
+        default=None, description="On an answer to the qualification set, when it is given."
+    )

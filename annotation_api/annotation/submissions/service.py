@@ -12,9 +12,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json, sha256_text
+from annotation_api.annotation.gold import queries as screened
+from annotation_api.annotation.gold import screening
 from annotation_api.annotation.submissions import queries
 from annotation_api.annotation.submissions.checks import problems_of
-from annotation_api.annotation.submissions.schemas import NewSubmission, SubmissionOut
+from annotation_api.annotation.submissions.schemas import Feedback, NewSubmission, SubmissionOut
 from annotation_api.annotation.tasks import queries as queue
 from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.db.locks import lock_person
@@ -41,7 +43,8 @@ def judge(session: Session, person: Someone, new: NewSubmission) -> tuple[Submis
     digest = _digest(new)
     found = queries.lock_judged(session, person, new.assignment, new.id)
     if (found is None or found.before) and (before := queries.submission(session, new.id)):
-        return show_submissions(session, [_replayed(session, person, before, digest)])[0], False
+        again = show_submissions(session, [_replayed(session, person, before, digest)])[0]
+        return _with_feedback(session, again), False
     if found is None:
         raise not_found("assignment", new.assignment)
     asked = content_of(session, found.task_id)
@@ -51,7 +54,17 @@ def judge(session: Session, person: Someone, new: NewSubmission) -> tuple[Submis
         _check_place(session, found, new.assignment)
     else:
         _check_correction(session, person, new.assignment, new.supersedes)
-    return _append(session, person, asked, new, digest), True
+    added = _append(session, person, asked, new, digest)
+    if not found.gold or new.supersedes is not None:
+        return added, True
+    screening.record(session, person, asked.task_id, new.id, added.payload)
+    return _with_feedback(session, added), True
+
+
+def _with_feedback(session: Session, shown: SubmissionOut) -> SubmissionOut:
+    """With a word on an answer to the qualification set."""
+    found = screened.feedback(session, shown.id)
+    return shown.model_copy(update={"feedback": Feedback(correct=found.correct, why=found.why)}) if found else shown
 
 
 def _digest(new: NewSubmission) -> str:
@@ -70,13 +83,15 @@ def _id_taken(key: uuid.UUID) -> ApiError:
 
 
 def _check_place(session: Session, found: Any, assignment_id: uuid.UUID) -> None:
-    """A live lease has its place; late work is kept as long as a place is still free."""
+    """A live lease has its place; late work is kept as long as a place is still free. Who is paused adds nothing."""
     if found.state == AssignmentState.SUBMITTED:
         current = queries.current_of(session, assignment_id)
         detail = f"You answered this task already. To change it, send supersedes: {current.id if current else ''}."
         raise ApiError(409, "already-submitted", detail)
     if found.state == AssignmentState.SKIPPED:
         raise ApiError(409, "assignment-closed", "You skipped this task. Ask for the next one.")
+    if found.paused is not None:
+        raise screening.paused(found.paused)
     if not found.room or not (found.live or _place_is_free(session, found.task_id, assignment_id)):
         detail = "The time for this task ran out and its place is taken, so this answer is not needed. Take the next."
         raise ApiError(409, "lease-ended", detail)

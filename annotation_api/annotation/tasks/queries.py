@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from annotation_api.db.membership import EVERYTHING
 from annotation_api.db.places import takes_place
@@ -35,7 +35,10 @@ def lock_task(session: Session, task_id: uuid.UUID) -> Task:
 
 
 def free_places(session: Session, task: Task, *, besides: uuid.UUID | None = None) -> int:
-    """Free places of a locked task, counted afresh; the assignment `besides` does not count."""
+    """Free places of a locked task, counted afresh; the assignment `besides` does not count. A gold item has one for
+    everybody."""
+    if task.gold:
+        return 1
     query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id, takes_place())
     if besides is not None:
         query = query.where(Assignment.id != besides)
@@ -164,6 +167,26 @@ def form_versions(project_id: uuid.UUID) -> Select[Any]:
     made = select(func.count()).where(Task.project_id == project_id, Task.form_id == Form.id).scalar_subquery()
     query = select(Form, made).where(Form.project_id == project_id)
     return query.order_by(Form.kind, Form.version.desc())
+
+
+def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> tuple[int, float]:
+    """Tasks that the person may get once others let go of them, and the seconds until the first lease ends."""
+    theirs, own = aliased(Assignment), aliased(Assignment)
+    had = select(own.id).where(own.task_id == Task.id, own.person_id == person.id, own.state.in_(HELD))
+    query = (
+        select(func.count(Task.id.distinct()), func.extract("epoch", func.min(theirs.lease_until) - NOW))
+        .join(theirs, theirs.task_id == Task.id)
+        .where(
+            Task.project_id == project_id,
+            Task.judged < Task.overlap,
+            theirs.state == AssignmentState.LEASED,
+            theirs.lease_until > NOW,
+            theirs.person_id != person.id,
+            ~exists(had),
+        )
+    )
+    tasks, seconds = session.execute(query).one()
+    return tasks, max(float(seconds or 0), 0)
 
 
 def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:

@@ -139,11 +139,11 @@ def _source(value: Any) -> Any:
 
 def export(client: Client, args: Namespace) -> int:
     """Write a snapshot to a file; a data set or project is frozen first."""
-    reference = data_ref(args.source, default="snapshot")
+    reference = data_ref(client, args.source, default="snapshot")
     if "snapshot" in reference:
         snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
     else:
-        snapshot = client.post("/v1/snapshots", {"kind": _kind(client, reference, args), **reference})
+        snapshot = client.post("/v1/snapshots", {"kind": _kind(client, reference, args), **reference, **_choice(args)})
     suffix = {"trl": "trl.jsonl", "records-parquet": "records.parquet"}.get(args.format, args.format)
     target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
     size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
@@ -153,6 +153,11 @@ def export(client: Client, args: Namespace) -> int:
     else:
         print(f"{target}: {size} bytes, snapshot {shown['id']} of {shown['rows']} {shown['kind']}")
     return 0
+
+
+def _choice(args: Namespace) -> dict[str, str]:
+    """Which judgements of a project are frozen, where that was said."""
+    return {name: value for name in ("adjudicated", "paused") if (value := getattr(args, name)) is not None}
 
 
 def _kind(client: Client, reference: dict[str, str], args: Namespace) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 from annotation_api.cli.client import Client
 from annotation_api.cli.commands.estimate import print_estimate
+from annotation_api.cli.commands.labels import labels
 from annotation_api.cli.commands.watch import waits, watch
 from annotation_api.cli.output import emit, facts, remark, size, table
 from annotation_api.cli.references import settings
 
-COLUMNS = ("id", "stage", "state", "progress", "waits", "epoch", "created_at")
+COLUMNS = ("id", "name", "stage", "state", "progress", "waits", "epoch", "created_at")
 ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
 SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
 CANDIDATES = ("step", "chosen", "metrics")
@@ -37,7 +38,8 @@ def _body(client: Client, args: Namespace) -> dict[str, Any]:
 
     given = inputs(client, args)
     body = {"stage": args.stage, "inputs": given, "config": settings(args.set), "preset": args.preset}
-    return body | {"gpus": args.gpus, "priority": args.priority}
+    body |= {"gpus": args.gpus, "allow_cpu": args.allow_cpu, "priority": args.priority}
+    return body | labels(args)
 
 
 def _finish(client: Client, job: str, args: Namespace) -> int:
@@ -74,8 +76,15 @@ def watch_job(client: Client, args: Namespace) -> int:
 
 
 def ask(client: Client, args: Namespace) -> int:
-    """Cancel, pause, resume or retry: what the subcommand is called."""
+    """Cancel or pause: what the subcommand is called."""
     return _print_state(client.post(f"/v1/jobs/{args.job}:{args.subcommand}"), args)
+
+
+def again(client: Client, args: Namespace) -> int:
+    """Resume or retry, with other settings where some are given."""
+    changed = {"config": settings(args.set), "gpus": args.gpus, "priority": args.priority}
+    given = {name: value for name, value in changed.items() if value not in (None, {})}
+    return _print_state(client.post(f"/v1/jobs/{args.job}:{args.subcommand}", given or None), args)
 
 
 def _print_state(row: dict[str, Any], args: Namespace) -> int:
@@ -124,7 +133,7 @@ def checkpoints(client: Client, args: Namespace) -> int:
 
 
 def wins(client: Client, args: Namespace) -> int:
-    """How often people prefer the policy of each look to the SFT policy, beside the learned score."""
+    """How often people prefer the policy of each evaluation to the SFT policy, beside the learned score."""
     rows = client.get(f"/v1/jobs/{args.job}/win_rate")
     if args.json:
         emit(rows)

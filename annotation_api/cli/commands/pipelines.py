@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client
+from annotation_api.cli.commands.labels import labels
 from annotation_api.cli.commands.watch import verdict, watch
 from annotation_api.cli.output import emit, table
 from annotation_api.cli.references import data_ref, settings, start_model
@@ -17,14 +18,16 @@ def run(client: Client, args: Namespace) -> int:
     """SFT, reward model and PPO; 0 when all three succeeded. `--detach` returns when they are queued."""
     body: dict[str, Any] = {
         "model": start_model(client, args.base),
-        "demonstrations": data_ref(args.demonstrations),
-        "preferences": data_ref(args.preferences),
+        "demonstrations": data_ref(client, args.demonstrations),
+        "preferences": data_ref(client, args.preferences),
         "preset": args.preset,
         "gpus": args.gpus,
+        "allow_cpu": args.allow_cpu,
         "config": settings(args.set),
     }
-    body |= {name: data_ref(text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
+    body |= {name: data_ref(client, text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
     body |= {"project": args.project} if args.project else {}
+    body |= labels(args)
     pipeline = client.post("/v1/pipelines", body)
     if not args.detach:
         for job in pipeline["jobs"]:
@@ -73,6 +76,8 @@ def show(client: Client, args: Namespace) -> int:
 
 
 def ask(client: Client, args: Namespace) -> int:
-    """Cancel, pause or resume: what the subcommand is called."""
-    _print(client.post(f"/v1/pipelines/{args.pipeline}:{args.subcommand}"), args)
+    """Cancel, pause or resume: what the subcommand is called; resume takes settings."""
+    changed = settings(getattr(args, "set", []))
+    body = {"config": changed} if changed else None
+    _print(client.post(f"/v1/pipelines/{args.pipeline}:{args.subcommand}", body), args)
     return 0

@@ -6,10 +6,9 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client, ClientError
-from annotation_api.cli.commands.jobs import settings
 from annotation_api.cli.commands.watch import watch
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.references import data_ref
+from annotation_api.cli.references import data_ref, settings
 
 WIDTH = 120  # characters of an example
 
@@ -17,7 +16,7 @@ WIDTH = 120  # characters of an example
 def run(client: Client, args: Namespace) -> int:
     """Queue the preparation and follow it; 0 when it was shown, kept or undone."""
     if args.undo:
-        key = data_ref(args.data).get("dataset")
+        key = data_ref(client, args.data).get("dataset")
         if key is None:
             raise ClientError("--undo takes a data set that a preparation made.")
         client.delete(f"/v1/datasets/{key}")
@@ -45,8 +44,8 @@ def _shown(client: Client, args: Namespace) -> dict[str, Any]:
     if args.data.startswith("job:"):
         found: dict[str, Any] = client.get(f"/v1/jobs/{args.data.removeprefix('job:')}")
         return found
-    given = {"records": data_ref(args.data)}
-    given |= {name: data_ref(text) for name in ("evaluation", "against") if (text := getattr(args, name))}
+    given = {"records": data_ref(client, args.data)}
+    given |= {name: data_ref(client, text) for name in ("evaluation", "against") if (text := getattr(args, name))}
     body = {"stage": "prepare", "inputs": given, "config": settings(args.set)}
     return watch(client, client.post("/v1/jobs", body)["id"], as_json=args.json)
 

@@ -72,9 +72,9 @@ def _has_own(asked: Input) -> bool:
 def inputs(client: Client, args: Namespace) -> dict[str, Any]:
     """The inputs of a request; a folder or hub id as --model is registered first."""
     stage = Stage(args.stage)
-    given: dict[str, Any] = {main_data(stage): data_ref(args.data)}
-    given |= {name: data_ref(text) for name in _options(models=False) if (text := getattr(args, name))}
-    given |= {name: model_ref(text) for name in _options(models=True) if (text := getattr(args, name))}
+    given: dict[str, Any] = {main_data(stage): data_ref(client, args.data)}
+    given |= {name: data_ref(client, text) for name in _options(models=False) if (text := getattr(args, name))}
+    given |= {name: model_ref(client, text) for name in _options(models=True) if (text := getattr(args, name))}
     given |= {"project": args.project} if args.project else {}
     name, start = next((name, one) for name, one in inputs_of(stage).items() if _is_start(one))
     if len(args.model) > 1 and not start.several:

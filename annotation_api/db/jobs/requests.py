@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
+from alignment.shared.differences import Difference, differences
 from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
@@ -23,13 +24,15 @@ from annotation_api.db.jobs.machine import DEAD, ENDED, LIVE
 from annotation_api.db.jobs.records import Failure, TransitionRefused, UnknownJob
 from annotation_api.db.tables import Job, JobState
 
+KEEP_CHECKPOINTS = ("save_every", "save_minutes", "GPUs", "priority")  # what changes no weight
+
 # `clock_timestamp`, because jobs of one transaction keep their order.
 CREATE = """
 WITH job AS (
     INSERT INTO jobs
-        (id, stage, state, inputs, config, gpus, priority, max_attempts, pipeline_id, created_by, created_at)
-    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :priority, :max_attempts, :pipeline_id, :created_by,
-        clock_timestamp())
+        (id, stage, state, inputs, config, gpus, allow_cpu, priority, max_attempts, pipeline_id, created_by, created_at)
+    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :allow_cpu, :priority, :max_attempts, :pipeline_id,
+        :created_by, clock_timestamp())
     RETURNING *
 ),
 needed AS (INSERT INTO job_dependencies (job_id, needs_id) SELECT id, unnest(CAST(:needs AS uuid[])) FROM job),
@@ -53,6 +56,7 @@ def create_job(
     *,
     needs: Iterable[uuid.UUID] = (),
     gpus: float = 1.0,
+    allow_cpu: bool = False,
     priority: int = 0,
     max_attempts: int = 5,
     pipeline_id: uuid.UUID | None = None,
@@ -73,6 +77,7 @@ def create_job(
         "inputs": inputs,
         "config": config,
         "gpus": gpus,
+        "allow_cpu": allow_cpu,
         "priority": priority,
         "max_attempts": max_attempts,
         "pipeline_id": pipeline_id,
@@ -161,3 +166,33 @@ def retry(session: Session, job_id: uuid.UUID) -> Job:
         if dependant.state is JobState.CANCELLED and follows and not any(need.state in DEAD for need in needs):
             machine.revive(session, dependant, needs)
     return job
+
+
+def change(session: Session, job_id: uuid.UUID, config: dict[str, Any], gpus: float, priority: int) -> Job:
+    """Give a job that is not at work other settings, with which it then starts; what is the same changes nothing.
+
+    Its checkpoints stay on the disk, but a run of other settings does not go on from them. Raises TransitionRefused
+    while the job is at work, and when it has succeeded.
+    """
+    job = machine.locked(session, job_id)
+    before = job.config | {"GPUs": job.gpus, "priority": job.priority}
+    found = differences(before, config | {"GPUs": gpus, "priority": priority})
+    if not found:
+        return job
+    if job.state is JobState.SUCCEEDED:
+        raise TransitionRefused(f"job {job.id} has succeeded; make a new job to run it with other settings")
+    if job.state in LIVE:
+        raise TransitionRefused(
+            f"job {job.id} is {job.state.value}; pause it first, then resume it with other settings"
+        )
+    anew = job.saved_step is not None and any(each.name not in KEEP_CHECKPOINTS for each in found)
+    job.config, job.gpus, job.priority = config, gpus, priority
+    job.saved_step = None if anew else job.saved_step
+    job_events.append(session, job.id, job.epoch, [Event.note(_changed(found, anew))])
+    session.flush()
+    return job
+
+
+def _changed(found: list[Difference], anew: bool) -> str:
+    said = f"Settings changed: {'; '.join(map(str, found))}."
+    return f"{said} It begins anew: its checkpoints belong to the settings before." if anew else said

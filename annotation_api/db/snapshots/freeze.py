@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
+from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
 
 BATCH = 1000  # lines written at once, or fewer of together
@@ -28,7 +29,7 @@ DATASET_SOURCES: dict[DatasetKind, frozenset[DatasetKind]] = {
 } | {DatasetKind.PROMPTS: frozenset(DatasetKind) - COLLECTED}
 
 # What a project can be frozen as, and what to do first when it has none of it.
-PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID], Iterator[Frozen]], str]] = {
+PROJECT_SOURCES: dict[DatasetKind, tuple[Callable[[Session, uuid.UUID, VoteChoice], Iterator[Frozen]], str]] = {
     DatasetKind.RANKINGS: (judged_rows.rankings, "judgements to freeze: let annotators rank its tasks first"),
     DatasetKind.ANSWERS: (judged_rows.answers, "answers to freeze: let annotators answer its questions first"),
     DatasetKind.VERDICTS: (judged_rows.verdicts, "verdicts to freeze: let annotators judge by its rules first"),
@@ -63,9 +64,13 @@ def freeze_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind, c
 
 
 def freeze_project(
-    session: Session, project_id: uuid.UUID, created_by: uuid.UUID, kind: DatasetKind = DatasetKind.RANKINGS
+    session: Session,
+    project_id: uuid.UUID,
+    created_by: uuid.UUID,
+    kind: DatasetKind = DatasetKind.RANKINGS,
+    choice: VoteChoice = USUAL,
 ) -> Snapshot:
-    """Freeze a project's current judgements as `kind`, or its prompts.
+    """Freeze a project's current judgements as `kind`, those that `choice` takes, or its prompts.
 
     Raises FreezeError when there is no such project, when nothing of the kind was collected in it, or
     when `kind` cannot come from a project.
@@ -78,7 +83,10 @@ def freeze_project(
         raise FreezeError(f"A project is frozen as {known}; {kind.value} come from a data set.")
     source, first = PROJECT_SOURCES[kind]
     empty = f"Project {project.name} has no {first}."
-    return _freeze(session, kind, {"project": str(project_id)}, created_by, source(session, project_id), empty)
+    origin = {"project": str(project_id)}
+    if kind is not DatasetKind.PROMPTS:
+        origin |= choice.told(session, project_id)
+    return _freeze(session, kind, origin, created_by, source(session, project_id, choice), empty)
 
 
 def _freeze(

@@ -80,8 +80,8 @@ def of_dataset(session: Session, dataset: Dataset) -> Iterator[Frozen]:
         yield Frozen(record, dataset_id=dataset.id, dataset_row=row)
 
 
-def prompts_of_project(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
-    """The prompts of a project, oldest first."""
+def prompts_of_project(session: Session, project_id: uuid.UUID, _choice: object) -> Iterator[Frozen]:
+    """The prompts of a project, oldest first, whoever judged what."""
     rows = select(cast(PromptRow.record, Text)).where(PromptRow.project_id == project_id)
     rows = rows.order_by(PromptRow.created_at, PromptRow.key)
     for stored in session.scalars(rows.execution_options(yield_per=BATCH)):

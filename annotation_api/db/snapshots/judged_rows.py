@@ -1,7 +1,8 @@
 """What people judged in a project, as the rows of a snapshot: rankings, answers, verdicts, better answers.
 
-The current judgements only (superseded ones are left out), oldest first. Wordings and criteria are those
-of the form version that the task was judged by, so a later version of the form changes no frozen line.
+The current judgements only (superseded ones are left out), oldest first, then reviewers' decisions where they count.
+Nothing that was said of a gold item. Wordings and criteria are those of the form version that the task was judged by,
+so a later version of the form changes no frozen line.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, select
+from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, literal, null, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, RuleVerdict
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
+from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots.frozen_rows import BATCH, FreezeError, Frozen, Stored
 from annotation_api.db.tables import (
     Assignment,
+    Decision,
     FeedbackKind,
     Form,
     Person,
     PromptRow,
     ResponseRow,
+    Standing,
     Submission,
     Task,
     TaskResponse,
@@ -33,10 +37,33 @@ from annotation_api.db.tables import (
 
 
 @dataclass(frozen=True)
-class ReadSubmission:
-    """One submission with all that it refers to. `texts` are the task's responses by id, in sampling order."""
+class VoteChoice:
+    """Which judgements of a project a snapshot holds."""
 
-    submission: uuid.UUID
+    adjudicated: Adjudicated = Adjudicated.INSTEAD
+    paused: PausedPeople = PausedPeople.OUT
+
+    def told(self, session: Session, project_id: uuid.UUID) -> dict[str, str]:
+        """What a snapshot says of it: what sets it apart from all votes of everybody, where there is any of it."""
+        decided = exists().where(Decision.task_id == Task.id, Task.project_id == project_id)
+        out = exists().where(Standing.project_id == project_id, Standing.paused_at.is_not(None))
+        found = session.execute(select(decided, out)).one()
+        said = (
+            {"adjudicated": self.adjudicated.value} if found[0] and self.adjudicated is not Adjudicated.IGNORE else {}
+        )
+        return said | ({"paused": self.paused.value} if found[1] and self.paused is PausedPeople.OUT else {})
+
+
+USUAL = VoteChoice()
+
+
+@dataclass(frozen=True)
+class ReadSubmission:
+    """One submission, or a decision in its place (`submission` is None), with all that it refers to. `texts` are the
+    task's responses by id, in sampling order."""
+
+    source: uuid.UUID
+    submission: uuid.UUID | None
     task: uuid.UUID
     annotator: str
     payload: Mapping[str, Any]
@@ -48,7 +75,8 @@ class ReadSubmission:
 
     @property
     def lineage(self) -> dict[str, str]:
-        return {"submission": str(self.submission), "task": str(self.task), "form_version": str(self.version)}
+        own = "decision" if self.submission is None else "submission"
+        return {own: str(self.source), "task": str(self.task), "form_version": str(self.version)}
 
     def of_each(self, name: str, ids: Iterable[str]) -> tuple[tuple[str, ...], ...] | None:
         """What the payload says of each response under `name`; None when it says nothing."""
@@ -56,53 +84,55 @@ class ReadSubmission:
         return tuple(tuple(said.get(key, ())) for key in ids) if said else None
 
 
-def rankings(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
+def rankings(session: Session, project_id: uuid.UUID, choice: VoteChoice) -> Iterator[Frozen]:
     """Raises FreezeError for a judgement that is no order of its task's responses."""
-    return _made(session, project_id, _ranking, Submission.kind == FeedbackKind.RANKING)
+    return _made(session, project_id, _ranking, FeedbackKind.RANKING, choice)
 
 
-def answers(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
+def answers(session: Session, project_id: uuid.UUID, choice: VoteChoice) -> Iterator[Frozen]:
     """One record a submission. Raises FreezeError for an answer to what the form does not ask."""
-    return _made(session, project_id, _answers, Submission.kind == FeedbackKind.QUESTIONS)
+    return _made(session, project_id, _answers, FeedbackKind.QUESTIONS, choice)
 
 
-def verdicts(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
+def verdicts(session: Session, project_id: uuid.UUID, choice: VoteChoice) -> Iterator[Frozen]:
     """One record a rule. Raises FreezeError for a verdict on a rule that the form does not have."""
-    return _made(session, project_id, _verdicts, Submission.kind == FeedbackKind.RULES)
+    return _made(session, project_id, _verdicts, FeedbackKind.RULES, choice)
 
 
-def demonstrations(session: Session, project_id: uuid.UUID) -> Iterator[Frozen]:
+def demonstrations(session: Session, project_id: uuid.UUID, choice: VoteChoice) -> Iterator[Frozen]:
     """The better answers that were written in tasks of any kind."""
-    return _made(session, project_id, _demonstrations, Submission.payload.has_key("demonstration"))
+    return _made(session, project_id, _demonstrations, None, choice)
 
 
 def _made(
     session: Session,
     project_id: uuid.UUID,
     make: Callable[[ReadSubmission], Iterable[Stored]],
-    which: ColumnElement[bool],
+    kind: FeedbackKind | None,
+    choice: VoteChoice,
 ) -> Iterator[Frozen]:
-    """What `make` makes of each judgement, each with the submission that it came from."""
-    for judgement in _submissions(session, project_id, which):
+    """What `make` makes of each judgement of the kind, each with the submission that it came from; of no kind: of each
+    that has a better answer."""
+    for judgement in _judgements(session, project_id, kind, choice):
         try:
             made = list(make(judgement))
         except (KeyError, ValueError) as error:
             what = {"ranking": "order of the responses", "questions": "answer to the questions"}
             named = what.get(judgement.form.kind, "verdict on the rules")
             raise FreezeError(
-                f"submission {judgement.submission} is no {named} of task {judgement.task}: {error}"
+                f"submission {judgement.source} is no {named} of task {judgement.task}: {error}"
             ) from error
         yield from (Frozen(record, submission_id=judgement.submission) for record in made)
 
 
 def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
-    place = {response: index for index, response in enumerate(judged.texts)}
+    """The order, and one for each criterion that was ranked apart."""
     ratings = judged.payload.get("ratings")
     own = judged.form.criterion if isinstance(judged.form, RankingForm) else None
-    yield Ranking(
+    whole = Ranking(
         prompt=judged.prompt,
         responses=tuple(judged.texts.values()),
-        groups=tuple(tuple(sorted(place[response] for response in group)) for group in judged.payload["groups"]),
+        groups=_places(judged, judged.payload["groups"]),
         strength=judged.payload.get("strength"),
         all_bad=judged.payload.get("all_bad", False),
         ratings=tuple(ratings[response] for response in judged.texts) if ratings else None,
@@ -113,6 +143,22 @@ def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
         annotator=judged.annotator,
         lineage=judged.lineage,
     )
+    yield whole
+    for criterion, groups in sorted(judged.payload.get("apart", {}).items()):
+        yield Ranking(
+            prompt=whole.prompt,
+            responses=whole.responses,
+            groups=_places(judged, groups),
+            criterion=criterion,
+            annotator=whole.annotator,
+            lineage=whole.lineage | {"order": criterion},
+        )
+
+
+def _places(judged: ReadSubmission, groups: Iterable[Iterable[str]]) -> tuple[tuple[int, ...], ...]:
+    """Groups of ids as groups of places among the responses."""
+    place = {response: index for index, response in enumerate(judged.texts)}
+    return tuple(tuple(sorted(place[response] for response in group)) for group in groups)
 
 
 def _answers(judged: ReadSubmission) -> Iterator[Answers]:
@@ -171,27 +217,71 @@ def _demonstrations(judged: ReadSubmission) -> Iterator[Demonstration]:
 # ---------------------------------------------------------------- reading
 
 
-def _submissions(session: Session, project_id: uuid.UUID, which: ColumnElement[bool]) -> Iterator[ReadSubmission]:
+def _judgements(
+    session: Session, project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice
+) -> Iterator[ReadSubmission]:
     forms = {
         form.id: (read_form(form.spec), form.version)
         for form in session.scalars(select(Form).where(Form.project_id == project_id))
     }
-    rows = session.execute(_current(project_id, which).execution_options(yield_per=BATCH))
-    for submission, task, annotator, payload, prompt, responses, shown, form in rows:
-        yield ReadSubmission(
-            submission,
-            task,
-            annotator,
-            payload,
-            Prompt.from_line(prompt),
-            dict(json.loads(responses)),
-            tuple(shown),
-            *forms[form],
-        )
+    statements = [_votes(project_id, kind, choice)]
+    if choice.adjudicated is not Adjudicated.IGNORE:
+        statements.append(_decisions(project_id, kind))
+    for statement in statements:
+        for row in session.execute(statement.execution_options(yield_per=BATCH)):
+            yield _read(row, forms)
 
 
-def _current(project_id: uuid.UUID, which: ColumnElement[bool]) -> Select[Any]:
+def _read(row: Any, forms: Mapping[uuid.UUID, tuple[Any, int]]) -> ReadSubmission:
+    source, voted, task, annotator, payload, prompt, responses, shown, form = row
+    texts = dict(json.loads(responses))
+    order = tuple(texts) if shown is None else tuple(shown)  # a decision is seen in the order of sampling
+    submission = source if voted else None
+    record = Prompt.from_line(prompt)
+    return ReadSubmission(source, submission, task, annotator, payload, record, texts, order, *forms[form])
+
+
+def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice) -> Select[Any]:
+    """What annotators said, as it stands. A decision in their stead stands for an order or a verdict; better answers
+    are no votes and stay."""
     later = aliased(Submission)
+    query = (
+        _with_content(Submission.id, True, Submission.payload, Assignment.display_order)
+        .join(Assignment, Assignment.id == Submission.assignment_id)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(PromptRow, PromptRow.id == Task.prompt_id)
+        .join(Person, Person.id == Assignment.person_id)
+        .where(Task.project_id == project_id, ~Task.gold, _of_kind(Submission, kind))
+        .where(~exists().where(later.supersedes == Submission.id))
+    )
+    if kind is not None and choice.adjudicated is Adjudicated.INSTEAD:
+        query = query.where(~exists().where(Decision.task_id == Task.id))
+    if choice.paused is PausedPeople.OUT:
+        paused = (Standing.project_id == project_id) & Standing.paused_at.is_not(None)
+        query = query.where(Assignment.person_id.not_in(select(Standing.person_id).where(paused)))
+    return query.order_by(Submission.seq)
+
+
+def _decisions(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
+    """The decisions that stand."""
+    later = aliased(Decision)
+    return (
+        _with_content(Decision.id, False, Decision.payload, null())
+        .join(Task, Task.id == Decision.task_id)
+        .join(PromptRow, PromptRow.id == Task.prompt_id)
+        .join(Person, Person.id == Decision.reviewer_id)
+        .where(Task.project_id == project_id, ~Task.gold, _of_kind(Decision, kind))
+        .where(~exists().where(later.supersedes == Decision.id))
+        .order_by(Decision.created_at, Decision.id)
+    )
+
+
+def _of_kind(table: type[Submission] | type[Decision], kind: FeedbackKind | None) -> ColumnElement[bool]:
+    return table.payload.has_key("demonstration") if kind is None else table.kind == kind
+
+
+def _with_content(key: Any, voted: bool, payload: Any, shown: Any) -> Select[Any]:
+    """The columns that say what was judged, by whom, in which form."""
     in_order = aggregate_order_by(func.jsonb_build_array(ResponseRow.id, ResponseRow.text), TaskResponse.position)
     responses = (
         select(cast(func.jsonb_agg(in_order), Text))
@@ -201,22 +291,5 @@ def _current(project_id: uuid.UUID, which: ColumnElement[bool]) -> Select[Any]:
         .correlate(Task)
         .scalar_subquery()
     )
-    return (
-        select(
-            Submission.id,
-            Task.id,
-            Person.pseudonym,
-            Submission.payload,
-            cast(PromptRow.record, Text),
-            responses,
-            Assignment.display_order,
-            Task.form_id,
-        )
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .join(PromptRow, PromptRow.id == Task.prompt_id)
-        .join(Person, Person.id == Assignment.person_id)
-        .where(Task.project_id == project_id, which)
-        .where(~exists().where(later.supersedes == Submission.id))
-        .order_by(Submission.seq)
-    )
+    record = cast(PromptRow.record, Text)
+    return select(key, literal(voted), Task.id, Person.pseudonym, payload, record, responses, shown, Task.form_id)

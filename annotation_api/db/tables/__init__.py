@@ -1,6 +1,6 @@
 """Every table. Plain Postgres 15 or newer, no extension.
 
-Rules that the columns express: what was said is never changed (responses, submissions, snapshot
+Rules that the columns express: what was said is never changed (responses, submissions, reviews, decisions, snapshot
 rows, job events and the audit are append-only, by trigger); people are deactivated, never deleted; every write
 of a running job names the epoch of its lease.
 """
@@ -28,6 +28,7 @@ from annotation_api.db.tables.data import Snapshot as Snapshot
 from annotation_api.db.tables.data import SnapshotRow as SnapshotRow
 from annotation_api.db.tables.jobs import AttemptOutcome as AttemptOutcome
 from annotation_api.db.tables.jobs import DispatcherRow as DispatcherRow
+from annotation_api.db.tables.jobs import HomeRow as HomeRow
 from annotation_api.db.tables.jobs import Job as Job
 from annotation_api.db.tables.jobs import JobAttempt as JobAttempt
 from annotation_api.db.tables.jobs import JobDependency as JobDependency
@@ -35,6 +36,7 @@ from annotation_api.db.tables.jobs import Pipeline as Pipeline
 from annotation_api.db.tables.jobs import RayState as RayState
 from annotation_api.db.tables.models import MAKES as MAKES
 from annotation_api.db.tables.models import Alias as Alias
+from annotation_api.db.tables.models import AliasMove as AliasMove
 from annotation_api.db.tables.models import ModelParent as ModelParent
 from annotation_api.db.tables.models import ModelVersion as ModelVersion
 from annotation_api.db.tables.people import ApiKey as ApiKey
@@ -48,6 +50,15 @@ from annotation_api.db.tables.projects import FeedbackKind as FeedbackKind
 from annotation_api.db.tables.projects import Form as Form
 from annotation_api.db.tables.projects import Project as Project
 from annotation_api.db.tables.projects import ProjectMember as ProjectMember
+from annotation_api.db.tables.quality import Comment as Comment
+from annotation_api.db.tables.quality import Decision as Decision
+from annotation_api.db.tables.quality import GoldAnswer as GoldAnswer
+from annotation_api.db.tables.quality import GoldItem as GoldItem
+from annotation_api.db.tables.quality import GoldUse as GoldUse
+from annotation_api.db.tables.quality import QualityRules as QualityRules
+from annotation_api.db.tables.quality import Review as Review
+from annotation_api.db.tables.quality import ReviewOutcome as ReviewOutcome
+from annotation_api.db.tables.quality import Standing as Standing
 from annotation_api.db.tables.requests import IdempotencyKey as IdempotencyKey
 from annotation_api.db.tables.requests import RateCounter as RateCounter
 from annotation_api.db.tables.results import Artifact as Artifact

@@ -39,6 +39,7 @@ class Task(Base):
     overlap: Mapped[int]
     judged: Mapped[int] = mapped_column(server_default=sql("0"))  # submitted assignments; changed under the row's lock
     priority: Mapped[int] = mapped_column(server_default=sql("0"))
+    gold: Mapped[bool] = mapped_column(server_default=sql("false"))  # its answer is known (GoldItem); `overlap` is 0
     created_at: Mapped[datetime] = now()
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from sqlalchemy import DateTime, Enum, MetaData, Text, func
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -38,6 +39,16 @@ def new_id() -> Mapped[uuid.UUID]:
 def now() -> Mapped[datetime]:
     """The database's clock; leases and order never depend on a client's."""
     return mapped_column(server_default=func.now(), nullable=False)
+
+
+def notes_text() -> Mapped[str]:
+    """What people wrote beside it."""
+    return mapped_column(server_default=sql("''"))
+
+
+def tag_list() -> Mapped[list[Any]]:
+    """Words by which people find it again."""
+    return mapped_column(server_default=sql("'[]'::jsonb"))
 
 
 def text_enum(kind: type[StrEnum]) -> Enum:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from annotation_api.db.kinds import DatasetKind
-from annotation_api.db.tables.base import Base, new_id, now, text_enum
+from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_list, text_enum
 
 
 class Dataset(Base):
@@ -32,6 +32,8 @@ class Dataset(Base):
     mapping: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # {"job", "snapshot", "before", "after", "changed"} where a preparation of other data made it
     origin: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 
@@ -82,6 +84,9 @@ class Snapshot(Base):
     sources: Mapped[dict[str, Any]]  # {"project": id} or {"datasets": [id, ...]}, and the last submission seq seen
     sha256: Mapped[str] = mapped_column(String(64))  # of the canonical JSONL
     rows: Mapped[int]
+    name: Mapped[str | None]
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from alignment.shared.config import Stage
 from annotation_api.db.kinds import JobState
-from annotation_api.db.tables.base import Base, new_id, now, text_enum
+from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_list, text_enum
 
 
 class Pipeline(Base):
@@ -47,9 +47,13 @@ class Job(Base):
     reason_detail: Mapped[str | None]  # what exactly it waits for
     reason_since: Mapped[datetime | None]
     pipeline_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("pipelines.id"), index=True)
+    name: Mapped[str | None]
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     inputs: Mapped[dict[str, Any]]  # model, reward_model: {"model": id} or {"job": id}; snapshots: {"snapshot": id}
     config: Mapped[dict[str, Any]]  # resolved: every setting of the stage's config class
     gpus: Mapped[float] = mapped_column(Float, server_default=sql("1"))
+    allow_cpu: Mapped[bool] = mapped_column(Boolean, server_default=sql("false"))  # while the cluster has no GPU
     priority: Mapped[int] = mapped_column(server_default=sql("0"))
     epoch: Mapped[int] = mapped_column(server_default=sql("0"))  # the fence: rises with each claim
     lease_until: Mapped[datetime | None]
@@ -112,6 +116,18 @@ class RayState(StrEnum):
     UP = "up"  # launchers get into the cluster
     DOWN = "down"  # launchers do not get into the cluster
     UNUSED = "unused"  # stages run as plain processes
+
+
+class HomeRow(Base):
+    """The one folder in which this database's files lie; dispatchers with another one are refused."""
+
+    __tablename__ = "homes"
+    __table_args__ = (CheckConstraint("one", name="one"),)
+    one: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=sql("true"))
+    mark: Mapped[str]  # what its file home.id holds
+    path: Mapped[str]  # as the first machine that came knows it
+    host: Mapped[str]
+    since: Mapped[datetime] = now()
 
 
 class DispatcherRow(Base):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from alignment.shared.config import Stage
 from annotation_api.db.kinds import ModelKind
-from annotation_api.db.tables.base import Base, new_id, now, text_enum
+from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_list, text_enum
 
 # What each training stage makes.
 MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
@@ -30,6 +30,8 @@ class ModelVersion(Base):
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)  # a job makes one version
     snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    notes: Mapped[str] = notes_text()
+    tags: Mapped[list[Any]] = tag_list()
     created_at: Mapped[datetime] = now()
     removed_at: Mapped[datetime | None]  # its folder is gone: `rankloop prune`
 
@@ -48,3 +50,15 @@ class Alias(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"))
     updated_at: Mapped[datetime] = now()
+
+
+class AliasMove(Base):
+    """What an alias stood for from then on; nothing when it was taken away."""
+
+    __tablename__ = "alias_moves"
+    id: Mapped[uuid.UUID] = new_id()
+    name: Mapped[str] = mapped_column(index=True)
+    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"))
+    why: Mapped[str] = notes_text()
+    moved_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("people.id"))  # unset: before moves were kept
+    created_at: Mapped[datetime] = now()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import get_args, get_origin
 
 from fastapi import Request, params
+from fastapi._compat import ModelField
 from fastapi.routing import APIRoute
 
 from alignment.shared.validation import Problem
@@ -26,21 +28,28 @@ class Known:
     """What a route reads of a request."""
 
     parameters: frozenset[str]
+    lists: frozenset[str]  # of them, those that may come several times
     contents: tuple[str, ...]  # types of its body; none: it has no body
 
     @classmethod
     def of(cls, route: APIRoute) -> Known:
-        found = frozenset(one.alias for needed in dependants(route.dependant) for one in needed.query_params)
+        asked = [one for needed in dependants(route.dependant) for one in needed.query_params]
+        found = frozenset(one.alias for one in asked), frozenset(one.alias for one in asked if _several(one))
         if route.body_field is None:
-            return cls(found, tuple((route.openapi_extra or {}).get("requestBody", {}).get("content", ())))
-        return cls(found, FORM if isinstance(route.body_field.field_info, params.Form) else JSON)
+            return cls(*found, tuple((route.openapi_extra or {}).get("requestBody", {}).get("content", ())))
+        return cls(*found, FORM if isinstance(route.body_field.field_info, params.Form) else JSON)
+
+
+def _several(parameter: ModelField) -> bool:
+    kind = parameter.field_info.annotation
+    return any(get_origin(one) is list for one in (kind, *get_args(kind)))
 
 
 _KNOWN: dict[int, tuple[APIRoute, Known]] = {}  # by the id of the route, which is kept so that the id stays its own
 
 
 def check(request: Request) -> None:
-    """Raise 400 for a parameter that the route does not have, 415 for a body of another type."""
+    """Raise 400 for a parameter that the route does not have, or that comes twice; 415 for a body of another type."""
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or not request.url.path.startswith(CHECKED):
         return
@@ -50,6 +59,8 @@ def check(request: Request) -> None:
     for name in request.query_params:
         if name not in known.parameters:
             raise _unknown(name, known.parameters)
+        if name not in known.lists and len(request.query_params.getlist(name)) > 1:
+            raise _ambiguous(name)
     if known.contents and _has_body(request):
         _check_content(request.headers.get("content-type", ""), known.contents)
 
@@ -60,6 +71,11 @@ def _unknown(name: str, parameters: frozenset[str]) -> ApiError:
     hint = f"Did you mean {near[0]!r}?" if near else f"It has: {listed}."
     message = f"This path has no parameter {name[:80]!r}. {hint}"
     return ApiError(400, "unknown-parameter", message, [Problem(pointer=f"query:{name[:80]}", message=message)])
+
+
+def _ambiguous(name: str) -> ApiError:
+    message = f"{name!r} takes one value; it was given several times."
+    return ApiError(400, "ambiguous-parameter", message, [Problem(pointer=f"query:{name}", message=message)])
 
 
 def _has_body(request: Request) -> bool:

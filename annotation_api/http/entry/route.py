@@ -59,7 +59,7 @@ from annotation_api.http.entry.bodies import Arriving, Whole
 from annotation_api.http.entry.slots import Slots
 from annotation_api.http.entry.uploads import MAX_UPLOAD_BYTES
 from annotation_api.http.errors import ApiError, invalid, too_large
-from annotation_api.http.quotas import Quota, Spends, spend_upload
+from annotation_api.http.quotas import Quota, Spends, spend_bytes, spend_upload
 from annotation_api.http.scopes import SAFE_METHODS
 
 LITTLE = 64 * 2**10  # bytes that anybody may send before it is known who they are
@@ -121,9 +121,7 @@ async def _whole(request: Request, permission: Permission | Public | None) -> As
 async def _upload(request: Request, permission: Permission | Public | None) -> AsyncIterator[Request]:
     """With its form read and its file on the disk; a place among the uploads is held until the work is done."""
     assert isinstance(permission, Permission), "whoever sends a file is somebody"
-    size = _declared(request)
-    if size is None:
-        raise ApiError(411, "no-length", "Say how large the file is: send a Content-Length, not a body in chunks.")
+    size = _length(request)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise invalid([Problem(pointer="/file", message="Send the file as multipart/form-data.")])
     settings = request.app.state.settings
@@ -138,11 +136,13 @@ async def _upload(request: Request, permission: Permission | Public | None) -> A
 async def _streamed(request: Request, permission: Permission | Public | None) -> AsyncIterator[Request]:
     """With its body still to be read, in time; who sends it is known, and no transaction is held."""
     assert isinstance(permission, Permission), "whoever sends a file is somebody"
-    _declared(request)
-    me = request.scope[CALLER] = await _who(request, permission)
+    size, settings = _length(request), request.app.state.settings
+    me = request.scope[CALLER] = await _who(
+        request, permission, lambda session, me: spend_bytes(session, settings, me, size)
+    )
     request.scope[SESSION] = None
     with request.app.state.uploads.place(me.id):
-        yield Request(request.scope, Arriving(request.receive, request.app.state.settings.body_seconds).receive)
+        yield Request(request.scope, Arriving(request.receive, settings.body_seconds).receive)
 
 
 async def _who(request: Request, permission: Permission, then: Then = lambda session, me: None) -> Someone:
@@ -167,6 +167,14 @@ def _declared(request: Request) -> int | None:
     if most is not None and int(text) > most:
         raise too_large(most)
     return int(text)
+
+
+def _length(request: Request) -> int:
+    """The size of a file, which counts before it comes. Raises ApiError 411 where the headers do not say it."""
+    size = _declared(request)
+    if size is None:
+        raise ApiError(411, "no-length", "Say how large the file is: send a Content-Length, not a body in chunks.")
+    return size
 
 
 # ---------------------------------------------------------------- the work

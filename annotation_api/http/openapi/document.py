@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from annotation_api.db.tables import Role
 from annotation_api.http.dependencies import Public, Scraper, calls, cookie_name, permission_of
-from annotation_api.http.entry.route import takes_file
+from annotation_api.http.entry.route import BYTES, takes_file
 from annotation_api.http.errors import PROBLEM_JSON
 from annotation_api.http.idempotency import idempotency
 from annotation_api.http.openapi import parts
@@ -115,10 +115,13 @@ def _statuses(operation: Operation, method: str, dependant: Dependant | None) ->
     found |= {401, 403} if operation["security"] else set()
     found |= {403, 507} if unsafe else set()
     found |= {404} if any(one["in"] == "path" for one in asked) else set()
-    found |= {413, 415, 422} if "requestBody" in operation else set()
+    found |= {408, 413, 415, 422} if "requestBody" in operation else set()
     found |= {422} if asked else set()
     found |= {409} if idempotency in needs else set()
-    file = dependant is not None and takes_file(dependant)
+    file = (dependant is not None and takes_file(dependant)) or BYTES in operation.get("requestBody", {}).get(
+        "content", {}
+    )
+    found |= {411} if file else set()
     found |= {429} if file or any(isinstance(one, Spends) for one in needs) else set()
     return found
 

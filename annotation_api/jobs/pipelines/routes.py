@@ -15,7 +15,9 @@ from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_
 from annotation_api.http.quotas import Quota, spends
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.pipelines import service as pipelines
-from annotation_api.jobs.pipelines.schemas import NewPipeline, PipelineOut
+from annotation_api.jobs.pipelines import validation
+from annotation_api.jobs.pipelines.schemas import NewPipeline, PipelineOut, ResumedPipeline
+from annotation_api.jobs.pipelines.validation import PipelineValidation
 from annotation_api.jobs.routes import Maker, maker_of
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=DoorRoute)
@@ -34,6 +36,12 @@ def create_pipeline(body: NewPipeline, session: Db, me: Me, once: Once) -> Respo
         status=202,
         location="/v1/pipelines/{id}",
     )
+
+
+@router.post("/pipelines:validate", dependencies=[allow(*ENGINEERS)])
+def validate_pipeline(body: NewPipeline, session: Db, me: Me) -> PipelineValidation:
+    """The resolved settings, steps, GPUs, disk and memory of each stage, or what is wrong; creates nothing."""
+    return validation.validate(session, me, body)
 
 
 @router.get("/pipelines", dependencies=[allow(*READS_RUNS)])
@@ -81,7 +89,10 @@ def _told(session: Db, pipeline_id: uuid.UUID, jobs: Sequence[Job], response: Re
 
 
 @router.post("/pipelines/{pipeline_id}:resume", status_code=202, dependencies=[allow(*ENGINEERS)])
-def resume_pipeline(pipeline_id: uuid.UUID, session: Db) -> PipelineOut:
-    """Go on from the stage that failed, was cancelled or is paused; repeating changes nothing."""
-    pipelines.resume(session, pipeline_id)
+def resume_pipeline(pipeline_id: uuid.UUID, session: Db, me: Me, body: ResumedPipeline | None = None) -> PipelineOut:
+    """Go on from the stage that failed, was cancelled or is paused; repeating changes nothing.
+
+    A body changes the settings of stages that have not succeeded.
+    """
+    pipelines.resume(session, me, pipeline_id, body)
     return pipelines.show(session, pipelines.get(session, pipeline_id))

@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 
 from alignment.shared.config import Stage
 from annotation_api.db.tables import JobState
+from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Body
 from annotation_api.jobs.schemas import DataRef, JobOut, ModelRef, Preset, SomeGpus
 
 
-class NewPipeline(Body):
+class NewPipeline(NewLabels):
     """SFT, reward model and PPO in turn, each on what the one before made."""
 
     model: ModelRef
@@ -29,8 +30,17 @@ class NewPipeline(Body):
     )
     preset: Preset | None = None
     config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the preset's.")
-    gpus: SomeGpus = Field(default=1, description="Of SFT and reward model, as for a job; PPO takes at most one.")
+    gpus: SomeGpus = Field(default=1, description="Of each of its jobs, as for a job.")
+    allow_cpu: bool = Field(
+        default=False, description="On a cluster without a GPU now, run on the CPU instead of waiting for one."
+    )
     priority: int = Field(default=0, ge=-1000, le=1000)
+
+
+class ResumedPipeline(Body):
+    """With what the stages go on that have not succeeded."""
+
+    config: dict[Stage, dict[str, Any]] = Field(default={}, description="Settings of each stage, over the job's own.")
 
 
 class PipelineOut(BaseModel):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import func
@@ -15,10 +16,10 @@ from alignment.shared.validation import Problem
 from annotation_api.db.jobs.machine import ENDED
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
 from annotation_api.http.errors import ApiError, invalid, not_found
-from annotation_api.jobs import queries, service
-from annotation_api.jobs.pipelines.schemas import NewPipeline, PipelineOut
-from annotation_api.jobs.schemas import JOBS, DataRef, JobOut
-from annotation_api.jobs.validation.validator import WRITERS, JobValidator
+from annotation_api.jobs import again, queries, service
+from annotation_api.jobs.pipelines.schemas import NewPipeline, PipelineOut, ResumedPipeline
+from annotation_api.jobs.schemas import JOBS, ChangedSettings, DataRef, JobOut
+from annotation_api.jobs.validation.validator import WRITERS, JobValidator, ValidatedJob
 
 # Where a stage's problems stand in the body of a pipeline.
 PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
@@ -28,8 +29,17 @@ PIPELINE_PLACES: dict[Stage, dict[str, str]] = {
 }
 
 
+MOST_NAME = 200  # letters
+Queued = dict[Stage, tuple[ValidatedJob, float]]  # each stage with its GPUs
+
+
 def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     """Queue SFT, reward model and PPO, joined by what each makes. All three or none."""
+    return queue_stages(session, me, body)[0]
+
+
+def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipeline, Queued]:
+    """As `create`, with what the door found out of each stage."""
     model, data, beside = _inputs(session, me, body)
     service.room(session, 3)
     spec = body.model_dump(mode="json", exclude_none=True)
@@ -37,12 +47,22 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     session.add(row)
     session.flush()
 
+    queued: Queued = {}
+
     def queue(stage: Stage, **inputs: Any) -> dict[str, str]:
-        gpus = min(body.gpus, 1) if stage is Stage.PPO else body.gpus  # PPO is one process on one device
-        shared = {"preset": body.preset, "gpus": gpus, "priority": body.priority}
+        shared = {
+            "preset": body.preset,
+            "gpus": body.gpus,
+            "allow_cpu": body.allow_cpu,
+            "priority": body.priority,
+            "notes": body.notes,
+            "tags": body.tags,
+        }
+        shared |= {"name": f"{body.name} {stage.value}"[:MOST_NAME]} if body.name else {}
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
         prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
+        queued[stage] = prepared, body.gpus
         return {"job": str(service.store(session, me, job, prepared, row.id).id)}
 
     sft = queue(Stage.SFT, model=model, demonstrations=data["demonstrations"])
@@ -50,7 +70,7 @@ def create(session: Session, me: Person, body: NewPipeline) -> Pipeline:
     more: dict[str, Any] = {"pretraining": data["pretraining"]} if "pretraining" in data else {}
     more |= {"project": body.project} if body.project else {}
     queue(Stage.PPO, model=sft, reward_model=reward, prompts=data["prompts"], **more)
-    return row
+    return row, queued
 
 
 Frozen = dict[str, dict[str, str]]  # snapshots by the names of inputs
@@ -152,7 +172,35 @@ def _unfinished(session: Session, key: uuid.UUID, word: str) -> list[Job]:
     return jobs
 
 
-def resume(session: Session, key: uuid.UUID) -> Sequence[Job]:
-    """Go on from the first stage that failed, was cancelled or is paused; its jobs. What succeeded stays."""
-    jobs = _unfinished(session, key, "resumed")
-    return [service.resume(session, job.id) for job in jobs]  # a stage comes after those that it needs
+def resume(session: Session, me: Person, key: uuid.UUID, changed: ResumedPipeline | None = None) -> Sequence[Job]:
+    """Go on from the first stage that failed, was cancelled or is paused; its jobs. What succeeded stays.
+
+    422 for settings of a stage that has succeeded, or that cannot be.
+    """
+    jobs, config = _unfinished(session, key, "resumed"), changed.config if changed else {}
+    if done := config.keys() - {job.stage for job in jobs}:
+        message = "This stage has succeeded; its settings stay as they are. Make a new pipeline to change them."
+        raise invalid([Problem(pointer=f"/config/{stage.value}", message=message) for stage in sorted(done)])
+    for job in jobs:  # a stage comes after those that it needs
+        with _told_by_stage(job.stage):
+            again.resume(session, me, job.id, ChangedSettings(config=config.get(job.stage, {})))
+    return jobs
+
+
+@contextmanager
+def _told_by_stage(stage: Stage) -> Iterator[None]:
+    """Problems of a stage's settings by their place in the pipeline's body."""
+    try:
+        yield
+    except ApiError as error:
+        if not error.problems:
+            raise
+        moved = [
+            each.model_copy(update={"pointer": f"/config/{stage.value}{_rest(each.pointer)}"})
+            for each in error.problems
+        ]
+        raise invalid(moved) from None
+
+
+def _rest(pointer: str) -> str:
+    return pointer.removeprefix("/config") if pointer.startswith("/config") else ""

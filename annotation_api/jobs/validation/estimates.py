@@ -10,9 +10,16 @@ from __future__ import annotations
 
 import math
 
-from alignment.shared.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, SharedConfig, TrainingConfig
+from alignment.shared.config import (
+    PPOConfig,
+    PrepareConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    SharedConfig,
+    TrainingConfig,
+)
 from alignment.shared.ppo_config import CPU_LANES
-from alignment.shared.prepare_config import PrepareConfig
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import ModelShape, shape_of
 from annotation_api.jobs.validation.validator import ValidatedJob

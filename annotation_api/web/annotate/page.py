@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from annotation_api.annotation.gold import queries as screened
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.queue import service
 from annotation_api.annotation.submissions import queries as judgements
@@ -33,6 +35,7 @@ PLAIN_WORDS = {  # where the service's own sentence speaks to programs
     "already-superseded": "This answer was changed already, perhaps in another tab. Open it again to change it.",
     "assignment-closed": "You skipped this task already.",
 }
+SOONEST, LATEST = 1, 15  # seconds until a page asks again for what others hold
 SKIP_REASONS = (
     "I cannot judge this topic",
     "Not my language",
@@ -57,13 +60,22 @@ def annotate_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) 
 
 @router.post("/card")
 def card(project_id: uuid.UUID, request: Request, session: Db, me: Me, besides: uuid.UUID | None = None) -> Response:
-    """The next task's part of the page, besides the one in hand; 204 when nothing is left."""
+    """The next task's part of the page, besides the one in hand; 204 when nothing is left.
+
+    With Retry-After where others hold tasks that may come back, and with how many they hold.
+    """
     project = projects.find_project(session, project_id)
     assignment = service.next_assignment(session, me, project, besides=besides)
     if assignment is None:
-        return Response(status_code=204)
+        return _nothing(*queries.held_by_others(session, me, project.id))
     shown = service.show_assignment(session, assignment)
     return render(request, "_task.html", me, **_task(project, shown, TaskPage.begin(shown)))
+
+
+def _nothing(held: int, seconds: float) -> Response:
+    """A lease may be given back before it ends: look again soon, but not without pause."""
+    wait = min(max(math.ceil(seconds), SOONEST), LATEST)
+    return Response(status_code=204, headers={"Retry-After": str(wait), "X-Held-Tasks": str(held)} if held else {})
 
 
 @router.get("/correct")
@@ -135,7 +147,7 @@ def _page(
     work: TaskPage | None = None,
     error: ApiError | None = None,
 ) -> Response:
-    context: dict[str, Any] = _task(project, shown, work) if shown and work else {"shown": None, "work": None}
+    context: dict[str, Any] = _task(project, shown, work) if shown and work else _no_task(session, me, project)
     return render(
         request,
         "annotate.html",
@@ -145,6 +157,12 @@ def _page(
         error=_sentence(error) if error else None,
         words=PLAIN_WORDS,
     )
+
+
+def _no_task(session: Session, me: Person, project: Project) -> dict[str, Any]:
+    """What a page without a task shows: nothing is left, or others hold what is."""
+    held, _ = queries.held_by_others(session, me, project.id)
+    return {"shown": None, "work": None, "held": held}
 
 
 def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, Any]:
@@ -159,17 +177,20 @@ def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, A
         "entered": work.entered,
         "extras": work.extras,
         "skip_reasons": SKIP_REASONS,
+        "held": 0,
     }
 
 
 def _status(session: Session, me: Person, project: Project) -> dict[str, Any]:
-    """The quiet line: done today, median time, left."""
+    """The quiet line: done today, median time, left; and a word on an answer to the qualification set."""
+    last = judgements.last_of(session, me, project.id)
     return {
         "project": project,
         "done_today": judgements.judged_today(session, me, project.id),
         "median_ms": median_active_ms(session, me, project.id),
         "left": queries.left_for(session, me, project.id),
-        "can_correct": judgements.last_of(session, me, project.id) is not None,
+        "feedback": screened.feedback(session, last.id) if last else None,
+        "can_correct": last is not None,
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from starlette.datastructures import FormData
 
 from annotation_api.annotation.tasks.schemas import AssignmentOut
+from annotation_api.db.forms import RankingForm
 from annotation_api.http.errors import ApiError
 from annotation_api.web.annotate.cards import Card, cards_of
 from annotation_api.web.annotate.extras import Ticked, by_response, ticked, ticked_before
@@ -27,6 +28,7 @@ class EnteredRanking:
     strength: str = ""
     ratings: Mapping[str, str] = field(default_factory=dict)  # by letter of the card
     broken: Ticked = field(default_factory=dict)
+    apart: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # ranks by criterion and letter
 
     @classmethod
     def fresh(cls) -> Self:
@@ -34,11 +36,11 @@ class EnteredRanking:
 
     @classmethod
     def from_submission(cls, payload: Mapping[str, Any], shown: AssignmentOut) -> Self:
-        rank = {key: str(place) for place, group in enumerate(payload["groups"], start=1) for key in group}
         ratings = payload.get("ratings", {})
         first = {card.label: str(card.ids[0]) for card in cards_of(shown)}
         return cls(
-            ranks={label: rank[key] for label, key in first.items()},
+            ranks=_ranks(payload["groups"], first),
+            apart={criterion: _ranks(groups, first) for criterion, groups in payload.get("apart", {}).items()},
             all_bad=payload.get("all_bad", False),
             strength=str(payload.get("strength", "")),
             ratings={label: str(ratings[key]) for label, key in first.items() if key in ratings},
@@ -49,6 +51,12 @@ class EnteredRanking:
         return rule in self.broken.get(card.label, ())
 
 
+def _ranks(groups: Sequence[Sequence[str]], first: Mapping[str, str]) -> dict[str, str]:
+    """By letter of the card, of which `first` is a response."""
+    rank = {key: str(place) for place, group in enumerate(groups, start=1) for key in group}
+    return {label: rank[key] for label, key in first.items()}
+
+
 def read(form: FormData, shown: AssignmentOut) -> EnteredRanking:
     cards = cards_of(shown)
     return EnteredRanking(
@@ -57,13 +65,20 @@ def read(form: FormData, shown: AssignmentOut) -> EnteredRanking:
         strength=text_of(form, "strength"),
         ratings=_given(form, "rating", cards),
         broken=ticked(form, "broken", shown),
+        apart={criterion: _given(form, f"rank-{criterion}", cards) for criterion in ranked_apart(shown)},
     )
+
+
+def ranked_apart(shown: AssignmentOut) -> tuple[str, ...]:
+    return shown.form.apart if isinstance(shown.form, RankingForm) else ()
 
 
 def payload(entered: EnteredRanking, shown: AssignmentOut) -> dict[str, Any]:
     """The order that the ranks give. ApiError 422 names the cards without a rank or a rating."""
     cards = cards_of(shown)
-    found: dict[str, Any] = {"groups": _groups(entered, cards), "all_bad": entered.all_bad}
+    found: dict[str, Any] = {"groups": _groups(entered.ranks, cards, entered.all_bad), "all_bad": entered.all_bad}
+    if apart := {each: ranks for each, ranks in entered.apart.items() if ranks or not entered.all_bad}:
+        found["apart"] = {each: _groups(ranks, cards, entered.all_bad) for each, ranks in apart.items()}
     if entered.strength and not entered.all_bad:  # among bad ones nothing is much better
         found["strength"] = entered.strength
     if entered.ratings:
@@ -78,19 +93,19 @@ def _given(form: FormData, prefix: str, cards: list[Card]) -> dict[str, str]:
     return {label: value for label, value in found.items() if value}
 
 
-def _groups(entered: EnteredRanking, cards: list[Card]) -> list[list[uuid.UUID]]:
+def _groups(ranks: Mapping[str, str], cards: list[Card], all_bad: bool) -> list[list[uuid.UUID]]:
     """Equal ranks become one group; gaps between ranks mean nothing.
 
     When all are bad there need not be an order: what has no rank shares the last place.
     """
-    missing = [card for card in cards if card.label not in entered.ranks]
-    wrong = [card for card in cards if not _is_from_1_to(len(cards), entered.ranks.get(card.label, "1"))]
-    if wrong or (missing and not entered.all_bad):
+    missing = [card for card in cards if card.label not in ranks]
+    wrong = [card for card in cards if not _is_from_1_to(len(cards), ranks.get(card.label, "1"))]
+    if wrong or (missing and not all_bad):
         labels = ", ".join(card.label for card in cards if card in missing or card in wrong)
         raise ApiError(422, "invalid", f"Choose a rank for {labels}. Equal ranks are a tie.")
     groups: dict[int, list[uuid.UUID]] = {}
     for card in cards:
-        rank = len(cards) + 1 if card in missing else int(entered.ranks[card.label])
+        rank = len(cards) + 1 if card in missing else int(ranks[card.label])
         groups.setdefault(rank, []).extend(card.ids)
     return [groups[rank] for rank in sorted(groups)]
 

@@ -10,17 +10,14 @@ MOST_POINTS = 240
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One metric over steps, scaled to a box of WIDTH by HEIGHT; y grows downwards as in SVG."""
+class Lines:
+    """Several series on one axis, scaled to a box of WIDTH by HEIGHT; y grows downwards as in SVG."""
 
-    name: str
-    points: str  # of a polyline
-    last: float
+    points: list[str]  # of a polyline each
     low: float
     high: float
     first_step: int
     last_step: int
-    end: tuple[float, float]  # where the line ends, for the dot
 
 
 @dataclass(frozen=True)
@@ -76,27 +73,16 @@ def bars(values: Sequence[tuple[str, float]]) -> list[Bar]:
     ]
 
 
-def curves(rows: Iterable[tuple[str, int, float | None]]) -> list[Curve]:
-    """A curve for each metric in `rows` of (name, step, value), in the order of first sight.
+def line(series: Sequence[Sequence[tuple[int, float]]]) -> Lines:
+    """The series of one chart, each with a point at least and in the order of its steps."""
+    thin = [_thin(points) for points in series]
+    steps, values = [step for one in thin for step, _ in one], [value for one in thin for _, value in one]
+    first, last, low, high = min(steps), max(steps), min(values), max(values)
 
-    Values that were not finite are missing; a metric without any value has no curve.
-    """
-    series: dict[str, dict[int, float]] = {}
-    for name, step, value in rows:
-        found = series.setdefault(name, {})
-        if value is not None:
-            found[step] = value
-    return [_curve(name, sorted(points.items())) for name, points in series.items() if points]
+    def at(step: int, value: float) -> str:
+        return f"{_place(step, first, last) * WIDTH:.1f},{(1 - _place(value, low, high)) * HEIGHT:.1f}"
 
-
-def _curve(name: str, points: Sequence[tuple[int, float]]) -> Curve:
-    points = _thin(points)
-    steps, values = [step for step, _ in points], [value for _, value in points]
-    low, high = min(values), max(values)
-    xs = [_place(step, steps[0], steps[-1]) * WIDTH for step in steps]
-    ys = [(1 - _place(value, low, high)) * HEIGHT for value in values]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-    return Curve(name, line, values[-1], low, high, steps[0], steps[-1], (round(xs[-1], 1), round(ys[-1], 1)))
+    return Lines([" ".join(at(*point) for point in one) for one in thin], low, high, first, last)
 
 
 def _thin(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

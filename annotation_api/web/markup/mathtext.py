@@ -5,11 +5,14 @@ The formula comes from a model: what cannot be read as LaTeX, is long or is nest
 
 from __future__ import annotations
 
+import logging
 from html import unescape
 from xml.etree.ElementTree import tostring
 
 from latex2mathml.converter import convert_to_element
 from markupsafe import escape
+
+log = logging.getLogger(__name__)
 
 MOST_LETTERS = 1000  # of a formula
 MOST_DEPTH = 30  # of braces, brackets and environments, together
@@ -22,7 +25,7 @@ def mathml(latex: str, *, block: bool) -> str:
         try:
             return _convert(latex, block)
         except Exception:  # the parser has many ways to say no; none of them is a fault of ours
-            pass
+            log.debug("a formula of %s letters is shown as written", len(latex), exc_info=True)
     mark = "$$" if block else "$"
     return f"<code>{escape(mark + latex + mark)}</code>"
 

@@ -13,12 +13,15 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from alignment.shared.differences import ABSENT, written
+from annotation_api.annotation.review.threads import count_waiting
 from annotation_api.db.tables import Person
 from annotation_api.http import audit as recording
+from annotation_api.http.dependencies import SESSION
 from annotation_api.http.errors import ApiError
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import translate as _
-from annotation_api.web.markup.richtext import rich
+from annotation_api.web.markup.richtext import rich, within_bounds
 
 HERE = Path(__file__).parents[1]
 THEMES = ("auto", "light", "dark")
@@ -31,6 +34,23 @@ def _when(value: datetime | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _setting(value: Any) -> str:
+    """A setting as people type it, in the page's language where it is none."""
+    return (
+        _("unset")
+        if value is None
+        else _("absent")
+        if value == ABSENT
+        else value
+        if isinstance(value, str)
+        else written(value)
+    )
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 def _span(seconds: float | None) -> str:
@@ -64,7 +84,9 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, number=_number, span=_span, size=_size, since=_since, rich=rich)
+_environment.filters.update(
+    when=_when, number=_number, setting=_setting, count=_count, span=_span, size=_size, since=_since, rich=rich
+)
 _environment.globals.update(_=_, language=language.current, LANGUAGES=language.LANGUAGES, LANGUAGE_TAGS=language.TAGS)
 _templates = Jinja2Templates(env=_environment)
 
@@ -73,9 +95,16 @@ def render(request: Request, template: str, me: Person | None, status: int = 200
     """A page; `me` decides what the navigation shows."""
     if status >= 400:
         recording.nothing_done(request)
-    shared = {"me": me, "theme": theme_of(request), "here": here(request)}
+    shared = {"me": me, "theme": theme_of(request), "here": here(request), "waiting": lambda: _waiting(request, me)}
     with language.speaking(language.language_of(request, me)):
-        return _templates.TemplateResponse(request, template, {**shared, **context}, status_code=status)
+        values = {**shared, **context}
+        return within_bounds(lambda: _templates.TemplateResponse(request, template, values, status_code=status))
+
+
+def _waiting(request: Request, me: Person | None) -> int:
+    """How many messages wait for the caller; asked by whole pages only."""
+    session = request.scope.get(SESSION)
+    return count_waiting(session, me) if me and session else 0
 
 
 def theme_of(request: Request) -> str:

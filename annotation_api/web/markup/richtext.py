@@ -11,6 +11,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import nh3
@@ -22,6 +23,7 @@ from markupsafe import Markup, escape
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Generic, Keyword, Name, Number, String
+from starlette.responses import Response
 
 from annotation_api.web.markup.mathtext import MOST_LETTERS as MOST_LETTERS_OF_FORMULA
 from annotation_api.web.markup.mathtext import mathml
@@ -31,6 +33,8 @@ MOST_CELLS = 20_000  # of a table: rows that are short of cells are filled up
 MOST_OUTPUT = 1_000_000  # letters of HTML
 MOST_CODE = 5_000  # letters of a text's code blocks that are coloured: some lexers are quadratic
 MOST_FORMULAS = 300  # of a text
+MOST_OF_FORMULAS = 10_000  # letters of a text's formulas: drawing one costs fifty times its letters' share of the rest
+MOST_OF_PAGE = 100_000  # letters of the texts of one page, about two seconds of the worst of them
 KEPT_LETTERS = 4_000_000  # of rendered HTML in memory
 
 Parts = Sequence[Part]
@@ -96,8 +100,43 @@ _cleaner = nh3.Cleaner(
 )
 
 
+class RenderedPage:
+    """How much of a page's texts is rendered: all of them, or, where together they are too long, none.
+
+    One plain answer beside formatted ones would be judged by its looks.
+    """
+
+    def __init__(self) -> None:
+        self.letters = 0
+        self.plain = False
+
+    def takes(self, text: str) -> bool:
+        self.letters += len(text)
+        return not self.plain and self.letters <= MOST_OF_PAGE
+
+
+_page: ContextVar[RenderedPage | None] = ContextVar("the page that is rendered", default=None)
+
+
+def within_bounds(make: Callable[[], Response]) -> Response:
+    """What `make` renders; once more with plain texts if they were too long together."""
+    page = RenderedPage()
+    token = _page.set(page)
+    try:
+        made = make()
+        if page.letters <= MOST_OF_PAGE:
+            return made
+        page.plain = True
+        return make()
+    finally:
+        _page.reset(token)
+
+
 def rich(text: str) -> Markup:
     """The text as safe HTML blocks."""
+    page = _page.get()
+    if page is not None and not page.takes(text):
+        return plain(text)
     key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return _kept.get(key, lambda: _render(text))
 
@@ -107,7 +146,7 @@ def _render(text: str) -> Markup:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) > MOST_LETTERS or _cells(text) > MOST_CELLS:
         return plain(text)
-    env: Env = {"code": MOST_CODE, "formulas": MOST_FORMULAS}
+    env: Env = {"code": MOST_CODE, "formulas": MOST_FORMULAS, "of_formulas": MOST_OF_FORMULAS}
     html = _markdown.render(text, env)
     return Markup(_cleaner.clean(html)) if len(html) <= MOST_OUTPUT else plain(text)
 
@@ -203,11 +242,11 @@ def _cell(self: RendererHTML, parts: Parts, at: int, options: Mapping[str, Any],
 
 
 def _formula(self: RendererHTML, parts: Parts, at: int, options: Mapping[str, Any], env: Env) -> str:
+    content, block = parts[at].content, parts[at].type != "math_inline"
     env["formulas"] -= 1
-    block = parts[at].type != "math_inline"
-    shown = (
-        mathml(parts[at].content, block=block) if env["formulas"] >= 0 else f"<code>{escape(parts[at].content)}</code>"
-    )
+    env["of_formulas"] -= len(content)
+    drawn = env["formulas"] >= 0 and env["of_formulas"] >= 0
+    shown = mathml(content, block=block) if drawn else f"<code>{escape(content)}</code>"
     return f"<p>{shown}</p>\n" if parts[at].type == "math_block" else shown
 
 

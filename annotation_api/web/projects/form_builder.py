@@ -108,7 +108,7 @@ def _fields(form: AnyForm) -> dict[str, str]:
     }
     if isinstance(form, RankingForm):
         own = {"strength": form.strength, "ratings": form.ratings, "rules": _lines(form.rules)}
-        return common | own | {"criterion": form.criterion or ""}
+        return common | own | {"criterion": form.criterion or "", "apart": ", ".join(form.apart)}
     if isinstance(form, RulesForm):
         return common | {"probe": "yes" if form.probe else ""} | _numbered(map(_rule_fields, form.rules))
     place = {question.id: str(number) for number, question in enumerate(form.questions, start=1)}
@@ -169,7 +169,8 @@ def _spec(kind: str, own: Fields, blocks: list[int]) -> dict[str, Any]:
     }
     if kind == "ranking":
         chosen = {name: own.get(name) or "off" for name in ("strength", "ratings")}
-        return spec | chosen | {"criterion": own.get("criterion") or None, "rules": _options(own.get("rules", ""))}
+        named = {"criterion": own.get("criterion") or None, "apart": re.findall(r"[^\s,，、]+", own.get("apart", ""))}
+        return spec | chosen | named | {"rules": _options(own.get("rules", ""))}
     taken: set[str] = set()
     ids = {number: _id(own, number, taken) for number in blocks}
     if kind == "rules":

@@ -22,6 +22,9 @@ export class Clock {
     if (gap > IDLE) this.beat(); // back after a pause: are the tasks still ours?
   }
 
+  /** Whether somebody sits before the page. */
+  present() { return !document.hidden && performance.now() - this.last < IDLE; }
+
   /** Start to measure a task, unless it was begun before. */
   begin(task) {
     this.touch();
@@ -54,7 +57,7 @@ export class Clock {
   }
 
   async tick() {
-    if (!document.hidden && performance.now() - this.last < IDLE) await this.beat();
+    if (this.present()) await this.beat();
     this.schedule();
   }
 

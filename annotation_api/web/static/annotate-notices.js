@@ -34,12 +34,20 @@ export class Notices {
     this.draw();
   }
 
-  /** Somebody else has the task in hand: it stays until the person goes on. */
+  /** Somebody else has the task in hand: it stays until the person goes on. Without `goOn` it goes. */
   taken(goOn) {
     this.place.querySelector(".taken")?.remove();
+    if (!goOn) return;
     const line = element("div", "", "alert taken");
-    line.append(element("p", this.words.taken), button(this.words.next, () => { line.remove(); goOn(); }));
+    line.append(element("p", this.words.taken), button(this.words.next, goOn));
     this.place.append(line);
+  }
+
+  /** Enter on a task that somebody else has: the next Enter takes the next one. */
+  askOn() {
+    const line = this.place.querySelector(".taken");
+    line.scrollIntoView({ block: "center" });
+    line.querySelector("button").focus();
   }
 
   draw() {

@@ -19,9 +19,10 @@ let next = null; // what `fetchNext` brought: a task, or an end
 let last = null; // answered last, for undo
 let aside = null; // the task that waits while the last answer is changed
 let turn = 0;
+let watching = 0; // a timer, while others hold what is left
 
 const drafts = new Drafts((of) => { if (of === task) document.getElementById("saved").textContent = words.saved; });
-const clock = new Clock(() => [aside ?? task, next].filter((one) => one?.form && !one.sent && !changes(one)), onTaken);
+const clock = new Clock(() => [aside ?? task, next].filter((one) => one?.form && !one.sent && !one.taken && !changes(one)), onTaken);
 const outbox = new Outbox(desk.dataset.person, { sent: onSent, refused: onRefused, state: onState });
 const notices = new Notices(document.getElementById("notices"), words, desk.dataset.person, {
   tasks: answered, reopen, sign: `/login?next=${base}/annotate`, change: `${base}/correct`,
@@ -42,6 +43,7 @@ function show(one) {
   if (old !== one.node) old.replaceWith(one.node);
   document.body.classList.toggle("forms", Boolean(one.form) && one.form.dataset.kind !== "ranking");
   document.getElementById("saved").textContent = "";
+  notices.taken(one.taken && (() => advance()));
   if (!one.form) return;
   one.form.noValidate = true;
   clock.begin(one);
@@ -55,6 +57,14 @@ function panel(sentence) {
   const node = document.getElementById("done").content.firstElementChild.cloneNode(true);
   if (sentence) node.replaceChildren(element("p", sentence));
   return { node, id: "" };
+}
+
+/** Others hold what is left: `again` is when to ask whether they gave it back. */
+function heldPanel(headers) {
+  const node = document.getElementById("held").content.firstElementChild.cloneNode(true);
+  const line = node.querySelector("[data-held]");
+  line.textContent = line.textContent.replace("{n}", headers.get("X-Held-Tasks"));
+  return { node, id: "", again: Number(headers.get("Retry-After")) * 1_000 };
 }
 
 async function fetchNext(besides) {
@@ -74,7 +84,7 @@ async function fetchNext(besides) {
 
 /** A task or an end; null when it is worth another try. */
 async function read(answer) {
-  if (answer.status === 204) return panel();
+  if (answer.status === 204) return answer.headers.has("Retry-After") ? heldPanel(answer.headers) : panel();
   if (!answer.ok) return answer.status < 500 ? panel(await sentenceOf(answer)) : null;
   const frame = document.createElement("template");
   frame.innerHTML = await answer.text();
@@ -103,18 +113,27 @@ function advance(began) {
   else if (one.waits === undefined && !one.last) again(one);
 }
 
-/** Nothing was left besides the task in hand; ask once more now that it is answered. */
+/** Nothing was left besides the task in hand; ask once more now that it is answered, and on while others hold some. */
 async function again(end) {
   await outbox.idle();
   await fetchNext(null);
-  if (task !== end || !next?.form) { if (next) next.last = true; return; }
-  advance();
+  if (task !== end || !next) return;
+  next.last = true;
+  if (next.form || next.again || end.again) advance();
+  if (task.again) watch(task);
+}
+
+/** Until what others hold is given back, or done; nobody who is away gets a task. */
+function watch(end) {
+  clearTimeout(watching);
+  watching = setTimeout(() => { if (task === end) (clock.present() ? again : watch)(end); }, end.again);
 }
 
 // ---------------------------------------------------------------- answers
 
 function submit(began) {
   if (!task.form || task.sent) return;
+  if (task.taken) return notices.askOn();
   const lacking = task.module.complete(task.form) ?? missing(task, words);
   if (lacking) return say(lacking, true);
   const times = clock.read(task);
@@ -182,6 +201,7 @@ function back() {
   clock.resume(one);
   if (!one.form && next) advance();
   else show(one);
+  if (one.again) watch(one);
 }
 
 function skip(event) {
@@ -214,7 +234,9 @@ function onState(waiting, trouble) {
 
 function onTaken(one, type) {
   if (one === next) return void fetchNext(task.id);
-  if (one === task && type === "urn:rankloop:lease-ended") notices.taken(() => advance());
+  if (type !== "urn:rankloop:lease-ended") return;
+  one.taken = true; // an answer would only be refused
+  if (one === task) notices.taken(() => advance());
 }
 
 /** A refused answer, to be mended and sent as a new one. */
@@ -279,6 +301,7 @@ document.documentElement.classList.add("scripting");
 
 task = open(document.getElementById("task"));
 notices.draw();
+if (task.node.querySelector("[data-held]")) again(Object.assign(task, { again: 1_000 }));
 if (task.form) {
   task.module = await import(KINDS[task.form.dataset.kind]);
   if (outbox.holds(task.id)) { advance(); fetchNext(null); } else { show(task); fetchNext(changes(task) ? null : task.id); }

@@ -1,20 +1,17 @@
 // Follows a job's events: numbers and curves at once, the rest of the page by its parts. It works without this
 // file, by reloading.
-import { follow, redraw } from "./curves.js";
+import { load, number, redraw } from "./charts.js";
 import { refresh, span, words } from "./parts.js";
 
 const EVERY_MS = 5000; // where the events cannot be had
 const MISSING_MS = 2000; // between two looks for the figure of a new metric
+const CURVES_MS = 1000; // between two looks at the curves
 const live = () => document.getElementById("live");
 const job = live().dataset.job;
 const put = (id, text) => {
   const place = document.getElementById(id);
   if (place) place.textContent = text;
 };
-
-function number(value) {
-  return typeof value === "number" ? String(Number(value.toPrecision(4))) : "–";
-}
 
 function metric([name, value]) {
   const item = document.createElement("span");
@@ -44,7 +41,20 @@ let newest = null;
 async function renew() {
   await refresh();
   if (newest) show(newest);
-  redraw(number);
+  redraw();
+  await load();
+}
+
+// The curves that have grown meanwhile: asked for at once, then no more often than they can be drawn.
+let asked = 0;
+let waits = null;
+function grow() {
+  if (waits) return;
+  waits = setTimeout(async () => {
+    asked = Date.now();
+    await load(missing);
+    waits = null;
+  }, Math.max(0, asked + CURVES_MS - Date.now()));
 }
 
 let looked = 0;
@@ -58,7 +68,7 @@ const events = new EventSource(`/v1/jobs/${job}/events?after=${live().dataset.af
 events.addEventListener("progress", (event) => {
   newest = JSON.parse(event.data);
   show(newest);
-  follow(job, newest, number, missing);
+  grow();
 });
 for (const kind of ["state", "checkpoint", "samples", "look", "note"]) events.addEventListener(kind, renew);
 events.addEventListener("end", () => {

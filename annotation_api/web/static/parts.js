@@ -15,7 +15,7 @@ export function words() {
 // What a reader opened stays open, and the focus stays on its button.
 function keep(old, part) {
   const before = old.querySelectorAll("details");
-  part.querySelectorAll("details").forEach((it, n) => { it.open = Boolean(before[n]?.open); });
+  part.querySelectorAll("details").forEach((it, n) => { if (before[n]) it.open = before[n].open; });
   const focused = old.contains(document.activeElement) && document.activeElement.id;
   old.replaceWith(part);
   if (focused) document.getElementById(focused)?.focus();

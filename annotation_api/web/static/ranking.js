@@ -34,7 +34,12 @@ export function complete(form) {
   if (form.elements.all_bad.checked) return ratingsMissing(form, words);
   if (open.length) return words.missing.replace("{labels}", open.join(", "));
   if (form.querySelector(".steps[data-required]") && !form.elements.strength.value) return words.strength;
-  return ratingsMissing(form, words);
+  return apartMissing(form, words) ?? ratingsMissing(form, words);
+}
+
+function apartMissing(form, words) {
+  const open = [...form.querySelectorAll("[data-apart]")].filter((one) => !one.querySelector(":checked"));
+  return open.length ? words.apart.replace("{labels}", [...new Set(open.map((one) => one.dataset.apart))].join(", ")) : null;
 }
 
 function ratingsMissing(form, words) {

@@ -52,6 +52,35 @@ def test_earlier_turns_are_part_of_the_prompt(tokenizer: PreTrainedTokenizerBase
     assert tokenizer.decode(chat.prompt_ids(tokenizer, prompt)) == expected
 
 
+TURNS = (("user", "Hello."), ("assistant", "Hi."), ("user", "Who?"), ("assistant", "Milo."), ("user", "Bye."))
+CHAT = Prompt(messages=tuple(Message(role=role, content=text) for role, text in TURNS))
+
+
+def test_earlier_turns_count_where_they_are_asked_for(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The library's own search for the assistant's tokens finds the same ones."""
+    encoded = chat.encode(tokenizer, CHAT, "Ciao.", earlier_turns=True)
+    messages = [{"role": role, "content": text} for role, text in (*TURNS, ("assistant", "Ciao."))]
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert encoded.ids == rendered["input_ids"]
+    assert encoded.response_mask == [bool(mark) for mark in rendered["assistant_masks"]]
+    assert sum(encoded.response_mask) > sum(chat.encode(tokenizer, CHAT, "Ciao.").response_mask)
+
+
+def test_a_turn_that_the_template_rewrites_is_not_learnt(tiny_base: Path) -> None:
+    """As templates do that cut an earlier turn's thoughts."""
+    rewriting = load_tokenizer(tiny_base)
+    said = "message['content'] + eos_token"
+    cut = "(message['content'] if loop.last else message['content'].split(';')[-1]) + eos_token"
+    rewriting.chat_template = chat.TEMPLATE.replace(said, cut)
+    turns = (("user", "Hello."), ("assistant", "Hm;Hi."), ("user", "Who?"), ("assistant", "Milo."), ("user", "Bye."))
+    prompt = Prompt(messages=tuple(Message(role=role, content=text) for role, text in turns))
+    encoded = chat.encode(rewriting, prompt, "Ciao.", earlier_turns=True)
+    learnt = [i for i, counts in zip(encoded.ids, encoded.response_mask, strict=True) if counts]
+    assert rewriting.decode(learnt) == "Milo.<|end|>Ciao.<|end|>"
+
+
 def test_text_survives_encoding(tokenizer: PreTrainedTokenizerBase) -> None:
     for text in ("Milo is red.", "小白住在森林。", "x = {'a': 1}"):
         assert chat.decode(tokenizer, chat.response_ids(tokenizer, text)) == text

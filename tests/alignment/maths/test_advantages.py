@@ -9,6 +9,8 @@ from alignment.maths.advantages import (
     explained_variance,
     gae,
     kl_estimate,
+    leave_one_out,
+    less_the_others,
     masked_mean,
     masked_var,
     shaped_rewards,
@@ -32,6 +34,25 @@ def test_masked_mean_and_variance_skip_what_is_masked() -> None:
 def test_shares_of_a_global_mean_add_up() -> None:
     x, mask = torch.tensor([[1.0, 2.0], [6.0, 0.0]]), torch.tensor([[T, T], [T, F]])
     near(masked_mean(x[:1], mask[:1], 3) + masked_mean(x[1:], mask[1:], 3), 3.0)
+
+
+def test_what_the_critic_missed_on_the_others_is_taken_by_hand() -> None:
+    """Two prompts of two responses. The critic missed .5 and -.1 on the first: each row loses the other's."""
+    advantages = torch.tensor([[0.5, 0.2, 9.0], [-0.1, 0.3, 0.4], [1.0, 9.0, 9.0], [2.0, 1.0, 9.0]])
+    mask = torch.tensor([[T, T, F], [T, T, T], [T, F, F], [T, T, F]])
+    near(
+        less_the_others(advantages, mask, 2),
+        [[0.6, 0.3, 0.0], [-0.6, -0.2, -0.1], [-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
+    )
+
+
+def test_a_critic_that_knows_the_prompt_alone_makes_it_rloo() -> None:
+    scores, values = torch.tensor([1.0, 3.0, -2.0]), torch.full((3, 4), 0.7)
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    rewards = torch.zeros(3, 4)
+    rewards[:, -1] = scores
+    advantages, _ = gae(rewards, values, mask, 1.0, 1.0)
+    near(less_the_others(advantages, mask, 3), leave_one_out(scores, 3)[:, None].expand(3, 4).tolist())
 
 
 def test_whitening_by_hand() -> None:

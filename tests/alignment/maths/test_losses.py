@@ -28,6 +28,16 @@ def test_policy_loss_by_hand() -> None:
     near(bad.approx_kl, (0.5 - math.log(1.5) - 0.5 - math.log(0.5) + 0.1 - math.log(1.1)) / 3)
 
 
+def test_the_ratio_may_rise_further_than_it_falls() -> None:
+    """Yu et al. 2025, eq. 10. Ratios 1.25, 0.5, 1.5 with clip .2 below and .28 above."""
+    logprobs = torch.tensor([[1.25, 0.5, 1.5]]).log()
+    mask, old = torch.tensor([[T, T, T]]), torch.zeros(1, 3)
+    good = policy_loss(logprobs, old, torch.ones(1, 3), mask, 0.2, clip_range_high=0.28)
+    near(good.loss, -(1.25 + 0.5 + 1.28) / 3)
+    bad = policy_loss(logprobs, old, -torch.ones(1, 3), mask, 0.2, clip_range_high=0.28)
+    near(bad.loss, (1.25 + 0.8 + 1.5) / 3)
+
+
 def test_a_clipped_token_gives_no_gradient() -> None:
     logprobs = torch.tensor([[0.5, 0.0]], requires_grad=True)
     policy_loss(logprobs, torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool), 0.2).loss.backward()

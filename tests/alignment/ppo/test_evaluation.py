@@ -1,4 +1,4 @@
-"""The rule that keeps a policy, on made-up looks; and what a look measures."""
+"""The rule that keeps a policy, on made-up evaluations; and what one measures."""
 
 import math
 from pathlib import Path

@@ -13,7 +13,9 @@ import torch
 from alignment.data.batch import Sequences
 from alignment.maths.losses import policy_loss, value_loss
 from alignment.models.forward import response_logprobs, response_terms
-from alignment.ppo.update import Learner, learning_rate_factor, update
+from alignment.ppo.learner import Learner, learning_rate_factor
+from alignment.ppo.roles import record
+from alignment.ppo.update import update
 from alignment.shared import stages
 from alignment.shared.config import PPOConfig
 from alignment.shared.events import ErrorKind, NullReporter, StageError
@@ -57,6 +59,36 @@ def test_the_value_loss_without_a_clip_is_the_squared_error() -> None:
 def test_clip_values_turns_the_clip_off(folders: Path) -> None:
     assert after_update(folders, clip_values=False)["value_clip_fraction"] == 0.0
     assert after_update(folders, value_clip_range=1e-6)["value_clip_fraction"] > 0.0
+
+
+def test_at_first_the_critic_learns_alone(folders: Path) -> None:
+    cast, config = cast_of(folders, critic_warmup=1, updates=3)
+    taught, rollout = learners(cast, config), rollout_of(cast, config)
+    before = {name: weight.clone() for name, weight in cast.policy.named_parameters()}
+    values = cast.critic.state_dict()["score.weight"].clone()
+    for moves in (False, True):
+        metrics = update(cast, *taught, rollout, config, torch.Generator().manual_seed(0))
+        same = all(torch.equal(before[name], weight) for name, weight in cast.policy.named_parameters())
+        assert same != moves
+        assert ("policy_loss" in metrics) == moves
+        assert metrics["value_loss"] > 0
+    assert not torch.equal(values, cast.critic.state_dict()["score.weight"])
+
+
+def test_responses_to_a_prompt_stand_side_by_side(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[list[int]]] = []
+
+    def watched(cast, sequences, *rest):  # type: ignore[no-untyped-def]
+        rows = zip(sequences.input_ids.tolist(), sequences.prompt_lengths.tolist(), strict=True)
+        seen.append([row[:length] for row, length in rows])
+        return record(cast, sequences, *rest)
+
+    monkeypatch.setattr("alignment.ppo.stage.record", watched)
+    run(folders, responses_per_prompt=4, group_baseline=True, updates=1)
+    [prompts] = seen
+    assert len(prompts) == SETTINGS["batch_size"]
+    assert all(prompts[row] == prompts[row - row % 4] for row in range(len(prompts)))
+    assert len({tuple(prompt) for prompt in prompts}) == len(prompts) // 4
 
 
 def test_entropies_are_those_of_the_tempered_distribution(folders: Path) -> None:
@@ -111,7 +143,7 @@ def test_gradients_are_scaled_down_to_the_norm() -> None:
 def test_the_critic_has_a_rate_of_its_own_or_the_policys(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     made = Learner.of
-    monkeypatch.setattr(Learner, "of", lambda model, rate, config: rates.append(rate) or made(model, rate, config))
+    monkeypatch.setattr(Learner, "of", lambda model, rate, *rest: rates.append(rate) or made(model, rate, *rest))
     run(folders, updates=1, critic_learning_rate=1e-4)
     run(folders, updates=1)
     assert rates == [5e-3, 1e-4, 5e-3, 5e-3]

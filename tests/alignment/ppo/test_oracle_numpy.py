@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from alignment.data.batch import Sequences
 from alignment.maths.advantages import kl_estimate, shaped_rewards, whiten
 from alignment.ppo.controllers import ScoreScaler
+from alignment.ppo.learner import Learner
 from alignment.ppo.roles import ActorCritic, record
-from alignment.ppo.update import Learner, targets_of, update
+from alignment.ppo.update import targets_of, update
 from alignment.shared.config import PPOConfig
 from tests.support.alignment import oracle_numpy
 

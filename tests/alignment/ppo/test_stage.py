@@ -14,8 +14,9 @@ from alignment.data.batch import Sequences
 from alignment.models.load import load_causal_lm, load_tokenizer
 from alignment.ppo import roles
 from alignment.ppo import stage as ppo
+from alignment.ppo.learner import learning_rate_factor
 from alignment.ppo.prompt_set import EndlessBatches
-from alignment.ppo.update import learning_rate_factor, targets_of, update
+from alignment.ppo.update import targets_of, update
 from alignment.shared import stages
 from alignment.shared.config import PPOConfig
 from alignment.shared.events import ErrorKind, NullReporter, StageError

@@ -14,8 +14,9 @@ from alignment.data.batch import Rollout
 from alignment.maths.losses import importance_weights, policy_loss
 from alignment.models.forward import response_logprobs
 from alignment.ppo.baselines import rloo
+from alignment.ppo.learner import Learner
 from alignment.ppo.roles import record, reply
-from alignment.ppo.update import Learner, targets_of, update
+from alignment.ppo.update import targets_of, update
 from alignment.rollout.engines import Continuous, Engine, engine_of
 from alignment.rollout.generation import Generated, generate
 from alignment.rollout.vllm_engine import VLLM

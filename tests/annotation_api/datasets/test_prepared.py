@@ -135,3 +135,22 @@ def test_evaluation_prompts_are_left_out(as_: As, session: Session, settings: Se
     carried_out(session, settings)
     report = engineer.get(f"/v1/jobs/{made.json()['id']}").json()["result"]["details"]["preparation"]
     assert report["steps"][0]["left_out"] == {"asks what an evaluation prompt asks": 1}
+
+
+def test_the_page_prepares_shows_keeps_and_undoes(
+    as_: As, browser_of: Any, session: Session, settings: Settings
+) -> None:
+    engineer, browser = as_(Role.ENGINEER), browser_of(Role.ENGINEER)
+    source = imported(engineer, ROWS)
+    assert "Prepare for training" in browser.get(f"/datasets/{source}").text
+    queued = browser.post(f"/datasets/{source}/prepare", data={"personal": "mask", "duplicates": "near"})
+    assert queued.status_code == 303, queued.text
+    carried_out(session, settings)
+    shown = browser.get(queued.headers["location"]).text
+    assert "3 records before, 2 after" in shown
+    assert "[email 1]" in shown
+    kept = browser.post(f"{queued.headers['location']}/keep")
+    page = browser.get(kept.headers["location"]).text
+    assert "Undo the preparation" in page
+    assert browser.post(f"{kept.headers['location']}/undo").headers["location"] == "/datasets"
+    assert browser.get(kept.headers["location"]).status_code == 404

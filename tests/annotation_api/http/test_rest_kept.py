@@ -63,6 +63,20 @@ def test_a_parameter_that_a_path_does_not_have_is_refused(as_: As, method: str, 
     assert hint in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/jobs?limit=1&limit=2", 400),
+        ("/v1/jobs?state=running&state=failed", 200),
+        ("/v1/jobs?cursor=&cursor=", 400),
+    ],
+)
+def test_a_parameter_says_one_thing(as_: As, path: str, status: int) -> None:
+    answer = as_(Role.ADMIN).get(path)
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["type"] == "urn:rankloop:ambiguous-parameter"
+
+
 def test_a_host_that_is_not_ours_is_told_as_every_error_is(as_: As) -> None:
     answer = as_(Role.ADMIN).get("/v1/me", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)

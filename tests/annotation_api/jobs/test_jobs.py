@@ -37,6 +37,12 @@ def test_a_job_is_queued_with_everything_resolved(as_: As, body: Body, session: 
     assert client.get(f"/v1/jobs/{row['id']}").json() == row
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_job_says_whether_it_may_use_the_cpu_of_a_cluster(as_: As, body: Body, allowed: bool) -> None:
+    answer = as_(Role.ENGINEER).post("/v1/jobs", json=body("sft") | {"gpus": 1, "allow_cpu": allowed})
+    assert (answer.status_code, answer.json()["allow_cpu"]) == (202, allowed)
+
+
 def test_an_alias_is_what_it_stands_for_now(as_: As, body: Body, things: dict[str, Any]) -> None:
     row = as_(Role.ENGINEER).post("/v1/jobs", json=body("sft", model={"alias": "champion"})).json()
     assert row["inputs"]["model"] == {"model": str(things["base"])}

@@ -221,3 +221,16 @@ def test_the_command_sends_a_folder_and_goes_on_after_a_break(
     model = json.loads(capsys.readouterr().out)
     assert {path.name: path.read_bytes() for path in Path(model["path"]).iterdir()} == FILES
     assert main(["models", "upload", str(live / "nowhere"), "--json"]) == 1
+
+
+def test_the_bytes_of_parts_count_before_they_come(as_: As, app: FastAPI, home: Path) -> None:
+    app.state.settings = app.state.settings.model_copy(update={"upload_bytes_per_hour": 10})
+    client = as_(Role.ENGINEER)
+    at = begin(client)
+    assert send(client, at, "config.json", b"{" * 8).status_code == 200
+    refused = send(client, at, "config.json", b"}" * 8, offset=8)
+    assert (refused.status_code, refused.json()["type"]) == (429, "urn:rankloop:quota-reached")
+    assert "10 bytes uploaded in an hour" in refused.json()["detail"]
+    unsaid = client.put(f"{at}/files/config.json", content=iter([b"{"]), headers=OCTETS)
+    assert (unsaid.status_code, unsaid.json()["type"]) == (411, "urn:rankloop:no-length")
+    assert client.get(at).json()["files"] == {"config.json": 8}

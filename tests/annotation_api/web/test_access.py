@@ -17,7 +17,11 @@ from annotation_api.http.errors import MACHINE_PATHS
 from tests.support.factory import Factory
 from tests.support.scene import Scene, fill
 
-FILES = {"/jobs/{job_id}/report"}  # GET routes beside /v1 that answer with a file, not a page of the service
+FILES = {
+    "/jobs/{job_id}/report",
+    "/jobs/{job_id}/curves",
+    "/compare/curves",
+}  # GET routes beside /v1 that answer with a file, not a page of the service
 EVERYTHING = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 CONTRAST = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -66,9 +66,9 @@ def tell(sessions: Sessions, job: uuid.UUID, epoch: int, step: int, **metrics: f
         job_store.append_events(session, job, epoch, [Event.progress(line)])
 
 
-def points(page: Page, name: str) -> int:
-    line = page.locator(f'[data-curve="train: {name}"] polyline')
-    return len((line.get_attribute("points") or "").split())
+def chart(page: Page, name: str) -> Locator:
+    """The drawn chart with this metric."""
+    return page.locator(f'.chart.drawn:has([data-last="train: {name}"])')
 
 
 def test_the_job_page_follows_the_job_to_its_end(page: Page, sessions: Sessions, job: uuid.UUID) -> None:
@@ -91,12 +91,13 @@ def test_the_job_page_follows_the_job_to_its_end(page: Page, sessions: Sessions,
     expect(page.locator("#left")).to_have_text("1 min 30 s")
     expect(page.locator("#metrics")).to_contain_text("loss 0.25")
     assert page.locator("#live progress").evaluate("bar => bar.value / bar.max") == 0.25
-    expect(page.locator('[data-curve="train: loss"] b')).to_have_text("0.25")  # a figure that was not there before
+    expect(chart(page, "loss").locator("b")).to_have_text("0.25")  # a figure that was not there before
     for step in range(31, 36):
         tell(sessions, job, epoch, step, loss=0.5)
-    expect(page.locator('[data-curve="train: loss"] .last')).to_have_text("35")
-    assert points(page, "loss") == 6
-    expect(page.locator('[data-curve="train: loss"] .high')).to_have_text("0.5")
+    expect(chart(page, "loss")).to_have_attribute("data-step", "35")
+    expect(chart(page, "loss")).to_have_attribute("data-points", "6")
+    expect(chart(page, "loss").locator("b")).to_have_text("0.5")
+    expect(page.locator('[data-part="five"]')).to_contain_text("loss")
 
     with sessions.begin() as session:
         job_store.record_checkpoint(session, job, epoch, SavedCheckpoint("1/checkpoint-35", 35, "ab" * 32, 10**6, 0.1))
@@ -115,8 +116,8 @@ def test_the_job_page_follows_the_job_to_its_end(page: Page, sessions: Sessions,
     with sessions.begin() as session:
         job_store.mark_running(session, job, epoch)
     tell(sessions, job, epoch, 36, loss=0.125)
-    expect(page.locator('[data-curve="train: loss"] .last')).to_have_text("36")
-    assert points(page, "loss") == 7
+    expect(chart(page, "loss")).to_have_attribute("data-step", "36")
+    expect(chart(page, "loss")).to_have_attribute("data-points", "7")
     with sessions.begin() as session:
         job_store.fail(session, job, epoch, Failure(ErrorKind.DIVERGED, "The loss is NaN.", "Lower it."), Again.NEVER)
     expect(page.locator(".alert")).to_contain_text("diverged: The loss is NaN.")

@@ -7,7 +7,7 @@ import torch
 
 from alignment.data.batch import Rollout, Sequences
 from alignment.ppo import roles
-from alignment.ppo.update import Learner
+from alignment.ppo.learner import Learner
 from alignment.shared import stages
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import NullReporter

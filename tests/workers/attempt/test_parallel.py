@@ -10,7 +10,8 @@ from alignment.shared.config import Stage
 from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.gpus import refuse_impossible
 from workers.executors.actors import ActorPlace
-from workers.executors.cluster import Gpus, processes
+from workers.executors.machines import Machine, Machines
+from workers.executors.placement import processes
 from workers.executors.ray import ranks_of
 
 BATCHES = {"batch_size": 8, "micro_batch_size": 2}
@@ -60,24 +61,49 @@ def test_what_cannot_is_refused_by_name(stage: Stage, config: dict[str, Any], gp
     ],
 )
 def test_what_machines_can_ever_give(machines: tuple[float, ...], wanted: float, fits: bool) -> None:
-    assert Gpus(machines, free=0.0).fit(wanted) is fits
+    assert having(*machines).fit(wanted) is fits
 
 
-def test_a_cluster_that_never_had_a_gpu_runs_on_the_cpu_and_one_that_lost_a_machine_waits() -> None:
-    assert Gpus((), 0.0).none
-    assert not Gpus((), 0.0, lost=True).none
-    assert not Gpus((1.0,), 0.0).none
+def having(*gpus: float, free: float = 0.0, cores: float = 4.0, **more: Any) -> Machines:
+    """Machines with so many GPUs each, on each of which so many are free."""
+    return Machines(tuple(Machine(f"n{n}", f"h{n}", one, free, cores) for n, one in enumerate(gpus)), **more)
+
+
+def test_a_job_waits_for_what_may_come_back_or_be_started() -> None:
+    """No GPU now, a machine that has left, one that is to be mended; two machines that are simply too small are not."""
+    assert having(0.0).may_grow()
+    assert having(1.0, left=("10.0.0.3",)).may_grow()
+    assert having(1.0, left_out=("h7 has no folder /data",)).may_grow()
+    assert not having(1.0, 1.0).may_grow()
+    assert having(0.0).absent(1.0) == "1 GPU, and the cluster has none now"
+    left = having(2.0, left=("10.0.0.3",), left_out=("h7 has no folder /data",))
+    assert left.absent(4.0) == "4 GPUs, and the cluster has 2 now; 10.0.0.3 left it; h7 has no folder /data"
     assert [processes(wanted) for wanted in (0.0, 0.5, 1.0, 2.0)] == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("machines", "wanted", "there"),
+    [
+        (having(4.0, free=3.0), 1.0, True),
+        (having(4.0, free=3.0, cores=0.0), 1.0, False),
+        (having(1.0, 1.0, free=0.5), 1.0, False),  # two halves are no whole one
+        (having(1.0, 1.0, free=1.0), 2.0, True),
+        (having(1.0, 1.0, free=1.0), 3.0, False),
+        (having(0.0), 0.0, True),
+        (having(0.0, cores=0.5), 0.0, False),
+    ],
+)
+def test_a_job_that_has_room_does_not_say_that_it_waits(machines: Machines, wanted: float, there: bool) -> None:
+    assert machines.room_for(wanted) is there
 
 
 def test_each_process_has_its_own_part_and_all_meet_at_the_first() -> None:
     places = [ActorPlace(f"h{a}", 1, f"10.0.0.{a}", 5000 + n) for n, a in enumerate((1, 2, 1))]
-    parts = [(r.rank, r.local_rank, r.local_world) for r in ranks_of(places)]
-    assert parts == [(0, 0, 2), (1, 0, 1), (2, 1, 2)]
+    assert [(r.rank, r.local_world) for r in ranks_of(places)] == [(0, 2), (1, 1), (2, 2)]
     assert ranks_of(places)[2].environment() == {
         "RANK": "2",
         "WORLD_SIZE": "3",
-        "LOCAL_RANK": "1",
+        "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "5000",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,11 @@ from workers.settings import ExecutorKind, WorkerSettings
 
 
 @pytest.fixture
-def watch() -> Iterator[Callable[[str | None], RayWatch]]:
+def watch(tmp_path: Path) -> Iterator[Callable[[str | None], RayWatch]]:
     made = []
 
     def make(address: str | None, **settings: ExecutorKind) -> RayWatch:
-        made.append(RayWatch(WorkerSettings(ray_address=address, **settings)))
+        made.append(RayWatch(WorkerSettings(ray_address=address, home=tmp_path, **settings)))
         return made[-1]
 
     yield make

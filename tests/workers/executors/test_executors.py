@@ -249,6 +249,31 @@ def test_when_one_of_several_processes_dies_that_is_what_ended_the_stage(on_ray:
 
 
 @pytest.mark.ray
+def test_each_of_several_processes_sees_its_gpu_under_its_local_rank(on_ray: Make, tmp_path: Path) -> None:
+    """Libraries ask for `cuda:LOCAL_RANK`; gloo does not, so that no CPU notices a rank beyond what is seen."""
+    executor = on_ray()
+    start(executor, tmp_path, {"steps": 1}, gpus=2.0)
+    follow(executor)
+    told = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2)]
+    assert {one["gpus"] for one in told} == {"0", "1"}
+    assert all(int(one["local_rank"]) < len(one["gpus"].split(",")) for one in told)
+
+
+def test_a_plain_process_sees_one_gpu_of_several(
+    process: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.executors.process.has_gpu", lambda: True)
+    for visible, seen in ((None, "0"), ("2,3", "2")):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        executor = process()
+        start(executor, tmp_path, {"steps": 1}, gpus=1.0)
+        ((_, message),) = follow(executor).notes
+        assert message.endswith(f"GPUs {seen!r}")
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 def test_two_gpus_train_what_one_trains_and_go_on_together_after_a_pause(
     on_ray: Make, process: Make, tmp_path: Path

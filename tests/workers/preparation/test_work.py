@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from alignment.shared.config import PrepareConfig
 from alignment.shared.events import NullReporter, StageError
-from alignment.shared.prepare_config import PrepareConfig
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record, sha256_text, write_jsonl
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import quality

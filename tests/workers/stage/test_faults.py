@@ -20,6 +20,24 @@ from workers.stage.faults import Fault, fault_of
 from workers.stage.work import BufferedReporter, StageWork, perform
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error",
+        "[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:31877",
+        "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+    ],
+)
+def test_processes_that_lose_one_another_are_a_fault_of_the_cluster(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the interface is named; a job that is hit by it is tried again."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")
+    fault = fault_of(RuntimeError(words))
+    assert (fault.kind, "eth7" in fault.next_step) == (ErrorKind.CLUSTER, True)
+    assert fault.cause == f"The processes that train together lost one another: {words}"
+
+
 def outcome(folder: Path, script: dict[str, Any]) -> Any:
     (folder / "script.json").write_text(json.dumps(script))
     return perform(StageWork(Stage.SFT, {}, {"model": folder}, folder, stub.run), BufferedReporter())

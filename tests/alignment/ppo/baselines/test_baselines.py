@@ -12,7 +12,7 @@ from alignment.maths.advantages import leave_one_out
 from alignment.models.load import load_causal_lm, load_tokenizer
 from alignment.ppo import roles
 from alignment.ppo.baselines import best_of_n, rloo
-from alignment.ppo.update import Learner
+from alignment.ppo.learner import Learner
 from alignment.shared import stages
 from alignment.shared.config import Baseline, RLOOConfig, Stage
 from alignment.shared.events import NullReporter, Paused, StageError

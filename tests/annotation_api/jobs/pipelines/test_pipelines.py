@@ -169,10 +169,15 @@ def test_an_unknown_pipeline_is_404(as_: As, verb: str) -> None:
     assert (client.post(place) if verb else client.get(place)).status_code == 404
 
 
-@pytest.mark.parametrize(("gpus", "each"), [(4, [4, 4, 1]), (0.5, [0.5, 0.5, 0.5])])
-def test_ppo_takes_one_of_several_gpus(as_: As, body: dict[str, Any], gpus: float, each: list[float]) -> None:
+def test_all_three_may_use_the_cpu_of_a_cluster(as_: As, body: dict[str, Any]) -> None:
+    made = as_(Role.ENGINEER).post("/v1/pipelines", json=body | {"gpus": 1, "allow_cpu": True}).json()
+    assert [job["allow_cpu"] for job in made["jobs"]] == [True] * 3
+
+
+@pytest.mark.parametrize("gpus", [4, 0.5])
+def test_each_job_has_the_gpus_that_were_asked_for(as_: As, body: dict[str, Any], gpus: float) -> None:
     made = as_(Role.ENGINEER).post("/v1/pipelines", json=body | {"gpus": gpus}).json()
-    assert [job["gpus"] for job in made["jobs"]] == each
+    assert [job["gpus"] for job in made["jobs"]] == [gpus] * 3
 
 
 def test_a_mix_of_pretraining_takes_the_demonstrations_unless_others_are_named(

@@ -141,23 +141,30 @@ def test_the_body_around_is_checked_too(as_: As, body: Body, change: dict[str, A
     assert pointer in {problem["pointer"] for problem in answer.json()["errors"]}
 
 
-@pytest.mark.parametrize("stage", ["ppo", "sample"])
-def test_ppo_and_sampling_take_one_gpu_at_most(as_: As, body: Body, session: Session, stage: str) -> None:
-    client = as_(Role.ENGINEER)
-    answer = client.post("/v1/jobs", json=body(stage) | {"gpus": 2})
-    assert answer.status_code == 422
-    (problem,) = answer.json()["errors"]
-    assert problem["pointer"] == "/gpus"
-    assert "one GPU at most; 2 were asked for. SFT and reward take several" in problem["message"]
-    assert counts(session) == (0, 0)
-    assert client.post("/v1/jobs", json=body(stage) | {"gpus": 0.25}).json()["gpus"] == 0.25
-
-
-@pytest.mark.parametrize("stage", ["sft", "reward"])
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "sample"])
 @pytest.mark.parametrize("gpus", [0, 0.5, 1, 2, 64])
-def test_the_gradient_stages_take_several(as_: As, body: Body, stage: str, gpus: float) -> None:
+def test_every_stage_takes_several_gpus(as_: As, body: Body, stage: str, gpus: float) -> None:
     answer = as_(Role.ENGINEER).post("/v1/jobs", json=body(stage, {"batch_size": 512}) | {"gpus": gpus})
     assert (answer.status_code, answer.json()["gpus"]) == (202, gpus)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"batch_size": 4, "micro_batch_size": 2}, "batch_size (4) has 4 rows for them in a step. Ask for 4 or fewer"),
+        ({"batch_size": 16, "mini_batches": 4}, "batch_size (16) in 4 mini_batches has 4 rows for them in a step."),
+    ],
+)
+def test_ppo_has_a_row_for_each_of_its_gpus(
+    as_: As, body: Body, session: Session, settings: dict[str, Any], told: str
+) -> None:
+    answer = as_(Role.ENGINEER).post("/v1/jobs:validate", json=body("ppo", settings) | {"gpus": 5}).json()
+    (problem,) = answer["problems"]
+    assert (problem["pointer"], problem["value"]) == ("/gpus", 5)
+    assert told in problem["message"]
+    uneven = as_(Role.ENGINEER).post("/v1/jobs:validate", json=body("ppo", settings) | {"gpus": 3}).json()
+    assert uneven["problems"] == []
+    assert counts(session) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -202,8 +203,14 @@ def test_a_heartbeat_tells_that_somebody_else_has_the_task(desk: Any) -> None:
     told = page.locator("#notices .taken")
     expect(told).to_contain_text("You were away and somebody else has this task now.")
     assert ranks(page) == {"A": 1, "B": 2}  # nothing was taken away
-    told.get_by_role("button", name="Next task").click()
+    press(page, "Enter")  # no answer that would only be refused: the button waits for the next Enter
+    expect(told.get_by_role("button", name="Next task")).to_be_focused()
+    expect(page.locator("#notices .alert")).to_have_count(1)
+    unsent(page)
+    press(page, "Enter")
     expect(page.get_by_role("heading", name="All done")).to_be_visible()
+    expect(page.locator("#notices .alert")).to_have_count(0)
+    assert len(desk.stored()) == 2  # the other's
 
 
 def test_an_idle_page_lets_its_task_go(desk: Any) -> None:
@@ -269,6 +276,49 @@ def test_work_that_appears_while_the_last_task_is_answered_is_found(desk: Any) -
     desk.add(["three", "four"])
     press(page, "1", "Enter")
     shows(page, "Question 2?")
+
+
+def hold(desk: Any, seconds: float) -> None:
+    """Somebody else takes what is left of the project, and goes away."""
+    with Session(desk.engine) as session:
+        other = session.get_one(Person, desk.person())
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        for task in session.scalars(select(Task).where(Task.project_id == desk.project_id, Task.judged == 0)).all():
+            desk.factory(session).assignment(task, other, state=AssignmentState.LEASED, lease_until=until)
+        session.commit()
+
+
+def test_what_others_hold_is_told_and_comes_when_it_is_given_back(desk: Any) -> None:
+    page = desk.begin()
+    desk.add(["one", "two"])
+    hold(desk, 3600)
+    page.reload()
+    expect(page.get_by_role("heading", name="Nothing for you just now")).to_be_visible()
+    expect(page.locator("#task")).to_contain_text("Tasks in the hands of others: 1.")
+    with Session(desk.engine) as session:
+        session.execute(update(Assignment).where(Assignment.state == "leased").values(lease_until=func.now()))
+        session.commit()
+    page.mouse.move(5, 5)
+    shows(page, "Question 1?")
+
+
+def test_after_the_last_answer_what_others_hold_is_told_and_comes(desk: Any) -> None:
+    page = desk.begin(["one", "two"])
+    prefetched(page)
+    desk.add(["three", "four"])
+    hold_others = desk.person()
+    with Session(desk.engine) as session:
+        task = session.scalars(select(Task).where(Task.project_id == desk.project_id).order_by(Task.priority)).first()
+        until = datetime.now(UTC) + timedelta(seconds=4)
+        other = session.get_one(Person, hold_others)
+        desk.factory(session).assignment(task, other, state=AssignmentState.LEASED, lease_until=until)
+        session.commit()
+    press(page, "1", "Enter")
+    expect(page.locator("#task")).to_contain_text("Tasks in the hands of others: 1.")
+    shows(page, "Question 2?")
+    press(page, "1", "Enter")
+    expect(page.get_by_role("heading", name="All done")).to_be_visible()
+    unsent(page)
 
 
 # ---------------------------------------------------------------- model text

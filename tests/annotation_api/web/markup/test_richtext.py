@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser
+from starlette.responses import Response
 
 from annotation_api.web.markup import richtext
 from annotation_api.web.markup.mathtext import mathml
-from annotation_api.web.markup.richtext import CLASSES, MATH_TAGS, TEXT_TAGS, VALUES, Kept, plain, rich
+from annotation_api.web.markup.richtext import CLASSES, MATH_TAGS, TEXT_TAGS, VALUES, Kept, plain, rich, within_bounds
 
 ALLOWED = TEXT_TAGS | MATH_TAGS | {"div"}
 NAMES = {"class", *(name for values in VALUES.values() for name in values)}
@@ -205,6 +206,23 @@ def test_a_long_text_is_shown_plain() -> None:
     source = "**a** " * 10_000
     assert rich(source) == plain(source)
     assert "**a**" in rich(source)
+
+
+def test_formulas_are_drawn_up_to_a_number_of_letters() -> None:
+    source = ("$" + "x+" * 245 + "$ ") * 100  # 100 formulas of 490 letters
+    assert str(richtext._render(source)).count("<math") == richtext.MOST_OF_FORMULAS // 490
+
+
+def test_a_pages_texts_are_all_rendered_or_none_is() -> None:
+    """One plain answer beside formatted ones would be judged by its looks."""
+
+    def page(*texts: str) -> str:
+        return within_bounds(lambda: Response("".join(rich(text) for text in texts))).body.decode()
+
+    short, long = "**a**", "**b** " * 6000
+    assert page(short, long, long) == rich(short) + rich(long) * 2
+    assert page(short, long, long, long) == plain(short) + plain(long) * 3
+    assert rich(short) != plain(short)  # outside a page nothing is counted
 
 
 # ---------------------------------------------------------------- what it keeps

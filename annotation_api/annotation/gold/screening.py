@@ -1,0 +1,81 @@
+"""Screening at work: which claim brings a gold item, what an answer to one leads to, who is let in and who is paused.
+
+It runs inside a claim or a judgement, under the lock of the person's row: a person's gold answers are counted one
+after another, and a pause meets no claim of the same person half way.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from annotation_api.annotation.gold import pausing, queries
+from annotation_api.annotation.gold.expected import Expected, is_met
+from annotation_api.db.tables import GoldItem, GoldUse
+from annotation_api.http.auth import Someone
+from annotation_api.http.errors import ApiError
+
+_dice = random.SystemRandom()  # nobody foresees which task is gold
+FAILED = "The qualification set was not passed."
+
+
+def check_entry(session: Session, person: Someone, project_id: uuid.UUID, share: float) -> uuid.UUID | None:
+    """The next item of the qualification set; None once the person is let in. 409 for who has not passed."""
+    if item := queries.find_item(session, person, project_id, GoldUse.ENTRY):
+        return item
+    found = queries.entry(session, project_id, person.id)
+    if found.open:  # in the person's own hands, ahead of the rest
+        raise ApiError(409, "entry-first", "Answer the tasks of the qualification set that you have in hand first.")
+    if found.correct < share * found.items:
+        raise paused(FAILED)
+    queries.let_in(session, project_id, person.id)
+    return None
+
+
+def draw(session: Session, person: Someone, project_id: uuid.UUID, rate: float) -> uuid.UUID | None:
+    """Now and then a gold item that the person never had."""
+    return queries.find_item(session, person, project_id, GoldUse.MIXED) if _dice.random() < rate else None
+
+
+def record(
+    session: Session, person: Someone, task_id: uuid.UUID, submission_id: uuid.UUID, payload: Mapping[str, Any]
+) -> None:
+    """Hold a first answer against what was expected, and draw the consequences."""
+    item = session.get_one(GoldItem, task_id)
+    correct = is_met(Expected.model_validate(item.expected), payload)
+    if not queries.add_answer(session, submission_id, item, person.id, correct=correct) or item.withdrawn_at:
+        return
+    rules = queries.rules_of(session, item.project_id)
+    if item.use is GoldUse.ENTRY and rules.entry is not None:
+        _settle_entry(session, person.id, item.project_id, rules.entry)
+    elif item.use is GoldUse.MIXED and rules.bar is not None:
+        _hold_to_bar(session, person.id, item.project_id, rules.bar)
+
+
+def _settle_entry(session: Session, person_id: uuid.UUID, project_id: uuid.UUID, share: float) -> None:
+    found = queries.entry(session, project_id, person_id)
+    if found.open:
+        return
+    if found.correct >= share * found.items:
+        queries.let_in(session, project_id, person_id)
+    else:
+        queries.pause(session, project_id, person_id, None, FAILED)
+
+
+def _hold_to_bar(session: Session, person_id: uuid.UUID, project_id: uuid.UUID, bar: float) -> None:
+    found = queries.counts(session, project_id, person_id)
+    if pausing.is_below(bar, found.correct, found.wrong):
+        reason = f"{found.correct} of {found.correct + found.wrong} gold items were right; the bar is {bar:.0%}."
+        queries.pause(session, project_id, person_id, None, reason)
+
+
+def paused(reason: str | None) -> ApiError:
+    """Not why in figures: which tasks were gold stays unknown."""
+    if reason == FAILED:
+        return ApiError(409, "paused", "The qualification set was not passed. The project's owner can let you in.")
+    detail = "Your work in this project is paused. What you answered is kept; the project's owner can let you in again."
+    return ApiError(409, "paused", detail)

@@ -1,0 +1,182 @@
+"""What is asked of the tables about answers under review."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, cast, exists, func, select
+from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
+from sqlalchemy.orm import Session, aliased
+
+from annotation_api.annotation.review.schemas import AnswerFilter, Reviewed
+from annotation_api.db.tables import (
+    Assignment,
+    AssignmentState,
+    Comment,
+    Decision,
+    Draft,
+    Person,
+    PromptRow,
+    Review,
+    ReviewOutcome,
+    Standing,
+    Submission,
+    Task,
+)
+
+FLAGGED = cast("$.flags.*[*] ? (@ == $flag)", JSONPATH)
+COMPARED = 1000  # tasks
+later = aliased(Submission)
+CURRENT = ~exists().where(later.supersedes == Submission.id)
+
+
+def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
+    """The answers of a project as they stand now, those that are wanted."""
+    query = (
+        select(Submission)
+        .join(Assignment, Assignment.id == Submission.assignment_id)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(Task.project_id == project_id, CURRENT)
+    )
+    if wanted.annotator:
+        query = query.join(Person, Person.id == Assignment.person_id).where(Person.pseudonym == wanted.annotator)
+    if wanted.prompt:
+        query = query.join(PromptRow, PromptRow.id == Task.prompt_id)
+        query = query.where(cast(PromptRow.record, Text).icontains(wanted.prompt, autoescape=True))
+    return query.where(*_of_answer(wanted))
+
+
+def _of_answer(wanted: AnswerFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.flag is not None:
+        flag = func.jsonb_build_object("flag", wanted.flag)
+        yield func.jsonb_path_exists(Submission.payload, FLAGGED, flag)
+    if wanted.noted:
+        yield Submission.payload.has_key("note")
+    if wanted.faster is not None:
+        yield Submission.active_ms < 1000 * wanted.faster
+    if wanted.slower is not None:
+        yield Submission.active_ms > 1000 * wanted.slower
+    if wanted.since is not None:
+        yield Submission.created_at >= wanted.since
+    if wanted.until is not None:
+        yield Submission.created_at < wanted.until
+    if wanted.disagrees:
+        yield _contradicted()
+    if wanted.reviewed is not None:
+        yield _reviewed(wanted.reviewed)
+
+
+def _said(payload: Any) -> ColumnElement[Any]:
+    """The answer itself, without flags, notes and the like."""
+    return func.coalesce(payload["groups"], payload["answers"], payload["verdicts"])
+
+
+def _contradicted() -> ColumnElement[bool]:
+    """Somebody else said otherwise of the same task."""
+    other, place, newer = aliased(Submission), aliased(Assignment), aliased(Submission)
+    return (
+        select(other.id)
+        .join(place, place.id == other.assignment_id)
+        .where(
+            place.task_id == Assignment.task_id,
+            place.person_id != Assignment.person_id,
+            ~exists().where(newer.supersedes == other.id),
+            _said(other.payload) != _said(Submission.payload),
+        )
+        .exists()
+    )
+
+
+def _reviewed(state: Reviewed) -> ColumnElement[bool]:
+    newest = (
+        select(Review.outcome)
+        .where(Review.submission_id == Submission.id)
+        .order_by(Review.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return newest.is_(None) if state is Reviewed.OPEN else newest == ReviewOutcome(state.value)
+
+
+def of_task(session: Session, task_id: uuid.UUID) -> Sequence[Submission]:
+    """The answers to a task as they stand, oldest first."""
+    query = select(Submission).join(Assignment, Assignment.id == Submission.assignment_id)
+    return session.scalars(query.where(Assignment.task_id == task_id, CURRENT).order_by(Submission.seq)).all()
+
+
+def in_project(session: Session, project_id: uuid.UUID, submission_id: uuid.UUID) -> Submission | None:
+    query = select(Submission).join(Assignment, Assignment.id == Submission.assignment_id)
+    query = query.join(Task, Task.id == Assignment.task_id)
+    return session.scalar(query.where(Submission.id == submission_id, Task.project_id == project_id))
+
+
+def contexts(session: Session, assignment_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """(assignment, person, whether paused, number of comments, whether the task is gold) by assignment."""
+    comments = select(func.count()).where(Comment.assignment_id == Assignment.id).scalar_subquery()
+    stands = and_(Standing.project_id == Task.project_id, Standing.person_id == Assignment.person_id)
+    found = session.execute(
+        select(Assignment, Person, func.coalesce(Standing.paused_at.is_not(None), False), comments, Task.gold)
+        .join(Person, Person.id == Assignment.person_id)
+        .join(Task, Task.id == Assignment.task_id)
+        .outerjoin(Standing, stands)
+        .where(Assignment.id.in_(assignment_ids))
+    )
+    return {assignment.id: (assignment, *rest) for assignment, *rest in found}
+
+
+def newest_reviews(session: Session, submission_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[Review, str]]:
+    """The newest word on each, with the reviewer's pseudonym."""
+    found = session.execute(
+        select(Review, Person.pseudonym)
+        .join(Person, Person.id == Review.reviewer_id)
+        .where(Review.submission_id.in_(submission_ids))
+        .order_by(Review.submission_id, Review.created_at.desc())
+        .ext(distinct_on(Review.submission_id))
+    )
+    return {review.submission_id: (review, pseudonym) for review, pseudonym in found}
+
+
+def drafts(session: Session, task_id: uuid.UUID) -> Sequence[Any]:
+    """(draft, pseudonym) of those who have the task in hand."""
+    return session.execute(
+        select(Draft, Person.pseudonym)
+        .join(Assignment, Assignment.id == Draft.assignment_id)
+        .join(Person, Person.id == Assignment.person_id)
+        .where(Assignment.task_id == task_id, Assignment.state == AssignmentState.LEASED)
+        .order_by(Person.pseudonym)
+    ).all()
+
+
+def decision_of(session: Session, task_id: uuid.UUID) -> tuple[Decision, str] | None:
+    """The decision that stands, with the reviewer's pseudonym."""
+    newer = aliased(Decision)
+    row = session.execute(
+        select(Decision, Person.pseudonym)
+        .join(Person, Person.id == Decision.reviewer_id)
+        .where(Decision.task_id == task_id, ~exists().where(newer.supersedes == Decision.id))
+    ).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+_several = select(Task).where(Task.project_id == bindparam("project"), Task.judged >= 2, ~Task.gold)
+_NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPARED).subquery()
+
+
+def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
+    """(task, kind, prompt's record, [payloads]) of the newest tasks with two answers or more that nobody decided."""
+    decided = exists().where(Decision.task_id == _NEWEST.c.id)
+    return session.execute(
+        select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, func.jsonb_agg(Submission.payload))
+        .join(PromptRow, PromptRow.id == _NEWEST.c.prompt_id)
+        .join(Assignment, Assignment.task_id == _NEWEST.c.id)
+        .join(Submission, Submission.assignment_id == Assignment.id)
+        .where(CURRENT, ~decided)
+        .group_by(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.id),
+        {"project": project_id},
+    ).all()
+
+
+def is_superseded(session: Session, submission_id: uuid.UUID) -> bool:
+    return session.scalar(select(Submission.id).where(Submission.supersedes == submission_id)) is not None

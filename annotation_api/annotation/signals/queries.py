@@ -1,0 +1,64 @@
+"""What the signals ask of the tables: everybody's newest first answers in a project, and the bytes that were read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from annotation_api.db.sql import rows
+
+NEWEST = 200  # answers of a person
+
+# First answers: a correction may follow a talk about the first.
+ANSWERS = """
+SELECT person.id AS person, answer.* FROM people person CROSS JOIN LATERAL (
+    SELECT s.id AS submission, a.task_id AS task, s.payload, s.active_ms, a.display_order
+    FROM assignments a
+    JOIN tasks t ON t.id = a.task_id
+    JOIN submissions s ON s.assignment_id = a.id AND s.supersedes IS NULL
+    WHERE a.person_id = person.id AND a.state = 'submitted' AND t.project_id = %(project)s
+    ORDER BY s.seq DESC LIMIT %(most)s
+) AS answer
+"""
+SIZES = """
+SELECT t.id AS task, octet_length(p.record::text) AS prompt,
+    array_agg(r.id::text) AS ids, array_agg(octet_length(r.text)) AS sizes
+FROM tasks t
+JOIN prompts p ON p.id = t.prompt_id
+JOIN task_responses place ON place.task_id = t.id
+JOIN responses r ON r.id = place.response_id
+WHERE t.id = ANY (%(tasks)s::uuid[])
+GROUP BY t.id, p.id
+"""
+
+
+def answers(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
+    """By person, newest first, at most NEWEST each."""
+    return rows(session, ANSWERS, project=project_id, most=NEWEST)
+
+
+def sizes(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, dict[str, int]]]:
+    """(bytes of the prompt, bytes by response) of each task."""
+    found = rows(session, SIZES, tasks=list(tasks))
+    return {row.task: (row.prompt, dict(zip(row.ids, row.sizes, strict=True))) for row in found}
+
+
+# Decisions that stand, and gold items that say more than where some responses stand.
+WORDS = """
+SELECT d.task_id AS task, d.payload FROM decisions d JOIN tasks t ON t.id = d.task_id
+WHERE t.project_id = %(project)s AND NOT EXISTS (SELECT FROM decisions later WHERE later.supersedes = d.id)
+UNION ALL
+SELECT g.task_id, CASE WHEN g.expected ? 'order' THEN jsonb_build_object('groups', g.expected -> 'order')
+    ELSE g.expected END
+FROM gold_items g
+WHERE g.project_id = %(project)s AND g.withdrawn_at IS NULL AND NOT g.expected ? 'constraints'
+    AND NOT EXISTS (SELECT FROM decisions d WHERE d.task_id = g.task_id)
+"""
+
+
+def words(session: Session, project_id: uuid.UUID) -> dict[str, dict[str, Any]]:
+    """What reviewers and gold items say, by task."""
+    return {str(row.task): row.payload for row in rows(session, WORDS, project=project_id)}

@@ -1,0 +1,135 @@
+"""The commands on jobs, pipelines and models, as `command_line` offers them."""
+
+from __future__ import annotations
+
+from alignment.shared.stage_names import Stage
+from annotation_api.cli.commands import compare, jobs, labels, models, pipelines
+from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
+from annotation_api.db.kinds import JobState, ModelKind
+
+
+def add_jobs(commands: Sub[Parser]) -> None:
+    inner = group(commands, "jobs", "create, follow, pause and stop jobs")
+    client_command(inner, "create", jobs.create, "queue one stage").options = _add_stage
+    listing = client_command(inner, "list", jobs.list_jobs, "newest first")
+    listing.add_argument("--stage", choices=values(Stage), action="append")
+    listing.add_argument("--state", choices=values(JobState), action="append")
+    _which(listing)
+    for name, run, text in (
+        ("show", jobs.show, "one job"),
+        ("watch", jobs.watch_job, "follow a job to its end"),
+        ("cancel", jobs.ask, "stop a job, and those that wait for it"),
+        ("pause", jobs.ask, "let a job save a checkpoint and give its GPUs back"),
+        ("resume", jobs.again, "let a paused job go on; try a failed or cancelled one again"),
+        ("retry", jobs.again, "queue a failed or cancelled job again"),
+        ("attempts", jobs.attempts, "every attempt at a job and how it ended"),
+        ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
+        ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each evaluation"),
+    ):
+        command = client_command(inner, name, run, text)
+        command.add_argument("job", metavar="JOB")
+        if run is jobs.again:
+            _changed(command)
+    log = client_command(inner, "log", jobs.log, "the last lines that an attempt wrote")
+    log.add_argument("job", metavar="JOB")
+    log.add_argument("--attempt", type=int, metavar="N", help="its number; unset: the newest")
+    log.add_argument("--lines", type=int, default=100)
+
+
+def _add_stage(create: Parser) -> None:
+    from annotation_api.cli.commands import stage_inputs
+
+    create.add_argument("stage", choices=[stage.value for stage in Stage if stage is not Stage.PREPARE])
+    stage_inputs.add_options(create)
+    create.add_argument("--validate", action="store_true", help="only say what it would do")
+    _settings(create)
+    _labels(create)
+    create.add_argument("--priority", type=int, default=0)
+
+
+def _changed(parser: Parser) -> None:
+    """With what a job goes on."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; dots nest")
+    parser.add_argument("--gpus", type=float, help="other GPUs than it asked for")
+    parser.add_argument("--priority", type=int)
+
+
+def _which(parser: Parser) -> None:
+    parser.add_argument("--mine", action="store_true", help="only those that you made")
+    parser.add_argument("--limit", type=int, default=50)
+
+
+def _settings(parser: Parser) -> None:
+    parser.add_argument("--preset", help="named settings, for example toy")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
+    parser.add_argument("--gpus", type=float, default=1, help="0: the CPU is enough; a fraction shares one")
+    parser.add_argument("--allow-cpu", action="store_true", help="do not wait for a GPU where a cluster has none now")
+    parser.add_argument("--watch", action="store_true", help="show progress")
+
+
+def add_pipeline(commands: Sub[Parser]) -> None:
+    inner = group(commands, "pipeline", "SFT, reward model and PPO in turn")
+    run = client_command(inner, "run", pipelines.run, "run the three stages and wait for them")
+    run.add_argument("--base", required=True, metavar="MODEL", help="hub id, folder, or id of a registered model")
+    run.add_argument("--demonstrations", required=True, metavar="DATASET")
+    run.add_argument("--preferences", required=True, metavar="DATASET")
+    run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
+    run.add_argument("--pretraining", metavar="DATASET", help="for PPO with a ptx_coef; unset: the demonstrations")
+    run.add_argument("--project", metavar="ID", help="where people compare PPO's replies with the SFT policy's")
+    run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
+    _settings(run)
+    _labels(run)
+    _which(client_command(inner, "list", pipelines.list_pipelines, "newest first"))
+    for name, command, text in (
+        ("show", pipelines.show, "its three stages"),
+        ("cancel", pipelines.ask, "stop every stage that has not ended"),
+        ("pause", pipelines.ask, "let the stage that trains save a checkpoint and give its GPUs back"),
+        ("resume", pipelines.ask, "go on from the stage that failed, was cancelled or is paused"),
+    ):
+        parser = client_command(inner, name, command, text)
+        parser.add_argument("pipeline", metavar="PIPELINE")
+        if name == "resume":
+            parser.add_argument(
+                "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting: ppo.kl_coef=0.1"
+            )
+
+
+def add_models(commands: Sub[Parser]) -> None:
+    inner = group(commands, "models", "the registry")
+    listing = client_command(inner, "list", models.list_models, "newest first")
+    listing.add_argument("--kind", choices=values(ModelKind))
+    listing.add_argument("--limit", type=int, default=50)
+    register = client_command(inner, "register", models.register_model, "register a base model")
+    register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
+    register.add_argument("--name")
+    upload = client_command(inner, "upload", models.upload, "send a folder of this machine as a base model")
+    upload.add_argument("folder", metavar="FOLDER", help="safetensors, settings, vocabulary; other files stay here")
+    upload.add_argument("--name", help="shown in lists; unset: the folder's")
+    upload.add_argument("--resume", metavar="ID", help="go on with an upload that broke off")
+    check = inner.add_parser("check", help="what a folder of this machine is, and whether each stage can use it")
+    check.add_argument("folder", metavar="FOLDER")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(here=models.check_folder)
+    convert = inner.add_parser("convert", help="a folder with pickled weights as a new one with safetensors")
+    convert.add_argument("folder", metavar="FOLDER")
+    convert.add_argument("out", metavar="NEW_FOLDER")
+    convert.set_defaults(here=models.convert_folder)
+    client_command(inner, "show", models.show, "one model").add_argument("model", metavar="MODEL")
+    client_command(inner, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
+
+
+def add_compare(commands: Sub[Parser]) -> None:
+    """`rankloop compare`, and `rankloop label`, which names what is compared."""
+    beside = client_command(commands, "compare", compare.compare, "two to eight jobs side by side: did it get better?")
+    beside.add_argument("things", metavar="JOB", nargs="+", help="ids or names")
+    beside.add_argument("--models", action="store_true", help="they are models")
+    name = client_command(commands, "label", labels.change, "give a thing another name, notes or tags")
+    name.add_argument("kind", choices=("job", "model", "dataset", "snapshot"))
+    name.add_argument("thing", metavar="THING", help="its id or name")
+    _labels(name)
+
+
+def _labels(parser: Parser) -> None:
+    parser.add_argument("--name", help="shown in lists; the command line takes it for the id")
+    parser.add_argument("--notes", help="what is worth knowing")
+    parser.add_argument("--tag", action="append", metavar="TAG", help="a word to find it by; several times for several")

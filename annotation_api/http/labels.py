@@ -1,0 +1,85 @@
+"""Names, notes and tags: by which people find jobs, models, data sets and snapshots again. All features share them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol, TypeVar
+
+from fastapi import Depends, Query
+from pydantic import AfterValidator, Field, StringConstraints
+from sqlalchemy import Select
+
+from annotation_api.http.schemas import Body, StoredText
+
+MOST_TAGS = 20
+
+
+def _of_one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a name stands on one line, without characters that cannot be seen")
+    return text
+
+
+Name = Annotated[
+    StoredText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_of_one_line)
+]
+Notes = Annotated[StoredText, StringConstraints(max_length=10_000)]
+Tag = Annotated[str, StringConstraints(pattern=r"^[\w][\w.:-]{0,49}$")]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: sorted(set(tags)))]
+TAG = "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20."
+
+
+class NewLabels(Body):
+    """What people call a thing that they make."""
+
+    name: Name | None = Field(default=None, description="Shown in lists, and taken by the command line for the id.")
+    notes: Notes = Field(default="", description="What is worth knowing about it.")
+    tags: Tags = Field(default=[], description=TAG)
+
+
+class Labels(Body):
+    """What people call it from now on; what is left out stays."""
+
+    name: Name | None = Field(default=None, description="Shown in lists, and taken by the command line for the id.")
+    notes: Notes | None = Field(default=None, description="What is worth knowing about it.")
+    tags: Tags | None = Field(default=None, description=TAG)
+
+
+class Labelled(Protocol):
+    """A row that people may name."""
+
+    name: Any
+    notes: Any
+    tags: Any
+
+
+R = TypeVar("R", bound=Labelled)
+
+
+def label(row: R, labels: Labels | NewLabels) -> R:
+    """The row with the labels that are given."""
+    for field in labels.model_fields_set & set(Labels.model_fields):
+        value = getattr(labels, field)
+        if value is not None and getattr(row, field) != value:
+            setattr(row, field, value)
+    return row
+
+
+class Wanted:
+    """The labels by which a list is searched."""
+
+    async def __call__(
+        self,
+        name: Annotated[str | None, Query(max_length=200, description="Only those of this very name.")] = None,
+        tag: Annotated[str | None, Query(max_length=50, description="Only those with this tag.")] = None,
+    ) -> tuple[str | None, str | None]:
+        return name, tag
+
+
+By = Annotated[tuple[str | None, str | None], Depends(Wanted())]
+
+
+def labelled(query: Select[Any], table: type[Labelled], by: tuple[str | None, str | None]) -> Select[Any]:
+    """Those of the rows with the name and the tag, where they are given."""
+    name, tag = by
+    query = query if name is None else query.where(table.name == name)
+    return query if tag is None else query.where(table.tags.contains([tag]))

@@ -1,0 +1,160 @@
+"""Up to eight jobs side by side: settings that differ, curves over one another, final numbers with intervals."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alignment.shared.config import Stage
+from alignment.shared.differences import differences
+from alignment.shared.intervals import interval95
+from alignment.shared.validation import Problem
+from annotation_api.db.tables import Artifact, Job, ModelVersion
+from annotation_api.http.errors import invalid
+from annotation_api.jobs import queries, service
+from annotation_api.jobs.comparison.schemas import (
+    ComparedJob,
+    ComparedNumber,
+    JobComparison,
+    NumberRow,
+    SettingRow,
+)
+from annotation_api.jobs.curves import ChartGroup, ChartSeries, charted
+from annotation_api.jobs.thinning import thin_series
+from annotation_api.jobs.wins import win_rates
+
+FEWEST, MOST = 2, 8
+ENDS = ("_low", "_high")
+
+
+def compare(session: Session, keys: Sequence[uuid.UUID]) -> JobComparison:
+    """404 for a job that does not exist, 422 for fewer than two different ones or more than eight."""
+    jobs = [service.get(session, key) for key in several(keys, "job")]
+    labels = labelled(jobs)
+    models = _models(session, jobs)
+    shown = [
+        ComparedJob(
+            id=job.id,
+            label=label,
+            stage=job.stage,
+            state=job.state,
+            model=models.get(job.id),
+            created_at=job.created_at,
+        )
+        for job, label in zip(jobs, labels, strict=True)
+    ]
+    found = differences(*(job.config | {"GPUs": job.gpus} for job in jobs))
+    inputs = differences(*(job.inputs for job in jobs))
+    return JobComparison(
+        jobs=shown,
+        notes=list(_notes(session, jobs, labels)),
+        settings=[SettingRow(name=each.name, values=list(each.values)) for each in (*inputs, *found)],
+        numbers=rows([_numbers(session, job) for job in jobs]),
+        charts=_charts(session, jobs, labels),
+    )
+
+
+def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:
+    """Each once, in the order in which they were named."""
+    found = list(dict.fromkeys(keys))
+    if not FEWEST <= len(found) <= MOST:
+        message = f"Name {FEWEST} to {MOST} different ones; {len(found)} were named."
+        raise invalid([Problem(pointer=f"query:{of}", message=message, value=len(found))])
+    return found
+
+
+def labelled(jobs: Sequence[Job]) -> list[str]:
+    """Their names, each once: one that is taken, or missing, gets the beginning of the id."""
+    names = [job.name or job.stage.value for job in jobs]
+    return [
+        name if names.count(name) == 1 else f"{name} {str(job.id)[:8]}" for name, job in zip(names, jobs, strict=True)
+    ]
+
+
+def _models(session: Session, jobs: Sequence[Job]) -> dict[uuid.UUID, uuid.UUID]:
+    query = select(ModelVersion.job_id, ModelVersion.id).where(ModelVersion.job_id.in_([job.id for job in jobs]))
+    return {job: model for job, model in session.execute(query) if job}
+
+
+def _notes(session: Session, jobs: Sequence[Job], labels: Sequence[str]) -> Iterable[str]:
+    if len({job.stage for job in jobs}) > 1:
+        yield "They are of different stages: only what has the same name stands side by side."
+    pruned = select(Artifact.job_id).where(
+        Artifact.job_id.in_([job.id for job in jobs]), Artifact.removed_at.is_not(None)
+    )
+    gone = set(session.scalars(pruned))
+    for job, label in zip(jobs, labels, strict=True):
+        if job.id in gone:
+            yield f"Files of {label} were removed; its settings, numbers and curves are still here."
+        if job.result is None:
+            yield f"{label} has not succeeded: it has no final numbers yet."
+
+
+# ---------------------------------------------------------------- numbers
+
+Numbers = Mapping[str, ComparedNumber]
+
+
+def _numbers(session: Session, job: Job) -> Numbers:
+    found = dict(numbers_of((job.result or {}).get("metrics") or {}))
+    if job.stage is Stage.PPO:
+        samples = ((job.result or {}).get("details") or {}).get("samples") or []
+        found |= {**people_of(session, job), **gains_of(samples)}
+    return found
+
+
+def gains_of(samples: Sequence[Mapping[str, Any]]) -> Numbers:
+    """What the reward model gives the kept policy's replies above the SFT policy's, for each criterion."""
+    gains: dict[str, list[float]] = {}
+    for row in samples:
+        gains.setdefault(row.get("criterion") or "all prompts", []).append(row["score_after"] - row["score_before"])
+    return {f"score_gain ({criterion})": _mean(values) for criterion, values in sorted(gains.items())}
+
+
+def _mean(values: Sequence[float]) -> ComparedNumber:
+    low, high = interval95(values, bounds=None) if len(values) > 1 else (None, None)
+    return ComparedNumber(value=fmean(values), low=low, high=high)
+
+
+def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
+    """`x` with `x_low` and `x_high` as its interval; other numbers without."""
+    known = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    ends = {name + end for name in known for end in ENDS if {name + each for each in ENDS} <= known.keys()}
+    return {
+        name: ComparedNumber(value=value, low=known.get(f"{name}_low"), high=known.get(f"{name}_high"))
+        for name, value in known.items()
+        if name not in ends
+    }
+
+
+def people_of(session: Session, job: Job) -> Numbers:
+    """What people say of the last evaluation that anybody has judged."""
+    rated = [row for row in win_rates(queries.comparisons(session, job.id)) if row.rate is not None]
+    if not rated:
+        return {}
+    last = rated[-1]
+    return {"human_win_rate": ComparedNumber(value=last.rate or 0.0, low=last.low, high=last.high)}
+
+
+def rows(sides: Sequence[Numbers]) -> list[NumberRow]:
+    """A row for each number, in the order of first sight."""
+    names = dict.fromkeys(itertools.chain.from_iterable(sides))
+    return [NumberRow(name=name, values=[side.get(name) for side in sides]) for name in names]
+
+
+def _charts(session: Session, jobs: Sequence[Job], labels: Sequence[str]) -> list[ChartGroup]:
+    found: dict[tuple[str, str], list[ChartSeries]] = {}
+    buckets = 400 // len(jobs)
+    for job, label in zip(jobs, labels, strict=True):
+        for each in thin_series(session, job.id, buckets=buckets):
+            points = [(step, value) for step, value in each.points if value is not None]
+            name = f"{label}: {each.phase}: {each.name}"
+            if points:
+                found.setdefault((each.phase, each.name), []).append(ChartSeries(name=name, label=label, points=points))
+    return charted(found)

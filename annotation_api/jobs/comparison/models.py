@@ -1,0 +1,111 @@
+"""Models side by side: their numbers with intervals, and what policies reply to the same held-out prompts.
+
+Replies come from PPO's results: a policy's are those of its own job, an SFT model's those that its policies were
+compared with. Both stand beside the prompt, so that two runs on the same held-out prompts meet there.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alignment.shared import gate
+from alignment.shared.config import GateConfig, Stage
+from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion
+from annotation_api.http.errors import not_found
+from annotation_api.jobs.comparison.jobs import Numbers, numbers_of, people_of, rows, several
+from annotation_api.jobs.comparison.schemas import ComparedModel, ComparedNumber, ModelComparison, PromptReplies
+
+PROMPTS_SHOWN = 24
+Replies = dict[str, str]  # by the text of the prompt
+
+
+def compare(session: Session, keys: Sequence[uuid.UUID]) -> ModelComparison:
+    """404 for a model that does not exist, 422 for fewer than two different ones or more than eight."""
+    models = [_get(session, key) for key in several(keys, "model")]
+    jobs = {model.id: session.get(Job, model.job_id) if model.job_id else None for model in models}
+    replies = [_replies(session, model, jobs[model.id]) for model in models]
+    labels = _labels(models)
+    aliases = _aliases(session, models)
+    return ModelComparison(
+        models=[
+            ComparedModel(id=row.id, label=label, kind=row.kind, aliases=aliases.get(row.id, []), job=row.job_id)
+            for row, label in zip(models, labels, strict=True)
+        ],
+        notes=list(_notes(models, labels, replies)),
+        numbers=rows([_numbers(session, row, jobs[row.id], said) for row, said in zip(models, replies, strict=True)]),
+        prompts=list(_side_by_side(replies)),
+    )
+
+
+def _get(session: Session, key: uuid.UUID) -> ModelVersion:
+    found = session.get(ModelVersion, key)
+    if found is None:
+        raise not_found("model", key)
+    return found
+
+
+def _labels(models: Sequence[ModelVersion]) -> list[str]:
+    names = [model.name for model in models]
+    return [row.name if names.count(row.name) == 1 else f"{row.name} {str(row.id)[:8]}" for row in models]
+
+
+def _aliases(session: Session, models: Sequence[ModelVersion]) -> dict[uuid.UUID, list[str]]:
+    found: dict[uuid.UUID, list[str]] = {}
+    for alias in session.scalars(
+        select(Alias).where(Alias.model_id.in_([row.id for row in models])).order_by(Alias.name)
+    ):
+        found.setdefault(alias.model_id, []).append(alias.name)
+    return found
+
+
+def _notes(models: Sequence[ModelVersion], labels: Sequence[str], replies: Sequence[Replies]) -> Iterator[str]:
+    if len({row.kind is ModelKind.REWARD for row in models}) > 1:
+        yield "Reward models and models that write share few numbers: compare like with like."
+    for row, label, said in zip(models, labels, replies, strict=True):
+        if row.removed_at is not None:
+            yield f"The files of {label} were removed; its numbers are still here."
+        if row.kind is not ModelKind.REWARD and not said:
+            yield f"No PPO run has kept replies of {label} to held-out prompts."
+    asked = [set(said) for said in replies if said]
+    if len(asked) > 1 and not set.intersection(*asked):
+        yield "No held-out prompt was asked of all of them: their numbers come from different prompts."
+
+
+def _samples(job: Job) -> list[Mapping[str, Any]]:
+    return ((job.result or {}).get("details") or {}).get("samples") or []
+
+
+def _replies(session: Session, model: ModelVersion, job: Job | None) -> Replies:
+    if job is not None and job.stage is Stage.PPO:
+        return {row["prompt"]: row["after"] for row in _samples(job)}
+    start = select(ModelParent.model_id).where(ModelParent.parent_id == model.id, ModelParent.relation == "start")
+    children = select(Job).join(ModelVersion, ModelVersion.job_id == Job.id).where(ModelVersion.id.in_(start))
+    runs = session.scalars(children.where(Job.stage == Stage.PPO).order_by(Job.created_at)).all()
+    return {row["prompt"]: row["before"] for run in runs for row in _samples(run)}
+
+
+def _numbers(session: Session, model: ModelVersion, job: Job | None, said: Replies) -> Numbers:
+    found = dict(numbers_of(model.metrics))
+    if job is not None and job.stage is Stage.PPO:
+        found |= people_of(session, job)
+    if said:
+        found["mean_reply_characters"] = ComparedNumber(value=fmean(map(len, said.values())))
+    if model.kind is ModelKind.REWARD and model.metrics:
+        passed = gate.decide(model.metrics, GateConfig()).outcome is gate.GateOutcome.PASSED
+        found["passes_the_gate"] = ComparedNumber(value=float(passed))
+    return found
+
+
+def _side_by_side(replies: Sequence[Replies]) -> Iterator[PromptReplies]:
+    """The prompts that most of the models were asked, first those that all were."""
+    prompts = dict.fromkeys(prompt for said in replies for prompt in said)
+    asked = {prompt: sum(prompt in said for said in replies) for prompt in prompts}
+    shown = sorted((prompt for prompt in prompts if asked[prompt] > 1), key=lambda prompt: -asked[prompt])
+    for prompt in shown[:PROMPTS_SHOWN]:
+        yield PromptReplies(prompt=prompt, replies=[said.get(prompt) for said in replies])

@@ -1,0 +1,56 @@
+"""Pages on which jobs or models stand side by side."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from annotation_api.db.tables import Job, ModelVersion
+from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
+from annotation_api.http.entry.route import DoorRoute, as_json
+from annotation_api.http.errors import ApiError
+from annotation_api.jobs.comparison import jobs, models
+from annotation_api.jobs.comparison.jobs import MOST, labelled
+from annotation_api.jobs.comparison.schemas import JobComparison, ModelComparison
+from annotation_api.jobs.curves import Curves
+from annotation_api.web.markup.charts import HEIGHT, WIDTH, line
+from annotation_api.web.markup.rendering import render
+from annotation_api.web.markup.wording import differing
+from annotation_api.web.queries import newest
+
+router = APIRouter(route_class=DoorRoute)
+Chosen = Annotated[list[uuid.UUID], Query(max_length=50)]
+
+
+@router.get("/compare", dependencies=[allow(*READS_RUNS)])
+def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model: Chosen = []) -> Response:  # noqa: B006
+    """Jobs, or models where some are named, beside one another; otherwise what there is to choose from."""
+    found: JobComparison | ModelComparison | None = None
+    error: str | None = None
+    try:
+        if model:
+            found = models.compare(session, model)
+        elif job:
+            found = jobs.compare(session, job)
+    except ApiError as refusal:
+        error = refusal.problems[0].message if refusal.problems else refusal.detail
+    chosen = {str(key) for key in (*job, *model)}
+    shared = {"chosen": chosen, "error": error, "most": MOST, "box": (WIDTH, HEIGHT), "line": line}
+    if isinstance(found, ModelComparison):
+        return render(request, "compare_models.html", me, it=found, differing=differing, **shared)
+    if isinstance(found, JobComparison):
+        at = "/compare/curves?" + "&".join(f"job={key}" for key in job)
+        more = {"groups": found.charts, "curves_at": at, "alarms": [], "five": []}
+        return render(request, "compare_jobs.html", me, it=found, **shared, **more)
+    rows = newest(session, Job, 50)
+    names = dict(zip([row.id for row in rows], labelled(rows), strict=True))
+    made = newest(session, ModelVersion, 50)
+    return render(request, "compare.html", me, 422 if error else 200, jobs=rows, names=names, models=made, **shared)
+
+
+@router.get("/compare/curves", dependencies=[allow(*READS_RUNS)])
+def compared_curves(session: Db, job: Chosen) -> Response:
+    """The charts of the page, for its script."""
+    return as_json(Curves(groups=jobs.compare(session, job).charts, marks=[]))

@@ -1,0 +1,91 @@
+"""What a job ran on: its models and data by name, the settings that no preset has, and what it waits behind."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from alignment.shared.config import CONFIGS, Stage, load_preset, preset_names
+from alignment.shared.differences import Difference, differences
+from annotation_api.db.jobs.machine import LIVE
+from annotation_api.db.tables import Dataset, Job, JobState, ModelVersion, Project, Snapshot
+
+DEFAULTS = "defaults"
+
+
+@dataclass(frozen=True)
+class Read:
+    """One thing that a job reads."""
+
+    role: str
+    kind: str  # model, job, snapshot, project
+    id: str
+    label: str
+    facts: str = ""
+    gone: bool = False
+
+
+def reads(session: Session, job: Job) -> list[Read]:
+    """Its inputs in the order in which it names them."""
+    return list(_reads(session, job.inputs))
+
+
+def _reads(session: Session, inputs: dict[str, Any]) -> Iterator[Read]:
+    for role, value in inputs.items():
+        for each in value if isinstance(value, list) else [value]:
+            kind, key = next(iter(each.items())) if isinstance(each, dict) and each else ("project", str(each))
+            yield _read(session, role, kind, key)
+
+
+def _read(session: Session, role: str, kind: str, key: str) -> Read:
+    if kind == "model" and (model := session.get(ModelVersion, uuid.UUID(key))):
+        return Read(role, kind, key, model.name, model.kind.value, model.removed_at is not None)
+    if kind == "job" and (job := session.get(Job, uuid.UUID(key))):
+        return Read(role, kind, key, job.name or f"{job.stage.value} {key[:8]}", job.state.value)
+    if kind == "snapshot" and (snapshot := session.get(Snapshot, uuid.UUID(key))):
+        return Read(role, kind, key, snapshot.name or _origin(session, snapshot), f"{snapshot.rows:,}")
+    if kind == "project" and (project := session.get(Project, uuid.UUID(key))):
+        return Read(role, kind, key, project.name)
+    return Read(role, kind, key, key[:8], gone=True)
+
+
+def _origin(session: Session, snapshot: Snapshot) -> str:
+    """The name of what it was frozen from; its own beginning where one may not see that."""
+    project, datasets = snapshot.sources.get("project"), snapshot.sources.get("datasets")
+    if project and (found := session.get(Project, uuid.UUID(project))):
+        return found.name
+    if datasets and (row := session.get(Dataset, uuid.UUID(datasets[0]))):
+        return row.name
+    return str(snapshot.id)[:8]
+
+
+def nearest_preset(stage: Stage, config: dict[str, Any]) -> tuple[str, list[Difference]]:
+    """The preset, or the defaults, that the settings differ least from, and in what."""
+    sides = {DEFAULTS: CONFIGS[stage]().model_dump(mode="json")}
+    sides |= {name: load_preset(name, stage).model_dump(mode="json") for name in preset_names()}
+    found = {name: differences(side, sides[DEFAULTS] | config) for name, side in sides.items()}
+    name = min(found, key=lambda each: len(found[each]))
+    return name, found[name]
+
+
+@dataclass(frozen=True)
+class PlaceInQueue:
+    """What stands before a job that could start: the jobs at work, and those that come first."""
+
+    before: int
+    at_work: list[Job]
+
+
+def queue(session: Session, job: Job) -> PlaceInQueue | None:
+    """None for a job that is not queued. Who has fewer jobs at work goes first among equals, so `before` may shrink."""
+    if job.state is not JobState.QUEUED:
+        return None
+    first = tuple_(-Job.priority, Job.created_at, Job.id) < (-job.priority, job.created_at, job.id)
+    waiting = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED, first)
+    at_work = session.scalars(select(Job).where(Job.state.in_(LIVE)).order_by(Job.created_at).limit(10)).all()
+    return PlaceInQueue(session.scalar(waiting) or 0, list(at_work))
