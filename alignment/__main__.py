@@ -33,7 +33,7 @@ from alignment.shared.validation import sentences
 from alignment.terminal import TerminalReporter
 from alignment.toyworld import world as toyworld
 
-COMMANDS: tuple[Stage | Baseline, ...] = (*Stage, *Baseline)
+COMMANDS: tuple[Stage | Baseline, ...] = tuple(stages.MODULES)  # what this package does itself
 
 
 class RunFile(StageSettings):

@@ -12,6 +12,7 @@ class Stage(StrEnum):
     SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file
     REWARD = "reward"  # a reward model from rankings
     PPO = "ppo"  # the policy, against the reward model
+    PREPARE = "prepare"  # data made fit for training: beside the stages, its work is in workers.preparation
 
 
 class Baseline(StrEnum):

@@ -97,11 +97,24 @@ class PPOInputs(ResumableInputs):
     )
 
 
+class PrepareInputs(StageSettings):
+    records: Annotated[Path, DataInput(Record, main=True)] = Field(
+        description="A data set, or a snapshot, of any kind but answers and verdicts."
+    )
+    evaluation: Annotated[Path | None, DataInput(Prompt)] = Field(
+        default=None, description="Prompts that models are judged by: records that ask the same are left out."
+    )
+    against: Annotated[Path | None, DataInput(Record)] = Field(
+        default=None, description="Other data: records that are in it, too, are left out."
+    )
+
+
 INPUTS: dict[Stage | Baseline, type[StageSettings]] = {
     Stage.SFT: SFTInputs,
     Stage.SAMPLE: SampleInputs,
     Stage.REWARD: RewardInputs,
     Stage.PPO: PPOInputs,
+    Stage.PREPARE: PrepareInputs,
     Baseline.RLOO: PPOInputs,
     Baseline.BEST_OF_N: PPOInputs,
 }

@@ -105,6 +105,9 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         return self._send("GET", path, params={k: v for k, v in query.items() if v is not None}).json()
 
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path)
+
     def post(self, path: str, body: Any = None) -> Any:
         return self._send("POST", path, json=body).json()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from annotation_api.cli import run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
-from annotation_api.cli.commands import admin, data, quality
+from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.cli.references import by_names
@@ -84,6 +84,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_service(commands)
     _add_data(commands)
+    _add_prepare(commands)
     run_parsers.add_jobs(commands)
     run_parsers.add_pipeline(commands)
     run_parsers.add_models(commands)
@@ -149,6 +150,21 @@ def _add_data(commands: Sub[Parser]) -> None:
         "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
     )
     out.add_argument("--out", metavar="FILE")
+
+
+def _add_prepare(commands: Sub[Parser]) -> None:
+    add = client_command(
+        commands, "prepare", prepare.run, "show what a preparation of data would leave; --keep keeps it"
+    )
+    add.add_argument("data", metavar="DATA", help="data set id, snapshot:ID; or job:ID of a preparation that was shown")
+    add.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a step: duplicates=near, personal=mask, ..."
+    )
+    add.add_argument("--evaluation", metavar="DATA", help="leave out what asks the same as these prompts")
+    add.add_argument("--against", metavar="DATA", help="leave out what is in these data, too")
+    add.add_argument("--keep", action="store_true", help="write the new data set")
+    add.add_argument("--name", help="of the new data set")
+    add.add_argument("--undo", action="store_true", help="remove a data set that a preparation made")
 
 
 def _importable(kind: str) -> str:

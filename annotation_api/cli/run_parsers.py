@@ -39,7 +39,7 @@ def add_jobs(commands: Sub[Parser]) -> None:
 def _add_stage(create: Parser) -> None:
     from annotation_api.cli.commands import stage_inputs
 
-    create.add_argument("stage", choices=values(Stage))
+    create.add_argument("stage", choices=[stage.value for stage in Stage if stage is not Stage.PREPARE])
     stage_inputs.add_options(create)
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)

@@ -12,23 +12,18 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from alignment.shared.records import Record, canonical_json
 from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full
+from annotation_api.datasets.disarmed import disarm
 from annotation_api.datasets.export_formats import ExportFormat as ExportFormat
 from annotation_api.db.snapshots.frozen_rows import HOLDS
 from annotation_api.db.tables import DatasetKind
 
 PIECE = 2**18  # bytes handed to the server at once
 GROUP = 2**21  # characters of a row group of Parquet, as JSON
-# What a cell that is run as a formula starts with. Spreadsheets overlook blanks, separators and marks before it that
-# are not seen (a byte order mark, spaces without width); a tab or a line end alone may begin a new cell.
-FORMULA = re.compile(r"[\t\r\n]|[\s,;|\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]")
-
-
 MEDIA_TYPES = {
     ExportFormat.TRL: "application/x-ndjson",
     ExportFormat.JSONL: "application/x-ndjson",
@@ -108,12 +103,14 @@ def cell(value: object) -> str:
         text = _readable(value)
     else:
         return "" if value is None else canonical_json(value)
-    return f"'{text}" if FORMULA.match(text) else text
+    return disarm(text)
 
 
 def _readable(value: list[Any]) -> str:
     one = value[0] if len(value) == 1 else None
-    return str(one["content"]) if isinstance(one, dict) and "content" in one else canonical_json(value)
+    text = one.get("content") if isinstance(one, dict) else None
+    # A text like a list stays a message: it would come back as a list.
+    return canonical_json(value) if not isinstance(text, str) or text.lstrip().startswith("[") else text
 
 
 # ---------------------------------------------------------------- Parquet

@@ -8,13 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
-from annotation_api.datasets import progress, queries, service
+from annotation_api.datasets import prepared, progress, queries, service
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.schemas import (
     DatasetOut,
     DatasetRowOut,
     FreezeOut,
+    FromPreparation,
     ImportPreview,
     ImportProgress,
     ImportRefusal,
@@ -23,7 +24,7 @@ from annotation_api.datasets.schemas import (
     SnapshotOut,
 )
 from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Snapshot
-from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow, get_sessions
+from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow, get_sessions
 from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ProblemBody
@@ -101,6 +102,15 @@ def preview_dataset(
     return service.preview(session, me, file.file, kind, format, key, mapping, beginning=beginning)
 
 
+@router.post("/datasets:from-preparation", status_code=201, response_model=DatasetOut, dependencies=[allow(*ENGINEERS)])
+def keep_prepared(body: FromPreparation, session: Db, me: Me, once: Once, settings: Config) -> Response:
+    """What a prepare job would leave, as a new data set; its source stays as it is."""
+    return once.run(
+        lambda: DatasetOut.model_validate(prepared.keep(session, me, settings.home, body)),
+        location="/v1/datasets/{id}",
+    )
+
+
 @router.get("/imports/{key}", dependencies=[allow(*ENGINEERS)])
 def show_import(key: str, me: Me) -> ImportProgress | None:
     """How far the caller's own import or preview with this Idempotency-Key is; null when none runs."""
@@ -128,6 +138,12 @@ def list_datasets(
 def show_dataset(dataset_id: uuid.UUID, session: Db) -> DatasetOut:
     """One data set and its counts."""
     return DatasetOut.model_validate(service.get_dataset(session, dataset_id))
+
+
+@router.delete("/datasets/{dataset_id}", status_code=204, dependencies=[allow(*ENGINEERS)])
+def undo_prepared(dataset_id: uuid.UUID, session: Db) -> None:
+    """Undo a preparation: its data set goes, as long as no snapshot and no task was made of it."""
+    prepared.undo(session, dataset_id)
 
 
 @router.patch("/datasets/{dataset_id}", dependencies=[allow(*ENGINEERS)])

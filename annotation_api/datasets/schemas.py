@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind, FreezeState
 from annotation_api.http.labels import NewLabels
-from annotation_api.http.schemas import Shown
+from annotation_api.http.schemas import Body, Shown
 
 
 class RowProblem(BaseModel):
@@ -87,6 +87,9 @@ class DatasetOut(Shown):
     project_id: uuid.UUID | None
     sha256: str
     mapping: dict[str, Any] | None = Field(description="Which columns were read as what, where they were named.")
+    origin: dict[str, Any] | None = Field(
+        default=None, description="Of data that a preparation made: its job, its source, and the counts."
+    )
     notes: str
     tags: list[str]
     accepted: int
@@ -94,6 +97,13 @@ class DatasetOut(Shown):
     rejected: int
     created_by: uuid.UUID
     created_at: datetime
+
+
+class FromPreparation(Body):
+    """Keep what a preparation would leave as a new data set."""
+
+    job: uuid.UUID = Field(description="A prepare job that has succeeded.")
+    name: str | None = Field(default=None, min_length=1, max_length=300, description="Unset: the source's, prepared.")
 
 
 class DatasetRowOut(Shown):

@@ -151,5 +151,5 @@ def five(stage: Stage, groups: Sequence[ChartGroup], result: Mapping[str, float]
         one.name.partition(": ")[2]: one.last for group in groups for chart in group.charts for one in chart.series
     }
     known = newest | {name: value for name, value in result.items() if isinstance(value, int | float)}
-    names = [name for name in FIVE[stage] if name in known] or list(known)
+    names = [name for name in FIVE.get(stage, ()) if name in known] or list(known)
     return [(name, known[name]) for name in names[:5]]

@@ -103,6 +103,9 @@ SomeGpus = Annotated[
 ]
 
 
+NoGpu = Annotated[float, Field(ge=0, le=0, allow_inf_nan=False, description="This work needs none.")]
+
+
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]  # an unknown one is told by the door
 
 
@@ -130,6 +133,7 @@ def _job(stage: Stage) -> type[StageJob]:
     fields: dict[str, Any] = {
         "stage": (Literal[stage], ...),
         "inputs": (create_model(inputs.replace("Inputs", "JobInputs"), __base__=Body, **asked), ...),
+        **({"gpus": (NoGpu, 0)} if stage is Stage.PREPARE else {}),
         "config": (Annotated[dict[str, Any], _SchemaOf(config)], Field(default_factory=dict)),
     }
     return create_model(inputs.replace("Inputs", "Job"), __base__=StageJob, __doc__=None, **fields)

@@ -29,7 +29,7 @@ def typed(body: NewJob) -> StageJob:
     """The body as its stage's own class; 422 with pointers where it does not fit."""
     model = JOBS[body.stage]
     try:
-        return model.model_validate(body.model_dump())
+        return model.model_validate(body.model_dump(exclude_unset=True))
     except ValidationError as error:
         raise from_validation(error, model) from None
 
@@ -47,10 +47,11 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
     with session.begin_nested() as attempt:
         validator, prepared = JobValidator(session, me), None
         try:
-            prepared = validator.check(typed(body))
+            job = typed(body)
+            prepared = validator.check(job)
         except ApiError as error:
             validator.problems.extend(error.problems)
-        found = estimate(prepared, body.gpus) if prepared else None
+        found = estimate(prepared, job.gpus) if prepared else None
         attempt.rollback()
     return Validation(ok=not validator.problems, problems=validator.problems, estimate=found)
 

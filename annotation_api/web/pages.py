@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, snapshots
+from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, prepare, snapshots
 from annotation_api.web.annotate import page as annotate
 from annotation_api.web.projects import agreement
 from annotation_api.web.projects import pages as projects
@@ -29,6 +29,7 @@ for part in (
     people,
     audit,
     data,
+    prepare,
     snapshots,
     start,
     again,

@@ -267,6 +267,7 @@ class World:
             "GET /v1/submissions#project": {"params": {"project": str(self.project.id)}},
             "POST /v1/datasets": upload,
             "POST /v1/datasets:preview": upload,
+            "POST /v1/datasets:from-preparation": {"json": {"job": str(uuid.UUID(int=1))}},
             "POST /v1/snapshots": {"json": data | {"kind": "demonstrations"}},
             "POST /v1/jobs": {"json": job},
             "POST /v1/jobs:validate": {"json": job},

@@ -16,7 +16,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from alignment.shared import logs, stages
+from alignment.shared import logs
 from alignment.shared.events import ErrorKind, Paused, StageError
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.jobs import store as job_store
@@ -28,6 +28,7 @@ from workers.executors.choose import make_executor
 from workers.settings import WorkerSettings
 from workers.stage.environment import forget_secrets
 from workers.stage.faults import fault_of
+from workers.stage.kinds import run_job
 from workers.stage.work import Runner
 from workers.staging import Folders
 
@@ -42,7 +43,7 @@ AGAIN = {
 log = logging.getLogger("workers.attempt.launcher")
 
 
-def main(arguments: Sequence[str] | None = None, run: Runner = stages.run) -> int:
+def main(arguments: Sequence[str] | None = None, run: Runner = run_job) -> int:
     """Carry out the attempt; the exit code says whether this process ended its job properly."""
     job_id, epoch = parse(arguments or sys.argv[1:])
     logs.start("launcher", style="text", job=job_id, epoch=epoch)

@@ -15,6 +15,7 @@ from alignment.shared.stages import DataInput, Input, ModelInput, inputs_of, mai
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.references import data_ref, model_ref, start_model
 
+STARTED = tuple(stage for stage in Stage if stage is not Stage.PREPARE)  # those that start from a model
 START = "start"  # the relation of the model that --model names
 
 
@@ -51,7 +52,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _options(*, models: bool) -> Mapping[str, InputOption]:
     found: dict[str, InputOption] = {}
-    for stage in Stage:
+    for stage in STARTED:
         for name, asked in inputs_of(stage).items():
             if _has_own(asked):
                 users = found[name].stages if name in found else ()

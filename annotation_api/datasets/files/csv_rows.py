@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from annotation_api.datasets.disarmed import rearm
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.json_rows import Numbered, Parsed, check_count, check_storable, lines
 from annotation_api.datasets.values import Refused, Unreadable
@@ -26,6 +27,7 @@ _NAME = re.compile(r"[^\W\d_][\w .:/()\[\]%#-]{0,99}|__index_level_0__|")  # of 
 _INDEX = re.compile(r"(?:Unnamed: \d+|__index_level_0__)?")
 ALONE = frozenset({"prompt", "instruction", "question", "text", "query", "user_input", "conversations", "messages"})
 CHAT_CELL = re.compile(r'\[\s*\{\s*["\'](?:role|from|content|value)["\']')
+OURS = frozenset({"split", "lineage"})
 LONGEST_CHAT = 2**20  # characters of a cell that Python's own reader may parse
 NOTHING = frozenset({"nan", "none", "null"})
 SAYS_NOTHING = "cells that say nan, None or null were read as that word"
@@ -147,6 +149,8 @@ def _row(header: Header, cells: list[str], notes: Counter[str]) -> Parsed:
     if len(cells) != width:
         message = f"has {len(cells)} cells where the header has {width}; quote cells that hold the delimiter"
         return Refused("", message, source)
+    if set(header.names) >= OURS:  # an export of ours
+        cells = [rearm(cell) for cell in cells]
     try:
         row = {name: _cell(name, cell, notes) for name, cell in _named(header, cells, notes)}
         check_storable(row)

@@ -37,6 +37,7 @@ FROZEN_AS: dict[type[Record], DatasetKind] = {  # the kind of a snapshot of thes
     Answers: DatasetKind.ANSWERS,
     RuleVerdict: DatasetKind.VERDICTS,
 }
+ORIGINAL = "original"  # in the lineage of a record that a preparation changed: its hash before
 COLLECTED = frozenset({DatasetKind.ANSWERS, DatasetKind.VERDICTS})  # made here only, never imported
 
 
@@ -74,6 +75,7 @@ def of_dataset(session: Session, dataset: Dataset) -> Iterator[Frozen]:
         record = kind.from_line(stored)
         if not isinstance(record, Prompt):
             lineage = {"dataset": str(dataset.id), "row": str(row)} | ({"part": str(part)} if part else {})
+            lineage |= {ORIGINAL: record.lineage[ORIGINAL]} if ORIGINAL in record.lineage else {}
             record = record.model_copy(update={"lineage": lineage})
         yield Frozen(record, dataset_id=dataset.id, dataset_row=row)
 

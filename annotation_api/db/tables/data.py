@@ -30,6 +30,8 @@ class Dataset(Base):
     rejected: Mapped[int]
     # {"map": {field: column}, "columns": [...]} where columns were named by hand
     mapping: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # {"job", "snapshot", "before", "after", "changed"} where a preparation of other data made it
+    origin: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     notes: Mapped[str] = notes_text()
     tags: Mapped[list[Any]] = tag_list()
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))

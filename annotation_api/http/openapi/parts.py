@@ -158,6 +158,12 @@ EXAMPLES: Mapping[str, Any] = {
         "inputs": {"models": [{"alias": "champion"}], "prompts": {"dataset": _OTHER}},
         "config": {"responses_per_prompt": 4},
     },
+    "PrepareJob": {
+        "stage": "prepare",
+        "inputs": {"records": {"dataset": _OTHER}},
+        "config": {"duplicates": "near", "personal": "mask"},
+    },
+    "FromPreparation": {"job": _ID, "name": "pairs, prepared"},
     "RewardJob": {"stage": "reward", "inputs": {"model": {"job": _ID}, "rankings": {"project": _OTHER}}},
     "PPOJob": {
         "stage": "ppo",

@@ -32,7 +32,7 @@ from alignment.shared.stages import DataInput, Input, ModelInput, ProjectInput, 
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.form_rows import newest_form
 from annotation_api.db.snapshots import freeze
-from annotation_api.db.snapshots.frozen_rows import FROZEN_AS, HOLDS, FreezeError, kinds_of
+from annotation_api.db.snapshots.frozen_rows import COLLECTED, FROZEN_AS, HOLDS, FreezeError, kinds_of
 from annotation_api.db.tables import (
     MAKES,
     Alias,
@@ -206,6 +206,8 @@ class JobValidator:
         assert ref.project is not None
         if self.session.get(Project, ref.project) is None:
             self._wrong(at, "There is no such project.", ref.project)
+        elif record is Record:
+            self._wrong(at, "A project holds several kinds of data; freeze one and name its snapshot.", ref.project)
         else:
             return freeze.freeze_project(self.session, ref.project, self.me.id, FROZEN_AS[record])
         return None
@@ -214,7 +216,7 @@ class JobValidator:
         found = self.session.get(Snapshot, key)
         if found is None:
             self._wrong(at, "There is no such snapshot.", key)
-        elif HOLDS[found.kind] is record:
+        elif HOLDS[found.kind] is record or (record is Record and found.kind not in COLLECTED):
             return found
         elif record is Prompt:
             return self._prompts_behind(found)
@@ -233,6 +235,8 @@ class JobValidator:
         found = self.session.get(Dataset, key)
         if found is None:
             self._wrong(at, "There is no such data set.", key)
+        elif record is Record:
+            return freeze.freeze_dataset(self.session, key, found.kind, self.me.id)
         elif HOLDS[found.kind] is record or record is Prompt:
             return freeze.freeze_dataset(self.session, key, FROZEN_AS[record], self.me.id)
         else:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from alignment.shared.config import Stage, preset_names
-from alignment.shared.stages import inputs_of
+from alignment.shared.stages import MODULES, inputs_of
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Person
 from annotation_api.http import audit as recording
@@ -29,6 +29,7 @@ from annotation_api.web.markup.rendering import read_form, render, see_other
 from annotation_api.web.start import forms, inputs
 from annotation_api.web.start.forms import Posted
 
+STARTED = [stage for stage in Stage if stage in MODULES]  # what a form of settings starts
 router = APIRouter(route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 Text = Annotated[str, Query(max_length=64)]
@@ -41,8 +42,10 @@ def new_job_page(
     """An empty form of a stage; `like` fills it in with what a job was made of."""
     if like is not None:
         job = jobs.get(session, like)
+        if job.stage not in STARTED:  # a preparation starts on the page of its data set
+            return see_other("/datasets")
         return _job_page(request, session, me, job.stage, _as_made(session, job.id))
-    chosen = next((it for it in Stage if it == stage), Stage.SFT)
+    chosen = next((it for it in STARTED if it == stage), Stage.SFT)
     return _job_page(request, session, me, chosen, {"preset": [preset]})
 
 
@@ -63,7 +66,7 @@ def _as_made(session: Session, key: uuid.UUID) -> dict[str, list[str]]:
 def create_job(request: Request, session: Db, me: Me, form: Form) -> Response:
     """Queue the job, once however often the form is sent; on an error the form comes back as it was."""
     sent = forms.posted(form)
-    stage = next((it for it in Stage if it == forms.first(sent).get("stage")), Stage.SFT)
+    stage = next((it for it in STARTED if it == forms.first(sent).get("stage")), Stage.SFT)
     if "do" in sent:
         return _job_page(request, session, me, stage, sent, check=True)
     once = once_of(request, session, me, forms.content_key(sent), b"form")
@@ -79,7 +82,7 @@ def create_job(request: Request, session: Db, me: Me, form: Form) -> Response:
 def estimate_job(request: Request, session: Db, me: Me, form: Form) -> Response:
     """What `:validate` says of the form as it stands, as a part of its page."""
     sent = forms.posted(form)
-    stage = next((it for it in Stage if it == forms.first(sent).get("stage")), Stage.SFT)
+    stage = next((it for it in STARTED if it == forms.first(sent).get("stage")), Stage.SFT)
     recording.nothing_done(request)
     return render(request, "estimate.html", me, **estimated(validation(session, me, stage, sent), stage))
 
@@ -125,7 +128,7 @@ def _job_page(
         me,
         422 if error else 200,
         stage=stage,
-        stages=list(Stage),
+        stages=STARTED,
         presets=preset_names(),
         sections=[section(stage, fields.get("preset", ""))],
         asked=inputs_of(stage),

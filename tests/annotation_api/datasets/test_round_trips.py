@@ -91,3 +91,45 @@ def test_a_lineage_that_is_none_is_refused() -> None:
     reading = Reading(io.BytesIO(json.dumps(row).encode()), "preferences")
     assert list(reading) == []
     assert reading.refusals[0].field == "lineage"
+
+
+NASTY = st.sampled_from(
+    ["=1+1", "'=1", "''x", "-", "@a", "[1]", '["a"]', "a\r\nb", 'say "x", y', "\ttab", "+86", "nan", "#"]
+)
+CELL = NASTY | TEXT
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(CELL, CELL, CELL, st.sampled_from([None, 2, 3, 4]), st.sampled_from([1.0, 0.25])).filter(
+            lambda row: row[1] != row[2]
+        ),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda row: row[:3],
+    )
+)
+def test_pairs_and_demonstrations_come_back_from_a_table(rows: list[Any]) -> None:
+    pairs = [
+        Ranking(
+            prompt=Prompt.from_text(asked),
+            responses=(one, other),
+            groups=((0,), (1,)),
+            strength=strength,
+            weight=weight,
+        )
+        for asked, one, other, strength, weight in rows
+    ]
+    assert back(pairs, "preferences", ExportFormat.CSV) == pairs
+    shown = [Demonstration(prompt=pair.prompt, response=pair.responses[0]) for pair in pairs[:1]]
+    assert back(shown, "demonstrations", ExportFormat.CSV) == shown
+    assert back([pairs[0].prompt], "prompts", ExportFormat.CSV) == [pairs[0].prompt]
+
+
+@settings(max_examples=60, deadline=None)
+@given(prompts(), TEXT)
+def test_chats_of_several_turns_come_back_from_a_table(asked: Prompt, one: str) -> None:
+    plain = Prompt(messages=asked.messages)
+    shown = Demonstration(prompt=plain, response=one)
+    assert back([shown], "demonstrations", ExportFormat.CSV) == [shown]

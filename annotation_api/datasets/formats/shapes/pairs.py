@@ -130,8 +130,8 @@ def refused_beside(row: Row) -> bool:
 
 def beside_ranking(row: Row) -> Made:
     """ms-swift: `messages`, or query and response, are the better side; the worse one stands in a field of its own."""
-    name = next(name for name in REFUSED_SIDE if row.get(name) is not None)
-    shown = next(chat_demonstration_of(row))
+    name = first_of(row, REFUSED_SIDE)
+    shown = _shown(row)
     worse = row[name]
     if isinstance(worse, list):
         turns = messages(worse, name)
@@ -142,12 +142,18 @@ def beside_ranking(row: Row) -> Made:
 
 
 def beside_prompt(row: Row) -> Iterator[Prompt]:
-    yield next(chat_demonstration_of(row)).prompt
+    yield _shown(row).prompt
 
 
-def chat_demonstration_of(row: Row) -> Iterator[Demonstration]:
+def _shown(row: Row) -> Demonstration:
+    """The better side. Refused when it is one that is not to be learnt."""
     made = chat_demonstration(row) if any(row.get(name) is not None for name in CHAT) else alpaca_demonstration(row)
-    yield from (item for item in made if isinstance(item, Demonstration))
+    found = next((item for item in made if isinstance(item, Demonstration)), None)
+    if found is None:
+        raise Refused(
+            "", "says that its answer is not to be learnt (weight 0, or unsafe), and holds it for the better one"
+        )
+    return found
 
 
 def chosen_prompt(row: Row) -> Iterator[Prompt]:

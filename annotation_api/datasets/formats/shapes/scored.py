@@ -24,7 +24,7 @@ def _items(row: Row, name: str) -> list[dict[str, Any]]:
 def ultrafeedback_ranking(row: Row) -> Made:
     """`completions`, ordered by their `overall_score`, or the mean of the fine-grained ones."""
     name, items = "completions", _items(row, "completions")
-    graded = next(score for score in GRADES if score in items[0])
+    graded = next((score for score in GRADES if items and score in items[0]), GRADES[0])
     texts = [as_text(item.get("response"), f"{name}[{i}].response") for i, item in enumerate(items)]
     scores = [as_number(item.get(graded), f"{name}[{i}].{graded}") for i, item in enumerate(items)]
     yield from by_scores(next(alpaca_prompt(row)), texts, scores, name)
@@ -62,10 +62,10 @@ def is_listed(row: Row) -> bool:
 
 def generations_ranking(row: Row) -> Made:
     """distilabel's `generations` with a rating each, and lists like it: `ranks` count from the best."""
-    listed = next(name for name in LISTS if isinstance(row.get(name), list))
-    texts = [response_of(item, f"{listed}[{i}]") for i, item in enumerate(row[listed])]
-    name = next(name for name in (*SCORES, *RANKS) if isinstance(row.get(name), list))
-    given = row[name]
+    listed = first_of(row, LISTS)
+    texts = [response_of(item, f"{listed}[{i}]") for i, item in enumerate(as_list(row[listed], listed))]
+    name = first_of(row, (*SCORES, *RANKS))
+    given = as_list(row[name], name)
     if len(given) != len(texts):
         raise Refused(name, f"holds {len(given)} numbers for {len(texts)} {listed}; one for each is needed")
     sign = -1 if name in RANKS else 1

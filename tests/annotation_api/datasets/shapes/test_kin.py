@@ -121,6 +121,7 @@ def test_equal_ranks_of_argilla_are_a_tie() -> None:
         ({"prompt": "Q?", "chosen": "x", "rejected": "y", "margin": -1}, "margin", "rejected response would be"),
         ({"conversation_a": [ASKED, OAK], "conversation_b": [ASKED, SAND], "winner": None}, "winner", "missing"),
         (RANKER | {"annotations": [{"result": [{"value": {"ranker": ["2"]}}]}]}, "annotations[0]", "1 of 2 items"),
+        ({"messages": [ASKED, OAK | {"weight": 0}], "rejected_response": "x"}, "", "not to be learnt"),
         (WEBUI | {"data": {"rating": 7}}, "data.rating", "1 (better) or -1"),
         ({"messages": [ASKED, OAK], "rejected_messages": [OAK, SAND]}, "rejected_messages", "parts from messages"),
     ],

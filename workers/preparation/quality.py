@@ -1,0 +1,89 @@
+"""Whether a text is fit to be learnt from: length, repetition, symbols, language."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from typing import Any
+
+from alignment.shared.config import PrepareConfig
+from alignment.shared.events import ErrorKind, StageError
+from workers.preparation.texts import tokens
+
+RUN = 5  # tokens
+SHORTEST_RUN = 20  # tokens of a text in which repetition says anything
+NO_SYMBOLS = frozenset("\"'.,;:!?()-%/")
+SHOWN_LANGUAGE = 1000  # characters that the language is told by
+HAN = ("CJK UNIFIED", "CJK COMPATIBILITY")
+
+
+def repetition(text: str) -> float:
+    """The share of runs of five tokens that stand in the text before."""
+    found = tokens(text)
+    if len(found) < SHORTEST_RUN:
+        return 0.0
+    runs = [tuple(found[i : i + RUN]) for i in range(len(found) - RUN + 1)]
+    return 1 - len(set(runs)) / len(runs)
+
+
+def symbols(text: str) -> float:
+    """The share of characters that are neither letters, digits, blanks nor common punctuation."""
+    marks = sum(_is_symbol(character) for character in text)
+    return marks / len(text) if text else 0.0
+
+
+def _is_symbol(character: str) -> bool:
+    if character.isalnum() or character.isspace() or character in NO_SYMBOLS:
+        return False
+    category = unicodedata.category(character)
+    return category[0] == "S" or category == "Co" or character in "#*_~^|\\{}[]<>@&"
+
+
+def without_repeated_lines(text: str) -> str:
+    """The text without lines that stand in it before; blank lines, and lines without letters, stay."""
+    seen: set[str] = set()
+    kept = []
+    for line in text.split("\n"):
+        key = line.strip()
+        if key and any(character.isalpha() for character in key):
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(line)
+    return "\n".join(kept)
+
+
+@functools.cache
+def _detector() -> Any:
+    try:
+        from lingua import Language, LanguageDetectorBuilder
+    except ImportError:
+        cause = "languages needs the detector lingua, which is not installed here."
+        step = "Install it on the machine of the dispatcher: pip install 'rankloop[languages]'."
+        raise StageError(ErrorKind.BAD_INPUT, cause, step) from None
+    names = (
+        "ENGLISH CHINESE JAPANESE KOREAN GERMAN FRENCH SPANISH PORTUGUESE ITALIAN DUTCH RUSSIAN UKRAINIAN POLISH "
+        "ARABIC TURKISH VIETNAMESE THAI INDONESIAN HINDI SWEDISH GREEK HEBREW CZECH"
+    )
+    return LanguageDetectorBuilder.from_languages(*(getattr(Language, name) for name in names.split())).build()
+
+
+def language_of(text: str) -> str | None:
+    """ISO 639-1; None where nothing speaks for one."""
+    found = _detector().detect_language_of(text[:SHOWN_LANGUAGE])
+    return None if found is None else str(found.iso_code_639_1.name).lower()
+
+
+def unfit(text: str, config: PrepareConfig) -> str | None:
+    """Why the text is left out; None: it is fit."""
+    if len(text) < config.min_characters:
+        return f"is shorter than {config.min_characters} characters"
+    if config.max_characters and len(text) > config.max_characters:
+        return f"is longer than {config.max_characters} characters"
+    if config.max_repetition < 1 and repetition(text) > config.max_repetition:
+        return "repeats itself"
+    if config.max_symbols < 1 and symbols(text) > config.max_symbols:
+        return "holds many symbols"
+    if config.languages and (found := language_of(text)) not in config.languages:
+        return f"is in another language ({found or 'unknown'})"
+    return None
