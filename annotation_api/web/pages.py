@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import account, audit, data, home, jobs, mine, models, people, snapshots
 from annotation_api.web.annotate import page as annotate
+from annotation_api.web.projects import members, tasks
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review
 from annotation_api.web.review import screening, threads
@@ -19,6 +20,8 @@ for part in (
     account,
     home,
     projects,
+    tasks,
+    members,
     annotate,
     review,
     screening,

@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from annotation_api.db.membership import EVERYTHING
-from annotation_api.db.places import takes_place
+from annotation_api.db.places import is_running, takes_place
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
@@ -19,6 +19,7 @@ from annotation_api.db.tables import (
     Form,
     Person,
     Project,
+    ProjectMember,
     PromptRow,
     ResponseRow,
     Task,
@@ -169,18 +170,28 @@ def form_versions(project_id: uuid.UUID) -> Select[Any]:
     return query.order_by(Form.kind, Form.version.desc())
 
 
+def _unfinished(session: Session, person: Someone, project_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
+    """Tasks that want more judgements, in the languages of the person; of a closed project none does."""
+    at_work = exists(select(Project.id).where(Project.id == project_id, Project.closed_at.is_(None)))
+    found = (Task.project_id == project_id, Task.judged < Task.overlap, at_work)
+    member = session.get(ProjectMember, (project_id, person.id))
+    if member is None or member.languages is None:
+        return found
+    language = PromptRow.record["language"].as_string()
+    spoken = or_(language.is_(None), language.in_(member.languages))
+    return *found, exists(select(PromptRow.id).where(PromptRow.id == Task.prompt_id, spoken))
+
+
 def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> tuple[int, float]:
     """Tasks that the person may get once others let go of them, and the seconds until the first lease ends."""
-    theirs, own = aliased(Assignment), aliased(Assignment)
+    theirs, own = aliased(Assignment, name="theirs"), aliased(Assignment)
     had = select(own.id).where(own.task_id == Task.id, own.person_id == person.id, own.state.in_(HELD))
     query = (
         select(func.count(Task.id.distinct()), func.extract("epoch", func.min(theirs.lease_until) - NOW))
         .join(theirs, theirs.task_id == Task.id)
         .where(
-            Task.project_id == project_id,
-            Task.judged < Task.overlap,
-            theirs.state == AssignmentState.LEASED,
-            theirs.lease_until > NOW,
+            *_unfinished(session, person, project_id),
+            is_running("theirs"),
             theirs.person_id != person.id,
             ~exists(had),
         )
@@ -191,7 +202,7 @@ def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> 
 
 def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
     """Tasks that the person may still get, those in hand included, and those that others hold just now."""
-    unfinished = (Task.project_id == project_id, Task.judged < Task.overlap)
+    unfinished = _unfinished(session, person, project_id)
     mine = (
         select(func.count())
         .select_from(Assignment)
