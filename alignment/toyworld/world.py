@@ -79,6 +79,13 @@ class World:
         means = {name: sum(values) / len(values) for name, values in grades.items() if values}
         return {**means, "mean": sum(means.values()) / len(means)}
 
+    def replies(self, prompt: Prompt, count: int) -> tuple[str, ...]:
+        """Different replies, good and bad, for people to judge: the same ones each time, at most `count`."""
+        ask = self.asks[prompt.key]
+        rng = random.Random(f"replies {self.seed} {prompt.key}")
+        found = dict.fromkeys(_reply(ask, CORPUS_QUALITY[ask.criterion], rng) for _ in range(30 * count))
+        return tuple(found)[:count]
+
     def corpus(self) -> list[str | Demonstration]:
         """The pretraining text: facts as sentences, and chats good and bad. Without held-out prompts."""
         rng = random.Random(f"corpus {self.seed}")

@@ -5,7 +5,12 @@ Time is the database's clock at the moment of the look, not of the transaction's
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, ColumnElement, literal_column
+import uuid
+
+from sqlalchemy import Boolean, ColumnElement, func, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, ProjectMember, Role, Task
 
 
 def running(assignments: str = "assignments") -> str:
@@ -21,3 +26,31 @@ def taken(assignments: str = "assignments") -> str:
 def takes_place() -> ColumnElement[bool]:
     """`taken` of the table Assignment."""
     return literal_column(taken(), Boolean)
+
+
+def is_running(assignments: str) -> ColumnElement[bool]:
+    """`running` of an alias of the table Assignment."""
+    return literal_column(running(assignments), Boolean)
+
+
+def give_back_all(session: Session, person_id: uuid.UUID) -> int:
+    """The leases of somebody who may not sign in any more; how many there were. Drafts stay with them."""
+    return _end(session, Assignment.person_id == person_id)
+
+
+def give_back_unseen(session: Session, project_id: uuid.UUID) -> int:
+    """The leases of those who do not see the project; how many there were."""
+    closed = select(Project.id).where(Project.id == project_id, ~Project.open).scalar_subquery()
+    members = select(ProjectMember.person_id).where(ProjectMember.project_id == project_id)
+    admins = select(Person.id).where(Person.role == Role.ADMIN)
+    tasks = select(Task.id).where(Task.project_id == closed)
+    hidden = Assignment.person_id.not_in(members) & Assignment.person_id.not_in(admins)
+    return _end(session, Assignment.task_id.in_(tasks) & hidden)
+
+
+def _end(session: Session, whose: ColumnElement[bool]) -> int:
+    """Those that somebody is just renewing or answering are waited for."""
+    held = select(Assignment.id).where(whose, Assignment.state == AssignmentState.LEASED).with_for_update()
+    ended = update(Assignment).where(Assignment.id.in_(held), Assignment.state == AssignmentState.LEASED)
+    ended = ended.values(state=AssignmentState.EXPIRED, lease_until=func.least(Assignment.lease_until, func.now()))
+    return len(session.execute(ended.returning(Assignment.id)).all())

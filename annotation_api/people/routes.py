@@ -166,7 +166,7 @@ def create_invitation(body: NewInvitation, request: Request, session: Db, settin
     """A link that makes one person of the role; it works once, for 7 days."""
 
     def make() -> InvitationOut:
-        token, row = service.invite(session, body.role)
+        token, row = service.invite(session, body.role, note=body.note or None)
         url = join_url(request, settings, token)
         return InvitationOut(token=token, url=url, role=row.role, expires_at=row.expires_at)
 

@@ -62,8 +62,12 @@ class ResetPassword(Body):
     password: Password
 
 
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+
+
 class NewInvitation(Body):
     role: Role
+    note: Note | None = Field(default=None, description="For whom it is; the other admins see it.")
 
 
 class OpenInvitation(Shown):
@@ -71,6 +75,7 @@ class OpenInvitation(Shown):
 
     id: str = Field(validation_alias="token_hash")
     role: Role
+    note: str | None
     created_at: datetime
     expires_at: datetime
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from alignment.shared.validation import Problem
-from annotation_api.db import limits
+from annotation_api.db import limits, places
 from annotation_api.db.tables import Invitation, MadeFrom, PasswordReset, Person, Role
 from annotation_api.http import auth
 from annotation_api.http.errors import ApiError, not_found
@@ -46,10 +46,12 @@ def ensure_local_engineer_key(session: Session, current: str | None = None) -> s
     return key
 
 
-def invite(session: Session, role: Role, life: timedelta = INVITATION_LIFE) -> tuple[str, Invitation]:
-    """An invitation and its token, which is not stored."""
+def invite(
+    session: Session, role: Role, life: timedelta = INVITATION_LIFE, note: str | None = None
+) -> tuple[str, Invitation]:
+    """An invitation and its token, which is not stored; the note says for whom it is."""
     token = auth.new_token()
-    invitation = Invitation(token_hash=auth.hash_token(token), role=role, expires_at=func.now() + life)
+    invitation = Invitation(token_hash=auth.hash_token(token), role=role, note=note, expires_at=func.now() + life)
     session.add(invitation)
     session.flush()
     session.refresh(invitation)
@@ -141,6 +143,8 @@ def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) 
     if active != person.active:  # who comes back gets neither a session nor a key back
         auth.end_all_sessions(session, person)
         keys.revoke_all(session, person)
+    if not active:
+        places.give_back_all(session, person.id)
     person.role, person.active = role, active
     return person
 
@@ -172,6 +176,7 @@ def erase(session: Session, person_id: uuid.UUID) -> Person:
         person.totp_secret = person.totp_step = person.second_factor_at = None
         person.erased_at = func.now()
         queries.drop_access(session, person)
+        places.give_back_all(session, person.id)
         session.flush()
         session.refresh(person)
     return person

@@ -34,10 +34,12 @@ YEAR = 365 * 24 * 3600
 
 
 @router.get("/login", dependencies=[public])
-def login_page(request: Request, me: MaybeMe, next: str = "/") -> Response:
+def login_page(request: Request, session: Db, me: MaybeMe, next: str = "/") -> Response:
+    """Before anybody is an admin there is nobody to ask: it says where the set-up link is."""
     if me is not None:
         return see_other(local_path(next))
-    return render(request, "login.html", None, next=local_path(next), email="", error=None)
+    fresh = not queries.has_active_admin(session)
+    return render(request, "login.html", None, next=local_path(next), email="", error=None, fresh=fresh)
 
 
 @router.post("/login", dependencies=[public])
@@ -47,7 +49,7 @@ def login(request: Request, form: Form, session: Db, settings: Config) -> Respon
         person = service.check_password(session, email, text_of(form, "password"), knock_of(request, settings))
     except ApiError as error:
         record_refusal(request, error)
-        return _refused(request, "login.html", error, next=target, email=email)
+        return _refused(request, "login.html", error, next=target, email=email, fresh=False)
     if person.second_factor_at is not None:
         recording.nothing_done(request)
         return render(request, "code.html", None, next=target, passed=tries.password_given(person), error=None)
@@ -70,7 +72,7 @@ def login_with_code(request: Request, form: Form, session: Db, settings: Config)
     return _come_in(request, session, settings, person, target)
 
 
-def _refused(request: Request, template: str, error: ApiError, **context: str) -> Response:
+def _refused(request: Request, template: str, error: ApiError, **context: object) -> Response:
     answer = render(request, template, None, error.status, error=error.detail, **context)
     answer.headers.update(error.headers)
     return answer

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.annotation.tasks import queries as tasks
-from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Role
+from annotation_api.db.tables import Dataset, Job, ModelVersion, Role
 from annotation_api.db.tallies import counts
 from annotation_api.http.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -19,15 +19,17 @@ RECENT = 5
 
 
 @router.get("/", dependencies=[allow(*SIGNED_IN)])
-def home(request: Request, session: Db, me: Me) -> Response:
+def home(request: Request, session: Db, me: Me, archived: bool = False) -> Response:
     """The projects, with one's own progress; for those who read runs, what happened last."""
-    rows = queries.newest(session, Project)
+    rows = queries.listed(session, archived=archived)
     reads_runs, engineer = me.role != Role.ANNOTATOR, me.role in ENGINEERS
     return render(
         request,
         "home.html",
         me,
         projects=projects.show_projects(session, rows),
+        archived=archived,
+        put_away=queries.has_archived(session),
         left={row.id: tasks.left_for(session, me, row.id) for row in rows} if me.role in ANNOTATES else {},
         mine=counts.judged_by(session, me.id) if me.role in ANNOTATES else {},
         today={row.id: judgements.judged_today(session, me, row.id) for row in rows} if me.role in ANNOTATES else {},

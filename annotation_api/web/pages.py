@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, prepare, snapshots
 from annotation_api.web.annotate import page as annotate
-from annotation_api.web.projects import agreement
+from annotation_api.web.projects import agreement, members, tasks
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review
 from annotation_api.web.review import screening, threads
@@ -21,6 +21,8 @@ for part in (
     home,
     projects,
     agreement,
+    tasks,
+    members,
     annotate,
     review,
     screening,

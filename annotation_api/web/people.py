@@ -34,7 +34,8 @@ def people_page(request: Request, session: Db, me: Me, q: Annotated[str, Query(m
 
 @router.post("")
 def invite(request: Request, form: Form, session: Db, settings: Config, me: Me) -> Response:
-    token, invitation = service.invite(session, _role(text_of(form, "role")))
+    note = text_of(form, "note").strip()[:200] or None
+    token, invitation = service.invite(session, _role(text_of(form, "role")), note=note)
     return _people(request, session, me, link=join_url(request, settings, token), role=invitation.role)
 
 

@@ -14,6 +14,8 @@ from annotation_api.db.tables import (
     Alias,
     Artifact,
     Dataset,
+    FeedbackKind,
+    Form,
     Job,
     JobEventRow,
     ModelVersion,
@@ -31,6 +33,27 @@ REPORTS = (gate.PAGE, "ppo_report.html")  # of a reward model, of a policy
 
 def newest(session: Session, table: type[T], limit: int = PAGE) -> Sequence[T]:
     return session.scalars(select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)).all()
+
+
+def listed(session: Session, *, archived: bool) -> Sequence[Project]:
+    """Projects in the lists, or those in the archive; newest first."""
+    away = Project.archived_at.is_not(None) if archived else Project.archived_at.is_(None)
+    return session.scalars(
+        select(Project).where(away).order_by(Project.created_at.desc(), Project.id).limit(PAGE)
+    ).all()
+
+
+def kinds_asked(session: Session, project_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[FeedbackKind]]:
+    """Which kinds of feedback each project ever asked for."""
+    rows = session.execute(select(Form.project_id, Form.kind).where(Form.project_id.in_(project_ids)).distinct())
+    found: dict[uuid.UUID, list[FeedbackKind]] = {key: [] for key in project_ids}
+    for project_id, kind in rows:
+        found[project_id].append(kind)
+    return found
+
+
+def has_archived(session: Session) -> bool:
+    return session.scalar(select(Project.id).where(Project.archived_at.is_not(None)).limit(1)) is not None
 
 
 def notes_of(session: Session, job_id: uuid.UUID) -> Sequence[JobEventRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
@@ -14,14 +15,14 @@ from annotation_api.datasets.exports import ExportFormat
 from annotation_api.datasets.schemas import NewSnapshot
 from annotation_api.db.snapshots.freeze import DATASET_SOURCES, PROJECT_SOURCES
 from annotation_api.db.snapshots.frozen_rows import HOLDS
-from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Person, Project, Snapshot
+from annotation_api.db.tables import Dataset, DatasetKind, FeedbackKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
 from annotation_api.models.descent import derived
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.models import branches
-from annotation_api.web.queries import newest
+from annotation_api.web.queries import kinds_asked, newest
 
 router = APIRouter(route_class=DoorRoute)
 
@@ -78,7 +79,7 @@ def _snapshots(
     kind: str = "",
     error: str | None = None,
 ) -> Response:
-    shown = newest(session, Snapshot)
+    shown, projects, datasets = newest(session, Snapshot), newest(session, Project), newest(session, Dataset)
     return render(
         request,
         "snapshots.html",
@@ -86,14 +87,37 @@ def _snapshots(
         status,
         snapshots=shown,
         origins={row.id: origin(session, row) for row in shown},
-        projects=newest(session, Project),
-        datasets=newest(session, Dataset),
+        projects=projects,
+        datasets=datasets,
+        fits=_of_projects(session, projects) | _of_datasets(datasets),
         project_kinds=list(PROJECT_SOURCES),
         dataset_kinds=list(DATASET_SOURCES),
         chosen=chosen,
         kind=kind,
         error=error,
     )
+
+
+ASKED = {  # what a project collects by what it asks; better answers and prompts come of all
+    FeedbackKind.RANKING: DatasetKind.RANKINGS,
+    FeedbackKind.QUESTIONS: DatasetKind.ANSWERS,
+    FeedbackKind.RULES: DatasetKind.VERDICTS,
+}
+
+
+def _of_projects(session: Session, projects: Sequence[Project]) -> dict[str, list[str]]:
+    """The kinds that each project can be frozen as, by the value that the form sends."""
+    asked = kinds_asked(session, [row.id for row in projects])
+    always = [kind.value for kind in PROJECT_SOURCES if kind not in ASKED.values()]
+    return {f"project:{row.id}": [ASKED[kind].value for kind in asked[row.id]] + always for row in projects}
+
+
+def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, list[str]]:
+    """The same of data sets."""
+    return {
+        f"dataset:{row.id}": [kind.value for kind, held in DATASET_SOURCES.items() if row.kind in held]
+        for row in datasets
+    }
 
 
 @router.get("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])

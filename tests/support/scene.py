@@ -138,6 +138,7 @@ def fill(session: Session, make: Any) -> Scene:
     tokens = {role: auth.start_session(session, person) for role, person in (("admin", admin), ("annotator", ann))}
     empty = make.project(admin, name="An empty project")
     at = {"project_id": ranking.id, "person_id": ann.id, "model_id": runs.model.id, "pipeline_id": runs.pipeline.id}
+    at["task_id"] = make.task(make.prompt(ranking, "What is a monad?"), ANSWERS[:2]).id
     at |= {"dataset_id": dataset.id, "snapshot_id": snapshot.id, "token": token}
     at["reset"], _ = service.begin_reset(session, ann)
     jobs = {"job": runs.running, "job-waiting": runs.waiting, "job-failed": runs.failed, "job-done": runs.done}
@@ -265,6 +266,9 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("project-edit", "/projects/{project_id}/edit"),
         place("project-admin", "/projects/{project_id}"),
         place("project-annotator", "/projects/{project_id}", "annotator"),
+        place("tasks", "/projects/{project_id}/tasks"),
+        place("task", "/projects/{project_id}/tasks/{task_id}"),
+        place("members", "/projects/{project_id}/members"),
         place("datasets", "/datasets"),
         place("dataset", "/datasets/{dataset_id}"),
         place("snapshots", "/snapshots"),

@@ -25,6 +25,8 @@ from annotation_api.http.errors import ApiError, invalid, not_found
 def add_from_dataset(session: Session, project: Project, wanted: FromDataset) -> FromDatasetOut:
     """Turn a data set into tasks of `project`. What is a task already is counted and not made again.
 
+    A dry run counts alike and makes nothing.
+
     404 for an unknown data set, 422 for one that does not fit and for a kind that the project does not ask,
     409 while another such call fills the project.
     """
@@ -39,7 +41,8 @@ def add_from_dataset(session: Session, project: Project, wanted: FromDataset) ->
     queue = bulk.Queue(
         project.id, wanted.kind, form.id, wanted.overlap or project.overlap, wanted.priority, wanted.dataset
     )
-    filling = Filling(session, queue, spec, wanted.responses_per_task or project.responses_per_task, wanted.limit)
+    most = wanted.responses_per_task or project.responses_per_task
+    filling = Filling(session, queue, spec, most, wanted.limit, dry=wanted.dry_run)
     filling.run(bulk.records_of(session, dataset))
     return filling.report()
 
@@ -53,11 +56,15 @@ class Filling:
     spec: RankingForm | QuestionsForm | RulesForm
     most: int
     limit: int | None
+    dry: bool = False
     tasks: int = 0
     drawn: int = 0
     rows: int = 0
     complete: bool = True
     skipped: Counter[str] = field(default_factory=Counter)
+    counted: set[uuid.UUID] = field(default_factory=set)  # of a dry run: what would be a task by now
+    since: datetime | None = None  # the places in the queue of the first task
+    until: datetime | None = None  # and of the last
 
     def run(self, records: Iterator[tuple[int, bulk.Judgeable]]) -> None:
         """Batch by batch, until the records or the limit end."""
@@ -70,7 +77,7 @@ class Filling:
 
     def _add(self, batch: list[tuple[int, bulk.Judgeable]], began: datetime) -> None:
         planned = self._planned(batch)
-        there = bulk.known(self.session, planned.keys())
+        there = bulk.known(self.session, planned.keys()) | (planned.keys() & self.counted)
         self.skipped[KNOWN] += len(there)
         missing = [(key, *planned[key]) for key in planned if key not in there]
         if self.limit is not None and len(missing) > self.limit - self.tasks:
@@ -79,9 +86,17 @@ class Filling:
             bulk.New(key, plan, began + timedelta(microseconds=self.tasks + place), row)
             for place, (key, row, plan) in enumerate(missing)
         ]
-        bulk.add_tasks(self.session, self.queue, new)
+        if self.dry:
+            self.counted.update(item.id for item in new)
+        else:
+            self._store(new)
         self.tasks += len(new)
         self.drawn += sum(bool(item.plan.of) for item in new)
+
+    def _store(self, new: list[bulk.New]) -> None:
+        bulk.add_tasks(self.session, self.queue, new)
+        if new:
+            self.since, self.until = self.since or new[0].created_at, new[-1].created_at
 
     def _planned(self, batch: list[tuple[int, bulk.Judgeable]]) -> dict[uuid.UUID, tuple[int, Plan]]:
         """The tasks of the batch by id, each with its row."""
@@ -101,6 +116,9 @@ class Filling:
     def report(self) -> FromDatasetOut:
         return FromDatasetOut(
             tasks=self.tasks,
+            judgements=self.tasks * self.queue.overlap,
+            since=self.since,
+            until=self.until,
             skipped=self.skipped.total(),
             reasons=[Reason(reason=reason, times=times) for reason, times in self.skipped.most_common() if times],
             drawn=self.drawn,

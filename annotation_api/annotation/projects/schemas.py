@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
@@ -26,6 +26,8 @@ class ProjectPatch(Body):
     responses_per_task: int | None = Field(default=None, ge=2, le=MAX_RANKED)
     daily_limit: int | None = Field(default=None, ge=1, le=100_000, description="null: any number.")
     open: bool | None = Field(default=None, description="To everybody, or to its members and admins.")
+    closed: bool | None = Field(default=None, description="Nobody gets a task of it; false opens it again.")
+    archived: bool | None = Field(default=None, description="Out of the lists, and closed; false brings it back.")
     forms: list[FormSpec] | None = Field(
         default=None,
         min_length=1,
@@ -41,6 +43,12 @@ class ProjectPatch(Body):
         return self
 
     @model_validator(mode="after")
+    def _archived_is_closed(self) -> Self:
+        if self.archived and self.closed is False:
+            raise ValueError("closed: an archived project is closed; leave the field out")
+        return self
+
+    @model_validator(mode="after")
     def _one_form_a_kind(self) -> Self:
         kinds = [form.kind for form in self.forms or ()]
         if len(set(kinds)) < len(kinds):
@@ -49,7 +57,7 @@ class ProjectPatch(Body):
 
     def changes(self) -> dict[str, Any]:
         """The columns to set, with their values."""
-        return {key: getattr(self, key) for key in self.model_fields_set - {"forms"}}
+        return {key: getattr(self, key) for key in self.model_fields_set - {"forms", "closed", "archived"}}
 
 
 class FormVersion(FormOut):
@@ -76,6 +84,7 @@ class FromDataset(Body):
         le=MAX_RANKED,
         description="To rank: at most so many responses a task; of more, a seeded draw. Unset: the project's.",
     )
+    dry_run: bool = Field(default=False, description="Say what it would make, and make nothing.")
 
 
 class Reason(BaseModel):
@@ -87,8 +96,44 @@ class Reason(BaseModel):
 
 class FromDatasetOut(BaseModel):
     tasks: int = Field(description="New tasks in the queue.")
+    judgements: int = Field(description="That the new tasks want: each from as many people as its overlap says.")
+    since: datetime | None = Field(
+        description="The place in the queue of the first new task: `tasks:remove` undoes it."
+    )
+    until: datetime | None = Field(description="And of the last.")
     skipped: int = Field(description="Tasks that were not made, for the reasons given.")
     reasons: list[Reason]
     drawn: int = Field(description="New tasks for which responses were drawn from more.")
     rows: int = Field(description="Rows read.")
     complete: bool = Field(description="False when the limit ended the work before the data set did.")
+
+
+class TaskChoice(Body):
+    """Which tasks of a project: those that fit all that is given. Give one field at least."""
+
+    ids: list[uuid.UUID] | None = Field(default=None, min_length=1, max_length=1000)
+    state: Literal["waiting", "begun", "done", "removed"] | None = Field(
+        default=None, description="No judgement yet, some, all, or taken out of the queue."
+    )
+    words: str | None = Field(default=None, min_length=1, max_length=200, description="That the prompt holds.")
+    dataset: uuid.UUID | None = Field(default=None, description="Made from this data set.")
+    since: datetime | None = Field(default=None, description="With `until`: what one `tasks:from-dataset` made.")
+    until: datetime | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        given = self.model_dump(exclude_none=True)
+        if not given:
+            raise ValueError("ids: give ids, or a state, words, a data set or a time; nothing chooses no task")
+        if ("since" in given) != ("until" in given):
+            raise ValueError("until: since and until come together")
+        return self
+
+
+class TasksRemoved(BaseModel):
+    deleted: int = Field(description="Tasks that nobody had: gone for good.")
+    kept: int = Field(description="Tasks with work in them: it stays and counts, nobody gets them any more.")
+
+
+class TasksBack(BaseModel):
+    tasks: int = Field(description="In the queue again.")

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import Prompt, canonical_json
@@ -23,7 +23,7 @@ from annotation_api.annotation.tasks.schemas import (
     TaskOut,
     TaskResponseOut,
 )
-from annotation_api.db import form_rows, tasks
+from annotation_api.db import form_rows, places, tasks
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.tables import (
     FeedbackKind,
@@ -61,10 +61,26 @@ def change_project(session: Session, person: Person, project: Project, patch: Pr
         raise _name_taken(named.name)
     for column, value in patch.changes().items():
         setattr(project, column, value)
+    _close(project, patch)
     for form in patch.forms or ():
         form_rows.add_form(session, project.id, form, person.id)
     session.flush()
+    if patch.open is False:
+        places.give_back_unseen(session, project.id)
+    session.refresh(project)
     return project
+
+
+def _close(project: Project, patch: ProjectPatch) -> None:
+    """An archived project is closed; one that is opened again is in the lists again."""
+    if patch.closed or patch.archived:
+        project.closed_at = project.closed_at or func.now()
+    if patch.archived:
+        project.archived_at = project.archived_at or func.now()
+    if patch.closed is False:
+        project.closed_at = None
+    if patch.closed is False or patch.archived is False:
+        project.archived_at = None
 
 
 def _name_taken(name: str) -> ApiError:
@@ -110,6 +126,8 @@ def show_projects(session: Session, projects: Sequence[Project]) -> list[Project
             responses_per_task=project.responses_per_task,
             daily_limit=project.daily_limit,
             open=project.open,
+            closed_at=project.closed_at,
+            archived_at=project.archived_at,
             forms=forms[project.id],
             created_at=project.created_at,
             progress=Progress.model_validate(progress[project.id]) if project.id in progress else Progress(),
@@ -240,6 +258,7 @@ def show_tasks(session: Session, viewer: Person, shown: Sequence[Task]) -> list[
             kind=task.kind,
             rules=task.rules,
             overlap=task.overlap,
+            removed_overlap=task.removed_overlap,
             priority=task.priority,
             judged=judged.get(task.id, 0),
             created_at=task.created_at,

@@ -21,8 +21,9 @@ from annotation_api.http.auth import Someone
 # The project, if the person may see it, with its rules and where the person stands in it, and the person's leases in
 # it, oldest first, also those that ran out unnoticed.
 IN_HAND = """
-SELECT p.id AS project_id, p.lease_seconds, p.daily_limit, q.gold_rate, q.entry, s.entered_at, s.paused_at, s.reason,
-    held.id, held.task_id
+SELECT p.id AS project_id, p.lease_seconds, p.daily_limit, p.closed_at, q.gold_rate, q.entry,
+    s.entered_at, s.paused_at, s.reason, held.id, held.task_id,
+    (SELECT m.languages FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(person)s) AS languages
 FROM projects p
 LEFT JOIN quality_rules q ON q.project_id = p.id
 LEFT JOIN standings s ON s.project_id = p.id AND s.person_id = %(viewer)s
@@ -37,14 +38,18 @@ WHERE p.id = %(project)s AND (p.open OR %(everything)s OR EXISTS (
 ORDER BY held.created_at, held.id
 """
 
-# Open: a place is free, and the person neither has the task, nor had it, nor skipped it. What the person had is asked
-# first, of the index that says so: who is far ahead passes thousands of tasks that others have yet to judge.
+# Open: a place is free, the person neither has the task, nor had it, nor skipped it, and it is in their languages. What
+# the person had is asked first, of the index that says so: who is far ahead passes thousands of tasks that others have
+# yet to judge.
 OPEN = f"""
     t.project_id = %(project)s AND t.judged < t.overlap AND t.id <> ALL (%(passed)s::uuid[])
     AND NOT EXISTS (
         SELECT FROM assignments mine WHERE mine.task_id = t.id AND mine.person_id = %(person)s
             AND mine.state IN ('leased', 'submitted', 'skipped')
-    ) AND (SELECT count(*) FROM assignments a WHERE a.task_id = t.id AND {taken("a")}) < t.overlap
+    ) AND (%(languages)s::text[] IS NULL OR EXISTS (
+        SELECT FROM prompts q WHERE q.id = t.prompt_id
+            AND (q.record->>'language' IS NULL OR q.record->>'language' = ANY (%(languages)s::text[]))
+    )) AND (SELECT count(*) FROM assignments a WHERE a.task_id = t.id AND {taken("a")}) < t.overlap
 """
 ANY_OPEN = f"SELECT EXISTS (SELECT FROM tasks t WHERE {OPEN}) AS found"
 LOCK_FIRST = f"""
@@ -83,6 +88,9 @@ RETURNING assignment_id
 """
 
 
+Row = Any  # one of `in_hand`: the project and what the person may get of it
+
+
 @dataclass(frozen=True)
 class TaskPlace:
     """A person's lease on a task: what a page needs to show it."""
@@ -99,20 +107,22 @@ def in_hand(session: Session, person: Someone, project_id: uuid.UUID) -> Sequenc
     return rows(session, IN_HAND, person=person.id, project=project_id, viewer=person.id, everything=everything)
 
 
-def lock_first_free(
-    session: Session, person: Someone, project_id: uuid.UUID, passed: Collection[uuid.UUID]
-) -> uuid.UUID | None:
+def lock_first_free(session: Session, person: Someone, project: Row, passed: Collection[uuid.UUID]) -> uuid.UUID | None:
     """Lock the first task in the queue that looks open and is in nobody's hands.
 
     The look is as old as the statement's start: what `take_place` counts under the lock decides.
     """
-    row = one_row(session, LOCK_FIRST, person=person.id, project=project_id, passed=list(passed))
+    row = one_row(session, LOCK_FIRST, **_whose(person, project), passed=list(passed))
     return row.id if row else None
 
 
-def any_open(session: Session, person: Someone, project_id: uuid.UUID) -> bool:
+def any_open(session: Session, person: Someone, project: Row) -> bool:
     """Whether any task looks open, those included that somebody is just claiming."""
-    return bool(one_row(session, ANY_OPEN, person=person.id, project=project_id, passed=[]).found)
+    return bool(one_row(session, ANY_OPEN, **_whose(person, project), passed=[]).found)
+
+
+def _whose(person: Someone, project: Row) -> dict[str, Any]:
+    return {"person": person.id, "project": project.project_id, "languages": project.languages}
 
 
 def take_place(

@@ -70,11 +70,13 @@ def next_in(
     for row in hand:
         if row.id != besides and (held := _resume(session, row.id, row.task_id, project.lease_seconds)):
             return held
+    if project.closed_at is not None:  # what is in hand may be finished, nothing more is given out
+        return None
     if project.daily_limit is not None:
         _check_limit(session, person, project_id, project.daily_limit, len(hand))
     if gold := _gold(session, person, project):
         return _take(session, person, gold, project.lease_seconds)
-    return _claim(session, person, project_id, project.lease_seconds)
+    return _claim(session, person, project)
 
 
 def _gold(session: Session, person: Someone, project: Any) -> uuid.UUID | None:
@@ -86,7 +88,7 @@ def _gold(session: Session, person: Someone, project: Any) -> uuid.UUID | None:
     if not project.gold_rate:
         return None
     item = screening.draw(session, person, project.project_id, project.gold_rate)
-    return item if item and claims.any_open(session, person, project.project_id) else None
+    return item if item and claims.any_open(session, person, project) else None
 
 
 def _take(session: Session, person: Someone, task_id: uuid.UUID, seconds: int) -> TaskPlace | None:
@@ -114,7 +116,7 @@ def _check_limit(session: Session, person: Someone, project_id: uuid.UUID, limit
         raise ApiError(409, "daily-limit", detail)
 
 
-def _claim(session: Session, person: Someone, project_id: uuid.UUID, seconds: int) -> TaskPlace | None:
+def _claim(session: Session, person: Someone, project: claims.Row) -> TaskPlace | None:
     """The first open task that nobody is just claiming. While others hold all that is open, look again:
     one of them may let go, and a free place is never missed.
 
@@ -124,11 +126,11 @@ def _claim(session: Session, person: Someone, project_id: uuid.UUID, seconds: in
     deadline = time.monotonic() + PATIENCE
     while True:
         passed: set[uuid.UUID] = set()
-        while task := claims.lock_first_free(session, person, project_id, passed):
-            if place := _take(session, person, task, seconds):
+        while task := claims.lock_first_free(session, person, project, passed):
+            if place := _take(session, person, task, project.lease_seconds):
                 return place
             passed.add(task)
-        if not claims.any_open(session, person, project_id):
+        if not claims.any_open(session, person, project):
             return None
         if time.monotonic() > deadline:
             raise ApiError(503, "queue-busy", "Others hold the last tasks. Try again.", headers={"Retry-After": "1"})

@@ -6,18 +6,19 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from annotation_api.db.membership import EVERYTHING
-from annotation_api.db.places import takes_place
+from annotation_api.db.places import is_running, takes_place
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
     Draft,
     Form,
     Project,
+    ProjectMember,
     PromptRow,
     ResponseRow,
     Task,
@@ -126,18 +127,33 @@ def forms_of(project_id: uuid.UUID) -> Select[Form]:
     return select(Form).where(Form.project_id == project_id).order_by(Form.kind, Form.version.desc())
 
 
+def _languages(session: Session, person: Someone, project_id: uuid.UUID) -> Collection[str] | None:
+    """Those that the person judges in the project; None: all."""
+    member = session.get(ProjectMember, (project_id, person.id))
+    return member.languages if member else None
+
+
+def _unfinished(project_id: uuid.UUID, languages: Collection[str] | None) -> tuple[ColumnElement[bool], ...]:
+    """Tasks that want more judgements, in the languages; of a closed project none does."""
+    at_work = exists(select(Project.id).where(Project.id == project_id, Project.closed_at.is_(None)))
+    found = (Task.project_id == project_id, Task.judged < Task.overlap, at_work)
+    if languages is None:
+        return found
+    language = PromptRow.record["language"].as_string()
+    spoken = or_(language.is_(None), language.in_(languages))
+    return *found, exists(select(PromptRow.id).where(PromptRow.id == Task.prompt_id, spoken))
+
+
 def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> tuple[int, float]:
     """Tasks that the person may get once others let go of them, and the seconds until the first lease ends."""
-    theirs, own = aliased(Assignment), aliased(Assignment)
+    theirs, own = aliased(Assignment, name="theirs"), aliased(Assignment)
     had = select(own.id).where(own.task_id == Task.id, own.person_id == person.id, own.state.in_(HELD))
     query = (
         select(func.count(Task.id.distinct()), func.extract("epoch", func.min(theirs.lease_until) - NOW))
         .join(theirs, theirs.task_id == Task.id)
         .where(
-            Task.project_id == project_id,
-            Task.judged < Task.overlap,
-            theirs.state == AssignmentState.LEASED,
-            theirs.lease_until > NOW,
+            *_unfinished(project_id, _languages(session, person, project_id)),
+            is_running("theirs"),
             theirs.person_id != person.id,
             ~exists(had),
         )
@@ -148,16 +164,26 @@ def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> 
 
 def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
     """Tasks that the person may still get, those in hand included, and those that others hold just now."""
-    counted = counts.progress_of(session, [project_id]).get(project_id)
+    languages = _languages(session, person, project_id)
+    unfinished = _unfinished(project_id, languages)
     mine = (
         select(func.count())
         .select_from(Assignment)
         .join(Task, Task.id == Assignment.task_id)
         .where(
-            Task.project_id == project_id,
-            Task.judged < Task.overlap,
+            *unfinished,
             Assignment.person_id == person.id,
             Assignment.state.in_((AssignmentState.SUBMITTED, AssignmentState.SKIPPED)),
         )
     )
-    return (counted.open if counted else 0) - (session.scalar(mine) or 0)
+    if languages is None:
+        wanted = _open_to_all(session, project_id)
+    else:
+        wanted = session.scalar(select(func.count()).select_from(Task).where(*unfinished)) or 0
+    return wanted - (session.scalar(mine) or 0)
+
+
+def _open_to_all(session: Session, project_id: uuid.UUID) -> int:
+    """The project's kept count; none while it is closed."""
+    counted = counts.progress_of(session, [project_id]).get(project_id)
+    return counted.open if counted and session.get_one(Project, project_id).closed_at is None else 0

@@ -81,6 +81,8 @@ class ProjectOut(Shown):
     responses_per_task: int
     daily_limit: int | None
     open: bool = Field(description="To everybody, or to its members and admins.")
+    closed_at: datetime | None = Field(default=None, description="Since when nobody gets a task of it.")
+    archived_at: datetime | None = Field(default=None, description="Since when it is out of the lists.")
     forms: list[FormOut] = Field(description="The newest of each kind.")
     created_at: datetime
     progress: Progress
@@ -131,6 +133,7 @@ class TaskOut(BaseModel):
     kind: FeedbackKind
     rules: list[str] | None
     overlap: int
+    removed_overlap: int | None = Field(default=None, description="Of a task taken out of the queue: what it was.")
     priority: int
     judged: int
     created_at: datetime

@@ -39,6 +39,7 @@ class Task(Base):
     rules: Mapped[list[Any] | None]  # of a rules task: the ids to probe; unset: all of the form
     overlap: Mapped[int]
     judged: Mapped[int] = mapped_column(server_default=sql("0"))  # submitted assignments; changed under the row's lock
+    removed_overlap: Mapped[int | None]  # what it was before the task was taken out of the queue; unset: it is in it
     priority: Mapped[int] = mapped_column(server_default=sql("0"))
     gold: Mapped[bool] = mapped_column(server_default=sql("false"))  # its answer is known (GoldItem); `overlap` is 0
     created_at: Mapped[datetime] = now()

@@ -90,6 +90,7 @@ class Invitation(Base):
     __tablename__ = "invitations"
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     role: Mapped[Role] = mapped_column(text_enum(Role))
+    note: Mapped[str | None]  # for whom it is, for the admins
     created_at: Mapped[datetime] = now()
     expires_at: Mapped[datetime]
     used_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("people.id"))

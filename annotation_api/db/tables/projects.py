@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Text, UniqueConstraint
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from annotation_api.db.tables.base import Base, new_id, now, text_enum
@@ -24,6 +25,8 @@ class Project(Base):
     lease_seconds: Mapped[int] = mapped_column(server_default=sql("300"))
     daily_limit: Mapped[int | None]  # tasks that a person may judge in a day; unset: no limit
     open: Mapped[bool] = mapped_column(server_default=sql("true"))  # to everybody; else to its members and admins
+    closed_at: Mapped[datetime | None]  # since when nobody gets a task of it
+    archived_at: Mapped[datetime | None]  # since when it is out of the lists; then it is closed, too
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 
@@ -34,6 +37,7 @@ class ProjectMember(Base):
     __tablename__ = "project_members"
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"), primary_key=True, index=True)
+    languages: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # of the prompts that they get; unset: any
     created_at: Mapped[datetime] = now()
 
 

@@ -143,6 +143,7 @@ _ID = "7f3b1c52-4b0e-4b5e-9d63-0a6f5c1e2d30"
 _OTHER = "b2a4d0c1-93a7-4f6e-8f0b-5d2c7e8a9b10"
 EXAMPLES: Mapping[str, Any] = {
     "NewMember": {"person": "wen@example.org"},
+    "TaskChoice": {"state": "waiting", "words": "capital"},
     "OwnPassword": {"password": "a long and quiet river"},
     "OwnCode": {"code": "123456"},
     "ResetPassword": {"password": "seven grey herons at dusk"},

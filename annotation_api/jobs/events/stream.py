@@ -57,6 +57,8 @@ async def events(watcher: Watcher) -> AsyncIterator[bytes]:
     until = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < until:
         body = await watcher.next(PING_SECONDS)
+        if watcher.dismissed:  # who comes back is asked to sign in
+            return
         if body is None:
             assert watcher.channel.ended is not None
             yield written("end", json.dumps({"state": watcher.channel.ended.value}))

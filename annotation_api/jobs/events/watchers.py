@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ POLL_SECONDS = 0.25
 AWAY_SECONDS = 1.0  # between two tries of one who catches up while the database is away
 BATCH = 200  # events of a job at a time
 MOST_CHUNKS = 16  # that wait for a watcher; a slower one asks the database instead
+RETIRED_SECONDS = 2.0  # for which a retired person's streams may go on
 STREAMS_OF_A_PERSON = 50
 STREAMS = 2000
 RETRY_SECONDS = 10
@@ -96,6 +98,8 @@ class Watcher:
     poller: EventPoller
     channel: Channel
     last: int  # the number of the last event that went out
+    person: uuid.UUID
+    dismissed: bool = False  # the person may not sign in any more: the stream is cut
     chunks: deque[Chunk] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -110,8 +114,8 @@ class Watcher:
         self.news.set()
 
     async def next(self, patience: float) -> bytes | None:
-        """What comes next; b"" when `patience` seconds brought nothing, None at the end."""
-        while True:
+        """What comes next; b"" when `patience` seconds brought nothing, None at the end or when it was dismissed."""
+        while not self.dismissed:
             self.news.clear()
             if self.chunks:
                 body = self._take(self.chunks.popleft())
@@ -125,6 +129,11 @@ class Watcher:
                 continue
             if body:
                 return body
+        return None
+
+    def dismiss(self) -> None:
+        self.dismissed = True
+        self.news.set()
 
     def _take(self, chunk: Chunk) -> bytes:
         body = chunk.after(self.last)
@@ -160,6 +169,7 @@ class EventPoller:
         self._sessions = sessions
         self._channels: dict[uuid.UUID, Channel] = {}
         self._people: Counter[uuid.UUID] = Counter()
+        self._looked = 0.0  # when the people were last asked about
         self._poller: asyncio.Task[None] | None = None
         self._lines = anyio.CapacityLimiter(2)  # to the database: the poller, and one who catches up
 
@@ -173,7 +183,7 @@ class EventPoller:
         """A watcher of the job's events after `last`. Raises ApiError when the person or the process has too many."""
         self._admit(person)
         channel = self._channels.setdefault(job, Channel(job))
-        watcher = Watcher(self, channel, last)
+        watcher = Watcher(self, channel, last, person)
         channel.watchers.add(watcher)
         self._count(person, 1)
         if self._poller is None or self._poller.done():
@@ -221,6 +231,7 @@ class EventPoller:
         away = more = False
         while True:
             try:
+                await self._dismiss_retired()
                 more = await self._pass_on()
                 away = False
             except AWAY as reason:
@@ -246,6 +257,21 @@ class EventPoller:
             if len(batch.rows) < BATCH:
                 self.note_end(channel, batch)
         return any(len(batch.rows) == BATCH for batch in found)
+
+    async def _dismiss_retired(self) -> None:
+        """Cut the streams of those who may not sign in any more, within RETIRED_SECONDS."""
+        if time.monotonic() - self._looked < RETIRED_SECONDS:
+            return
+        people = list(self._people)
+
+        def ask() -> set[uuid.UUID]:
+            with self._sessions()() as session:
+                return queries.retired(session, people)
+
+        gone = await anyio.to_thread.run_sync(ask, limiter=self._lines)
+        self._looked = time.monotonic()
+        for watcher in [one for channel in self._channels.values() for one in channel.watchers if one.person in gone]:
+            watcher.dismiss()
 
     def note_end(self, channel: Channel, batch: NextEvents) -> None:
         """After the last event of a job that has ended. Who comes later, perhaps after a retry, begins anew."""

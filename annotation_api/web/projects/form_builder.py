@@ -39,9 +39,18 @@ PLAIN = {  # what the validator says, and what a person is told
 }
 
 
+BOUNDS = {  # the same with their numbers
+    r"^Input should be less than or equal to (\S+)$": r"At most \1.",
+    r"^Input should be greater than or equal to (\S+)$": r"At least \1.",
+    r"^String should have at most (\d+) characters$": r"At most \1 characters.",
+}
+
+
 def plain(message: str) -> str:
     """A validator's message for people."""
     sentence = next((said for part, said in PLAIN.items() if part in message), message.removeprefix("Value error, "))
+    for part, said in BOUNDS.items():
+        sentence = re.sub(part, said, sentence)
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 

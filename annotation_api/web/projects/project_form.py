@@ -15,6 +15,7 @@ from alignment.shared.validation import explain
 from annotation_api.annotation.projects.schemas import ProjectPatch
 from annotation_api.annotation.tasks.schemas import NewProject, ProjectOut
 from annotation_api.db.forms import RankingForm
+from annotation_api.web.markup.language import LOCALES
 from annotation_api.web.projects.form_builder import (
     CLASSES,
     MOST_BLOCKS,
@@ -47,10 +48,26 @@ def empty_fields() -> dict[str, str]:
     return _settings_of(NewProject(name="-")) | {"name": ""} | fields | {"ranking.on": "yes"}
 
 
-def preset_fields(name: str) -> dict[str, str]:
-    """A new project that begins with a starting set."""
-    project = NewProject.model_validate({"name": "-", **presets()[name]["project"]})
+def preset_fields(name: str, language: str = "en") -> dict[str, str]:
+    """A new project that begins with a starting set, in the words of a language."""
+    project = NewProject.model_validate({"name": "-", **_in_words(presets()[name]["project"], preset_words(language))})
     return empty_fields() | {"ranking.on": ""} | _settings_of(project) | {"name": ""} | _forms_of(project.forms)
+
+
+@cache
+def preset_words(language: str) -> Mapping[str, str]:
+    """The texts of the starting sets in a language, by the English ones; English needs none."""
+    path = LOCALES / f"presets.{language}.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _in_words(value: Any, words: Mapping[str, str]) -> Any:
+    """The same with every text that has other words in those; ids have none."""
+    if isinstance(value, dict):
+        return {key: _in_words(each, words) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_in_words(each, words) for each in value]
+    return words.get(value, value) if isinstance(value, str) else value
 
 
 def project_fields(project: ProjectOut) -> dict[str, str]:

@@ -8,6 +8,21 @@ export function element(name, text = "", className = "") {
 const button = (text, action) => Object.assign(element("button", text, "quiet"), { type: "button", onclick: action });
 const OURS = /^(assignment|submission|supersedes|\w+_ms)$/; // fields that say nothing to a person
 
+/** A panel in the place of a task: nothing is left, or the next one is not there yet. */
+export function panel(sentence) {
+  const node = document.getElementById("done").content.firstElementChild.cloneNode(true);
+  if (sentence) node.replaceChildren(element("p", sentence));
+  return { node, id: "" };
+}
+
+/** Others hold what is left: `again` is when to ask whether they gave it back. */
+export function heldPanel(headers) {
+  const node = document.getElementById("held").content.firstElementChild.cloneNode(true);
+  const line = node.querySelector("[data-held]");
+  line.textContent = line.textContent.replace("{n}", headers.get("X-Held-Tasks"));
+  return { node, id: "", again: Number(headers.get("Retry-After")) * 1_000 };
+}
+
 export class Notices {
   /** `to.tasks` holds by submission what `to.reopen(task)` can open again; `to.sign` is where one signs in, `to.change` the last answer. */
   constructor(place, words, person, to) {

@@ -5,8 +5,9 @@ import { Clock } from "./annotate-clock.js";
 import { Drafts, fieldsOf, fill } from "./annotate-draft.js";
 import { copyAnswer, goTo, missing, newId } from "./annotate-fields.js";
 import { listen } from "./annotate-keys.js";
-import { element, Notices } from "./annotate-notices.js";
+import { heldPanel, Notices, panel } from "./annotate-notices.js";
 import { Outbox, Shelf } from "./annotate-outbox.js";
+import { follow } from "./annotate-prompt.js";
 
 const desk = document.getElementById("desk");
 const words = JSON.parse(desk.dataset.words);
@@ -44,27 +45,14 @@ function show(one) {
   document.body.classList.toggle("forms", Boolean(one.form) && one.form.dataset.kind !== "ranking");
   document.getElementById("saved").textContent = "";
   notices.taken(one.taken && (() => advance()));
+  desk.querySelector("[data-do=compare]").hidden = one.node.querySelectorAll("article.answer").length < 2;
+  follow(one.node);
   if (!one.form) return;
   one.form.noValidate = true;
   clock.begin(one);
   if (!one.attached && drafts.restore(one)) document.getElementById("saved").textContent = words.restored;
   one.attached = true;
   one.module.attach(one.form, { say, words });
-}
-
-/** A panel in the place of a task: nothing is left, or the next one is not there yet. */
-function panel(sentence) {
-  const node = document.getElementById("done").content.firstElementChild.cloneNode(true);
-  if (sentence) node.replaceChildren(element("p", sentence));
-  return { node, id: "" };
-}
-
-/** Others hold what is left: `again` is when to ask whether they gave it back. */
-function heldPanel(headers) {
-  const node = document.getElementById("held").content.firstElementChild.cloneNode(true);
-  const line = node.querySelector("[data-held]");
-  line.textContent = line.textContent.replace("{n}", headers.get("X-Held-Tasks"));
-  return { node, id: "", again: Number(headers.get("Retry-After")) * 1_000 };
 }
 
 async function fetchNext(besides) {
@@ -268,6 +256,7 @@ const act = {
   submit, undo, leave, compare,
   skip: () => goTo(task.node, ".skipping input"),
   plain: () => plain.click(),
+  prompt: () => task.node.querySelector(".prompt").scrollIntoView({ block: "start" }),
   note: () => goTo(task.node, "textarea[name=note]"),
   better: () => goTo(task.node, "textarea[name=better]"),
   guide: () => { const guide = desk.querySelector(".guide"); if (guide) guide.open = !guide.open; },

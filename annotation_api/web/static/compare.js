@@ -71,10 +71,39 @@ function runs(script) {
   return found;
 }
 
-function paint(side, script, mark, name) {
-  const nodes = runs(script.filter(([kind]) => kind === "=" || kind === mark)).map(([kind, text]) =>
-    kind === "=" ? document.createTextNode(text) : Object.assign(document.createElement(name), { textContent: text }));
-  side.replaceChildren(...nodes);
+/** The texts of a node in their order; formulas and pictures are marked as a whole, if at all. */
+function textsOf(node) {
+  const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) found.push(walker.currentNode);
+  return found;
+}
+
+/** Mark what the script has on this side alone, in a copy of the text as the card shows it. */
+function paint(side, shown, script, mark, name) {
+  side.replaceChildren(shown);
+  const pieces = runs(script.filter(([kind]) => kind === "=" || kind === mark));
+  let [at, used] = [0, 0]; // the piece at hand, and how much of it is done
+  for (let node of textsOf(side)) {
+    while (node && node.length) {
+      const [kind, text] = pieces[at];
+      const length = Math.min(node.length, text.length - used);
+      const rest = length < node.length ? node.splitText(length) : null;
+      if (kind !== "=") enclose(node, name);
+      used += length;
+      if (used === text.length) [at, used] = [at + 1, 0];
+      node = rest;
+    }
+  }
+}
+
+function enclose(node, name) {
+  const whole = node.parentElement.closest("math");
+  const target = whole ?? node;
+  if (whole?.parentElement.matches(name)) return;
+  const box = document.createElement(name);
+  target.replaceWith(box);
+  box.append(target);
 }
 
 function summary(line, script) {
@@ -91,11 +120,14 @@ export function openCompare(task) {
   if (texts.size < 2) return false;
   const [old, fresh] = dialog.querySelectorAll("select");
   const sides = dialog.querySelectorAll(".side");
+  const plain = dialog.querySelector("[data-plain]");
+  plain.checked = document.getElementById("plain").checked;
   const compare = () => {
-    const text = (select) => texts.get(select.value).querySelector(".source").textContent;
-    const script = difference(text(old), text(fresh));
-    paint(sides[0], script, "-", "del");
-    paint(sides[1], script, "+", "ins");
+    const shown = (select) => texts.get(select.value).querySelector(plain.checked ? ".source" : ".text").cloneNode(true);
+    const [one, other] = [shown(old), shown(fresh)];
+    const script = difference(one.textContent, other.textContent);
+    paint(sides[0], one, script, "-", "del");
+    paint(sides[1], other, script, "+", "ins");
     summary(dialog.querySelector("[data-summary]"), script);
   };
   for (const [place, select] of [old, fresh].entries()) {
@@ -103,6 +135,7 @@ export function openCompare(task) {
     select.selectedIndex = place;
     select.onchange = compare;
   }
+  plain.onchange = compare;
   compare();
   dialog.showModal();
   return true;

@@ -1,6 +1,8 @@
 // Questions and rules by keyboard: the current one is marked, a key answers it and moves on.
 // Conditional questions appear as answers change. Words come from the page.
 
+import { Marks } from "./annotate-marks.js";
+
 const asks = (form) => [...form.querySelectorAll("fieldset.ask")];
 const open = (form) => asks(form).filter((ask) => !ask.hidden);
 const radios = (ask) => [...ask.querySelectorAll("input[type=radio]")];
@@ -91,6 +93,7 @@ export function attach(form, shell) {
     const busy = event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat;
     if (!busy && !document.querySelector("dialog[open]")) press(form, event);
   }, { signal });
+  new Marks(form, shell).listen(signal);
   refresh();
   go(form, open(form).find((ask) => !value(ask)) ?? open(form)[0], false);
 }

@@ -88,7 +88,7 @@ export function dragging(form, signal, order) {
     const { label, target, ghost } = held;
     const onStrip = strip.contains(held.from);
     release();
-    if (ghost && target) order.drop(placed(order.groups(), label, target));
+    if (ghost && target) order.drop(placed(order.groups(), label, target), label);
     else if (!ghost && onStrip) order.tap(label);
   }
 

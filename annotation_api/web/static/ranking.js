@@ -1,5 +1,6 @@
 // Ranking by keys, clicks and drags. The radio ranks of the form are the one state; all else is drawn from them.
 
+import { Marks } from "./annotate-marks.js";
 import { dragging, draw } from "./ranking-strip.js";
 
 const cards = (form) => [...form.querySelectorAll("article.answer")];
@@ -52,6 +53,7 @@ function ratingsMissing(form, words) {
 class Desk {
   constructor(form, shell) {
     Object.assign(this, { form, shell, words: wordsOf(form), past: [], tie: false, seen: groupsOf(form) });
+    this.marks = new Marks(form, shell);
   }
 
   /** Take a step to `groups`; the last answer alone falls into place by itself after a pick. */
@@ -62,6 +64,22 @@ class Desk {
     this.past.push(this.seen);
     this.tie = false;
     this.set(groups);
+    if (falls) this.rateNext();
+  }
+
+  /** Once the order is whole, required ratings are asked for: the next digits give them. */
+  rateNext() {
+    const asked = this.form.querySelector(".ratings[data-required]");
+    if (asked && !unplaced(this.form).length && ratingsMissing(this.form, this.words)) this.marks.begin("R");
+  }
+
+  /** A click on a rank: when all others have their own, the last answer takes the one that is free. */
+  chosen(radio) {
+    const label = radio.name.replace("rank-", "");
+    const left = unplaced(this.form);
+    const taken = new Set(labels(this.form).map((one) => rankOf(this.form, one)).filter(Boolean));
+    if (this.seen.flat().includes(label) || left.length !== 1 || taken.size + 1 !== labels(this.form).length) return;
+    for (const free of this.form.elements[`rank-${left[0]}`]) if (!taken.has(Number(free.value))) free.checked = true;
   }
 
   set(groups) {
@@ -117,6 +135,7 @@ class Desk {
       card.querySelector(".place").textContent = place < 0 ? "" : `${place + 1}${groups[place].length > 1 ? "=" : ""}`;
     }
     this.form.classList.toggle("bad", this.form.elements.all_bad.checked);
+    this.form.querySelector(".tie").ariaPressed = this.tie;
     draw(this.form.querySelector(".strip"), groups, unplaced(this.form), this.tie);
     this.shell.say(this.sentence(groups));
   }
@@ -126,7 +145,7 @@ class Desk {
     const order = groups.map((group) => group.join(" = ")).join(" > ");
     if (this.form.elements.all_bad.checked) return this.words.bad;
     if (this.tie) return this.words.tie.replace("{label}", groups.at(-1).at(-1));
-    if (!groups.length) return this.words.begin.replace("{keys}", `${left[0]} – ${left.at(-1)}`);
+    if (!groups.length) return this.words[matchMedia("(hover: none)").matches ? "begin-touch" : "begin"].replace("{keys}", `${left[0]} – ${left.at(-1)}`);
     if (left.length) return this.words["so-far"].replace("{order}", order).replace("{rest}", left.join(", "));
     return this.words.whole.replace("{order}", order);
   }
@@ -163,7 +182,12 @@ export function attach(form, shell) {
   const desk = new Desk(form, shell);
   const listening = new AbortController();
   const { signal } = listening;
-  form.addEventListener("change", () => desk.draw(), { signal });
+  form.addEventListener("change", (event) => {
+    if (event.target.name?.startsWith("rank-")) desk.chosen(event.target);
+    desk.draw();
+  }, { signal });
+  form.querySelector(".tie").addEventListener("click", () => desk.equal(), { signal });
+  desk.marks.listen(signal);
   document.addEventListener("keydown", (event) => {
     if (!form.isConnected) return listening.abort(); // another task took its place
     const busy = event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat;
@@ -172,7 +196,7 @@ export function attach(form, shell) {
   }, { signal });
   dragging(form, signal, {
     groups: () => groupsOf(form),
-    drop: (groups) => desk.step(groups),
+    drop: (groups, label) => desk.step(groups, !rankOf(form, label)), // as a key does: the last one falls into place
     tap: (label) => (rankOf(form, label) ? desk.step(groupsOf(form).map((group) => group.filter((one) => one !== label)).filter((group) => group.length)) : desk.pick(label)),
   });
   desk.draw();

@@ -165,7 +165,7 @@ def test_an_incomplete_form_comes_back_as_it_was(browser_of, project, session: S
     assert answer.status_code == 422
     again = Page(answer.text)
     assert "Choose a rank for B, C" in again.text
-    assert [radio["aria-label"] for radio in again.radios if "checked" in radio] == ["Rank 2 for answer A"]
+    assert [radio["aria-label"] for radio in again.radios if "checked" in radio] == ["Rank 2 for answer A (2nd)"]
     assert "my &lt;note&gt;" in answer.text
     assert again.fields["submission"] == body["submission"]
     assert not session.scalars(select(Submission)).all()
@@ -190,7 +190,7 @@ def test_the_last_answer_can_be_changed(browser_of, project, session: Session) -
     browser.post(f"/projects/{project.id}/annotate", data=first)
     page = Page(browser.get(f"/projects/{project.id}/correct").text)
     chosen = [radio["aria-label"] for radio in page.radios if "checked" in radio]
-    assert chosen == ["Rank 1 for answer A", "Rank 2 for answer B", "Rank 2 for answer C"]
+    assert chosen == ["Rank 1 for answer A (1st)", "Rank 2 for answer B (2nd)", "Rank 2 for answer C (2nd)"]
     assert page.fields["supersedes"] == first["submission"]
     changed = browser.post(f"/projects/{project.id}/annotate", data=ranked(page, A="3", B="2", C="1"))
     assert changed.status_code == 303

@@ -106,7 +106,7 @@ NAMED = (
     "/v1/jobs/{job_id}/win_rate", "/v1/jobs/{job_id}/artifacts", "/v1/models/{model_id}",
     "/v1/models/{model_id}/lineage", "/v1/models/{model_id}/derived", "/v1/submissions/{submission_id}",
     "/projects/{project_id}", "/projects/{project_id}/edit", "/datasets/{dataset_id}", "/snapshots/{snapshot_id}",
-    "/jobs/{job_id}", "/models/{model_id}",
+    "/jobs/{job_id}", "/models/{model_id}", "/projects/{project_id}/tasks", "/projects/{project_id}/members",
 )  # fmt: skip
 SECRET = re.compile("[Ss]ecret")
 TABLE = Path(__file__).parents[2] / "permissions.txt"
@@ -122,6 +122,7 @@ def paths(closed: Closed) -> Iterator[str]:
 def test_every_route_that_names_such_a_thing_is_walked(closed: Closed) -> None:
     """What a route to one's own claims and answers gives is asked below."""
     known = {*NAMED, "/v1/jobs/{job_id}/artifacts/{name:path}", "/jobs/{job_id}/report"}  # files: there are none
+    known.add("/projects/{project_id}/tasks/{task_id}")  # tests/annotation_api/web/projects/test_owner_pages.py
     lines = [line.split() for line in TABLE.read_text().splitlines() if line.startswith("GET ")]
     paths = {path for _, path, *_ in lines if "#" not in path and not path.endswith(("/annotate", "/correct"))}
     assert {path for path in paths if any(f"{{{name}}}" in path for name in closed.ids())} - known == set()

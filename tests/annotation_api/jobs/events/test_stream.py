@@ -23,7 +23,7 @@ from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure
-from annotation_api.db.tables import Role
+from annotation_api.db.tables import Person, Role
 from annotation_api.http import metrics
 from annotation_api.jobs.events import schemas, stream, watchers
 from annotation_api.jobs.events.watchers import EventPoller
@@ -145,6 +145,34 @@ class Theatre:
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.01)
+
+
+def test_a_retired_persons_streams_are_cut_and_nobody_elses(
+    sessions: sessionmaker[Session], job: Job, factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job goes on: without the cut they would hear of it for an hour more."""
+    monkeypatch.setattr(watchers, "RETIRED_SECONDS", 0.05)
+    theatre = Theatre(sessions)
+    with sessions.begin() as session:
+        leaves, stays = factory(session).person().id, factory(session).person().id
+
+    def retire() -> None:
+        with sessions.begin() as session:
+            session.get_one(Person, leaves).active = False
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            theatre.seat(tasks, job[0], person=leaves)
+            theatre.seat(tasks, job[0], person=stays)
+            await theatre.until(lambda: all(theatre.reported))
+            await asyncio.to_thread(retire)
+            await theatre.until(lambda: theatre.poller.streams == 1)
+            await asyncio.to_thread(fail, sessions, job)
+
+    asyncio.run(asyncio.wait_for(run(), 2 * PATIENCE))
+    left, heard = (read(b"".join(pieces)) for pieces in theatre.reported)
+    assert [event.type for event in left] == ["state"] * 3
+    assert heard[-1].type == "end"
 
 
 def test_everybody_hears_everything_once_however_late_they_come(sessions: sessionmaker[Session], job: Job) -> None:

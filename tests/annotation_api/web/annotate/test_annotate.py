@@ -217,7 +217,7 @@ def test_a_draft_is_shown_without_scripts_too(browser_of: Any, project: Any, ses
     session.add(Draft(assignment_id=mine(session)[0].id, payload=draft))
     session.flush()
     page = browser.get(url).text
-    assert 'aria-label="Rank 2 for answer B" checked' in page
+    assert 'aria-label="Rank 2 for answer B (2nd)" checked' in page
     assert "half a &lt;thought&gt;" in page
     assert 'name="flag-A" value="pii" checked' in page
     assert 'data-drafted-at="7"' in page

@@ -1,0 +1,79 @@
+"""What annotators will see: a form while it is being made, with texts of our own, and a task of the queue."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Request, Response
+
+from annotation_api.annotation.tasks.contents import Content
+from annotation_api.annotation.tasks.schemas import AssignmentOut, ShownResponse
+from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
+from annotation_api.db.tables import FeedbackKind, Person
+from annotation_api.web.annotate.cards import cards_of
+from annotation_api.web.annotate.work import KINDS, TaskPage
+from annotation_api.web.markup import language
+from annotation_api.web.markup.language import speaking
+from annotation_api.web.markup.language import translate as _
+from annotation_api.web.markup.rendering import render
+
+AnyForm = RankingForm | QuestionsForm | RulesForm
+NOBODY = uuid.UUID(int=0)
+
+
+def show_forms(request: Request, me: Person, forms: Sequence[AnyForm], name: str) -> Response:
+    """Each form with texts that stand for a prompt and its responses."""
+    with speaking(language.language_of(request, me)):
+        shown = [_sample(form) for form in forms]
+    return render(request, "preview.html", me, name=name, back=None, tasks=[_context(each) for each in shown])
+
+
+def show_task(request: Request, me: Person, content: Content, name: str, back: str) -> Response:
+    """A task as it is shown, in the order of sampling."""
+    shown = AssignmentOut(
+        assignment=NOBODY,
+        task=content.task_id,
+        project=content.project_id,
+        kind=content.kind,
+        form=content.form,
+        rules=content.rules,
+        prompt=content.prompt,
+        responses=[ShownResponse(id=key, text=text) for key, text in content.texts.items()],
+        lease_until=datetime.now(UTC),
+        draft=None,
+    )
+    return render(request, "preview.html", me, name=name, back=back, tasks=[_context(shown)])
+
+
+def _sample(form: AnyForm) -> AssignmentOut:
+    texts = (_("An answer to judge."), _("Another answer. It is a little longer."), _("A third answer."))
+    count = 3 if isinstance(form, RankingForm) else 2 if isinstance(form, QuestionsForm) and form.about == "pair" else 1
+    asked = _("Here stands what a person asked.")
+    return AssignmentOut(
+        assignment=NOBODY,
+        task=NOBODY,
+        project=NOBODY,
+        kind=FeedbackKind(form.kind),
+        form=form,
+        rules=[form.rules[0].id] if isinstance(form, RulesForm) and form.probe else None,
+        prompt={"messages": [{"role": "user", "content": asked}]},
+        responses=[ShownResponse(id=uuid.UUID(int=n + 1), text=text) for n, text in enumerate(texts[:count])],
+        lease_until=datetime.now(UTC),
+        draft=None,
+    )
+
+
+def _context(shown: AssignmentOut) -> dict[str, Any]:
+    work = TaskPage.begin(shown)
+    return {
+        "shown": shown,
+        "form": shown.form,
+        "cards": cards_of(shown),
+        "template": KINDS[shown.kind].template,
+        "work": work,
+        "entered": work.entered,
+        "extras": work.extras,
+    }
