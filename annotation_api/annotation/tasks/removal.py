@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
-    Decision,
     PromptRow,
     ResponseRow,
     Task,
+    TaskDecision,
     TaskResponse,
 )
 
@@ -84,7 +84,7 @@ def remove(session: Session, choice: TaskFilter, ids: Collection[uuid.UUID] | No
     keys = _locked(session, chosen if ids is None else chosen.where(Task.id.in_(ids)))
     had = {
         key
-        for column in (Assignment.task_id, Decision.task_id)
+        for column in (Assignment.task_id, TaskDecision.task_id)
         for key in session.scalars(select(column).where(column.in_(keys)))
     }
     fresh = [key for key in keys if key not in had]
