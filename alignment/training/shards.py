@@ -16,10 +16,11 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -181,7 +182,7 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
 
 def save_shares(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Each process writes its shares, as safetensors; every one must."""
-    dcp.save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
 
 def load_shares(folder: Path, like: Callable[[str], Tensor | None], team: Team) -> dict[str, Tensor]:
@@ -192,7 +193,7 @@ def load_shares(folder: Path, like: Callable[[str], Tensor | None], team: Team) 
         assert isinstance(told, TensorStorageMetadata)
         same = like(name)
         found[name] = torch.zeros(told.size) if same is None else torch.zeros_like(same)
-    dcp.load(found, storage_reader=reader, no_dist=team.size == 1)
+    load(found, storage_reader=reader, no_dist=team.size == 1)
     return found
 
 

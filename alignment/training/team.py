@@ -69,7 +69,8 @@ class Team:
         if self.size == 1:
             return part
         whole = part.new_zeros(shape)
-        whole[(share.rows[share.counts], *map(slice, part.shape[1:]))] = part[share.counts]
+        within: Any = (share.rows[share.counts], *map(slice, part.shape[1:]))
+        whole[within] = part[share.counts]
         dist.all_reduce(whole)  # of all but one process 0: the sum is exact
         return whole
 
@@ -95,7 +96,7 @@ class Team:
         for bucket in _buckets([gradient for gradient in found if not isinstance(gradient, DTensor)]):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)
-            for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            for gradient, summed in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
                 gradient.copy_(summed.view_as(gradient))
 
     def sum_metrics(self, shares: dict[str, float]) -> dict[str, float]:

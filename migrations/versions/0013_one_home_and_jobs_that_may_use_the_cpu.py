@@ -20,8 +20,8 @@ def upgrade() -> None:
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("one", name="pk_homes"),
-        sa.CheckConstraint("one", name="ck_homes_one"),
+        sa.PrimaryKeyConstraint("one", name=op.f("pk_homes")),
+        sa.CheckConstraint("one", name=op.f("ck_homes_one")),
     )
 
 
