@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from annotation_api.db.tables import (
     DatasetKind,
     Draft,
     FeedbackKind,
+    Freeze,
     Person,
     Role,
     Snapshot,
@@ -140,6 +142,7 @@ def fill(session: Session, make: Any) -> Scene:
     at = {"project_id": ranking.id, "person_id": ann.id, "model_id": runs.model.id, "pipeline_id": runs.pipeline.id}
     at["task_id"] = make.task(make.prompt(ranking, "What is a monad?"), ANSWERS[:2]).id
     at |= {"dataset_id": dataset.id, "snapshot_id": snapshot.id, "token": token}
+    at["freeze_id"] = _freeze(session, ranking, admin)
     at["reset"], _ = service.begin_reset(session, ann)
     jobs = {"job": runs.running, "job-waiting": runs.waiting, "job-failed": runs.failed, "job-done": runs.done}
     runs_places = [Place(name, "/jobs/{job_id}", f"/jobs/{job.id}") for name, job in jobs.items()]
@@ -153,6 +156,16 @@ def fill(session: Session, make: Any) -> Scene:
     ]
     desk = _desk_places(ranking, questions, pair, rules, empty, answered)
     return Scene(tokens, [*_plain_places(at), *runs_places, *desk, *(Place(*page) for page in reviewed)])
+
+
+def _freeze(session: Session, project: Any, who: Person) -> uuid.UUID:
+    """A large freeze that is on its way."""
+    row = Freeze(
+        kind=DatasetKind.RANKINGS, source={"project": str(project.id)}, done=4000, total=12000, created_by=who.id
+    )
+    session.add(row)
+    session.flush()
+    return row.id
 
 
 def _projects(make: Any, admin: Person) -> tuple[Any, Any, Any, Any]:
@@ -273,6 +286,9 @@ def _plain_places(at: dict[str, Any]) -> list[Place]:
         place("dataset", "/datasets/{dataset_id}"),
         place("snapshots", "/snapshots"),
         place("snapshot", "/snapshots/{snapshot_id}"),
+        place("freeze", "/freezes/{freeze_id}"),
+        place("agreement", "/projects/{project_id}/agreement"),
+        place("leaderboard", "/leaderboard"),
         place("jobs", "/jobs"),
         place("pipelines", "/pipelines"),
         place("pipeline", "/pipelines/{pipeline_id}"),
