@@ -23,7 +23,7 @@ from annotation_api.http.auth import Someone
 IN_HAND = """
 SELECT p.id AS project_id, p.lease_seconds, p.daily_limit, p.closed_at, q.gold_rate, q.entry,
     s.entered_at, s.paused_at, s.reason, held.id, held.task_id,
-    (SELECT m.languages FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(person)s) AS languages
+    (SELECT m.languages FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(viewer)s) AS languages
 FROM projects p
 LEFT JOIN quality_rules q ON q.project_id = p.id
 LEFT JOIN standings s ON s.project_id = p.id AND s.person_id = %(viewer)s

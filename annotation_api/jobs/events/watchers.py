@@ -187,6 +187,7 @@ class EventPoller:
         channel.watchers.add(watcher)
         self._count(person, 1)
         if self._poller is None or self._poller.done():
+            self._looked = time.monotonic()  # who comes was let in just now
             self._poller = asyncio.get_running_loop().create_task(self._poll())
         try:
             yield watcher

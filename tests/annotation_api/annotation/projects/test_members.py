@@ -76,6 +76,8 @@ class Closed:
             "job_id": [self.job.id],
             "model_id": [self.model.id],
             "submission_id": [self.submission.id],
+            "answer_id": [self.submission.id],
+            "task_id": [self.task.id],
         }
 
 
@@ -107,6 +109,13 @@ NAMED = (
     "/v1/models/{model_id}/lineage", "/v1/models/{model_id}/derived", "/v1/submissions/{submission_id}",
     "/projects/{project_id}", "/projects/{project_id}/edit", "/datasets/{dataset_id}", "/snapshots/{snapshot_id}",
     "/jobs/{job_id}", "/models/{model_id}", "/projects/{project_id}/tasks", "/projects/{project_id}/members",
+    "/jobs/{job_id}/again", "/jobs/{job_id}/curves", "/projects/{project_id}/review",
+    "/projects/{project_id}/review/annotators", "/projects/{project_id}/review/disputed",
+    "/projects/{project_id}/review/gold", "/projects/{project_id}/review/hours", "/v1/projects/{project_id}/annotators",
+    "/v1/projects/{project_id}/answers", "/v1/projects/{project_id}/disputed", "/v1/projects/{project_id}/gold",
+    "/v1/projects/{project_id}/hours", "/v1/projects/{project_id}/quality", "/v1/projects/{project_id}/signals",
+    "/v1/projects/{project_id}/answers/{answer_id}", "/v1/projects/{project_id}/tasks/{task_id}/answers",
+    "/projects/{project_id}/review/answers/{answer_id}", "/projects/{project_id}/review/tasks/{task_id}",
 )  # fmt: skip
 SECRET = re.compile("[Ss]ecret")
 TABLE = Path(__file__).parents[2] / "permissions.txt"
@@ -114,9 +123,10 @@ TABLE = Path(__file__).parents[2] / "permissions.txt"
 
 def paths(closed: Closed) -> Iterator[str]:
     for pattern in NAMED:
-        (name,) = re.findall(r"\{(\w+)\}", pattern)
-        for key in closed.ids()[name]:
-            yield re.sub(r"\{\w+\}", str(key), pattern)
+        ids = closed.ids()
+        names = re.findall(r"\{(\w+)\}", pattern)
+        for keys in zip(*(ids[name] for name in names), strict=True):
+            yield pattern.format_map(dict(zip(names, keys, strict=True)))
 
 
 def test_every_route_that_names_such_a_thing_is_walked(closed: Closed) -> None:
