@@ -61,7 +61,8 @@ def lineage_of(session: Session, job: Job, resolved: Resolved) -> CardFacts:
     parents = {role: (model.name, licence_of(model)) for role, model in resolved.models.items()}
     named = [(role, uuid.UUID(each["snapshot"])) for role, each in job.inputs.items() if _is_snapshot(each)]
     data = tuple(_data(session, role, key) for role, key in named)
-    return CardFacts(job.name or model_name(job), job.stage, job.config, parents, data)
+    name = job.name or (model_name(job) if job.stage in MAKES else job.stage.value)
+    return CardFacts(name, job.stage, job.config, parents, data)
 
 
 def _is_snapshot(given: Any) -> bool:

@@ -21,6 +21,8 @@ BATCHES = {"batch_size": 8, "micro_batch_size": 2}
 def test_what_can_be_shared_is_let_through(gpus: float) -> None:
     refuse_impossible(Stage.SFT, BATCHES, gpus)
     refuse_impossible(Stage.REWARD, BATCHES, gpus)
+    refuse_impossible(Stage.PPO, BATCHES | {"mini_batches": 2}, gpus)
+    refuse_impossible(Stage.SAMPLE, {}, gpus)
 
 
 @pytest.mark.parametrize(
@@ -28,11 +30,11 @@ def test_what_can_be_shared_is_let_through(gpus: float) -> None:
     [
         (
             Stage.PPO,
-            BATCHES,
-            2.0,
-            "gpus is 2, and a ppo job uses one. Ask for 1; only sft and reward jobs use several.",
+            BATCHES | {"mini_batches": 4},
+            3.0,
+            r"gpus is 3, and batch_size \(8\) in 4 mini_batches has 2 rows for them in a step. Ask for 2 or fewer",
         ),
-        (Stage.SAMPLE, {}, 2.0, "gpus is 2, and a sample job uses one."),
+        (Stage.SAMPLE, {}, 2.5, "gpus is 2.5: a job has whole GPUs, or a share of one."),
         (Stage.SFT, BATCHES, 1.5, "gpus is 1.5: a job has whole GPUs, or a share of one. Ask for 1 or 2"),
         (
             Stage.SFT,

@@ -56,4 +56,5 @@ def test_ppo_and_sampling_run_on_two_gpus(world: World, head: Head) -> None:
     assert "model.safetensors" in artifact.verify(Path(version.path))["files"]
     assert [row.step for row in world.checkpoints(ppo.id)] == [1, 2, 3, 4]
     drawn = world.wait(sample.id)
-    assert (drawn.state, drawn.result["metrics"]["prompts"]) == (JobState.SUCCEEDED, 25), world.report()
+    assert (drawn.state, drawn.error) == (JobState.SUCCEEDED, None), world.report()
+    assert drawn.result["metrics"]["prompts"] == 25
