@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from transformers import ContinuousBatchingConfig, PretrainedConfig, TrainingArguments
+from transformers import ContinuousBatchingConfig, PretrainedConfig
 
 PAGE = "page_size"  # 5.17: block_size
 RECOMPUTE = "activation_checkpointing"  # 5.17: gradient_checkpointing
@@ -29,7 +29,7 @@ def paged(tokens: int, **settings: Any) -> ContinuousBatchingConfig:
     return ContinuousBatchingConfig(**settings)
 
 
-def recomputing(on: bool) -> dict[str, bool]:
-    """The same as `recompute_activations`, as an argument of a trainer."""
-    known = {field.name for field in fields(TrainingArguments)}
+def recomputing(arguments: type[Any], on: bool) -> dict[str, bool]:
+    """The same as `recompute_activations`, for a trainer that takes these arguments."""
+    known = {field.name for field in fields(arguments)}
     return {RECOMPUTE if RECOMPUTE in known else "gradient_checkpointing": on}

@@ -57,7 +57,7 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "adam_beta1": config.adam_beta1,
         "adam_beta2": config.adam_beta2,
         "adam_epsilon": config.adam_epsilon,
-        **recomputing(checkpointing and not shared),  # FSDP has its own
+        **recomputing(TrainingArguments, checkpointing and not shared),  # FSDP has its own
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
         "seed": config.seed,
