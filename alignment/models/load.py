@@ -41,6 +41,7 @@ from alignment.models.sharing import merged, scorer_on
 from alignment.models.sizes import require_all_weights, require_fit
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
+from alignment.shared.events import StageError
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -225,11 +226,15 @@ def _under(
 ) -> PreTrainedModel:
     """The model that the adapters in `folder` were trained on; a reward model's with a head that they replace."""
     base, auto = adapter_base(folder), cast(Any, AutoModelForCausalLM)
-    own = load_config(base, dropout=False)
-    if is_scorer(config):
-        auto, own.num_labels = AutoModelForSequenceClassification, 1
-        ensure_scorer(own)
-    found = _load(auto, base, tokenizer, own, full, device)
+    try:
+        own = load_config(base, dropout=False)
+        if is_scorer(config):
+            auto, own.num_labels = AutoModelForSequenceClassification, 1
+            ensure_scorer(own)
+        found = _load(auto, base, tokenizer, own, full, device)
+    except StageError as error:
+        cause = f"The adapters in {folder} stand on another model. {error.cause}"
+        raise StageError(error.kind, cause, error.next_step) from error
     model = merged(found, found.dtype) if is_adapted(found) else found
     if is_scorer(config):
         model.config.score_mean = getattr(config, "score_mean", 0.0)

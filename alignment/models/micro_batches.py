@@ -76,7 +76,9 @@ def _add_gradients(sums: dict[Tensor, Tensor], loss: Tensor, weights: Sequence[T
             sums[weight] = sums[weight] + gradient if weight in sums else gradient
 
 
-def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, size: int, lanes: int) -> list[R]:
+def _side_by_side(
+    work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, size: int, lanes: int = CPU_LANES
+) -> list[R]:
     """`work(lane, its groups of rows)` of each lane, in lane order; of one, on all cores, where two do not pay."""
     cores = torch.get_num_threads()
     if lengths.device.type != "cpu" or cores < CPU_LANES or lanes < CPU_LANES or len(lengths) <= size:

@@ -133,7 +133,7 @@ def _accumulate(
     config: PPOConfig,
     kl_coef: float,
     *,
-    only_critic: bool,
+    only_critic: bool = False,
 ) -> dict[str, float]:
     """Gradients of one optimizer step, micro-batch by micro-batch; return its losses and diagnostics.
 

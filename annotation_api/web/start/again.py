@@ -86,8 +86,8 @@ def _page(
     problems: list[Problem] | None = None,
 ) -> Response:
     found = fields_of(job.stage, job.config)
-    rest = [field for path, field in found.items() if path not in COMMON[job.stage]]
-    common = [found[name] for name in COMMON[job.stage]]
+    rest = [field for path, field in found.items() if path not in COMMON.get(job.stage, ())]
+    common = [found[name] for name in COMMON.get(job.stage, ())]
     return render(
         request,
         "start_again.html",

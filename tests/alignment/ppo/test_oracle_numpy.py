@@ -70,10 +70,14 @@ class OneLayer(nn.Module):
     def base_model(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
         return SimpleNamespace(last_hidden_state=torch.tanh(self.embedding[input_ids] @ self.mix))
 
-    def score(self, hidden: Tensor) -> Tensor:
-        return hidden @ self.head.T
+    @property
+    def score(self) -> nn.Module:
+        """A layer on the model's own weights, as forward.py asks for one."""
+        layer = nn.Linear(*reversed(self.head.shape), bias=False)
+        layer.weight = self.head
+        return layer
 
-    def get_output_embeddings(self) -> Any:
+    def get_output_embeddings(self) -> nn.Module:
         return self.score
 
 

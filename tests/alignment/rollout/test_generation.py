@@ -175,11 +175,9 @@ def test_distinct_texts_are_the_first_different_ones_of_the_same_draws(run: Call
 
 def test_an_empty_reply_is_judged_but_not_ranked(tokenizer: Any) -> None:
     stop, word = tokenizer.eos_token_id, tokenizer("red")["input_ids"][0]
-    replies = torch.tensor([[stop, 0], [word, stop], [stop, 0]])
-    mask = torch.tensor([[True, False], [True, True], [True, False]])
-    generated = generation.Generated(replies, mask, torch.tensor([True] * 3), torch.zeros(3, 2))
-    judged = _keep(generated, tokenizer, range(3), SampleConfig(distinct=False))
-    ranked = _keep(generated, tokenizer, range(3), SampleConfig(distinct=True))
+    replies = [([stop], True), ([word, stop], True), ([stop], True)]
+    judged = _keep(replies, tokenizer, SampleConfig(distinct=False))
+    ranked = _keep(replies, tokenizer, SampleConfig(distinct=True))
     assert [row["text"] for row in judged] == ["", tokenizer.decode([word]), ""]
     assert [row["text"] for row in ranked] == [tokenizer.decode([word])]
 

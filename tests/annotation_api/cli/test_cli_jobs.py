@@ -82,11 +82,11 @@ def test_the_human_win_rate_is_a_table(run: Run, ask: Ask, live: Live, factory: 
         make.submission(second, [[0, 1]])
         evaluated(session, job, 16, ("at sea",))
     rows = ask("jobs", "wins", str(job.id))
-    assert [(row["update"], row["rate"], row["waiting"]) for row in rows] == [(8, 0.75, 2), (16, None, 1)]
+    assert [(row["update"], row["rate"], row["waiting"]) for row in rows] == [(8, 0.75, 0), (16, None, 1)]
     _, out, _ = run("jobs", "wins", str(job.id))
     head, judged, waiting = (line.split() for line in out.splitlines())
     assert head[:4] == ["update", "score", "kl", "rate"]
-    assert judged == ["8", "2.000", "0.500", "0.750", "0.236", "0.935", "1", "1", "0", "0", "2", "2"]
+    assert judged == ["8", "2.000", "0.500", "0.750", "0.236", "0.935", "1", "1", "0", "0", "2", "0"]
     assert waiting[:6] == ["16", "2.000", "0.500", "-", "-", "-"]
 
 

@@ -12,7 +12,7 @@ KINDS = ("broken", "kept", "unsure")
 
 
 def planted_values(
-    seed: int, right: dict[str, float], things: int = 500
+    seed: int, right: dict[str, float], things: int = 1500
 ) -> tuple[list[dict[str, str]], dict[str, float]]:
     """Three of the people value each thing; and how often each of them was right."""
     chance, found, hits = random.Random(seed), [], {name: [0, 0] for name in right}

@@ -1,0 +1,4 @@
+"""The small models of the science's tests, here too."""
+
+from tests.alignment.conftest import folders as folders
+from tests.alignment.conftest import recorder as recorder
