@@ -51,7 +51,7 @@ def test_json_by_another_name_is_json(as_: As) -> None:
     ("method", "path", "hint"),
     [
         ("GET", "/v1/jobs?states=running", "Did you mean 'state'?"),
-        ("GET", "/v1/models?kind=base&page=2", "It has: cursor, kind, limit."),
+        ("GET", "/v1/models?kind=base&zzz=2", "It has: cursor, kind, limit, name, tag."),
         ("GET", "/v1/me?x=1", "It has: none."),
         ("POST", "/v1/jobs?dry_run=true", "It has: none."),
         ("POST", f"/v1/projects/{uuid.UUID(int=1)}/next?beside=1", "Did you mean 'besides'?"),
