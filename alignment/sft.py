@@ -31,8 +31,10 @@ from alignment.training.trainer import (
     ReporterCallback,
     ResumingTrainer,
     common_arguments,
+    load_to_train,
     model_to_train,
     place_to_save,
+    writes,
 )
 
 IGNORED = -100  # the label that no loss falls on
@@ -51,7 +53,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
         reporter.note(
             "The tokenizer has no chat template; the project's own was installed and is saved with the model."
         )
-    model = load_causal_lm(inputs.model, tokenizer, trained=True, dropout=True, lora=config.lora, seed=config.seed)
+    more: dict[str, Any] = {"trained": True, "dropout": True, "lora": config.lora, "seed": config.seed}
+    model = load_to_train(lambda device: load_causal_lm(inputs.model, tokenizer, device=device, **more), config)
     limit = min(config.max_length, context_length(model) or config.max_length)
     screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
     screened.note("demonstrations", reporter)
@@ -61,7 +64,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     _report(counts, limit, reporter)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
-    save_model(model, tokenizer, out_dir, saved_type(config.save_dtype, inputs.model))
+    if writes():
+        save_model(model, tokenizer, out_dir, saved_type(config.save_dtype, inputs.model))
     metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
     return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
 

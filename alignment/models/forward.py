@@ -36,6 +36,9 @@ LOGIT_CHUNK = 4096  # tokens whose logits exist at one time
 HEAD_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # relative; a head differs from itself by less
 
 
+WITHIN = "within_shards"  # what a model that is shared out among processes has: it calls with its weights gathered
+
+
 class TokenTerms(NamedTuple):
     """What the policy says of each response token; 0 on padding."""
 
@@ -48,12 +51,12 @@ def response_logprobs(policy: Model, sequences: Sequences, temperature: float) -
 
     The logits are divided by `temperature`: these are the probabilities that the sampler drew from.
     """
-    return _response_terms(policy, sequences, temperature, _logprob)[0]
+    return _within(policy, lambda: _response_terms(policy, sequences, temperature, _logprob))[0]
 
 
 def response_terms(policy: Model, sequences: Sequences, temperature: float) -> TokenTerms:
     """`response_logprobs` and the entropies, from one pass."""
-    return TokenTerms(*_response_terms(policy, sequences, temperature, _logprob_and_entropy))
+    return TokenTerms(*_within(policy, lambda: _response_terms(policy, sequences, temperature, _logprob_and_entropy)))
 
 
 def _response_terms(
@@ -102,8 +105,11 @@ def _logprob_and_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def response_values(critic: Model, sequences: Sequences) -> Tensor:
     """The critic's value of the state in which each response token is chosen: `(B, R)`, 0 on padding."""
-    hidden = _before(critic, sequences)
-    values = in_float32(_base(critic).score, hidden).squeeze(-1)
+
+    def compute() -> Tensor:
+        return in_float32(_base(critic).score, _before(critic, sequences))
+
+    values = _within(critic, compute).squeeze(-1)
     # Born from a reward model, the critic predicts that model's score: less the same mean.
     return torch.where(sequences.response_mask, values - score_mean(critic), 0.0)
 
@@ -114,8 +120,12 @@ def end_scores(reward_model: Model, input_ids: Tensor, lengths: Tensor) -> Tenso
     Transformers finds that token by looking for ids that differ from padding; lengths are right also
     where a text contains the padding token.
     """
-    hidden, starts = _states(reward_model, input_ids, lengths)
-    return in_float32(_base(reward_model).score, hidden[starts + lengths - 1]).flatten()
+
+    def compute() -> Tensor:
+        hidden, starts = _states(reward_model, input_ids, lengths)
+        return in_float32(_base(reward_model).score, hidden[starts + lengths - 1])
+
+    return _within(reward_model, compute).flatten()
 
 
 @torch.no_grad()
@@ -174,6 +184,11 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
             f"{type(_base(policy)).__name__} changes its logits after the output layer, which PPO does not reproduce.",
             "Use a model of another architecture, such as Llama, Qwen or Mistral.",
         )
+
+
+def _within(model: Model, compute: Callable[[], Tensor]) -> Tensor:
+    gather: Callable[[Callable[[], Tensor]], Tensor] | None = getattr(model, WITHIN, None)
+    return compute() if gather is None else gather(compute)
 
 
 def _before(model: Model, sequences: Sequences) -> Tensor:

@@ -18,13 +18,15 @@ from torch import Tensor
 
 from alignment.data.batch import Sequences, by_length
 from alignment.models.forward import Model
-from alignment.shared.ppo_config import CPU_LANES
+from alignment.shared.policy.ppo_config import CPU_LANES
 
 R = TypeVar("R")
 Losses = Callable[[Tensor], Iterator[tuple[Tensor, dict[str, Tensor]]]]
 
 
-def in_micro_batches(compute: Callable[[Sequences], Tensor], sequences: Sequences, size: int) -> Tensor:
+def in_micro_batches(
+    compute: Callable[[Sequences], Tensor], sequences: Sequences, size: int, lanes: int = CPU_LANES
+) -> Tensor:
     """`compute` without gradient over groups of similar length, put back in order: `(B, R)`."""
     out = torch.zeros(sequences.response_mask.shape, device=sequences.input_ids.device)
 
@@ -34,11 +36,13 @@ def in_micro_batches(compute: Callable[[Sequences], Tensor], sequences: Sequence
                 part = compute(sequences.select(rows))
                 out[rows, : part.shape[1]] = part
 
-    _side_by_side(work, sequences.lengths, size)
+    _side_by_side(work, sequences.lengths, size, lanes)
     return out
 
 
-def accumulate(models: Sequence[Model], lengths: Tensor, size: int, losses: Losses) -> dict[str, float]:
+def accumulate(
+    models: Sequence[Model], lengths: Tensor, size: int, losses: Losses, lanes: int = CPU_LANES
+) -> dict[str, float]:
     """Add to the gradients of `models` those of all rows, of `lengths` `(B,)` tokens, `size` rows at a time; return the
     sums of the metrics' shares.
 
@@ -59,7 +63,7 @@ def accumulate(models: Sequence[Model], lengths: Tensor, size: int, losses: Loss
                     totals[name] = totals.get(name, 0.0) + share.item()
         return totals
 
-    found = _side_by_side(work, lengths, size)
+    found = _side_by_side(work, lengths, size, lanes)
     for weight, gradient in theirs.items():
         weight.grad = gradient.clone() if weight.grad is None else weight.grad.add_(gradient)
     return {name: sum(totals[name] for totals in found) for name in found[0]}
@@ -72,10 +76,10 @@ def _add_gradients(sums: dict[Tensor, Tensor], loss: Tensor, weights: Sequence[T
             sums[weight] = sums[weight] + gradient if weight in sums else gradient
 
 
-def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, size: int) -> list[R]:
-    """`work(lane, its groups of rows)` of each lane, in lane order."""
+def _side_by_side(work: Callable[[int, Sequence[Tensor]], R], lengths: Tensor, size: int, lanes: int) -> list[R]:
+    """`work(lane, its groups of rows)` of each lane, in lane order; of one, on all cores, where two do not pay."""
     cores = torch.get_num_threads()
-    if lengths.device.type != "cpu" or cores < CPU_LANES or len(lengths) <= size:
+    if lengths.device.type != "cpu" or cores < CPU_LANES or lanes < CPU_LANES or len(lengths) <= size:
         return [work(0, list(by_length(lengths, size)))]
     # The longest row goes to one lane, the next two to the other, two to the first, ...: both get about as much.
     (order,) = by_length(lengths, len(lengths))

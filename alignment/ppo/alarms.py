@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from alignment.shared.guard_config import AlarmConfig, AlarmName
+from alignment.shared.policy.guard_config import AlarmConfig, AlarmName
 
 SURE = 2.0  # standard errors by which a held-out objective must have fallen
 

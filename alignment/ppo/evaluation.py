@@ -25,6 +25,7 @@ from alignment.ppo.alarms import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.training.shards import is_shared, whole_on_first
 
 CONTRASTS = 4  # prompts, its own among them, between which a reply has to tell
 
@@ -173,26 +174,27 @@ class Selection:
         self.evaluations.append(entry)
         if self.kept is None or replaces(entry, self.kept, self.evaluations[0], self.bounds):
             self.kept = entry
-            if self.roles.team.first:
-                self.weights = {
-                    name: weight.detach().cpu().clone() for name, weight in trained_weights(self.roles.policy)
-                }
+            if is_shared(self.roles.policy):
+                self.weights = {name: w.detach().clone() for name, w in trained_weights(self.roles.policy)}
+            elif self.roles.team.first:
+                self.weights = {name: w.detach().cpu().clone() for name, w in trained_weights(self.roles.policy)}
         return entry
 
     def save(self, out_dir: Path, config: PPOConfig | RLOOConfig, base: Path) -> None:
-        """Put the kept weights back into the policy, and write it; one process does so. `base`: the SFT policy's
-        folder, to which adapters belong."""
+        """Put the kept weights back into the policy, and write it; one process writes the whole. `base`: the SFT
+        policy's folder, to which adapters belong."""
         assert self.kept is not None, "save comes after the first evaluation"
-        if not self.roles.team.first:
-            return
+        policy, team = self.roles.policy, self.roles.team
         with torch.no_grad():
-            for name, weight in trained_weights(self.roles.policy):
+            for name, weight in trained_weights(policy) if self.weights else ():
                 weight.copy_(self.weights[name])
-        policy, tokenizer = self.roles.policy, self.roles.tokenizer
-        if is_adapted(policy) and config.save_adapter:
-            save_adapter(policy, tokenizer, out_dir, str(base.resolve()))
+        whole = whole_on_first(policy, self.roles.sampler(), team) if is_shared(policy) else policy
+        if whole is None or not team.first:
+            return
+        if is_adapted(whole) and config.save_adapter:
+            save_adapter(whole, self.roles.tokenizer, out_dir, str(base.resolve()))
         else:
-            save_model(policy, tokenizer, out_dir, saved_type(config.save_dtype, base))
+            save_model(whole, self.roles.tokenizer, out_dir, saved_type(config.save_dtype, base))
 
 
 def rule(config: PPOConfig | RLOOConfig, prompts: int) -> str:

@@ -13,6 +13,7 @@ from alignment.models.forward import Model
 from alignment.ppo.roles import trained_weights
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
+from alignment.training.shards import gathered
 from alignment.training.team import ALONE, Team
 
 
@@ -57,7 +58,7 @@ class Learner:
         Raises StageError(DIVERGED) for a gradient that is no number, before it reaches the weights.
         """
         self.team.sum_gradients(self.model)
-        norm = float(clip_grad_norm_(self.model.parameters(), self.max_grad_norm))
+        norm = float(gathered(clip_grad_norm_(self.model.parameters(), self.max_grad_norm)))
         if not math.isfinite(norm):
             raise StageError(
                 ErrorKind.DIVERGED, f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef."

@@ -7,6 +7,7 @@ token by token, starting from the reward model's weights on a trunk of its own (
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -17,8 +18,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from alignment.cpu import packing
-from alignment.cpu.linear import speed_up
 from alignment.cpu.memory import keep_freed_memory
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
@@ -33,26 +32,27 @@ from alignment.models.forward import (
     score_members,
     score_rows,
 )
-from alignment.models.library import recompute_activations
 from alignment.models.load import (
     load_base,
     load_causal_lm,
     load_reward_model,
     load_scorer,
     load_tokenizer,
-    read_score_scale,
 )
 from alignment.models.micro_batches import in_micro_batches
 from alignment.models.sharing import with_own_head
-from alignment.ppo.controllers import ScoreScaler
+from alignment.ppo.controllers import ScoreScaler, scaler_of
 from alignment.ppo.score_shaping import shape_scores
 from alignment.rollout.engines import Engine, engine_of, require_same_numbers
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
+from alignment.training.ready import make_ready, quicken
+from alignment.training.shards import GatheredCopy, loaded
 from alignment.training.team import ALONE, Team
 
 PolicyConfig = PPOConfig | RLOOConfig
@@ -69,6 +69,16 @@ class Roles:
     scaler: ScoreScaler  # of the reward model's scores
     engine: Engine = field(default=generate, kw_only=True)
     team: Team = field(default=ALONE, kw_only=True)
+    copy: GatheredCopy | None = field(default=None, kw_only=True)  # of a policy of which each process holds a share
+
+    def sampler(self) -> Model:
+        """The model that decodes, with the policy's weights; every process must ask."""
+        return self.policy if self.copy is None else self.copy.now()
+
+    @property
+    def lanes(self) -> int:
+        """Micro-batches at a time, at most: shares are gathered by one after another."""
+        return CPU_LANES if self.copy is None else 1
 
     @property
     def device(self) -> torch.device:
@@ -91,51 +101,63 @@ class ActorCritic(Roles):
 
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
     """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
-    roles = load_without_critic(config, inputs, team)
-    critic = _critic(roles, config, inputs)
-    _make_ready(critic, config)
-    scale_scores(critic, roles.scaler.std)  # born from the reward model, it predicts normalised scores too
-    return ActorCritic(**vars(roles), critic=critic)
+    return loaded(functools.partial(_load_roles, config, inputs, team), team, shares=config.shard_weights)
 
 
 def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
     """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
+    read = functools.partial(_load_without_critic, config, inputs, team)
+    return loaded(read, team, shares=config.shard_weights)
+
+
+def _load_roles(config: PPOConfig, inputs: PPOInputs, team: Team, device: torch.device | None) -> ActorCritic:
+    """`device`: where each is read to be shared out, which one base for all of them cannot be."""
+    roles = _load_without_critic(config, inputs, team, device)
+    critic = _critic(roles, config, inputs, device)
+    make_ready(critic, config)
+    scale_scores(critic, roles.scaler.std)  # born from the reward model, it predicts normalised scores too
+    return ActorCritic(**vars(roles), critic=critic)
+
+
+def _load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team, device: torch.device | None) -> Roles:
     tokenizer = load_tokenizer(inputs.model)
     require_same_tokens(tokenizer, inputs)
-    policy, reference, reward_model = _models(config, inputs, tokenizer)
+    policy, reference, reward_model = _models(config, inputs, tokenizer, device)
     if reference is not None:
         reference.eval().requires_grad_(False)
-        _quicken(reference)
+        quicken(reference)
     for judge in reward_model.models if isinstance(reward_model, Ensemble) else (reward_model,):
-        _quicken(judge)
+        quicken(judge)
     if next(policy.parameters()).device.type == "cpu":
         keep_freed_memory()
-    _make_ready(policy, config)
+    make_ready(policy, config)
     check_head(policy, chat.prompt_ids(tokenizer, Prompt.from_text("Hello?")))
     engine = engine_of(config)
     require_same_numbers(engine, policy, tokenizer)
-    return Roles(tokenizer, policy, reference, reward_model, _scaler(config, inputs), engine=engine, team=team)
+    return Roles(tokenizer, policy, reference, reward_model, scaler_of(config, inputs), engine=engine, team=team)
 
 
 def _models(
-    config: PolicyConfig, inputs: PPOInputs, tokenizer: PreTrainedTokenizerBase
+    config: PolicyConfig, inputs: PPOInputs, tokenizer: PreTrainedTokenizerBase, device: torch.device | None
 ) -> tuple[Model, Model | None, Model | Ensemble]:
     """Policy, reference and reward model. With adapters they stand on one base, as far as they were trained on it."""
-    if config.lora is None:
-        policy = load_causal_lm(inputs.model, tokenizer, trained=True)
+    if config.lora is None or device:
+        lora, seed = config.lora, config.seed
+        policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=lora, seed=seed, device=device)
         # The reference keeps the policy's number type: in another one the KL would not start at 0.
-        reference = load_causal_lm(inputs.model, tokenizer, trained=True)
-        return policy, reference, load_reward_model(inputs.reward_model, tokenizer)
+        reference = None if lora else load_causal_lm(inputs.model, tokenizer, trained=True, device=device)
+        return policy, reference, load_reward_model(inputs.reward_model, tokenizer, device=device)
     base = load_base(inputs.model, tokenizer)
     reward_model = load_reward_model(inputs.reward_model, tokenizer, base=(inputs.model, base))
     return add_adapters(base.train(), config.lora, "CAUSAL_LM", config.seed), None, reward_model
 
 
-def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs) -> Model:
+def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs, device: torch.device | None) -> Model:
     """Begins as the reward model, of an ensemble as its first member: with adapters on that one's weights."""
     judge = roles.reward_model.models[0] if isinstance(roles.reward_model, Ensemble) else roles.reward_model
-    if config.lora is None or (is_adapted(judge) and isinstance(roles.reward_model, Ensemble)):
-        return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    if config.lora is None or device or (is_adapted(judge) and isinstance(roles.reward_model, Ensemble)):
+        lora, seed = config.lora, config.seed
+        return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=lora, seed=seed, device=device)
     return add_adapters(with_own_head(judge).train(), config.lora, "SEQ_CLS", config.seed)
 
 
@@ -151,7 +173,7 @@ def reply(
     share = team.share([len(ids) for ids in prompts])
     mine: list[int] = share.rows.tolist()
     part = roles.engine(
-        roles.policy,
+        roles.sampler(),
         roles.tokenizer,
         [prompts[row] for row in mine],
         max_new_tokens=most,
@@ -248,42 +270,13 @@ def _by_rows(
     roles: Roles, sequences: Sequences, compute: Callable[[Sequences], Tensor], config: PolicyConfig
 ) -> Tensor:
     """`compute` without gradient, each row on one process, in micro-batches: `(B, R)`."""
-    return roles.team.by_rows(lambda part: in_micro_batches(compute, part, config.micro_batch_size), sequences)
+    size, lanes = config.micro_batch_size, roles.lanes
+    return roles.team.by_rows(lambda part: in_micro_batches(compute, part, size, lanes), sequences)
 
 
 def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """What an optimizer changes, by name."""
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
-
-
-def _make_ready(model: Model, config: PolicyConfig) -> None:
-    """Dropout off: with it the ratio of the first pass would not be 1 (adapters bring dropout of their own)."""
-    _quicken(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    if config.gradient_checkpointing:
-        recompute_activations(model)
-
-
-def _quicken(model: Model) -> None:
-    """What a CPU gains by: products by oneDNN, no padding."""
-    speed_up(model)
-    packing.enable(model.get_base_model() if is_adapted(model) else model)
-
-
-def _scaler(config: PolicyConfig, inputs: PPOInputs) -> ScoreScaler:
-    """How scores are normalised. StageError(BAD_INPUT) where nobody measured the scale that was asked for."""
-    if config.score_normalisation != "reference":
-        return ScoreScaler(running=config.score_normalisation == "running")
-    scale = read_score_scale(inputs.reward_model)
-    if scale is None or scale.std <= 0:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
-            f"score_normalisation: {inputs.reward_model} does not say how its scores are spread on reference answers.",
-            "Train the reward model here, or set score_normalisation to 'running'.",
-        )
-    return ScoreScaler(scale.std)
 
 
 def require_same_tokens(policy: PreTrainedTokenizerBase, inputs: PPOInputs) -> None:

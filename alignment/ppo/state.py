@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from alignment.ppo.learner import Learner
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.ppo.roles import trained_weights
 from alignment.rollout.streams import Streams
+from alignment.training.shards import is_shared, load_shares, placed, save_shares
+from alignment.training.team import Team
 
 REST = "state.json"
 STORED = {"scores": "scores", "kl": "kl", "told": "information"}  # name in the file: field of an evaluation
@@ -40,15 +42,20 @@ class TrainingState:
     curve: list[dict[str, float]]
     adaptation: Adaptation
 
-    def save(self, folder: Path | None) -> None:
-        """Write all of it into an empty folder; all processes have the same, and the first one writes it."""
-        if folder is None:
-            return
-        for name, learner in self.learners.items():
-            _write(folder, name, _tensors_of(learner))
-        _write(folder, "kept", self.selection.weights)
+    def save(self, folder: Path) -> None:
+        """Write all of it into an empty folder; the first process does, but for shares, which each one has its own."""
+        roles = self.selection.roles
+        trained = {name: _tensors_of(learner) for name, learner in self.learners.items()}
+        trained["kept"] = self.selection.weights
         if self.adaptation.average is not None:
-            _write(folder, "average", self.adaptation.average.weights)
+            trained["average"] = self.adaptation.average.weights
+        for name, tensors in trained.items():
+            if is_shared(roles.policy):
+                save_shares(tensors, folder / name)
+            elif roles.team.first:
+                _write(folder, name, tensors)
+        if not roles.team.first:
+            return
         _write(folder, "looks", _tensors_of_evaluations(self.selection.evaluations))
         _write(folder, "random", {name: generator.get_state() for name, generator in self._generators().items()})
         rest = {
@@ -68,17 +75,18 @@ class TrainingState:
     def load(self, folder: Path) -> None:
         """Put back what `save` wrote, into models and optimizers as they were when training began."""
         rest = json.loads((folder / REST).read_text(encoding="utf-8"))
+        team, names = self.selection.roles.team, dict(trained_weights(self.selection.roles.policy))
         for name, learner in self.learners.items():
-            _restore(learner, _read(folder, name), rest["schedules"][name])
+            _restore(learner, _trained(folder, name, _like(learner), team), rest["schedules"][name])
         self.batches.waiting = rest["waiting"]
         self.curve[:] = rest["curve"]
         device = self.selection.roles.device
         self.selection.evaluations = _evaluations(_read(folder, "looks"), rest["looks"], device)
         self.selection.kept = self.selection.evaluations[rest["kept"]]
-        self.selection.weights = _read(folder, "kept")
+        self.selection.weights = _trained(folder, "kept", names.get, team)
         self.adaptation.load(rest["steering"])
         if self.adaptation.average is not None:
-            self.adaptation.average.load(_read(folder, "average"))
+            self.adaptation.average.load(_trained(folder, "average", names.get, team))
         # Older runs drew all responses from one stream, which several processes cannot share.
         self.streams.own = rest.get("own_streams", False) or self.selection.roles.team.size > 1
         states = _read(folder, "random")
@@ -110,6 +118,28 @@ def _tensors_of(learner: Learner) -> dict[str, Tensor]:
     for number, slots in learner.optimizer.state_dict()["state"].items():
         found |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
     return found
+
+
+def _like(learner: Learner) -> Callable[[str], Tensor | None]:
+    """The weight that a tensor of `_tensors_of` is as large as; None: it is one number."""
+    weights = dict(trained_weights(learner.model))
+    numbered = list(weights.values())
+
+    def like(key: str) -> Tensor | None:
+        if key.startswith("weight."):
+            return weights[key.removeprefix("weight.")]
+        _, number, slot = key.split(".")
+        return None if slot == "step" else numbered[int(number)]
+
+    return like
+
+
+def _trained(folder: Path, name: str, like: Callable[[str], Tensor | None], team: Team) -> dict[str, Tensor]:
+    """Tensors of weights, saved whole or in shares, as this process holds them."""
+    if (folder / name).is_dir():
+        return load_shares(folder / name, like, team)
+    found = _read(folder, name)
+    return {key: value if (same := like(key)) is None else placed(value, same) for key, value in found.items()}
 
 
 def _restore(learner: Learner, tensors: dict[str, Tensor], schedule: dict[str, Any]) -> None:

@@ -167,7 +167,7 @@ def _accumulate(
 
     trained = [roles.critic] if only_critic else [roles.policy, roles.critic]
     lengths = rollout.sequences.lengths[mine]
-    return roles.team.sum_metrics(accumulate(trained, lengths, config.micro_batch_size, losses))
+    return roles.team.sum_metrics(accumulate(trained, lengths, config.micro_batch_size, losses, roles.lanes))
 
 
 def _act(

@@ -51,6 +51,7 @@ from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
 from alignment.shared.records import Prompt, Ranking
 from alignment.shared.stages import RewardInputs
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.trainer import load_to_train, writes
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -86,6 +87,8 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     _require(prepared, counts, inputs.rankings)
 
     metrics = _train_members(config, inputs, prepared, tokenizer, out_dir, reporter)
+    if not writes():
+        return StageResult("reward", metrics)
     reward_data.write_examples(out_dir / reward_data.EXAMPLES, rows, prepared)
     batch_size = 4 * config.micro_batch_size
     trained = load_reward_model(out_dir, load_tokenizer(out_dir))
@@ -204,6 +207,8 @@ def _train_members(
         own = saved.member(number) if config.members > 1 else saved
         found = fit(member, tokenizer, examples, config, reporter, own)
         metrics = metrics or found
+        if not writes():
+            continue
         member.eval()
         dtype = saved_type(config.save_dtype, inputs.model)
         apart = is_adapted(member) and (adapters or config.save_adapter)
@@ -220,6 +225,8 @@ def _train_members(
         else:
             save_model(member, tokenizer, folder, dtype)
         save_score_scale(folder, scale)
+    if not writes():
+        return metrics
     if adapters:
         shutil.copytree(inputs.model, out_dir / BASE, ignore=shutil.ignore_patterns(artifact.MANIFEST, "*.jsonl"))
     if len(names) > 1:
@@ -230,7 +237,8 @@ def _train_members(
 def _start(config: RewardConfig, inputs: RewardInputs, tokenizer: PreTrainedTokenizerBase, number: int) -> Model:
     """An untrained member: head and adapters begin as its own seed says."""
     torch.manual_seed(config.seed)  # a padding token's new row is drawn
-    model = load_scorer(inputs.model, tokenizer, trained=True, lora=config.lora, seed=config.seed + number)
+    more: dict[str, Any] = {"trained": True, "lora": config.lora, "seed": config.seed + number}
+    model = load_to_train(lambda device: load_scorer(inputs.model, tokenizer, device=device, **more), config)
     if config.frozen_trunk:
         model.requires_grad_(False)
         model.score.requires_grad_(True)

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alignment.shared.guard_config import GateConfig as GateConfig
-from alignment.shared.ppo_config import BestOfNConfig as BestOfNConfig
-from alignment.shared.ppo_config import PPOConfig as PPOConfig
-from alignment.shared.ppo_config import RLOOConfig as RLOOConfig
+from alignment.shared.policy.guard_config import GateConfig as GateConfig
+from alignment.shared.policy.ppo_config import BestOfNConfig as BestOfNConfig
+from alignment.shared.policy.ppo_config import PPOConfig as PPOConfig
+from alignment.shared.policy.ppo_config import RLOOConfig as RLOOConfig
 from alignment.shared.settings import AdapterSettings, Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import LoRAConfig as LoRAConfig
 from alignment.shared.settings import SharedConfig as SharedConfig

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
-from alignment.shared.ppo_config import CPU_LANES
+from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.settings import LoRAConfig
 
 FLOAT, HALF = 4, 2  # bytes of a number

@@ -50,7 +50,6 @@ class TrainingConfig(RowRules):
     """What the gradient stages share. A learning rate that is not set is larger where adapters are trained."""
 
     adapter_rate: ClassVar[float] = 1e-4  # ten times the full rate, as TRL's
-    later: ClassVar[tuple[str, ...]] = ()  # settings that came when runs had checkpoints, of this stage alone
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
     batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")

@@ -23,6 +23,7 @@ from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
 from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
+from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
 from alignment.training.team import ALONE, Team
@@ -42,6 +43,7 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
 )
 LATER_IN: Mapping[type[TrainingConfig], tuple[str, ...]] = {  # others had them from the start
     PPOConfig: ("responses_per_prompt",),
+    PolicyConfig: ("shard_weights",),
     SupervisedConfig: ("schedule", "adam_beta1", "adam_beta2", "adam_epsilon", "train_on"),
 }
 NAME = re.compile(r"checkpoint-([0-9]+)")
@@ -121,15 +123,19 @@ class Checkpoints:
             return step % self.config.save_every == 0
         return time.monotonic() - self._saved >= 60 * self.config.save_minutes
 
-    def border(self, step: int, total: int, write: Callable[[Path | None], None]) -> None:
+    def border(self, step: int, total: int, write: Callable[[Path], None]) -> None:
         """At a step border: let `write` fill a checkpoint if one is due; raise Paused if that was asked for.
 
-        Every process of a team calls `write`, the first one alone with a folder.
+        Every process of a team calls `write`; the first one makes the folder before, and publishes it after.
         """
         pausing = self.pausing()
         if self.team.anywhere(pausing or self.due(step, total)):
-            with self.saving(step, total) if self.team.first else nullcontext() as folder:
-                write(folder)
+            home = self.folder
+            assert home is not None, "only a run with a folder saves"
+            with self.saving(step, total) if self.team.first else nullcontext():
+                self.team.from_first(None)  # the folder is there
+                write(home / PARTIAL / f"checkpoint-{step}")
+                self.team.anywhere(False)  # every part is there
         if pausing:
             raise Paused(f"Paused after step {step} of {total}.")
 

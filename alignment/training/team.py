@@ -123,7 +123,7 @@ class Team:
         """What the first process says."""
         if self.size > 1:
             box = [said]
-            dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+            dist.broadcast_object_list(box, src=0)
             (said,) = box
         return said
 

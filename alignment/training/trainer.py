@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,8 @@ from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
 from alignment.training.checkpoints import PARTIAL, Checkpoints
+from alignment.training.shards import skeleton, with_room
+from alignment.training.team import Team
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
 
@@ -41,6 +43,7 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
     together = config.micro_batch_size * _processes()
     shared, checkpointing = _shares(config), config.gradient_checkpointing
     shares = {"state_dict_type": "SHARDED_STATE_DICT", "activation_checkpointing": checkpointing}
+    shares |= {"cpu_ram_efficient_loading": True}  # on the first process alone
     return {
         "output_dir": str(scratch),
         "learning_rate": config.learning_rate,
@@ -173,17 +176,42 @@ def place_to_save(checkpoints: Checkpoints) -> Iterator[Path]:
         yield Path(scratch)
 
 
+def load_to_train(load: Callable[[torch.device | None], Model], config: SFTConfig | RewardConfig) -> Model:
+    """The model that `load` reads. Where each process is to hold a share of it, the first one reads it, onto the CPU,
+    and the others have room for it."""
+    if not _shares(config):
+        return load(None)
+    team = _team()
+    whole = load(torch.device("cpu")) if team.first else None
+    bare = team.from_first(whole and skeleton(whole, tables=True))
+    assert bare is not None, "the first process sends it"
+    return with_room(bare) if whole is None else whole
+
+
 @contextmanager
 def model_to_train(model: Model, config: SFTConfig | RewardConfig) -> Iterator[Model]:
-    """`model`; or, where each process is to hold a share of it, a copy to take apart, whose weights it gets after."""
+    """`model`; or, where each process is to hold a share of it, those shares, which the first one's `model` gets back
+    from all."""
     if not _shares(config):
         yield model
         return
-    home = next(model.parameters()).device
-    shared = copy.deepcopy(model.cpu())  # the shares alone go to the GPU
-    yield shared
-    model.load_state_dict(get_model_state_dict(shared, options=StateDictOptions(full_state_dict=True)))
-    torch.nn.Module.to(model, home)
+    shared = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+    yield shared  # the library gives each process its shares of what the first one has
+    whole = get_model_state_dict(shared, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if whole:
+        model.load_state_dict(whole)
+        torch.nn.Module.to(model, pick_device())
+
+
+def writes() -> bool:
+    """Whether this is the process that measures and writes what several have trained."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _team() -> Team:
+    """The processes as the trainer's library has joined them."""
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return Team(state.process_index, state.num_processes)
 
 
 def _processes() -> int:

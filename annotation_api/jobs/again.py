@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,10 @@ def with_changes(job: Job, changed: ChangedSettings) -> NewJob:
 
 def _refuse_gone(session: Session, job: Job, word: str) -> None:
     """409 where a model that the job reads was removed meanwhile: it would be queued only to fail."""
+    named = _model_ids(job.inputs)  # whose folders were there when the job was made
     for model in _models(session, job):
         folder = Path(model.path)
-        if model.removed_at or (folder.is_absolute() and not folder.is_dir()):
+        if model.removed_at or (model.id in named and folder.is_absolute() and not folder.is_dir()):
             gone = f"the files of {model.name}, which it reads, are gone"
             step = "Train or register that model again, and make a new job."
             raise ApiError(409, f"not-{word}", f"The job cannot be {word}: {gone}. {step}")
@@ -83,6 +84,10 @@ def _models(session: Session, job: Job) -> list[ModelVersion]:
         inputs = job_graph.resolve_inputs(session, job)
     except JobError:  # a job that it needs has made no model yet
         inputs = job.inputs
+    return [model for key in _model_ids(inputs) if (model := session.get(ModelVersion, key))]
+
+
+def _model_ids(inputs: Mapping[str, Any]) -> set[uuid.UUID]:
+    """The versions that inputs name, by themselves or in a list."""
     given = [each for value in inputs.values() for each in (value if isinstance(value, list) else [value])]
-    named = (uuid.UUID(each["model"]) for each in given if isinstance(each, dict) and "model" in each)
-    return [model for key in named if (model := session.get(ModelVersion, key))]
+    return {uuid.UUID(each["model"]) for each in given if isinstance(each, dict) and "model" in each}

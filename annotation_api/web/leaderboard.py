@@ -13,7 +13,7 @@ from annotation_api.db.tables import Project
 from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.models.leaderboard import service
-from annotation_api.models.leaderboard.schemas import Leaderboard, Standing
+from annotation_api.models.leaderboard.schemas import Leaderboard, ModelStanding
 from annotation_api.web.markup.charts import WIDTH
 from annotation_api.web.markup.rendering import render
 from annotation_api.web.queries import newest
@@ -46,7 +46,7 @@ def leaderboard_page(
 ) -> Response:
     """All comparisons, or those that the form chooses; an empty field chooses nothing."""
     key = uuid.UUID(project) if _is_id(project) else None
-    board = service.leaderboard(session, service.Wanted(key, criterion or None, language or None, length))
+    board = service.leaderboard(session, service.BoardFilter(key, criterion or None, language or None, length))
     return render(
         request,
         "leaderboard.html",
@@ -68,7 +68,7 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def _spans(models: Sequence[Standing]) -> list[Span]:
+def _spans(models: Sequence[ModelStanding]) -> list[Span]:
     """The strengths on one axis."""
     ends = [end for row in models for end in (row.low, row.high, row.strength) if end is not None]
     least, most = min(ends, default=0.0), max(ends, default=0.0)
@@ -89,7 +89,7 @@ def _spans(models: Sequence[Standing]) -> list[Span]:
     ]
 
 
-def _matrix(board: Leaderboard) -> list[tuple[Standing, list[float | None]]]:
+def _matrix(board: Leaderboard) -> list[tuple[ModelStanding, list[float | None]]]:
     """Of each of the first models, the share that it won against each, a tie half; None where they never met."""
     shares: dict[tuple[uuid.UUID, uuid.UUID], float] = {}
     for duel in board.duels:

@@ -45,7 +45,7 @@ from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Ranking, read_jsonl
-from tests.benchmarks.curves import over_seeds
+from tests.benchmarks.support.curves import over_seeds
 
 HELD = 1 / 3
 

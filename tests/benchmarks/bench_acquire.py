@@ -30,7 +30,7 @@ from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Ranking
-from tests.benchmarks.curves import over_seeds
+from tests.benchmarks.support.curves import over_seeds
 from tests.support.alignment import planted, tiny
 from tests.support.alignment.planted import Plan
 

@@ -35,7 +35,7 @@ from alignment.shared.records import Prompt, read_jsonl
 from alignment.toyworld.world import World
 from tests.benchmarks.bench_ppo import peer_environment
 from tests.benchmarks.bench_stages import Bench, until_reward
-from tests.benchmarks.curves import gold_by_update, gold_of, looks_kept, over_seeds
+from tests.benchmarks.support.curves import gold_by_update, gold_of, looks_kept, over_seeds
 
 HERE = Path(__file__).parent
 

@@ -31,7 +31,7 @@ from alignment.shared.records import Ranking, read_jsonl, write_jsonl
 from alignment.toyworld.people import Annotator, annotators
 from alignment.toyworld.world import World
 from tests.benchmarks.bench_stages import Bench, until_reward
-from tests.benchmarks.curves import gold_by_update, looks_kept
+from tests.benchmarks.support.curves import gold_by_update, looks_kept
 
 REASON = "An experiment with a reward model that is known to be weak."
 GOLD_REPLIES = 9  # to each of 360 prompts: the best of many looks is else the luckiest

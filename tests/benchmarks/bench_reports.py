@@ -23,7 +23,7 @@ from alignment.shared import gate, stages
 from alignment.shared.config import GateConfig, Stage
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Record, write_jsonl
-from tests.benchmarks.shared_files import ENGLISH, LENGTH, base_model, records
+from tests.benchmarks.support.shared_files import ENGLISH, LENGTH, base_model, records
 
 FILES = ("pref_style_en", "pref_pandalm_human_en", "pref_tulu_human_en", "pref_hh_harmless_en")
 

@@ -76,16 +76,16 @@ class Admin:
                 return f"no answer: {error}"
         return str(answer.json()["status"]) if answer.is_success else f"{answer.status_code} {answer.text}"
 
-    def wait(self, path: str, *states: str, until: Any = lambda row: True) -> Any:
+    def wait(self, path: str, *states: str, until: Any = lambda row: True, limit: float = LIMIT) -> Any:
         """The job or pipeline at `path` once it is in one of these states."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             row = self.get(path)
             if row["state"] in states and until(row):
                 return row
             assert row["state"] not in ("failed", "cancelled"), row
             time.sleep(0.3)
-        raise AssertionError(f"waited {LIMIT:.0f} s for {row}")
+        raise AssertionError(f"waited {limit:.0f} s for {row}")
 
 
 @dataclass

@@ -60,7 +60,7 @@ def test_a_pipeline_outlives_that_its_node_is_not_there_and_goes_away(running: R
     sft, _, ppo = (f"/v1/jobs/{job['id']}" for job in pipeline["jobs"])
     print("scaled to zero:", waits(running, sft, "starting waiting_gpu: 1 GPU, and the cluster has none now"))
     running.docker.shell(GPU)
-    row = admin.wait(ppo, "running", until=lambda row: (row["saved_step"] or 0) >= 4)
+    row = admin.wait(ppo, "running", until=lambda row: (row["saved_step"] or 0) >= 4, limit=900)
     assert row["progress"]["device"] == "gpu"
     began = time.monotonic()
     stack.containers[NODE].cut()
@@ -71,7 +71,7 @@ def test_a_pipeline_outlives_that_its_node_is_not_there_and_goes_away(running: R
     assert NODE in lost["error"]["cause"]
     threading.Event().wait(AWAY_SECONDS - (time.monotonic() - began))
     stack.containers[NODE].start()
-    done = admin.wait(ppo, "succeeded")
+    done = admin.wait(ppo, "succeeded", limit=900)
     print(f"it came back after {AWAY_SECONDS:.0f} s, and PPO was done after {time.monotonic() - began:.0f} s")
     told = [(one["epoch"], one["outcome"], (one["error"] or {}).get("kind")) for one in admin.get(f"{ppo}/attempts")]
     print(f"attempts of PPO: {told}")

@@ -24,6 +24,7 @@ from alignment.reward.forward import ranking_forward
 from alignment.reward.step import batch_loss
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig
 from alignment.shared.memory import ModelShape, OnDevice, memory_of
+from alignment.training.ready import make_ready
 from tests.gpu.bench import Bench
 from tests.gpu.ceilings import bandwidth, matrix_rate
 from tests.support.alignment import tiny
@@ -161,7 +162,7 @@ def _cast(bench: Bench, shape: Shape, config: PPOConfig) -> roles.ActorCritic:
         policy = add_adapters(base.train(), config.lora, "CAUSAL_LM", 0)
         critic = add_adapters(with_own_head(judge).train(), config.lora, "SEQ_CLS", 0)
     for model in (policy, critic):
-        roles._make_ready(model, config)
+        make_ready(model, config)
     return roles.ActorCritic(
         tiny.tokenizer(), policy.train(), reference, judge.eval(), roles.ScoreScaler(), critic=critic
     )

@@ -34,11 +34,11 @@ from annotation_api.db.tables import (
     IdempotencyKey,
     JobState,
     Person,
+    PersonStanding,
     Pipeline,
     ProjectMember,
     Role,
     Snapshot,
-    Standing,
     Submission,
     Task,
 )
@@ -156,7 +156,7 @@ class World:
         ids = {"task_id": self.gold.id, "project_id": self.project.id, "made_by": self.other.person.id}
         self.session.add(GoldItem(**ids, **item))
         paused = {"project_id": self.project.id, "person_id": self.bystander.id}
-        self.session.add(Standing(**paused, paused_at=func.now(), reason="x"))
+        self.session.add(PersonStanding(**paused, paused_at=func.now(), reason="x"))
         said = {"author_id": self.bystander.id, "text": MESSAGE, "asks": False}
         self.session.add(Comment(assignment_id=self.other.leased, **said))
         self.session.flush()

@@ -115,4 +115,4 @@ def _accumulate(
         yield acted.loss, shares_of(acted)
 
     lengths = rollout.sequences.lengths[mine]
-    return roles.team.sum_metrics(accumulate([roles.policy], lengths, config.micro_batch_size, losses))
+    return roles.team.sum_metrics(accumulate([roles.policy], lengths, config.micro_batch_size, losses, roles.lanes))

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.sql import one_row, rows
-from annotation_api.db.tables import GoldAnswer, GoldItem, GoldUse, Person, QualityRules, Standing, Task
+from annotation_api.db.tables import GoldAnswer, GoldItem, GoldUse, Person, PersonStanding, QualityRules, Task
 from annotation_api.http.auth import Someone
 
 # An item that the person never had; one of the qualification set also comes again after a lease that ran out.
@@ -156,12 +156,12 @@ def standings(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
         .group_by(GoldAnswer.person_id)
         .subquery()
     )
-    joined = (Standing.person_id == Person.id) & (Standing.project_id == project_id)
+    joined = (PersonStanding.person_id == Person.id) & (PersonStanding.project_id == project_id)
     return session.execute(
-        select(Person, Standing, func.coalesce(answers.c.answers, 0), func.coalesce(answers.c.correct, 0))
-        .outerjoin(Standing, joined)
+        select(Person, PersonStanding, func.coalesce(answers.c.answers, 0), func.coalesce(answers.c.correct, 0))
+        .outerjoin(PersonStanding, joined)
         .outerjoin(answers, answers.c.person_id == Person.id)
-        .where(Standing.person_id.is_not(None) | answers.c.person_id.is_not(None))
+        .where(PersonStanding.person_id.is_not(None) | answers.c.person_id.is_not(None))
         .order_by(Person.pseudonym)
     ).all()
 

@@ -14,7 +14,7 @@ from annotation_api.annotation.gold.schemas import (
     NewPause,
     QualityRulesOut,
     QualityRulesPatch,
-    Screened,
+    ScreenedPeople,
 )
 from annotation_api.annotation.projects.service import find_project
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
@@ -60,10 +60,10 @@ def change_quality_rules(project_id: uuid.UUID, body: QualityRulesPatch, session
 
 
 @router.get("/annotators", dependencies=[allow(*READS_RUNS)])
-def list_screened(project_id: uuid.UUID, session: Db, me: Me) -> Screened:
+def list_screened(project_id: uuid.UUID, session: Db, me: Me) -> ScreenedPeople:
     """Who is screened: accuracy on gold items with a 95 % interval, and who entered or is paused."""
     find_project(session, project_id)
-    return Screened(items=service.screened(session, me, project_id))
+    return ScreenedPeople(items=service.screened(session, me, project_id))
 
 
 @router.post("/annotators/{person_id}:pause", status_code=204, dependencies=[allow(*READS_RUNS)])

@@ -85,5 +85,5 @@ class ScreenedOut(BaseModel):
     reason: str | None
 
 
-class Screened(BaseModel):
+class ScreenedPeople(BaseModel):
     items: list[ScreenedOut] = Field(description="By pseudonym.")

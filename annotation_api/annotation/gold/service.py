@@ -16,7 +16,7 @@ from annotation_api.annotation.gold.schemas import GoldOut, NewGold, QualityRule
 from annotation_api.annotation.tasks.contents import content_of
 from annotation_api.annotation.tasks.queries import lock_task
 from annotation_api.db.locks import lock_person
-from annotation_api.db.tables import GoldItem, Person, QualityRules, Role, Standing, Task
+from annotation_api.db.tables import GoldItem, Person, PersonStanding, QualityRules, Role, Task
 from annotation_api.http.errors import ApiError, invalid, not_found
 
 
@@ -129,7 +129,7 @@ def screened(session: Session, viewer: Person, project_id: uuid.UUID) -> list[Sc
     ]
 
 
-def _person(person: Person, standing: Standing | None, answers: int, correct: int, *, tells: bool) -> ScreenedOut:
+def _person(person: Person, standing: PersonStanding | None, answers: int, correct: int, *, tells: bool) -> ScreenedOut:
     return ScreenedOut(
         id=person.id,
         annotator=person.pseudonym,
@@ -154,7 +154,7 @@ def pause(session: Session, me: Person, project_id: uuid.UUID, person_id: uuid.U
 def resume(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> None:
     """Let the person in again, past the qualification set, too. Gold answers so far count no more against the bar."""
     _lock(session, person_id)
-    standing = session.get(Standing, (project_id, person_id), populate_existing=True)
+    standing = session.get(PersonStanding, (project_id, person_id), populate_existing=True)
     if standing is None or standing.paused_at is None:
         raise ApiError(409, "not-paused", "This person is not paused here.")
     standing.paused_at = standing.paused_by = standing.reason = None

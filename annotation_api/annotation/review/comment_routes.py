@@ -7,7 +7,7 @@ import uuid
 from fastapi import APIRouter, Response
 
 from annotation_api.annotation.review import threads
-from annotation_api.annotation.review.threads import NewComment, Thread, Waiting
+from annotation_api.annotation.review.threads import NewComment, Thread, WaitingMessages
 from annotation_api.db.tables import Assignment, Task
 from annotation_api.http.dependencies import SIGNED_IN, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -45,6 +45,6 @@ def settle_comments(assignment_id: uuid.UUID, session: Db, me: Me) -> Response:
 
 
 @router.get("/me/waiting", dependencies=[allow(*SIGNED_IN)])
-def list_waiting(session: Db, me: Me) -> Waiting:
+def list_waiting(session: Db, me: Me) -> WaitingMessages:
     """Messages that wait for the caller: said to them about their tasks, or asked in their projects."""
-    return Waiting(items=threads.waiting(session, me))
+    return WaitingMessages(items=threads.waiting(session, me))

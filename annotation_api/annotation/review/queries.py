@@ -15,15 +15,15 @@ from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
     Comment,
-    Decision,
     Draft,
     Person,
+    PersonStanding,
     PromptRow,
     Review,
     ReviewOutcome,
-    Standing,
     Submission,
     Task,
+    TaskDecision,
 )
 
 FLAGGED = cast("$.flags.*[*] ? (@ == $flag)", JSONPATH)
@@ -38,7 +38,7 @@ def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
         select(Submission)
         .join(Assignment, Assignment.id == Submission.assignment_id)
         .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == project_id, CURRENT)
+        .where(Submission.project_id == project_id, CURRENT)
     )
     if wanted.annotator:
         query = query.join(Person, Person.id == Assignment.person_id).where(Person.pseudonym == wanted.annotator)
@@ -115,12 +115,12 @@ def in_project(session: Session, project_id: uuid.UUID, submission_id: uuid.UUID
 def contexts(session: Session, assignment_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
     """(assignment, person, whether paused, number of comments, whether the task is gold) by assignment."""
     comments = select(func.count()).where(Comment.assignment_id == Assignment.id).scalar_subquery()
-    stands = and_(Standing.project_id == Task.project_id, Standing.person_id == Assignment.person_id)
+    stands = and_(PersonStanding.project_id == Task.project_id, PersonStanding.person_id == Assignment.person_id)
     found = session.execute(
-        select(Assignment, Person, func.coalesce(Standing.paused_at.is_not(None), False), comments, Task.gold)
+        select(Assignment, Person, func.coalesce(PersonStanding.paused_at.is_not(None), False), comments, Task.gold)
         .join(Person, Person.id == Assignment.person_id)
         .join(Task, Task.id == Assignment.task_id)
-        .outerjoin(Standing, stands)
+        .outerjoin(PersonStanding, stands)
         .where(Assignment.id.in_(assignment_ids))
     )
     return {assignment.id: (assignment, *rest) for assignment, *rest in found}
@@ -149,13 +149,13 @@ def drafts(session: Session, task_id: uuid.UUID) -> Sequence[Any]:
     ).all()
 
 
-def decision_of(session: Session, task_id: uuid.UUID) -> tuple[Decision, str] | None:
+def decision_of(session: Session, task_id: uuid.UUID) -> tuple[TaskDecision, str] | None:
     """The decision that stands, with the reviewer's pseudonym."""
-    newer = aliased(Decision)
+    newer = aliased(TaskDecision)
     row = session.execute(
-        select(Decision, Person.pseudonym)
-        .join(Person, Person.id == Decision.reviewer_id)
-        .where(Decision.task_id == task_id, ~exists().where(newer.supersedes == Decision.id))
+        select(TaskDecision, Person.pseudonym)
+        .join(Person, Person.id == TaskDecision.reviewer_id)
+        .where(TaskDecision.task_id == task_id, ~exists().where(newer.supersedes == TaskDecision.id))
     ).one_or_none()
     return (row[0], row[1]) if row else None
 
@@ -166,7 +166,7 @@ _NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPAR
 
 def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
     """(task, kind, prompt's record, [payloads]) of the newest tasks with two answers or more that nobody decided."""
-    decided = exists().where(Decision.task_id == _NEWEST.c.id)
+    decided = exists().where(TaskDecision.task_id == _NEWEST.c.id)
     return session.execute(
         select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, func.jsonb_agg(Submission.payload))
         .join(PromptRow, PromptRow.id == _NEWEST.c.prompt_id)

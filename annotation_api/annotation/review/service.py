@@ -34,7 +34,7 @@ from annotation_api.annotation.submissions.checks import problems_of
 from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.annotation.tasks.queries import lock_task
 from annotation_api.annotation.tasks.schemas import ShownResponse
-from annotation_api.db.tables import Assignment, Decision, Person, Review, Submission
+from annotation_api.db.tables import Assignment, Person, Review, Submission, TaskDecision
 from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
 
 MOST_DISPUTED = 50
@@ -115,7 +115,7 @@ def show_task(session: Session, viewer: Person, project_id: uuid.UUID, task_id: 
     )
 
 
-def show_decision(row: Decision, reviewer: str) -> DecisionOut:
+def show_decision(row: TaskDecision, reviewer: str) -> DecisionOut:
     return DecisionOut(
         id=row.id,
         task=row.task_id,
@@ -174,7 +174,7 @@ def decide(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid.UU
     if (standing[0].id if standing else None) != new.supersedes:
         there = f"Decision {standing[0].id} stands; send it as supersedes." if standing else "There is none to replace."
         raise ApiError(409, "decision-stands", f"This task is decided otherwise than you saw. {there}")
-    row = Decision(
+    row = TaskDecision(
         task_id=task.id,
         reviewer_id=me.id,
         supersedes=new.supersedes,

@@ -67,7 +67,7 @@ class WaitingItem(BaseModel):
     created_at: datetime
 
 
-class Waiting(BaseModel):
+class WaitingMessages(BaseModel):
     items: list[WaitingItem] = Field(description="Oldest first, 100 at most.")
 
 

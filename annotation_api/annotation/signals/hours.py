@@ -32,10 +32,8 @@ SELECT date(timezone('UTC', s.created_at)) AS day, p.id AS person, p.pseudonym A
     percentile_cont(ARRAY[0.25, 0.5, 0.75]) WITHIN GROUP (ORDER BY s.active_ms / 1000.0)
         FILTER (WHERE s.supersedes IS NULL) AS spread
 FROM submissions s
-JOIN assignments a ON a.id = s.assignment_id
-JOIN tasks t ON t.id = a.task_id
-JOIN people p ON p.id = a.person_id
-WHERE t.project_id = %(project)s AND s.created_at >= %(since)s AND s.created_at < %(until)s::date + 1
+JOIN people p ON p.id = s.person_id
+WHERE s.project_id = %(project)s AND s.created_at >= %(since)s AND s.created_at < %(until)s::date + 1
 GROUP BY 1, 2
 ORDER BY 1 DESC, 3
 """

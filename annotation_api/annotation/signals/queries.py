@@ -12,15 +12,14 @@ from annotation_api.db.sql import rows
 
 NEWEST = 200  # answers of a person
 
-# First answers: a correction may follow a talk about the first.
+# First answers: a correction may follow a talk about the first. Read off the index of a person's answers in a project.
 ANSWERS = """
 SELECT person.id AS person, answer.* FROM people person CROSS JOIN LATERAL (
     SELECT s.id AS submission, a.task_id AS task, s.payload, s.active_ms, a.display_order
-    FROM assignments a
-    JOIN tasks t ON t.id = a.task_id
-    JOIN submissions s ON s.assignment_id = a.id AND s.supersedes IS NULL
-    WHERE a.person_id = person.id AND a.state = 'submitted' AND t.project_id = %(project)s
-    ORDER BY s.seq DESC LIMIT %(most)s
+    FROM submissions s
+    JOIN assignments a ON a.id = s.assignment_id
+    WHERE s.person_id = person.id AND s.project_id = %(project)s AND s.supersedes IS NULL
+    ORDER BY s.created_at DESC, s.seq DESC LIMIT %(most)s
 ) AS answer
 """
 SIZES = """

@@ -23,7 +23,7 @@ FLOOR = 1.0  # seconds, however short the texts are
 CHANCE = 1e-3  # of a raised reading, over all patterns that were tried
 FAR = 3.9  # standard errors; two-sided 1e-4
 EVIDENCE = 20  # answers that a reading names
-Test = Callable[[Sequence[GivenAnswer], Sequence[GivenAnswer]], "Reading | None"]
+Test = Callable[[Sequence[GivenAnswer], Sequence[GivenAnswer]], "SignalReading | None"]
 
 
 class SignalName(StrEnum):
@@ -36,7 +36,7 @@ class SignalName(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reading:
+class SignalReading:
     """How strongly one signal shows in a person's answers."""
 
     name: SignalName
@@ -48,18 +48,18 @@ class Reading:
     other: uuid.UUID | None = None  # of `pair`: the other person
 
 
-def read(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> list[Reading]:
+def read(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> list[SignalReading]:
     """All readings of a person whose answers, newest first, are `own`; `others` are everybody else's."""
     return [found for test in (_speed, _straight, _position, _length) if (found := test(own, others))]
 
 
-def _share(name: SignalName, hits: Sequence[GivenAnswer], of: int, raised: Callable[[Bounds], bool]) -> Reading:
+def _share(name: SignalName, hits: Sequence[GivenAnswer], of: int, raised: Callable[[Bounds], bool]) -> SignalReading:
     ci95 = interval95([1.0] * len(hits) + [0.0] * (of - len(hits)))
     seen = tuple(hit.submission for hit in hits[:EVIDENCE])
-    return Reading(name, len(hits) / of, ci95, of, of >= LEAST and raised(ci95), seen)
+    return SignalReading(name, len(hits) / of, ci95, of, of >= LEAST and raised(ci95), seen)
 
 
-def _speed(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Reading | None:
+def _speed(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
     """The share of answers given in less time than it takes to read the texts; raised above a quarter."""
     timed = [answer for answer in own if answer.seconds is not None]
     hits = [answer for answer in timed if (answer.seconds or 0.0) < max(FLOOR, answer.read / READ_BYTES)]
@@ -69,7 +69,7 @@ def _speed(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Reading
 # ---------------------------------------------------------------- the same again
 
 
-def _straight(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Reading | None:
+def _straight(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
     """The share of the answer given most often, as places on the page; raised where chance hardly gives so many."""
     kinds = [_same_places(own), _same_words(own, others)]
     found = [each for each in kinds if each is not None]
@@ -121,7 +121,7 @@ def _at_least(n: int, k: int, p: float) -> float:
 # ---------------------------------------------------------------- places and lengths
 
 
-def _position(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Reading | None:
+def _position(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
     """Kendall's tau of the order with the places, over all pairs; raised far from 0, where it is on the merits.
 
     The variance is that of Kendall's S under a random order of places (Kendall 1970, eq. 4.3, ties in one ranking).
@@ -139,7 +139,7 @@ def _position(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Read
         answer.submission for answer, total in zip(ranked, sums, strict=True) if total * way == _untied(answer)
     )
     raised = len(ranked) >= LEAST and far > FAR
-    return Reading(SignalName.POSITION, sum(sums) / sum(counts), ci95, len(ranked), raised, seen[:EVIDENCE])
+    return SignalReading(SignalName.POSITION, sum(sums) / sum(counts), ci95, len(ranked), raised, seen[:EVIDENCE])
 
 
 def _kendall(ranks: Sequence[int]) -> float:
@@ -158,7 +158,7 @@ def _variance(answer: GivenAnswer) -> float:
     return (part(len(answer.ranks)) - sum(map(part, answer.ties))) / 18
 
 
-def _length(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Reading | None:
+def _length(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
     """The share of orders that copy the lengths, longest or shortest first, whichever is more; raised above a half
     where the others' is below: what is good may well be long."""
     best = None

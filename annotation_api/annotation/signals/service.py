@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from annotation_api.annotation.gold.service import shows_names
 from annotation_api.annotation.signals import queries, readings, together
 from annotation_api.annotation.signals.given import GivenAnswer, read_answer
-from annotation_api.annotation.signals.readings import Reading
+from annotation_api.annotation.signals.readings import SignalReading
 from annotation_api.annotation.signals.researchers import agrees_with
 from annotation_api.annotation.signals.schemas import PersonSignals, ReadingOut
 from annotation_api.db.tables import Person
@@ -36,7 +36,7 @@ def signals(session: Session, viewer: Person, project_id: uuid.UUID) -> list[Per
     return sorted(shown, key=lambda one: (-sum(reading.raised for reading in one.readings), one.annotator))
 
 
-def read_all(given: dict[uuid.UUID, list[GivenAnswer]]) -> dict[uuid.UUID, list[Reading]]:
+def read_all(given: dict[uuid.UUID, list[GivenAnswer]]) -> dict[uuid.UUID, list[SignalReading]]:
     """Every reading of every person."""
     whole = [answer for answers in given.values() for answer in answers]
     shared = together.read_together(whole)
@@ -65,7 +65,7 @@ def _given(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, list[Give
     return found
 
 
-def _shown(reading: Reading, named: dict[uuid.UUID, str]) -> ReadingOut:
+def _shown(reading: SignalReading, named: dict[uuid.UUID, str]) -> ReadingOut:
     return ReadingOut(
         signal=reading.name,
         value=reading.value,

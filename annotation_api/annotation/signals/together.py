@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from alignment.shared.intervals import interval95
 from annotation_api.annotation.signals.given import GivenAnswer
-from annotation_api.annotation.signals.readings import EVIDENCE, LEAST, Reading, SignalName, by_task
+from annotation_api.annotation.signals.readings import EVIDENCE, LEAST, SignalName, SignalReading, by_task
 
 OTHERS = 2  # people besides those who are looked at
 AGREED = 0.75  # of them
@@ -42,14 +42,14 @@ class Tally:
             self.counts.append(count)
             self.evidence += [answer.submission] if hits else []
 
-    def reading(self, name: SignalName, most: float, other: uuid.UUID | None = None) -> Reading:
+    def reading(self, name: SignalName, most: float, other: uuid.UUID | None = None) -> SignalReading:
         ci95 = interval95(self.hits, self.counts)
         raised = sum(self.counts) >= LEAST and ci95[0] > most
         share = sum(self.hits) / sum(self.counts)
-        return Reading(name, share, ci95, len(self.counts), raised, tuple(self.evidence[:EVIDENCE]), other)
+        return SignalReading(name, share, ci95, len(self.counts), raised, tuple(self.evidence[:EVIDENCE]), other)
 
 
-def read_together(answers: Sequence[GivenAnswer]) -> dict[uuid.UUID, list[Reading]]:
+def read_together(answers: Sequence[GivenAnswer]) -> dict[uuid.UUID, list[SignalReading]]:
     """By person: how far apart from the others, and the person who errs most alike if any errs alike."""
     apart: dict[uuid.UUID, Tally] = defaultdict(Tally)
     alike: dict[tuple[uuid.UUID, uuid.UUID], Tally] = defaultdict(Tally)

@@ -23,15 +23,15 @@ from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots.frozen_rows import BATCH, FreezeError, Frozen, Stored
 from annotation_api.db.tables import (
     Assignment,
-    Decision,
     FeedbackKind,
     Form,
     Person,
+    PersonStanding,
     PromptRow,
     ResponseRow,
-    Standing,
     Submission,
     Task,
+    TaskDecision,
     TaskResponse,
 )
 
@@ -45,8 +45,8 @@ class VoteChoice:
 
     def told(self, session: Session, project_id: uuid.UUID) -> dict[str, str]:
         """What a snapshot says of it: what sets it apart from all votes of everybody, where there is any of it."""
-        decided = exists().where(Decision.task_id == Task.id, Task.project_id == project_id)
-        out = exists().where(Standing.project_id == project_id, Standing.paused_at.is_not(None))
+        decided = exists().where(TaskDecision.task_id == Task.id, Task.project_id == project_id)
+        out = exists().where(PersonStanding.project_id == project_id, PersonStanding.paused_at.is_not(None))
         found = session.execute(select(decided, out)).one()
         said = (
             {"adjudicated": self.adjudicated.value} if found[0] and self.adjudicated is not Adjudicated.IGNORE else {}
@@ -255,28 +255,28 @@ def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice)
         .where(~exists().where(later.supersedes == Submission.id))
     )
     if kind is not None and choice.adjudicated is Adjudicated.INSTEAD:
-        query = query.where(~exists().where(Decision.task_id == Task.id))
+        query = query.where(~exists().where(TaskDecision.task_id == Task.id))
     if choice.paused is PausedPeople.OUT:
-        paused = (Standing.project_id == project_id) & Standing.paused_at.is_not(None)
-        query = query.where(Assignment.person_id.not_in(select(Standing.person_id).where(paused)))
+        paused = (PersonStanding.project_id == project_id) & PersonStanding.paused_at.is_not(None)
+        query = query.where(Assignment.person_id.not_in(select(PersonStanding.person_id).where(paused)))
     return query.order_by(Submission.seq)
 
 
 def _decisions(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
     """The decisions that stand."""
-    later = aliased(Decision)
+    later = aliased(TaskDecision)
     return (
-        _with_content(Decision.id, False, Decision.payload, null())
-        .join(Task, Task.id == Decision.task_id)
+        _with_content(TaskDecision.id, False, TaskDecision.payload, null())
+        .join(Task, Task.id == TaskDecision.task_id)
         .join(PromptRow, PromptRow.id == Task.prompt_id)
-        .join(Person, Person.id == Decision.reviewer_id)
-        .where(Task.project_id == project_id, ~Task.gold, _of_kind(Decision, kind))
-        .where(~exists().where(later.supersedes == Decision.id))
-        .order_by(Decision.created_at, Decision.id)
+        .join(Person, Person.id == TaskDecision.reviewer_id)
+        .where(Task.project_id == project_id, ~Task.gold, _of_kind(TaskDecision, kind))
+        .where(~exists().where(later.supersedes == TaskDecision.id))
+        .order_by(TaskDecision.created_at, TaskDecision.id)
     )
 
 
-def _of_kind(table: type[Submission] | type[Decision], kind: FeedbackKind | None) -> ColumnElement[bool]:
+def _of_kind(table: type[Submission] | type[TaskDecision], kind: FeedbackKind | None) -> ColumnElement[bool]:
     return table.payload.has_key("demonstration") if kind is None else table.kind == kind
 
 

@@ -53,14 +53,14 @@ from annotation_api.db.tables.projects import Form as Form
 from annotation_api.db.tables.projects import Project as Project
 from annotation_api.db.tables.projects import ProjectMember as ProjectMember
 from annotation_api.db.tables.quality import Comment as Comment
-from annotation_api.db.tables.quality import Decision as Decision
 from annotation_api.db.tables.quality import GoldAnswer as GoldAnswer
 from annotation_api.db.tables.quality import GoldItem as GoldItem
 from annotation_api.db.tables.quality import GoldUse as GoldUse
+from annotation_api.db.tables.quality import PersonStanding as PersonStanding
 from annotation_api.db.tables.quality import QualityRules as QualityRules
 from annotation_api.db.tables.quality import Review as Review
 from annotation_api.db.tables.quality import ReviewOutcome as ReviewOutcome
-from annotation_api.db.tables.quality import Standing as Standing
+from annotation_api.db.tables.quality import TaskDecision as TaskDecision
 from annotation_api.db.tables.requests import IdempotencyKey as IdempotencyKey
 from annotation_api.db.tables.requests import RateCounter as RateCounter
 from annotation_api.db.tables.results import Artifact as Artifact

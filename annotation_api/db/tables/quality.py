@@ -65,7 +65,7 @@ class GoldAnswer(Base):
     created_at: Mapped[datetime] = now()
 
 
-class Standing(Base):
+class PersonStanding(Base):
     """Where a person stands in a project, where that is not simply "may judge"."""
 
     __tablename__ = "standings"
@@ -94,7 +94,7 @@ class Review(Base):
     created_at: Mapped[datetime] = now()
 
 
-class Decision(Base):
+class TaskDecision(Base):
     """The answer to a task that a reviewer decided on, beside the votes. Append-only, as they are."""
 
     __tablename__ = "decisions"

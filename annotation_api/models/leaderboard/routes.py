@@ -24,4 +24,4 @@ def show_leaderboard(
     length: Annotated[bool, Query(description="Take out what length alone gains.")] = False,
 ) -> Leaderboard:
     """Model versions by strength, over all comparisons that people ever made of their responses."""
-    return service.leaderboard(session, service.Wanted(project, criterion, language, length))
+    return service.leaderboard(session, service.BoardFilter(project, criterion, language, length))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from annotation_api.db.tables import ModelKind
 
 
-class Standing(BaseModel):
+class ModelStanding(BaseModel):
     """A model version among those that it was compared with."""
 
     model: uuid.UUID
@@ -49,7 +49,7 @@ class LengthEffect(BaseModel):
 class Leaderboard(BaseModel):
     """Who wins, by all comparisons that people ever made of the models' responses."""
 
-    models: list[Standing] = Field(description="The strongest first.")
+    models: list[ModelStanding] = Field(description="The strongest first.")
     duels: list[Duel]
     length: LengthEffect | None = Field(description="Where length was controlled.")
     criteria: list[str] = Field(description="By which people compared; each can be asked for alone.")

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from annotation_api.db.tables import ModelVersion, ModelWin
 from annotation_api.db.tallies.fold import fold
 from annotation_api.models.leaderboard import queries
-from annotation_api.models.leaderboard.schemas import Duel, Leaderboard, LengthEffect, Standing
+from annotation_api.models.leaderboard.schemas import Duel, Leaderboard, LengthEffect, ModelStanding
 
 if TYPE_CHECKING:
     from annotation_api.models.leaderboard.davidson import Fit, Games
@@ -27,7 +27,7 @@ MANY = 20  # models from which fewer resamples are drawn
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BoardFilter:
     """Which games count."""
 
     project: uuid.UUID | None = None
@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Row:
+class GameRow:
     """Games of two models in one bucket of tasks."""
 
     first: uuid.UUID
@@ -47,7 +47,7 @@ class Row:
     counts: tuple[int, int, int]  # wins of the first, losses, ties
 
 
-def leaderboard(session: Session, wanted: Wanted) -> Leaderboard:
+def leaderboard(session: Session, wanted: BoardFilter) -> Leaderboard:
     """The models by strength, with what was judged up to now."""
     end = time.monotonic() + PATIENCE
     while fold(session) and time.monotonic() < end:
@@ -66,8 +66,8 @@ def leaderboard(session: Session, wanted: Wanted) -> Leaderboard:
 
 
 def _rows(
-    session: Session, projects: Sequence[uuid.UUID], wanted: Wanted
-) -> tuple[list[Row], dict[uuid.UUID, ModelVersion]]:
+    session: Session, projects: Sequence[uuid.UUID], wanted: BoardFilter
+) -> tuple[list[GameRow], dict[uuid.UUID, ModelVersion]]:
     """The games between models that the caller sees, and those models."""
     which: list[ColumnElement[bool]] = [ModelWin.project_id.in_(projects)]
     if wanted.criterion is not None:
@@ -75,7 +75,7 @@ def _rows(
     if wanted.language is not None:
         which.append(ModelWin.language == wanted.language)
     found = [
-        Row(first, second, bucket, longer, (int(w), int(lost), int(t)))
+        GameRow(first, second, bucket, longer, (int(w), int(lost), int(t)))
         for first, second, bucket, longer, w, lost, t in queries.wins(session, which, by_length=wanted.length)
     ]
     seen = queries.models(session, {key for row in found for key in (row.first, row.second)})
@@ -84,14 +84,14 @@ def _rows(
     return rows, {key: model for key, model in seen.items() if key in played}
 
 
-def _fit(rows: Sequence[Row], models: Sequence[uuid.UUID], length: bool) -> Fit:
+def _fit(rows: Sequence[GameRow], models: Sequence[uuid.UUID], length: bool) -> Fit:
     from annotation_api.models.leaderboard import davidson  # numpy, for this page alone
 
     resamples = davidson.RESAMPLES if len(models) < MANY else davidson.RESAMPLES // 4
     return davidson.fit(games_of(rows, models), length=length, resamples=resamples)
 
 
-def games_of(rows: Sequence[Row], models: Sequence[uuid.UUID]) -> Games:
+def games_of(rows: Sequence[GameRow], models: Sequence[uuid.UUID]) -> Games:
     """As arrays: a unit is a bucket of tasks, a cell two models and a length."""
     import numpy as np
 
@@ -108,7 +108,7 @@ def games_of(rows: Sequence[Row], models: Sequence[uuid.UUID]) -> Games:
     return Games(design, np.array([float(longer) for _, _, longer in cells]), counts)
 
 
-def _duels(rows: Iterable[Row]) -> list[Duel]:
+def _duels(rows: Iterable[GameRow]) -> list[Duel]:
     found: dict[tuple[uuid.UUID, uuid.UUID], Counter[int]] = {}
     for row in rows:
         found.setdefault((row.first, row.second), Counter()).update(dict(enumerate(row.counts)))
@@ -118,7 +118,7 @@ def _duels(rows: Iterable[Row]) -> list[Duel]:
     ]
 
 
-def _standings(known: Mapping[uuid.UUID, ModelVersion], duels: Sequence[Duel], found: Fit) -> list[Standing]:
+def _standings(known: Mapping[uuid.UUID, ModelVersion], duels: Sequence[Duel], found: Fit) -> list[ModelStanding]:
     groups, standings = _groups(known, duels), []
     for n, (key, model) in enumerate(known.items()):
         score = float(found.strengths[n])
@@ -126,7 +126,7 @@ def _standings(known: Mapping[uuid.UUID, ModelVersion], duels: Sequence[Duel], f
         high = None if found.high is None else float(found.high[n])
         wins, losses, ties = _played(key, duels)
         standings.append(
-            Standing(
+            ModelStanding(
                 model=key,
                 name=model.name,
                 kind=model.kind,

@@ -26,7 +26,7 @@ from alignment.rollout import engines, generation
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
 from alignment.shared.events import NullReporter, StageError
-from alignment.shared.guard_config import AlarmConfig
+from alignment.shared.policy.guard_config import AlarmConfig
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training import trainer
 from tests.support.alignment import families, small_ppo, tiny

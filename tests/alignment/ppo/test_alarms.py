@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from alignment.ppo.alarms import RULES, Bounds, Monitor, Standing
-from alignment.shared.guard_config import AlarmConfig, AlarmName
+from alignment.shared.policy.guard_config import AlarmConfig, AlarmName
 
 CALM = {
     "score": 1.0,

@@ -25,6 +25,7 @@ from alignment.ppo.update import update
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig, RLOOConfig
 from alignment.shared.events import NullReporter
+from alignment.training.ready import quicken
 from tests.support.alignment import small_ppo, tiny
 
 LORA = {"rank": 4}
@@ -60,7 +61,7 @@ def separate(folder: Path, config: PPOConfig) -> roles.ActorCritic:
     critic = add_adapters(judge().train(), config.lora, "SEQ_CLS", config.seed)
     cast = roles.ActorCritic(tokenizer, policy, None, judge(), roles.ScoreScaler(), critic=critic)
     for model in (cast.policy, cast.critic, cast.reward_model):
-        roles._quicken(model)
+        quicken(model)
     return cast
 
 

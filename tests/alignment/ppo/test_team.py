@@ -15,12 +15,13 @@ pytestmark = pytest.mark.slow
 LORA = {"lora": {"rank": 4}}
 SHARES = {"shard_weights": True}
 CELLS = [
-    pytest.param(kind, settings, size, id=f"{kind}, {name}, {size}")
+    pytest.param(kind, trained | held, size, id=f"{kind}, {name}, {how}, {size}")
     for kind in teams.KINDS
-    for name, settings in {"full": {}, "LoRA": LORA}.items()
-    for size in (2, 4)
+    for name, trained in {"full": {}, "LoRA": LORA}.items()
+    for how, held in {"copies": {}, "shares": SHARES}.items()
+    for size in (1, 2, 4)
 ]
-ALWAYS = ("ppo, full, 4", "rloo, LoRA, 2")
+ALWAYS = ("ppo, full, copies, 4", "ppo, LoRA, shares, 2", "rloo, full, shares, 2")
 REASON = "three cells of the table say most of it"
 
 

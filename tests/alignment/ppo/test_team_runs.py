@@ -30,13 +30,15 @@ RUN = SETTINGS | {"batch_size": 6, "micro_batch_size": 3, "inner_epochs": 2, "up
 RUN |= {"save_every": 1, "evaluate_replies": 9, "score_normalisation": "running", "kl_controller": "adaptive"}
 
 
-def run(rank: int, folder: Path, out: Path, pause_at: int | None = None, **settings: Any) -> None:
+def run(
+    rank: int, folder: Path, out: Path, pause_at: int | None = None, settings: dict[str, Any] | None = None
+) -> None:
     """One process of a run; what it said of its end stands in `said-RANK.json`."""
     reporter = RecordingReporter(pause_at=pause_at if rank == 0 else None)
     inputs = inputs_of(folder) | {"checkpoints": folder / "saved"}
     said: dict[str, Any] = {}
     try:
-        result = stages.run(Stage.PPO, RUN | settings, inputs, out / f"rank-{rank}", reporter)
+        result = stages.run(Stage.PPO, RUN | (settings or {}), inputs, out / f"rank-{rank}", reporter)
         said = {"curve": result.details["curve"]}
     except Paused:
         said = {"paused": True}
@@ -63,17 +65,18 @@ def kept_apart(folder: Path) -> Path:
     return folder.joinpath("saved").rename(folder / "apart")
 
 
-def test_a_checkpoint_of_two_processes_goes_on_with_two_one_and_four(folders: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"shard_weights": True, "ema_decay": 0.5}], ids=["copies", "shares"])
+def test_a_checkpoint_of_two_processes_goes_on_with_two_one_and_four(folders: Path, more: dict[str, Any]) -> None:
     """With as many bit by bit; with others the tokens are the same and the numbers as near as sums allow."""
-    whole = several(2, folders, "whole")
+    whole = several(2, folders, "whole", run, None, more)
     assert [said["steps"] for said in whole] == [[1, 2, 3, 4, 5], []]
     assert not (folders / "whole" / "rank-1" / "model.safetensors").exists(), "one process writes the whole"
     shutil.rmtree(folders / "saved")
-    assert [said.get("paused") for said in several(2, folders, "paused", run, 3)] == [True, True]
+    assert [said.get("paused") for said in several(2, folders, "paused", run, 3, more)] == [True, True]
     apart = kept_apart(folders)
     for size in (2, 1, 4):
         shutil.copytree(apart, folders / "saved", dirs_exist_ok=True)
-        said = several(size, folders, f"on-{size}")
+        said = several(size, folders, f"on-{size}", run, None, more)
         assert said[0]["steps"] == [4, 5]
         for mine, theirs in zip(said[0]["curve"], whole[0]["curve"], strict=True):
             assert mine["response_length"] == theirs["response_length"]

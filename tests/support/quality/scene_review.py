@@ -9,16 +9,16 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import (
     Comment,
-    Decision,
     FeedbackKind,
     GoldAnswer,
     GoldItem,
     GoldUse,
+    PersonStanding,
     QualityRules,
     Review,
     ReviewOutcome,
     Role,
-    Standing,
+    TaskDecision,
 )
 
 
@@ -37,7 +37,7 @@ def fill(session: Session, make: Any, project: Any, reviewer: Any) -> dict[str, 
     session.add(Comment(assignment_id=hasty.assignment_id, author_id=people[1].id, text="Why not 三?", asks=True))
     gold = _gold(session, make, project, people[1], reviewer)
     why = "0 of 5 gold items were right; the bar is 70%."
-    session.add(Standing(project_id=project.id, person_id=people[1].id, paused_at=datetime.now(UTC), reason=why))
+    session.add(PersonStanding(project_id=project.id, person_id=people[1].id, paused_at=datetime.now(UTC), reason=why))
     session.add(QualityRules(project_id=project.id, gold_rate=0.05, bar=0.7, entry=None, names_shown=False))
     session.flush()
     ids = {"answer": answer.id, "disputed": disputed.id, "decided": decision, "gold": gold}
@@ -50,7 +50,7 @@ def _decided(session: Session, make: Any, project: Any, people: list[Any], revie
         make.submission(task, order, person)
     payload = {"groups": [[str(key)] for key in make.response_ids(task)], "note": "The letters say so."}
     session.add(
-        Decision(
+        TaskDecision(
             task_id=task.id, reviewer_id=reviewer.id, kind=FeedbackKind.RANKING, payload=payload, payload_hash="0" * 64
         )
     )

@@ -33,7 +33,7 @@ BOTH_BAD = "both bad"
 
 
 @dataclass(frozen=True)
-class Judged:
+class PairJudged:
     """Who won, how surely (Llama-2's steps), and whether both were called bad."""
 
     lead: float
@@ -46,52 +46,52 @@ class JudgedLayout:
     """`sides` are the fields of the two responses."""
 
     sides: tuple[str, str]
-    judged: Callable[[Row], Judged]
+    judged: Callable[[Row], PairJudged]
     prompt: Callable[[Row], Prompt]
     annotator: str = ""
 
 
-def _steps(name: str) -> Callable[[Row], Judged]:
+def _steps(name: str) -> Callable[[Row], PairJudged]:
     """HelpSteer's preference from -3 (the first is much better) to 3 (the second is)."""
 
-    def read(row: Row) -> Judged:
+    def read(row: Row) -> PairJudged:
         step = as_number(row.get(name), name)
         if step not in range(-3, 4):
             raise Refused(name, f"must be a whole number from -3 (first is better) to 3 (second is), it is {step:g}")
-        return Judged(-step, int(abs(step)) + 1 if step else None)
+        return PairJudged(-step, int(abs(step)) + 1 if step else None)
 
     return read
 
 
-def _flag(name: str) -> Callable[[Row], Judged]:
+def _flag(name: str) -> Callable[[Row], PairJudged]:
     """SHP: 1 when the first is better, 0 when the second is."""
-    return lambda row: Judged(1.0 if truth(row, name) else -1.0)
+    return lambda row: PairJudged(1.0 if truth(row, name) else -1.0)
 
 
-def _scores(first: str, second: str) -> Callable[[Row], Judged]:
-    return lambda row: Judged(as_number(row.get(first), first) - as_number(row.get(second), second))
+def _scores(first: str, second: str) -> Callable[[Row], PairJudged]:
+    return lambda row: PairJudged(as_number(row.get(first), first) - as_number(row.get(second), second))
 
 
-def _one_of_three(row: Row) -> Judged:
+def _one_of_three(row: Row) -> PairJudged:
     """Chatbot Arena's tables: exactly one of three columns is 1."""
     names = ("winner_model_a", "winner_model_b", "winner_tie")
     said = [truth(row, name) for name in names]
     if sum(said) != 1:
         raise Refused(names[0], f"exactly one of {', '.join(names)} must be 1")
-    return Judged(float(said[0]) - float(said[1]))
+    return PairJudged(float(said[0]) - float(said[1]))
 
 
 WINNERS = {
-    "model_a": Judged(1),
-    "model_b": Judged(-1),
-    "tie": Judged(0),
-    "tie (bothbad)": Judged(0, all_bad=True),
-    "both_bad": Judged(0, all_bad=True),
-    "bothbad": Judged(0, all_bad=True),
+    "model_a": PairJudged(1),
+    "model_b": PairJudged(-1),
+    "tie": PairJudged(0),
+    "tie (bothbad)": PairJudged(0, all_bad=True),
+    "both_bad": PairJudged(0, all_bad=True),
+    "bothbad": PairJudged(0, all_bad=True),
 }
 
 
-def _winner(row: Row) -> Judged:
+def _winner(row: Row) -> PairJudged:
     said = text(row, "winner").strip().lower()
     if said not in WINNERS:
         raise Refused("winner", f"must be one of {', '.join(WINNERS)}, it is {show(said)}")
@@ -106,7 +106,7 @@ def _full_text(row: Row) -> Prompt:
     return prompt_from(as_object(row.get("question"), "question").get("full_text"), "question.full_text")
 
 
-_FIRST_WINS = Judged(1)
+_FIRST_WINS = PairJudged(1)
 
 HELPSTEER = JudgedLayout(("response_1", "response_2"), _steps("preference_strength"), _text_prompt("prompt"))
 HELPSTEER3 = JudgedLayout(("response1", "response2"), _steps("overall_preference"), _text_prompt("context"))
@@ -130,7 +130,7 @@ def prompt(layout: JudgedLayout) -> Callable[[Row], Iterator[Prompt]]:
     return read
 
 
-def _judged(asked: Prompt, sides: tuple[str, ...], said: Judged, field: str, **fields: Any) -> Made:
+def _judged(asked: Prompt, sides: tuple[str, ...], said: PairJudged, field: str, **fields: Any) -> Made:
     strength = None if sides[0] == sides[1] else said.strength
     yield from by_scores(asked, sides, (said.lead, 0.0), field, strength=strength, all_bad=said.all_bad, **fields)
 
@@ -213,7 +213,7 @@ def safe_ranking(row: Row) -> Iterator[Ranking | Note]:
         best = as_number(row.get(name), name)
         if best not in (0, 1):
             raise Refused(name, f"must be 0 or 1, it is {best:g}")
-        said = Judged(1.0 if best == 0 else -1.0)
+        said = PairJudged(1.0 if best == 0 else -1.0)
         yield from _judged(prompt_from(row.get("prompt"), "prompt"), sides, said, name, criterion=criterion)
 
 
@@ -234,7 +234,7 @@ def summary_ranking(row: Row) -> Made:
     if best not in (0, 1):
         raise Refused("choice", f"must be 0 or 1, it is {best:g}")
     annotator = optional_text(row, "worker") or None
-    yield from _judged(_post(row), sides, Judged(1.0 if best == 0 else -1.0), "summaries", annotator=annotator)
+    yield from _judged(_post(row), sides, PairJudged(1.0 if best == 0 else -1.0), "summaries", annotator=annotator)
 
 
 def _post(row: Row) -> Prompt:

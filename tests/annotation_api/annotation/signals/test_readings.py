@@ -11,7 +11,7 @@ from statistics import median_high
 import pytest
 
 from annotation_api.annotation.signals.given import GivenAnswer, read_answer
-from annotation_api.annotation.signals.readings import LEAST, Reading, SignalName, read
+from annotation_api.annotation.signals.readings import LEAST, SignalName, SignalReading, read
 from annotation_api.annotation.signals.service import read_all
 from annotation_api.annotation.signals.together import read_together
 from tests.support.quality.planted_people import FOUND_BY, HONEST, PLANTED, answers
@@ -40,7 +40,7 @@ def shuffled(count: int, size: int = 3) -> list[GivenAnswer]:
     return [ranked(*rng.sample(range(size), size)) for _ in range(count)]
 
 
-def found(own: Sequence[GivenAnswer], name: SignalName, others: Sequence[GivenAnswer] = ()) -> Reading:
+def found(own: Sequence[GivenAnswer], name: SignalName, others: Sequence[GivenAnswer] = ()) -> SignalReading:
     return next(reading for reading in read(own, others) if reading.name is name)
 
 

@@ -21,14 +21,14 @@ from annotation_api.db.snapshots import freeze, freezes, judged_rows
 from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
 from annotation_api.db.tables import (
     DatasetKind,
-    Decision,
     Freeze,
     FreezeState,
+    PersonStanding,
     Role,
     Snapshot,
-    Standing,
     Submission,
     Task,
+    TaskDecision,
 )
 from tests.support.factory import Factory
 from workers.dispatch.freezing import Freezer
@@ -217,7 +217,7 @@ def test_a_decision_a_pause_and_a_choice_are_changes(session: Session, make: Any
     task = session.scalars(select(Task).where(Task.project_id == judged.id)).first()
     assert task is not None
     ids = [str(key) for key in make.response_ids(task)]
-    decided = Decision(
+    decided = TaskDecision(
         task_id=task.id, reviewer_id=judged.created_by, kind="ranking", payload={"groups": [ids]}, payload_hash="0" * 64
     )
     session.add(decided)
@@ -229,6 +229,6 @@ def test_a_decision_a_pause_and_a_choice_are_changes(session: Session, make: Any
     )
     assert ignored.sha256 == first.sha256
     author = session.scalars(select(Submission.person_id).where(Submission.project_id == judged.id)).first()
-    session.add(Standing(project_id=judged.id, person_id=author, paused_at=func.now()))
+    session.add(PersonStanding(project_id=judged.id, person_id=author, paused_at=func.now()))
     session.flush()
     assert freeze.freeze_project(session, judged.id, judged.created_by).id != second.id

@@ -13,7 +13,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
-from annotation_api.db.tables import Decision, FeedbackKind, GoldItem, QualityRules, Role, Standing, Submission
+from annotation_api.db.tables import (
+    FeedbackKind,
+    GoldItem,
+    PersonStanding,
+    QualityRules,
+    Role,
+    Submission,
+    TaskDecision,
+)
 
 Browsers = Callable[..., TestClient]
 
@@ -96,7 +104,7 @@ def test_a_disputed_task_is_decided_and_becomes_gold_as_decided(
         rooms.of_task, data={"submission": str(uuid.uuid4()), "rank-A": "1", "rank-B": "2", "note": "Count."}
     )
     assert decided.status_code == 303, decided.text
-    assert session.scalars(select(Decision)).one().payload["note"] == "Count."
+    assert session.scalars(select(TaskDecision)).one().payload["note"] == "Count."
     assert "Decided by" in text_of(browser.get(rooms.of_task))
     assert "Nobody disagrees." in text_of(browser.get(f"{rooms.url}/disputed"))
     gold = browser.post(f"{rooms.of_task}/gold", data={"as_decided": "yes", "why": "Four it is.", "use": "mixed"})
@@ -162,7 +170,7 @@ def test_a_person_is_paused_and_let_in_again(rooms: Rooms, session: Session, bro
     assert refused.status_code == 409
     assert "paused" in refused.text
     assert browser.post(page, data={"do": "resume"}).status_code == 303
-    assert session.get_one(Standing, (rooms.project.id, who.id)).paused_at is None
+    assert session.get_one(PersonStanding, (rooms.project.id, who.id)).paused_at is None
     assert browser_of(who).get(f"/projects/{rooms.project.id}/annotate").status_code == 200
 
 
@@ -208,7 +216,7 @@ def test_questions_and_rules_are_read_and_decided(session: Session, make: Any, b
         assert asked in text_of(browser.get(f"{room}/answers/{answer.id}"))
         decided = browser.post(f"{room}/tasks/{task.id}", data={field: value, "submission": str(uuid.uuid4())})
         assert decided.status_code == 303, decided.text
-        query = select(Decision).where(Decision.task_id == task.id)
+        query = select(TaskDecision).where(TaskDecision.task_id == task.id)
         assert session.scalars(query).one().payload == payload
         gold = {"as_decided": "yes", "why": "So.", "use": "mixed"}
         assert browser.post(f"{room}/tasks/{task.id}/gold", data=gold).status_code == 303

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alignment.shared.guard_config import AlarmConfig, GateConfig
+from alignment.shared.policy.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
     AdapterSettings,
     Count,
@@ -19,12 +19,13 @@ from alignment.shared.settings import (
     Rate,
     RowRules,
     Share,
+    SharedConfig,
 )
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
 
-class PolicyConfig(AdapterSettings):
+class PolicyConfig(AdapterSettings, SharedConfig):
     """What PPO and RLOO share."""
 
     adapter_rate: ClassVar[float] = 3e-5

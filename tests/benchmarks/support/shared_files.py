@@ -1,6 +1,6 @@
 """Real files for benchmarks: read by the importer, cut to what a small model reads, with a small base model.
 
-    python -m tests.benchmarks.shared_files ../shared/data --out FOLDER
+    python -m tests.benchmarks.support.shared_files ../shared/data --out FOLDER
 
 leaves what bench_accuracy compares on: `FOLDER/base`, pretrained on English and Chinese demonstrations,
 `FOLDER/alpaca.jsonl` (`rank_alpaca_eval_en`: 180 prompts, their responses by the annotator's preference over one
