@@ -47,7 +47,8 @@ class PersonLine:
 
 
 @router.get("/{project_id}/agreement", dependencies=[allow(*READS_RUNS)])
-def agreement_page(project_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+def agreement_page(project_id: uuid.UUID, request: Request, session: Db, me: Me, people: bool = False) -> Response:
+    """With `people` also whom to trust, which takes a second."""
     project = projects.find_project(session, project_id)
     found = service.agreement_of(session, project, SHOWN)
     by = {which: [figure for figure in found.figures if figure.slice is which] for which in SHOWN}
@@ -57,7 +58,7 @@ def agreement_page(project_id: uuid.UUID, request: Request, session: Db, me: Me)
         me,
         project=project,
         found=found,
-        trust=trust.trust_of(session, project),
+        trust=trust.trust_of(session, project) if people else None,
         whole=by[Slice.ALL],
         parts=[figure for which in PARTS for figure in by[which]],
         people=_people(by[Slice.PERSON], by[Slice.MAJORITY]),

@@ -160,7 +160,7 @@ def test_the_command_prints_a_table(as_: Any, ranked: Any, capsys: pytest.Captur
         quality.agreement(client, Namespace(project="none", by="all", people=False, json=False))
 
 
-def test_whom_to_trust_is_told_by_person(as_: Any, make: Any) -> None:
+def test_whom_to_trust_is_told_by_person(as_: Any, browser_of: Any, make: Any) -> None:
     """Of four one turns every order round, and says of every rule the contrary."""
     form = RulesForm(rules=(Rule(id="rude", text="Be kind."),))
     project, people = make.project(forms=[RankingForm(), form]), [make.person(pseudonym=f"p{n}") for n in range(4)]
@@ -179,3 +179,5 @@ def test_whom_to_trust_is_told_by_person(as_: Any, make: Any) -> None:
     assert worth["p3", ""] == worth["p3", "rule rude"] == 0.0
     assert min(weight for (name, _), weight in worth.items() if name != "p3") > 0.6
     assert found["people"][0]["person"] == "p3"
+    page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement", params={"people": "true"}).text
+    assert f'<td class="n">{found["people"][0]["value"]:.4g}</td>' in page
