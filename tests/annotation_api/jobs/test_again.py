@@ -79,7 +79,7 @@ def test_other_settings_begin_anew_and_when_to_save_does_not(
     [
         ({"config": {"learning_rat": 1e-4}}, "/config/learning_rat", "Did you mean 'learning_rate'?"),
         ({"config": {"batch_size": 7}}, "/config", "must be a multiple of micro_batch_size"),
-        ({"gpus": 1.5}, "/gpus", "a job has whole GPUs"),
+        ({"gpus": 1.5}, "/gpus", "neither a part of one GPU nor a whole number"),
         ({"confg": {}}, "/confg", "Did you mean 'config'?"),
         ({"config": {"accept_reward_model": "why"}}, "/config/accept_reward_model", "at least 10 characters"),
     ],
