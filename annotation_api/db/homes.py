@@ -60,7 +60,7 @@ def _write(home: Path) -> None:
     with tempfile.NamedTemporaryFile("w", dir=home, prefix=f"{MARK}.") as file:
         file.write(f"{uuid.uuid4()}\n")
         file.flush()
-        os.fchmod(file.fileno(), 0o644)
+        os.fchmod(file.fileno(), 0o600)
         try:
             os.link(file.name, home / MARK)
         except FileExistsError:

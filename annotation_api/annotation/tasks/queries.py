@@ -185,5 +185,7 @@ def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
 
 def _open_to_all(session: Session, project_id: uuid.UUID) -> int:
     """The project's kept count; none while it is closed."""
+    if session.scalar(select(Project.closed_at).where(Project.id == project_id)) is not None:
+        return 0
     counted = counts.progress_of(session, [project_id]).get(project_id)
-    return counted.open if counted and session.get_one(Project, project_id).closed_at is None else 0
+    return counted.open if counted else 0
