@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.validation import Problem
@@ -55,7 +55,7 @@ def drop_alias(session: Session, me: Person, name: str) -> None:
     """Let the name stand for nothing any more; jobs that were made by it keep their model."""
     if not queries.drop_alias(session, name):
         raise not_found("alias", name)
-    session.add(AliasMove(name=name, model_id=None, moved_by=me.id))
+    session.add(AliasMove(name=name, model_id=None, moved_by=me.id, created_at=func.clock_timestamp()))
 
 
 def alias_moves(session: Session, name: str) -> Sequence[AliasMove]:
@@ -97,6 +97,6 @@ def point_alias(session: Session, me: Person, name: str, model: uuid.UUID, why: 
         message = "There is no such model." if found is None else "Its files were removed; train it again."
         raise invalid([Problem(pointer="/model", message=message, value=str(model))])
     if session.scalar(select(Alias.model_id).where(Alias.name == name)) != model or why:
-        session.add(AliasMove(name=name, model_id=model, why=why, moved_by=me.id))
+        session.add(AliasMove(name=name, model_id=model, why=why, moved_by=me.id, created_at=func.clock_timestamp()))
     queries.point_alias(session, name, model)
     return session.get_one(Alias, name, populate_existing=True)

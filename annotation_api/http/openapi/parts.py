@@ -52,6 +52,7 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "change_project": (409,),
     "confirm_second_factor": (409, 429),
     "create_job": (409,),
+    "undo_prepared": (409,),
     "create_project": (409,),
     "decide_task": (409,),
     "describe_artifact": (410, 416),

@@ -223,8 +223,11 @@ def test_the_command_sends_a_folder_and_goes_on_after_a_break(
     assert main(["models", "upload", str(live / "nowhere"), "--json"]) == 1
 
 
-def test_the_bytes_of_parts_count_before_they_come(as_: As, app: FastAPI, home: Path) -> None:
-    app.state.settings = app.state.settings.model_copy(update={"upload_bytes_per_hour": 10})
+def test_the_bytes_of_parts_count_before_they_come(
+    as_: As, app: FastAPI, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = app.state.settings.model_copy(update={"upload_bytes_per_hour": 10})
+    monkeypatch.setattr(app.state, "settings", few)
     client = as_(Role.ENGINEER)
     at = begin(client)
     assert send(client, at, "config.json", b"{" * 8).status_code == 200
