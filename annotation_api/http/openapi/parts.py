@@ -51,6 +51,8 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "change_person": (409,),
     "change_project": (409,),
     "confirm_second_factor": (409, 429),
+    "compare_jobs": (404,),
+    "compare_models": (404,),
     "create_job": (409,),
     "undo_prepared": (409,),
     "create_project": (409,),

@@ -39,4 +39,4 @@ def test_only_kinds_that_the_source_can_have_are_offered(desk: Any) -> None:
     assert offered(page, "shown (demonstrations)") == {"demonstrations", "conversations", "prompts"}
     assert offered(page, "ranked (rankings)") >= {"rankings", "prompts"}
     assert "verdicts" not in offered(page, "ranked (rankings)")
-    assert page.get_by_label("As").input_value() in offered(page, "ranked (rankings)")
+    assert page.locator("select[name=kind]").input_value() in offered(page, "ranked (rankings)")

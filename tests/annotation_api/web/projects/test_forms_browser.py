@@ -61,7 +61,8 @@ class Works:
         page.get_by_role("button", name="Make the project").click()
         page.get_by_label("Data set").select_option(self.dataset)
         page.get_by_label("Ask for").select_option(kind)
-        page.get_by_role("button", name="Make tasks").click()
+        page.get_by_role("button", name="See how many it makes").click()
+        page.get_by_role("button", name="Make 3 tasks").click()
         expect(page.get_by_role("status")).to_contain_text("new tasks from 3 rows; 0 not made")
         return page.url.split("/tasks")[0].removeprefix(self.url)
 
