@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from fastapi import FastAPI
@@ -32,14 +32,16 @@ def shared_app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Fast
 
 
 @pytest.fixture
-def app(shared_app: FastAPI, session: Session) -> FastAPI:
+def app(shared_app: FastAPI, session: Session) -> Iterator[FastAPI]:
     """The app; its requests commit into savepoints of the test's transaction. What was noted of the rows that an
-    earlier test's end took back is gone, too."""
-    shutil.rmtree(shared_app.state.settings.home / notes.FOLDER, ignore_errors=True)
+    earlier test's end took back is gone, too, and so are the settings that a test gives it."""
+    settings = shared_app.state.settings
+    shutil.rmtree(settings.home / notes.FOLDER, ignore_errors=True)
     shared_app.state.sessions = sessionmaker(
         bind=session.connection(), join_transaction_mode="create_savepoint", expire_on_commit=False
     )
-    return shared_app
+    yield shared_app
+    shared_app.state.settings = settings
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -287,13 +287,11 @@ def test_the_own_password_is_not_guessed_either(browser_of: As, session: Session
 
 
 @pytest.fixture
-def few(app: FastAPI) -> Iterator[None]:
+def few(app: FastAPI) -> None:
     """Two of everything in an hour, and 1000 bytes, a form's parts and all."""
     names = ("jobs_per_hour", "uploads_per_hour", "api_keys_per_hour")
-    settings = app.state.settings
-    app.state.settings = settings.model_copy(update=dict.fromkeys(names, 2) | {"upload_bytes_per_hour": 1000})
-    yield
-    app.state.settings = settings
+    few = dict.fromkeys(names, 2) | {"upload_bytes_per_hour": 1000}
+    app.state.settings = app.state.settings.model_copy(update=few)
 
 
 @pytest.mark.usefixtures("few")

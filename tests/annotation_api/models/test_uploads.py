@@ -37,10 +37,9 @@ FILES = {
 
 
 @pytest.fixture
-def home(app: FastAPI, tmp_path: Path) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(app.state._state, "settings", app.state.settings.model_copy(update={"home": tmp_path}))
-        yield tmp_path
+def home(app: FastAPI, tmp_path: Path) -> Path:
+    app.state.settings = app.state.settings.model_copy(update={"home": tmp_path})
+    return tmp_path
 
 
 def begin(client: TestClient) -> str:
@@ -225,15 +224,13 @@ def test_the_command_sends_a_folder_and_goes_on_after_a_break(
 
 
 def test_the_bytes_of_parts_count_before_they_come(as_: As, app: FastAPI, home: Path) -> None:
-    few = app.state.settings.model_copy(update={"upload_bytes_per_hour": 10})
-    with pytest.MonkeyPatch.context() as patch:  # undone before the home is
-        patch.setitem(app.state._state, "settings", few)
-        client = as_(Role.ENGINEER)
-        at = begin(client)
-        assert send(client, at, "config.json", b"{" * 8).status_code == 200
-        refused = send(client, at, "config.json", b"}" * 8, offset=8)
-        assert (refused.status_code, refused.json()["type"]) == (429, "urn:rankloop:quota-reached")
-        assert "10 bytes uploaded in an hour" in refused.json()["detail"]
-        unsaid = client.put(f"{at}/files/config.json", content=iter([b"{"]), headers=OCTETS)
-        assert (unsaid.status_code, unsaid.json()["type"]) == (411, "urn:rankloop:no-length")
-        assert client.get(at).json()["files"] == {"config.json": 8}
+    app.state.settings = app.state.settings.model_copy(update={"upload_bytes_per_hour": 10})
+    client = as_(Role.ENGINEER)
+    at = begin(client)
+    assert send(client, at, "config.json", b"{" * 8).status_code == 200
+    refused = send(client, at, "config.json", b"}" * 8, offset=8)
+    assert (refused.status_code, refused.json()["type"]) == (429, "urn:rankloop:quota-reached")
+    assert "10 bytes uploaded in an hour" in refused.json()["detail"]
+    unsaid = client.put(f"{at}/files/config.json", content=iter([b"{"]), headers=OCTETS)
+    assert (unsaid.status_code, unsaid.json()["type"]) == (411, "urn:rankloop:no-length")
+    assert client.get(at).json()["files"] == {"config.json": 8}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -211,11 +211,8 @@ def test_the_account_page_sets_a_factor_up(browser_of: As, person: Callable[...,
 
 
 @pytest.fixture
-def strict(app: FastAPI) -> Iterator[None]:
-    settings = app.state.settings
-    app.state.settings = settings.model_copy(update={"admin_second_factor": True})
-    yield
-    app.state.settings = settings
+def strict(app: FastAPI) -> None:
+    app.state.settings = app.state.settings.model_copy(update={"admin_second_factor": True})
 
 
 @pytest.mark.usefixtures("strict")
