@@ -1,6 +1,6 @@
 """Rankings for as long as asked, while API and Postgres are killed with SIGKILL by a seeded chance.
 
-    python -m tests.journey.kill_desk [--minutes 25] [--kills 200] [--seed 0] [--counts FILE]
+    python -m tests.hostile.kill_desk [--minutes 25] [--kills 200] [--seed 0] [--counts FILE]
 
 People rank without a pause in the run: whoever gets no answer sends the same submission again. Killed are the API's
 process, Postgres' first process, or one of those that serve a connection. At the end the tables are compared with what
