@@ -22,6 +22,7 @@ import zstandard
 
 from annotation_api.datasets.files import encodings, limits
 from annotation_api.datasets.files.beginnings import GZIP_MAGIC, ZIP_MAGIC, ZSTD_MAGIC, is_workbook, other_kind
+from annotation_api.datasets.files.folders import shards
 from annotation_api.datasets.values import Unreadable
 
 UTF8_BOM = codecs.BOM_UTF8
@@ -115,7 +116,8 @@ def _inside(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
 
 def _unzipped(head: io.BufferedReader[Any], notes: Counter[str]) -> IO[bytes]:
     try:
-        return _only_member(zipfile.ZipFile(seekable(head)), notes)
+        archive = zipfile.ZipFile(seekable(head))
+        return shards(archive) or _only_member(archive, notes)
     except (zipfile.BadZipFile, ValueError, IndexError, NotImplementedError, struct.error) as error:
         raise Unreadable(0, f"the zip archive is damaged or cut short ({error}); copy or pack it again") from error
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from annotation_api.cli.client import ClientError
+from annotation_api.cli.commands.folders import as_file
 from annotation_api.datasets.formats.reading import Reading
 
 PAIR = {"prompt": "Name a tree.", "chosen": "Oak.", "rejected": "Sand."}
@@ -114,3 +118,54 @@ def test_cells_that_r_left_empty_are_noted() -> None:
 def test_feather_of_the_first_version_is_refused_by_name() -> None:
     reading, _ = read(b"FEA1\0\0\0\0" + b"x" * 100)
     assert "Feather" in reading.refusals[0].message
+
+
+# ---------------------------------------------------------------- a folder that `datasets` saved
+
+
+def shard(*rows: dict[str, str]) -> bytes:
+    target = io.BytesIO()
+    table = pa.Table.from_pylist(list(rows))
+    with pa.ipc.new_stream(target, table.schema) as writer:
+        writer.write_table(table)
+    return target.getvalue()
+
+
+def saved(folder: Path, *shards: bytes, **state: Any) -> Path:
+    """As `save_to_disk` lays it out; the order of the shards stands in state.json alone."""
+    folder.mkdir(parents=True)
+    names = [f"data-{number:05}-of-{len(shards):05}.arrow" for number in range(len(shards))]
+    for name, data in zip(names, shards, strict=True):
+        (folder / name).write_bytes(data)
+    listed = {"_data_files": [{"filename": name} for name in reversed(names)], "_indices_data_files": None} | state
+    (folder / "state.json").write_text(json.dumps(listed))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+def test_a_folder_of_datasets_is_read_in_its_order(tmp_path: Path) -> None:
+    with as_file(saved(tmp_path / "train", shard(OTHER), shard(PAIR, OTHER | {"prompt": "Third?"}))) as packed:
+        reading, records = read(packed.read_bytes())
+    assert reading.refusals == []
+    assert [record.prompt.text for record in records] == ["Name a tree.", "Third?", "Another?"]
+    assert not packed.exists()
+
+
+def test_what_such_a_folder_may_lack(tmp_path: Path) -> None:
+    selected = saved(tmp_path / "selected", shard(PAIR), _indices_data_files=[{"filename": "indices.arrow"}])
+    with as_file(selected) as packed:
+        assert "flatten_indices" in read(packed.read_bytes())[0].refusals[0].message
+    short = saved(tmp_path / "short", shard(PAIR), _data_files=[{"filename": "gone.arrow"}])
+    with as_file(short) as packed:
+        assert "lacks gone.arrow" in read(packed.read_bytes())[0].refusals[0].message
+    for name in ("train", "test"):
+        saved(tmp_path / "dict" / name, shard(PAIR))
+    (tmp_path / "dict" / "dataset_dict.json").write_text("{}")
+    with pytest.raises(ClientError, match=r"import one of them: .*test, .*train"), as_file(tmp_path / "dict"):
+        pass
+    with pytest.raises(ClientError, match="has not saved"), as_file(tmp_path):
+        pass
+
+
+def test_streams_one_after_another_are_read_to_the_end() -> None:
+    assert len(read(shard(PAIR) + shard(OTHER))[1]) == 2
