@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.annotation.agreement import routes as agreement
 from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from alignment.models.forward import Model
 from alignment.ppo.roles import trained_weights
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import Diverged
 from alignment.training.shards import gathered
 from alignment.training.team import ALONE, Team
 
@@ -55,14 +55,12 @@ class Learner:
     def step(self) -> float:
         """Sum over the processes, clip, check, move; return the gradient's norm before clipping.
 
-        Raises StageError(DIVERGED) for a gradient that is no number, before it reaches the weights.
+        Raises Diverged for a gradient that is no number, before it reaches the weights.
         """
         self.team.sum_gradients(self.model)
         norm = float(gathered(clip_grad_norm_(self.model.parameters(), self.max_grad_norm)))
         if not math.isfinite(norm):
-            raise StageError(
-                ErrorKind.DIVERGED, f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef."
-            )
+            raise Diverged(f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef.")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm

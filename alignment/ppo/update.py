@@ -26,7 +26,7 @@ from alignment.ppo.ptx import PretrainingMix
 from alignment.ppo.roles import ActorCritic
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import Diverged
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def update(
 ) -> dict[str, float]:
     """Learn from one rollout; return what happened, averaged over the optimizer steps.
 
-    Ends early once the approximate KL from the sampling policy passes `target_kl`. Raises StageError(DIVERGED)
+    Ends early once the approximate KL from the sampling policy passes `target_kl`. Raises Diverged
     before a step that `max_ratio` forbids.
     """
     coef = config.kl_coef if kl_coef is None else kl_coef
@@ -109,10 +109,9 @@ def means(steps: list[dict[str, float]]) -> dict[str, float]:
 
 
 def check_ratio(ratio: float, config: PPOConfig | RLOOConfig) -> None:
-    """StageError(DIVERGED) for a mean ratio that no clipping can mend: the step that it asks for is not taken."""
+    """Diverged for a mean ratio that no clipping can mend: the step that it asks for is not taken."""
     if not 1.0 / config.max_ratio <= ratio <= config.max_ratio:  # NaN too
-        raise StageError(
-            ErrorKind.DIVERGED,
+        raise Diverged(
             f"The mean ratio of new to old probabilities became {ratio:.3g} within one update, max_ratio is "
             f"{config.max_ratio:g}.",
             "Lower learning_rate or inner_epochs, or set target_kl.",

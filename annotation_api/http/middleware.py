@@ -14,7 +14,7 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.http import metrics
 from annotation_api.http.errors import PROBLEM_JSON, internal, too_large, unknown_host
 from annotation_api.http.scopes import PERSON, REQUEST, route_of

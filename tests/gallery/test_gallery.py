@@ -16,7 +16,8 @@ from alignment.models.load import load_causal_lm, load_scorer, load_tokenizer, s
 from alignment.rollout import engines, generation
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, Stage
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter
 from alignment.shared.records import Demonstration, Prompt, write_jsonl
 from tests.support.alignment import families, tiny
 

@@ -25,7 +25,7 @@ from alignment.shared.config import (
     load_preset,
     preset_names,
 )
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.gpus import refuse_impossible
 from alignment.shared.records import Prompt, Record
 from alignment.shared.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data

@@ -21,7 +21,7 @@ from alignment.rollout.engines import Continuous, Engine, engine_of
 from alignment.rollout.generation import Generated, generate
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from tests.support.alignment import small_ppo, tiny
 
 PROMPTS = [[6 + (i * 7 + j * 3) % 20 for j in range(1 + i % 6)] for i in range(20)]
