@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alignment.data.batch import Rollout, Sequences
 from alignment.maths.advantages import kl_estimate, leave_one_out
-from alignment.maths.losses import importance_weights, policy_loss
+from alignment.maths.losses import PolicyTokens, importance_weights, policy_loss
 from alignment.models.forward import response_logprobs
 from alignment.models.micro_batches import accumulate
 from alignment.ppo import loop as ppo_loop
@@ -110,8 +110,8 @@ def _accumulate(
         if rollout.sampled_logprobs is not None and config.importance_cap:
             sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
             weights = importance_weights(old, sampled, whole, config.importance_cap)
-        advantage, count = advantages[chosen, None], float(len(rows))
-        acted = policy_loss(now, old, advantage, whole, config.clip_range, count, weights, config.clip_range_high)
+        tokens = PolicyTokens(now, old, advantages[chosen, None], whole, weights)  # one for each response
+        acted = policy_loss(tokens, config.clip_range, config.clip_range_high, float(len(rows)))
         yield acted.loss, shares_of(acted)
 
     lengths = rollout.sequences.lengths[mine]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from alignment.data.batch import Sequences
-from alignment.maths.losses import policy_loss, value_loss
+from alignment.maths.losses import PolicyTokens, ValueTokens, policy_loss, value_loss
 from alignment.models.forward import response_logprobs, response_terms
 from alignment.ppo.learner import Learner, learning_rate_factor
 from alignment.ppo.roles import record
@@ -53,8 +53,10 @@ def after_update(folder: Path, **settings: object) -> dict[str, float]:
 
 def test_the_value_loss_without_a_clip_is_the_squared_error() -> None:
     values, old, returns, mask = torch.tensor([[0.5, 2.0]]), torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([[T, T]])
-    assert float(value_loss(values, old, returns, mask, None).loss) == pytest.approx(0.5 * (0.25 + 1.0) / 2)
-    assert float(value_loss(values, old, returns, mask, 0.2).loss) == pytest.approx(0.5 * (0.64 + 1.0) / 2)
+    assert float(value_loss(ValueTokens(values, old, returns, mask), None).loss) == pytest.approx(
+        0.5 * (0.25 + 1.0) / 2
+    )
+    assert float(value_loss(ValueTokens(values, old, returns, mask), 0.2).loss) == pytest.approx(0.5 * (0.64 + 1.0) / 2)
 
 
 def test_clip_values_turns_the_clip_off(folders: Path) -> None:
@@ -168,7 +170,9 @@ def test_ranks_and_micro_batches_add_up_to_the_whole_batch() -> None:
         """What all ranks' gradients sum to; a rank that knew its own tokens alone would be off."""
         x = logprobs.clone().requires_grad_()
         for part in parts:
-            policy_loss(x[part], old[part], advantages[part], mask[part], 0.2, mask.sum()).loss.backward()
+            policy_loss(
+                PolicyTokens(x[part], old[part], advantages[part], mask[part]), 0.2, denominator=mask.sum()
+            ).loss.backward()
         assert x.grad is not None
         return x.grad
 
@@ -177,7 +181,7 @@ def test_ranks_and_micro_batches_add_up_to_the_whole_batch() -> None:
     torch.testing.assert_close(gradient(first) + gradient(second), whole)
     own = logprobs.clone().requires_grad_()
     for part in (slice(0, 2), slice(2, 6)):
-        (policy_loss(own[part], old[part], advantages[part], mask[part], 0.2).loss / 2).backward()
+        (policy_loss(PolicyTokens(own[part], old[part], advantages[part], mask[part]), 0.2).loss / 2).backward()
     assert not torch.allclose(own.grad, whole, atol=1e-3)  # the mean of means, as in TRL 1.12
 
 
