@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from alignment.shared.records import storable
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http import audit as recording
@@ -98,7 +99,7 @@ class ProblemBody(BaseModel):
 
 def not_found(what: str, key: object) -> ApiError:
     """404, also for what exists but is none of the caller's business."""
-    return ApiError(404, "not-found", f"There is no {what} {key}.")
+    return ApiError(404, "not-found", Sentence("not-found", "There is no %(what)s %(key)s.", what=what, key=str(key)))
 
 
 def invalid(problems: Sequence[Problem]) -> ApiError:
@@ -155,7 +156,10 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         return await run_in_threadpool(refuse, request, error)
 
     def on_unstorable(request: Request, error: Exception) -> Response:
-        detail = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
+        detail = Sentence(
+            "unstorable-character",
+            "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it.",
+        )
         return answer(request, ApiError(422, "unstorable-text", detail))
 
     app.add_exception_handler(DataError, on_unstorable)
@@ -195,13 +199,18 @@ def database_problem(error: Exception) -> ApiError:
 
 
 def database_unavailable() -> ApiError:
-    detail = f"The database cannot be reached. Nothing was changed; try again in {RETRY_SECONDS} seconds."
+    detail = Sentence(
+        "database-unavailable",
+        "The database cannot be reached. Nothing was changed; try again in %(n)s seconds.",
+        n=RETRY_SECONDS,
+    )
     return ApiError(503, "database-unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def too_large(most: int | None = None) -> ApiError:
     limit = f": {most} bytes" if most else ""
-    return ApiError(413, SLUGS[413], f"The request is larger than this path accepts{limit}.")
+    detail = Sentence("body-too-large", "The request is larger than this path accepts%(limit)s.", limit=limit)
+    return ApiError(413, SLUGS[413], detail)
 
 
 def unknown_host() -> ApiError:
@@ -224,8 +233,10 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
         return invalid([Problem(pointer="/", message=str(error.detail))])
     slug = SLUGS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     detail = {
-        404: f"There is nothing at {request.url.path}.",
-        405: f"{request.url.path} does not take {request.method}.",
+        404: Sentence("no-such-path", "There is nothing at %(path)s.", path=request.url.path),
+        405: Sentence(
+            "no-such-method", "%(path)s does not take %(method)s.", path=request.url.path, method=request.method
+        ),
     }.get(error.status_code, str(error.detail))
     return ApiError(error.status_code, slug, detail, headers=error.headers)
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold import queries, service
 from annotation_api.annotation.gold.schemas import NewGold, NewPause, QualityRulesPatch
 from annotation_api.annotation.projects import service as projects
@@ -35,7 +36,7 @@ router = APIRouter(prefix="/projects/{project_id}/review", route_class=DoorRoute
 Form = Annotated[FormData, Depends(read_form)]
 Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]  # a field that was left empty
 PLACES = ("best", "not_best", "last", "not_last")
-UNREADABLE = "Write the order with the letters of the answers, for example A > B = C."
+UNREADABLE = Sentence("order-unreadable", "Write the order with the letters of the answers, for example A > B = C.")
 
 
 @router.get("/gold", dependencies=[allow(*READS_RUNS)])
@@ -97,7 +98,9 @@ def _share(text: str) -> float | None:
     try:
         return float(text) / 100 if text else None
     except ValueError:
-        raise ApiError(422, "invalid", f"{text!r} is no number: shares are in per cent.") from None
+        raise ApiError(
+            422, "invalid", Sentence("no-share", "%(text)s is no number: shares are in per cent.", text=repr(text))
+        ) from None
 
 
 def _valid(kind: Any, sent: dict[str, Any]) -> Any:
@@ -130,14 +133,22 @@ def _wanted(session: Session, task_id: uuid.UUID, form: FormData) -> dict[str, A
     places = {key: text_of(form, f"place-{letter}") for key, letter in names.items()}
     constraints = [{"response": key, "place": place} for key, place in places.items() if place in PLACES]
     if not constraints:
-        raise ApiError(422, "invalid", "Say what is expected: an order, or a place for one of the answers.")
+        raise ApiError(
+            422,
+            "invalid",
+            Sentence("nothing-expected", "Say what is expected: an order, or a place for one of the answers."),
+        )
     return {"constraints": constraints}
 
 
 def _as_decided(session: Session, task_id: uuid.UUID) -> dict[str, Any]:
     found = decision_of(session, task_id)
     if found is None:
-        raise ApiError(422, "invalid", "This task is not decided yet. Decide it first, or say what is expected.")
+        raise ApiError(
+            422,
+            "invalid",
+            Sentence("not-decided", "This task is not decided yet. Decide it first, or say what is expected."),
+        )
     payload = found[0].payload
     name = next(name for name in ("groups", "answers", "verdicts") if name in payload)
     return {"order" if name == "groups" else name: payload[name]}
