@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from alignment.maths.losses import (
     value_loss,
 )
 from alignment.models.forward import Model, response_logprobs, response_terms, response_values
-from alignment.models.micro_batches import accumulate
+from alignment.models.micro_batches import Loss, accumulate
 from alignment.ppo.learner import Learner
 from alignment.ppo.ptx import PretrainingMix
 from alignment.ppo.roles import ActorCritic
@@ -151,11 +152,10 @@ def _accumulate(
     share = roles.team.share(rollout.sequences.lengths[rows])
     mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
 
-    def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    def losses(part: Tensor) -> Sequence[Loss]:
         batch = MicroBatch.of(rollout, targets, mine[part], counts[part], tokens)
-        if not only_critic:
-            yield _act(roles.policy, batch, config, kl_coef)
-        yield _judge(roles.critic, batch, config)
+        judge = partial(_judge, roles.critic, batch, config)
+        return [judge] if only_critic else [partial(_act, roles.policy, batch, config, kl_coef), judge]
 
     trained = [roles.critic] if only_critic else [roles.policy, roles.critic]
     lengths = rollout.sequences.lengths[mine]
