@@ -44,8 +44,7 @@ from annotation_api.http.entry.route import check_doors
 from annotation_api.http.entry.slots import Slots
 from annotation_api.http.entry.uploads import Uploads
 from annotation_api.http.errors import ProblemBody
-from annotation_api.http.etags import ETags
-from annotation_api.http.middleware import RequestGuard
+from annotation_api.http.middleware import ETags, RequestGuard
 from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes

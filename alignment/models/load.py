@@ -32,7 +32,7 @@ from alignment.models.folder import check_folder, ensemble_file, first_member, i
 from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
-from alignment.models.heads import ensure_scorer
+from alignment.models.library import ensure_scorer
 from alignment.models.save import round_weights as round_weights
 from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type

@@ -11,9 +11,9 @@ import torch
 
 from alignment.models.load import context_length, read_score_scale
 from alignment.ppo.alarms import Alarm, Monitor
-from alignment.ppo.averages import WeightAverage
 from alignment.ppo.controllers import KLController, ScoreScaler
 from alignment.ppo.evaluation import Evaluation, bounds_of, standings
+from alignment.ppo.learner import WeightAverage
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.ppo.ptx import PretrainingMix, examples_a_step, read_rows
 from alignment.ppo.roles import Roles

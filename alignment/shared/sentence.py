@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import SkipValidation
 
-Words = Annotated[str, SkipValidation]  # of a model's field: pydantic would make a plain str of a Sentence
+SentenceText = Annotated[str, SkipValidation]  # of a model's field: pydantic would make a plain str of a Sentence
 
 
 class Sentence(str):

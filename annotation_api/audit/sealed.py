@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
 from alignment.shared.sentence import Sentence
-from annotation_api.db.audit import BEGINNING, SEALED, ChainCheck, Noted, seal
-from annotation_api.db.audit_notes import FOLDER
+from annotation_api.db.audit.ledger import BEGINNING, SEALED, ChainCheck, Noted, seal
+from annotation_api.db.audit.notes import FOLDER
 from annotation_api.db.tables import AuditRow
 
 SEGMENT = 10_000  # rows of a file

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
-from alignment.shared.sentence import Words
+from alignment.shared.sentence import SentenceText
 from annotation_api.annotation.gold.expected import Expected
 from annotation_api.db.tables import FeedbackKind, GoldUse
 from annotation_api.http.schemas import Body, Shown, storable_text
@@ -83,7 +83,7 @@ class ScreenedOut(BaseModel):
     entered_at: datetime | None
     paused_at: datetime | None
     paused_by_rule: bool
-    reason: Words | None
+    reason: SentenceText | None
 
 
 class ScreenedPeople(BaseModel):

@@ -18,7 +18,6 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, RuleVerdict
-from alignment.shared.sentence import Sentence
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots.frozen_rows import BATCH, FreezeError, Frozen, Stored
@@ -121,14 +120,7 @@ def _made(
             what = {"ranking": "order of the responses", "questions": "answer to the questions"}
             named = what.get(judgement.form.kind, "verdict on the rules")
             raise FreezeError(
-                Sentence(
-                    "freeze-misfit",
-                    "submission %(submission)s is no %(what)s of task %(task)s: %(error)s",
-                    submission=str(judgement.source),
-                    what=named,
-                    task=str(judgement.task),
-                    error=str(error),
-                )
+                f"submission {judgement.source} is no {named} of task {judgement.task}: {error}"
             ) from error
         yield from (Frozen(record, submission_id=judgement.submission) for record in made)
 
