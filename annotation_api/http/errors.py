@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -49,6 +49,7 @@ DATABASE_PROBLEMS = {
     "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
 }
 TAKEN = "23505"  # Postgres's code for what may be there once
+M = TypeVar("M", bound=BaseModel)
 MOST_LISTED = 51  # problems of one request
 
 
@@ -71,6 +72,11 @@ class ApiError(Exception):
         self.status, self.slug, self.detail = status, slug, detail
         self.objects = dict(objects or {})  # for the audit; not told to the caller
         self.problems, self.headers = tuple(problems), dict(headers or {})
+
+    @property
+    def shown(self) -> str:
+        """What a form says of it: the first thing that is wrong, else the detail."""
+        return self.problems[0].message if self.problems else self.detail
 
     def body(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -113,6 +119,14 @@ def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiE
     """A 422 from pydantic's errors; `under` is the pointer at which `model` stands in the request."""
     found = explain(error, model)
     return invalid([problem.model_copy(update={"pointer": under + problem.pointer}) for problem in found])
+
+
+def valid(model: type[M], sent: Mapping[str, Any]) -> M:
+    """What was sent, as `model`. Raises the 422 that names every problem."""
+    try:
+        return model.model_validate(sent)
+    except ValidationError as error:
+        raise from_validation(error, model) from None
 
 
 PageRenderer = Callable[[Request, ApiError], Response]

@@ -56,7 +56,7 @@ def freeze(
     except ValidationError:
         error = Sentence("no-source", "Choose a project or a data set from the list.")
     except ApiError as refusal:
-        error = refusal.problems[0].message if refusal.problems else refusal.detail
+        error = refusal.shown
     session.rollback()
     return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, error=error)
 

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -26,7 +26,7 @@ from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.tables import Person, Project, Role
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.http.errors import ApiError, from_validation
+from annotation_api.http.errors import ApiError, valid
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.mine import opening
 from annotation_api.web.review import said
@@ -63,7 +63,7 @@ def _gold_page(
         fields=fields or {name: "" if share is None else f"{100 * share:g}" for name, share in shares.items()},
         owns=me.role in ENGINEERS,
         lifts=me.role is Role.ADMIN,
-        error=(error.problems[0].message if error.problems else error.detail) if error else None,
+        error=error.shown if error else None,
     )
 
 
@@ -87,7 +87,7 @@ def change_rules(project_id: uuid.UUID, request: Request, form: Form, session: D
         patch["gold_rate"] = patch["gold_rate"] or 0.0
         if me.role is Role.ADMIN:
             patch["names_shown"] = text_of(form, "names_shown") == "yes"
-        service.change_rules(session, me, project.id, _valid(QualityRulesPatch, patch))
+        service.change_rules(session, me, project.id, valid(QualityRulesPatch, patch))
     except ApiError as error:
         session.rollback()
         return _gold_page(request, session, me, project, fields, error)
@@ -103,13 +103,6 @@ def _share(text: str) -> float | None:
         ) from None
 
 
-def _valid(kind: Any, sent: dict[str, Any]) -> Any:
-    try:
-        return kind.model_validate(sent)
-    except ValidationError as error:
-        raise from_validation(error, kind) from None
-
-
 @router.post("/tasks/{task_id}/gold", dependencies=[allow(*READS_RUNS)])
 def make_gold(project_id: uuid.UUID, task_id: uuid.UUID, request: Request, form: Form, session: Db, me: Me) -> Response:
     """Make the task a gold item: as it was decided, in an order of letters, or with a place for some responses."""
@@ -117,7 +110,7 @@ def make_gold(project_id: uuid.UUID, task_id: uuid.UUID, request: Request, form:
     service.find_task(session, project.id, task_id)
     try:
         sent = {"expected": _wanted(session, task_id, form), "why": text_of(form, "why"), "use": text_of(form, "use")}
-        service.make_gold(session, me, project.id, task_id, _valid(NewGold, sent))
+        service.make_gold(session, me, project.id, task_id, valid(NewGold, sent))
     except ApiError as error:
         session.rollback()
         return side_by_side(request, session, me, project, task_id, error=error)
@@ -200,7 +193,7 @@ def change_standing(project_id: uuid.UUID, person_id: uuid.UUID, form: Form, ses
     if text_of(form, "do") == "resume":
         service.resume(session, project.id, person_id)
     else:
-        pause: NewPause = _valid(NewPause, {"reason": text_of(form, "reason")})
+        pause: NewPause = valid(NewPause, {"reason": text_of(form, "reason")})
         service.pause(session, me, project.id, person_id, pause.reason)
     return see_other(f"/projects/{project.id}/review/annotators")
 
