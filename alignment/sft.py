@@ -22,7 +22,8 @@ from alignment.data.screening import screen
 from alignment.data.stops import turn_end
 from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_model, saved_type
 from alignment.shared.config import SFTConfig, Stage
-from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import Demonstration, read_jsonl
 from alignment.shared.stages import SFTInputs
 from alignment.training.checkpoints import Checkpoints
@@ -43,7 +44,7 @@ IGNORED = -100  # the label that no loss falls on
 def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporter) -> StageResult:
     """Tune `inputs.model` on the demonstrations and save it into `out_dir`.
 
-    Raises StageError: BAD_INPUT for unusable data or model, CANCELLED at a step border; Paused there when asked.
+    Raises BadInput for unusable data or model, Cancelled at a step border; Paused there when asked.
     """
     torch.manual_seed(config.seed)  # a padding token's new row is drawn
     demonstrations = _read(inputs.demonstrations)
@@ -121,9 +122,9 @@ def _read(path: Path) -> list[Demonstration]:
     try:
         demonstrations = list(read_jsonl(path, Demonstration))
     except (ValueError, OSError) as error:
-        raise StageError(ErrorKind.BAD_INPUT, str(error), "Each line must be one demonstration record.") from error
+        raise BadInput(str(error), "Each line must be one demonstration record.") from error
     if not demonstrations:
-        raise StageError(ErrorKind.BAD_INPUT, f"{path} holds no demonstrations.", "Give at least one.")
+        raise BadInput(f"{path} holds no demonstrations.", "Give at least one.")
     return demonstrations
 
 
@@ -134,6 +135,6 @@ def _report(counts: dict[str, int], limit: int, reporter: Reporter) -> None:
         told = f"None of {total} demonstrations fits into {limit} tokens."
         if refused == total:
             told = f"The model's chat template refuses all {total} demonstrations."
-        raise StageError(ErrorKind.BAD_INPUT, told, chat.REFUSED_HOW if refused else "Raise max_length.")
+        raise BadInput(told, chat.REFUSED_HOW if refused else "Raise max_length.")
     if too_long:
         reporter.note(f"{too_long} of {total} demonstrations exceed {limit} tokens and were left out.", level="warning")

@@ -44,7 +44,7 @@ def add_adapters(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Tas
     """Adapters on the linear layers that `lora.targets` means; a score head has none: PEFT trains and keeps it whole.
 
     A model that has adapters named START keeps them, frozen: what is trained is added to what it says by now.
-    Raises StageError(BAD_INPUT) for names that the model does not have.
+    Raises BadInput for names that the model does not have.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -114,7 +114,7 @@ def read_adapters(model: PreTrainedModel, folder: Path, name: str = TRAINED) -> 
 
 
 def adapter_base(folder: Path) -> Path:
-    """The folder of the model that the adapters in `folder` were trained on. StageError(BAD_INPUT) where it is gone."""
+    """The folder of the model that the adapters in `folder` were trained on. BadInput where it is gone."""
     with opened(folder, FolderPart.CONFIG) as seen:
         base = base_of(folder, json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"])
     if not base.is_dir():

@@ -32,7 +32,7 @@ from alignment.models.folder import check_folder, ensemble_file, first_member, i
 from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
-from alignment.models.heads import ensure_scorer
+from alignment.models.library import ensure_scorer
 from alignment.models.save import round_weights as round_weights
 from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
@@ -41,7 +41,7 @@ from alignment.models.sharing import merged, scorer_on
 from alignment.models.sizes import require_all_weights, require_fit
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -58,7 +58,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer, with an EOS token and a padding token that differs from it.
 
     A tokenizer without a padding token, or with EOS as one, is given `<|pad|>`: were they equal, the
-    stop would be masked with the padding and never learned. Raises StageError(BAD_INPUT).
+    stop would be masked with the padding and never learned. Raises BadInput.
     """
     folder = first_member(folder)
     check_folder(folder)
@@ -84,7 +84,7 @@ def load_causal_lm(
 ) -> PreTrainedModel | PeftModel:
     """A causal language model on its device; `trained=False` freezes it, `lora` trains adapters only, seeded.
 
-    Raises StageError(BAD_INPUT) for a folder that is missing, unreadable, no causal model, or whose
+    Raises BadInput for a folder that is missing, unreadable, no causal model, or whose
     embedding is smaller than the tokenizer's vocabulary.
     """
     config = load_config(folder, dropout=dropout)
@@ -114,7 +114,7 @@ def load_scorer(
 
     From a language model, the `score` head is new: normal with deviation 1/sqrt(width + 1), so that
     scores start near 0 (Stiennon et al. 2020, released code). From a reward model it is the trained one, of an
-    ensemble the first member's. Raises StageError(BAD_INPUT) as `load_causal_lm`, and for a classifier of several
+    ensemble the first member's. Raises BadInput as `load_causal_lm`, and for a classifier of several
     labels, a reward model without its head, or weights that are no numbers.
     """
     folder = first_member(folder)
@@ -141,7 +141,7 @@ def load_reward_model(
     """A frozen reward model to score with: one model, or all members of an ensemble's folder.
 
     Adapters of `base`, a language model from that folder, stand on its weights. `forward.score_rows` takes all of
-    these. Raises StageError(BAD_INPUT) as `load_scorer`.
+    these. Raises BadInput as `load_scorer`.
     """
     if not (folder / EnsembleFile.NAME).exists():
         return _on_base(folder, base) or load_scorer(folder, tokenizer, trained=False, device=device)
@@ -234,7 +234,7 @@ def _under(
         found = _load(auto, base, tokenizer, own, full, device)
     except StageError as error:
         cause = f"The adapters in {folder} stand on another model. {error.cause}"
-        raise StageError(error.kind, cause, error.next_step) from error
+        raise type(error)(cause, error.next_step) from error
     model = merged(found, found.dtype) if is_adapted(found) else found
     if is_scorer(config):
         model.config.score_mean = getattr(config, "score_mean", 0.0)

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from alignment.models.adapters import is_adapted, tuned_layers
 from alignment.models.device import dtype_for
-from alignment.models.heads import ensure_scorer
+from alignment.models.library import ensure_scorer
 
 M = TypeVar("M", bound=nn.Module)
 Change = Callable[[nn.Parameter], nn.Parameter]

@@ -47,7 +47,7 @@ from alignment.rollout.engines import Engine, engine_of, require_same_numbers
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput, Diverged
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
@@ -100,12 +100,12 @@ class ActorCritic(Roles):
 
 
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
-    """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
+    """All four from two folders. BadInput where they cannot work together."""
     return loaded(functools.partial(_load_roles, config, inputs, team), team, shares=config.shard_weights)
 
 
 def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
-    """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
+    """Policy, reference and reward model. BadInput where they cannot work together."""
     read = functools.partial(_load_without_critic, config, inputs, team)
     return loaded(read, team, shares=config.shard_weights)
 
@@ -193,7 +193,7 @@ def reply(
 def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tuple[Tensor, Tensor | None]:
     """The reward model's score of each response `(B,)`; of an ensemble also how much its members disagree.
 
-    Raises StageError(DIVERGED) for a score that is no number.
+    Raises Diverged for a score that is no number.
     """
     rows = [ids[:n] for ids, n in zip(sequences.input_ids.tolist(), sequences.lengths.tolist(), strict=True)]
     pad_id, size, device = roles.tokenizer.pad_token_id, 4 * config.micro_batch_size, sequences.input_ids.device
@@ -211,11 +211,10 @@ def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tupl
 
 
 def require_numbers(scores: Tensor, rows: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """StageError(DIVERGED) for a score `(B,)` that is no number; names the text of its row."""
+    """Diverged for a score `(B,)` that is no number; names the text of its row."""
     for value, ids in zip(scores.tolist(), rows, strict=True):
         if not math.isfinite(value):
-            raise StageError(
-                ErrorKind.DIVERGED,
+            raise Diverged(
                 f"The reward model scores {tokenizer.decode(ids)[:120]!r} as {value}.",
                 "Train the reward model again with a lower learning rate.",
             )
@@ -283,8 +282,7 @@ def require_same_tokens(policy: PreTrainedTokenizerBase, inputs: PPOInputs) -> N
     """The reward model reads the policy's token ids, so each id must mean the same to both: else BAD_INPUT."""
     judge = load_tokenizer(inputs.reward_model)
     if policy.get_vocab() != judge.get_vocab() or policy.eos_token_id != judge.eos_token_id:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"The reward model in {inputs.reward_model} has another tokenizer ({len(judge)} tokens) than the policy "
             f"in {inputs.model} ({len(policy)} tokens).",
             "Train the reward model from the same base model as the policy.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import DiskFull, StageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, for this user, in this file
 # What safetensors (by the system's number) and torch say of a write that failed, in place of an OSError.
@@ -18,7 +18,7 @@ WRITE_FAILED = re.compile(
 def is_full(error: BaseException) -> bool:
     """Whether `error` says that something could not be written for want of room."""
     if isinstance(error, StageError):
-        return error.kind is ErrorKind.DISK_FULL
+        return isinstance(error, DiskFull)
     if isinstance(error, OSError):
         return error.errno in FULL
     return bool(WRITE_FAILED.search(str(error)))

@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
 from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
+from alignment.shared.errors import DiskFull, StageError
+from alignment.shared.events import Paused, Reporter, SavedCheckpoint
 from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
@@ -143,7 +144,7 @@ class Checkpoints:
     def saving(self, step: int, total: int) -> Iterator[Path]:
         """A folder to fill, which becomes the checkpoint of `step`; older ones than the newest `KEPT` go.
 
-        Raises StageError(DISK_FULL) when it does not fit; the checkpoints before it stay whole.
+        Raises DiskFull when it does not fit; the checkpoints before it stay whole.
         """
         home, began = self.folder, time.monotonic()
         assert home is not None, "only a run with a folder saves"
@@ -158,7 +159,7 @@ class Checkpoints:
             if not is_full(error):
                 raise
             cause = f"No room to write {home / name}."
-            raise StageError(ErrorKind.DISK_FULL, cause, "Free some disk space, then resume.") from error
+            raise DiskFull(cause, "Free some disk space, then resume.") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         self._prune(home, step)

@@ -22,7 +22,8 @@ from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
 from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
-from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError
+from alignment.shared.errors import Diverged
+from alignment.shared.events import Meter, Paused, Reporter
 from alignment.training.checkpoints import PARTIAL, Checkpoints
 from alignment.training.shards import skeleton, with_room
 from alignment.training.team import Team
@@ -96,8 +97,7 @@ class ReporterCallback(TrainerCallback):
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         if not math.isfinite(numbers["loss"]) or not math.isfinite(numbers.get("grad_norm", 0.0)):
             norm = numbers.get("grad_norm")
-            raise StageError(
-                ErrorKind.DIVERGED,
+            raise Diverged(
                 f"The loss became {numbers['loss']} (gradient norm {norm}) at step {state.global_step}.",
                 "Lower learning_rate or max_grad_norm.",
             )
