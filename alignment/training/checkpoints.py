@@ -35,7 +35,12 @@ WHEN = ("save_every", "save_minutes")  # settings that change no weight
 LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "template_refusals",
     "save_dtype",
+    "method",
+    "layers",
+    "virtual_tokens",
     "lora.targets",
+    "lora.rank_stabilised",
+    "lora.dora",
     "alarms.engine_gap",
     "clip_range_high",
     "critic_warmup",
