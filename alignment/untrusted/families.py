@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from alignment.untrusted.known_families import DECODERS, ENCODER_DECODERS, ENCODERS
 
-# OwnWeights of a model that adapters usually leave alone: what chooses among experts, the experts themselves (of which each
+# Parts of a model that adapters usually leave alone: what chooses among experts, the experts themselves (of which each
 # sees few tokens), and towers that read something else than text.
 _LEFT_ALONE = re.compile(
     r"(^|\.)(router\w*|\w*_router|gate|\w*experts?|shared_expert_gate|vision\w*|visual\w*|audio\w*|image_\w+|img_\w+"

@@ -218,7 +218,7 @@ ALL: tuple[Callable[[Report], Iterator[Remark]], ...] = (
 
 
 def _below(report: Report, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """OwnWeights that lie below the whole by APART, and with their interval."""
+    """Parts that lie below the whole by APART, and with their interval."""
     if report.get("accuracy") is None:
         return
     whole, found = report["accuracy"]["value"], _parts(report, kind)
