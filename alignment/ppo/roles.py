@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from alignment.cpu.memory import keep_freed_memory
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
-from alignment.models.adapters import add_adapters, is_adapted
+from alignment.models.adapters import add_adapters, can_stand_above, is_adapted
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.forward import (
     Model,
@@ -40,14 +40,15 @@ from alignment.models.load import (
     load_tokenizer,
 )
 from alignment.models.micro_batches import in_micro_batches
-from alignment.models.sharing import with_own_head
+from alignment.models.sharing import frozen_copy, with_own_head
 from alignment.ppo.controllers import ScoreScaler, scaler_of
 from alignment.ppo.score_shaping import shape_scores
 from alignment.rollout.engines import Engine, engine_of, require_same_numbers
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
-from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.shared.config import LoRAConfig, PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput, Diverged
+from alignment.shared.methods import Rescaling
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
@@ -141,24 +142,26 @@ def _models(
     config: PolicyConfig, inputs: PPOInputs, tokenizer: PreTrainedTokenizerBase, device: torch.device | None
 ) -> tuple[Model, Model | None, Model | Ensemble]:
     """Policy, reference and reward model. With adapters they stand on one base, as far as they were trained on it."""
-    if config.lora is None or device:
-        lora, seed = config.lora, config.seed
-        policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=lora, seed=seed, device=device)
+    light, seed = config.light, config.seed
+    if not isinstance(light, LoRAConfig | Rescaling) or device:
+        policy = load_causal_lm(inputs.model, tokenizer, trained=True, light=light, seed=seed, device=device)
         # The reference keeps the policy's number type: in another one the KL would not start at 0.
-        reference = None if lora else load_causal_lm(inputs.model, tokenizer, trained=True, device=device)
+        reference = None if is_adapted(policy) else frozen_copy(policy)
         return policy, reference, load_reward_model(inputs.reward_model, tokenizer, device=device)
     base = load_base(inputs.model, tokenizer)
     reward_model = load_reward_model(inputs.reward_model, tokenizer, base=(inputs.model, base))
-    return add_adapters(base.train(), config.lora, "CAUSAL_LM", config.seed), None, reward_model
+    return add_adapters(base.train(), light, "CAUSAL_LM", seed), None, reward_model
 
 
 def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs, device: torch.device | None) -> Model:
     """Begins as the reward model, of an ensemble as its first member: with adapters on that one's weights."""
     judge = roles.reward_model.models[0] if isinstance(roles.reward_model, Ensemble) else roles.reward_model
-    if config.lora is None or device or (is_adapted(judge) and isinstance(roles.reward_model, Ensemble)):
-        lora, seed = config.lora, config.seed
-        return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=lora, seed=seed, device=device)
-    return add_adapters(with_own_head(judge).train(), config.lora, "SEQ_CLS", config.seed)
+    light, seed = config.light, config.seed
+    if isinstance(light, LoRAConfig | Rescaling) and not device:
+        alone = not isinstance(roles.reward_model, Ensemble)
+        if not is_adapted(judge) or (alone and can_stand_above(judge, light)):
+            return add_adapters(with_own_head(judge).train(), light, "SEQ_CLS", seed)
+    return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, light=light, seed=seed, device=device)
 
 
 def reply(

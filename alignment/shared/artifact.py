@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.disk import is_full
-from alignment.shared.errors import Damaged, DiskFull, StageError
+from alignment.shared.errors import Damaged, DiskFull, StageError, is_full
 from alignment.shared.events import StageResult
 from alignment.shared.records import canonical_json, storable
 
