@@ -26,7 +26,9 @@ from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
 from alignment.shared.errors import StageError
 from alignment.shared.events import Meter, Reporter, StageResult
 from alignment.shared.stages import PPOInputs
+from alignment.training.beside import beside
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.shards import is_shared
 from alignment.training.team import Team, together
 
 Config = TypeVar("Config", bound=PPOConfig | RLOOConfig)
@@ -104,34 +106,35 @@ def _train(
     meter = Meter(reporter, stage.value, config.updates, len(curve))
     stopped: str | None = None
 
-    try:
-        for number in range(len(curve) + 1, config.updates + 1):
-            if stopped := adaptation.stops(selection.evaluations):
-                break
-            # 1. The policy answers a batch of prompts.
-            asked = [ids for ids in next(batches) for _ in range(method.replies)]
-            sequences, sampled = reply(roles, asked, config, streams.shared, streams.of(number))
-            # 2. The reward model scores the responses; the other models say what they expect of them.
-            rollout = method.record(sequences, sampled)
-            # 3. Scores become advantages; a few clipped passes over them.
-            metrics = method.update(rollout, shuffling)
-            check(metrics, number, config)
-            adaptation.follow(metrics["kl"], config.batch_size)
-            # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
-            if number % config.evaluate_every == 0 or number == config.updates:
-                with adaptation.shown():
-                    draws = streams.of(EVALUATIONS)
-                    entry = selection.add(evaluate(roles, prompts.heldout, number, config, draws))
-                metrics |= entry.metrics()
-                report_evaluations(reporter, roles, prompts, config, [selection.evaluations[0], entry])
-            curve.append({"update": float(number), **metrics})
-            reporter.samples(number, sample_rows(roles, rollout))
-            adaptation.observe(curve, selection.evaluations, reporter)
-            meter.step(metrics)
-            # 5. From time to time all that the next update depends on is saved.
-            checkpoints.border(number, config.updates, state.save)
-    except StageError as error:
-        stopped = rescued(error, selection)
+    with beside(checkpoints, shares=is_shared(roles.policy)) as saving:
+        try:
+            for number in range(len(curve) + 1, config.updates + 1):
+                if stopped := adaptation.stops(selection.evaluations):
+                    break
+                # 1. The policy answers a batch of prompts.
+                asked = [ids for ids in next(batches) for _ in range(method.replies)]
+                sequences, sampled = reply(roles, asked, config, streams.shared, streams.of(number))
+                # 2. The reward model scores the responses; the other models say what they expect of them.
+                rollout = method.record(sequences, sampled)
+                # 3. Scores become advantages; a few clipped passes over them.
+                metrics = method.update(rollout, shuffling)
+                check(metrics, number, config)
+                adaptation.follow(metrics["kl"], config.batch_size)
+                # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
+                if number % config.evaluate_every == 0 or number == config.updates:
+                    with adaptation.shown():
+                        draws = streams.of(EVALUATIONS)
+                        entry = selection.add(evaluate(roles, prompts.heldout, number, config, draws))
+                    metrics |= entry.metrics()
+                    report_evaluations(reporter, roles, prompts, config, [selection.evaluations[0], entry])
+                curve.append({"update": float(number), **metrics})
+                reporter.samples(number, sample_rows(roles, rollout))
+                adaptation.observe(curve, selection.evaluations, reporter)
+                meter.step(metrics)
+                # 5. From time to time all that the next update depends on is saved.
+                saving.border(number, config.updates, state.copied)
+        except StageError as error:
+            stopped = rescued(error, selection)
     if stopped:
         reporter.note(stopped, level="warning")
     selection.save(out_dir, config, inputs.model)

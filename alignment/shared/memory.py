@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
 from alignment.shared.policy.ppo_config import CPU_LANES
@@ -52,6 +52,8 @@ class Memory:
     logits: int
     cache: int  # keys and values of a rollout
     rollout_copy: int  # of the policy's weights, in the type that decodes
+    host: int  # copies in the memory of the CPU: of the policy that is kept, and what a checkpoint is written from
+    on_cpu: bool  # the device is the CPU: that is its memory, too
 
     @property
     def weights(self) -> int:
@@ -60,7 +62,7 @@ class Memory:
     @property
     def total(self) -> int:
         """At the worst moment: a rollout and an update are not at once."""
-        kept = self.weights + self.optimizer + self.rollout_copy
+        kept = self.weights + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
         return kept + max(self.cache, self.gradients + self.activations + self.logits)
 
 
@@ -77,6 +79,8 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
         logits=lanes * _logits(config, policy),
         cache=_cache(config, policy, machine),
         rollout_copy=HALF * policy.weights if isinstance(config, PPOConfig) and machine.gpus and not config.lora else 0,
+        host=_host(config, shapes),
+        on_cpu=not machine.gpus,
     )
     return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
 
@@ -109,6 +113,22 @@ def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) ->
     return {role: _trained(config, shapes[role]) for role in roles}
 
 
+def checkpoint_of(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> int:
+    """Bytes of a checkpoint: trained weights and AdamW's moments; of PPO the kept policy, and the average if any."""
+    trained = trained_by_role(config, shapes)
+    whole = 3 * FLOAT * sum(trained.values())
+    return whole + FLOAT * trained["model"] * (1 + _averages(config)) if isinstance(config, PPOConfig) else whole
+
+
+def _host(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> int:
+    """PPO writes its checkpoints from a copy, beside training; the kept policy in it is the one that is there."""
+    return checkpoint_of(config, shapes) if isinstance(config, PPOConfig) else 0
+
+
+def _averages(config: PPOConfig) -> int:
+    return 0 if config.ema_decay is None else 1
+
+
 def _trained(config: TrainingConfig, shape: ModelShape) -> int:
     if isinstance(config, RewardConfig) and config.frozen_trunk:
         return shape.width
@@ -122,10 +142,11 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: On
         whole = config.lora is None and not (isinstance(config, RewardConfig) and config.frozen_trunk)
         return {"model": FLOAT * policy.weights if whole else frozen * policy.weights + FLOAT * trained["model"]}
     judge = shapes["reward_model"]
+    average = {"average": FLOAT * trained["model"]} if _averages(config) else {}
     if config.lora is None:
-        found = {"policy": FLOAT * policy.weights, "reference": FLOAT * policy.weights}
+        found = average | {"policy": FLOAT * policy.weights, "reference": FLOAT * policy.weights}
         return found | {"critic": FLOAT * judge.weights, "reward_model": frozen * judge.weights}
-    found = {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
+    found = average | {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
     found |= {"critic": FLOAT * trained["reward_model"]}
     return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
 
@@ -168,5 +189,7 @@ def _shared(found: Memory, machine: OnDevice) -> Memory:
     if machine.gpus <= 1:
         return found
     part = {role: math.ceil(size / machine.gpus) for role, size in found.roles.items()}
-    gradients, optimizer = (math.ceil(size / machine.gpus) for size in (found.gradients, found.optimizer))
-    return Memory(part, gradients, optimizer, found.activations, found.logits, found.cache, found.rollout_copy)
+    gradients, optimizer, host = (
+        math.ceil(size / machine.gpus) for size in (found.gradients, found.optimizer, found.host)
+    )
+    return replace(found, roles=part, gradients=gradients, optimizer=optimizer, host=host)

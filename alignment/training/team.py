@@ -137,6 +137,13 @@ class Team:
         dist.gather_object(said, each if self.first else None, dst=0)
         return each if self.first else []
 
+    def to_all(self, said: Said) -> list[Said]:
+        """What each process says, in order, on every process."""
+        each: list[Said] = [said] * self.size
+        if self.size > 1:
+            dist.all_gather_object(each, said)
+        return each
+
     def reporter(self, reporter: Reporter) -> Reporter:
         """The first process reports for all; what is asked of one process is asked of all."""
         return reporter if self.size == 1 else cast(Reporter, TeamReporter(reporter, self))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+DEFAULTS = "defaults"  # in place of a preset, of a job that was made without one
+
 
 class Role(StrEnum):
     ANNOTATOR = "annotator"  # ranks own tasks

@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from alignment.shared.disk import is_full
 from alignment.shared.records import storable
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain, shown
@@ -176,6 +177,14 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         )
         return answer(request, ApiError(422, "unstorable-text", detail))
 
+    def on_disk(request: Request, error: Exception) -> Response:
+        if not is_full(error):
+            raise error
+        log.error("the disk is full: %s", error)
+        detail = "The server's disk is full, and what you sent was not stored. Send it again once there is room."
+        return answer(request, ApiError(507, "no-space", detail, headers={"Connection": "close"}))
+
+    app.add_exception_handler(OSError, on_disk)
     app.add_exception_handler(DataError, on_unstorable)
     app.add_exception_handler(UnicodeEncodeError, on_unstorable)
     app.add_exception_handler(ApiError, on_api)

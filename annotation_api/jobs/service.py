@@ -11,6 +11,7 @@ from alignment.shared.validation import Problem
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.jobs.records import JobError, TransitionRefused
+from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Job, JobState, Person
 from annotation_api.http.errors import ApiError, invalid, not_found, valid
 from annotation_api.http.labels import label
@@ -73,6 +74,7 @@ def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, p
             priority=job.priority,
             pipeline_id=pipeline,
         )
+        row.preset = job.preset or DEFAULTS
         return label(row, job)
     except JobError as error:  # a needed job failed since the door looked
         raise invalid([Problem(pointer="/inputs", message=str(error))]) from None

@@ -43,7 +43,7 @@ def prepared(stage: Stage, folders: dict[str, Path], **config: Any) -> Validated
 def memory(stage: Stage, folders: dict[str, Path], gpus: float = 0, **config: Any) -> MemoryEstimate:
     found = estimate(prepared(stage, folders, **config), gpus).memory
     assert found is not None
-    kept = found.weights + found.optimizer + found.rollout_copy
+    kept = found.weights + found.optimizer + found.rollout_copy + (0 if gpus else found.host)
     assert found.total == kept + max(found.cache, found.gradients + found.activations + found.logits)
     assert sum(found.roles.values()) == found.weights
     return found
@@ -141,12 +141,30 @@ def test_on_a_cpu_ppo_takes_two_micro_batches_at_a_time(here: Path, tmp_path: Pa
     assert memory(Stage.PPO, folders, gpus=1, max_response_length=8).gradients == one.gradients
 
 
-def test_disk_is_the_result_and_two_checkpoints(here: Path) -> None:
+def test_disk_is_the_result_and_three_checkpoints(here: Path) -> None:
     size = (here / "model.safetensors").stat().st_size
     found = estimate(prepared(Stage.REWARD, {"model": here}, members=3), 1)
     assert (found.artifact_bytes, found.checkpoint_bytes) == (3 * size, 12 * WEIGHTS)
-    assert found.disk_bytes == 3 * size + 2 * 12 * WEIGHTS
+    assert found.disk_bytes == 3 * size + 3 * 12 * WEIGHTS  # the third while it is written
     assert found.steps == 3 * 9  # 36 of 40 rankings are trained on, 4 at a time, three times over
+
+
+def test_a_checkpoint_of_ppo_is_seven_numbers_a_weight_and_so_is_the_copy_that_it_is_written_from(
+    here: Path, tmp_path: Path
+) -> None:
+    """Policy and critic with two moments each, and the kept policy; an average of the policy if there is one."""
+    judge = folder(tmp_path / "judge", CONFIG, {"layers.0.q.weight": [16, 8]})
+    both, small = {"model": here, "reward_model": judge}, 16 * 8
+    whole = 12 * (WEIGHTS + small) + 4 * WEIGHTS
+    plain, averaged = ({"max_response_length": 8} | more for more in ({}, {"ema_decay": 0.9}))
+    for config, size in ((plain, whole), (averaged, whole + 4 * WEIGHTS)):
+        found = estimate(prepared(Stage.PPO, both, **config), 1)
+        assert found.checkpoint_bytes == size
+        assert memory(Stage.PPO, both, gpus=1, **config).host == size
+    shared = memory(Stage.PPO, both, gpus=2, shard_weights=True, **plain)
+    assert shared.host == whole / 2
+    assert memory(Stage.PPO, both, gpus=1, **averaged).roles["average"] == 4 * WEIGHTS
+    assert memory(Stage.SFT, {"model": here}, gpus=1).host == 0
 
 
 def test_recomputed_activations_are_few(here: Path) -> None:
