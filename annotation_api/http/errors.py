@@ -170,11 +170,8 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         return await run_in_threadpool(refuse, request, error)
 
     def on_unstorable(request: Request, error: Exception) -> Response:
-        detail = Sentence(
-            "unstorable-character",
-            "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it.",
-        )
-        return answer(request, ApiError(422, "unstorable-text", detail))
+        text = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
+        return answer(request, ApiError(422, "unstorable-text", Sentence("unstorable-character", text)))
 
     def on_disk(request: Request, error: Exception) -> Response:
         if not is_full(error):

@@ -97,6 +97,25 @@ def said(language: str) -> Mapping[str, str]:
     return texts
 
 
+def metric(name: str) -> str:
+    """What a job measures, in words of the current language; its own name, spaced, where the language has none."""
+    raw = name.replace(" ", "_")
+    return metrics(current()).get(raw, raw.replace("_", " "))
+
+
+def metrics_known() -> Mapping[str, str]:
+    """The words for a script, which spaces the names of the others itself."""
+    return metrics(current())
+
+
+@cache
+def metrics(language: str) -> Mapping[str, str]:
+    """Words for the names of metrics; English needs none."""
+    path = LOCALES / f"metrics.{language}.json"
+    texts: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return texts
+
+
 @cache
 def words(language: str) -> Mapping[str, str]:
     """All catalogues of a language, merged; English needs none."""

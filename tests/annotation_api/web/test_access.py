@@ -170,7 +170,7 @@ def test_chinese_pages_hold_no_english_sentence(scene: Scene, tabs: dict[str | N
         page.goto(place.path)
         words = page.evaluate(
             "[...document.querySelectorAll('button, label, th, dt, summary, nav a, legend')]"
-            ".filter(it => !it.closest('[lang=en], .rich, .ask, [translate=no]')).map(it => it.innerText.trim())"
+            ".filter(it => !it.closest('[lang=en], .rich, .ask, [data-name]')).map(it => it.innerText.trim())"
         )
         english += [f"{place.name}: {text}" for text in words if is_english(text)]
         page.context.clear_cookies(name="rankloop_language")

@@ -15,9 +15,11 @@ from starlette.requests import Request
 
 from alignment.shared.sentence import Sentence, packed, unpacked
 from alignment.shared.validation import Problem
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import DatasetKind, FeedbackKind, JobState, ModelKind, Person, Role
+from annotation_api.jobs.curves import FIVE, GROUPS
 from annotation_api.web.markup import language
-from annotation_api.web.markup.language import LOCALES, asked_for, language_of, speaking, translate, words
+from annotation_api.web.markup.language import LOCALES, asked_for, language_of, metric, speaking, translate, words
 from annotation_api.web.projects import form_builder
 from tests.support import house
 
@@ -61,9 +63,20 @@ def test_no_sentence_has_two_translations() -> None:
 def test_words_of_the_database_are_translated() -> None:
     kinds = (Role, FeedbackKind, JobState, ModelKind, DatasetKind)
     assert [member.value for kind in kinds for member in kind if member.value not in words("zh")] == []
+    assert [kind.value for kind in ErrorKind if kind.value.replace("_", " ") not in words("zh")] == []
 
 
 SAID = json.loads((LOCALES / "said.zh.json").read_text("utf-8"))
+
+
+def test_every_metric_that_has_a_place_has_its_chinese() -> None:
+    placed = {name for charts in GROUPS.values() for names in charts for name in names}
+    placed |= {name for names in FIVE.values() for name in names}
+    with speaking("zh"):
+        assert [name for name in placed if metric(name) == name.replace("_", " ")] == []
+        assert (metric("heldout accuracy"), metric("its_own_name")) == ("留出集准确率", "its own name")
+    with speaking("en"):
+        assert metric("heldout_accuracy") == "heldout accuracy"
 
 
 def said_in_code() -> Iterator[tuple[str, set[str]]]:
