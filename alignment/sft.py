@@ -18,6 +18,7 @@ from trl.trainer.sft_config import SFTConfig as TrainerConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from alignment.data import chat
+from alignment.data.mixture import by_source, mixed
 from alignment.data.screening import screen
 from alignment.data.stops import turn_end
 from alignment.models.load import (
@@ -31,7 +32,7 @@ from alignment.models.load import (
 from alignment.shared.config import SFTConfig, Stage
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
-from alignment.shared.records import Demonstration, read_jsonl
+from alignment.shared.records import NO_SOURCE, Demonstration, read_jsonl
 from alignment.shared.stages import SFTInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.trainer import (
@@ -64,14 +65,21 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
         reporter.note(
             "The tokenizer has no chat template; the project's own was installed and is saved with the model."
         )
-    more: dict[str, Any] = {"trained": True, "dropout": True, "light": config.light, "seed": config.seed}
+    more: dict[str, Any] = {
+        "trained": True,
+        "dropout": True if config.dropout is None else config.dropout,
+        "light": config.light,
+        "seed": config.seed,
+    }
     model = load_to_train(lambda device: load_causal_lm(inputs.model, tokenizer, device=device, **more), config)
     limit = min(config.max_length, context_length(model) or config.max_length)
     screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
     screened.note("demonstrations", reporter)
     read = [d.model_copy(update={"prompt": p}) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
-    rows, too_long = encode_rows(tokenizer, read, limit, config.train_on)
+    learnt = mixed(read, config.source_weights, config.source_cap, config.seed)
+    rows, too_long = encode_rows(tokenizer, learnt, limit, config.train_on)
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long, **screened.counts()}
+    sources = {name: [count, by_source(learnt).get(name, 0)] for name, count in by_source(read).items()}
     _report(counts, limit, reporter)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
@@ -81,7 +89,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
         else:
             save_model(model, tokenizer, out_dir, saved_type(config.save_dtype, inputs.model))
     metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
-    return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
+    told = {"sources": sources} if set(sources) != {NO_SOURCE} else {}  # of each: given, learnt in a pass
+    return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve, **told})
 
 
 def encode_rows(

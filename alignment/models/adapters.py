@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.shared.methods import Rescaling
-from alignment.untrusted.adapters import base_of
+from alignment.untrusted.adapters import MOST_STACKED, base_of
 from alignment.untrusted.families import adaptable, rescaled, usually_adapted
 from alignment.untrusted.folder import ADAPTER
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Task: TypeAlias = Literal["CAUSAL_LM", "SEQ_CLS"]
 
 TRAINED = "default"  # the adapter that is trained, PEFT's own name for the only one
-MOST_STACKED = 16  # adapters on adapters, round after round
 START = "start"  # adapters that a model came with, frozen under those that are trained
 
 

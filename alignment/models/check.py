@@ -26,8 +26,10 @@ from alignment.models.view import GENERATION
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
 from alignment.untrusted import folder as safe_folder
+from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.families import after_head, positions, usually_adapted
 from alignment.untrusted.files import UnsafeModel
+from alignment.untrusted.folder import SafeFolder
 
 OPTIMIZER = 12  # bytes a trained weight: gradient and AdamW's two moments in float32
 
@@ -48,15 +50,15 @@ def check(folder: Path) -> Checked:
     """Raises BadInput, one sentence with the way on, for a folder that no stage can use."""
     try:
         safe = safe_folder.inspect(folder)
-        safe_folder.require_whole_model(safe)
         safe_folder.require_tokenizer(safe)
+        below = [safe, *bases_of(safe, lambda base: True)]
         with ExitStack() as descriptors:
-            safe_folder.open_weights(safe, descriptors)
+            safe_folder.open_weights(below[-1], descriptors)
     except UnsafeModel as error:
         raise BadInput(f"{folder} cannot be used: {error.cause}", error.next_step) from error
     config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
     model = _skeleton(config)
-    given = safe.settings.get(GENERATION, {})
+    given = below[-1].settings.get(GENERATION, {})
     given = {name: value for name, value in given.items() if name != "transformers_version"}
     settings = GenerationConfig(**given)  # type: ignore[no-untyped-call]
     sound = is_sound(settings)
@@ -65,17 +67,24 @@ def check(folder: Path) -> Checked:
     weights = sum(weight.numel() for weight in model.parameters())
     facts = {
         "folder": str(folder),
+        **_adapters(below),
         "kind": "reward model" if is_scorer(config) else "language model",
         "architecture": architecture(config),
         "family": config.model_type,
         "weights": weights,
-        "number type": str(stored_type(folder)).removeprefix("torch."),
+        "number type": str(stored_type(below[-1].folder)).removeprefix("torch."),
         "context": positions(config.get_text_config()) or "unbounded",
         "stops": _names(tokenizer, settings.eos_token_id),
         "chat template": "its own" if has_template(tokenizer) else "none; SFT installs the project's",
         "memory": _memory(weights, config),
     }
     return Checked(facts, [*safe.ignored, *_notes(model, tokenizer, config, sound)])
+
+
+def _adapters(below: list[SafeFolder]) -> dict[str, str]:
+    """What stands on what, where the folder holds adapters."""
+    kinds = [str(safe.settings[safe_folder.ADAPTER]["peft_type"]).lower() for safe in below[:-1]]
+    return {"adapters": f"{', '.join(kinds)} on {below[-1].folder}"} if kinds else {}
 
 
 def _skeleton(config: PretrainedConfig) -> Any:

@@ -28,7 +28,10 @@ def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing."""
+    """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing; or what a trainer
+    has chosen around it."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, dtype=torch.get_autocast_dtype(device.type))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
 
 

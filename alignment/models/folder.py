@@ -74,15 +74,25 @@ def is_scorer(config: PretrainedConfig) -> bool:
     return architecture(config).endswith("ForSequenceClassification")
 
 
-def load_config(folder: Path, *, dropout: bool) -> PretrainedConfig:
-    """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1)."""
+SKIPS_LAYERS = {"layerdrop"}  # not a rate of numbers, but of whole blocks
+
+
+def load_config(folder: Path, *, dropout: bool | float) -> PretrainedConfig:
+    """The folder's config; without `dropout` every dropout rate in it is 0 (the PPO ratio must start at 1).
+
+    A number is the rate of all. Raises BadInput where the family has no dropout to set.
+    """
     check_folder(folder)
     with opened(folder, FolderPart.CONFIG) as seen:
         config: PretrainedConfig = AutoConfig.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
         text = config.get_text_config()  # a few models of sound and picture have several: no language models
-    for name, value in text.to_dict().items():
-        if not dropout and "drop" in name and isinstance(value, float):
-            setattr(text, name, 0.0)
+    rates = [name for name, value in text.to_dict().items() if "drop" in name and type(value) in (int, float)]
+    if dropout is True:
+        return config
+    if dropout and not set(rates) - SKIPS_LAYERS:
+        raise bad(f"dropout is {dropout:g}, but {config.model_type} has none to set.", "Leave dropout unset.")
+    for name in rates:
+        setattr(text, name, 0.0 if name in SKIPS_LAYERS else float(dropout))
     return config
 
 

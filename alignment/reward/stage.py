@@ -238,7 +238,12 @@ def _train_members(
 def _start(config: RewardConfig, inputs: RewardInputs, tokenizer: PreTrainedTokenizerBase, number: int) -> Model:
     """An untrained member: head and adapters begin as its own seed says."""
     torch.manual_seed(config.seed)  # a padding token's new row is drawn
-    more: dict[str, Any] = {"trained": True, "light": config.light, "seed": config.seed + number}
+    more: dict[str, Any] = {
+        "trained": True,
+        "light": config.light,
+        "dropout": config.dropout or False,
+        "seed": config.seed + number,
+    }
     model = load_to_train(lambda device: load_scorer(inputs.model, tokenizer, device=device, **more), config)
     if config.frozen_trunk:
         model.requires_grad_(False)

@@ -40,6 +40,15 @@ class SupervisedConfig(SharedConfig):
     adam_beta1: Share = Field(default=0.9, description="AdamW's memory of gradients.")
     adam_beta2: Share = Field(default=0.999, description="AdamW's memory of their squares (Llama 2: 0.95).")
     adam_epsilon: Positive = Field(default=1e-8, description="AdamW's epsilon.")
+    dropout: Share | None = Field(
+        default=None,
+        description="Dropout in the model itself; unset: SFT keeps that of its config, a reward model has none.",
+    )
+    number_type: Literal["auto", "float16"] = Field(
+        default="auto",
+        description="What products are made in: bfloat16 on a GPU that has it, else float32; or float16 with dynamic "
+        "loss scaling, for older GPUs.",
+    )
 
 
 class SFTConfig(SupervisedConfig, AdapterSettings):
@@ -52,6 +61,12 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
         description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
         "are one demonstration each.",
     )
+    source_weights: dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = Field(
+        default={},
+        description="How often a pass learns from each demonstration of a source, as the lineage names it: 1 where it "
+        "is not named, 0: never.",
+    )
+    source_cap: int = Field(default=0, ge=0, description="At most so many of a source, drawn by seed; 0: all.")
     virtual_tokens: int = Field(
         default=20, ge=1, le=1024, description="Learned tokens before the text, of prefix, prompt and p_tuning."
     )

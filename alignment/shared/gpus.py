@@ -10,7 +10,10 @@ from alignment.shared.errors import BadInput
 
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
-    """Raise BadInput when the stage cannot use so many GPUs as it is set up."""
+    """Raise BadInput when the stage cannot use so many GPUs as it is set up, or needs one."""
+    if not gpus and config.get("number_type") == "float16":
+        cause = "number_type is 'float16', whose loss is scaled on a GPU alone, and gpus is 0."
+        raise BadInput(cause, "Ask for a GPU, or set number_type to 'auto'.")
     if gpus <= 1:
         return
     if gpus != int(gpus):

@@ -81,6 +81,15 @@ class Demonstration(Record):
     lineage: dict[str, str] = Field(default_factory=dict)
 
 
+NO_SOURCE = "none"  # of a record that says nothing of where it came from
+
+
+def source_of(record: Record) -> str:
+    """Where a record came from, by its lineage."""
+    lineage: dict[str, str] = getattr(record, "lineage", {})
+    return next((lineage[name] for name in ("source", "dataset", "project") if name in lineage), NO_SOURCE)
+
+
 class Candidates(Record):
     """The responses of one prompt before anybody has ranked them: their order says nothing."""
 

@@ -38,6 +38,8 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "method",
     "layers",
     "virtual_tokens",
+    "source_weights",
+    "source_cap",
     "lora.targets",
     "lora.rank_stabilised",
     "lora.dora",
@@ -49,7 +51,7 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
 LATER_IN: Mapping[type[TrainingConfig], tuple[str, ...]] = {  # others had them from the start
     PPOConfig: ("responses_per_prompt",),
     PolicyConfig: ("shard_weights",),
-    SupervisedConfig: ("schedule", "adam_beta1", "adam_beta2", "adam_epsilon", "train_on"),
+    SupervisedConfig: ("schedule", "adam_beta1", "adam_beta2", "adam_epsilon", "train_on", "dropout", "number_type"),
 }
 NAME = re.compile(r"checkpoint-([0-9]+)")
 

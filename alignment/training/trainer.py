@@ -24,7 +24,7 @@ from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
 from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
-from alignment.shared.errors import Diverged
+from alignment.shared.errors import BadInput, Diverged
 from alignment.shared.events import Meter, Paused, Reporter
 from alignment.training.checkpoints import PARTIAL, Checkpoints
 from alignment.training.shards import skeleton, with_room
@@ -45,6 +45,10 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
     """Trainer arguments from our settings; nothing is pushed or reported but by us, and saved when we say."""
     gpu = torch.cuda.is_available()
     together = config.micro_batch_size * _processes()
+    half = config.number_type == "float16"
+    if half and not gpu:
+        cause = "number_type is 'float16', whose loss is scaled on a GPU alone, and there is none."
+        raise BadInput(cause, "Set number_type to 'auto'.")
     shared, checkpointing = _shares(config), config.gradient_checkpointing
     shares = {"state_dict_type": "SHARDED_STATE_DICT", "activation_checkpointing": checkpointing}
     shares |= {"cpu_ram_efficient_loading": True}  # on the first process alone
@@ -65,7 +69,8 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
         "fsdp": shared,
         "fsdp_config": shares if shared else None,
         "seed": config.seed,
-        "bf16": has_bfloat16(pick_device()),
+        "bf16": has_bfloat16(pick_device()) and not half,
+        "fp16": half,
         "use_cpu": not gpu,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a NaN loss must be seen, not replaced by the last good one
@@ -98,6 +103,8 @@ class ReporterCallback(TrainerCallback):
         if not logs or "loss" not in logs:  # the summary at the end
             return
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        if args.fp16 and not math.isfinite(numbers.get("grad_norm", 0.0)):
+            del numbers["grad_norm"]  # the loss was scaled too far: the step was not taken, the next is scaled less
         if not math.isfinite(numbers["loss"]) or not math.isfinite(numbers.get("grad_norm", 0.0)):
             norm = numbers.get("grad_norm")
             raise Diverged(

@@ -1,13 +1,51 @@
-"""Where the base of adapters lies, which their folder names."""
+"""Where the base of adapters lies, which their folder names, and whether it may be used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-from alignment.untrusted.folder import CONFIG
+from alignment.untrusted.files import UnsafeModel
+from alignment.untrusted.folder import ADAPTER, CONFIG, SafeFolder, inspect, open_weights
 
 KNOWN_BY = 2  # last parts of a path by which a folder is known again: a name alone may stand in many places
+
+MOST_STACKED = 16  # adapters on adapters, round after round
+
+
+def bases_of(safe: SafeFolder, allowed: Callable[[Path], bool]) -> list[SafeFolder]:
+    """The folders that adapters stand on, the whole model last; none of a whole model.
+
+    Each must be sound, and its real path `allowed`. What is not allowed is told as what is not there.
+    """
+    found: list[SafeFolder] = []
+    while ADAPTER in safe.files:
+        with ExitStack() as descriptors:
+            open_weights(safe, descriptors, adapters=True)
+        named = safe.settings[ADAPTER].get("base_model_name_or_path")
+        base = Path(os.path.realpath(base_of(safe.folder, named))) if isinstance(named, str) and named else None
+        if base is None or not base.is_dir() or not allowed(base):
+            raise UnsafeModel(
+                f"it holds adapters on {str(named)[:200]!r}, which is no folder that may be used.",
+                "Name the folder of that model, below an allowed root, in base_model_name_or_path; or merge them.",
+            )
+        if len(found) == MOST_STACKED:
+            raise UnsafeModel(f"its adapters stand on more than {MOST_STACKED} others.", "Merge them first.")
+        safe = inspect(base)
+        found.append(safe)
+    return found
+
+
+def kind_of(folder: Path) -> str | None:
+    """What kind of adapters a folder holds, by its own word; None where it holds none."""
+    try:
+        said = json.loads((folder / ADAPTER).read_text("utf-8"))["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(said)
 
 
 def base_of(folder: Path, named: str) -> Path:

@@ -34,7 +34,8 @@ OWN_CODE = f"{CONFIG} names code of the model's own (auto_map); the library know
 MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
-ADAPTER_TYPES = ("LORA", "IA3", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
+SOFT_ADAPTERS = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
+ADAPTER_TYPES = ("LORA", "IA3", *SOFT_ADAPTERS)
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*experts")
 
@@ -66,6 +67,10 @@ class SafeFolder:
 def inspect(folder: Path) -> SafeFolder:
     """Look at every name and read every settings file of an existing folder; UnsafeModel names what is wrong."""
     files = _usable(folder)
+    if CONFIG not in files and ADAPTER in files:
+        raise UnsafeModel(
+            f"it holds adapters without a {CONFIG}.", "Copy that of their base, and its tokenizer, there."
+        )
     if CONFIG not in files:
         raise UnsafeModel(f"it has no {CONFIG}, so it is not a model folder.", "Give a saved model's folder.")
     for name, path in files.items():
@@ -83,12 +88,6 @@ def require_tokenizer(safe: SafeFolder) -> None:
     if not any(name in safe.files for name in TOKENIZERS):
         names = ", ".join(TOKENIZERS)
         raise UnsafeModel(f"it has no tokenizer ({names}).", "Save the tokenizer beside the model.")
-
-
-def require_whole_model(safe: SafeFolder) -> None:
-    """Refuse adapters, which bring in another folder."""
-    if ADAPTER in safe.files:
-        raise UnsafeModel(f"{ADAPTER} says that it holds adapters on another model.", "Merge them and save the whole.")
 
 
 def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = False) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from alignment.shared.validation import Problem
 from alignment.untrusted import folder as safe_folder
+from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.files import UnsafeModel, read_limited
 from annotation_api.http.errors import ApiError, invalid
 from annotation_api.settings import Settings
@@ -32,25 +33,38 @@ def resolve(path: str, settings: Settings) -> str:
     """
     if not path.isprintable():
         raise _wrong(path, "The path holds a character that cannot be seen.")
-    roots = [Path(os.path.realpath(root)) for root in settings.model_roots]
+    roots = _roots(settings)
     for candidate in [Path(path)] if Path(path).is_absolute() else [root / path for root in roots]:
         real = _real(candidate, roots)
         if real is not None and _is_folder(real):
-            return str(check_folder(real))
+            return str(check_folder(real, settings))
     return _allowed_hub_id(path, settings, roots)
 
 
-def check_folder(folder: Path) -> Path:
+def check_folder(folder: Path, settings: Settings) -> Path:
     """The folder itself, a real path, when it may be loaded."""
+    _sound(folder, settings)
+    return folder
+
+
+def _sound(folder: Path, settings: Settings) -> list[safe_folder.SafeFolder]:
+    """The folder, and where it holds adapters all that they stand on, which must lie below the roots."""
     try:
         safe = safe_folder.inspect(folder)
-        safe_folder.require_whole_model(safe)
         safe_folder.require_tokenizer(safe)
+        below = [safe, *bases_of(safe, lambda base: _real(base, _roots(settings)) is not None)]
         with ExitStack() as descriptors:
-            safe_folder.open_weights(safe, descriptors)
+            safe_folder.open_weights(below[-1], descriptors)
     except UnsafeModel as error:
         raise _wrong(str(folder), f"{folder} cannot be used: {error.cause} {error.next_step}") from None
-    return folder
+    return below
+
+
+def base_under(path: str, settings: Settings) -> dict[str, str]:
+    """What the registry keeps of a resolved folder's adapters: the folder that they stand on, if it holds such."""
+    if not Path(path, safe_folder.ADAPTER).is_file():
+        return {}
+    return {"base": str(_sound(Path(path), settings)[1].folder)}
 
 
 def manifest_hash(path: str) -> str | None:
@@ -62,6 +76,10 @@ def manifest_hash(path: str) -> str | None:
         return hashlib.sha256(read_limited(manifest, MAX_MANIFEST)).hexdigest()
     except UnsafeModel as error:
         raise _wrong(path, f"{path} cannot be used: {error.cause} {error.next_step}") from None
+
+
+def _roots(settings: Settings) -> list[Path]:
+    return [Path(os.path.realpath(root)) for root in settings.model_roots]
 
 
 def _real(candidate: Path, roots: Sequence[Path]) -> Path | None:

@@ -31,22 +31,26 @@ def register(session: Session, settings: Settings, body: NewModel) -> tuple[Mode
     queries.hold_path(session, path)
     if found := queries.base_at(session, path, sha256):
         return found, False
-    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=sha256, metrics={})
+    metrics = folders.base_under(path, settings)  # a worker asks whether it still is that one
+    row = ModelVersion(name=body.name, kind=ModelKind.BASE, path=path, sha256=sha256, metrics=metrics)
     session.add(row)
     session.flush()
     return row, True
 
 
-def register_upload(session: Session, upload: ModelUpload, sha256: Mapping[str, str]) -> ModelVersion:
+def register_upload(
+    session: Session, settings: Settings, upload: ModelUpload, sha256: Mapping[str, str]
+) -> ModelVersion:
     """The base model that was sent, checked as any folder is; 422 with what is wrong, and the upload stays."""
     if upload.files.is_dir():
         uploads.check_hashes(upload, sha256)
-        folders.check_folder(upload.files)
+        folders.check_folder(upload.files, settings)
     path = str(uploads.publish(upload))
     queries.hold_path(session, path)
     if found := queries.base_at(session, path, None):
         return found
-    row = ModelVersion(name=upload.name, kind=ModelKind.BASE, path=path, sha256=None, metrics={})
+    metrics = folders.base_under(path, settings)
+    row = ModelVersion(name=upload.name, kind=ModelKind.BASE, path=path, sha256=None, metrics=metrics)
     session.add(row)
     session.flush()
     return row

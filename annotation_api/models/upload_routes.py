@@ -67,7 +67,7 @@ def finish_upload(
 ) -> Response:
     """Check the folder and register it as a base model. 422 says what is wrong with it; then send what is missing."""
     found = uploads.find(settings.home, me.id, upload_id)
-    row = service.register_upload(session, found, body.sha256 if body else {})
+    row = service.register_upload(session, settings, found, body.sha256 if body else {})
     shown = ModelOut.model_validate(row)
     session.commit()
     uploads.discard(found)

@@ -122,6 +122,19 @@ def test_nothing_left_to_train_on_is_refused(run: Callable[..., Any], demonstrat
         run(demonstrations, max_length=8)
 
 
+def test_a_mixture_is_learnt_in_its_shares_and_counted(
+    run: Callable[..., Any], demonstrations: list[Demonstration]
+) -> None:
+    rows = [
+        row.model_copy(update={"lineage": {"source": "a" if i < 20 else "b"}}) for i, row in enumerate(demonstrations)
+    ]
+    result, _ = run(rows, epochs=1, source_weights={"b": 1.5}, source_cap=10)
+    assert result.details["sources"] == {"a": [20, 10], "b": [12, 15]}
+    assert result.details["counts"]["used"] == 25
+    with pytest.raises(StageError, match=r"source_weights names 'c', of which .* Choose of a, b\."):
+        run(rows, source_weights={"c": 2.0})
+
+
 def test_no_rows_and_bad_rows_are_refused(run: Callable[..., Any], tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="holds no demonstrations"):
         run([])

@@ -13,6 +13,7 @@ from alignment.data.batch import Sequences
 from alignment.models import forward
 from alignment.models.adapters import add_adapters
 from alignment.models.load import load_causal_lm, load_scorer, load_tokenizer, save_model
+from alignment.models.recurrent import is_recurrent
 from alignment.rollout import engines, generation
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, Stage
@@ -50,6 +51,14 @@ def adapted(model: Any, method: str, task: Any = "CAUSAL_LM") -> Any:
             if "lora_B" in name:
                 weight.normal_(std=0.1)
     return model
+
+
+def own_score(scorer: Any, ids: list[int]) -> torch.Tensor:
+    """The classifier's answer to one text; of a recurrent trunk, whose state the library's generic one looks for in
+    vain, its head on the last hidden state."""
+    if is_recurrent(scorer):
+        return scorer.score(scorer.base_model(input_ids=torch.tensor([ids])).last_hidden_state)[0, -1]  # type: ignore[no-any-return]
+    return scorer(input_ids=torch.tensor([ids])).logits[0]  # type: ignore[no-any-return]
 
 
 def sequences_of(rows: list[tuple[list[int], list[int]]]) -> Sequences:
@@ -115,7 +124,7 @@ def test_scores_and_what_was_saved(family: str, method: str, row: dict[str, str]
     row["head"] = "ours" if type(inner).__module__ == "alignment.models.library" else "library"
     rows = [prompt + response for prompt, response in ROWS]
     with torch.no_grad():
-        own = torch.cat([scorer(input_ids=torch.tensor([ids])).logits[0] for ids in rows])
+        own = torch.cat([own_score(inner, ids) for ids in rows])
     close(row, "scores", float((forward.score_rows(scorer, rows, 1, 4) - own).abs().max()))
     model: Any = adapted(load_causal_lm(tmp_path / "base", tokenizer, trained=False), method)
     with torch.no_grad():

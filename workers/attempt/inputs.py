@@ -20,6 +20,7 @@ from alignment.shared import artifact
 from alignment.shared.config import Stage
 from alignment.shared.stages import ModelInput, data_of, inputs_of, main_data, relations
 from alignment.untrusted import folder as safe_folder
+from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.files import UnsafeModel
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs.records import JobError
@@ -119,18 +120,23 @@ def _folder(model: ModelVersion, pin: Pin) -> Path:
         _check(model, folder)
         return folder
     if not folder.is_absolute():
-        return _require_sound(_fetch(model, pin))
+        return _require_sound(_fetch(model, pin), None)
     if Path(os.path.realpath(folder)) != folder:
         raise AttemptError(
             ErrorKind.BAD_INPUT, f"{folder} has become a link since it was registered.", "Register the model anew."
         )
-    return _require_sound(folder)
+    return _require_sound(folder, model.metrics.get("base"))
 
 
-def _require_sound(folder: Path) -> Path:
-    """A base model is checked again, since its folder may have changed; the stage checks what it loads once more."""
+def _require_sound(folder: Path, base: str | None) -> Path:
+    """A base model is checked again, since its folder may have changed; the stage checks what it loads once more.
+
+    `base`: what its adapters stood on when they were registered, where they are such.
+    """
     try:
-        safe_folder.require_whole_model(safe_folder.inspect(folder))
+        below = bases_of(safe_folder.inspect(folder), lambda _: base is not None)
+        if (below[0].folder if below else None) != (Path(base) if base else None):
+            raise UnsafeModel("its adapters stand on another model than when it was registered.", "Register it anew.")
     except UnsafeModel as error:
         raise AttemptError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
     return folder

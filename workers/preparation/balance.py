@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.records import Ranking, sha256_text
+from alignment.shared.records import NO_SOURCE, Ranking, sha256_text, source_of
 from workers.preparation.quality import language_of
 from workers.preparation.texts import Prepared, learnt_text, prompt_of
 
-NONE = "none"  # a record that says nothing of what is counted by
-SOURCES = ("source", "dataset", "project")  # names in the lineage
+NONE = NO_SOURCE  # a record that says nothing of what is counted by
 
 
 def group_of(record: Prepared, config: PrepareConfig) -> str:
@@ -19,8 +18,7 @@ def group_of(record: Prepared, config: PrepareConfig) -> str:
         return getattr(record, "criterion", None) or prompt.criterion or NONE
     if config.cap_by == "language":
         return prompt.language or language_of(learnt_text(record)) or NONE
-    lineage: dict[str, str] = getattr(record, "lineage", {})
-    return next((lineage[name] for name in SOURCES if name in lineage), NONE)
+    return source_of(record)
 
 
 def draw(line: str, seed: int) -> float:

@@ -15,7 +15,10 @@ from sqlalchemy.orm import Session
 from alignment.shared import gate
 from alignment.shared.config import PPOConfig
 from alignment.shared.errors import StageError
+from alignment.shared.methods import SOFT
 from alignment.shared.records import Ranking, split_of
+from alignment.untrusted import adapters
+from alignment.untrusted.folder import SOFT_ADAPTERS
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.tables import Job, ModelVersion
 from annotation_api.jobs import queries
@@ -57,6 +60,22 @@ def _measured(session: Session, key: uuid.UUID) -> Mapping[str, Any] | None:
     """What the registry, else the report in the model's folder, says; None where neither does."""
     model = session.get_one(ModelVersion, key)
     return model.metrics or gate.read(Path(model.path))
+
+
+def soft_prompt_problem(session: Session, model: Mapping[str, str]) -> str | None:
+    """What stands before the text is no part of the weights, from which a stage that trains starts."""
+    if "job" in model:
+        job = session.get(Job, uuid.UUID(model["job"]))
+        kind = job.config.get("method") if job else None
+    else:
+        found = session.get(ModelVersion, uuid.UUID(model["model"])) if model else None
+        kind = adapters.kind_of(Path(found.path)) if found else None
+    if kind not in (*SOFT, *SOFT_ADAPTERS):
+        return None
+    return (
+        f"It has a soft prompt ({kind}), which is no part of the weights that training starts from. Sample from it, or "
+        "train it again with method full, lora, ia3, layers or bitfit."
+    )
 
 
 def task_problem(models: int, responses: int) -> str | None:

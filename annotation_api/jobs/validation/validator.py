@@ -131,7 +131,10 @@ class JobValidator:
                 kinds = SCORERS if scores else WRITERS
                 if asked.several:
                     return [self.model(ref, f"{at}/{i}", kinds) for i, ref in enumerate(value)]
-                return self.model(value, at, kinds)
+                found = self.model(value, at, kinds)
+                if problem := fitness.soft_prompt_problem(self.session, found):
+                    self._wrong(at, problem, found.get("job") or found["model"])
+                return found
 
     # ---------------------------------------------------------------- models
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from alignment import __main__
+from alignment.models.adapters import add_adapters, save_adapter
 from alignment.models.check import check
+from alignment.shared.config import LoRAConfig
 from alignment.shared.errors import StageError
-from tests.support.alignment import families
+from tests.support.alignment import families, tiny
 
 STRICT = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
@@ -51,6 +53,17 @@ def test_what_a_folder_holds_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "generation_config.json cannot be saved as it is" in notes
     assert "names code of the model's own" in notes
     assert "refuses a system turn: template_refusals" in notes
+
+
+def test_adapters_are_told_with_what_they_stand_on(tmp_path: Path) -> None:
+    base = families.save("llama", tmp_path / "base")
+    model = add_adapters(families.causal("llama"), LoRAConfig(rank=2), "CAUSAL_LM", 0)
+    save_adapter(model, tiny.tokenizer(), tmp_path / "light", str(base))
+    found = check(tmp_path / "light").facts
+    assert found["adapters"] == f"lora on {base}"
+    assert {name: found[name] for name in ("family", "weights", "number type")} == {
+        name: check(base).facts[name] for name in ("family", "weights", "number type")
+    }
 
 
 def test_what_no_stage_can_use_is_refused_with_the_way_on(tmp_path: Path) -> None:

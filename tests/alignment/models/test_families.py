@@ -1,6 +1,7 @@
 """What the mechanisms of some families need, through the stages: experts, no classifier class, state spaces."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from alignment.data import chat
 from alignment.data.batch import Sequences
 from alignment.models import forward
 from alignment.models.adapters import add_adapters
-from alignment.models.device import dtype_for
+from alignment.models.device import autocast, dtype_for
 from alignment.models.load import (
     context_length,
     load_causal_lm,
@@ -27,6 +28,7 @@ from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
 from alignment.shared.errors import StageError
 from alignment.shared.events import NullReporter
+from alignment.shared.gpus import refuse_impossible
 from alignment.shared.policy.guard_config import AlarmConfig
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training import trainer
@@ -134,6 +136,53 @@ def test_bfloat16_is_asked_only_of_a_gpu_that_has_it(emulated: bool, monkeypatch
     wanted = torch.float32 if emulated else torch.bfloat16
     assert dtype_for(gpu, trained=False) is wanted
     assert trainer.common_arguments(SFTConfig(), Path("out"))["bf16"] is not emulated
+
+
+@pytest.mark.parametrize("kind", [SFTConfig, RewardConfig])
+def test_float16_is_scaled_on_a_gpu_and_refused_without(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StageError, match="number_type is 'float16', whose loss is scaled on a GPU alone"):
+        trainer.common_arguments(kind(number_type="float16"), Path("out"))
+    with pytest.raises(StageError, match=r"and gpus is 0\. Ask for a GPU"):
+        refuse_impossible(Stage.SFT, kind(number_type="float16").model_dump(), 0)
+    refuse_impossible(Stage.SFT, kind(number_type="float16").model_dump(), 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    found = trainer.common_arguments(kind(number_type="float16"), Path("out"))
+    assert (found["fp16"], found["bf16"]) == (True, False)
+
+
+def test_a_trainers_number_type_holds_inside_its_forward_pass() -> None:
+    with torch.autocast("cpu", dtype=torch.float16), autocast(torch.device("cpu")):
+        assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype is torch.float16
+    with autocast(torch.device("cpu")):
+        assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype is torch.float32
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_step_that_loss_scaling_skips_is_no_divergence(scaled: bool) -> None:
+    """In float16 the scale is found by going too far; elsewhere a norm that is no number ends the run."""
+    told: list[Any] = []
+    callback = trainer.ReporterCallback(NullReporter(), "train")
+    callback.meter = SimpleNamespace(step=told.append)  # type: ignore[assignment]
+    arguments: Any = SimpleNamespace(fp16=scaled)
+    state: Any = SimpleNamespace(global_step=1)
+    entry = {"loss": 1.0, "grad_norm": float("inf")}
+    if scaled:
+        callback.on_log(arguments, state, None, entry)  # type: ignore[arg-type]
+        assert told == [{"loss": 1.0}]
+    else:
+        with pytest.raises(StageError, match="gradient norm inf"):
+            callback.on_log(arguments, state, None, entry)  # type: ignore[arg-type]
+
+
+def test_dropout_is_set_where_the_family_has_it(tmp_path: Path) -> None:
+    families.save("opt", tmp_path / "opt", layerdrop=0.0, attention_dropout=0.0)
+    config = load_config(tmp_path / "opt", dropout=0.3)
+    assert (config.dropout, config.attention_dropout, config.layerdrop) == (0.3, 0.3, 0.0)
+    assert load_config(tmp_path / "opt", dropout=True).attention_dropout == 0.0
+    families.save("mamba", tmp_path / "mamba")
+    with pytest.raises(StageError, match=r"dropout is 0\.3, but mamba has none to set\."):
+        load_config(tmp_path / "mamba", dropout=0.3)
 
 
 @pytest.mark.parametrize(

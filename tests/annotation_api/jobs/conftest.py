@@ -34,9 +34,13 @@ def things(make: Any, session: Session, tmp_path: Path) -> dict[str, Any]:
     demonstrations = [Demonstration(prompt=Prompt.from_text(f"Q{i}?"), response="a") for i in range(40)]
     base = make.model(path=str(folder))
     session.add(Alias(name="champion", model_id=base.id))
+    soft = folder / "soft"
+    soft.mkdir(exist_ok=True)
+    (soft / "adapter_config.json").write_text('{"peft_type": "PREFIX_TUNING"}')
     return {
         "base": base.id,
         "reward": make.model(ModelKind.REWARD, path=str(folder)).id,
+        "soft": make.model(path=str(soft)).id,
         "gone": make.model(path=str(folder / "gone")).id,
         "demonstrations": make.dataset(DatasetKind.DEMONSTRATIONS, demonstrations).id,
         "rankings": make.dataset(DatasetKind.RANKINGS, [ranking(i) for i in range(30)]).id,

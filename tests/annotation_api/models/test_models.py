@@ -14,10 +14,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import Stage
+from alignment.models.adapters import add_adapters, save_adapter
+from alignment.shared.config import LoRAConfig, Stage
 from alignment.shared.records import Prompt, Ranking
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import DatasetKind, ModelKind, ModelParent, ModelVersion, Role
+from tests.support.alignment import tiny
 
 As = Callable[..., TestClient]
 
@@ -85,6 +87,35 @@ def spoil(folder: Path, how: str) -> None:
     elif how == "link out":
         (folder / "model.safetensors").unlink()
         (folder / "model.safetensors").symlink_to("/etc/passwd")
+
+
+def adapters(folder: Path, base: Path) -> Path:
+    """LoRA adapters on the model in `base`."""
+    model: Any = add_adapters(tiny.causal(), LoRAConfig(rank=2), "CAUSAL_LM", 0)
+    save_adapter(model, tiny.tokenizer(), folder, str(base))
+    return folder
+
+
+def test_adapters_are_registered_with_what_they_stand_on(as_: As, root: Path, session: Session) -> None:
+    base = tiny.save(tiny.causal(), root / "base")
+    made = register(as_(Role.ENGINEER), adapters(root / "light", base))
+    assert made.status_code == 201, made.text
+    assert session.scalars(select(ModelVersion)).one().metrics == {"base": str(base)}
+    assert register(as_(Role.ENGINEER), adapters(root / "lighter", root / "light")).status_code == 201
+
+
+@pytest.mark.parametrize("where", ["outside", "nowhere", "hub"])
+def test_adapters_on_what_may_not_be_used_are_refused(
+    as_: As, root: Path, session: Session, tmp_path: Path, where: str
+) -> None:
+    base = {"outside": tmp_path / "outside", "nowhere": root / "gone", "hub": Path("good/model")}[where]
+    tiny.save(tiny.causal(), tmp_path / "outside")
+    answer = register(as_(Role.ENGINEER), adapters(root / "light", base))
+    assert answer.status_code == 422
+    told = answer.json()["detail"]
+    assert f"it holds adapters on '{base}', which is no folder that may be used" in told
+    assert "in base_model_name_or_path; or merge them." in told
+    assert session.scalar(select(func.count()).select_from(ModelVersion)) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from alignment.models.adapters import add_adapters, save_adapter
 from alignment.shared import artifact
-from alignment.shared.config import Stage
+from alignment.shared.config import LoRAConfig, Stage
 from alignment.shared.errors import Damaged
 from alignment.shared.records import Prompt, canonical_json
 from alignment.shared.stages import RewardInputs
@@ -23,6 +24,7 @@ from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
+from tests.support.alignment import tiny
 from workers.attempt import inputs as pipeline
 from workers.attempt.candidates import add_candidates
 from workers.stage.faults import AttemptError
@@ -137,6 +139,22 @@ def test_a_base_model_is_looked_at_again_before_the_stage_starts(make: Any, sess
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(AttemptError, match="has become a link"):
+        resolved.inputs(pin_in(session))
+
+
+def test_adapters_stand_on_what_they_stood_on_when_they_were_registered(
+    make: Any, session: Session, tmp_path: Path
+) -> None:
+    base, other = (tiny.save(tiny.causal(), tmp_path / name) for name in ("base", "other"))
+    model: Any = add_adapters(tiny.causal(), LoRAConfig(rank=2), "CAUSAL_LM", 0)
+    save_adapter(model, tiny.tokenizer(), tmp_path / "light", str(base))
+    row, job = base_inputs(make, session, str(tmp_path / "light"))
+    row.metrics = {"base": str(base)}
+    session.flush()
+    resolved = pipeline.resolve(session, job, tmp_path)
+    assert resolved.inputs(pin_in(session))["model"] == tmp_path / "light"
+    save_adapter(model, tiny.tokenizer(), tmp_path / "light", str(other))
+    with pytest.raises(AttemptError, match="stand on another model than when it was registered"):
         resolved.inputs(pin_in(session))
 
 

@@ -28,6 +28,9 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("sft", {}, {"learning_rate": -1}, "/config/learning_rate", "greater than 0"),
     ("sft", {}, {"batch_size": -4}, "/config/batch_size", "greater than or equal to 1"),
     ("sft", {}, {"lora": {"rnk": 4}}, "/config/lora/rnk", "Did you mean 'rank'"),
+    ("sft", {}, {"method": "ia3", "lora": {}}, "/config", "method 'ia3' has no use for lora"),
+    ("ppo", {}, {"method": "prefix"}, "/config", "method 'prefix' is for sft alone"),
+    ("sft", {"model": {"model": "soft"}}, {}, "/inputs/model", "soft prompt (PREFIX_TUNING), which is no part"),
     ("sft", {}, {"batch_size": 10, "micro_batch_size": 4}, "/config", "multiple"),
     ("ppo", {}, {"kl_coef": -0.1}, "/config/kl_coef", "greater than or equal to 0"),
     ("sft", {"modl": {"model": "base"}}, {}, "/inputs/modl", "Did you mean 'model'"),
@@ -146,6 +149,16 @@ def test_the_body_around_is_checked_too(as_: As, body: Body, change: dict[str, A
 def test_every_stage_takes_several_gpus(as_: As, body: Body, stage: str, gpus: float) -> None:
     answer = as_(Role.ENGINEER).post("/v1/jobs", json=body(stage, {"batch_size": 512}) | {"gpus": gpus})
     assert (answer.status_code, answer.json()["gpus"]) == (202, gpus)
+
+
+def test_nothing_is_trained_on_the_soft_prompt_that_a_job_will_make(as_: As, body: Body) -> None:
+    client = as_(Role.ENGINEER)
+    made = client.post("/v1/jobs", json=body("sft", {"method": "prompt"}))
+    assert made.status_code == 202, made.text
+    edge = {"job": made.json()["id"]}
+    answer = client.post("/v1/jobs:validate", json=body("reward", model=edge)).json()
+    assert [problem["pointer"] for problem in answer["problems"]] == ["/inputs/model"]
+    assert "soft prompt (prompt), which is no part of the weights" in answer["problems"][0]["message"]
 
 
 @pytest.mark.parametrize(

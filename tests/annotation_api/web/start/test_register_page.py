@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def count(session: Session) -> int:
 def test_a_folder_is_looked_at_and_then_registered(browser_of: BrowserOf, session: Session, folder: Path) -> None:
     browser = browser_of(Role.ENGINEER)
     assert str(folder.parent) in browser.get("/models/new").text
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "own.Own"}}))
     told = browser.post("/models", data={"path": str(folder), "do": "check"})
+    assert "names code of the model's own (auto_map); the library knows the family" in Page(told.text).text
     assert told.status_code == 200
     assert "language model" in Page(told.text).text
     assert "LlamaForCausalLM" in Page(told.text).text
