@@ -23,7 +23,8 @@ from alignment.ppo.state import TrainingState
 from alignment.rollout.streams import EVALUATIONS, Streams
 from alignment.shared import gate
 from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
-from alignment.shared.events import Meter, Reporter, StageError, StageResult
+from alignment.shared.errors import StageError
+from alignment.shared.events import Meter, Reporter, StageResult
 from alignment.shared.stages import PPOInputs
 from alignment.training.beside import beside
 from alignment.training.checkpoints import Checkpoints
@@ -65,8 +66,8 @@ def train(
 ) -> StageResult:
     """Train the policy and leave the one that the rule keeps in `out_dir`; `start` loads the models.
 
-    Raises StageError: BAD_INPUT for models or prompts that cannot work or a reward model that the gate
-    refuses, DIVERGED for numbers that are none or a policy that ran away from the reference. Where a later
+    Raises BadInput for models or prompts that cannot work or a reward model that the gate
+    refuses, Diverged for numbers that are none or a policy that ran away from the reference. Where a later
     policy than the SFT policy was kept before it diverged, that one is the result instead;
     details["stopped"] says why training ended early. Raises Paused when that was asked for.
     """

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import torch.distributed as dist
 
-from alignment.shared.events import ErrorKind, Paused, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import Paused
 from alignment.training.checkpoints import PARTIAL, Checkpoints
 from alignment.training.team import PATIENCE
 
@@ -36,7 +37,7 @@ class Beside:
 
     def border(self, step: int, total: int, copy: Callable[[], Copied]) -> None:
         """At a step border: begin to write a checkpoint if one is due. Raise Paused if that was asked for, once it is
-        written; StageError(DISK_FULL) if the one before did not fit."""
+        written; DiskFull if the one before did not fit."""
         pausing = self._checkpoints.pausing()
         self._raise_together()
         if self._team.anywhere(pausing or self._due(step, total)):
@@ -82,7 +83,7 @@ class Beside:
         failure = self.failure()
         if not self._team.anywhere(failure is not None):
             return
-        told = failure if isinstance(failure, StageError) else failure and StageError(ErrorKind.INTERNAL, str(failure))
+        told = failure if isinstance(failure, StageError) else failure and StageError(str(failure))
         first = next(error for error in self._team.to_all(told) if error is not None)
         raise failure or first
 

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
-from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, Reporter, SavedCheckpoint, StageError
+from alignment.shared.errors import DiskFull, StageError, is_full
+from alignment.shared.events import Reporter, SavedCheckpoint
 from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
@@ -35,7 +35,12 @@ WHEN = ("save_every", "save_minutes")  # settings that change no weight
 LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "template_refusals",
     "save_dtype",
+    "method",
+    "layers",
+    "virtual_tokens",
     "lora.targets",
+    "lora.rank_stabilised",
+    "lora.dora",
     "alarms.engine_gap",
     "clip_range_high",
     "critic_warmup",
@@ -128,7 +133,7 @@ class Checkpoints:
     def saving(self, step: int, total: int) -> Iterator[Path]:
         """A folder to fill, which becomes the checkpoint of `step`; older ones than the newest `KEPT` go.
 
-        Raises StageError(DISK_FULL) when it does not fit; the checkpoints before it stay whole.
+        Raises DiskFull when it does not fit; the checkpoints before it stay whole.
         """
         home, began = self.folder, time.monotonic()
         assert home is not None, "only a run with a folder saves"
@@ -144,7 +149,7 @@ class Checkpoints:
             if not is_full(error):
                 raise
             cause = f"No room to write {home / name}."
-            raise StageError(ErrorKind.DISK_FULL, cause, "Free some disk space, then resume.") from error
+            raise DiskFull(cause, "Free some disk space, then resume.") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         self._prune(home, step)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from alignment.shared.validation import Problem
@@ -14,7 +13,7 @@ from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.jobs.records import JobError, TransitionRefused
 from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Job, JobState, Person
-from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
+from annotation_api.http.errors import ApiError, invalid, not_found, valid
 from annotation_api.http.labels import label
 from annotation_api.jobs import queries
 from annotation_api.jobs.queries import WAITING
@@ -28,11 +27,7 @@ RETRY_SECONDS = 60
 
 def typed(body: NewJob) -> StageJob:
     """The body as its stage's own class; 422 with pointers where it does not fit."""
-    model = JOBS[body.stage]
-    try:
-        return model.model_validate(body.model_dump(exclude_unset=True))
-    except ValidationError as error:
-        raise from_validation(error, model) from None
+    return valid(JOBS[body.stage], body.model_dump(exclude_unset=True))
 
 
 def create(session: Session, me: Person, body: NewJob) -> JobOut:

@@ -75,7 +75,7 @@ def _write(folder: Path, work: Work) -> None:
         kind(architecture(work)).save_pretrained(folder / name)
         words(work).save_pretrained(folder / name)
     tokenizer = load_tokenizer(folder / "sft")
-    model = load_scorer(folder / "sft", tokenizer, trained=True, lora=LoRAConfig())
+    model = load_scorer(folder / "sft", tokenizer, trained=True, light=LoRAConfig())
     save_adapter(model, tokenizer, folder / "adapter", str(folder / "sft"))
     texts = [" ".join(f"t{i}" for i in ids) for ids in replace(work, prompt=96).prompts()[:64]]
     prompts = [Prompt.from_text(text) for text in texts]

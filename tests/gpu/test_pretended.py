@@ -122,7 +122,7 @@ def moved(folders: Path) -> Any:
     """A policy whose adapters have made a step of about 1e-4, beside the folder of its base."""
     tokenizer = tiny.tokenizer()
     with pretended_gpu():
-        policy = load_causal_lm(folders / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=4))
+        policy = load_causal_lm(folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=4))
         torch.manual_seed(1)
         for name, weight in policy.named_parameters():
             if "lora_B" in name:

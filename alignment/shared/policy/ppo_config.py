@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.methods import ADAPTERS
 from alignment.shared.policy.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
     AdapterSettings,
@@ -112,7 +113,7 @@ class PolicyConfig(AdapterSettings, SharedConfig):
     offload_frozen: bool = Field(
         default=False,
         description="On a GPU the reference and the reward model wait in the host's memory while nothing asks them: 6 "
-        "bytes a weight less, for two transfers an update. Not with lora or shard_weights.",
+        "bytes a weight less, for two transfers an update. For PPO that trains all weights, on one GPU's copy of them.",
     )
     alarms: AlarmConfig = Field(default=AlarmConfig(), description="When the monitors speak, and what ends training.")
     gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")
@@ -128,15 +129,15 @@ class PolicyConfig(AdapterSettings, SharedConfig):
 
     @model_validator(mode="after")
     def _engine_knows_adapters(self) -> Self:
-        if self.rollout_engine == "vllm" and self.lora:
+        if self.rollout_engine == "vllm" and self.tuned in ADAPTERS:
             raise ValueError(
-                "rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no lora"
+                f"rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no {self.tuned}"
             )
         return self
 
     @model_validator(mode="after")
     def _frozen_roles_can_rest(self) -> Self:
-        other = "lora" if self.lora else "shard_weights" if self.shard_weights else None
+        other = self.tuned if self.light else "shard_weights" if self.shard_weights else None
         if self.offload_frozen and other:
             raise ValueError(
                 f"offload_frozen does not go with {other}, which leaves little of the frozen roles on a GPU, on "

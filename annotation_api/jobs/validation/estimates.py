@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from alignment.shared.config import PPOConfig, PrepareConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
-from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of
+from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
 from alignment.shared.settings import AdapterSettings
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import adapters_of, shape_of
@@ -52,8 +52,8 @@ def _artifact(job: ValidatedJob, shapes: Shapes) -> int | None:
         return 0
     members = job.config.members if isinstance(job.config, RewardConfig) else 1
     start, shape = job.folders.get("model"), shapes.get("model")
-    if isinstance(job.config, AdapterSettings) and job.config.save_adapter and job.config.lora:
-        return members * FLOAT * job.config.lora.rank * shape.linear if shape else None
+    if isinstance(job.config, AdapterSettings) and job.config.save_adapter:
+        return members * FLOAT * trained_of(job.config, shape) if shape else None
     whole = (adapters_of(start) or start) if start else None
     return members * sum(file.stat().st_size for file in whole.glob("*.safetensors")) if whole else None
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from alignment.shared.config import PPOConfig
-from alignment.shared.events import ErrorKind, Paused, StageError
+from alignment.shared.errors import Cancelled, DiskFull, StageError
+from alignment.shared.events import Paused
 from alignment.shared.stages import ResumableInputs
 from alignment.training.beside import beside
 from alignment.training.checkpoints import Checkpoints
@@ -103,7 +104,7 @@ def test_a_pause_waits_until_it_is_whole(tmp_path: Path) -> None:
         assert [one.step for one in reporter.saved] == [3]
 
 
-@pytest.mark.parametrize("after", [None, StageError(ErrorKind.CANCELLED, "Stopped on request.")])
+@pytest.mark.parametrize("after", [None, Cancelled("Stopped on request.")])
 def test_the_end_waits_until_it_is_whole(tmp_path: Path, after: StageError | None) -> None:
     saved, reporter = checkpoints(tmp_path)
     slow = Written()
@@ -135,9 +136,8 @@ def test_a_full_disk_is_told_and_the_one_before_stays(tmp_path: Path, again: boo
             if again:
                 saving.border(3, 9, at_once)
 
-    with pytest.raises(StageError) as caught:
+    with pytest.raises(DiskFull) as caught:
         run()
-    assert caught.value.kind is ErrorKind.DISK_FULL
     assert "checkpoint-2" in caught.value.cause
     assert there(tmp_path) == ["checkpoint-1"]
     assert not reporter.notes
@@ -149,11 +149,10 @@ def test_what_ends_a_run_is_not_hidden_by_a_checkpoint_that_failed(tmp_path: Pat
     def run() -> None:
         with beside(saved, shares=False) as saving:
             saving.border(1, 9, full)
-            raise StageError(ErrorKind.CANCELLED, "Stopped on request.")
+            raise Cancelled("Stopped on request.")
 
-    with pytest.raises(StageError) as caught:
+    with pytest.raises(Cancelled):
         run()
-    assert caught.value.kind is ErrorKind.CANCELLED
     (note,) = reporter.notes
     assert note.startswith("warning: The last checkpoint was not written: No room to write")
 

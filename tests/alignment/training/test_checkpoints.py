@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, PPOConfig, Stage
-from alignment.shared.events import ErrorKind, Meter, NullReporter, Paused, SavedCheckpoint, StageError, StageProgress
+from alignment.shared.errors import DiskFull
+from alignment.shared.events import Meter, NullReporter, Paused, SavedCheckpoint, StageProgress
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training.checkpoints import Checkpoints
 from tests.support.alignment import kills, tiny
@@ -308,11 +309,10 @@ def test_a_full_disk_is_named_and_spares_the_checkpoint_before(
     run, reported = run_of(files, name, tmp_path / "checkpoints"), Filling()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(StageError) as caught:
+        with pytest.raises(DiskFull) as caught:
             run.into(tmp_path / "out", reported)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.kind is ErrorKind.DISK_FULL
     assert "checkpoint-4" in caught.value.cause
     newest = tmp_path / "checkpoints" / reported.saved[-1].name
     assert [path.name for path in newest.parent.iterdir()] == ["checkpoint-2"]

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from alignment.shared.events import ErrorKind, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint
 from annotation_api.cli import client
 from annotation_api.cli.client import StreamedEvent
 from annotation_api.cli.commands import estimate, watch
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job, Role
 from tests.annotation_api.cli.test_cli import Live, Run, ask, data, live, pipeline, run
 from tests.support.evaluations import evaluated, prefers, running_ppo

@@ -118,7 +118,7 @@ def learners(cast: roles.ActorCritic, config: PPOConfig) -> tuple[Learner, Learn
 def judge_on_base(folder: Path) -> Path:
     """The reward model is adapters on the policy's base; the whole one lies beside, as `whole`."""
     tokenizer = tiny.tokenizer()
-    model = load_scorer(folder / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=2), seed=3)
+    model = load_scorer(folder / "sft", tokenizer, trained=True, light=LoRAConfig(rank=2), seed=3)
     torch.manual_seed(2)
     for name, weight in model.named_parameters():
         if "lora_B" in name:

@@ -54,14 +54,14 @@ def parts(found: MemoryEstimate) -> tuple[int, int, int]:
 
 
 def test_a_folder_says_how_large_its_model_is(here: Path) -> None:
-    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50)
+    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50, block=16 * 8)
 
 
 def test_other_families_use_other_names(tmp_path: Path) -> None:
     found = shape_of(folder(tmp_path / "gpt", {"n_embd": 8, "n_layer": 2, "vocab_size": 50}))
-    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, block=16 * 8)
     nested = {"text_config": CONFIG, "hidden_size": None}
-    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, block=16 * 8)
 
 
 def spoil_header(path: Path) -> None:
@@ -114,6 +114,37 @@ def test_adapters_leave_the_base_frozen(here: Path) -> None:
         4 * WEIGHTS + 4 * adapters, 4 * adapters, 8 * adapters,
     )  # fmt: skip
     assert memory(Stage.SFT, {"model": here}, gpus=0.5, lora=lora).weights == 2 * WEIGHTS + 4 * adapters
+
+
+LIGHT: list[tuple[dict[str, Any], int]] = [  # settings, numbers that are trained
+    ({"method": "ia3"}, 2 * (4 + 32)),
+    ({"method": "bitfit"}, 2 * 4),
+    ({"method": "layers", "layers": 1}, 4 * 8 + 4 + 8 * 32),
+    ({"method": "layers", "layers": ["v_proj"]}, 50 * 8 + 2 * (4 * 8 + 4 + 8 * 32)),
+    ({"lora": {"rank": 4, "dora": True}}, (4 + 1) * 2 * (4 + 8 + 8 + 32)),
+    ({"method": "prefix", "virtual_tokens": 5}, 5 * 2 * 2 * 8),
+    ({"method": "prompt", "virtual_tokens": 5}, 5 * 8),
+    ({"method": "p_tuning", "virtual_tokens": 5}, 5 * 8 + 3 * 8 * 8),
+]
+
+
+@pytest.mark.parametrize(("settings", "trained"), LIGHT)
+def test_a_light_method_has_gradients_of_what_it_trains(tmp_path: Path, settings: dict[str, Any], trained: int) -> None:
+    tensors = {"embed_tokens.weight": [50, 8]}
+    for layer in range(2):
+        tensors |= {f"layers.{layer}.v_proj.weight": [4, 8], f"layers.{layer}.v_proj.bias": [4]}
+        tensors |= {f"layers.{layer}.mlp.down_proj.weight": [8, 32]}
+    found = memory(Stage.SFT, {"model": folder(tmp_path / "model", CONFIG, tensors)}, **settings)
+    assert (found.gradients, found.optimizer) == (4 * trained, 8 * trained)
+    assert "lora" not in found.instead
+
+
+def test_ppo_shares_what_a_light_method_leaves_alone(here: Path) -> None:
+    both, block = {"model": here, "reward_model": here}, 16 * 8
+    found = memory(Stage.PPO, both, gpus=1, max_response_length=8, method="layers", layers=1)
+    assert found.roles == {
+        "policy": 4 * WEIGHTS, "reference": 4 * block, "critic": 4 * WEIGHTS, "reward_model": 2 * WEIGHTS,
+    }  # fmt: skip
 
 
 def test_a_head_alone_is_as_small_as_the_model_is_wide(here: Path) -> None:
@@ -197,7 +228,7 @@ def adapters_on(base: Path, path: Path) -> Path:
 
 def test_adapters_are_as_large_as_the_model_under_them(here: Path, tmp_path: Path) -> None:
     found = shape_of(adapters_on(here, tmp_path / "judge"))
-    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100, block=16 * 8)
 
 
 def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_path: Path) -> None:
