@@ -15,6 +15,7 @@ from alignment.shared.config import PrepareConfig
 from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import balance
+from workers.preparation.lengths import Lengths, Measure
 from workers.preparation.report import StepReport
 from workers.preparation.steps import Step, apply, record_of, records_of, steps_of
 from workers.preparation.texts import Prepared, learnt_text
@@ -23,7 +24,9 @@ PREPARED, REPORT, KEPT = "prepared.jsonl", "preparation.json", "kept.part"
 TOLD = 1000  # records between two steps of progress
 
 
-def prepare(config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporter: Reporter) -> StageResult:
+def prepare(
+    config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporter: Reporter, measure: Measure | None = None
+) -> StageResult:
     """Raises StageError(BAD_INPUT) when nothing stays."""
     steps = [(StepReport(name), step) for name, step in steps_of(config, inputs)]
     with inputs.records.open("rb") as file:
@@ -45,10 +48,19 @@ def prepare(config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporte
         cause = "Nothing stays: every record is left out."
         raise StageError(ErrorKind.BAD_INPUT, f"{cause} {_why(reports)}", "Ask for less, then prepare the data again.")
     told = {"before": total, "after": after, "steps": [report.as_dict() for report in reports], "groups": groups}
+    if measure is not None:
+        told["tokens"] = _lengths(measure, out_dir / PREPARED)
     (out_dir / REPORT).write_text(json.dumps(told, ensure_ascii=False, indent=1), "utf-8")
     changed = sum(report.changed for report in reports)
     metrics = {"before": float(total), "after": float(after), "changed": float(changed)}
     return StageResult("prepare", metrics, {"preparation": told})
+
+
+def _lengths(measure: Measure, path: Path) -> dict[str, Any]:
+    lengths = Lengths(measure)
+    for record in records_of(path):
+        lengths.add(record)
+    return lengths.as_dict()
 
 
 def _kept(
