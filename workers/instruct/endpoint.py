@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from alignment.shared.config import InstructConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.stages import Teacher
 
 TRIES = 5
@@ -51,7 +51,7 @@ class Endpoint:
             if status == 200:
                 return _said(answer)
             if status not in AGAIN or tried == TRIES:
-                raise StageError(ErrorKind.BAD_INPUT, f"The endpoint {self._config.teacher} {_why(status)}.", NEXT)
+                raise BadInput(f"The endpoint {self._config.teacher} {_why(status)}.", NEXT)
             self._sleep(min(2.0**tried, LONGEST_WAIT))
         raise AssertionError("the last try returns or raises")
 
@@ -63,7 +63,7 @@ class Endpoint:
                 for piece in response.iter_bytes():
                     data += piece
                     if len(data) > MOST_BYTES:
-                        raise StageError(ErrorKind.BAD_INPUT, f"An answer is longer than {MOST_BYTES} bytes.", NEXT)
+                        raise BadInput(f"An answer is longer than {MOST_BYTES} bytes.", NEXT)
                 return response.status_code, data
         except httpx.TransportError:
             return 503, b""
@@ -85,5 +85,5 @@ def _said(data: bytes) -> str:
         content = answer["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         cause = "The endpoint's answer is not what chat completions look like."
-        raise StageError(ErrorKind.BAD_INPUT, cause, NEXT) from None
+        raise BadInput(cause, NEXT) from None
     return content if isinstance(content, str) else ""

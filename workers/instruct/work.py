@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from alignment.shared.config import InstructConfig
-from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Meter, Paused, Reporter, StageResult
 from alignment.shared.records import Demonstration, Prompt, Record, read_jsonl
 from alignment.shared.stages import InstructInputs
 from workers.instruct import sift, wording
@@ -37,7 +38,7 @@ class Answering(Protocol):
 
 
 @dataclass
-class Made:
+class MadeSoFar:
     """What there is after some rounds."""
 
     config: InstructConfig
@@ -61,7 +62,7 @@ class Made:
 def instruct(
     config: InstructConfig, inputs: InstructInputs, out_dir: Path, reporter: Reporter, answering: Answering
 ) -> StageResult:
-    """Raises StageError(BAD_INPUT) when nothing was made, and Paused when that was asked for: the rounds are kept."""
+    """Raises BadInput when nothing was made, and Paused when that was asked for: the rounds are kept."""
     made = _begin(config, inputs.seeds)
     rounds = Rounds(inputs.checkpoints, inputs.resume_from)
     for entry in rounds:
@@ -80,9 +81,9 @@ def instruct(
     return _finish(made, out_dir, answering)
 
 
-def _begin(config: InstructConfig, path: Path) -> Made:
+def _begin(config: InstructConfig, path: Path) -> MadeSoFar:
     seeds = list(dict.fromkeys(_task(seed.prompt) for seed in read_jsonl(path, Demonstration)))
-    made = Made(config, seeds, sift.Library(config.likeness))
+    made = MadeSoFar(config, seeds, sift.Library(config.likeness))
     for seed in seeds:
         made.library.keep(seed)
     return made
@@ -93,7 +94,7 @@ def _task(prompt: Prompt) -> str:
     return prompt.messages[-1].content.partition("\n\n")[0]
 
 
-def _round(made: Made, answering: Answering) -> dict[str, Any]:
+def _round(made: MadeSoFar, answering: Answering) -> dict[str, Any]:
     config, number = made.config, made.rounds + 1
     rng = random.Random(f"{config.seed} {number}")
     requests = [wording.request(config.language, _shown(made, rng)) for _ in range(config.requests)]
@@ -112,7 +113,7 @@ def _round(made: Made, answering: Answering) -> dict[str, Any]:
     return {"round": number, "known": fit, "items": items, "left_out": left_out}
 
 
-def _shown(made: Made, rng: random.Random) -> list[str]:
+def _shown(made: MadeSoFar, rng: random.Random) -> list[str]:
     """Three quarters from the seeds, the rest from what was made."""
     grown = min(made.config.shown // 4, len(made.items))
     own = min(made.config.shown - grown, len(made.seeds))
@@ -121,7 +122,7 @@ def _shown(made: Made, rng: random.Random) -> list[str]:
     return shown
 
 
-def _sifted(made: Made, proposed: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def _sifted(made: MadeSoFar, proposed: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Those that stay, each new beside the others of its round, too; and why the others go."""
     fit: list[str] = []
     left_out = []
@@ -138,12 +139,12 @@ def _sifted(made: Made, proposed: Sequence[str]) -> tuple[list[str], list[tuple[
     return fit, left_out
 
 
-def _finish(made: Made, out_dir: Path, answering: Answering) -> StageResult:
+def _finish(made: MadeSoFar, out_dir: Path, answering: Answering) -> StageResult:
     kept = made.items[: made.config.count]
     if not kept:
         reasons = "; ".join(sorted({reason for reason, _ in made.left_out})) or "the answers held no task"
         cause = f"Nothing was made in {made.rounds} rounds: {reasons}."
-        raise StageError(ErrorKind.BAD_INPUT, cause, "Name a model that follows instructions, or loosen the filters.")
+        raise BadInput(cause, "Name a model that follows instructions, or loosen the filters.")
     with (out_dir / PREPARED).open("w", encoding="utf-8") as file:
         file.writelines(_record(made.config, item, answering.name).canonical() + "\n" for item in kept)
     told = _report(made, len(kept))
@@ -161,7 +162,7 @@ def _record(config: InstructConfig, item: dict[str, Any], teacher: str) -> Recor
     return Demonstration(prompt=prompt, response=item["output"], lineage=lineage)
 
 
-def _report(made: Made, kept: int) -> dict[str, Any]:
+def _report(made: MadeSoFar, kept: int) -> dict[str, Any]:
     """As a preparation's: how many proposals each filter saw and left out, with examples."""
     before = left = len(made.items) + len(made.left_out)
     steps = []

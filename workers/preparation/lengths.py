@@ -15,7 +15,7 @@ OTHER = "other"
 
 
 @dataclass(frozen=True)
-class Measure:
+class TokenMeasure:
     """A model's tokenizer: how many tokens each text has, and how many the model reads at once."""
 
     count: Callable[[list[str]], list[int]]
@@ -28,10 +28,10 @@ def language_of(record: Prepared) -> str:
     return prompt_of(record).language or ("zh" if is_chinese("".join(texts)) else OTHER)
 
 
-class Lengths:
+class TokenLengths:
     """Counts of the records that stay; a ranking counts its prompt with its longest response."""
 
-    def __init__(self, measure: Measure) -> None:
+    def __init__(self, measure: TokenMeasure) -> None:
         self._measure = measure
         self._waiting: list[Prepared] = []
         self._tokens: dict[str, list[int]] = defaultdict(list)  # of each record

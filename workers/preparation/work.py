@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Meter, Paused, Reporter, StageResult
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import balance
-from workers.preparation.lengths import Lengths, Measure
+from workers.preparation.lengths import TokenLengths, TokenMeasure
 from workers.preparation.report import StepReport
 from workers.preparation.steps import Step, apply, record_of, records_of, steps_of
 from workers.preparation.texts import Prepared, learnt_text
@@ -25,9 +26,9 @@ TOLD = 1000  # records between two steps of progress
 
 
 def prepare(
-    config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporter: Reporter, measure: Measure | None = None
+    config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporter: Reporter, measure: TokenMeasure | None = None
 ) -> StageResult:
-    """Raises StageError(BAD_INPUT) when nothing stays."""
+    """Raises BadInput when nothing stays."""
     steps = [(StepReport(name), step) for name, step in steps_of(config, inputs)]
     with inputs.records.open("rb") as file:
         total = sum(1 for _ in file)
@@ -46,7 +47,7 @@ def prepare(
     after = total - sum(report.left_out.total() for report in reports)
     if not after:
         cause = "Nothing stays: every record is left out."
-        raise StageError(ErrorKind.BAD_INPUT, f"{cause} {_why(reports)}", "Ask for less, then prepare the data again.")
+        raise BadInput(f"{cause} {_why(reports)}", "Ask for less, then prepare the data again.")
     told = {"before": total, "after": after, "steps": [report.as_dict() for report in reports], "groups": groups}
     if measure is not None:
         told["tokens"] = _lengths(measure, out_dir / PREPARED)
@@ -56,8 +57,8 @@ def prepare(
     return StageResult("prepare", metrics, {"preparation": told})
 
 
-def _lengths(measure: Measure, path: Path) -> dict[str, Any]:
-    lengths = Lengths(measure)
+def _lengths(measure: TokenMeasure, path: Path) -> dict[str, Any]:
+    lengths = TokenLengths(measure)
     for record in records_of(path):
         lengths.add(record)
     return lengths.as_dict()

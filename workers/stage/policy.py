@@ -13,11 +13,11 @@ from alignment.models.load import context_length, load_causal_lm, load_tokenizer
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import draws_of
 from alignment.shared.config import InstructConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Prompt
 from alignment.shared.stages import InstructInputs
 from alignment.untrusted.families import positions
-from workers.preparation.lengths import Measure
+from workers.preparation.lengths import TokenMeasure
 
 
 class LocalPolicy:
@@ -25,7 +25,7 @@ class LocalPolicy:
 
     def __init__(self, inputs: InstructInputs, config: InstructConfig) -> None:
         if inputs.model is None:
-            raise StageError(ErrorKind.BAD_INPUT, "Nobody answers.", "Name a model, or an endpoint in teacher.")
+            raise BadInput("Nobody answers.", "Name a model, or an endpoint in teacher.")
         self.name = inputs.model.name
         self._config = config
         self._tokenizer = load_tokenizer(inputs.model)
@@ -37,7 +37,7 @@ class LocalPolicy:
         room = self._config.max_response_length if most is None else most - max(map(len, encoded))
         if room < 1:
             cause = f"A request has {max(map(len, encoded))} tokens, and the model reads {most}."
-            raise StageError(ErrorKind.BAD_INPUT, cause, "Lower shown, or choose a model with a longer context.")
+            raise BadInput(cause, "Lower shown, or choose a model with a longer context.")
         generated = generate(
             self._model,
             self._tokenizer,
@@ -51,7 +51,7 @@ class LocalPolicy:
         return [chat.decode(self._tokenizer, generated.ids(row)) for row in range(len(encoded))]
 
 
-def measure_of(folder: Path) -> Measure:
+def measure_of(folder: Path) -> TokenMeasure:
     """The model's tokenizer and its context, without its weights."""
     tokenizer = load_tokenizer(folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -59,4 +59,4 @@ def measure_of(folder: Path) -> Measure:
     def count(texts: list[str]) -> list[int]:
         return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
-    return Measure(count, positions(config.get_text_config()))
+    return TokenMeasure(count, positions(config.get_text_config()))

@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from alignment.shared.config import InstructConfig
-from alignment.shared.events import NullReporter, Paused, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import NullReporter, Paused
 from alignment.shared.records import Demonstration, Prompt, write_jsonl
 from alignment.shared.stages import InstructInputs, Teacher
 from tests.workers.instruct.service import Service, serving
@@ -106,7 +107,7 @@ class Parrot(Talker):
 
 
 def test_who_says_nothing_new_ends_the_job(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"Nothing was made in 4 rounds: is like an earlier instruction"):
+    with pytest.raises(BadInput, match=r"Nothing was made in 4 rounds: is like an earlier instruction"):
         run(tmp_path, Parrot(), patience=4)
 
 
@@ -144,7 +145,7 @@ def test_a_busy_endpoint_is_asked_again(service: Service) -> None:
 )
 def test_what_is_not_tried_again(service: Service, status: int, why: str) -> None:
     service.statuses[:] = [status] * 3
-    with pytest.raises(StageError) as refused:
+    with pytest.raises(BadInput) as refused:
         endpoint(service)(["Task 9:"], 1)
     assert why in refused.value.cause
     assert "quiet" not in str(refused.value)
@@ -154,9 +155,9 @@ def test_only_endpoints_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None
     allowed = {"ours": ("http://10.0.0.5/v1", "OUR_KEY"), "open": ("http://10.0.0.6/v1", None)}
     assert teacher_of({"teacher": None}, allowed) == {}
     for name, why in (("http://169.254.169.254", "is not allowed"), ("theirs", "is not allowed"), ("ours", "OUR_KEY")):
-        with pytest.raises(StageError, match=why):
+        with pytest.raises(BadInput, match=why):
             teacher_of({"teacher": name}, allowed)
-    with pytest.raises(StageError, match="is not allowed"):
+    with pytest.raises(BadInput, match="is not allowed"):
         teacher_of({"teacher": "open"}, {})
     monkeypatch.setenv("OUR_KEY", "quiet")
     teacher = teacher_of({"teacher": "ours"}, allowed)["teacher"]

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import NullReporter
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record, sha256_text, write_jsonl
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import quality
 from workers.preparation.kinds import kind_of
-from workers.preparation.lengths import Measure
+from workers.preparation.lengths import TokenMeasure
 from workers.preparation.steps import MASKED_ALIKE, record_of
 from workers.preparation.work import prepare
 
@@ -160,7 +161,7 @@ def test_caps_are_drawn_the_same_each_time_and_weights_count(tmp_path: Path) -> 
 
 
 def test_nothing_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"Nothing stays.*1 is shorter than 100"):
+    with pytest.raises(BadInput, match=r"Nothing stays.*1 is shorter than 100"):
         run(tmp_path, [shown("a", "x")], min_characters=100)
 
 
@@ -200,7 +201,7 @@ def test_caps_and_weights_by_kind_and_source(tmp_path: Path) -> None:
 
 
 def test_lengths_by_hand(tmp_path: Path) -> None:
-    measure = Measure(lambda texts: [len(text.split()) * 2 for text in texts], context=9)
+    measure = TokenMeasure(lambda texts: [len(text.split()) * 2 for text in texts], context=9)
     records = [shown("one two", "three"), ranked("one", "two", "three four five six"), shown("一个 问题", "回答")]
     path = tmp_path / "records.jsonl"
     write_jsonl(path, records)
