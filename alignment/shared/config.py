@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alignment.shared.instruct_config import InstructConfig as InstructConfig
 from alignment.shared.methods import ADAPTERS, SOFT, Method, SoftPrompt
+from alignment.shared.on_data.instruct import InstructConfig as InstructConfig
 from alignment.shared.policy.guard_config import GateConfig as GateConfig
 from alignment.shared.policy.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.shared.policy.ppo_config import PPOConfig as PPOConfig
