@@ -243,8 +243,8 @@ def test_all_options_of_a_preparation_reach_its_job(tabs: Tabs, imported: uuid.U
         page.get_by_label(name, exact=True).select_option(value)
     for name, value in (
         ("Nearly the same from, %", "90"),
-        ("Only these languages (empty: any)", "en, ZH"),
-        ("Weights", "list=2, other = 0.5"),
+        ("Only these languages, as en, zh (empty: any)", "en, ZH"),
+        ("Weights, as en=1, zh=2", "list=2, other = 0.5"),
         ("Most records of each (0: all)", "7"),
         ("Seed of what is drawn", "3"),
     ):
