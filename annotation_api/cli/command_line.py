@@ -87,6 +87,7 @@ def _parser() -> Parser:
     _add_service(commands)
     _add_data(commands)
     _add_prepare(commands)
+    _add_instruct(commands)
     run_parsers.add_jobs(commands)
     run_parsers.add_pipeline(commands)
     run_parsers.add_models(commands)
@@ -169,9 +170,25 @@ def _add_prepare(commands: Sub[Parser]) -> None:
     )
     add.add_argument("--evaluation", metavar="DATA", help="leave out what asks the same as these prompts")
     add.add_argument("--against", metavar="DATA", help="leave out what is in these data, too")
+    add.add_argument("--tokenizer", metavar="MODEL", help="say how long the records are for this model")
     add.add_argument("--keep", action="store_true", help="write the new data set")
     add.add_argument("--name", help="of the new data set")
     add.add_argument("--undo", action="store_true", help="remove a data set that a preparation made")
+
+
+def _add_instruct(commands: Sub[Parser]) -> None:
+    add = client_command(commands, "instruct", prepare.instruct, "make instructions from seeds (self-instruct)")
+    add.add_argument("data", metavar="SEEDS", help="demonstrations: data set id, snapshot:ID; or job:ID of such a job")
+    add.add_argument("--model", metavar="MODEL", help="who answers: id, job:ID, alias:NAME or folder")
+    add.add_argument("--teacher", metavar="NAME", help="or an endpoint that RANKLOOP_TEACHERS allows")
+    add.add_argument("--teacher-model", metavar="NAME", help="the endpoint's name of its model")
+    add.add_argument("--count", type=int, metavar="N", help="how many, up to 5000 (100)")
+    add.add_argument("--language", metavar="en|zh", help="of seeds and instructions (en)")
+    add.add_argument("--makes", metavar="KIND", help="demonstrations (unset), or prompts")
+    add.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
+    add.add_argument("--gpus", type=float, default=0, help="for the model (0)")
+    add.add_argument("--keep", action="store_true", help="write the new data set")
+    add.add_argument("--name", help="of the new data set")
 
 
 def _importable(kind: str) -> str:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 
-from alignment.shared.config import PPOConfig, PrepareConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
+from alignment.shared.config import (
+    InstructConfig,
+    PPOConfig,
+    PrepareConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    TrainingConfig,
+)
 from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
 from alignment.shared.settings import AdapterSettings
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
@@ -48,7 +56,7 @@ Shapes = dict[str, ModelShape | None]
 
 def _artifact(job: ValidatedJob, shapes: Shapes) -> int | None:
     """The models that it leaves, as large as the one that it starts from, or as the adapters that it trains."""
-    if isinstance(job.config, SampleConfig | PrepareConfig):
+    if isinstance(job.config, SampleConfig | PrepareConfig | InstructConfig):
         return 0
     members = job.config.members if isinstance(job.config, RewardConfig) else 1
     start, shape = job.folders.get("model"), shapes.get("model")
