@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, StageError, StageResult
+from alignment.shared.errors import Damaged, DiskFull, StageError, is_full
+from alignment.shared.events import StageResult
 from alignment.shared.records import canonical_json, storable
 
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ def write_result(folder: Path, config: Mapping[str, Any], result: StageResult) -
 def verify(folder: Path) -> dict[str, Any]:
     """Check every file below `folder` against its manifest and return the manifest.
 
-    Raises StageError(CORRUPT_CHECKPOINT) that names the first missing, changed or unlisted file.
+    Raises Damaged that names the first missing, changed or unlisted file.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
@@ -64,8 +64,8 @@ def verify(folder: Path) -> dict[str, Any]:
 def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step: None) -> str:
     """Make `staging` durable and rename it to `final`; return the sha256 of its manifest.
 
-    Both lie on one file system. `at` hears of every step that is done. Raises StageError(INTERNAL) when `final`
-    exists, DISK_FULL when the disk is; either way `staging` is left as it was.
+    Both lie on one file system. `at` hears of every step that is done. Raises StageError when `final`
+    exists, DiskFull when the disk is; either way `staging` is left as it was.
     """
     if final.exists():
         raise _exists(final)
@@ -83,7 +83,7 @@ def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step:
         _sync_path(final.parent)
     except OSError as error:
         if is_full(error):
-            raise StageError(ErrorKind.DISK_FULL, f"No room to write {final}.", "Free some disk space.") from error
+            raise DiskFull(f"No room to write {final}.", "Free some disk space.") from error
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody published between check and rename
             raise _exists(final) from error
         raise
@@ -114,10 +114,8 @@ def _sync_path(path: Path) -> None:
 
 
 def _corrupt(folder: Path, what: str) -> StageError:
-    return StageError(
-        ErrorKind.CORRUPT_CHECKPOINT, f"{folder}: {what}.", "Train the stage again or restore the folder."
-    )
+    return Damaged(f"{folder}: {what}.", "Train the stage again or restore the folder.")
 
 
 def _exists(final: Path) -> StageError:
-    return StageError(ErrorKind.INTERNAL, f"{final} exists already and is never overwritten.", "Publish to a new name.")
+    return StageError(f"{final} exists already and is never overwritten.", "Publish to a new name.")

@@ -117,7 +117,9 @@ def _add_service(commands: Sub[Parser]) -> None:
 
 def _add_data(commands: Sub[Parser]) -> None:
     add = client_command(commands, "import", data.import_file, "import a file, whole or not at all")
-    add.add_argument("file", metavar="FILE", help="JSON, CSV, Parquet or Arrow; plain, gzip, zstd or zip")
+    add.add_argument(
+        "file", metavar="FILE", help="JSON, CSV, Parquet or Arrow; plain, gzip, zstd or zip; or a folder of `datasets`"
+    )
     add.add_argument("--as", dest="kind", type=_importable, choices=KINDS, required=True, help="what the rows become")
     add.add_argument("--format", choices=values(Format), default="auto", help="layout of the rows; auto looks at them")
     add.add_argument(

@@ -278,4 +278,4 @@ def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
 
 def _refused(body: NewSnapshot, error: FreezeError) -> ApiError:
     pointer = "/dataset" if body.dataset is not None else "/project"
-    return invalid([Problem(pointer=pointer, message=str(error))])
+    return invalid([Problem(pointer=pointer, message=error.said)])
