@@ -17,7 +17,7 @@ from pathlib import Path
 
 from annotation_api.cli import run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
-from annotation_api.cli.commands import admin, data, prepare, quality
+from annotation_api.cli.commands import admin, data, erase, prepare, quality
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.cli.references import by_names
@@ -90,6 +90,7 @@ def _parser() -> Parser:
     run_parsers.add_models(commands)
     run_parsers.add_compare(commands)
     quality.add(commands)
+    erase.add(commands)
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)

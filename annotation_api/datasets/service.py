@@ -222,6 +222,15 @@ def get_snapshot(session: Session, key: object) -> Snapshot:
     return found
 
 
+def get_whole_snapshot(session: Session, key: object) -> Snapshot:
+    """409 for one that lost rows: what is left has another hash than it says."""
+    found = get_snapshot(session, key)
+    if found.erased_at is not None:
+        gone = f"{found.erased_rows:,} rows of this snapshot were erased on {found.erased_at:%Y-%m-%d}."
+        raise ApiError(409, "erased-rows", f"{gone} Freeze the data again and export the new snapshot.")
+    return found
+
+
 def freeze_or_ask(session: Session, me: Person, body: NewSnapshot) -> Snapshot | Freeze:
     """As `freeze_source`; a large source that changed since is put on the list of what the dispatcher freezes."""
     _check_source(session, body)

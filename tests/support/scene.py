@@ -26,7 +26,7 @@ from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
 from tests.support import scene_runs
-from tests.support.quality import scene_review
+from tests.support.quality import scene_erased, scene_review
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 
@@ -155,6 +155,7 @@ def fill(session: Session, make: Any) -> Scene:
         Place("compare-models", "/compare", f"/compare?model={runs.model.id}&model={runs.other.id}"),
     ]
     desk = _desk_places(ranking, questions, pair, rules, empty, answered)
+    reviewed += scene_erased.fill(session, ranking, admin, at["task_id"])
     return Scene(tokens, [*_plain_places(at), *runs_places, *desk, *(Place(*page) for page in reviewed)])
 
 

@@ -31,7 +31,7 @@ def add(commands: Sub[Parser]) -> None:
 
 
 def agreement(client: Client, args: Namespace) -> int:
-    project = f"/v1/projects/{_project(client, args.project)}"
+    project = f"/v1/projects/{project_id(client, args.project)}"
     if args.people:
         found = client.get(f"{project}/reliability")
         emit(found) if args.json else table([rounded(row) for row in found["people"]], TRUST)
@@ -47,7 +47,7 @@ def agreement(client: Client, args: Namespace) -> int:
 
 
 def leaderboard(client: Client, args: Namespace) -> int:
-    project = _project(client, args.project) if args.project else None
+    project = project_id(client, args.project) if args.project else None
     length = True if args.length else None
     chosen = {"project": project, "criterion": args.criterion, "language": args.language, "length": length}
     board = client.get("/v1/leaderboard", **chosen)
@@ -64,7 +64,7 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
 
 
-def _project(client: Client, text: str) -> str:
+def project_id(client: Client, text: str) -> str:
     """The id of a project that is named by it or by its name."""
     try:
         return str(uuid.UUID(text))

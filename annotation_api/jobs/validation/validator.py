@@ -216,6 +216,9 @@ class JobValidator:
         found = self.session.get(Snapshot, key)
         if found is None:
             self._wrong(at, "There is no such snapshot.", key)
+        elif found.erased_at is not None:
+            gone = f"{found.erased_rows:,} rows of this snapshot were erased on {found.erased_at:%Y-%m-%d}"
+            self._wrong(at, f"{gone}; freeze the data again and name the new snapshot.", key)
         elif HOLDS[found.kind] is record or (record is Record and found.kind not in COLLECTED):
             return found
         elif record is Prompt:
