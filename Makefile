@@ -6,7 +6,7 @@ WORKERS ?= 2
 # A database, and what else tests share, for each worker; a file's tests stay together (tests/support/dealing.py).
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_OPTIONS)
 
-.PHONY: demo up test unit deep mutants gallery lint bench tools lock clean
+.PHONY: demo up test unit deep mutants gallery lint audit bench tools lock clean
 
 demo: .venv/ready
 	$(BIN)/rankloop demo --out runs/demo --seed $(SEED)
@@ -38,6 +38,12 @@ lint: .venv/ready-test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+# What constraints.txt pins, against the known faults that PyPI publishes: it needs a network, and fails without one.
+audit: .venv/ready
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 bench: .venv/ready-test
 	$(BIN)/python -m tests.benchmarks.bench_stages

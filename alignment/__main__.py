@@ -28,7 +28,8 @@ from pydantic import Field, ValidationError
 from alignment.shared import stages
 from alignment.shared.artifact import publish, write_result
 from alignment.shared.config import Baseline, BaseModelConfig, Stage, StageSettings, config_class, load_preset
-from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
+from alignment.shared.errors import BadInput, StageError
+from alignment.shared.events import Paused, StageResult
 from alignment.shared.validation import sentences
 from alignment.terminal import TerminalReporter
 from alignment.toyworld import world as toyworld
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_run(path: Path, stage: Stage | Baseline) -> tuple[StageSettings, StageSettings]:
-    """A run file's settings and inputs, checked. Raises StageError(BAD_INPUT) that names what is wrong."""
+    """A run file's settings and inputs, checked. Raises BadInput that names what is wrong."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         model: type[StageSettings] = RunFile
@@ -75,9 +76,9 @@ def read_run(path: Path, stage: Stage | Baseline) -> tuple[StageSettings, StageS
         model = stages.INPUTS[stage]
         return settings, model.model_validate(run.inputs)
     except ValidationError as error:
-        raise StageError(ErrorKind.BAD_INPUT, f"{path}: {sentences(error, model)}") from error
+        raise BadInput(f"{path}: {sentences(error, model)}") from error
     except (OSError, ValueError) as error:  # no such file, no TOML, no such preset
-        raise StageError(ErrorKind.BAD_INPUT, f"{path}: {error}") from error
+        raise BadInput(f"{path}: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +116,7 @@ def _toy(options: argparse.Namespace) -> Path:
     try:
         config = BaseModelConfig(seed=options.seed, steps=options.steps)
     except ValidationError as error:
-        raise StageError(ErrorKind.BAD_INPUT, sentences(error, BaseModelConfig)) from error
+        raise BadInput(sentences(error, BaseModelConfig)) from error
     with TerminalReporter() as reporter:
 
         def work(folder: Path) -> StageResult:
@@ -151,7 +152,7 @@ COMMANDS_BESIDE: dict[str, Callable[[argparse.Namespace], Path | str]] = {
 def _make(out: Path, config: dict[str, Any], work: Callable[[Path], StageResult]) -> Path:
     """Let `work` fill a staging folder, add result.json and publish it as `out`; on failure nothing stays."""
     if out.exists():
-        raise StageError(ErrorKind.BAD_INPUT, f"{out} exists already and is never overwritten.", "Choose a new folder.")
+        raise BadInput(f"{out} exists already and is never overwritten.", "Choose a new folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:

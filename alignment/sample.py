@@ -20,7 +20,8 @@ from alignment.models.load import context_length, load_causal_lm, load_tokenizer
 from alignment.rollout.generation import generate, read_prompts
 from alignment.rollout.streams import draws_of
 from alignment.shared.config import SampleConfig
-from alignment.shared.events import ErrorKind, Meter, NullReporter, Paused, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Meter, NullReporter, Paused, Reporter, StageResult
 from alignment.shared.records import Prompt, canonical_json
 from alignment.shared.stages import SampleInputs
 from alignment.training.team import Team, together
@@ -70,7 +71,7 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
         cause = "No response was sampled: every prompt is too long."
         if any(counted.get("template_refused") for counted in refused.values()):
             cause = "No response was sampled: every prompt is too long, or one that the chat template refuses."
-        raise StageError(ErrorKind.BAD_INPUT, cause, "Shorten them, or set template_refusals to 'merge_turns'.")
+        raise BadInput(cause, "Shorten them, or set template_refusals to 'merge_turns'.")
     with (out_dir / "responses.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(canonical_json(row) + "\n" for row in rows)
     reporter.samples(0, [{"prompt": prompts[r["prompt"]].text, "response": r["text"]} for r in rows[:8]])

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -22,7 +23,7 @@ from sqlalchemy import Engine
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.annotation.agreement import routes as agreement
 from annotation_api.annotation.gold import routes as gold
 from annotation_api.annotation.projects import members
@@ -44,14 +45,13 @@ from annotation_api.http.entry.route import check_doors
 from annotation_api.http.entry.slots import Slots
 from annotation_api.http.entry.uploads import Uploads
 from annotation_api.http.errors import ProblemBody
-from annotation_api.http.etags import ETags
-from annotation_api.http.middleware import RequestGuard
+from annotation_api.http.middleware import ETags, RequestGuard
 from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
 from annotation_api.jobs.comparison import routes as comparisons
-from annotation_api.jobs.events.watchers import EventPoller
+from annotation_api.jobs.events.watchers import LINES, EventPoller
 from annotation_api.jobs.pipelines import routes as pipeline_routes
 from annotation_api.models import routes as models
 from annotation_api.models import upload_routes
@@ -67,6 +67,8 @@ SLOTS = 20  # transactions at a time
 CLAIM_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 JOB_SLOTS = 6  # for new jobs
 DAILY_BYTES = 256 * 2**10  # of a claim, a judgement or a new job
+WORKERS = SLOTS + CLAIM_SLOTS + JOB_SLOTS  # threads: who has a slot waits for none
+CONNECTIONS = WORKERS + LINES  # nor for a connection
 KEPT = 20  # connections that stay open
 FEATURES = (
     health,
@@ -154,6 +156,7 @@ class Api(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _allow_connections()
+    current_default_thread_limiter().total_tokens = WORKERS
     gc.collect()
     gc.freeze()  # what is loaded now stays; to look through it for garbage would stop everybody for 100 ms
     yield
@@ -173,7 +176,7 @@ def _engine(settings: Settings) -> Engine:
             "RANKLOOP_DATABASE_URL is not set. Run `rankloop up`, which starts a database, or set it to "
             "postgresql://user:password@host:5432/name."
         )
-    return make_engine(settings.database_url, application_name="rankloop-api", kept=KEPT)
+    return make_engine(settings.database_url, application_name="rankloop-api", kept=KEPT, most=CONNECTIONS)
 
 
 def _hosts(settings: Settings) -> list[str]:

@@ -133,7 +133,8 @@ class Service:
         environment = settings.to_environment(os.environ) | {"PYTHONUNBUFFERED": "1"}
         for name, part in (("API", Part.API), ("dispatcher", Part.DISPATCHER)):
             command = parts.command(part, settings, self.host, self.port)
-            child = Child(name, command, environment, self.settings.home / "logs" / f"{part.value}.log")
+            told = parts.environment(part, settings, environment)
+            child = Child(name, command, told, self.settings.home / "logs" / f"{part.value}.log")
             child.start()
             self._undo.callback(child.stop)
             self.children.append(child)

@@ -1,5 +1,6 @@
 """The house itself: import doors, presets, documented settings."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from alignment.shared.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
+from annotation_api.db.kinds import ErrorKind
 from tests.support import house
 from workers.settings import WorkerSettings
 
@@ -41,6 +43,16 @@ def test_rooms_are_small_siblings_go_in_no_circle_and_a_class_name_has_one_meani
     assert house.full_folders(house.files(*house.PACKAGES, "tests")) == []
     assert house.circles() == []
     assert house.class_names(product) == []
+
+
+def test_the_science_knows_nothing_of_the_service() -> None:
+    """Kinds of errors, jobs and their attempts are the service's: workers.stage.faults makes the one of the other."""
+    known = {kind.value for kind in ErrorKind} | {"job", "job_id", "attempt", "ErrorKind"}
+    for path in house.files("alignment"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            said = [getattr(node, field, None) for field in ("id", "arg", "value")]
+            words = {word for word in said if isinstance(word, str)}
+            assert not words & known, (path, getattr(node, "lineno", 0))
 
 
 def test_every_preset_loads_for_every_stage() -> None:

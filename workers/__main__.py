@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.db import homes
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import is_current

@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.tables import Job, JobState
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alignment.data.plain_text import control, hide, holds_control, ids_of_hidden
 from alignment.data.stops import turn_end
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
 
 # The project's own template, for tokenizers without one. The generation markers let TRL, too, find the
@@ -36,7 +36,7 @@ ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 REFUSED_HOW = "Change the prompt's roles or the template, or set template_refusals to 'leave_out' or 'merge_turns'."
 
 
-class TemplateRefuses(StageError):
+class TemplateRefuses(BadInput):
     """The chat template does not take these turns."""
 
 
@@ -65,12 +65,12 @@ def install_template(tokenizer: PreTrainedTokenizerBase) -> None:
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """The prompt as token ids, up to where the model begins to speak."""
     if not has_template(tokenizer):
-        raise StageError(ErrorKind.BAD_INPUT, "The tokenizer has no chat template.", "Run the SFT stage first.")
+        raise BadInput("The tokenizer has no chat template.", "Run the SFT stage first.")
     try:
         return _ids_until_the_assistant(tokenizer, prompt.messages)
     except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
         cause = f"The model's chat template refuses the prompt {prompt.text[:60]!r}: {error}"
-        raise TemplateRefuses(ErrorKind.BAD_INPUT, cause, REFUSED_HOW) from error
+        raise TemplateRefuses(cause, REFUSED_HOW) from error
 
 
 def _ids_until_the_assistant(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

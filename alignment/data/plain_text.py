@@ -19,13 +19,13 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.stops import marks, turn_end
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 
 _HIDDEN = "\ue0f0{}\ue0f1"  # private use: stands for a mark in a text while the template is rendered
 _NAME = "\ue0f2{}\ue0f3"  # a control token's name in the twin
 
 
-class NotText(StageError):
+class NotText(BadInput):
     """A text that this tokenizer cannot read as text."""
 
 
@@ -115,6 +115,4 @@ def _twin(tokenizer: PreTrainedTokenizerBase, size: int, template: str) -> _Twin
 
 
 def _not_text(what: str) -> NotText:
-    return NotText(
-        ErrorKind.BAD_INPUT, f"A text names a control token, and the tokenizer {what}.", "Take it out of the text."
-    )
+    return NotText(f"A text names a control token, and the tokenizer {what}.", "Take it out of the text.")

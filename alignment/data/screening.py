@@ -47,7 +47,7 @@ class Screened:
 
 
 def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequence[str]]], rule: Rule) -> Screened:
-    """Try each row: its prompt and its responses. Raises StageError(BAD_INPUT) at the first refusal with `refuse`."""
+    """Try each row: its prompt and its responses. Raises BadInput at the first refusal with `refuse`."""
     prompts: list[Prompt | None] = []
     reasons: list[str] = []
     quoted = 0

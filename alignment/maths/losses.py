@@ -1,12 +1,13 @@
 """The losses: clipped policy and clipped value of PPO; rankings and labels of the reward model.
 
-Pure functions on tensors. Axes: B sequences, R response positions; N responses, M comparisons, V votes
-of K responses. Every mean takes a `denominator`: what the whole optimizer step holds, so that
-micro-batches of unequal size add up to the gradient of one large batch.
+Pure functions on tensors: a loss takes one named record and gives one. Axes: B sequences, R response
+positions; N responses, M comparisons, V votes of K responses. Every mean takes a `denominator`: what the
+whole optimizer step holds, so that micro-batches of unequal size add up to the gradient of one large batch.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alignment.maths.advantages import KLEstimator, kl_estimate, masked_mean
+
+
+@dataclass(frozen=True)
+class PolicyTokens:
+    """What the policy's loss is made of."""
+
+    logprobs: Tensor  # (B, R) now, with gradient
+    old_logprobs: Tensor  # (B, R) at sampling
+    advantages: Tensor  # (B, R)
+    mask: Tensor  # (B, R) True = counts
+    weights: Tensor | None = None  # (B, R) `importance_weights`: of each token's part of the loss and of nothing else
+
+
+@dataclass(frozen=True)
+class ValueTokens:
+    """What the critic's loss is made of."""
+
+    values: Tensor  # (B, R) now, with gradient
+    old_values: Tensor  # (B, R) at sampling
+    returns: Tensor  # (B, R)
+    mask: Tensor  # (B, R) True = counts
+
+
+@dataclass(frozen=True)
+class ComparedPairs:
+    """The comparisons of rankings, each between two of N responses."""
+
+    better: Tensor  # (M,) index into the scores
+    worse: Tensor  # (M,) likewise
+    weights: Tensor  # (M,) 1 / (comparisons of that ranking) times the ranking's own weight
+    targets: Tensor | None = None  # (M,) probability that `better` wins: 1 unless it is a tie (1/2)
+    margins: Tensor | None = None  # (M,) how far `better` must lead (Touvron et al. 2023, eq. 2)
 
 
 class PolicyLoss(NamedTuple):
@@ -35,30 +68,26 @@ class RankingLoss(NamedTuple):
 
 
 def policy_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
+    tokens: PolicyTokens,
     clip_range: float,
-    denominator: Tensor | float | None = None,
-    weights: Tensor | None = None,
     clip_range_high: float | None = None,
+    denominator: Tensor | float | None = None,
 ) -> PolicyLoss:
-    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated, over True tokens; all `(B, R)`.
+    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated, over True tokens.
 
     The ratio is clipped to [1 - clip_range, 1 + clip_range_high] (Yu et al. 2025, eq. 10); both are one if it is unset.
-    `weights` (`importance_weights`) multiply each token's part of the loss and nothing else.
     """
-    ratio = torch.exp(torch.where(mask, logprobs - old_logprobs, 0.0))
-    plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + (clip_range_high or clip_range))
+    mask = tokens.mask
+    ratio = torch.exp(torch.where(mask, tokens.logprobs - tokens.old_logprobs, 0.0))
+    plain = -tokens.advantages * ratio
+    clipped = -tokens.advantages * ratio.clamp(1.0 - clip_range, 1.0 + (clip_range_high or clip_range))
     with torch.no_grad():
         clip_fraction = masked_mean((clipped > plain).float(), mask, denominator)
         # Sampled from the old policy: k3 of (old || new) has the ratio's own exponential.
-        approx_kl = masked_mean(kl_estimate(old_logprobs, logprobs, "k3"), mask, denominator)
+        approx_kl = masked_mean(kl_estimate(tokens.old_logprobs, tokens.logprobs, "k3"), mask, denominator)
         mean_ratio = masked_mean(ratio, mask, denominator)
     each = torch.maximum(plain, clipped)
-    loss = masked_mean(each if weights is None else weights * each, mask, denominator)
+    loss = masked_mean(each if tokens.weights is None else tokens.weights * each, mask, denominator)
     return PolicyLoss(loss, clip_fraction, approx_kl, mean_ratio)
 
 
@@ -72,22 +101,16 @@ def importance_weights(logprobs: Tensor, sampled_logprobs: Tensor, mask: Tensor,
     return torch.where(mask, logprobs - sampled_logprobs, 0.0).exp().clamp(max=cap)
 
 
-def value_loss(
-    values: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    mask: Tensor,
-    clip_range: float | None,
-    denominator: Tensor | float | None = None,
-) -> ValueLoss:
-    """Half the squared error, new values kept near the old ones, the worse of both; all `(B, R)`.
+def value_loss(tokens: ValueTokens, clip_range: float | None, denominator: Tensor | float | None = None) -> ValueLoss:
+    """Half the squared error, new values kept near the old ones, the worse of both.
 
     Without a `clip_range` it is the plain squared error.
     """
+    values, returns, mask = tokens.values, tokens.returns, tokens.mask
     if clip_range is None:
         plain = masked_mean((values - returns) ** 2, mask, denominator)
         return ValueLoss(0.5 * plain, torch.zeros_like(plain.detach()))
-    near = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    near = tokens.old_values + (values - tokens.old_values).clamp(-clip_range, clip_range)
     plain, clipped = (values - returns) ** 2, (near - returns) ** 2
     clip_fraction = masked_mean((clipped > plain).float(), mask, denominator).detach()
     return ValueLoss(0.5 * masked_mean(torch.maximum(plain, clipped), mask, denominator), clip_fraction)
@@ -117,29 +140,21 @@ def kl_loss(
 
 def ranking_loss(
     scores: Tensor,
-    better: Tensor,
-    worse: Tensor,
-    weights: Tensor,
+    pairs: ComparedPairs,
     centering_coef: float = 0.0,
     denominator: Tensor | float | None = None,
-    *,
-    targets: Tensor | None = None,
-    margins: Tensor | None = None,
 ) -> RankingLoss:
     """Bradley-Terry over all comparisons of rankings (Ouyang et al. 2022, eq. 1).
 
-    scores `(N,)`; better, worse `(M,)` index into it; weights `(M,)` are 1 / (comparisons of that
-    ranking) times the ranking's own weight, so that a ranking counts once whatever its K: the sum
-    over a ranking's comparisons is its mean. `denominator` defaults to the sum of the weights.
-    targets `(M,)`: probability that `better` wins, 1 unless it is a tie (1/2). margins `(M,)`: how far
-    `better` must lead (Touvron et al. 2023, eq. 2). Centering (Eisenstein et al. 2023, eq. 2) pulls the
-    mean score of a pair to 0. Computed in float32 whatever the scores' type: logsigmoid of a bf16
-    difference loses the near ties.
+    scores `(N,)`. With the weights of the pairs a ranking counts once whatever its K: the sum over a
+    ranking's comparisons is its mean. `denominator` defaults to the sum of the weights. Centering
+    (Eisenstein et al. 2023, eq. 2) pulls the mean score of a pair to 0. Computed in float32 whatever the
+    scores' type: logsigmoid of a bf16 difference loses the near ties.
     """
-    scores = scores.float()
+    scores, better, worse, weights = scores.float(), pairs.better, pairs.worse, pairs.weights
     gap = scores[better] - scores[worse]
-    wins = torch.ones_like(gap) if targets is None else targets
-    ahead = gap if margins is None else gap - margins
+    wins = torch.ones_like(gap) if pairs.targets is None else pairs.targets
+    ahead = gap if pairs.margins is None else gap - pairs.margins
     each = F.binary_cross_entropy_with_logits(ahead, wins, reduction="none")
     each = each + centering_coef * (scores[better] + scores[worse]) ** 2
     scale = _scale(weights, denominator)

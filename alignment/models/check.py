@@ -23,7 +23,7 @@ from alignment.models.load import load_tokenizer
 from alignment.models.recurrent import is_recurrent
 from alignment.models.sizes import stored_type
 from alignment.models.view import GENERATION
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.families import after_head, positions, usually_adapted
@@ -45,7 +45,7 @@ class Checked:
 
 
 def check(folder: Path) -> Checked:
-    """Raises StageError(BAD_INPUT), one sentence with the way on, for a folder that no stage can use."""
+    """Raises BadInput, one sentence with the way on, for a folder that no stage can use."""
     try:
         safe = safe_folder.inspect(folder)
         safe_folder.require_whole_model(safe)
@@ -53,7 +53,7 @@ def check(folder: Path) -> Checked:
         with ExitStack() as descriptors:
             safe_folder.open_weights(safe, descriptors)
     except UnsafeModel as error:
-        raise StageError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
+        raise BadInput(f"{folder} cannot be used: {error.cause}", error.next_step) from error
     config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
     model = _skeleton(config)
     given = safe.settings.get(GENERATION, {})

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput, StageError
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.files import UnsafeModel, read_limited, require_regular
 
@@ -35,7 +35,7 @@ NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000  # CLONE_NEWNET, CLONE_NEWUSER
 def convert(source: Path, target: Path) -> Path:
     """The folder `source` as a new one with the same files and its weights as safetensors; it appears whole.
 
-    Raises StageError(BAD_INPUT).
+    Raises BadInput.
     """
     if target.exists():
         raise _bad(f"{target} exists already and is never overwritten.", "Choose a new folder.")
@@ -126,7 +126,7 @@ def _write(source: Path, target: Path) -> list[str]:
 
 
 def _bad(cause: str, next_step: str) -> StageError:
-    return StageError(ErrorKind.BAD_INPUT, cause, next_step)
+    return BadInput(cause, next_step)
 
 
 if __name__ == "__main__":

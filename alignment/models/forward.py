@@ -24,7 +24,7 @@ from alignment.models.adapters import is_adapted
 from alignment.models.device import autocast, has_bfloat16, in_float32
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.load import context_length
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.untrusted.families import after_head
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def scale_scores(scorer: Model, std: float) -> None:
 def check_head(policy: Model, input_ids: list[int]) -> None:
     """Refuse a model whose logits are another function of its hidden states than we know (families.after_head).
 
-    Raises StageError(BAD_INPUT).
+    Raises BadInput.
     """
     ids = torch.tensor([input_ids], device=next(policy.parameters()).device)
     with autocast(ids.device):
@@ -179,8 +179,7 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
         ours = _head(policy)(_trunk(policy)(input_ids=ids, use_cache=False).last_hidden_state)
     tolerance = HEAD_TOLERANCE[torch.bfloat16 if has_bfloat16(ids.device) else torch.float32]
     if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max())):
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"{type(_base(policy)).__name__} changes its logits after the output layer, which PPO does not reproduce.",
             "Use a model of another architecture, such as Llama, Qwen or Mistral.",
         )

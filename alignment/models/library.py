@@ -1,11 +1,26 @@
-"""What releases of transformers call by different names: 5.17 to 5.23 are spoken to alike, here and nowhere else."""
+"""What transformers lacks, and what its releases call by different names: 5.17 to 5.23 are spoken to alike, here alone.
+
+103 of its 189 causal families have no sequence classifier: a reward model of theirs is made from the library's own
+parts. The generic one (a linear layer without bias on the trunk's last hidden states) is put on the family's trunk, and
+is saved under the name that the library would give it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
 
-from transformers import ContinuousBatchingConfig, PretrainedConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    ContinuousBatchingConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
 
 PAGE = "page_size"  # 5.17: block_size
 RECOMPUTE = "activation_checkpointing"  # 5.17: gradient_checkpointing
@@ -33,3 +48,20 @@ def recomputing(arguments: type[Any], on: bool) -> dict[str, bool]:
     """The same as `recompute_activations`, for a trainer that takes these arguments."""
     known = {field.name for field in fields(arguments)}
     return {RECOMPUTE if RECOMPUTE in known else "gradient_checkpointing": on}
+
+
+def ensure_scorer(config: PretrainedConfig) -> None:
+    """Let `AutoModelForSequenceClassification` know a model of this config's family."""
+    kind = type(config)
+    if MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(kind, None) or not MODEL_FOR_CAUSAL_LM_MAPPING.get(kind, None):
+        return
+    # `exist_ok` also means: for a config of the library's own, where nothing exists yet.
+    AutoModelForSequenceClassification.register(kind, _scorer(kind), exist_ok=True)
+
+
+def _scorer(kind: type[PretrainedConfig]) -> Any:
+    causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[kind]
+    family = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
+    name = family.__name__.removesuffix("PreTrainedModel") + "ForSequenceClassification"
+    own = {"config_class": kind, "base_model_prefix": causal.base_model_prefix, "__module__": __name__}
+    return type(name, (GenericForSequenceClassification, family), own)

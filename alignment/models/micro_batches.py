@@ -8,7 +8,7 @@ taken in one order: the same number of cores gives the same bits.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
@@ -21,7 +21,8 @@ from alignment.models.forward import Model
 from alignment.shared.policy.ppo_config import CPU_LANES
 
 R = TypeVar("R")
-Losses = Callable[[Tensor], Iterator[tuple[Tensor, dict[str, Tensor]]]]
+Loss = Callable[[], tuple[Tensor, dict[str, Tensor]]]  # one model's, computed when it is called
+Losses = Callable[[Tensor], Sequence[Loss]]
 
 
 def in_micro_batches(
@@ -46,7 +47,8 @@ def accumulate(
     """Add to the gradients of `models` those of all rows, of `lengths` `(B,)` tokens, `size` rows at a time; return the
     sums of the metrics' shares.
 
-    `losses(rows)` yields each model's loss and shares of metrics, the next when the one before is differentiated.
+    `losses(rows)` gives one for each model, with its shares of metrics: each is computed when the one before is
+    differentiated, so that the activations of one model alone are held.
     """
     weights = [[weight for weight in model.parameters() if weight.requires_grad] for model in models]
     theirs: dict[Tensor, Tensor] = {}  # the other lane's gradients: two threads must not add to one sum
@@ -54,7 +56,8 @@ def accumulate(
     def work(lane: int, mine: Sequence[Tensor]) -> dict[str, float]:
         totals: dict[str, float] = {}
         for rows in mine:
-            for (loss, shares), trained in zip(losses(rows), weights, strict=True):
+            for compute, trained in zip(losses(rows), weights, strict=True):
+                loss, shares = compute()
                 if lane == 0:
                     loss.backward()  # type: ignore[no-untyped-call]
                 else:
@@ -83,6 +86,7 @@ def _side_by_side(
     cores = torch.get_num_threads()
     if lengths.device.type != "cpu" or cores < CPU_LANES or lanes < CPU_LANES or len(lengths) <= size:
         return [work(0, list(by_length(lengths, size)))]
+    assert CPU_LANES == 2, "the rows are dealt to two"
     # The longest row goes to one lane, the next two to the other, two to the first, ...: both get about as much.
     (order,) = by_length(lengths, len(lengths))
     places = torch.arange(len(order)) % (2 * CPU_LANES)

@@ -21,7 +21,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from alignment.models.library import parts_of
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput, StageError
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import CONFIG, SafeFolder, inspect, open_weights, require_tokenizer
@@ -41,7 +41,7 @@ class FolderPart(Enum):
 
 @contextmanager
 def opened(folder: Path, part: FolderPart) -> Iterator[Path]:
-    """A folder to load `part` from; every fault of it becomes StageError(BAD_INPUT) with one sentence."""
+    """A folder to load `part` from; every fault of it becomes BadInput with one sentence."""
     with tempfile.TemporaryDirectory(prefix="rankloop-model-") as name, ExitStack() as descriptors:
         view = Path(name)
         with readable(folder, part.value, seen=view):
@@ -63,7 +63,7 @@ def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[N
 
 
 def bad(cause: str, next_step: str) -> StageError:
-    return StageError(ErrorKind.BAD_INPUT, cause, next_step)
+    return BadInput(cause, next_step)
 
 
 def known(values: Mapping[str, Any], kind: type[PretrainedConfig]) -> dict[str, Any]:

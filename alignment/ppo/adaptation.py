@@ -11,14 +11,15 @@ import torch
 
 from alignment.models.load import context_length, read_score_scale
 from alignment.ppo.alarms import Alarm, Monitor
-from alignment.ppo.averages import WeightAverage
 from alignment.ppo.controllers import KLController, ScoreScaler
 from alignment.ppo.evaluation import Evaluation, bounds_of, standings
+from alignment.ppo.learner import WeightAverage
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.ppo.ptx import PretrainingMix, examples_a_step, read_rows
 from alignment.ppo.roles import Roles
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, Reporter, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter
 from alignment.shared.stages import PPOInputs
 
 
@@ -35,7 +36,7 @@ class Adaptation:
 
     @classmethod
     def of(cls, roles: Roles, config: PPOConfig | RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> Adaptation:
-        """As the settings say. StageError(BAD_INPUT) for pretraining data that is missing, unused or unreadable."""
+        """As the settings say. BadInput for pretraining data that is missing, unused or unreadable."""
         scale = read_score_scale(inputs.reward_model)
         monitor = Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
         if isinstance(config, RLOOConfig):
@@ -84,7 +85,7 @@ class Adaptation:
 
 def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PretrainingMix | None:
     if problem := config.pretraining_problem(inputs.pretraining is not None):
-        raise StageError(ErrorKind.BAD_INPUT, problem, "Give both or neither.")
+        raise BadInput(problem, "Give both or neither.")
     if inputs.pretraining is None:
         return None
     limit = min(config.max_length, context_length(roles.policy) or config.max_length)

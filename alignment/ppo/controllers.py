@@ -11,7 +11,7 @@ from typing import Any
 
 from alignment.models.load import read_score_scale
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.stages import PPOInputs
 
 MOST_ERROR = 0.2  # of the proportional error, either way (Ziegler et al. 2019, 2.2)
@@ -84,13 +84,12 @@ class ScoreScaler:
 
 
 def scaler_of(config: PPOConfig | RLOOConfig, inputs: PPOInputs) -> ScoreScaler:
-    """How scores are normalised. StageError(BAD_INPUT) where nobody measured the scale that was asked for."""
+    """How scores are normalised. BadInput where nobody measured the scale that was asked for."""
     if config.score_normalisation != "reference":
         return ScoreScaler(running=config.score_normalisation == "running")
     scale = read_score_scale(inputs.reward_model)
     if scale is None or scale.std <= 0:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"score_normalisation: {inputs.reward_model} does not say how its scores are spread on reference answers.",
             "Train the reward model here, or set score_normalisation to 'running'.",
         )

@@ -23,9 +23,12 @@ from alignment.ppo.state import TrainingState
 from alignment.rollout.streams import EVALUATIONS, Streams
 from alignment.shared import gate
 from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
-from alignment.shared.events import Meter, Reporter, StageError, StageResult
+from alignment.shared.errors import StageError
+from alignment.shared.events import Meter, Reporter, StageResult
 from alignment.shared.stages import PPOInputs
+from alignment.training.beside import beside
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.shards import is_shared
 from alignment.training.team import Team, together
 
 Config = TypeVar("Config", bound=PPOConfig | RLOOConfig)
@@ -63,8 +66,8 @@ def train(
 ) -> StageResult:
     """Train the policy and leave the one that the rule keeps in `out_dir`; `start` loads the models.
 
-    Raises StageError: BAD_INPUT for models or prompts that cannot work or a reward model that the gate
-    refuses, DIVERGED for numbers that are none or a policy that ran away from the reference. Where a later
+    Raises BadInput for models or prompts that cannot work or a reward model that the gate
+    refuses, Diverged for numbers that are none or a policy that ran away from the reference. Where a later
     policy than the SFT policy was kept before it diverged, that one is the result instead;
     details["stopped"] says why training ended early. Raises Paused when that was asked for.
     """
@@ -103,34 +106,35 @@ def _train(
     meter = Meter(reporter, stage.value, config.updates, len(curve))
     stopped: str | None = None
 
-    try:
-        for number in range(len(curve) + 1, config.updates + 1):
-            if stopped := adaptation.stops(selection.evaluations):
-                break
-            # 1. The policy answers a batch of prompts.
-            asked = [ids for ids in next(batches) for _ in range(method.replies)]
-            sequences, sampled = reply(roles, asked, config, streams.shared, streams.of(number))
-            # 2. The reward model scores the responses; the other models say what they expect of them.
-            rollout = method.record(sequences, sampled)
-            # 3. Scores become advantages; a few clipped passes over them.
-            metrics = method.update(rollout, shuffling)
-            check(metrics, number, config)
-            adaptation.follow(metrics["kl"], config.batch_size)
-            # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
-            if number % config.evaluate_every == 0 or number == config.updates:
-                with adaptation.shown():
-                    draws = streams.of(EVALUATIONS)
-                    entry = selection.add(evaluate(roles, prompts.heldout, number, config, draws))
-                metrics |= entry.metrics()
-                report_evaluations(reporter, roles, prompts, config, [selection.evaluations[0], entry])
-            curve.append({"update": float(number), **metrics})
-            reporter.samples(number, sample_rows(roles, rollout))
-            adaptation.observe(curve, selection.evaluations, reporter)
-            meter.step(metrics)
-            # 5. From time to time all that the next update depends on is saved.
-            checkpoints.border(number, config.updates, state.save)
-    except StageError as error:
-        stopped = rescued(error, selection)
+    with beside(checkpoints, shares=is_shared(roles.policy)) as saving:
+        try:
+            for number in range(len(curve) + 1, config.updates + 1):
+                if stopped := adaptation.stops(selection.evaluations):
+                    break
+                # 1. The policy answers a batch of prompts.
+                asked = [ids for ids in next(batches) for _ in range(method.replies)]
+                sequences, sampled = reply(roles, asked, config, streams.shared, streams.of(number))
+                # 2. The reward model scores the responses; the other models say what they expect of them.
+                rollout = method.record(sequences, sampled)
+                # 3. Scores become advantages; a few clipped passes over them.
+                metrics = method.update(rollout, shuffling)
+                check(metrics, number, config)
+                adaptation.follow(metrics["kl"], config.batch_size)
+                # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
+                if number % config.evaluate_every == 0 or number == config.updates:
+                    with adaptation.shown():
+                        draws = streams.of(EVALUATIONS)
+                        entry = selection.add(evaluate(roles, prompts.heldout, number, config, draws))
+                    metrics |= entry.metrics()
+                    report_evaluations(reporter, roles, prompts, config, [selection.evaluations[0], entry])
+                curve.append({"update": float(number), **metrics})
+                reporter.samples(number, sample_rows(roles, rollout))
+                adaptation.observe(curve, selection.evaluations, reporter)
+                meter.step(metrics)
+                # 5. From time to time all that the next update depends on is saved.
+                saving.border(number, config.updates, state.copied)
+        except StageError as error:
+            stopped = rescued(error, selection)
     if stopped:
         reporter.note(stopped, level="warning")
     selection.save(out_dir, config, inputs.model)

@@ -17,7 +17,8 @@ from alignment.models.load import context_length
 from alignment.ppo.roles import Roles
 from alignment.rollout.generation import read_prompts
 from alignment.shared.config import BestOfNConfig, PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, Reporter, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter
 from alignment.shared.records import Prompt, split_of
 
 
@@ -49,7 +50,7 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     """The file's prompts, each once, those that fit the models, split by text.
 
     Prompts are left out, counted and noted when prompt and longest response together exceed max_length
-    or a model's context. Raises StageError(BAD_INPUT) when none is left to train on.
+    or a model's context. Raises BadInput when none is left to train on.
     """
     unique = {prompt.key: prompt for prompt in read_prompts(path)}
     room = room_for(config, roles.policy, roles.reward_model)
@@ -89,17 +90,15 @@ def _require_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOO
     refused = counts.get("template_refused", 0)
     if counts["prompts"] == refused:
         told = f"The model's chat template refuses all {refused} prompts."
-        raise StageError(ErrorKind.BAD_INPUT, told, chat.REFUSED_HOW)
+        raise BadInput(told, chat.REFUSED_HOW)
     if counts["prompts"] == counts["too_long"] + refused:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"All {counts['too_long']} prompts are longer than the {max(room, 0)} tokens that max_response_length "
             f"({config.max_response_length}) leaves for them.",
             "Shorten the prompts, lower max_response_length, or raise max_length if the model's context allows it.",
         )
     if not counts["train"]:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"All {counts['heldout']} prompts are held out: none is left to train on.",
             "Give more prompts or lower heldout_fraction.",
         )

@@ -19,7 +19,8 @@ from alignment.data.screening import Rule, screen
 from alignment.models.forward import Model, response_logprobs
 from alignment.ppo.prompt_set import EndlessBatches
 from alignment.shared.config import PPOConfig
-from alignment.shared.events import ErrorKind, Reporter, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter
 from alignment.shared.records import Demonstration, read_jsonl
 from alignment.training.team import ALONE, Team
 
@@ -60,21 +61,19 @@ def read_rows(
 ) -> list[Row]:
     """The file's demonstrations as token ids, those that fit into `limit` tokens; the others are noted.
 
-    Raises StageError(BAD_INPUT) for a line that is no demonstration, or when none fits.
+    Raises BadInput for a line that is no demonstration, or when none fits.
     """
     try:
         found = list(read_jsonl(path, Demonstration))
     except (ValueError, OSError) as error:
-        raise StageError(ErrorKind.BAD_INPUT, str(error), "Each line must be one demonstration record.") from error
+        raise BadInput(str(error), "Each line must be one demonstration record.") from error
     screened = screen(tokenizer, [(d.prompt, [d.response]) for d in found], rule)
     screened.note("pretraining rows", reporter)
     found = [d.model_copy(update={"prompt": p}) for d, p in zip(found, screened.prompts, strict=True) if p]
     rows = [(chat.prompt_ids(tokenizer, d.prompt), chat.response_ids(tokenizer, d.response)) for d in found]
     fitting = [row for row in rows if len(row[0]) + len(row[1]) <= limit]
     if not fitting:
-        raise StageError(
-            ErrorKind.BAD_INPUT, f"pretraining: none of {len(rows)} rows fits into {limit} tokens.", "Raise max_length."
-        )
+        raise BadInput(f"pretraining: none of {len(rows)} rows fits into {limit} tokens.", "Raise max_length.")
     if len(fitting) < len(rows):
         reporter.note(
             f"pretraining: {len(rows) - len(fitting)} rows of more than {limit} tokens were left out.", level="warning"

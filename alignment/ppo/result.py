@@ -23,7 +23,8 @@ from alignment.ppo.prompt_set import PromptSet
 from alignment.ppo.roles import Roles
 from alignment.shared import gate
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
+from alignment.shared.errors import Diverged, StageError
+from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import canonical_json
 
 EXPLODED = 5.0  # times max_kl: a rollout this far from the reference is lost, not exploring
@@ -74,17 +75,15 @@ def report_evaluations(
 
 
 def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig) -> None:
-    """StageError(DIVERGED) for a metric that is no number or a rollout far beyond `max_kl`."""
+    """Diverged for a metric that is no number or a rollout far beyond `max_kl`."""
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise StageError(
-                ErrorKind.DIVERGED,
+            raise Diverged(
                 f"{name} became {value} in update {number}.",
                 "Lower learning_rate or raise kl_coef.",
             )
     if abs(metrics["kl"]) > EXPLODED * config.max_kl:
-        raise StageError(
-            ErrorKind.DIVERGED,
+        raise Diverged(
             f"The KL to the SFT policy reached {metrics['kl']:.1f} in update {number}, max_kl is {config.max_kl:g}.",
             "Lower learning_rate, raise kl_coef or set target_kl.",
         )
@@ -92,7 +91,7 @@ def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig
 
 def rescued(error: StageError, selection: Selection) -> str:
     """What to say of a run that diverged after a trained policy was kept; any other error is raised again."""
-    if error.kind is not ErrorKind.DIVERGED or selection.kept is None or not selection.kept.update:
+    if not isinstance(error, Diverged) or selection.kept is None or not selection.kept.update:
         raise error
     return (
         f"{error.cause} Training stopped there; the result is the policy of update {selection.kept.update}, kept "

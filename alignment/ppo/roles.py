@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from alignment.cpu.memory import keep_freed_memory
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
-from alignment.models.adapters import add_adapters, is_adapted
+from alignment.models.adapters import add_adapters, can_stand_above, is_adapted
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.forward import (
     Model,
@@ -40,14 +40,15 @@ from alignment.models.load import (
     load_tokenizer,
 )
 from alignment.models.micro_batches import in_micro_batches
-from alignment.models.sharing import with_own_head
+from alignment.models.sharing import frozen_copy, with_own_head
 from alignment.ppo.controllers import ScoreScaler, scaler_of
 from alignment.ppo.score_shaping import shape_scores
 from alignment.rollout.engines import Engine, engine_of, require_same_numbers
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
-from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.config import LoRAConfig, PPOConfig, RLOOConfig
+from alignment.shared.errors import BadInput, Diverged
+from alignment.shared.methods import Rescaling
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
@@ -100,12 +101,12 @@ class ActorCritic(Roles):
 
 
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
-    """All four from two folders. StageError(BAD_INPUT) where they cannot work together."""
+    """All four from two folders. BadInput where they cannot work together."""
     return loaded(functools.partial(_load_roles, config, inputs, team), team, shares=config.shard_weights)
 
 
 def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
-    """Policy, reference and reward model. StageError(BAD_INPUT) where they cannot work together."""
+    """Policy, reference and reward model. BadInput where they cannot work together."""
     read = functools.partial(_load_without_critic, config, inputs, team)
     return loaded(read, team, shares=config.shard_weights)
 
@@ -141,24 +142,26 @@ def _models(
     config: PolicyConfig, inputs: PPOInputs, tokenizer: PreTrainedTokenizerBase, device: torch.device | None
 ) -> tuple[Model, Model | None, Model | Ensemble]:
     """Policy, reference and reward model. With adapters they stand on one base, as far as they were trained on it."""
-    if config.lora is None or device:
-        lora, seed = config.lora, config.seed
-        policy = load_causal_lm(inputs.model, tokenizer, trained=True, lora=lora, seed=seed, device=device)
+    light, seed = config.light, config.seed
+    if not isinstance(light, LoRAConfig | Rescaling) or device:
+        policy = load_causal_lm(inputs.model, tokenizer, trained=True, light=light, seed=seed, device=device)
         # The reference keeps the policy's number type: in another one the KL would not start at 0.
-        reference = None if lora else load_causal_lm(inputs.model, tokenizer, trained=True, device=device)
+        reference = None if is_adapted(policy) else frozen_copy(policy)
         return policy, reference, load_reward_model(inputs.reward_model, tokenizer, device=device)
     base = load_base(inputs.model, tokenizer)
     reward_model = load_reward_model(inputs.reward_model, tokenizer, base=(inputs.model, base))
-    return add_adapters(base.train(), config.lora, "CAUSAL_LM", config.seed), None, reward_model
+    return add_adapters(base.train(), light, "CAUSAL_LM", seed), None, reward_model
 
 
 def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs, device: torch.device | None) -> Model:
     """Begins as the reward model, of an ensemble as its first member: with adapters on that one's weights."""
     judge = roles.reward_model.models[0] if isinstance(roles.reward_model, Ensemble) else roles.reward_model
-    if config.lora is None or device or (is_adapted(judge) and isinstance(roles.reward_model, Ensemble)):
-        lora, seed = config.lora, config.seed
-        return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, lora=lora, seed=seed, device=device)
-    return add_adapters(with_own_head(judge).train(), config.lora, "SEQ_CLS", config.seed)
+    light, seed = config.light, config.seed
+    if isinstance(light, LoRAConfig | Rescaling) and not device:
+        alone = not isinstance(roles.reward_model, Ensemble)
+        if not is_adapted(judge) or (alone and can_stand_above(judge, light)):
+            return add_adapters(with_own_head(judge).train(), light, "SEQ_CLS", seed)
+    return load_scorer(inputs.reward_model, roles.tokenizer, trained=True, light=light, seed=seed, device=device)
 
 
 def reply(
@@ -193,7 +196,7 @@ def reply(
 def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tuple[Tensor, Tensor | None]:
     """The reward model's score of each response `(B,)`; of an ensemble also how much its members disagree.
 
-    Raises StageError(DIVERGED) for a score that is no number.
+    Raises Diverged for a score that is no number.
     """
     rows = [ids[:n] for ids, n in zip(sequences.input_ids.tolist(), sequences.lengths.tolist(), strict=True)]
     pad_id, size, device = roles.tokenizer.pad_token_id, 4 * config.micro_batch_size, sequences.input_ids.device
@@ -211,11 +214,10 @@ def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tupl
 
 
 def require_numbers(scores: Tensor, rows: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """StageError(DIVERGED) for a score `(B,)` that is no number; names the text of its row."""
+    """Diverged for a score `(B,)` that is no number; names the text of its row."""
     for value, ids in zip(scores.tolist(), rows, strict=True):
         if not math.isfinite(value):
-            raise StageError(
-                ErrorKind.DIVERGED,
+            raise Diverged(
                 f"The reward model scores {tokenizer.decode(ids)[:120]!r} as {value}.",
                 "Train the reward model again with a lower learning rate.",
             )
@@ -283,8 +285,7 @@ def require_same_tokens(policy: PreTrainedTokenizerBase, inputs: PPOInputs) -> N
     """The reward model reads the policy's token ids, so each id must mean the same to both: else BAD_INPUT."""
     judge = load_tokenizer(inputs.reward_model)
     if policy.get_vocab() != judge.get_vocab() or policy.eos_token_id != judge.eos_token_id:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"The reward model in {inputs.reward_model} has another tokenizer ({len(judge)} tokens) than the policy "
             f"in {inputs.model} ({len(policy)} tokens).",
             "Train the reward model from the same base model as the policy.",

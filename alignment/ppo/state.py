@@ -6,16 +6,19 @@ from one takes the steps that it would have taken, bit by bit.
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from alignment.data.batch import Sequences
 from alignment.ppo.adaptation import Adaptation
@@ -42,38 +45,49 @@ class TrainingState:
     curve: list[dict[str, float]]
     adaptation: Adaptation
 
-    def save(self, folder: Path) -> None:
-        """Write all of it into an empty folder; the first process does, but for shares, which each one has its own."""
-        roles = self.selection.roles
-        trained = {name: _tensors_of(learner) for name, learner in self.learners.items()}
-        trained["kept"] = self.selection.weights
-        if self.adaptation.average is not None:
-            trained["average"] = self.adaptation.average.weights
-        for name, tensors in trained.items():
-            if is_shared(roles.policy):
-                save_shares(tensors, folder / name)
-            elif roles.team.first:
-                _write(folder, name, tensors)
-        if not roles.team.first:
-            return
-        _write(folder, "looks", _tensors_of_evaluations(self.selection.evaluations))
-        _write(folder, "random", {name: generator.get_state() for name, generator in self._generators().items()})
-        rest = {
+    def copied(self) -> SavedState:
+        """As it is now, for a thread to write while training goes on. Kept weights and evaluations never change in
+        place, so they need no copy."""
+        selection, average, roles = self.selection, self.adaptation.average, self.selection.roles
+        shared, first = is_shared(roles.policy), roles.team.first
+        moving = {name: _tensors_of(learner) for name, learner in self.learners.items()}
+        if average is not None:
+            moving["average"] = average.weights
+        staged = cast(dict[str, dict[str, Tensor]], self._stager.stage(moving)) if shared or first else {}
+        return SavedState(
+            trained={**staged, "kept": selection.weights},
+            small={
+                "looks": _tensors_of_evaluations(selection.evaluations),
+                "random": {name: generator.get_state() for name, generator in self._generators().items()},
+            },
+            rest=json.dumps(self._rest()),
+            shared=shared,
+            first=first,
+        )
+
+    @functools.cached_property
+    def _stager(self) -> DefaultStager:
+        """Makes the copies, and keeps their room; from a GPU into pinned memory."""
+        on_gpu = self.selection.roles.device.type == "cuda"
+        return DefaultStager(StagingOptions(on_gpu, False, False, on_gpu))
+
+    def _rest(self) -> dict[str, Any]:
+        selection = self.selection
+        return {
             "schedules": {name: _schedule(learner) for name, learner in self.learners.items()},
             "waiting": self.batches.waiting,
             "looks": [
                 {"update": entry.update, "kl_price": entry.kl_price, "prompts": entry.prompts}
-                for entry in self.selection.evaluations
+                for entry in selection.evaluations
             ],
-            "kept": next(i for i, entry in enumerate(self.selection.evaluations) if entry is self.selection.kept),
+            "kept": next(i for i, entry in enumerate(selection.evaluations) if entry is selection.kept),
             "curve": self.curve,
             "steering": self.adaptation.state(),
             "own_streams": self.streams.own,
         }
-        (folder / REST).write_text(json.dumps(rest) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Put back what `save` wrote, into models and optimizers as they were when training began."""
+        """Put back what `SavedState` wrote, into models and optimizers as they were when training began."""
         rest = json.loads((folder / REST).read_text(encoding="utf-8"))
         team, names = self.selection.roles.team, dict(trained_weights(self.selection.roles.policy))
         for name, learner in self.learners.items():
@@ -102,6 +116,30 @@ class TrainingState:
         if torch.cuda.is_available():
             found["cuda-0"] = torch.cuda.default_generators[torch.cuda.current_device()]  # the one that it uses
         return found
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A copy of a `TrainingState`, which training does not change any more."""
+
+    trained: Mapping[str, Mapping[str, Tensor]]
+    small: Mapping[str, Mapping[str, Tensor]]
+    rest: str
+    shared: bool  # each process has its share of what is trained
+    first: bool  # the first process, which writes all else
+
+    def write(self, folder: Path, group: ProcessGroup | None) -> None:
+        """All of it into an empty folder, which is there; `group`: of the processes that each write a share."""
+        for name, tensors in self.trained.items():
+            if self.shared:
+                save_shares(tensors, folder / name, group)
+            elif self.first:
+                _write(folder, name, tensors)
+        if not self.first:
+            return
+        for name, tensors in self.small.items():
+            _write(folder, name, tensors)
+        (folder / REST).write_text(self.rest + "\n", encoding="utf-8")
 
 
 def _put_back(generator: torch.Generator, state: Tensor) -> None:
@@ -181,7 +219,7 @@ def _evaluations(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]], dev
     return found
 
 
-def _write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,15 +19,23 @@ from alignment.maths.advantages import (
     shaped_rewards,
     whiten,
 )
-from alignment.maths.losses import PolicyLoss, importance_weights, kl_loss, policy_loss, value_loss
+from alignment.maths.losses import (
+    PolicyLoss,
+    PolicyTokens,
+    ValueTokens,
+    importance_weights,
+    kl_loss,
+    policy_loss,
+    value_loss,
+)
 from alignment.models.forward import Model, response_logprobs, response_terms, response_values
-from alignment.models.micro_batches import accumulate
+from alignment.models.micro_batches import Loss, accumulate
 from alignment.ppo.learner import Learner
 from alignment.ppo.ptx import PretrainingMix
 from alignment.ppo.roles import ActorCritic
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import Diverged
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def update(
 ) -> dict[str, float]:
     """Learn from one rollout; return what happened, averaged over the optimizer steps.
 
-    Ends early once the approximate KL from the sampling policy passes `target_kl`. Raises StageError(DIVERGED)
+    Ends early once the approximate KL from the sampling policy passes `target_kl`. Raises Diverged
     before a step that `max_ratio` forbids.
     """
     coef = config.kl_coef if kl_coef is None else kl_coef
@@ -109,10 +118,9 @@ def means(steps: list[dict[str, float]]) -> dict[str, float]:
 
 
 def check_ratio(ratio: float, config: PPOConfig | RLOOConfig) -> None:
-    """StageError(DIVERGED) for a mean ratio that no clipping can mend: the step that it asks for is not taken."""
+    """Diverged for a mean ratio that no clipping can mend: the step that it asks for is not taken."""
     if not 1.0 / config.max_ratio <= ratio <= config.max_ratio:  # NaN too
-        raise StageError(
-            ErrorKind.DIVERGED,
+        raise Diverged(
             f"The mean ratio of new to old probabilities became {ratio:.3g} within one update, max_ratio is "
             f"{config.max_ratio:g}.",
             "Lower learning_rate or inner_epochs, or set target_kl.",
@@ -144,60 +152,73 @@ def _accumulate(
     share = roles.team.share(rollout.sequences.lengths[rows])
     mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
 
-    def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        chosen = mine[part]
-        sequences = rollout.sequences.select(chosen)
-        mask = sequences.response_mask & counts[part, None]
-        cut = slice(None, mask.shape[1])
-        if not only_critic:
-            yield _act(
-                roles.policy,
-                sequences,
-                mask,
-                rollout.old_logprobs[chosen, cut],
-                rollout.ref_logprobs[chosen, cut],
-                targets.advantages[chosen, cut],
-                targets.weights[chosen, cut],
-                tokens,
-                config,
-                kl_coef,
-            )
-        values, returns = rollout.values[chosen, cut], targets.returns[chosen, cut]
-        yield _judge(roles.critic, sequences, mask, values, returns, tokens, config)
+    def losses(part: Tensor) -> Sequence[Loss]:
+        batch = MicroBatch.of(rollout, targets, mine[part], counts[part], tokens)
+        judge = partial(_judge, roles.critic, batch, config)
+        return [judge] if only_critic else [partial(_act, roles.policy, batch, config, kl_coef), judge]
 
     trained = [roles.critic] if only_critic else [roles.policy, roles.critic]
     lengths = rollout.sequences.lengths[mine]
     return roles.team.sum_metrics(accumulate(trained, lengths, config.micro_batch_size, losses, roles.lanes))
 
 
-def _act(
-    policy: Model,
-    sequences: Sequences,
-    mask: Tensor,
-    old_logprobs: Tensor,
-    ref_logprobs: Tensor,
-    advantages: Tensor,
-    weights: Tensor,
-    tokens: Tensor,
-    config: PPOConfig,
-    kl_coef: float,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The policy's loss on one micro-batch, where `mask` `(B, R)` is True, and its shares of the step's metrics."""
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one pass over some rows of a rollout needs, without the padding that only other rows needed."""
+
+    sequences: Sequences
+    mask: Tensor  # (B, R) True = counts
+    old_logprobs: Tensor  # (B, R)
+    ref_logprobs: Tensor  # (B, R)
+    advantages: Tensor  # (B, R)
+    weights: Tensor  # (B, R) `importance_weights`
+    old_values: Tensor  # (B, R)
+    returns: Tensor  # (B, R)
+    tokens: Tensor  # scalar: those that count in the whole optimizer step
+
+    @classmethod
+    def of(cls, rollout: Rollout, targets: Targets, rows: Tensor, counts: Tensor, tokens: Tensor) -> MicroBatch:
+        """`counts` `(B,)`: False for a row that only keeps another process company."""
+        sequences = rollout.sequences.select(rows)
+        mask = sequences.response_mask & counts[:, None]
+
+        def cut(whole: Tensor) -> Tensor:
+            return whole[rows, : mask.shape[1]]
+
+        return cls(
+            sequences,
+            mask,
+            cut(rollout.old_logprobs),
+            cut(rollout.ref_logprobs),
+            cut(targets.advantages),
+            cut(targets.weights),
+            cut(rollout.values),
+            cut(targets.returns),
+            tokens,
+        )
+
+
+def _act(policy: Model, batch: MicroBatch, config: PPOConfig, kl_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """The policy's loss on one micro-batch, and its shares of the step's metrics."""
     extra: dict[str, Tensor] = {}
     if config.entropy_coef:
-        logprobs, entropies = response_terms(policy, sequences, config.temperature)
-        extra["policy_entropy"] = masked_mean(entropies, mask, tokens)
+        logprobs, entropies = response_terms(policy, batch.sequences, config.temperature)
+        extra["policy_entropy"] = masked_mean(entropies, batch.mask, batch.tokens)
     else:
-        logprobs = response_logprobs(policy, sequences, config.temperature)
-    low, high = config.clip_range, config.clip_range_high
-    acted = policy_loss(logprobs, old_logprobs, advantages, mask, low, tokens, weights, high)
+        logprobs = response_logprobs(policy, batch.sequences, config.temperature)
+    tokens = PolicyTokens(logprobs, batch.old_logprobs, batch.advantages, batch.mask, batch.weights)
+    acted = policy_loss(tokens, config.clip_range, config.clip_range_high, batch.tokens)
     loss = acted.loss
     if config.entropy_coef:
         loss = loss - config.entropy_coef * extra["policy_entropy"]
     if config.kl_in == "loss":
-        through = config.kl_straight_through
         extra["kl_loss"] = kl_loss(
-            logprobs, ref_logprobs, mask, config.kl_estimator, straight_through=through, denominator=tokens
+            logprobs,
+            batch.ref_logprobs,
+            batch.mask,
+            config.kl_estimator,
+            straight_through=config.kl_straight_through,
+            denominator=batch.tokens,
         )
         loss = loss + kl_coef * extra["kl_loss"]
     return loss, shares_of(acted) | extra
@@ -213,18 +234,10 @@ def shares_of(acted: PolicyLoss) -> dict[str, Tensor]:
     }
 
 
-def _judge(
-    critic: Model,
-    sequences: Sequences,
-    mask: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    tokens: Tensor,
-    config: PPOConfig,
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _judge(critic: Model, batch: MicroBatch, config: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """The critic's loss on one micro-batch, and its shares of the step's metrics."""
-    values, clip_range = response_values(critic, sequences), config.value_clip_range if config.clip_values else None
-    judged = value_loss(values, old_values, returns, mask, clip_range, tokens)
+    tokens = ValueTokens(response_values(critic, batch.sequences), batch.old_values, batch.returns, batch.mask)
+    judged = value_loss(tokens, config.value_clip_range if config.clip_values else None, batch.tokens)
     return config.vf_coef * judged.loss, {"value_loss": judged.loss, "value_clip_fraction": judged.clip_fraction}
 
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from alignment.reward.report.accuracy import IntervalEstimate, difference
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.records import Prompt, canonical_json, read_jsonl
 
 Arm = Literal["informative", "random"]

@@ -25,7 +25,7 @@ from alignment.reward.annotations import (
 )
 from alignment.reward.examples import Example, PairTarget, PreparedExamples, RowStatus, Vote
 from alignment.shared.config import RewardConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import (
     Answers,
     Demonstration,
@@ -227,7 +227,7 @@ def _read(path: Path, kind: type[R], name: str) -> list[R]:
     try:
         return list(read_jsonl(path, kind))
     except ValueError as error:
-        raise StageError(ErrorKind.BAD_INPUT, str(error), f"Each line must be one {name} record.") from error
+        raise BadInput(str(error), f"Each line must be one {name} record.") from error
 
 
 T = TypeVar("T")

@@ -47,7 +47,8 @@ from alignment.reward.report.measures import ReportData
 from alignment.reward.trainer import fit
 from alignment.shared import artifact
 from alignment.shared.config import RewardConfig, Stage
-from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import Prompt, Ranking
 from alignment.shared.stages import RewardInputs
 from alignment.training.checkpoints import Checkpoints
@@ -70,7 +71,7 @@ BASE = "base"  # folder of an ensemble of adapters
 def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: Reporter) -> StageResult:
     """Train on the rankings of the train prompts, measure on the held-out ones, leave the model in `out_dir`.
 
-    Raises StageError(BAD_INPUT) for rankings that teach nothing, DIVERGED for a loss that is no number; Paused when
+    Raises BadInput for rankings that teach nothing, Diverged for a loss that is no number; Paused when
     that was asked for.
     """
     tokenizer = load_tokenizer(inputs.model)
@@ -118,7 +119,7 @@ def score(
 ) -> Tensor:
     """The reward model's score of each response to its prompt, reference answers at 0: `(B,)`.
 
-    A response that does not fit the model is read as far as it fits with `cut`, else StageError(BAD_INPUT).
+    A response that does not fit the model is read as far as it fits with `cut`, else BadInput.
     """
     rows = _sequences(model, tokenizer, prompts, responses, cut)
     return score_rows(model, rows, tokenizer.pad_token_id, batch_size)
@@ -237,7 +238,7 @@ def _train_members(
 def _start(config: RewardConfig, inputs: RewardInputs, tokenizer: PreTrainedTokenizerBase, number: int) -> Model:
     """An untrained member: head and adapters begin as its own seed says."""
     torch.manual_seed(config.seed)  # a padding token's new row is drawn
-    more: dict[str, Any] = {"trained": True, "lora": config.lora, "seed": config.seed + number}
+    more: dict[str, Any] = {"trained": True, "light": config.light, "seed": config.seed + number}
     model = load_to_train(lambda device: load_scorer(inputs.model, tokenizer, device=device, **more), config)
     if config.frozen_trunk:
         model.requires_grad_(False)
@@ -269,8 +270,7 @@ def _sequences(
             before = before[-min(len(before), MIN_PROMPT) :]
             after = [ids[: limit - len(before) - 1] + ids[-1:]]  # the stop stays
         if not after:
-            raise StageError(
-                ErrorKind.BAD_INPUT,
+            raise BadInput(
                 f"The response {response[:60]!r} is longer than the reward model's {limit} tokens.",
                 "Shorten it or use a reward model with a longer context.",
             )
@@ -280,15 +280,13 @@ def _sequences(
 
 def _require(prepared: PreparedExamples, counts: Mapping[str, int], path: Path) -> None:
     if not counts["used"]:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"{path} teaches nothing: {counts['all_tied']} rankings tie everything, {counts['refused']} are too long, "
             f"{counts.get('template_refused', 0)} have turns that the chat template refuses.",
             "Collect rankings that order responses, raise max_length, or set template_refusals to 'merge_turns'.",
         )
     if not prepared.train:
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"All {counts['used']} usable rankings belong to held-out prompts.",
             "Rank more prompts or lower heldout_fraction.",
         )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from alignment.maths.losses import label_loss, listwise_loss, ranking_loss
+from alignment.maths.losses import ComparedPairs, label_loss, listwise_loss, ranking_loss
 from alignment.reward.batch import RankingBatch
 from alignment.shared.config import RewardConfig
 
@@ -21,16 +21,8 @@ class StepLoss(NamedTuple):
 
 def batch_loss(scores: Tensor, batch: RankingBatch, config: RewardConfig, denominator: Tensor | float) -> StepLoss:
     """The configured losses of N scores; `denominator` is the weight of all examples of the optimizer step."""
-    pairs = ranking_loss(
-        scores,
-        batch.better,
-        batch.worse,
-        batch.weights,
-        config.centering_coef,
-        denominator,
-        targets=batch.targets,
-        margins=batch.margins,
-    )
+    compared = ComparedPairs(batch.better, batch.worse, batch.weights, batch.targets, batch.margins)
+    pairs = ranking_loss(scores, compared, config.centering_coef, denominator)
     loss = pairs.loss
     if config.loss == "plackett_luce":
         soft = config.ties == "soft"

@@ -33,7 +33,7 @@ from alignment.rollout.generation import Generated, generate
 from alignment.rollout.streams import Draws
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput, StageError
 from alignment.shared.records import Prompt
 
 PAGE = 32  # tokens whose keys and values lie together
@@ -63,11 +63,10 @@ class Engine(Protocol):
 
 
 def engine_of(config: PPOConfig | RLOOConfig) -> Engine:
-    """The engine that the settings name. StageError(BAD_INPUT) for one that is not installed."""
+    """The engine that the settings name. BadInput for one that is not installed."""
     if config.rollout_engine == "vllm":
         if importlib.util.find_spec("vllm") is None:
-            raise StageError(
-                ErrorKind.BAD_INPUT,
+            raise BadInput(
                 "rollout_engine is 'vllm', but vLLM is not installed.",
                 "Set rollout_engine to 'continuous' or 'generate', or install vLLM by hand with the torch it needs.",
             )
@@ -80,7 +79,7 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
     """Refuse continuous batching of a model whose attention it does not compute: tried out, not guessed.
 
     It replaces the attention of a model, where that can be replaced; BLOOM, GPT-J, MPT and others have one of their
-    own, which then sees other tokens than it should. Raises StageError(BAD_INPUT).
+    own, which then sees other tokens than it should. Raises BadInput.
     """
     if not isinstance(engine, Continuous):
         return
@@ -91,8 +90,7 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
         gap = math.inf
     if not gap <= MOST_GAP[torch.bfloat16 if has_bfloat16(model.device) else torch.float32]:
         told = "does not know its attention" if gap == math.inf else f"differs from it by {gap:.2f} nats a token"
-        raise StageError(
-            ErrorKind.BAD_INPUT,
+        raise BadInput(
             f"rollout_engine 'continuous' cannot sample from {type(live).__name__}: it {told}.",
             "Set rollout_engine to 'generate'.",
         )
@@ -166,7 +164,7 @@ class Continuous:
         replies = list(found.values())
         if len(replies) != len(prompts) or any(reply.error for reply in replies):
             cause = next((str(reply.error) for reply in replies if reply.error), "replies are missing")
-            raise StageError(ErrorKind.INTERNAL, f"Continuous batching failed: {cause}.", "Use another rollout_engine.")
+            raise StageError(f"Continuous batching failed: {cause}.", "Use another rollout_engine.")
         rows = [reply.generated_tokens for reply in replies]
         return Generated.of(rows, [reply.logprobs for reply in replies], tokenizer.pad_token_id, stops, model.device)
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from alignment.data.batch import pad_right, position_ids
 from alignment.data.stops import stop_ids
 from alignment.models.device import autocast
+from alignment.models.methods.soft_prompts import opened_with
 from alignment.models.recurrent import is_recurrent, replies
 from alignment.rollout.streams import Draws
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Prompt, read_jsonl
 
 COMPACT_AT = 0.6  # drop finished rows once this share of the batch or less is still going
@@ -140,9 +141,9 @@ def _decode(
     logprobs = torch.zeros((size, max_new_tokens), device=device)
     lengths = torch.zeros(size, dtype=torch.long, device=device)
     finished = torch.zeros(size, dtype=torch.bool, device=device)
-    cache = DynamicCache(config=model.config)
+    model, cache, mask = opened_with(model, mask)
     alive, going = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    place = position_ids(mask)
+    place = position_ids(mask)[:, -ids.shape[1] :]
     for step in range(max_new_tokens):
         with autocast(device):
             output = model(
@@ -217,13 +218,13 @@ def _in_order(parts: list[Generated], rows: list[int], pad: int) -> Generated:
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
-    """The file's prompts; StageError(BAD_INPUT) names the line that is none, or an empty file."""
+    """The file's prompts; BadInput names the line that is none, or an empty file."""
     count = 0
     try:
         for prompt in read_jsonl(path, Prompt):
             count += 1
             yield prompt
     except (ValueError, OSError) as error:
-        raise StageError(ErrorKind.BAD_INPUT, str(error), "Each line must be one prompt record.") from error
+        raise BadInput(str(error), "Each line must be one prompt record.") from error
     if not count:
-        raise StageError(ErrorKind.BAD_INPUT, f"{path} holds no prompts.", "Give at least one.")
+        raise BadInput(f"{path} holds no prompts.", "Give at least one.")

@@ -16,8 +16,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, StageError, StageResult
+from alignment.shared.errors import Damaged, DiskFull, StageError, is_full
+from alignment.shared.events import StageResult
 from alignment.shared.records import canonical_json, sha256_text, storable
 
 MANIFEST = "manifest.json"
@@ -47,7 +47,7 @@ def write_result(folder: Path, config: Mapping[str, Any], result: StageResult) -
 def verify(folder: Path) -> dict[str, Any]:
     """Check every file below `folder` against its manifest and return the manifest.
 
-    Raises StageError(CORRUPT_CHECKPOINT) that names the first missing, changed or unlisted file.
+    Raises Damaged that names the first missing, changed or unlisted file.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
@@ -63,18 +63,18 @@ def verify(folder: Path) -> dict[str, Any]:
             raise _corrupt(folder, f"{name} is missing")
         if name not in listed:
             raise _corrupt(folder, f"{name} is not in the manifest")
-        if _entry(present[name]) not in (listed[name], rewritten.get(name)):
+        if _entry(present[name]) not in (listed[name], *rewritten.get(name, ())):
             raise _corrupt(folder, f"{name} differs from the manifest")
     return manifest
 
 
-def erased(folder: Path) -> tuple[frozenset[str], dict[str, dict[str, Any]]]:
+def erased(folder: Path) -> tuple[frozenset[str], dict[str, list[dict[str, Any]]]]:
     """The files of a published folder that may be missing, and those that may be as they were written anew."""
     if not (folder / ERASED).is_file():
         return frozenset(), {}
     said = json.loads((folder / ERASED).read_bytes())
     removed = frozenset(name for name in said["removed"] if any(fnmatch(name, pattern) for pattern in TEXTS))
-    return removed, {name: entry for name, entry in said["rewritten"].items() if name in (CARD, RESULT)}
+    return removed, {name: entries for name, entries in said["rewritten"].items() if name in (CARD, RESULT)}
 
 
 def erase(folder: Path, names: Collection[str], anew: Mapping[str, str]) -> None:
@@ -83,8 +83,10 @@ def erase(folder: Path, names: Collection[str], anew: Mapping[str, str]) -> None
     What will be is written down first, so that the folder is sound at any moment.
     """
     removed, rewritten = erased(folder)
-    entries = {name: {"sha256": sha256_text(text), "size": len(text.encode())} for name, text in anew.items()}
-    said = {"removed": sorted(removed | set(names)), "rewritten": rewritten | entries}
+    for name, text in anew.items():
+        entry = {"sha256": sha256_text(text), "size": len(text.encode())}
+        rewritten[name] = [one for one in rewritten.get(name, []) if one != entry] + [entry]
+    said = {"removed": sorted(removed | set(names)), "rewritten": rewritten}
     _replace(folder / ERASED, canonical_json(said) + "\n")
     for name, text in anew.items():
         _replace(folder / name, text)
@@ -104,8 +106,8 @@ def _replace(path: Path, text: str) -> None:
 def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step: None) -> str:
     """Make `staging` durable and rename it to `final`; return the sha256 of its manifest.
 
-    Both lie on one file system. `at` hears of every step that is done. Raises StageError(INTERNAL) when `final`
-    exists, DISK_FULL when the disk is; either way `staging` is left as it was.
+    Both lie on one file system. `at` hears of every step that is done. Raises StageError when `final`
+    exists, DiskFull when the disk is; either way `staging` is left as it was.
     """
     if final.exists():
         raise _exists(final)
@@ -123,7 +125,7 @@ def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step:
         _sync_path(final.parent)
     except OSError as error:
         if is_full(error):
-            raise StageError(ErrorKind.DISK_FULL, f"No room to write {final}.", "Free some disk space.") from error
+            raise DiskFull(f"No room to write {final}.", "Free some disk space.") from error
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody published between check and rename
             raise _exists(final) from error
         raise
@@ -155,10 +157,8 @@ def _sync_path(path: Path) -> None:
 
 
 def _corrupt(folder: Path, what: str) -> StageError:
-    return StageError(
-        ErrorKind.CORRUPT_CHECKPOINT, f"{folder}: {what}.", "Train the stage again or restore the folder."
-    )
+    return Damaged(f"{folder}: {what}.", "Train the stage again or restore the folder.")
 
 
 def _exists(final: Path) -> StageError:
-    return StageError(ErrorKind.INTERNAL, f"{final} exists already and is never overwritten.", "Publish to a new name.")
+    return StageError(f"{final} exists already and is never overwritten.", "Publish to a new name.")

@@ -1,7 +1,7 @@
 """What a training stage tells the outside world, and the one question that it asks back.
 
-A stage gets a `Reporter` and never knows who listens: a terminal, a test, or a Ray actor that
-carries the events to the launcher. It asks `cancelled()` at every step border.
+A stage gets a `Reporter` and never knows who listens: a terminal, a test, or another process that
+carries the events on. It asks `cancelled()` at every step border.
 """
 
 from __future__ import annotations
@@ -9,36 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol
 
-
-class ErrorKind(StrEnum):
-    """Why a stage stopped. Stable: clients switch on these."""
-
-    BAD_INPUT = "bad_input"  # the caller's data, settings or model folder
-    DIVERGED = "diverged"  # NaN, Inf or a KL explosion
-    OUT_OF_MEMORY = "out_of_memory"  # host or GPU
-    DISK_FULL = "disk_full"  # no room for a checkpoint
-    CORRUPT_CHECKPOINT = "corrupt_checkpoint"  # a manifest does not match its files
-    CRASH = "crash"  # the process that ran the stage died
-    CLUSTER = "cluster"  # Ray was lost
-    INFEASIBLE = "infeasible"  # no machine of the cluster can ever give what was asked for
-    DATABASE = "database"  # Postgres could not be reached for longer than the grace
-    QUARANTINED = "quarantined"  # too many attempts in a row got no further: it waits for a person
-    CANCELLED = "cancelled"  # somebody asked for it
-    INTERNAL = "internal"  # a fault of ours: the traceback is on the job
-
-
-class StageError(Exception):
-    """A stage cannot go on. `cause` is one sentence, `next_step` says what the reader can do."""
-
-    def __init__(self, kind: ErrorKind, cause: str, next_step: str = "") -> None:
-        super().__init__(f"{cause} {next_step}".strip())
-        self.kind, self.cause, self.next_step = kind, cause, next_step
-
-    def __reduce__(self) -> tuple[Any, ...]:  # Ray pickles exceptions on their way to the launcher
-        return (type(self), (self.kind, self.cause, self.next_step))
+from alignment.shared.errors import Cancelled
 
 
 class Paused(Exception):
@@ -103,7 +76,7 @@ class Meter:
     """Times one phase and reports its steps: `meter.step(metrics)` after each.
 
     `done` steps were taken by an earlier attempt; they count for progress, not for the rate.
-    Raises `StageError(CANCELLED)` at the first step border after a cancel request.
+    Raises `Cancelled` at the first step border after a cancel request.
     """
 
     def __init__(self, reporter: Reporter, phase: str, total: int, done: int = 0) -> None:
@@ -116,7 +89,7 @@ class Meter:
         left = (self.total - self.done) / rate if rate else None
         self.reporter.progress(StageProgress(self.phase, self.done, self.total, rate, left, dict(metrics or {})))
         if self.reporter.cancelled():
-            raise StageError(ErrorKind.CANCELLED, f"Stopped on request in {self.phase}, step {self.done}.")
+            raise Cancelled(f"Stopped on request in {self.phase}, step {self.done}.")
 
 
 class NullReporter:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.config import GateConfig
-from alignment.shared.events import ErrorKind, Reporter, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter
 
 REPORT = "reward_report.json"  # beside the model's weights
 PAGE = "reward_report.html"  # the same for people
@@ -96,7 +97,7 @@ def refusals(measured: Mapping[str, Any], settings: GateConfig) -> list[str]:
 def read(folder: Path) -> dict[str, Any] | None:
     """The numbers of the report in a model's folder; None where there is none.
 
-    Raises StageError(BAD_INPUT) for a report that cannot be read.
+    Raises BadInput for a report that cannot be read.
     """
     try:
         report = json.loads((folder / REPORT).read_bytes())
@@ -104,19 +105,17 @@ def read(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StageError(
-            ErrorKind.BAD_INPUT, f"{folder / REPORT} cannot be read ({error}).", "Train the reward model again."
-        ) from error
+        raise BadInput(f"{folder / REPORT} cannot be read ({error}).", "Train the reward model again.") from error
 
 
 def enforce(folder: Path, settings: GateConfig, accept: str | None, reporter: Reporter) -> Decision:
     """The decision on the model in `folder`, noted where it is no plain pass.
 
-    Raises StageError(BAD_INPUT) with the reasons when it is refused.
+    Raises BadInput with the reasons when it is refused.
     """
     decision = decide(read(folder), settings, accept)
     if decision.outcome is GateOutcome.REFUSED:
-        raise StageError(ErrorKind.BAD_INPUT, f"The gate refuses the reward model: {decision.words}", HOW)
+        raise BadInput(f"The gate refuses the reward model: {decision.words}", HOW)
     return noted(decision, reporter)
 
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
-    """Raise StageError(BAD_INPUT) when the stage cannot use so many GPUs as it is set up."""
+    """Raise BadInput when the stage cannot use so many GPUs as it is set up."""
     if gpus <= 1:
         return
     if gpus != int(gpus):
         cause = f"gpus is {gpus:g}: a job has whole GPUs, or a share of one."
-        raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for {int(gpus)} or {int(gpus) + 1}, or for less than 1.")
+        raise BadInput(cause, f"Ask for {int(gpus)} or {int(gpus) + 1}, or for less than 1.")
     if stage is Stage.PPO:
         _refuse_idle(config, int(gpus))
     elif stage is not Stage.SAMPLE:  # whose processes take what prompts there are
@@ -28,7 +28,7 @@ def _refuse_idle(config: Mapping[str, Any], gpus: int) -> None:
     if batch // steps < gpus:
         parts = f" in {steps} mini_batches" if steps > 1 else ""
         cause = f"gpus is {gpus}, and batch_size ({batch}){parts} has {batch // steps} rows for them in a step."
-        raise StageError(ErrorKind.BAD_INPUT, cause, f"Ask for {batch // steps} or fewer, or raise batch_size.")
+        raise BadInput(cause, f"Ask for {batch // steps} or fewer, or raise batch_size.")
 
 
 def _refuse_uneven(config: Mapping[str, Any], gpus: int) -> None:
@@ -36,4 +36,4 @@ def _refuse_uneven(config: Mapping[str, Any], gpus: int) -> None:
     if batch % (micro * gpus):
         cause = f"batch_size ({batch}) cannot be shared by {gpus} GPUs that take micro_batch_size ({micro}) each."
         step = f"Make batch_size a multiple of {micro * gpus}, or lower micro_batch_size."
-        raise StageError(ErrorKind.BAD_INPUT, cause, step)
+        raise BadInput(cause, step)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
+from alignment.shared.methods import ADAPTERS, OwnWeights, Rescaling, SoftPrompt
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.settings import LoRAConfig
 
@@ -28,6 +29,9 @@ class ModelShape:
     layers: int
     vocabulary: int
     adapters: int = 0  # numbers of the adapters in the folder itself; the rest is of the base under them
+    block: int = 0  # numbers in one of its blocks
+    biases: int = 0
+    rescaled: int = 0  # keys, values and feed-forward activations of all blocks: what IA3 has
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Memory:
     logits: int
     cache: int  # keys and values of a rollout
     rollout_copy: int  # of the policy's weights, in the type that decodes
+    host: int  # copies in the memory of the CPU: of the policy that is kept, and what a checkpoint is written from
+    on_cpu: bool  # the device is the CPU: that is its memory, too
 
     @property
     def weights(self) -> int:
@@ -60,7 +66,7 @@ class Memory:
     @property
     def total(self) -> int:
         """At the worst moment: a rollout and an update are not at once."""
-        kept = self.weights + self.optimizer + self.rollout_copy
+        kept = self.weights + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
         return kept + max(self.cache, self.gradients + self.activations + self.logits)
 
 
@@ -76,7 +82,9 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
         activations=lanes * max(largest),
         logits=lanes * _logits(config, policy),
         cache=_cache(config, policy, machine),
-        rollout_copy=HALF * policy.weights if isinstance(config, PPOConfig) and machine.gpus and not config.lora else 0,
+        rollout_copy=HALF * policy.weights if _is_copied(config, machine) else 0,
+        host=_host(config, shapes),
+        on_cpu=not machine.gpus,
     )
     return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
 
@@ -92,8 +100,8 @@ def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: O
 
 
 def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[str, object], float]]:
-    if not config.lora:
-        yield "lora", {"lora": LoRAConfig(), "frozen_trunk": False}, gpus
+    if config.light is None:
+        yield "lora", {"method": None, "lora": LoRAConfig(), "frozen_trunk": False}, gpus
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
     if config.micro_batch_size > 1:
@@ -106,28 +114,75 @@ def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[st
 def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> dict[str, int]:
     """Trained numbers of the model, and for PPO of the critic, which begins as the reward model."""
     roles = ("model", "reward_model") if isinstance(config, PPOConfig) else ("model",)
-    return {role: _trained(config, shapes[role]) for role in roles}
+    return {role: trained_of(config, shapes[role]) for role in roles}
 
 
-def _trained(config: TrainingConfig, shape: ModelShape) -> int:
+def checkpoint_of(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> int:
+    """Bytes of a checkpoint: trained weights and AdamW's moments; of PPO the kept policy, and the average if any."""
+    trained = trained_by_role(config, shapes)
+    whole = 3 * FLOAT * sum(trained.values())
+    return whole + FLOAT * trained["model"] * (1 + _averages(config)) if isinstance(config, PPOConfig) else whole
+
+
+def _host(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> int:
+    """PPO writes its checkpoints from a copy, beside training; the kept policy in it is the one that is there."""
+    return checkpoint_of(config, shapes) if isinstance(config, PPOConfig) else 0
+
+
+def _averages(config: PPOConfig) -> int:
+    return 0 if config.ema_decay is None else 1
+
+
+def trained_of(config: TrainingConfig, shape: ModelShape) -> int:
+    """Trained numbers of one model."""
     if isinstance(config, RewardConfig) and config.frozen_trunk:
         return shape.width
-    return shape.linear * config.lora.rank if config.lora else shape.weights
+    match config.light:
+        case None:
+            return shape.weights
+        case LoRAConfig(rank=rank, dora=dora):
+            return shape.linear * (rank + dora)  # DoRA has a length for each output besides
+        case Rescaling():
+            return shape.rescaled
+        case OwnWeights(biases=True):
+            return shape.biases
+        case OwnWeights(layers=int(count)):
+            return min(count, shape.layers) * shape.block
+        case OwnWeights():
+            return shape.weights  # parts by name: all of it at most
+        case SoftPrompt(kind="prefix", tokens=tokens):
+            return tokens * 2 * shape.layers * shape.width
+        case SoftPrompt(kind=kind, tokens=tokens):
+            return tokens * shape.width + (3 * shape.width**2 if kind == "p_tuning" else 0)
 
 
 def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> dict[str, int]:
     """With adapters the base is frozen and the reference is that base; the critic stands on the reward model."""
     trained, policy, frozen = trained_by_role(config, shapes), shapes["model"], machine.frozen
     if not isinstance(config, PPOConfig):
-        whole = config.lora is None and not (isinstance(config, RewardConfig) and config.frozen_trunk)
+        whole = _is_float(config) and not (isinstance(config, RewardConfig) and config.frozen_trunk)
         return {"model": FLOAT * policy.weights if whole else frozen * policy.weights + FLOAT * trained["model"]}
     judge = shapes["reward_model"]
-    if config.lora is None:
-        found = {"policy": FLOAT * policy.weights, "reference": FLOAT * policy.weights}
+    average = {"average": FLOAT * trained["model"]} if _averages(config) else {}
+    if _is_float(config):
+        found = average | {
+            "policy": FLOAT * policy.weights,
+            "reference": FLOAT * trained["model"],
+        }  # the rest is shared
         return found | {"critic": FLOAT * judge.weights, "reward_model": frozen * judge.weights}
-    found = {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
+    found = average | {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
     found |= {"critic": FLOAT * trained["reward_model"]}
     return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
+
+
+def _is_float(config: TrainingConfig) -> bool:
+    """Whether the model itself is trained, in full or in part, and so has the optimizer's number type."""
+    return config.light is None or isinstance(config.light, OwnWeights)
+
+
+def _is_copied(config: TrainingConfig, machine: OnDevice) -> bool:
+    """Whether replies are decoded on a copy of the policy."""
+    return isinstance(config, PPOConfig) and machine.gpus > 0 and config.tuned not in ADAPTERS
 
 
 def _lanes(config: TrainingConfig, machine: OnDevice) -> int:
@@ -145,6 +200,8 @@ def _activations(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -
     number = HALF if machine.gpus else FLOAT
     states = number * _texts(config) * config.max_length * shape.width
     layer = 17 * states  # 34 bytes at two a number
+    if isinstance(config.light, OwnWeights) and isinstance(config.light.layers, int) and config.light.layers:
+        return min(config.light.layers, shape.layers) * layer  # nothing below the last blocks has a gradient
     return shape.layers * states + layer if config.gradient_checkpointing else shape.layers * layer
 
 
@@ -168,5 +225,7 @@ def _shared(found: Memory, machine: OnDevice) -> Memory:
     if machine.gpus <= 1:
         return found
     part = {role: math.ceil(size / machine.gpus) for role, size in found.roles.items()}
-    gradients, optimizer = (math.ceil(size / machine.gpus) for size in (found.gradients, found.optimizer))
-    return Memory(part, gradients, optimizer, found.activations, found.logits, found.cache, found.rollout_copy)
+    gradients, optimizer, host = (
+        math.ceil(size / machine.gpus) for size in (found.gradients, found.optimizer, found.host)
+    )
+    return replace(found, roles=part, gradients=gradients, optimizer=optimizer, host=host)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What a job can run."""
+    """What can be run, one after the other, from data to a policy."""
 
     SFT = "sft"  # supervised fine-tuning on demonstrations
     SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file
@@ -16,7 +16,7 @@ class Stage(StrEnum):
 
 
 class Baseline(StrEnum):
-    """What can be run beside the stages, to see whether PPO earns its cost: from the command line, not as a job."""
+    """What can be run beside the stages, to see whether PPO earns its cost: by itself, from the command line alone."""
 
     RLOO = "rloo"  # the policy, against the reward model, without a critic
     BEST_OF_N = "best-of-n"  # no training: the best of several responses by the reward model

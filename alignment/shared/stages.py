@@ -20,7 +20,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from alignment.shared.config import Baseline, Stage, StageSettings, config_class
-from alignment.shared.events import ErrorKind, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, RuleVerdict
 
 
@@ -195,7 +196,7 @@ def run(
     for name, value in files:
         for path in value.values() if isinstance(value, dict) else [value]:
             if path is not None and not path.exists():
-                raise StageError(ErrorKind.BAD_INPUT, f"{name}: {path} does not exist.", "Check the path.")
+                raise BadInput(f"{name}: {path} does not exist.", "Check the path.")
     out_dir.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(MODULES[stage])
     result: StageResult = module.train(settings, files, out_dir, reporter)

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
+from alignment.shared.sentence import SentenceText
+
 Scalar = bool | int | float | str | None
 MOST_SHOWN = 80  # characters of a value
 MOST_WHOLE = 2**53  # what every reader of JSON reads as it was written
@@ -23,7 +25,7 @@ class Problem(BaseModel):
     """One thing wrong with an input: where (JSON pointer), what, and what would be right."""
 
     pointer: str
-    message: str
+    message: SentenceText
     value: Scalar = Field(default="", description="What was sent, cut to 80 characters; empty for what has parts.")
 
     @property

@@ -21,7 +21,8 @@ from alignment.data import chat
 from alignment.models.device import autocast, pick_device
 from alignment.models.load import PAD, save_model
 from alignment.shared.config import BaseModelConfig
-from alignment.shared.events import ErrorKind, Meter, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Meter, Reporter, StageResult
 from alignment.shared.records import Demonstration
 
 EOS = "<|end|>"
@@ -33,7 +34,7 @@ def train_base_model(
 ) -> StageResult:
     """Train tokenizer and model on `corpus` (sentences, and chats in the project's template) into `out_dir`."""
     if not corpus:
-        raise StageError(ErrorKind.BAD_INPUT, "The corpus is empty.", "Give at least one text.")
+        raise BadInput("The corpus is empty.", "Give at least one text.")
     set_seed(config.seed)
     tokenizer = train_tokenizer(corpus, config)
     texts = [_encode(tokenizer, text)[: config.max_length] for text in corpus]

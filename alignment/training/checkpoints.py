@@ -12,8 +12,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
-from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, Paused, Reporter, SavedCheckpoint, StageError
+from alignment.shared.errors import DiskFull, StageError, is_full
+from alignment.shared.events import Reporter, SavedCheckpoint
 from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
 from alignment.shared.stages import ResumableInputs
@@ -35,7 +35,12 @@ WHEN = ("save_every", "save_minutes")  # settings that change no weight
 LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "template_refusals",
     "save_dtype",
+    "method",
+    "layers",
+    "virtual_tokens",
     "lora.targets",
+    "lora.rank_stabilised",
+    "lora.dora",
     "alarms.engine_gap",
     "clip_range_high",
     "critic_warmup",
@@ -123,32 +128,17 @@ class Checkpoints:
             return step % self.config.save_every == 0
         return time.monotonic() - self._saved >= 60 * self.config.save_minutes
 
-    def border(self, step: int, total: int, write: Callable[[Path], None]) -> None:
-        """At a step border: let `write` fill a checkpoint if one is due; raise Paused if that was asked for.
-
-        Every process of a team calls `write`; the first one makes the folder before, and publishes it after.
-        """
-        pausing = self.pausing()
-        if self.team.anywhere(pausing or self.due(step, total)):
-            home = self.folder
-            assert home is not None, "only a run with a folder saves"
-            with self.saving(step, total) if self.team.first else nullcontext():
-                self.team.from_first(None)  # the folder is there
-                write(home / PARTIAL / f"checkpoint-{step}")
-                self.team.anywhere(False)  # every part is there
-        if pausing:
-            raise Paused(f"Paused after step {step} of {total}.")
-
     @contextmanager
     def saving(self, step: int, total: int) -> Iterator[Path]:
         """A folder to fill, which becomes the checkpoint of `step`; older ones than the newest `KEPT` go.
 
-        Raises StageError(DISK_FULL) when it does not fit; the checkpoints before it stay whole.
+        Raises DiskFull when it does not fit; the checkpoints before it stay whole.
         """
         home, began = self.folder, time.monotonic()
         assert home is not None, "only a run with a folder saves"
         partial, name = home / PARTIAL, f"checkpoint-{step}"
         shutil.rmtree(partial, ignore_errors=True)  # a kill may have left one
+        self._make_room(home)
         try:
             (partial / name).mkdir(parents=True)
             yield partial / name
@@ -158,12 +148,12 @@ class Checkpoints:
             if not is_full(error):
                 raise
             cause = f"No room to write {home / name}."
-            raise StageError(ErrorKind.DISK_FULL, cause, "Free some disk space, then resume.") from error
+            raise DiskFull(cause, "Free some disk space, then resume.") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         self._prune(home, step)
         self._saved = time.monotonic()
-        size = sum(path.stat().st_size for path in files_below(home / name))
+        size = _size(home / name)
         taken = (self.number or 0) * total + step
         self.reporter.checkpoint(SavedCheckpoint(f"{self.name}/{name}", taken, digest, size, self._saved - began))
 
@@ -173,6 +163,14 @@ class Checkpoints:
         for root, folders, _ in os.walk(below) if below else ():
             if f"/{Path(root).as_posix()}".endswith(f"/{self.name}"):
                 yield from (Path(root) / name for name in folders if NAME.fullmatch(name))
+
+    def _make_room(self, home: Path) -> None:
+        """Where there is no room for one more, all but the newest whole one go before it is written, not after."""
+        names = (path for path in home.glob("*") if NAME.fullmatch(path.name) and path not in self._damaged)
+        whole = sorted(names, key=_step)
+        if whole and shutil.disk_usage(home).free < _size(whole[-1]):
+            for path in whole[:-1]:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _prune(self, home: Path, step: int) -> None:
         """Of the checkpoints here up to `step` the newest are kept; one that was passed over goes."""
@@ -214,3 +212,8 @@ def _content(path: Path) -> Any:
 
 def _step(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
+
+
+def _size(folder: Path) -> int:
+    """Bytes of its files."""
+    return sum(path.stat().st_size for path in files_below(folder))

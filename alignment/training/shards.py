@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -180,9 +181,14 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def save_shares(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Each process writes its shares, as safetensors; every one must."""
-    save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+def save_shares(tensors: Mapping[str, Tensor], folder: Path, group: dist.ProcessGroup | None) -> None:
+    """Each process writes its shares, as safetensors; every one of `group` must. Raises what the first one that could
+    not failed of, on all."""
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    try:
+        save(dict(tensors), storage_writer=writer, process_group=group)
+    except CheckpointException as error:
+        raise next(iter(error.failures.values()))[0] from error
 
 
 def load_shares(folder: Path, like: Callable[[str], Tensor | None], team: Team) -> dict[str, Tensor]:

@@ -23,7 +23,8 @@ from torch.distributed.tensor import DTensor
 from alignment.data.batch import Sequences
 from alignment.models.device import pick_device
 from alignment.models.forward import Model
-from alignment.shared.events import ErrorKind, NullReporter, Reporter, StageError
+from alignment.shared.errors import Diverged, PeersLost
+from alignment.shared.events import NullReporter, Reporter
 
 Said = TypeVar("Said")
 
@@ -100,7 +101,7 @@ class Team:
                 gradient.copy_(summed.view_as(gradient))
 
     def sum_metrics(self, shares: dict[str, float]) -> dict[str, float]:
-        """Each metric's sum. StageError(DIVERGED) names the process whose share is no number."""
+        """Each metric's sum. Diverged names the process whose share is no number."""
         if self.size == 1:
             return shares
         each = [torch.zeros(len(shares), dtype=torch.float64) for _ in range(self.size)]
@@ -109,7 +110,7 @@ class Team:
             for name, value in zip(shares, values.tolist(), strict=True):
                 if not math.isfinite(value):
                     cause = f"{name} became {value} in process {rank + 1} of {self.size}."
-                    raise StageError(ErrorKind.DIVERGED, cause, NEXT_STEP)
+                    raise Diverged(cause, NEXT_STEP)
         return dict(zip(shares, torch.stack(each).sum(dim=0).tolist(), strict=True))
 
     def anywhere(self, said: bool) -> bool:
@@ -135,6 +136,13 @@ class Team:
         each: list[Said] = [said] * self.size
         dist.gather_object(said, each if self.first else None, dst=0)
         return each if self.first else []
+
+    def to_all(self, said: Said) -> list[Said]:
+        """What each process says, in order, on every process."""
+        each: list[Said] = [said] * self.size
+        if self.size > 1:
+            dist.all_gather_object(each, said)
+        return each
 
     def reporter(self, reporter: Reporter) -> Reporter:
         """The first process reports for all; what is asked of one process is asked of all."""
@@ -163,7 +171,7 @@ ALONE = Team()
 
 @contextmanager
 def together() -> Iterator[Team]:
-    """The processes that the environment names. StageError(CLUSTER) where they do not find one another."""
+    """The processes that the environment names. PeersLost where they do not find one another."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
@@ -176,7 +184,7 @@ def together() -> Iterator[Team]:
         told = str(error).strip().partition("\n")[0]
         cause = f"Process {rank + 1} of {size} did not find the others at {where}: {told}"
         step = "Open that way between the machines; name the interface in GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME."
-        raise StageError(ErrorKind.CLUSTER, cause, step) from error
+        raise PeersLost(cause, step) from error
     try:
         yield Team(rank, size)
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alignment.untrusted.folder import CONFIG
 
-KNOWN_BY = 2  # last parts of a path by which a folder is known again: an artifact's are a job's id and its attempt
+KNOWN_BY = 2  # last parts of a path by which a folder is known again: a name alone may stand in many places
 
 
 def base_of(folder: Path, named: str) -> Path:

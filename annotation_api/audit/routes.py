@@ -11,8 +11,7 @@ from fastapi import APIRouter, Query
 from alignment.shared.validation import Problem
 from annotation_api.audit import queries, sealed
 from annotation_api.audit.schemas import AuditRowOut, AuditVerdict
-from annotation_api.db import audit
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import ledger, notes
 from annotation_api.db.tables import AuditOutcome, Role
 from annotation_api.http.dependencies import Config, Db, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -55,8 +54,8 @@ def verify_audit(
     noted of it beside the database must agree, and the row that is given."""
     if (seq is None) != (sha256 is None):
         raise invalid([Problem(pointer="query:seq", message="Give seq and sha256 together, or neither.")])
-    given = [audit.Noted(seq, sha256)] if seq is not None and sha256 is not None else []
-    found = audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home), *given)
+    given = [ledger.Noted(seq, sha256)] if seq is not None and sha256 is not None else []
+    found = ledger.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home), *given)
     return AuditVerdict(
         ok=found.broken is None, rows=found.rows, sha256=found.sha256, broken=found.broken, reason=found.reason
     )

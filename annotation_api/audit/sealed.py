@@ -19,8 +19,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
-from annotation_api.db.audit import BEGINNING, SEALED, ChainCheck, Noted, seal
-from annotation_api.db.audit_notes import FOLDER
+from alignment.shared.sentence import Sentence
+from annotation_api.db.audit.ledger import BEGINNING, SEALED, ChainCheck, Noted, seal
+from annotation_api.db.audit.notes import FOLDER
 from annotation_api.db.tables import AuditRow
 
 SEGMENT = 10_000  # rows of a file
@@ -82,8 +83,12 @@ def check(home: Path) -> ChainCheck:
 
 def _fault(before: Noted, row: dict[str, Any]) -> str | None:
     if row["seq"] != before.seq + 1:
-        return "The row is missing."
-    return None if seal(before.sha256, row) == row["sha256"] else "The row or the one before it was changed."
+        return Sentence("row-missing", "The row is missing.")
+    return (
+        None
+        if seal(before.sha256, row) == row["sha256"]
+        else Sentence("row-changed", "The row or the one before it was changed.")
+    )
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from annotation_api.cli import run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
-from annotation_api.cli.commands import admin, data, erase, prepare, quality
+from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.cli.references import by_names
@@ -90,7 +90,6 @@ def _parser() -> Parser:
     run_parsers.add_models(commands)
     run_parsers.add_compare(commands)
     quality.add(commands)
-    erase.add(commands)
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)
@@ -118,7 +117,9 @@ def _add_service(commands: Sub[Parser]) -> None:
 
 def _add_data(commands: Sub[Parser]) -> None:
     add = client_command(commands, "import", data.import_file, "import a file, whole or not at all")
-    add.add_argument("file", metavar="FILE", help="JSON, CSV, Parquet or Arrow; plain, gzip, zstd or zip")
+    add.add_argument(
+        "file", metavar="FILE", help="JSON, CSV, Parquet or Arrow; plain, gzip, zstd or zip; or a folder of `datasets`"
+    )
     add.add_argument("--as", dest="kind", type=_importable, choices=KINDS, required=True, help="what the rows become")
     add.add_argument("--format", choices=values(Format), default="auto", help="layout of the rows; auto looks at them")
     add.add_argument(

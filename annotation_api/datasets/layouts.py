@@ -40,7 +40,7 @@ class Format(StrEnum):
     ULTRAFEEDBACK = "ultrafeedback"  # completions with overall_score
     NECTAR = "nectar"  # answers with rank
     DISTILABEL = "distilabel"  # generations and ratings
-    LABEL_STUDIO = "label_studio"  # data and annotations of a pairwise project
+    LABEL_STUDIO = "label_studio"  # pairwise and ranker projects: JSON, JSON-MIN or CSV
     ARGILLA = "argilla"  # fields and responses
     SIDES = "sides"  # response_a, response_b and a word for the winner
     OPEN_WEBUI = "open_webui"  # Open WebUI's feedback: a thumb on one of several answers

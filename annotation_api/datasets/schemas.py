@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from alignment.shared.sentence import SentenceText, unpacked
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind, FreezeState
 from annotation_api.http.labels import NewLabels
@@ -143,7 +144,9 @@ class FreezeOut(Shown):
     done: int = Field(description="Rows written.")
     total: int = Field(description="Rows to be written, as far as was known at the start.")
     snapshot: uuid.UUID | None = Field(validation_alias="snapshot_id", description="Once it succeeded.")
-    error: str | None = Field(description="Why it failed.")
+    error: Annotated[SentenceText | None, BeforeValidator(lambda text: text and unpacked(text))] = Field(
+        description="Why it failed."
+    )
     created_at: datetime
     finished_at: datetime | None
 

@@ -9,6 +9,7 @@ from typing import IO, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.datasets import progress, queries
 from annotation_api.datasets.formats.mapping import Mapping, parsed
@@ -226,8 +227,9 @@ def get_whole_snapshot(session: Session, key: object) -> Snapshot:
     """409 for one that lost rows: what is left has another hash than it says."""
     found = get_snapshot(session, key)
     if found.erased_at is not None:
-        gone = f"{found.erased_rows:,} rows of this snapshot were erased on {found.erased_at:%Y-%m-%d}."
-        raise ApiError(409, "erased-rows", f"{gone} Freeze the data again and export the new snapshot.")
+        gone = "%(rows)s rows of this snapshot were erased on %(day)s. Freeze the data again and export the new one."
+        day = f"{found.erased_at:%Y-%m-%d}"
+        raise ApiError(409, "erased-rows", Sentence("erased-rows", gone, rows=found.erased_rows, day=day))
     return found
 
 
@@ -287,4 +289,4 @@ def freeze_source(session: Session, me: Person, body: NewSnapshot) -> Snapshot:
 
 def _refused(body: NewSnapshot, error: FreezeError) -> ApiError:
     pointer = "/dataset" if body.dataset is not None else "/project"
-    return invalid([Problem(pointer=pointer, message=str(error))])
+    return invalid([Problem(pointer=pointer, message=error.said)])

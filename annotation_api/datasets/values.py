@@ -21,6 +21,10 @@ ROLES = {
     "chatgpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "claude": "assistant",
+    "ai": "assistant",
     "system": "system",
     "developer": "system",
 }
@@ -183,6 +187,7 @@ def _content(value: object, field: str) -> str:
     for i, part in enumerate(parts):
         if not isinstance(part.get("text"), str):
             raise Refused(f"{field}[{i}]", f"is no text ({show(part.get('type'))}); only text can be learnt")
+        part.get("type")  # text, as was just seen
     return as_text("".join(part["text"] for part in parts), field)
 
 

@@ -53,17 +53,17 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername=DRIVER)
 
 
-def make_engine(url: str, *, application_name: str = "rankloop", kept: int = 5) -> Engine:
+def make_engine(url: str, *, application_name: str = "rankloop", kept: int = 5, most: int = 42) -> Engine:
     """An engine whose connections are checked before use and give up within stated times.
 
-    Connects to nothing yet; up to `kept` connections stay open between uses. While it is used,
+    Connects to nothing yet; up to `kept` of `most` connections stay open between uses. While it is used,
     DatabaseUnavailable is raised when the server cannot be reached or a connection was lost.
     """
     parsed = parse_url(url)
     engine = create_engine(
         parsed,
         pool_size=kept,
-        max_overflow=42 - kept,  # the API's thread pool has 40 threads, its event streams have 2 of their own
+        max_overflow=most - kept,
         pool_timeout=10,
         pool_use_lifo=True,  # the connection used last knows the tables and has its statements prepared
         hide_parameters=True,  # errors are logged, and parameters hold what people wrote

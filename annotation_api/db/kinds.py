@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+DEFAULTS = "defaults"  # in place of a preset, of a job that was made without one
+
 
 class Role(StrEnum):
     ANNOTATOR = "annotator"  # ranks own tasks
@@ -39,6 +41,23 @@ class JobState(StrEnum):
     FAILED = "failed"  # `error` says kind, cause and next step
     PAUSED = "paused"  # its checkpoint waits for somebody to resume it
     CANCELLED = "cancelled"
+
+
+class ErrorKind(StrEnum):
+    """Why a job stopped. Stable: clients switch on these."""
+
+    BAD_INPUT = "bad_input"  # the caller's data, settings or model folder
+    DIVERGED = "diverged"  # NaN, Inf or a KL explosion
+    OUT_OF_MEMORY = "out_of_memory"  # host or GPU
+    DISK_FULL = "disk_full"  # no room for a checkpoint
+    CORRUPT_CHECKPOINT = "corrupt_checkpoint"  # a manifest does not match its files
+    CRASH = "crash"  # the process that ran the stage died
+    CLUSTER = "cluster"  # Ray was lost
+    INFEASIBLE = "infeasible"  # no machine of the cluster can ever give what was asked for
+    DATABASE = "database"  # Postgres could not be reached for longer than the grace
+    QUARANTINED = "quarantined"  # too many attempts in a row got no further: it waits for a person
+    CANCELLED = "cancelled"  # somebody asked for it
+    INTERNAL = "internal"  # a fault of ours: the traceback is on the job
 
 
 class ModelKind(StrEnum):

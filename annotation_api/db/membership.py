@@ -26,6 +26,11 @@ def see_as(session: Session, person_id: uuid.UUID, role: Role) -> None:
     session.info[VIEWER] = None if role is Role.ADMIN else person_id
 
 
+def reads_answers(session: Session, role: Role, project_id: uuid.UUID) -> bool:
+    """Whether who has the role reads what others answered in the project: if they see it, and not as an annotator."""
+    return role is not Role.ANNOTATOR and session.get(Project, project_id) is not None
+
+
 def _projects(viewer: uuid.UUID) -> ColumnElement[bool]:
     mine = select(ProjectMember.project_id).where(ProjectMember.person_id == viewer)
     return or_(Project.open, Project.id.in_(mine))

@@ -6,8 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
+from alignment.shared.sentence import SentenceText, unpacked
 from annotation_api.db.kinds import ErasureScope
 from annotation_api.db.tables import ErasureState
 from annotation_api.http.schemas import Body, Shown, storable_text
@@ -82,7 +83,9 @@ class ErasureOut(Shown):
     done: int = Field(description="Rows and files emptied.")
     total: int = Field(description="Rows, as they were foreseen.")
     counts: dict[str, Any] = Field(description="What was emptied, by what it is.")
-    error: str | None = Field(description="Why it failed; then nothing was erased.")
+    error: Annotated[SentenceText | None, BeforeValidator(lambda text: text and unpacked(text))] = Field(
+        description="Why it failed; then nothing was erased."
+    )
     created_by: uuid.UUID
     created_at: datetime
     finished_at: datetime | None

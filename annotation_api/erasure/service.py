@@ -9,6 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import Prompt, canonical_json
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.erasing import erasures, plan
 from annotation_api.db.kinds import ErasureScope
@@ -36,7 +37,7 @@ def ask(session: Session, me: Person, new: NewErasure) -> Erasure:
     try:
         erasures.begin(session, wanted)
     except erasures.InUse as reason:
-        raise ApiError(409, "in-use", str(reason)) from None
+        raise ApiError(409, "in-use", reason.said) from None
     return wanted
 
 
@@ -86,7 +87,7 @@ def _may(session: Session, me: Person, project_id: uuid.UUID | None) -> None:
     if project_id and project is None:
         raise not_found("project", project_id)
     if me.role is not Role.ADMIN and (project is None or project.created_by != me.id):
-        detail = "Only an admin erases everywhere; who made a project erases in it: name the project."
+        detail = Sentence("erase-where", "Only an admin erases everywhere; who made a project erases in it: name it.")
         raise ApiError(403, "forbidden", detail)
 
 
@@ -112,4 +113,6 @@ def _prompt(session: Session, asked: ErasureTarget) -> Prompt:
 
 
 def _gone(pointer: str, value: object) -> Prompt:
-    raise invalid([Problem(pointer=pointer, message="This was erased already.", value=str(value))])
+    raise invalid(
+        [Problem(pointer=pointer, message=Sentence("erased-already", "This was erased already."), value=str(value))]
+    )

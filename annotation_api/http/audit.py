@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from alignment.shared.records import storable
-from annotation_api.db import audit
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import ledger, notes
 from annotation_api.db.tables import AuditOutcome
 from annotation_api.http.scopes import PERSON, PERSON_ID, REQUEST, SAFE_METHODS, address_of, route_of
 
@@ -61,7 +60,7 @@ def action_of(request: Request) -> str:
 def commit(session: Session, request: Request, outcome: AuditOutcome | None = None) -> None:
     """Commit what the request did, together with the row that says so."""
     scope = request.scope
-    deed = audit.Deed(
+    deed = ledger.Deed(
         action=action_of(request),
         outcome=outcome or scope.get(OUTCOME, AuditOutcome.DONE),
         person_id=scope.get(PERSON_ID),
@@ -70,7 +69,7 @@ def commit(session: Session, request: Request, outcome: AuditOutcome | None = No
         request_id=scope.get(REQUEST, ""),
         address=address_of(request, request.app.state.settings),
     )
-    notes.note(request.app.state.settings.home, audit.commit_with(session, deed))
+    notes.note(request.app.state.settings.home, ledger.commit_with(session, deed))
 
 
 def _objects(request: Request) -> dict[str, str]:

@@ -21,6 +21,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.routing import BaseRoute
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.membership import see_as
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import audit as recording
@@ -87,7 +88,11 @@ async def own_origin(request: Request, settings: Settings) -> None:
     else:
         own = origin is None or (urlsplit(origin).netloc.lower() or None) in own_hosts
     if not own:
-        raise ApiError(403, "cross-site", "This request came from another site. Open the page here and try again.")
+        raise ApiError(
+            403,
+            "cross-site",
+            Sentence("cross-site", "This request came from another site. Open the page here and try again."),
+        )
 
 
 def _find_person(request: Request, session: Session, settings: Settings) -> Person | None:
@@ -157,13 +162,21 @@ class Permission:
         """Where admins need a second factor, one without it does what everybody may do, which is to set it up."""
         bare = person.role is Role.ADMIN and person.second_factor_at is None
         if bare and settings.admin_second_factor and self.roles != frozenset(Role):
-            detail = "Admins need a second factor here. Set yours up on the page of your account."
+            detail = Sentence(
+                "second-factor-required", "Admins need a second factor here. Set yours up on the page of your account."
+            )
             raise ApiError(403, "second-factor-required", detail)
 
     def check(self, role: Role) -> None:
         if role not in self.roles:
             names = " or ".join(role.value for role in Role if role in self.roles)
-            raise ApiError(403, "forbidden", f"This needs the role {names}; yours is {role.value}.")
+            raise ApiError(
+                403,
+                "forbidden",
+                Sentence(
+                    "role-needed", "This needs the role %(wanted)s; yours is %(own)s.", wanted=names, own=role.value
+                ),
+            )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Every error leaves as RFC 9457 problem+json: a stable type, one sentence, and pointers to the fields.
 
-Services raise `ApiError`; the rest (validation, unknown paths, a lost database, our own faults) is
-translated here. A browser that navigates gets the same facts as a page.
+Services raise `ApiError`; the rest (validation, unknown paths, a lost database, our own faults) is translated here.
+A browser that navigates gets the same facts as a page.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -22,13 +22,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from alignment.shared.errors import is_full
 from alignment.shared.records import storable
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http import audit as recording
 
 log = logging.getLogger("rankloop.api")
-
 PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
 SLUGS = {
@@ -48,6 +49,7 @@ DATABASE_PROBLEMS = {
     "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
 }
 TAKEN = "23505"  # Postgres's code for what may be there once
+M = TypeVar("M", bound=BaseModel)
 MOST_LISTED = 51  # problems of one request
 
 
@@ -70,6 +72,11 @@ class ApiError(Exception):
         self.status, self.slug, self.detail = status, slug, detail
         self.objects = dict(objects or {})  # for the audit; not told to the caller
         self.problems, self.headers = tuple(problems), dict(headers or {})
+
+    @property
+    def shown(self) -> str:
+        """What a form says of it: the first thing that is wrong, else the detail."""
+        return self.problems[0].message if self.problems else self.detail
 
     def body(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -98,7 +105,7 @@ class ProblemBody(BaseModel):
 
 def not_found(what: str, key: object) -> ApiError:
     """404, also for what exists but is none of the caller's business."""
-    return ApiError(404, "not-found", f"There is no {what} {key}.")
+    return ApiError(404, "not-found", Sentence("not-found", "There is no %(what)s %(key)s.", what=what, key=str(key)))
 
 
 def invalid(problems: Sequence[Problem]) -> ApiError:
@@ -112,6 +119,14 @@ def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiE
     """A 422 from pydantic's errors; `under` is the pointer at which `model` stands in the request."""
     found = explain(error, model)
     return invalid([problem.model_copy(update={"pointer": under + problem.pointer}) for problem in found])
+
+
+def valid(model: type[M], sent: Mapping[str, Any]) -> M:
+    """What was sent, as `model`. Raises the 422 that names every problem."""
+    try:
+        return model.model_validate(sent)
+    except ValidationError as error:
+        raise from_validation(error, model) from None
 
 
 PageRenderer = Callable[[Request, ApiError], Response]
@@ -155,9 +170,17 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         return await run_in_threadpool(refuse, request, error)
 
     def on_unstorable(request: Request, error: Exception) -> Response:
-        detail = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
-        return answer(request, ApiError(422, "unstorable-text", detail))
+        text = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
+        return answer(request, ApiError(422, "unstorable-text", Sentence("unstorable-character", text)))
 
+    def on_disk(request: Request, error: Exception) -> Response:
+        if not is_full(error):
+            raise error
+        log.error("the disk is full: %s", error)
+        detail = "The server's disk is full, and what you sent was not stored. Send it again once there is room."
+        return answer(request, ApiError(507, "no-space", detail, headers={"Connection": "close"}))
+
+    app.add_exception_handler(OSError, on_disk)
     app.add_exception_handler(DataError, on_unstorable)
     app.add_exception_handler(UnicodeEncodeError, on_unstorable)
     app.add_exception_handler(ApiError, on_api)
@@ -195,13 +218,18 @@ def database_problem(error: Exception) -> ApiError:
 
 
 def database_unavailable() -> ApiError:
-    detail = f"The database cannot be reached. Nothing was changed; try again in {RETRY_SECONDS} seconds."
+    detail = Sentence(
+        "database-unavailable",
+        "The database cannot be reached. Nothing was changed; try again in %(n)s seconds.",
+        n=RETRY_SECONDS,
+    )
     return ApiError(503, "database-unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def too_large(most: int | None = None) -> ApiError:
     limit = f": {most} bytes" if most else ""
-    return ApiError(413, SLUGS[413], f"The request is larger than this path accepts{limit}.")
+    detail = Sentence("body-too-large", "The request is larger than this path accepts%(limit)s.", limit=limit)
+    return ApiError(413, SLUGS[413], detail)
 
 
 def unknown_host() -> ApiError:
@@ -224,8 +252,10 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
         return invalid([Problem(pointer="/", message=str(error.detail))])
     slug = SLUGS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     detail = {
-        404: f"There is nothing at {request.url.path}.",
-        405: f"{request.url.path} does not take {request.method}.",
+        404: Sentence("no-such-path", "There is nothing at %(path)s.", path=request.url.path),
+        405: Sentence(
+            "no-such-method", "%(path)s does not take %(method)s.", path=request.url.path, method=request.method
+        ),
     }.get(error.status_code, str(error.detail))
     return ApiError(error.status_code, slug, detail, headers=error.headers)
 

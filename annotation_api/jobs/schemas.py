@@ -186,6 +186,9 @@ class JobOut(Shown):
     needs: list[uuid.UUID]
     inputs: dict[str, Any]
     config: dict[str, Any]
+    preset: str | None = Field(
+        description="The preset that it was made with, or `defaults`; null for a job from before this was kept."
+    )
     gpus: float
     allow_cpu: bool
     priority: int
@@ -225,6 +228,10 @@ class MemoryEstimate(BaseModel):
     logits: int = Field(description="With their gradient, of the tokens that have them at one time.")
     cache: int = Field(description="Keys and values of a rollout, which is over before an update begins.")
     rollout_copy: int = Field(description="Of the policy's weights, in the number type that decodes.")
+    host: int = Field(
+        description="In the memory of the CPU: the kept policy, and the copy that a checkpoint is written from beside "
+        "training; where the device is the CPU it counts in the total."
+    )
     total: int = Field(description="At the worst moment: the cache, or gradients, activations and logits.")
     instead: dict[str, int] = Field(description="The total with one setting changed, where that takes less.")
 
@@ -238,7 +245,9 @@ class Estimate(BaseModel):
     gpus: float
     disk_bytes: int | None = Field(description="What it leaves and what it keeps on the way, together.")
     artifact_bytes: int | None
-    checkpoint_bytes: int | None = Field(description="Of one checkpoint; two are kept.")
+    checkpoint_bytes: int | None = Field(
+        description="Of one checkpoint; two are kept, and a third is there while it is written."
+    )
     memory: MemoryEstimate | None
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from alignment.shared.validation import Problem
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.jobs.records import JobError, TransitionRefused
+from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Job, JobState, Person
-from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
+from annotation_api.http.errors import ApiError, invalid, not_found, valid
 from annotation_api.http.labels import label
 from annotation_api.jobs import queries
 from annotation_api.jobs.queries import WAITING
@@ -27,11 +27,7 @@ RETRY_SECONDS = 60
 
 def typed(body: NewJob) -> StageJob:
     """The body as its stage's own class; 422 with pointers where it does not fit."""
-    model = JOBS[body.stage]
-    try:
-        return model.model_validate(body.model_dump(exclude_unset=True))
-    except ValidationError as error:
-        raise from_validation(error, model) from None
+    return valid(JOBS[body.stage], body.model_dump(exclude_unset=True))
 
 
 def create(session: Session, me: Person, body: NewJob) -> JobOut:
@@ -78,6 +74,7 @@ def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, p
             priority=job.priority,
             pipeline_id=pipeline,
         )
+        row.preset = job.preset or DEFAULTS
         return label(row, job)
     except JobError as error:  # a needed job failed since the door looked
         raise invalid([Problem(pointer="/inputs", message=str(error))]) from None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.erasing import marks
 from annotation_api.db.tables import Alias, AliasMove, Dataset, ModelKind, ModelVersion, Person, Snapshot
@@ -102,7 +103,11 @@ def point_alias(session: Session, me: Person, name: str, model: uuid.UUID, why: 
         raise invalid([Problem(pointer="path:name", message=message, value=name[:80])])
     found = session.get(ModelVersion, model)
     if found is None or found.removed_at:
-        message = "There is no such model." if found is None else "Its files were removed; train it again."
+        message = (
+            Sentence("no-such-model", "There is no such model.")
+            if found is None
+            else "Its files were removed; train it again."
+        )
         raise invalid([Problem(pointer="/model", message=message, value=str(model))])
     if session.scalar(select(Alias.model_id).where(Alias.name == name)) != model or why:
         session.add(AliasMove(name=name, model_id=model, why=why, moved_by=me.id, created_at=func.clock_timestamp()))

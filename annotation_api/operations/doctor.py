@@ -17,8 +17,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
 from annotation_api.audit import sealed
-from annotation_api.db import audit
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import ledger, notes
 from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import is_current
 from annotation_api.db.tables import ApiKey, Person, Role
@@ -204,7 +203,7 @@ def _admins(session: Session, settings: Settings) -> Iterator[Finding]:
 
 
 def _audit(session: Session, settings: Settings) -> Iterator[Finding]:
-    chain = audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
+    chain = ledger.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
     for what, verdict in (("audit", chain), ("audit files", sealed.check(settings.home))):
         if verdict.broken is None:
             yield Finding(what, FindingState.OK, f"All {verdict.rows} rows hold.")

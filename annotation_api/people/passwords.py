@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from alignment.shared.sentence import Sentence
+
 MIN, MAX = 10, 200
 TAIL = "0123456789!?.-_*#$@+ "  # what people add to a word
 LONGEST_TAIL = 4
@@ -19,9 +21,12 @@ def fault_of(password: str, *about: str) -> str | None:
     folded = password.casefold()
     known = common() | {word for text in (*OWN_WORDS, *about) for word in _parts(text)}
     if folded in known or _without_tail(folded) in known:
-        return "It is on the list of passwords that others try first. Take a few unrelated words instead."
+        return Sentence(
+            "password-common",
+            "It is on the list of passwords that others try first. Take a few unrelated words instead.",
+        )
     if len(set(folded)) < 3:
-        return "It repeats one or two characters. Take a few unrelated words instead."
+        return Sentence("password-repeats", "It repeats one or two characters. Take a few unrelated words instead.")
     return None
 
 

@@ -10,6 +10,7 @@ import pyotp
 from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import Person, RecoveryCode
 from annotation_api.http import auth
 from annotation_api.http.errors import ApiError
@@ -20,13 +21,17 @@ ISSUER = "Rankloop"
 PERIOD = 30  # seconds for which a code stands
 DRIFT = 1  # periods by which the app's clock may be off
 RECOVERY_CODES = 10
-WRONG = "This code is not right, or was used before. Wait for the next one."
+WRONG = Sentence("wrong-code", "This code is not right, or was used before. Wait for the next one.")
 
 
 def begin(session: Session, person: Person) -> str:
     """A new secret, as the URI that an app reads; it counts once `confirm` got a code of it."""
     if person.second_factor_at is not None:
-        raise ApiError(409, "has-second-factor", "There is a second factor already. Take it away first.")
+        raise ApiError(
+            409,
+            "has-second-factor",
+            Sentence("has-second-factor", "There is a second factor already. Take it away first."),
+        )
     person.totp_secret, person.totp_step = pyotp.random_base32(), None
     return uri_of(person)
 
@@ -39,7 +44,9 @@ def uri_of(person: Person) -> str:
 def confirm(session: Session, person: Person, code: str) -> list[str]:
     """Switch the factor on; the recovery codes, shown once."""
     if person.totp_secret is None or person.second_factor_at is not None:
-        raise ApiError(409, "no-second-factor", "No second factor is being set up. Begin anew.")
+        raise ApiError(
+            409, "no-second-factor", Sentence("no-second-factor", "No second factor is being set up. Begin anew.")
+        )
     with tries.tried(session, tries.own(person, "second factor")):
         if not _use_code(person, code):
             raise ApiError(422, "wrong-code", WRONG)

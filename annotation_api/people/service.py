@@ -10,6 +10,7 @@ from sqlalchemy import delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db import limits, places
 from annotation_api.db.tables import Invitation, MadeFrom, PasswordReset, Person, Role
@@ -61,7 +62,9 @@ def invite(
 def look_up_invitation(session: Session, token: str, *, lock: bool = False) -> Invitation:
     invitation = queries.open_invitation(session, auth.hash_token(token), lock=lock)
     if invitation is None:
-        raise ApiError(404, "bad-link", "This link is unknown, used or expired. Ask an admin for a new one.")
+        raise ApiError(
+            404, "bad-link", Sentence("bad-link", "This link is unknown, used or expired. Ask an admin for a new one.")
+        )
     return invitation
 
 
@@ -80,7 +83,11 @@ def accept(session: Session, token: str, new: NewPerson) -> Person:
 
 
 def _taken(email: str) -> ApiError:
-    return ApiError(409, "email-taken", f"{email} already has an account. Sign in, or take another address.")
+    return ApiError(
+        409,
+        "email-taken",
+        Sentence("email-taken", "%(email)s already has an account. Sign in, or take another address.", email=email),
+    )
 
 
 def refuse_common(password: str, pointer: str, *about: str) -> None:
@@ -115,7 +122,7 @@ def check_password(session: Session, email: str, password: str, knock: Knock) ->
         right = auth.verify_password(person.password_hash if person else None, password)
         if person is None or not right or not person.active:
             known = {"person_id": str(person.id)} if person else {}
-            detail = "E-mail and password do not match an active account."
+            detail = Sentence("wrong-credentials", "E-mail and password do not match an active account.")
             raise ApiError(401, "wrong-credentials", detail, objects=known)
     return person
 
@@ -135,7 +142,11 @@ def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) 
     queries.lock_admins(session)
     person = find_person(session, person_id)
     if person.erased_at is not None:
-        raise ApiError(409, "erased", "This person's name and address are gone for good. Invite them anew.")
+        raise ApiError(
+            409,
+            "erased",
+            Sentence("person-erased", "This person's name and address are gone for good. Invite them anew."),
+        )
     role = change.role or person.role
     active = person.active if change.active is None else change.active
     if not (active and role == Role.ADMIN):
@@ -159,7 +170,9 @@ def find_person(session: Session, person_id: uuid.UUID) -> Person:
 def _refuse_last_admin(session: Session, person: Person) -> None:
     is_admin = person.role == Role.ADMIN and person.active
     if is_admin and not queries.has_active_admin(session, besides=person.id):
-        raise ApiError(409, "last-admin", "This is the last active admin. Make another one first.")
+        raise ApiError(
+            409, "last-admin", Sentence("last-admin", "This is the last active admin. Make another one first.")
+        )
 
 
 def erase(session: Session, person_id: uuid.UUID) -> Person:
@@ -186,7 +199,11 @@ def again(session: Session, person: Person, password: str) -> None:
     """Who is signed in must give the password before it or the second factor is changed."""
     with tries.tried(session, tries.own(person, "own password")):
         if not auth.verify_password(person.password_hash, password):
-            raise ApiError(422, "wrong-password", "The password so far is not right. Nothing was changed.")
+            raise ApiError(
+                422,
+                "wrong-password",
+                Sentence("wrong-password", "The password so far is not right. Nothing was changed."),
+            )
 
 
 def change_password(session: Session, person: Person, change: NewPassword) -> str:
@@ -207,7 +224,9 @@ def _set_password(session: Session, person: Person, password: str, pointer: str)
 def begin_reset(session: Session, person: Person) -> tuple[str, PasswordReset]:
     """A one-time link's token for a new password; older links stop working."""
     if not person.active:
-        raise ApiError(409, "retired", "This person may not sign in. Let them in again first.")
+        raise ApiError(
+            409, "retired", Sentence("person-retired", "This person may not sign in. Let them in again first.")
+        )
     session.execute(delete(PasswordReset).where(PasswordReset.person_id == person.id))
     token = auth.new_token()
     reset = PasswordReset(token_hash=auth.hash_token(token), person_id=person.id, expires_at=func.now() + RESET_LIFE)
@@ -221,7 +240,9 @@ def find_reset(session: Session, token: str, *, lock: bool = False) -> Person:
     """Whose password a link sets."""
     person = queries.person_of_reset(session, auth.hash_token(token), lock=lock)
     if person is None:
-        raise ApiError(404, "bad-link", "This link is unknown, used or expired. Ask an admin for a new one.")
+        raise ApiError(
+            404, "bad-link", Sentence("bad-link", "This link is unknown, used or expired. Ask an admin for a new one.")
+        )
     return person
 
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 from itsdangerous import BadData, TimestampSigner
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db import limits
 from annotation_api.db.limits import Tries
 from annotation_api.db.tables import Person
@@ -136,10 +137,13 @@ def tried(session: Session, tries: Sequence[Tries]) -> Iterator[None]:
 def _count(session: Session, tries: Sequence[Tries]) -> None:
     wait = limits.attempt(session, tries)
     if wait is not None:
-        detail = f"Too many wrong tries from here. Try again in {in_words(wait)}."
+        detail = Sentence(
+            "too-many-tries", "Too many wrong tries from here. Try again in %(wait)s.", wait=in_words(wait)
+        )
         raise ApiError(429, "too-many-attempts", detail, headers={"Retry-After": str(wait)})
 
 
 def in_words(seconds: int) -> str:
-    count, unit = (seconds, "second") if seconds < 100 else (-(-seconds // 60), "minute")
-    return f"{count} {unit}{'s' if count > 1 else ''}"
+    if seconds < 100:
+        return Sentence("seconds", "%(n)s seconds" if seconds > 1 else "%(n)s second", n=seconds)
+    return Sentence("minutes", "%(n)s minutes", n=-(-seconds // 60))

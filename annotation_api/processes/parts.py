@@ -42,8 +42,13 @@ def command(part: Part, settings: Settings, host: str, port: int) -> list[str]:
             return [*_ray_start(part, settings), f"--address={settings.ray_address}"]
 
 
-def environment(part: Part, given: Mapping[str, str]) -> dict[str, str]:
-    """What the part is told. Raises SettingsError where Ray would take work from anybody who reaches it."""
+def environment(part: Part, settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
+    """What the part is told. Raises SettingsError where Ray would take work from anybody who reaches it.
+
+    To the API, uploads under way are files without a name in the home: /tmp is memory on many machines.
+    """
+    if part is Part.API:
+        return {"TMPDIR": str(settings.home.resolve())} | dict(given)
     if not part.of_ray:
         return dict(given)
     if "RAY_AUTH_MODE" not in given:

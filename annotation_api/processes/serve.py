@@ -36,7 +36,7 @@ def main(names: Sequence[Part], host: str, port: int) -> int:
 
 
 def _child(part: Part, settings: Settings, host: str, port: int) -> Child:
-    line, told = parts.command(part, settings, host, port), parts.environment(part, os.environ)
+    line, told = parts.command(part, settings, host, port), parts.environment(part, settings, os.environ)
     return Child(part.value, line, told, before=partial(parts.make_room, part, settings))
 
 

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
 

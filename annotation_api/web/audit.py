@@ -11,8 +11,7 @@ from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
 from annotation_api.audit import queries, sealed
-from annotation_api.db import audit
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import ledger, notes
 from annotation_api.db.tables import AuditOutcome, Role
 from annotation_api.http.dependencies import Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -56,9 +55,9 @@ def audit_page(
     )
 
 
-def _verdict(session: Session, settings: Settings) -> audit.ChainCheck:
+def _verdict(session: Session, settings: Settings) -> ledger.ChainCheck:
     """Held against what was noted beside the database."""
-    return audit.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
+    return ledger.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
 
 
 def _kept(wanted: queries.AuditFilter) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import unpacked
 from annotation_api.db.tables import Dataset, Erasure, Person, Project, Task
 from annotation_api.erasure import service
 from annotation_api.erasure.schemas import ErasureTarget, NewErasure
@@ -55,7 +56,9 @@ def erase(request: Request, form: Form, session: Db, me: Me) -> Response:
 def erasure_page(erasure_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
     """How far it is, and what it emptied; asks again by itself."""
     row = service.find(session, me, erasure_id)
-    return render(request, "erasure.html", me, row=row, target=_words_of_row(session, row))
+    return render(
+        request, "erasure.html", me, row=row, error=unpacked(row.error or ""), target=_words_of_row(session, row)
+    )
 
 
 def _plan(request: Request, session: Session, me: Person, given: dict[str, str], error: str | None = None) -> Response:

@@ -96,7 +96,7 @@ def _state(session: Session, job: Job) -> dict[str, Any]:
 
 def _ran_on(session: Session, job: Job) -> dict[str, Any]:
     """What it reads, with which settings, and behind whom it waits."""
-    preset, unlike = ran_on.nearest_preset(job.stage, job.config)
+    preset, unlike = ran_on.unlike_preset(job)
     return {
         "reads": ran_on.reads(session, job),
         "preset": preset,

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence, unpacked
 from annotation_api.datasets import queries, service
 from annotation_api.datasets.exports import ExportFormat
 from annotation_api.datasets.schemas import NewSnapshot
@@ -57,9 +58,9 @@ def freeze(
         found = service.freeze_or_ask(session, me, wanted)
         return see_other(f"/freezes/{found.id}" if isinstance(found, Freeze) else f"/snapshots/{found.id}")
     except ValidationError:
-        error = "Choose a project or a data set from the list."
+        error: str = Sentence("no-source", "Choose a project or a data set from the list.")
     except ApiError as refusal:
-        error = refusal.problems[0].message if refusal.problems else refusal.detail
+        error = refusal.shown
     session.rollback()
     votes = VoteChoice(adjudicated, paused)
     return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, votes=votes, error=error)
@@ -71,7 +72,7 @@ def freeze_page(freeze_id: uuid.UUID, request: Request, session: Db, me: Me) -> 
     found = service.get_freeze(session, freeze_id)
     if found.snapshot_id is not None:
         return see_other(f"/snapshots/{found.snapshot_id}")
-    return render(request, "freeze.html", me, freeze=found)
+    return render(request, "freeze.html", me, freeze=found, error=unpacked(found.error or ""))
 
 
 def _snapshots(

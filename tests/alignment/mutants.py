@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     Mutant(
         "the average's decay",
-        "ppo/averages.py",
+        "ppo/learner.py",
         "lerp_(weight, 1.0 - self.decay)",
         "lerp_(weight, self.decay)",
         ("ppo/test_controllers.py",),

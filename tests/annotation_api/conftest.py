@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from annotation_api.app import create_app
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import notes
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import auth
 from annotation_api.people import service

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from annotation_api.annotation.tasks import contents
 from annotation_api.cli.client import Client, Credentials
-from annotation_api.cli.commands import erase
+from annotation_api.cli.commands import quality
 from annotation_api.db.erasing import erasures
 from annotation_api.db.tables import AuditRow, Erasure, Job, ProjectMember, Role
 from tests.support.planted import WORD, Planted, found
@@ -152,12 +152,12 @@ def test_the_pages_lead_to_it_and_say_what_came_of_it(
 def test_the_command_shows_first(as_: Any, session: Session, planted: Planted, capsys: Any, monkeypatch: Any) -> None:
     client = Client(Credentials("http://localhost", "key"))
     client.http = as_(Role.ADMIN)
-    monkeypatch.setattr(erase.time, "sleep", lambda _seconds: work_off(session, planted))
+    monkeypatch.setattr(quality.time, "sleep", lambda _seconds: work_off(session, planted))
     args = {"scope": "person", "person": str(planted.person.id), "project": None, "json": True}
-    assert erase.erase(client, Namespace(**args, yes=False, reason=None)) == 0
+    assert quality.erase(client, Namespace(**args, yes=False, reason=None)) == 0
     assert json.loads(capsys.readouterr().out)["answers"] == 1
     assert not session.scalars(select(Erasure)).all()
-    assert erase.erase(client, Namespace(**args, yes=True, reason="they left")) == 0
+    assert quality.erase(client, Namespace(**args, yes=True, reason="they left")) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "succeeded"
 
 

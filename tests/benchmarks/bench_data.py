@@ -96,14 +96,19 @@ def service(home: Path) -> Iterator[Bench]:
 
 
 def wait_until_ready(client: httpx.Client) -> None:
+    """Until it listens and says that it is ready; SystemExit with what it last said otherwise."""
+    said = "nothing"
     for _ in range(300):
         try:
-            if client.get("/readyz").is_success:
+            answer = client.get("/readyz")
+        except httpx.TransportError as error:
+            said = str(error)
+        else:
+            if answer.is_success:
                 return
-        except httpx.TransportError:
-            pass
+            said = answer.text
         time.sleep(0.1)
-    raise SystemExit("the API did not come up")
+    raise SystemExit(f"the API did not come up; the last that it said: {said}")
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,9 +38,10 @@ def project() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def running(namespaces: None) -> Iterator[Running]:
     """The service as docs/deploy.md starts it from nothing, with its first admin."""
+    began = time.monotonic()
     with project() as folder, Stack(folder) as stack, Docker(stack) as docker:
         lines = blocks(folder / "docs" / "deploy.md")
         docker.shell(lines["secrets"])
         said = docker.shell(lines["up"])
         stack.settle()
-        yield Running(stack, docker, lines, Admin(stack, said))
+        yield Running(stack, docker, lines, Admin(stack, said), began)

@@ -94,6 +94,7 @@ class Running:
     docker: Docker
     lines: dict[str, str]  # of docs/deploy.md
     admin: Admin
+    began: float  # time.monotonic() before anything was there
     _base: str = ""
 
     def base(self) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -54,13 +56,41 @@ def test_the_database_knows_the_service_as_an_ordinary_role(running: Running) ->
     assert box.execute(by_network, stdout=subprocess.PIPE, stderr=subprocess.PIPE).returncode != 0
 
 
-def test_a_backup_becomes_a_service_in_new_volumes(running: Running) -> None:
-    """And the old ones stay as they are."""
-    admin, stack = running.admin, running.stack
-    before = admin.get("/v1/models")
-    old = stack.volume("home")
-    there = files_of(old)
+def long_job(running: Running) -> str:
+    """The path of a job that is at work, and will be for long."""
+    admin = running.admin
+    inputs = {"model": running.base(), "demonstrations": admin.upload("demonstrations")}
+    config = {"batch_size": 8, "micro_batch_size": 4, "max_length": 48, "save_every": 5, "epochs": 500.0}
+    made = admin.post("/v1/jobs", {"stage": "sft", "inputs": inputs, "config": config, "gpus": 0})
+    path = f"/v1/jobs/{made['id']}"
+    admin.wait(path, "running", until=lambda row: (row["saved_step"] or 0) >= 5)
+    return path
+
+
+def stop_while_somebody_watches(running: Running, job: str) -> dict[str, float]:
+    """The seconds until each service had ended."""
+    with running.admin.http as http, http.stream("GET", f"{job}/events") as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        took = running.stack.stop()
+        with pytest.raises(httpx.HTTPError):
+            list(lines)
+    return took
+
+
+def test_all_ends_in_seconds_and_a_backup_becomes_a_service_in_new_volumes(running: Running) -> None:
+    """Though a job is at work, and somebody watches it; it goes on in the new volumes. The old ones stay."""
+    admin, stack, job = running.admin, running.stack, long_job(running)
+    before, old = admin.get("/v1/models"), stack.volume("home")
     running.docker.shell(running.lines["backup"])
+    there = files_of(old)
+    took = stop_while_somebody_watches(running, job)
+    print(f"seconds until each had ended: { {name: round(seconds, 1) for name, seconds in took.items()} }")
+    assert took["api"] < 8
+    assert took["dispatcher"] < 40
+    assert took["db"] < 10
+    assert told_by_the_database(running, job) == "queued|", "it gave its job back"
+
     (backup,) = (stack.project / "backups").iterdir()
     assert backup.stat().st_size > 10_000
     running.docker.shell(running.lines["restore"].replace("2026-01-31", backup.stem))
@@ -69,45 +99,32 @@ def test_a_backup_becomes_a_service_in_new_volumes(running: Running) -> None:
     admin.wait_ready()
     assert admin.get("/v1/models") == before
     assert stack.volume("home") != old
-    kept = {
-        name: owner for name, owner in there.items() if name.split("/")[0] in ("artifacts", "checkpoints", "models")
-    }
+    kept = {name: owner for name, owner in there.items() if name.split("/")[0] in ("artifacts", "models")}
     assert {name: owner for name, owner in files_of(stack.volume("home")).items() if name in kept} == kept
     assert files_of(old).keys() >= kept.keys()
-
-
-def test_every_service_ends_in_seconds_though_somebody_watches_a_job(running: Running) -> None:
-    admin = running.admin
-    base = running.base()
-    body = {
-        "stage": "sft",
-        "inputs": {"model": base, "demonstrations": admin.upload("demonstrations")},
-        "config": {"batch_size": 8, "micro_batch_size": 4, "max_length": 48, "epochs": 500.0},
-        "gpus": 0,
-    }
-    job = f"/v1/jobs/{admin.post('/v1/jobs', body)['id']}"
-    admin.wait(job, "running", until=lambda row: (row["progress"] or {}).get("step", 0) >= 3)
-    with admin.http as http, http.stream("GET", f"{job}/events") as stream:
-        lines = stream.iter_lines()
-        next(lines)
-        took = running.stack.stop()
-        with pytest.raises(httpx.HTTPError):
-            list(lines)
-    print(f"seconds until each had ended: { {name: round(seconds, 1) for name, seconds in took.items()} }")
-    running.docker.shell("docker compose up -d")
-    admin.wait_ready()
-    admin.wait(job, "running")
-    ended = [attempt for attempt in admin.get(f"{job}/attempts") if attempt["outcome"]]
-    assert [(attempt["outcome"], attempt["error"]) for attempt in ended] == [("queued", None)], "it gave its job back"
+    row = admin.wait(job, "running", until=lambda row: (row["progress"] or {}).get("step", 0) > 5)
+    assert row["epoch"] == 2, "from its checkpoint"
     admin.post(f"{job}:cancel", {})
-    assert took["api"] < 8
-    assert took["dispatcher"] < 40
-    assert took["db"] < 10
 
 
-def test_what_each_service_used(running: Running) -> None:
+def told_by_the_database(running: Running, job: str) -> str:
+    """How the job's first attempt ended: outcome and error."""
+    running.stack.up("db")
+    box = running.stack.containers["db"].box
+    assert box
+    ask = f"SELECT outcome, error FROM job_attempts WHERE job_id = '{job.rpartition('/')[2]}' AND epoch = 1"
+    asked = ["psql", "-U", "postgres", "-d", "rankloop", "-At", "-c", ask]
+    return box.execute(asked, stdout=subprocess.PIPE).stdout.decode().strip()
+
+
+def test_what_all_of_it_used(running: Running) -> None:
     """Within the bounds of the file; the figures are for docs/deploy.md."""
+    print(f"the journey took {time.monotonic() - running.began:.0f} s; load average {os.getloadavg()[0]:.1f}")
     for name, container in running.stack.containers.items():
         group = running.stack.group(name)
         print(f"{name}: {group.peak / 2**20:.0f} MiB at most, {group.cpu_seconds:.1f} s of CPU")
         assert container.service.mem_limit is None or group.peak <= container.service.mem_limit
+    volumes = running.stack.folder / "volumes"
+    for folder in sorted(volumes.glob("*/*")):
+        size = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+        print(f"volume {folder.relative_to(volumes)}: {size / 2**20:.0f} MiB")

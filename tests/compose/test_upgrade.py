@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_what_people_made_is_there_after_an_upgrade_and_jobs_run(namespaces: Non
             docker.shell(lines["secrets"])
             stack.up()
             admin = Admin(stack, stack.said("migrate"))
-            running = Running(stack, docker, lines, admin)
+            running = Running(stack, docker, lines, admin, time.monotonic())
             running.base()
             admin.upload("demonstrations")
             before = {path: admin.get(path) for path in ("/v1/models", "/v1/datasets", "/v1/people")}

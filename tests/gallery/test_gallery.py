@@ -16,7 +16,8 @@ from alignment.models.load import load_causal_lm, load_scorer, load_tokenizer, s
 from alignment.rollout import engines, generation
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, Stage
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter
 from alignment.shared.records import Demonstration, Prompt, write_jsonl
 from tests.support.alignment import families, tiny
 
@@ -109,9 +110,9 @@ def test_greedy_replies(family: str, method: str, row: dict[str, str]) -> None:
 def test_scores_and_what_was_saved(family: str, method: str, row: dict[str, str], tmp_path: Path) -> None:
     families.save(family, tmp_path / "base")
     tokenizer = load_tokenizer(tmp_path / "base")
-    scorer: Any = load_scorer(tmp_path / "base", tokenizer, trained=True, lora=METHODS[method]).eval()
+    scorer: Any = load_scorer(tmp_path / "base", tokenizer, trained=True, light=METHODS[method]).eval()
     inner = scorer.get_base_model() if method == "lora" else scorer
-    row["head"] = "ours" if type(inner).__module__ == "alignment.models.heads" else "library"
+    row["head"] = "ours" if type(inner).__module__ == "alignment.models.library" else "library"
     rows = [prompt + response for prompt, response in ROWS]
     with torch.no_grad():
         own = torch.cat([scorer(input_ids=torch.tensor([ids])).logits[0] for ids in rows])

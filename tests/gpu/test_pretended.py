@@ -110,7 +110,7 @@ def moved(folders: Path) -> Any:
     """A policy whose adapters have made a step of about 1e-4, beside the folder of its base."""
     tokenizer = tiny.tokenizer()
     with pretended_gpu():
-        policy = load_causal_lm(folders / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=4))
+        policy = load_causal_lm(folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=4))
         torch.manual_seed(1)
         for name, weight in policy.named_parameters():
             if "lora_B" in name:
@@ -150,7 +150,7 @@ def test_an_adapter_is_read_again_as_it_was(folders: Path, moved: Any) -> None:
 def judged(folders: Path) -> Path:
     """A reward model that is adapters on the policy's base, in place of the whole one."""
     tokenizer = tiny.tokenizer()
-    model = load_scorer(folders / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=2), seed=3)
+    model = load_scorer(folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=2), seed=3)
     torch.manual_seed(2)
     for name, weight in model.named_parameters():
         if "lora_B" in name:

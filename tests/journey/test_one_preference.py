@@ -185,7 +185,7 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
     """Mean of -log sigmoid(better - worse) over the comparisons that the clicks imply."""
     import torch
 
-    from alignment.maths.losses import ranking_loss
+    from alignment.maths.losses import ComparedPairs, ranking_loss
     from alignment.models.load import load_scorer, load_tokenizer
     from alignment.reward.annotations import annotation_of_ranking
     from alignment.reward.batch import collate_rankings
@@ -204,6 +204,6 @@ def assert_loss_is_by_hand(base: Path, ranking: Ranking, ranks: dict[str, int]) 
     gaps = [by_text[a] - by_text[b] for a in ranks for b in ranks if ranks[a] < ranks[b]]
     assert len(gaps) == 2
     by_hand = sum(math.log1p(math.exp(-gap)) for gap in gaps) / len(gaps)
-    assert float(ranking_loss(scores, batch.better, batch.worse, batch.weights).loss) == pytest.approx(
+    assert float(ranking_loss(scores, ComparedPairs(batch.better, batch.worse, batch.weights)).loss) == pytest.approx(
         by_hand, abs=1e-6
     )

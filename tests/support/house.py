@@ -43,7 +43,7 @@ def long_files(paths: list[Path]) -> list[str]:
 
 
 def full_folders(paths: list[Path]) -> list[str]:
-    held = Counter(path.parent for path in paths if path.name != "__init__.py")
+    held = Counter(path.parent for path in paths)
     return [f"{count} {shown(folder)}" for folder, count in sorted(held.items()) if count > FULL_FOLDER]
 
 

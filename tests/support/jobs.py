@@ -11,11 +11,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind, StageProgress
+from alignment.shared.events import StageProgress
 from alignment.shared.records import Prompt, Ranking
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, ModelToRegister, NewEvaluatedPolicy
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import (
     Job,
     ModelKind,

@@ -25,7 +25,8 @@ from pydantic import ValidationError
 
 from alignment.shared import artifact
 from alignment.shared.config import SFTConfig, Stage
-from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, SavedCheckpoint, StageError, StageResult
+from alignment.shared.errors import Damaged, Diverged
+from alignment.shared.events import Meter, Paused, Reporter, SavedCheckpoint, StageResult
 
 
 def refused(config: dict[str, Any]) -> Exception:
@@ -38,8 +39,8 @@ def refused(config: dict[str, Any]) -> Exception:
 
 
 FAULTS: dict[str, Callable[[], Exception]] = {
-    "diverged": lambda: StageError(ErrorKind.DIVERGED, "The loss is not a number.", "Lower learning_rate."),
-    "corrupt": lambda: StageError(ErrorKind.CORRUPT_CHECKPOINT, "a.bin differs.", "Train again."),
+    "diverged": lambda: Diverged("The loss is not a number.", "Lower learning_rate."),
+    "corrupt": lambda: Damaged("a.bin differs.", "Train again."),
     "memory": lambda: MemoryError(),
     "torch memory": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     "setting": lambda: refused({"batchsize": 3}),

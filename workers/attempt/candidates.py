@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import SampleConfig
-from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.records import Prompt, read_jsonl, storable
 from annotation_api.db import form_rows, tasks
 from annotation_api.db.forms import MAX_RANKED
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Form, Job, Project
+from workers.stage.faults import AttemptError
 
 FEWEST = 2  # different responses that can be ranked
 
@@ -51,14 +52,14 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
 
 
 def ranking_project(session: Session, project_id: uuid.UUID) -> tuple[Project, Form]:
-    """The project and the form of its new rankings. Raises StageError(BAD_INPUT) where there is none."""
+    """The project and the form of its new rankings. Raises AttemptError(BAD_INPUT) where there is none."""
     project = session.get(Project, project_id)
     if project is None:
-        raise StageError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
+        raise AttemptError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
     form = form_rows.newest_form(session, project_id)
     if form is None:
         hint = "Give the project a form of the kind ranking."
-        raise StageError(ErrorKind.BAD_INPUT, f"Project {project.name} does not ask for rankings.", hint)
+        raise AttemptError(ErrorKind.BAD_INPUT, f"Project {project.name} does not ask for rankings.", hint)
     return project, form
 
 

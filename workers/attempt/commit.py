@@ -38,7 +38,7 @@ class Published:
 def publish(folders: Folders, config: Mapping[str, Any], result: StageResult) -> Published:
     """Write `result.json` beside the stage's files and move the whole folder into place.
 
-    Raises StageError(DISK_FULL) when there is no room.
+    Raises DiskFull when there is no room.
     """
     artifact.write_result(folders.out, config, result)
     crash_point("staging_written")

@@ -18,14 +18,15 @@ from sqlalchemy.orm import Session
 
 from alignment.shared import artifact
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, StageError
 from alignment.shared.stages import ModelInput, data_of, inputs_of, main_data, relations
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.files import UnsafeModel
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs.records import JobError
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import MAKES, Job, ModelVersion
 from workers.attempt.snapshot import write_snapshot
+from workers.stage.faults import AttemptError
 
 Pin = Callable[[uuid.UUID, str], str]  # model version, commit that the hub gave -> commit that counts
 HUB_SMALL = ["*.json", "*.txt", "*.model", "*.jinja"]  # enough to say whether a model can be used
@@ -58,12 +59,12 @@ class Resolved:
 def resolve(session: Session, job: Job, folder: Path) -> Resolved:
     """Find the job's models and write its snapshots below `folder`, which must exist.
 
-    Raises StageError: BAD_INPUT for what is not there, CORRUPT_CHECKPOINT for what has changed.
+    Raises AttemptError: BAD_INPUT for what is not there, CORRUPT_CHECKPOINT for what has changed.
     """
     try:
         given = job_graph.resolve_inputs(session, job)
     except JobError as error:
-        raise StageError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
+        raise AttemptError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
     name, named = main_data(job.stage), data_of(job.stage).keys() & given.keys()
     files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in named}
     data, snapshot_id = files.pop(name), uuid.UUID(given[name]["snapshot"])
@@ -95,7 +96,7 @@ def model_name(job: Job) -> str:
 def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:
     model = session.get(ModelVersion, uuid.UUID(reference["model"]))
     if model is None:
-        raise StageError(
+        raise AttemptError(
             ErrorKind.BAD_INPUT, f"There is no model version {reference['model']}.", "Create the job anew."
         )
     return model
@@ -113,14 +114,14 @@ def _folder(model: ModelVersion, pin: Pin) -> Path:
     folder = Path(model.path)
     if model.removed_at is not None:
         cause = f"The files of {model.name} were removed on {model.removed_at:%Y-%m-%d}."
-        raise StageError(ErrorKind.BAD_INPUT, cause, "Use another version, or train it again.")
+        raise AttemptError(ErrorKind.BAD_INPUT, cause, "Use another version, or train it again.")
     if model.job_id is not None:
         _check(model, folder)
         return folder
     if not folder.is_absolute():
         return _require_sound(_fetch(model, pin))
     if Path(os.path.realpath(folder)) != folder:
-        raise StageError(
+        raise AttemptError(
             ErrorKind.BAD_INPUT, f"{folder} has become a link since it was registered.", "Register the model anew."
         )
     return _require_sound(folder)
@@ -131,7 +132,7 @@ def _require_sound(folder: Path) -> Path:
     try:
         safe_folder.require_whole_model(safe_folder.inspect(folder))
     except UnsafeModel as error:
-        raise StageError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
+        raise AttemptError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
     return folder
 
 
@@ -139,7 +140,7 @@ def _check(model: ModelVersion, folder: Path) -> None:
     artifact.verify(folder)
     manifest = hashlib.sha256((folder / artifact.MANIFEST).read_bytes()).hexdigest()
     if manifest != model.sha256:
-        raise StageError(
+        raise AttemptError(
             ErrorKind.CORRUPT_CHECKPOINT,
             f"{folder} is not what the registry knows as {model.name}: its manifest hashes to {manifest}.",
             "Train the stage again or restore the folder.",
@@ -159,7 +160,7 @@ def _download(hub_id: str, commit: str | None) -> Path:
     small = _require_sound(_snapshot(hub_id, commit, HUB_SMALL))
     folder = _snapshot(hub_id, small.name, HUB_FILES)  # of the same commit
     if not any(folder.glob("*.safetensors")):
-        raise StageError(
+        raise AttemptError(
             ErrorKind.BAD_INPUT,
             f"The model {hub_id} has no weights as safetensors on the hub.",
             "Download it by hand, convert it with `rankloop models convert FOLDER NEW_FOLDER`, and register that.",
@@ -174,7 +175,7 @@ def _snapshot(hub_id: str, commit: str | None, files: list[str]) -> Path:
     try:
         return Path(snapshot_download(hub_id, revision=commit, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise StageError(
+        raise AttemptError(
             ErrorKind.BAD_INPUT,
             f"The model {hub_id} can be had neither from a folder nor from the hub: {error}",
             "Register a local folder, or check the hub id and the connection.",

@@ -16,18 +16,19 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from alignment.shared import logs
-from alignment.shared.events import ErrorKind, Paused, StageError
+from alignment.shared.events import Paused
+from annotation_api import logs
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, LeaseLost
+from annotation_api.db.kinds import ErrorKind
 from workers.attempt.lease import EXIT_AWAY, EXIT_LOST, JobLease
 from workers.attempt.mirrors.feed import Mirrors
 from workers.attempt.run import Attempt, Stopped
 from workers.executors.choose import make_executor
 from workers.settings import WorkerSettings
 from workers.stage.environment import forget_secrets
-from workers.stage.faults import fault_of
+from workers.stage.faults import AttemptError, fault_of
 from workers.stage.kinds import run_job
 from workers.stage.work import Runner
 from workers.staging import Folders
@@ -69,7 +70,7 @@ def hold_and_carry_out(lease: JobLease, folders: Folders, settings: WorkerSettin
     except LeaseLost as reason:
         log.error("%s; nothing more is written.", reason)
         return EXIT_LOST
-    except StageError as reason:
+    except AttemptError as reason:
         log.error("%s The job is left to its dispatcher.", reason)
         return EXIT_AWAY
     finally:
@@ -80,7 +81,7 @@ def hold_and_carry_out(lease: JobLease, folders: Folders, settings: WorkerSettin
 
 
 def carry_out(attempt: Attempt, lease: JobLease, folders: Folders, mirrors: Mirrors) -> None:
-    """Run the attempt to its end and write how it ended. Raises LeaseLost, StageError when Postgres stays away."""
+    """Run the attempt to its end and write how it ended. Raises LeaseLost, AttemptError when Postgres stays away."""
     job_id, epoch = lease.job_id, lease.epoch
     try:
         attempt.run()

@@ -20,10 +20,11 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared.events import ErrorKind, StageError
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import LeaseLost, Wish
+from annotation_api.db.kinds import ErrorKind
+from workers.stage.faults import AttemptError
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0  # also how soon a cancel or a pause is seen
@@ -75,7 +76,7 @@ class JobLease:
         """Run `action` in one transaction, again and again while Postgres is away.
 
         A commit whose answer was lost may have happened, so `action` must bear being run twice.
-        Raises LeaseLost; StageError(DATABASE) after the grace, or when the process is to end. Then every further
+        Raises LeaseLost; AttemptError(DATABASE) after the grace, or when the process is to end. Then every further
         call tries once.
         """
         deadline = time.monotonic() + self._grace_seconds
@@ -95,7 +96,7 @@ class JobLease:
         log.warning("Waiting for Postgres: %s", reason)
         if self._given_up or time.monotonic() > deadline or self.stop.wait(RETRY_SECONDS):
             self._given_up = True
-            raise StageError(ErrorKind.DATABASE, f"Postgres stayed away: {reason}", "Look at its log.") from reason
+            raise AttemptError(ErrorKind.DATABASE, f"Postgres stayed away: {reason}", "Look at its log.") from reason
 
     def _stop(self) -> None:
         self._ended.set()

@@ -13,13 +13,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment.shared import logs
-from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
+from alignment.shared.events import Paused, StageResult
 from alignment.shared.gpus import refuse_impossible
 from alignment.shared.stages import INPUTS, ResumableInputs
+from annotation_api import logs
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Wish
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job
 from workers.attempt import card
 from workers.attempt.commit import Published, commit, publish
@@ -29,6 +30,7 @@ from workers.attempt.lease import LAST_SAVE_SECONDS, JobLease
 from workers.attempt.mirrors.feed import Mirrors
 from workers.crashpoints import crash_point
 from workers.executors.base import Executor, Waiting
+from workers.stage.faults import AttemptError
 from workers.stage.work import Runner, StageWork
 from workers.staging import Folders
 
@@ -131,7 +133,7 @@ class Attempt:
         if self._lease.stop.is_set():
             raise Stopped
         if self._lease.wish is Wish.CANCEL:
-            raise StageError(ErrorKind.CANCELLED, "Stopped on request before the stage began.")
+            raise AttemptError(ErrorKind.CANCELLED, "Stopped on request before the stage began.")
         if self._lease.wish is Wish.PAUSE:
             raise Paused
 
@@ -144,7 +146,7 @@ class Attempt:
                 self._carry(TICK_SECONDS)
                 self._obey()
             self._carry(LAST_EVENTS_SECONDS)
-        except StageError as error:
+        except AttemptError as error:
             if error.kind is ErrorKind.DATABASE:
                 self._save_unasked()
             raise
@@ -164,7 +166,7 @@ class Attempt:
         elif self._lease.wish is Wish.CANCEL:
             if self._ask(Wish.CANCEL, CANCEL_SECONDS):
                 cause = f"The stage did not stop within {CANCEL_SECONDS:.0f} s; it was ended."
-                raise StageError(ErrorKind.CANCELLED, cause)
+                raise AttemptError(ErrorKind.CANCELLED, cause)
         elif self._lease.wish is Wish.PAUSE:
             self._ask(Wish.PAUSE, math.inf)
 

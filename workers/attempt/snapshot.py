@@ -9,8 +9,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind, StageError
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Snapshot, SnapshotRow
+from workers.stage.faults import AttemptError
 
 ROWS_AT_ONCE = 2000
 
@@ -18,15 +19,15 @@ ROWS_AT_ONCE = 2000
 def write_snapshot(session: Session, snapshot_id: uuid.UUID, path: Path) -> None:
     """Write the snapshot's canonical lines, in order.
 
-    Raises StageError(BAD_INPUT) when there is no such snapshot, StageError(CORRUPT_CHECKPOINT) when
+    Raises AttemptError(BAD_INPUT) when there is no such snapshot, AttemptError(CORRUPT_CHECKPOINT) when
     its rows no longer give the hash that was stored when it was frozen.
     """
     snapshot = session.get(Snapshot, snapshot_id)
     if snapshot is None:
-        raise StageError(ErrorKind.BAD_INPUT, f"There is no snapshot {snapshot_id}.", "Create the job anew.")
+        raise AttemptError(ErrorKind.BAD_INPUT, f"There is no snapshot {snapshot_id}.", "Create the job anew.")
     if snapshot.erased_at is not None:
         cause = f"Rows of snapshot {snapshot_id} were erased on {snapshot.erased_at:%Y-%m-%d}."
-        raise StageError(ErrorKind.BAD_INPUT, cause, "Freeze the data again and create the job anew.")
+        raise AttemptError(ErrorKind.BAD_INPUT, cause, "Freeze the data again and create the job anew.")
     lines = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot_id).order_by(SnapshotRow.position)
     digest = hashlib.sha256()
     with path.open("wb") as file:
@@ -35,7 +36,7 @@ def write_snapshot(session: Session, snapshot_id: uuid.UUID, path: Path) -> None
             digest.update(data)
             file.write(data)
     if digest.hexdigest() != snapshot.sha256:
-        raise StageError(
+        raise AttemptError(
             ErrorKind.CORRUPT_CHECKPOINT,
             f"The rows of snapshot {snapshot_id} hash to {digest.hexdigest()}, it was frozen as {snapshot.sha256}.",
             "Freeze the data again; the database was changed by hand or is damaged.",

@@ -20,8 +20,8 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared import logs
 from alignment.shared.records import storable
+from annotation_api import logs
 from annotation_api.db import dispatchers
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.machine import LIVE

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared import logs
+from annotation_api import logs
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.erasing import erasures
 from annotation_api.db.snapshots import freezes

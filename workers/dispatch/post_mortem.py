@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from workers.attempt.lease import EXIT_AWAY
 
 HEAD_LOST = "Failed to connect to GCS"  # Ray's words in the log of a process that it ends

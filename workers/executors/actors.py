@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import ray
 
-from alignment.shared import logs
+from annotation_api import logs
 from workers.executors.meeting import held_port, interface_of, obstacle, speak_through
 from workers.stage.work import Batch, BufferedReporter, Rank, StageOutcome, StageWork, perform
 

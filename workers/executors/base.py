@@ -24,7 +24,7 @@ class Waiting:
 class Executor(Protocol):
     """One stage, from its start to its end. Only the launcher's main thread calls it, in this order.
 
-    Every verb but `end` may raise StageError or Faulted.
+    Every verb but `end` may raise AttemptError or Faulted.
     """
 
     device: str  # gpu or cpu; known once the stage is placed

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import ray
 
-from alignment.shared.events import ErrorKind, StageError
+from annotation_api.db.kinds import ErrorKind
 from workers.executors.head import resolved
+from workers.stage.faults import AttemptError
 
 OBJECT_STORE_BYTES = 80 * 2**20  # events and settings only; models and data travel as files
 
@@ -24,7 +25,7 @@ OBJECT_STORE_BYTES = 80 * 2**20  # events and settings only; models and data tra
 def connect(address: str | None, temp_dir: Path, processes: int) -> None:
     """Join the cluster at `address`, or start a local Ray for so many processes that dies with this one.
 
-    Raises StageError(CLUSTER) when there is none to be had.
+    Raises AttemptError(CLUSTER) when there is none to be had.
     """
     try:
         if address:
@@ -33,7 +34,7 @@ def connect(address: str | None, temp_dir: Path, processes: int) -> None:
             _start_local(temp_dir, processes)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray"
-        raise StageError(
+        raise AttemptError(
             ErrorKind.CLUSTER, f"Cannot use {where}: {error}", "Check RANKLOOP_RAY_ADDRESS and that the head runs."
         ) from error
 

@@ -17,12 +17,13 @@ from ray.exceptions import RayError
 from ray.util import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from alignment.shared.events import ErrorKind, StageError
 from annotation_api.db.homes import mark_of
 from annotation_api.db.jobs.machine import WAITING_GPU
+from annotation_api.db.kinds import ErrorKind
 from workers.executors import inspection
 from workers.executors.base import Waiting
 from workers.executors.machines import machines
+from workers.stage.faults import AttemptError
 
 ANSWER_SECONDS = 120.0  # a worker of Ray starts in one; on a machine where Python is missing, never
 LEFT_OUT_SECONDS = 60.0  # then a machine is looked at again
@@ -61,7 +62,7 @@ class Placement:
         self.group = self._reserve()
 
     def wait(self, patience: float) -> Waiting | None:
-        """None once the room is there and each of its machines is fit. Raises StageError(INFEASIBLE)."""
+        """None once the room is there and each of its machines is fit. Raises AttemptError(INFEASIBLE)."""
         if self._needs and self._left_out:
             self._look_again(self._needs)
         if not self.group.wait(patience):
@@ -112,7 +113,7 @@ class Placement:
     # ------------------------------------------------------------ what it waits for
 
     def _why(self) -> Waiting:
-        """What the group waits for. Raises StageError(INFEASIBLE) once it never came for long enough."""
+        """What the group waits for. Raises AttemptError(INFEASIBLE) once it never came for long enough."""
         there = machines(self._left_out)
         if there.fit(self._gpus) or there.may_grow():
             self._unfit_since = None
@@ -128,7 +129,7 @@ class Placement:
         self._unfit_since = self._unfit_since or now
         if now - self._unfit_since >= self._infeasible_seconds:
             cause = f"The job asks for {lack}."
-            raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for fewer, or add a machine to the cluster.")
+            raise AttemptError(ErrorKind.INFEASIBLE, cause, "Ask for fewer, or add a machine to the cluster.")
         return Waiting("infeasible", lack)
 
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import ray
 
-from alignment.shared.events import StageError
 from workers.executors import cluster
 from workers.executors.machines import machines
 from workers.executors.placement import Needs, told
+from workers.stage.faults import AttemptError
 
 
 def main(address: str, home: str) -> int:
     try:
         cluster.connect(address, Path(), processes=1)
-    except StageError as reason:
+    except AttemptError as reason:
         print(" ".join(str(reason).split()))
         return 1
     there = machines().there

@@ -20,11 +20,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.events import ErrorKind, Paused, StageError, StageResult
+from alignment.shared.events import Paused, StageResult
 from annotation_api.db.jobs.records import Wish
+from annotation_api.db.kinds import ErrorKind
 from workers.executors.base import Waiting
 from workers.executors.memory import OutOfMemoryWatch
-from workers.stage.faults import SMALLER, Fault, Faulted
+from workers.stage.faults import SMALLER, AttemptError, Fault, Faulted
 from workers.stage.process import Here, LauncherCommand, Over
 from workers.stage.work import Batch, StageOutcome, StageWork, importable
 
@@ -51,7 +52,7 @@ class ProcessExecutor:
     def start(self, work: StageWork, gpus: float, *, allow_cpu: bool = False) -> None:
         if gpus > 1:
             cause = f"The job asks for {gpus:g} GPUs, and plain processes use one each."
-            raise StageError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
+            raise AttemptError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
         self.device = "gpu" if gpus and has_gpu() else "cpu"
         hidden = {"CUDA_VISIBLE_DEVICES": first_gpu() if self.device == "gpu" else ""}  # one, or none
         self._line, theirs = Pipe()

@@ -17,8 +17,9 @@ import ray
 from ray import exceptions as ray_errors
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from alignment.shared.events import ErrorKind, Paused, StageResult
+from alignment.shared.events import Paused, StageResult
 from annotation_api.db.jobs.records import Wish
+from annotation_api.db.kinds import ErrorKind
 from workers.executors import cluster, head
 from workers.executors.actors import ActorPlace, StageActor
 from workers.executors.base import Waiting

@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from workers.preparation.texts import tokens
 
 RUN = 5  # tokens
@@ -60,7 +60,7 @@ def _detector() -> Any:
     except ImportError:
         cause = "languages needs the detector lingua, which is not installed here."
         step = "Install it on the machine of the dispatcher: pip install 'rankloop[languages]'."
-        raise StageError(ErrorKind.BAD_INPUT, cause, step) from None
+        raise BadInput(cause, step) from None
     names = (
         "ENGLISH CHINESE JAPANESE KOREAN GERMAN FRENCH SPANISH PORTUGUESE ITALIAN DUTCH RUSSIAN UKRAINIAN POLISH "
         "ARABIC TURKISH VIETNAMESE THAI INDONESIAN HINDI SWEDISH GREEK HEBREW CZECH"

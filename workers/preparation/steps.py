@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import duplicates, personal, quality
@@ -35,7 +35,7 @@ def record_of(line: str | bytes) -> Prepared:
             return kind.from_line(line)
         except ValueError:
             continue
-    raise StageError(ErrorKind.BAD_INPUT, "A row is no prompt, demonstration, ranking or list of responses.")
+    raise BadInput("A row is no prompt, demonstration, ranking or list of responses.")
 
 
 def records_of(path: Path) -> Iterator[Prepared]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.events import ErrorKind, Meter, Paused, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Meter, Paused, Reporter, StageResult
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import balance
 from workers.preparation.report import StepReport
@@ -24,7 +25,7 @@ TOLD = 1000  # records between two steps of progress
 
 
 def prepare(config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporter: Reporter) -> StageResult:
-    """Raises StageError(BAD_INPUT) when nothing stays."""
+    """Raises BadInput when nothing stays."""
     steps = [(StepReport(name), step) for name, step in steps_of(config, inputs)]
     with inputs.records.open("rb") as file:
         total = sum(1 for _ in file)
@@ -43,7 +44,7 @@ def prepare(config: PrepareConfig, inputs: PrepareInputs, out_dir: Path, reporte
     after = total - sum(report.left_out.total() for report in reports)
     if not after:
         cause = "Nothing stays: every record is left out."
-        raise StageError(ErrorKind.BAD_INPUT, f"{cause} {_why(reports)}", "Ask for less, then prepare the data again.")
+        raise BadInput(f"{cause} {_why(reports)}", "Ask for less, then prepare the data again.")
     told = {"before": total, "after": after, "steps": [report.as_dict() for report in reports], "groups": groups}
     (out_dir / REPORT).write_text(json.dumps(told, ensure_ascii=False, indent=1), "utf-8")
     changed = sum(report.changed for report in reports)

@@ -13,10 +13,20 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 
-from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared import errors
+from alignment.shared.errors import is_full
 from alignment.shared.validation import explain
+from annotation_api.db.kinds import ErrorKind
 
+# What each exception of a stage is to the service; any other is a fault of ours.
+KINDS: dict[type[errors.StageError], ErrorKind] = {
+    errors.BadInput: ErrorKind.BAD_INPUT,
+    errors.Diverged: ErrorKind.DIVERGED,
+    errors.DiskFull: ErrorKind.DISK_FULL,
+    errors.Damaged: ErrorKind.CORRUPT_CHECKPOINT,
+    errors.PeersLost: ErrorKind.CLUSTER,
+    errors.Cancelled: ErrorKind.CANCELLED,
+}
 PEERS = "open the machines to one another on every port. The job is tried again by itself."
 SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
 # What torch says when it gets no memory, where it raises no OutOfMemoryError.
@@ -37,6 +47,14 @@ class Fault:
     cause: str
     next_step: str
     traceback: str | None = None
+
+
+class AttemptError(Exception):
+    """An attempt cannot go on. `cause` is one sentence, `next_step` says what the reader can do."""
+
+    def __init__(self, kind: ErrorKind, cause: str, next_step: str = "") -> None:
+        super().__init__(f"{cause} {next_step}".strip())
+        self.kind, self.cause, self.next_step = kind, cause, next_step
 
 
 class Faulted(Exception):
@@ -63,25 +81,32 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _named(error: BaseException, settings: type[BaseModel] | None) -> StageError | None:
-    """The fault, unless it is one of ours."""
-    if isinstance(error, StageError):
+def kind_of(error: errors.StageError) -> ErrorKind:
+    """What an exception of the stage is to the service's clients."""
+    return next((kind for each, kind in KINDS.items() if isinstance(error, each)), ErrorKind.INTERNAL)
+
+
+def _named(error: BaseException, settings: type[BaseModel] | None) -> AttemptError | None:
+    """The fault, unless it is one that nobody foresaw."""
+    if isinstance(error, AttemptError):
         return error
+    if isinstance(error, errors.StageError):
+        return AttemptError(kind_of(error), error.cause, error.next_step)
     if isinstance(error, ValidationError):
         first = explain(error, settings)[0]
-        return StageError(ErrorKind.BAD_INPUT, f"Setting {first.pointer}: {first.message}", "Correct it.")
+        return AttemptError(ErrorKind.BAD_INPUT, f"Setting {first.pointer}: {first.message}", "Correct it.")
     if _is_memory(error):
         what = first_line(error) or "the host has none left"
-        return StageError(ErrorKind.OUT_OF_MEMORY, f"The stage ran out of memory: {what.rstrip('.')}.", SMALLER)
+        return AttemptError(ErrorKind.OUT_OF_MEMORY, f"The stage ran out of memory: {what.rstrip('.')}.", SMALLER)
     if is_full(error):
         cause = f"A file could not be written: {first_line(error)}"
         if isinstance(error, OSError):
             cause = f"The disk is full: {error.filename or error.strerror}."
-        return StageError(ErrorKind.DISK_FULL, cause, "Free space, then retry.")
+        return AttemptError(ErrorKind.DISK_FULL, cause, "Free space, then retry.")
     if type(error).__name__ in OF_NETWORK or (isinstance(error, RuntimeError) and CUT_OFF.search(str(error))):
         interface = os.environ.get("GLOO_SOCKET_IFNAME") or "the one of its own name"
         cause = f"The processes that train together lost one another: {first_line(error)}"
-        return StageError(ErrorKind.CLUSTER, cause, f"This one speaks through {interface}; {PEERS}")
+        return AttemptError(ErrorKind.CLUSTER, cause, f"This one speaks through {interface}; {PEERS}")
     return None
 
 

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from multiprocessing.connection import Connection
 from typing import Any
 
-from alignment.shared import logs
+from annotation_api import logs
 from workers.stage.work import Batch, BufferedReporter, StageOutcome, StageWork, perform
 
 PR_SET_PDEATHSIG = 1

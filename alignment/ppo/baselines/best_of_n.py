@@ -24,7 +24,8 @@ from alignment.ppo.roles import require_numbers, require_same_tokens
 from alignment.rollout.generation import generate, read_prompts
 from alignment.shared import gate
 from alignment.shared.config import BestOfNConfig, GateConfig
-from alignment.shared.events import ErrorKind, Meter, Reporter, StageError, StageResult
+from alignment.shared.errors import BadInput
+from alignment.shared.events import Meter, Reporter, StageResult
 from alignment.shared.records import canonical_json
 from alignment.shared.stages import PPOInputs
 
@@ -32,7 +33,7 @@ CHOSEN = "best_of_n.jsonl"
 
 
 def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
-    """Answer every prompt n times and write the best into `out_dir`. Raises StageError: BAD_INPUT, DIVERGED."""
+    """Answer every prompt n times and write the best into `out_dir`. Raises BadInput, Diverged."""
     # Nothing is trained against the reward model, so one that the gate refuses is said and not refused.
     decision = gate.noted(gate.decide(gate.read(inputs.reward_model), GateConfig()), reporter)
     tokenizer = load_tokenizer(inputs.model)
@@ -46,7 +47,7 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     asked = fit(tokenizer, prompts, room_for(config, policy, judge))
     if not asked:
         cause = f"None of {len(prompts)} prompts leaves room for {config.max_response_length} tokens."
-        raise StageError(ErrorKind.BAD_INPUT, cause, "Lower max_response_length.")
+        raise BadInput(cause, "Lower max_response_length.")
     meter = Meter(reporter, "best-of-n", len(asked))
     generator = torch.Generator(policy.device).manual_seed(config.seed)
     rows: list[dict[str, Any]] = []

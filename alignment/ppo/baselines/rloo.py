@@ -9,8 +9,9 @@ the ratio that is clipped is that of the whole response. With one inner epoch an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from alignment.data.batch import Rollout, Sequences
 from alignment.maths.advantages import kl_estimate, leave_one_out
-from alignment.maths.losses import importance_weights, policy_loss
+from alignment.maths.losses import PolicyTokens, importance_weights, policy_loss
 from alignment.models.forward import response_logprobs
-from alignment.models.micro_batches import accumulate
+from alignment.models.micro_batches import Loss, accumulate
 from alignment.ppo import loop as ppo_loop
 from alignment.ppo.adaptation import Adaptation
 from alignment.ppo.learner import Learner
@@ -100,7 +101,7 @@ def _accumulate(
     share = roles.team.share(rollout.sequences.lengths[rows])
     mine, counts = rows[share.rows], share.counts.to(rollout.mask.device)
 
-    def losses(part: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    def loss_of(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = mine[part]
         sequences = rollout.sequences.select(chosen)
         mask = sequences.response_mask
@@ -110,9 +111,12 @@ def _accumulate(
         if rollout.sampled_logprobs is not None and config.importance_cap:
             sampled = rollout.sampled_logprobs[chosen].sum(dim=1, keepdim=True)
             weights = importance_weights(old, sampled, whole, config.importance_cap)
-        advantage, count = advantages[chosen, None], float(len(rows))
-        acted = policy_loss(now, old, advantage, whole, config.clip_range, count, weights, config.clip_range_high)
-        yield acted.loss, shares_of(acted)
+        tokens = PolicyTokens(now, old, advantages[chosen, None], whole, weights)  # one for each response
+        acted = policy_loss(tokens, config.clip_range, config.clip_range_high, float(len(rows)))
+        return acted.loss, shares_of(acted)
+
+    def losses(part: Tensor) -> Sequence[Loss]:
+        return [partial(loss_of, part)]
 
     lengths = rollout.sequences.lengths[mine]
     return roles.team.sum_metrics(accumulate([roles.policy], lengths, config.micro_batch_size, losses, roles.lanes))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.records import Prompt, Ranking
 
 MOST = 400  # responses that are probed: those of the first rankings by the hash of their prompt

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.methods import ADAPTERS
 from alignment.shared.policy.guard_config import AlarmConfig, GateConfig
 from alignment.shared.settings import (
     AdapterSettings,
@@ -123,9 +124,9 @@ class PolicyConfig(AdapterSettings, SharedConfig):
 
     @model_validator(mode="after")
     def _engine_knows_adapters(self) -> Self:
-        if self.rollout_engine == "vllm" and self.lora:
+        if self.rollout_engine == "vllm" and self.tuned in ADAPTERS:
             raise ValueError(
-                "rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no lora"
+                f"rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no {self.tuned}"
             )
         return self
 

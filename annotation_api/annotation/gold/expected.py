@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.forms import MAX_RANKED, QuestionsForm, RankingForm, RulesForm
 from annotation_api.http.schemas import Body
@@ -95,9 +96,14 @@ def _impossible(expected: Expected, texts: Texts) -> list[Problem]:
     apart = _pairs(expected.order) if expected.order else _before(expected)
     for better, worse in apart:
         if texts[better] == texts[worse]:
-            return [Problem(pointer="/expected", message="Identical responses are always tied: none can be better.")]
+            return [
+                Problem(
+                    pointer="/expected",
+                    message=Sentence("identical-tied", "Identical responses are always tied: none can be better."),
+                )
+            ]
     if expected.constraints and not any(_keeps(expected, _ranks(groups)) for groups in _orders(texts)):
-        message = "No order satisfies all of these without a tie."
+        message = Sentence("no-such-order", "No order satisfies all of these without a tie.")
         return [Problem(pointer="/expected/constraints", message=message)]
     return []
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import packed
 from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import GoldAnswer, GoldItem, GoldUse, Person, PersonStanding, QualityRules, Task
 from annotation_api.http.auth import Someone
@@ -104,7 +105,7 @@ def let_in(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> Non
 
 def pause(session: Session, project_id: uuid.UUID, person_id: uuid.UUID, by: uuid.UUID | None, reason: str) -> int:
     """Pause the person, whose row is locked; returns how many tasks in hand went back."""
-    rows(session, PAUSE, project=project_id, person=person_id, by=by, reason=reason)
+    rows(session, PAUSE, project=project_id, person=person_id, by=by, reason=packed(reason))
     return len(rows(session, RETURN, project=project_id, person=person_id))
 
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
+from alignment.shared.sentence import SentenceText
 from annotation_api.annotation.gold.expected import Expected
 from annotation_api.db.tables import FeedbackKind, GoldUse
 from annotation_api.http.schemas import Body, Shown, storable_text
 
-Sentence = Annotated[
+OneSentence = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(storable_text)
 ]
 NULLABLE = frozenset({"bar", "entry"})
@@ -20,7 +21,7 @@ NULLABLE = frozenset({"bar", "entry"})
 
 class NewGold(Body):
     expected: Expected
-    why: Sentence = Field(description="One sentence: why this is the right answer. Shown at the entry.")
+    why: OneSentence = Field(description="One sentence: why this is the right answer. Shown at the entry.")
     use: GoldUse = Field(default=GoldUse.MIXED, description="Mixed in blind, or of the qualification set.")
 
 
@@ -66,7 +67,7 @@ class QualityRulesPatch(Body):
 
 
 class NewPause(Body):
-    reason: Sentence
+    reason: OneSentence
 
 
 class ScreenedOut(BaseModel):
@@ -82,7 +83,7 @@ class ScreenedOut(BaseModel):
     entered_at: datetime | None
     paused_at: datetime | None
     paused_by_rule: bool
-    reason: str | None
+    reason: SentenceText | None
 
 
 class ScreenedPeople(BaseModel):

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence, unpacked
 from annotation_api.annotation.gold import pausing, queries
 from annotation_api.annotation.gold.expected import Expected, is_met
 from annotation_api.db.tables import GoldItem, GoldUse
@@ -20,7 +21,7 @@ from annotation_api.http.auth import Someone
 from annotation_api.http.errors import ApiError
 
 _dice = random.SystemRandom()  # nobody foresees which task is gold
-FAILED = "The qualification set was not passed."
+FAILED = Sentence("entry-failed", "The qualification set was not passed.")
 
 
 def check_entry(session: Session, person: Someone, project_id: uuid.UUID, share: float) -> uuid.UUID | None:
@@ -29,7 +30,11 @@ def check_entry(session: Session, person: Someone, project_id: uuid.UUID, share:
         return item
     found = queries.entry(session, project_id, person.id)
     if found.open:  # in the person's own hands, ahead of the rest
-        raise ApiError(409, "entry-first", "Answer the tasks of the qualification set that you have in hand first.")
+        raise ApiError(
+            409,
+            "entry-first",
+            Sentence("entry-first", "Answer the tasks of the qualification set that you have in hand first."),
+        )
     if found.correct < share * found.items:
         raise paused(FAILED)
     queries.let_in(session, project_id, person.id)
@@ -69,13 +74,26 @@ def _settle_entry(session: Session, person_id: uuid.UUID, project_id: uuid.UUID,
 def _hold_to_bar(session: Session, person_id: uuid.UUID, project_id: uuid.UUID, bar: float) -> None:
     found = queries.counts(session, project_id, person_id)
     if pausing.is_below(bar, found.correct, found.wrong):
-        reason = f"{found.correct} of {found.correct + found.wrong} gold items were right; the bar is {bar:.0%}."
+        reason = Sentence(
+            "below-the-bar",
+            "%(right)s of %(all)s gold items were right; the bar is %(bar)s.",
+            right=found.correct,
+            all=found.correct + found.wrong,
+            bar=f"{bar:.0%}",
+        )
         queries.pause(session, project_id, person_id, None, reason)
 
 
 def paused(reason: str | None) -> ApiError:
     """Not why in figures: which tasks were gold stays unknown."""
-    if reason == FAILED:
-        return ApiError(409, "paused", "The qualification set was not passed. The project's owner can let you in.")
-    detail = "Your work in this project is paused. What you answered is kept; the project's owner can let you in again."
+    if unpacked(reason or "") == FAILED:
+        return ApiError(
+            409,
+            "paused",
+            Sentence("not-let-in", "The qualification set was not passed. The project's owner can let you in."),
+        )
+    detail = Sentence(
+        "work-paused",
+        "Your work in this project is paused. What you answered is kept; the project's owner can let you in again.",
+    )
     return ApiError(409, "paused", detail)

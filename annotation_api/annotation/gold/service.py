@@ -9,6 +9,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from alignment.shared.intervals import interval95
+from alignment.shared.sentence import Sentence, unpacked
 from alignment.shared.validation import Problem
 from annotation_api.annotation.gold import queries
 from annotation_api.annotation.gold.expected import Expected, problems_of
@@ -45,7 +46,9 @@ def make_gold(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid
         session.add(item)
         task.gold, task.overlap = True, 0
     elif queries.results(session, [task.id]):
-        detail = "People answered this gold item already. Withdraw it and make another task gold instead."
+        detail = Sentence(
+            "gold-answered", "People answered this gold item already. Withdraw it and make another task gold instead."
+        )
         raise ApiError(409, "gold-answered", detail)
     else:
         item.withdrawn_at = None
@@ -101,7 +104,7 @@ def change_rules(session: Session, me: Person, project_id: uuid.UUID, patch: Qua
     if changes.get("names_shown", rules.names_shown) != rules.names_shown and me.role is not Role.ADMIN:
         raise ApiError(403, "forbidden", "Only an admin lifts the pseudonyms, or puts them back.")
     if changes.get("entry") is not None and not queries.entry(session, project_id, uuid.UUID(int=0)).items:
-        message = "The qualification set is empty: make gold items with the use `entry` first."
+        message = Sentence("entry-empty", "The qualification set is empty: make gold items with the use `entry` first.")
         raise invalid([Problem(pointer="/entry", message=message, value=changes["entry"])])
     for column, value in changes.items():
         setattr(rules, column, value)
@@ -141,7 +144,7 @@ def _person(person: Person, standing: PersonStanding | None, answers: int, corre
         entered_at=standing.entered_at if standing else None,
         paused_at=standing.paused_at if standing else None,
         paused_by_rule=standing is not None and standing.paused_at is not None and standing.paused_by is None,
-        reason=standing.reason if standing else None,
+        reason=unpacked(standing.reason) if standing and standing.reason else None,
     )
 
 

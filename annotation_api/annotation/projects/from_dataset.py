@@ -12,6 +12,7 @@ from itertools import islice
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import Demonstration
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.annotation.projects import bulk
 from annotation_api.annotation.projects.planning import KNOWN, Plan, Skipped, plans_of
@@ -36,7 +37,9 @@ def add_from_dataset(session: Session, project: Project, wanted: FromDataset) ->
     if isinstance(spec, RankingForm) or (isinstance(spec, QuestionsForm) and spec.about == "pair"):
         _check_several(dataset, spec)
     if not bulk.take_turn(session, project.id):
-        detail = "This project's queue is just being filled from a data set. Ask again when that is done."
+        detail = Sentence(
+            "filling", "This project's queue is just being filled from a data set. Ask again when that is done."
+        )
         raise ApiError(409, "filling", detail, headers={"Retry-After": "5"})
     queue = bulk.Queue(
         project.id, wanted.kind, form.id, wanted.overlap or project.overlap, wanted.priority, wanted.dataset
@@ -134,7 +137,17 @@ def _dataset(session: Session, dataset_id: uuid.UUID) -> Dataset:
     if dataset.kind not in bulk.HOLDS:
         fit = ", ".join(kind.value for kind in bulk.HOLDS)
         hint = "prompts need responses first: run a sample job that names this project"
-        raise _unfit(f"{dataset.name} holds {dataset.kind.value}; tasks are made from {fit} ({hint}).", dataset_id)
+        raise _unfit(
+            Sentence(
+                "unfit-data",
+                "%(name)s holds %(kind)s; tasks are made from %(fit)s (%(hint)s).",
+                name=dataset.name,
+                kind=dataset.kind.value,
+                fit=fit,
+                hint=hint,
+            ),
+            dataset_id,
+        )
     return dataset
 
 
@@ -142,7 +155,12 @@ def _check_several(dataset: Dataset, spec: RankingForm | QuestionsForm) -> None:
     """A record of one response cannot be ranked or compared."""
     if bulk.HOLDS[dataset.kind] is Demonstration:
         what = "rank" if isinstance(spec, RankingForm) else "compare"
-        detail = f"{dataset.name} has one response a row: nothing to {what}. Ask questions or rules about it."
+        detail = Sentence(
+            "one-response-a-row",
+            "%(name)s has one response a row: nothing to %(what)s. Ask questions or rules about it.",
+            name=dataset.name,
+            what=what,
+        )
         raise _unfit(detail, dataset.id)
 
 
@@ -154,6 +172,8 @@ def _form(session: Session, project: Project, kind: FeedbackKind) -> Form:
     form = form_rows.newest_form(session, project.id, kind)
     if form is None:
         asked = ", ".join(each.value for each in form_rows.newest_forms(session, project.id)) or "nothing yet"
-        message = f"This project has no form of this kind; it asks for {asked}."
+        message = Sentence(
+            "form-not-asked", "This project has no form of this kind; it asks for %(asked)s.", asked=asked
+        )
         raise invalid([Problem(pointer="/kind", message=message, value=kind.value)])
     return form

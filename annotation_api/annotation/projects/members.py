@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.annotation.projects import service as projects
 from annotation_api.db import places
@@ -99,7 +100,13 @@ def _find(session: Session, named: str) -> Person:
     same = (Person.email == words.lower()) | (Person.pseudonym == words)
     person = session.scalar(select(Person).where(Person.id == key if key else same))
     if person is None:
-        raise invalid([Problem(pointer="/person", message="There is no such person.", value=named[:80])])
+        raise invalid(
+            [
+                Problem(
+                    pointer="/person", message=Sentence("no-such-person", "There is no such person."), value=named[:80]
+                )
+            ]
+        )
     return person
 
 

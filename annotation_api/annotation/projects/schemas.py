@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
+from alignment.shared.sentence import SentenceText
 from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
 from annotation_api.db.forms import FormSpec
 from annotation_api.db.tables import FeedbackKind
@@ -90,7 +91,7 @@ class FromDataset(Body):
 class Reason(BaseModel):
     """Why something of the data set gave no task, and how often."""
 
-    reason: str
+    reason: SentenceText
     times: int
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import Prompt, canonical_json
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.annotation.projects.schemas import FormVersion, ProjectPatch
 from annotation_api.annotation.tasks import queries
@@ -84,7 +85,13 @@ def _close(project: Project, patch: ProjectPatch) -> None:
 
 
 def _name_taken(name: str) -> ApiError:
-    return ApiError(409, "name-taken", f"There is a project named {name!r} already; choose another name.")
+    return ApiError(
+        409,
+        "name-taken",
+        Sentence(
+            "project-name-taken", "There is a project named %(name)s already; choose another name.", name=repr(name)
+        ),
+    )
 
 
 def form_versions(session: Session, project: Project) -> list[FormVersion]:
@@ -202,7 +209,9 @@ def _check_forms(tasks: Sequence[NewTask], forms: Mapping[FeedbackKind, AnyForm]
         form = forms.get(task.kind)
         if form is None:
             known = ", ".join(kind.value for kind in forms)
-            message = f"This project has no form of this kind; it asks for {known}."
+            message = Sentence(
+                "form-not-asked", "This project has no form of this kind; it asks for %(asked)s.", asked=known
+            )
             problems.append(Problem(pointer=f"/{number}/kind", message=message, value=task.kind.value))
         else:
             problems += _misfits(number, task, form)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold import screening
 from annotation_api.annotation.queue import claims
 from annotation_api.annotation.queue.claims import TaskPlace
@@ -112,7 +113,11 @@ def _resume(session: Session, assignment_id: uuid.UUID, task_id: uuid.UUID, seco
 def _check_limit(session: Session, person: Someone, project_id: uuid.UUID, limit: int, in_hand: int) -> None:
     """What is in hand will be judged, too."""
     if judgements.judged_today(session, person, project_id) + in_hand >= limit:
-        detail = f"You reached this project's limit of {limit} tasks a day. Thank you; come back tomorrow (UTC)."
+        detail = Sentence(
+            "daily-limit",
+            "You reached this project's limit of %(limit)s tasks a day. Thank you; come back tomorrow (UTC).",
+            limit=limit,
+        )
         raise ApiError(409, "daily-limit", detail)
 
 
@@ -133,7 +138,12 @@ def _claim(session: Session, person: Someone, project: claims.Row) -> TaskPlace 
         if not claims.any_open(session, person, project):
             return None
         if time.monotonic() > deadline:
-            raise ApiError(503, "queue-busy", "Others hold the last tasks. Try again.", headers={"Retry-After": "1"})
+            raise ApiError(
+                503,
+                "queue-busy",
+                Sentence("queue-busy", "Others hold the last tasks. Try again."),
+                headers={"Retry-After": "1"},
+            )
         time.sleep(PAUSE)
 
 
@@ -177,7 +187,11 @@ def skip(session: Session, person: Someone, assignment_id: uuid.UUID, reason: st
     """Pass on a task; it does not come back to this person. Skipping twice is the same."""
     assignment, _ = _locked(session, person, assignment_id)
     if assignment.state == AssignmentState.SUBMITTED:
-        raise ApiError(409, "assignment-closed", "This task is submitted; change the answer instead of skipping.")
+        raise ApiError(
+            409,
+            "assignment-closed",
+            Sentence("skip-of-an-answer", "This task is submitted; change the answer instead of skipping."),
+        )
     if assignment.state != AssignmentState.SKIPPED and not queries.holds_again(session, assignment):
         assignment.state, assignment.skip_reason = AssignmentState.SKIPPED, reason
 
@@ -191,11 +205,17 @@ def save_draft(session: Session, person: Someone, assignment_id: uuid.UUID, payl
 
 def _check_open(assignment: Assignment) -> None:
     if assignment.state in (AssignmentState.SUBMITTED, AssignmentState.SKIPPED):
-        raise ApiError(409, "assignment-closed", f"This task is {assignment.state.value}; ask for the next one.")
+        raise ApiError(
+            409,
+            "assignment-closed",
+            Sentence("task-over", "This task is %(state)s; ask for the next one.", state=assignment.state.value),
+        )
 
 
 def lease_ended() -> ApiError:
-    detail = "The time for this task ran out and somebody else has it now. Ask for the next one."
+    detail = Sentence(
+        "task-is-another's", "The time for this task ran out and somebody else has it now. Ask for the next one."
+    )
     return ApiError(409, "lease-ended", detail)
 
 

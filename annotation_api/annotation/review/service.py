@@ -15,6 +15,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json, sha256_text
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold.service import find_task, shows_names
 from annotation_api.annotation.review import queries, threads
 from annotation_api.annotation.review.disputes import disagreement
@@ -153,9 +154,11 @@ def review(session: Session, me: Person, project_id: uuid.UUID, submission_id: u
     answer = find_answer(session, project_id, submission_id)
     assignment = session.get_one(Assignment, answer.assignment_id)
     if assignment.person_id == me.id:
-        raise ApiError(409, "own-answer", "This answer is your own; another reviewer looks at it.")
+        raise ApiError(
+            409, "own-answer", Sentence("own-answer", "This answer is your own; another reviewer looks at it.")
+        )
     if queries.is_superseded(session, answer.id):
-        detail = "This answer was corrected meanwhile. Look at it as it stands now."
+        detail = Sentence("answer-corrected", "This answer was corrected meanwhile. Look at it as it stands now.")
         raise ApiError(409, "already-superseded", detail)
     word = Review(submission_id=answer.id, reviewer_id=me.id, outcome=new.outcome, created_at=func.clock_timestamp())
     session.add(word)
@@ -173,7 +176,11 @@ def decide(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid.UU
     standing = queries.decision_of(session, task.id)
     if (standing[0].id if standing else None) != new.supersedes:
         there = f"Decision {standing[0].id} stands; send it as supersedes." if standing else "There is none to replace."
-        raise ApiError(409, "decision-stands", f"This task is decided otherwise than you saw. {there}")
+        raise ApiError(
+            409,
+            "decision-stands",
+            Sentence("decision-stands", "This task is decided otherwise than you saw. %(there)s", there=there),
+        )
     row = TaskDecision(
         task_id=task.id,
         reviewer_id=me.id,

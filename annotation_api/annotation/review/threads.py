@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.review.schemas import Words
+from annotation_api.db.membership import reads_answers
 from annotation_api.db.tables import (
     Assignment,
     Comment,
@@ -82,9 +83,7 @@ def find(session: Session, viewer: Person, assignment_id: uuid.UUID) -> tuple[As
 
 
 def _may_read(session: Session, viewer: Person, assignment: Assignment, task: Task) -> bool:
-    if assignment.person_id == viewer.id:
-        return True
-    return viewer.role is not Role.ANNOTATOR and session.get(Project, task.project_id) is not None
+    return assignment.person_id == viewer.id or reads_answers(session, viewer.role, task.project_id)
 
 
 def write(session: Session, me: Person, assignment: Assignment, text: str) -> Comment:

@@ -20,7 +20,8 @@ from annotation_api.annotation.submissions.schemas import Feedback, NewSubmissio
 from annotation_api.annotation.tasks import queries as queue
 from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.db.locks import lock_person
-from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role, Submission, Task
+from annotation_api.db.membership import reads_answers
+from annotation_api.db.tables import Assignment, AssignmentState, Person, Submission, Task
 from annotation_api.http.auth import Someone
 from annotation_api.http.errors import ApiError, invalid, not_found
 
@@ -129,20 +130,17 @@ def _append(session: Session, person: Someone, asked: Content, new: NewSubmissio
     created_at = queries.append(session, values)
     if created_at is None:  # another person used this id at the same moment
         raise _id_taken(new.id)
-    return SubmissionOut(
+    row = Submission(
         id=new.id,
-        assignment=new.assignment,
-        task=asked.task_id,
-        project=asked.project_id,
-        annotator=person.pseudonym,
+        assignment_id=new.assignment,
         kind=new.kind,
         payload=payload,
         supersedes=new.supersedes,
-        current=True,
         active_ms=new.active_ms,
         total_ms=new.total_ms,
         created_at=created_at,
     )
+    return _show(row, asked.task_id, asked.project_id, person.pseudonym, current=True)
 
 
 def find_submission(session: Session, viewer: Person, submission_id: uuid.UUID) -> Submission:
@@ -155,9 +153,8 @@ def find_submission(session: Session, viewer: Person, submission_id: uuid.UUID) 
 
 def _may_read(session: Session, viewer: Person, row: Submission) -> bool:
     """One's own always; others' in projects that one sees, but not as an annotator."""
-    if queries.author_of(session, row) == viewer.id:
-        return True
-    return viewer.role != Role.ANNOTATOR and session.get(Project, queries.project_of(session, row)) is not None
+    own = queries.author_of(session, row) == viewer.id
+    return own or reads_answers(session, viewer.role, queries.project_of(session, row))
 
 
 def show_submissions(session: Session, rows: Sequence[Submission]) -> list[SubmissionOut]:

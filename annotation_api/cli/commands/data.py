@@ -12,6 +12,7 @@ from typing import Any
 
 from annotation_api.cli import progress
 from annotation_api.cli.client import Client, ClientError
+from annotation_api.cli.commands import folders
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.references import data_ref
 
@@ -27,16 +28,22 @@ REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
 def import_file(client: Client, args: Namespace) -> int:
     """Import a file, or only preview it; 0 when all its rows are good, 1 when something was refused."""
     source = Path(args.file)
-    if not source.is_file():
+    if not source.exists():
         raise ClientError(f"There is no file {source}.")
-    report = _upload(client, source, args)
+    with folders.as_file(source) as packed:
+        return _import(client, source, packed, args)
+
+
+def _import(client: Client, source: Path, packed: Path, args: Namespace) -> int:
+    """`packed` is what is sent: the file itself, or the folder as a zip."""
+    report = _upload(client, packed, args)
     emit(report)
     if args.preview:
         _print_preview(source, args, report)
         return 1 if report["rejected"] else 0
     _print(source, report)
     if report["rejected"] and report["dataset"]:
-        remark(f"The refused rows are in {_write_refused(source, args, report['errors'])}.")
+        remark(f"The refused rows are in {_write_refused(source, packed, args, report['errors'])}.")
     return 1 if report["rejected"] else 0
 
 
@@ -114,7 +121,7 @@ def _print(source: Path, report: dict[str, Any]) -> None:
         remark("Nothing was imported.")
 
 
-def _write_refused(source: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
+def _write_refused(source: Path, packed: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
     """Each refused row with its reason and what it held, beside the source; whole or absent."""
     from annotation_api.datasets.files.source import Source
 
@@ -122,7 +129,7 @@ def _write_refused(source: Path, args: Namespace, errors: list[dict[str, Any]]) 
     target = source.with_name(f"{source.name}.refused.jsonl")
     part = target.with_name(target.name + ".part")
     try:
-        with source.open("rb") as stream, part.open("w", encoding="utf-8") as file:
+        with packed.open("rb") as stream, part.open("w", encoding="utf-8") as file:
             for number, value in Source(stream, as_csv=args.format == "csv"):
                 if number in reasons:
                     file.write(json.dumps({**reasons[number], "source": _source(value)}, ensure_ascii=True) + "\n")

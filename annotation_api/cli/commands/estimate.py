@@ -33,7 +33,7 @@ def _counted(number: int | None, word: str) -> str:
 def _disk(found: dict[str, Any]) -> str:
     if found["disk_bytes"] is None:
         return "unknown until the model that it starts from is there"
-    parts = f"result {size(found['artifact_bytes'])}, two checkpoints of {size(found['checkpoint_bytes'])}"
+    parts = f"result {size(found['artifact_bytes'])}, three checkpoints of {size(found['checkpoint_bytes'])}"
     return f"{size(found['disk_bytes'])} ({parts})" if found["checkpoint_bytes"] else size(found["disk_bytes"])
 
 
@@ -41,4 +41,5 @@ def _memory(memory: dict[str, Any] | None) -> str:
     if memory is None:
         return "unknown"
     parts = ", ".join(f"{name.replace('_', ' ')} {size(memory[name])}" for name in PARTS if memory.get(name))
-    return f"about {size(memory['total'])} on the device ({parts})"
+    host = f"; {size(memory['host'])} in the host's memory for copies" if memory.get("host") else ""
+    return f"about {size(memory['total'])} on the device ({parts}){host}"

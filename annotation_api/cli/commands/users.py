@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from annotation_api.cli.client import ClientError, find_credentials
-from annotation_api.db import audit
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import ledger, notes
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.tables import AuditOutcome, Person, Role
 from annotation_api.operations.local import OperationError, local_database
@@ -39,7 +38,7 @@ def run(settings: Settings, verb: str, email: str, *, without_factor: bool = Fal
                 if without_factor:
                     second_factor.remove(session, person)
                 done = Done(person.email, person.role.value, link)
-                notes.note(settings.home, audit.commit_with(session, _deed(verb, person)))
+                notes.note(settings.home, ledger.commit_with(session, _deed(verb, person)))
         finally:
             engine.dispose()
     return done
@@ -83,8 +82,8 @@ VERBS: dict[str, Callable[[Session, Person, Settings], str | None]] = {
 }
 
 
-def _deed(verb: str, person: Person) -> audit.Deed:
-    return audit.Deed(
+def _deed(verb: str, person: Person) -> ledger.Deed:
+    return ledger.Deed(
         action=f"rankloop users {verb}",
         outcome=AuditOutcome.DONE,
         person_id=None,

@@ -15,6 +15,7 @@ OTHERS = {  # how files of other kinds begin, and what to do with one
     b"\xfd7zXZ\x00": "packed with xz; unpack it, or pack it with gzip",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it and import the files in it",
     b"Rar!": "a RAR archive; unpack it and import the files in it",
+    b"FEA1": "a Feather file of the first version; save it as Parquet, or as Feather's second version (Arrow)",
     b"%PDF": "a PDF; export its table as CSV or JSON lines",
     b"SQLite format 3": "an SQLite database; export its table as CSV or JSON lines",
     b"\x89PNG": "a picture; import text",

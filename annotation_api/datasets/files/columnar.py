@@ -54,7 +54,15 @@ def _batches(file: IO[bytes], start: bytes) -> Iterable[Any]:
         opened = pa.ipc.open_file(file)
         yield from _cut(opened.get_batch(i) for i in range(opened.num_record_batches))
     else:
-        yield from _cut(pa.ipc.open_stream(file))
+        while _is_more(file):  # shards of one table, one after another
+            yield from _cut(pa.ipc.open_stream(file))
+
+
+def _is_more(file: IO[bytes]) -> bool:
+    at = file.tell()
+    found = bool(file.read(1))
+    file.seek(at)
+    return found
 
 
 def _cut(batches: Iterable[Any]) -> Iterator[Any]:

@@ -22,11 +22,14 @@ import zstandard
 
 from annotation_api.datasets.files import encodings, limits
 from annotation_api.datasets.files.beginnings import GZIP_MAGIC, ZIP_MAGIC, ZSTD_MAGIC, is_workbook, other_kind
+from annotation_api.datasets.files.folders import shards
 from annotation_api.datasets.values import Unreadable
 
 UTF8_BOM = codecs.BOM_UTF8
 ZSTD_WINDOW = 2**27  # bytes that unpacking may look back: what `zstd --long` needs
 ZSTD_PIECE = 512  # packed bytes at a time: a block of 4 bytes can unpack to 128 KiB
+# What a data file in a zip is called; a README or a licence beside it does not count.
+DATA = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather"})
 SPOOLED = 2**23  # bytes of a stream without `seek` that are kept in memory before a file is made
 
 
@@ -113,7 +116,8 @@ def _inside(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
 
 def _unzipped(head: io.BufferedReader[Any], notes: Counter[str]) -> IO[bytes]:
     try:
-        return _only_member(zipfile.ZipFile(seekable(head)), notes)
+        archive = zipfile.ZipFile(seekable(head))
+        return shards(archive) or _only_member(archive, notes)
     except (zipfile.BadZipFile, ValueError, IndexError, NotImplementedError, struct.error) as error:
         raise Unreadable(0, f"the zip archive is damaged or cut short ({error}); copy or pack it again") from error
 
@@ -123,6 +127,7 @@ def _only_member(archive: zipfile.ZipFile, notes: Counter[str]) -> IO[bytes]:
     found = [item for item in archive.infolist() if not item.is_dir() and not _is_rubbish(item.filename)]
     if not found:
         raise Unreadable(0, "the file is a zip archive without a file in it")
+    found = [item for item in found if PurePosixPath(item.filename).suffix.lower() in DATA] or found
     if len(found) > 1:
         names = ", ".join(PurePosixPath(item.filename).name for item in found[:6])
         raise Unreadable(0, f"the zip archive holds {len(found)} files ({names}); import them one by one")

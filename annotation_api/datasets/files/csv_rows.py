@@ -29,9 +29,12 @@ ALONE = frozenset({"prompt", "instruction", "question", "text", "query", "user_i
 CHAT_CELL = re.compile(r'\[\s*\{\s*["\'](?:role|from|content|value)["\']')
 OURS = frozenset({"split", "lineage"})
 LONGEST_CHAT = 2**20  # characters of a cell that Python's own reader may parse
-NOTHING = frozenset({"nan", "none", "null"})
-SAYS_NOTHING = "cells that say nan, None or null were read as that word"
+NOTHING = frozenset({"nan", "none", "null", "na", "n/a", "#n/a", "<na>"})
+SAYS_NOTHING = "cells that say nan, None, null or NA were read as that word"
 UNNAMED = "cells of a column without a name were left out"
+BLANK = "rows without anything in them were left out"
+NUMBERED = "the header has no name for the first column, which numbers the rows"
+_BETWEEN = re.compile(r"\}\s*\n\s*\{")  # where numpy prints no comma; inside of a text Python would print \\n
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
     """Each record after the header, from 1; one that is no record is refused and the next is read."""
     csv.field_size_limit(limits.MAX_ROW_BYTES)
     text = _Lines(reader)
-    first = next(text, "").strip("\r\n")
+    first = next((line for line in text if line.strip()), "").strip("\r\n")
     separator = _SEP.fullmatch(first)
     header = header_of(next(text, "").strip("\r\n") if separator else first)
     if separator:
@@ -83,9 +86,21 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
             number += 1
             yield number, Refused("", f"is not CSV: {error}")
             continue
-        if cells:
-            number += 1
+        if not cells:
+            continue
+        number += 1
+        if number == 1 and _is_numbered(header, cells):
+            notes[NUMBERED] = 1
+            header = Header(("", *header.names), header.delimiter)
+        if any(cell.strip() for cell in cells):
             yield number, _row(header, cells, notes)
+        else:
+            notes[BLANK] += 1
+
+
+def _is_numbered(header: Header, cells: list[str]) -> bool:
+    """R's `write.table`: the header is one short, for row numbers that nobody named."""
+    return len(cells) == len(header.names) + 1 and cells[0].strip() == "1" and bool(cells[-1].strip())
 
 
 def header_names(names: tuple[str, ...], delimiter: str) -> tuple[str, ...]:
@@ -122,8 +137,8 @@ class _Lines:
 
 def _line_ends(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
     """Old Mac line ends (CR alone) as LF."""
-    start = reader.peek(limits.CHUNK)
-    if b"\r" in start and b"\n" not in start:
+    end = re.search(rb"\r\n?|\n", reader.peek(limits.CHUNK)[: limits.CHUNK].lstrip())
+    if end and end[0] == b"\r" and end.end() < len(reader.peek(limits.CHUNK).lstrip()):
         return io.BufferedReader(_FromMac(reader), limits.CHUNK)
     return reader
 
@@ -190,6 +205,6 @@ def _python_list(name: str, cell: str) -> Any:
     if len(cell) > LONGEST_CHAT:
         raise Refused(name, why)
     try:
-        return ast.literal_eval(cell)
+        return ast.literal_eval(_BETWEEN.sub("}, {", cell))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         raise Refused(name, why) from None

@@ -130,7 +130,8 @@ class _Cutter:
             self.element += data
 
     def _take(self) -> bytes | None:
-        taken = None if self.too_long else bytes(self.element)
+        # Between the elements of an array a comma is their mark; between objects it says nothing.
+        taken = None if self.too_long else bytes(self.element).lstrip(b", \t\r\n" if self.level == 0 else b"")
         self.element.clear()
         self.too_long = False
         self.found += 1
@@ -140,5 +141,5 @@ class _Cutter:
         if self.depth > 0:
             what = "object" if self.level != 1 else "array"
             raise Unreadable(0, f"the JSON {what} is never closed: the file is cut short or a quote is missing")
-        if self.too_long or self.element.strip():
+        if self.too_long or self.element.strip(b", \t\r\n" if self.level == 0 else None):
             yield self._take()

@@ -1,13 +1,15 @@
 """Text that is not UTF-8: told by its mark or, where the bytes leave no doubt, by what they spell.
 
 GB 18030 and Windows-1252 give a text to almost any bytes, so they are taken only where the text that comes out
-is plainly one: GB 18030 where most of it is among the common Chinese characters, Windows-1252 never by guess.
+is plainly one: GB 18030 where most of it is among the common Chinese characters, Windows-1252 where its
+neighbours read the same.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ MARKS = {  # the longer first
     codecs.BOM_UTF16_BE: ("UTF-16", "utf-16"),
 }
 ENOUGH = 8  # characters beyond ASCII from which a language can be told
+_WORD = re.compile(r"[^\W\d_]+")
 SURE = 0.0  # share of unlikely characters (charset-normalizer's chaos) above which nothing is guessed
 
 
@@ -64,9 +67,23 @@ def _guess(start: bytes) -> Encoding | None:
     if beyond < 2 * ENOUGH:
         return None
     best = from_bytes(start, cp_isolation=["gb18030", "cp1252", "big5", "shift_jis", "euc_kr", "cp1251"]).best()
-    if best is None or best.encoding != "gb18030" or best.chaos > SURE:
-        return None
-    return Encoding("GB 18030", "gb18030")
+    if best is not None and best.encoding == "gb18030" and best.chaos <= SURE:
+        return Encoding("GB 18030", "gb18030")
+    return Encoding("Windows-1252", "cp1252") if _is_western(start) else None
+
+
+def _is_western(start: bytes) -> bool:
+    """Whether each byte beyond ASCII is the same sign in the Windows encodings of west, middle Europe and Turkey, the
+    letters among them stand in Latin words, and there are few of them: then there is no doubt what they are."""
+    try:
+        text, *others = (start.decode(codec) for codec in ("cp1252", "cp1250", "cp1254"))
+    except UnicodeDecodeError:
+        return False
+    beyond = [i for i, sign in enumerate(text) if not sign.isascii()]
+    same = all(text[i] == other[i] for other in others for i in beyond)
+    words = [word for word in _WORD.findall(text) if not word.isascii()]
+    latin = sum(any(letter.isascii() for letter in word) for word in words)
+    return same and bool(words) and len(beyond) < len(text) / 5 and latin > 0.9 * len(words)
 
 
 class Transcoded(io.RawIOBase):

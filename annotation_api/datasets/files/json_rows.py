@@ -21,6 +21,7 @@ Numbered = tuple[int, Parsed]
 
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*\[\s*\{)?|[\[\]{}]')
 _PIECE_OF_ONE = (b"{", b"[", b",", b":")  # what the first line of an object over several lines ends with
+ASKS = frozenset({b"prompt", b"instruction", b"question", b"query", b"input", b"text", b"conversations", b"messages"})
 COLUMNS = "the file holds columns, not rows; each index was read as one row"
 
 
@@ -37,17 +38,29 @@ def layout_of(head: bytes) -> JsonLayout:
     """Told by the beginning of the file, less blanks."""
     if head[:1] == b"[":
         return JsonLayout.ARRAY
-    if _is_wrapped(head):
-        return JsonLayout.WRAPPED
-    first, newline, _ = head.partition(b"\n")
+    first, newline, rest = head.partition(b"\n")
     first = first.rstrip()
+    if _is_wrapped(head) and not (rest.lstrip()[:1] == b"{" and _is_whole(first)):
+        return JsonLayout.WRAPPED
     if (newline and first.endswith(_PIECE_OF_ONE)) or _several(first):
         return JsonLayout.VALUES
     return JsonLayout.LINES
 
 
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is one JSON value: where another follows it, both are rows, whatever names they have."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _is_wrapped(head: bytes) -> bool:
-    """Whether the first object itself, not one inside it, names an array of objects as a wrapper is named."""
+    """Whether the first object itself, not one inside it, names an array of objects as a wrapper is named.
+
+    An object that asks something is a row, whatever its lists are called.
+    """
     depth = 0
     for token in _TOKEN.finditer(head):
         if token[0][:1] in b"[{":
@@ -56,6 +69,8 @@ def _is_wrapped(head: bytes) -> bool:
             depth -= 1
             if depth == 0:
                 return False
+        elif depth == 1 and token[1] in ASKS and not token[2]:
+            return False
         elif token[2]:
             if depth == 1 and token[1].decode(errors="replace").lower() in WRAPPERS:
                 return True
@@ -100,12 +115,30 @@ def columns(value: dict[str, Any]) -> list[Parsed] | None:
     if set(value) >= {"columns", "data"} and isinstance(value["columns"], list) and isinstance(value["data"], list):
         return [_split_row(value["columns"], cells) for cells in value["data"]]
     parts = list(value.values())
-    if len(parts) < 2 or any(not isinstance(part, dict) or not part for part in parts):
-        return None
+    if not parts or any(not isinstance(part, dict) or not part for part in parts):
+        return _lists(value)
+    if all(key.isdigit() for key in value):  # by index: each part is a row
+        return parts
     index = list(parts[0])
-    if not all(key.isdigit() for key in index) or any(list(part) != index for part in parts):
+    if len(parts) < 2 or any(list(part) != index for part in parts):
+        return None
+    if not all(key.isdigit() for key in index) and any(isinstance(cell, dict) for cell in parts[0].values()):
         return None
     return [{name: part[key] for name, part in value.items()} for key in index]
+
+
+def _lists(value: dict[str, Any]) -> list[Parsed] | None:
+    """A list for each column, of which one asks something, all of one length."""
+    lists = [part for part in value.values() if isinstance(part, list)]
+    asks = any(
+        name.encode() in ASKS and isinstance(part, list) and all(isinstance(cell, str) for cell in part)
+        for name, part in value.items()
+    )
+    if len(lists) < max(2, len(value)) or not asks or len({len(part) for part in lists}) != 1:
+        return None
+    if any(isinstance(cell, dict) for part in lists for cell in part[:1]):  # chats: messages of one row
+        return None
+    return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)]
 
 
 def _split_row(names: list[Any], cells: Any) -> Parsed:

@@ -12,6 +12,7 @@ that counts what was left out; `unused` counts the fields that were not read.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -25,13 +26,14 @@ from alignment.shared.validation import Problem, explain
 from annotation_api.datasets.files.containers import Readable
 from annotation_api.datasets.files.json_rows import Numbered
 from annotation_api.datasets.files.source import Source, all_but_the_last
+from annotation_api.datasets.formats import batches
 from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
-from annotation_api.datasets.formats.table import KINDS, Format, layout_of, reader
+from annotation_api.datasets.formats.table import KINDS, Format, reader, spoken_for
 from annotation_api.datasets.formats.trees import trees
 from annotation_api.datasets.formats.votes import Judgements
-from annotation_api.datasets.formats.watched import MEANING, WatchedRow, count, meant
+from annotation_api.datasets.formats.watched import WatchedRow, count, meant
 from annotation_api.datasets.values import Note, Refused, Unreadable
 
 MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
@@ -132,13 +134,10 @@ class Reading:
         head = list(itertools.islice(self._rows, LOOK_AHEAD))
         for _, value in head:
             self._see_columns(value)
-        layouts = (layout_of(value) for _, value in head if not isinstance(value, Refused))
-        found = next((layout for layout in layouts if layout), None)
+        rows = [_task(value) for _, value in head if not isinstance(value, Refused)]
+        found = spoken_for(rows)
         if found is None:
-            self._folds, found = (
-                True,
-                next(filter(None, (layout_of(folded(row)) for _, row in head if isinstance(row, dict))), None),
-            )
+            self._folds, found = True, spoken_for([folded(row) for row in rows])
         if found:
             self.format = found
         elif any(not isinstance(value, Refused) for _, value in head):
@@ -154,6 +153,11 @@ class Reading:
 
     def _records(self, row: dict[str, Any]) -> list[Record]:
         """The records of one row; its notes are kept only when the whole row is good."""
+        if batches.is_batch(row) and not self.mapping:
+            if batches.is_rejected(row):
+                self._notes[batches.REJECTED.text] += 1
+                return []
+            row = batches.unbatched(row)
         if self._folds:
             row = folded(row)
             self._notes[FOLDED] += 1
@@ -165,7 +169,7 @@ class Reading:
         records = [item for item in made if isinstance(item, Record)]
         notes = [item for item in made if isinstance(item, Note)]
         unread = watched.unread() if records else []  # a row that was left out is in the notes
-        notes += [meant(name) for name in unread if name in MEANING]
+        notes += [note for name in unread for note in meant(name, row.get(name))]
         if self.format not in (Format.JSONL, Format.RECORDS):  # our own records come back as they were
             notes += [note for record in records for note in notes_on(record)]
         self._notes.update(note.text for note in notes)
@@ -195,6 +199,13 @@ class Reading:
                 number,
                 f"{MAX_REFUSALS:,} rows are refused, so reading stopped; check the layout and the kind of this file",
             )
+
+
+def _task(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as its batch's task named it, for the look; one that cannot be so is refused when it is read."""
+    with contextlib.suppress(Refused):
+        return batches.unbatched(row) if batches.is_batch(row) else row
+    return row
 
 
 def folded(row: dict[str, Any]) -> dict[str, Any]:

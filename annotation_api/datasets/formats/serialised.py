@@ -6,12 +6,16 @@ list of messages.
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import re
+import tokenize
 from dataclasses import dataclass
 
 from alignment.shared.records import Message, Prompt
 from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.csv_rows import LONGEST_CHAT
 from annotation_api.datasets.files.json_rows import check_storable
 from annotation_api.datasets.values import Refused, as_text, messages, prompt_of
 
@@ -24,6 +28,7 @@ class Marks:
 
     begins: re.Pattern[str]
     parts: re.Pattern[str]
+    first: str = ""  # who speaks before the first mark; nobody, where the text begins with one
 
 
 KINDS = (
@@ -35,6 +40,11 @@ KINDS = (
     Marks(
         re.compile(r"\s*<\|im_start\|>(?:system|user)\s"),
         re.compile(r"(?:<\|im_end\|>)?\s*<\|im_start\|>(system|user|assistant)"),
+    ),
+    Marks(  # HelpSteer: the user's first words bear no mark
+        re.compile(r"[^<]*(?:<(?!extra_id_1>)[^<]*)*<extra_id_1>(?:Assistant|User)\n"),
+        re.compile(r"\n?<extra_id_1>(Assistant|User)\n"),
+        first="user",
     ),
 )
 # Begins as a chat of a model's own template, whose turns cannot be told apart without doubt: refused, never text.
@@ -53,8 +63,12 @@ _END = "<|im_end|>"
 
 def is_chat(text: str) -> bool:
     """Whether the text begins as a chat that was written into it."""
-    begins = (*(kind.begins for kind in KINDS), *_TEMPLATES)
-    return bool(_JSON.match(text)) or any(mark.match(text) for mark in begins)
+    return bool(_JSON.match(text)) or is_template(text) or any(kind.begins.match(text) for kind in KINDS)
+
+
+def is_template(text: str) -> bool:
+    """Whether it begins as a chat of a model's own template."""
+    return any(mark.match(text) for mark in _TEMPLATES)
 
 
 def turns_of(text: str, field: str) -> list[Message] | None:
@@ -64,7 +78,9 @@ def turns_of(text: str, field: str) -> list[Message] | None:
     kind = next((kind for kind in KINDS if kind.begins.match(text)), None)
     if kind is None:
         return None
-    _, *parts = kind.parts.split(text)
+    before, *parts = kind.parts.split(text)
+    if kind.first and before.strip():
+        parts = [kind.first, before, *parts]
     pairs = list(zip(parts[::2], (part.strip().removesuffix(_END).strip() for part in parts[1::2]), strict=True))
     if pairs[-1][1] == "" and pairs[-1][0].lower() == "assistant":
         pairs.pop()
@@ -80,11 +96,36 @@ def parsed_list(text: str, field: str) -> object:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise Refused(field, f"begins as a list but is no JSON: {str(error)[:100]}") from None
+        value = _printed_by_python(text)
+        if value is None:
+            raise Refused(field, f"begins as a list but is no JSON: {str(error)[:100]}") from None
     except RecursionError:
         raise Refused(field, f"is nested deeper than {limits.MAX_DEPTH} levels") from None
     check_storable(value)
     return value
+
+
+def _printed_by_python(text: str) -> list[str] | None:
+    """A list of texts as Python prints it. None for any other, also where no comma parts two texts (numpy)."""
+    if len(text) > LONGEST_CHAT:
+        return None
+    try:
+        parsed = ast.parse(text.strip(), mode="eval").body
+        items = (
+            [item for item in parsed.elts if _is_one_text(text.strip(), item)] if isinstance(parsed, ast.List) else []
+        )
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    whole = bool(items) and isinstance(parsed, ast.List) and len(items) == len(parsed.elts)
+    return [item.value for item in items] if whole else None  # type: ignore[attr-defined]
+
+
+def _is_one_text(text: str, item: ast.expr) -> bool:
+    """Whether the item is one text, not two that Python would join."""
+    if not isinstance(item, ast.Constant) or not isinstance(item.value, str):
+        return False
+    source = ast.get_source_segment(text, item) or ""
+    return sum(token.type == tokenize.STRING for token in tokenize.generate_tokens(io.StringIO(source).readline)) == 1
 
 
 def opened(value: object, field: str) -> object:

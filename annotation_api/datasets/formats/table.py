@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record
 from annotation_api.datasets.formats import serialised
 from annotation_api.datasets.formats.shapes import (
+    argilla,
     chats,
+    dialogues,
     judged,
+    label_studio,
     own,
     pairs,
     ranked,
     scored,
     sides,
-    tools,
+    thumbs,
     unranked,
     webui,
 )
@@ -121,10 +125,10 @@ def _judged(layout: judged.JudgedLayout) -> tuple[Reader, Reader, Reader]:
 _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.ALPACA: (chats.alpaca_demonstration, _alpaca_ranking, chats.alpaca_prompt),
     Format.SHAREGPT: (chats.chat_demonstration, _sharegpt_ranking, chats.chat_prompt),
-    Format.HH: (_comparisons_only, pairs.hh_ranking, pairs.hh_prompt),
+    Format.HH: (_comparisons_only, dialogues.ranking, dialogues.prompt),
     Format.TRL: (_comparisons_only, pairs.chosen_ranking, pairs.chosen_prompt),
     Format.BESIDE: (_comparisons_only, pairs.beside_ranking, pairs.beside_prompt),
-    Format.KTO: (chats.thumb_demonstration, _kto_ranking, chats.thumb_prompt),
+    Format.KTO: (thumbs.demonstration, _kto_ranking, thumbs.prompt),
     Format.OASST: (_oasst_demonstration, _oasst_ranking, _oasst_prompt),
     Format.GPT4LLM: (_comparisons_only, ranked.scored_ranking, chats.alpaca_prompt),
     Format.ALPACA_EVAL: (_comparisons_only, pairs.alpaca_eval_ranking, chats.alpaca_prompt),
@@ -147,8 +151,8 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.ULTRAFEEDBACK: (_comparisons_only, scored.ultrafeedback_ranking, chats.alpaca_prompt),
     Format.NECTAR: (_comparisons_only, scored.nectar_ranking, scored.asked_prompt),
     Format.DISTILABEL: (_comparisons_only, scored.generations_ranking, scored.asked_prompt),
-    Format.LABEL_STUDIO: (_comparisons_only, tools.studio_ranking, tools.studio_prompt),
-    Format.ARGILLA: (_comparisons_only, tools.argilla_ranking, tools.argilla_prompt),
+    Format.LABEL_STUDIO: (_comparisons_only, label_studio.ranking, label_studio.prompt),
+    Format.ARGILLA: (_comparisons_only, argilla.ranking, argilla.prompt),
     Format.OPEN_WEBUI: (webui.demonstration, webui.ranking, webui.prompt),
     Format.SIDES: (_comparisons_only, sides.ranking, sides.prompt),
     Format.RESPONSES: (unranked.no_demonstration, unranked.no_ranking, unranked.prompt),
@@ -182,6 +186,14 @@ def layout_of(row: Row) -> Format | None:
     return next((layout for layout, speaks in _SIGNS if speaks(row)), None)
 
 
+def spoken_for(rows: Iterable[Row]) -> Format | None:
+    """The layout that most rows speak for, of equals the one that comes first: one odd row does not decide."""
+    found = [(layout, row) for row in rows if (layout := layout_of(row))]
+    sure = [layout for layout, row in found if not (layout is Format.ALPACA and chats.only_asks(row))]
+    votes = Counter(sure or [layout for layout, _ in found])
+    return next((layout for layout, _ in votes.most_common(1)), None)
+
+
 def _has(*names: str) -> Callable[[Row], bool]:
     return lambda row: all(row.get(name) is not None for name in names)
 
@@ -205,16 +217,8 @@ def _items_with(list_name: str, *names: str) -> Callable[[Row], bool]:
     return speaks
 
 
-def _is_argilla(row: Row) -> bool:
-    return isinstance(row.get("fields"), dict) and isinstance(row.get("responses"), dict)
-
-
-def _is_label_studio(row: Row) -> bool:
-    return isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
-
-
 def _is_written(row: Row) -> bool:
-    return isinstance(row.get("text"), str) and serialised.is_chat(row["text"])
+    return any(isinstance(row.get(name), str) and serialised.is_chat(row[name]) for name in chats.WRITTEN)
 
 
 def _is_graded(row: Row) -> bool:
@@ -230,6 +234,8 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.JSONL, _is_native),
     (Format.RECORDS, own.is_full),
     (Format.OASST, lambda row: isinstance(row.get("prompt"), dict)),
+    (Format.LABEL_STUDIO, label_studio.is_min),
+    (Format.ARGILLA, argilla.is_flat),
     (Format.HH, _is_hh),
     (Format.TRL, pairs.has_sides),
     (Format.BESIDE, pairs.refused_beside),
@@ -241,19 +247,19 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.ARENA, _has("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")),
     (Format.WEBGPT, _has("question", "answer_0", "answer_1", "score_0", "score_1")),
     (Format.STACK, _has("question", "response_j", "response_k")),
-    (Format.SAFE, _has("response_0", "response_1", "better_response_id", "safer_response_id")),
+    (Format.SAFE, judged.is_safe_pair),
     (Format.SUMMARIES, _has("info", "summaries", "choice")),
     (Format.ULTRAFEEDBACK, scored.is_graded),
     (Format.NECTAR, _items_with("answers", "answer", "rank")),
-    (Format.VOTED, _items_with("answers", "text", "pm_score")),
+    (Format.VOTED, scored.is_voted),
     (Format.DISTILABEL, scored.is_listed),
     (Format.OPEN_WEBUI, webui.speaks),
-    (Format.LABEL_STUDIO, _is_label_studio),
-    (Format.ARGILLA, _is_argilla),
-    (Format.KTO, _has("label")),
+    (Format.LABEL_STUDIO, label_studio.speaks),
+    (Format.ARGILLA, argilla.speaks),
+    (Format.KTO, thumbs.speaks),
     (Format.GPT4LLM, _has("responses_and_scores")),
     (Format.ALPACA_EVAL, _has("output_1", "output_2")),
-    (Format.PANDALM, _has("response1", "response2")),
+    (Format.PANDALM, _has("response1", "response2", "annotator1")),
     (Format.TULU, _has("completion_a", "completion_b")),
     (Format.LLMZOO, _has("metadata", "order")),
     (Format.GRADED, _is_graded),
@@ -262,9 +268,11 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.SHAREGPT, _has("conversations")),
     (Format.SHAREGPT, _has("messages")),
     (Format.SHAREGPT, _has("conversation")),
+    (Format.SHAREGPT, chats.has_items),
     (Format.QUESTIONS, _has("turns")),
     (Format.QUESTIONS, _has("instances")),
     (Format.OASST, _is_list),
     *((Format.ALPACA, _has(name)) for name in chats.INSTRUCTION),
+    (Format.ALPACA, chats.answers_input),
     (Format.TEXT, _is_written),
 )

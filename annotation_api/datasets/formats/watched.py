@@ -18,7 +18,9 @@ MEANING = frozenset(
     | {"rating_chosen", "rating_rejected", "chosen_rating", "rejected_rating", "helpfulness", "correctness"}
     | {"chosen_score", "rejected_score", "rejected", "rejected_response", "rejected_messages", "toxic", "redacted"}
     | {"deleted", "spam", "is_safe", "label", "tools", "functions", "system", "system_prompt", "history"}
+    | {"chosen_avg_rating", "rejected_avg_rating", "images", "image", "videos", "video", "audios", "audio"}
 )
+FLAGS = frozenset({"toxic", "redacted", "deleted", "spam"})  # of these only what is true says anything
 
 
 class WatchedRow(dict[str, Any]):
@@ -62,9 +64,11 @@ def _unread_inside(value: Any) -> Iterator[str]:
             yield from (f"[]{name}" for name in _unread_inside(item))
 
 
-def meant(name: str) -> Note:
+def meant(name: str, value: Any) -> Iterator[Note]:
     """What is said of an unread field that changes what the row means."""
-    return Note(f"the field {name} changes what a row means, and was not used")
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    if plain in MEANING and not (plain in FLAGS and str(value).lower() in ("false", "0")):
+        yield Note(f"the field {name} changes what a row means, and was not used")
 
 
 def count(unused: Counter[str], names: list[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, and_, func, or_, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment.shared.sentence import Sentence, packed
 from annotation_api.db.erasing import plan as foreseen
 from annotation_api.db.erasing.work import Busy, Eraser
 from annotation_api.db.tables import Erasure, ErasureState
@@ -23,10 +24,14 @@ TABLES = ("prompts", "responses", "submissions", "decisions", "comments", "datas
 
 
 class InUse(Exception):
-    """A job reads what is to be erased; the message says which."""
+    """A job reads what is to be erased; `said` says which."""
+
+    def __init__(self, said: Sentence) -> None:
+        super().__init__(said)
+        self.said = said
 
 
-def begin(session: Session, erasure: Erasure) -> foreseen.Plan:
+def begin(session: Session, erasure: Erasure) -> foreseen.Foreseen:
     """Put it on the list, unless it stands there; what it will take. Raises InUse."""
     plan = foreseen.plan(session, erasure)
     require_free(session, erasure, plan)
@@ -48,14 +53,12 @@ def standing(session: Session, erasure: Erasure) -> Erasure | None:
     return session.scalars(same.limit(1)).first()
 
 
-def require_free(session: Session, erasure: Erasure, plan: foreseen.Plan) -> None:
+def require_free(session: Session, erasure: Erasure, plan: foreseen.Foreseen) -> None:
     """Raise InUse while a job that has not ended reads what will go."""
     if jobs := foreseen.readers(session, erasure, [one.id for one in plan.snapshots]):
         more = f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""
-        raise InUse(
-            f"What is to be erased is read by {', '.join(jobs[:3])}{more}. Wait until it ends, or cancel it; then ask "
-            "again."
-        )
+        said = "What is to be erased is read by %(jobs)s. Wait until it ends, or cancel it; then ask again."
+        raise InUse(Sentence("erased-while-read", said, jobs=", ".join(jobs[:3]) + more))
 
 
 def some_wait(session: Session) -> bool:
@@ -99,7 +102,7 @@ def _do(sessions: sessionmaker[Session], home: Path, row: Erasure) -> bool:
                 require_free(session, row, foreseen.plan(session, row))
         Eraser(sessions, home, row, LEASE).run()
     except InUse as reason:
-        _fail(sessions, row.id, str(reason))
+        _fail(sessions, row.id, packed(reason.said))
     except Busy:
         _rest(sessions, row.id)
         return False

@@ -54,7 +54,7 @@ class Marked:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Foreseen:
     prompts: int
     responses: int
     tasks: int
@@ -80,13 +80,13 @@ def conditions(erasure: Erasure) -> dict[str, str]:
     }
 
 
-def plan(session: Session, erasure: Erasure) -> Plan:
+def plan(session: Session, erasure: Erasure) -> Foreseen:
     """Of one that need not be stored."""
     values, where = targets.values_of(erasure), conditions(erasure)
     found = one_row(session, OF_PROMPTS.format(**where), **values)
     held = rows(session, frozen.HOLDING.format(**where), **values)
     snapshots = tuple(Marked(row.id, marks.name_of(session, row.id), row.rows) for row in held)
-    return Plan(
+    return Foreseen(
         found.prompts,
         found.responses,
         found.tasks,

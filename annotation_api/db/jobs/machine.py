@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure, JobError, LeaseLost, TransitionRefused, UnknownJob
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import AttemptOutcome, Job, JobAttempt, JobState
 
 WAITING_GPU = "waiting_gpu"  # the reason of a starting job whose GPUs are taken

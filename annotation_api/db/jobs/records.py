@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from alignment.shared.events import ErrorKind
 from alignment.shared.records import storable
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import ModelKind, ModelParent, ModelVersion
 
 

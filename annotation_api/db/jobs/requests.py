@@ -14,7 +14,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine
@@ -22,6 +21,7 @@ from annotation_api.db.jobs.differences import Difference, differences
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.machine import DEAD, ENDED, LIVE
 from annotation_api.db.jobs.records import Failure, TransitionRefused, UnknownJob
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job, JobState
 
 KEEP_CHECKPOINTS = ("save_every", "save_minutes", "GPUs", "priority")  # what changes no weight

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint
 from alignment.shared.records import storable
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
@@ -35,6 +35,7 @@ from annotation_api.db.jobs.records import (
     TransitionRefused,
     Wish,
 )
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Artifact, CheckpointRow, EvaluatedPolicy, Job, JobAttempt, JobState
 

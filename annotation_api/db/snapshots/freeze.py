@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.locks import Lock
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
@@ -102,12 +103,26 @@ def check_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind) ->
     """The data set, if there is one that can be frozen as `kind`; else FreezeError."""
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
-        raise FreezeError(f"There is no data set {dataset_id}.")
+        raise FreezeError(Sentence("not-found", "There is no %(what)s %(key)s.", what="data set", key=str(dataset_id)))
     if kind in COLLECTED:
-        raise FreezeError(f"A data set holds no {kind.value}: they are collected in a project; name one.")
+        raise FreezeError(
+            Sentence(
+                "freeze-collected",
+                "A data set holds no %(kind)s: they are collected in a project; name one.",
+                kind=kind.value,
+            )
+        )
     if dataset.kind not in DATASET_SOURCES[kind]:
         fit = " or ".join(sorted(source.value for source in DATASET_SOURCES[kind]))
-        raise FreezeError(f"Data set {dataset.name} holds {dataset.kind.value}; a data set of {fit} is needed here.")
+        raise FreezeError(
+            Sentence(
+                "freeze-other-kind",
+                "Data set %(name)s holds %(kind)s; a data set of %(fit)s is needed here.",
+                name=dataset.name,
+                kind=dataset.kind.value,
+                fit=fit,
+            )
+        )
     return dataset
 
 
@@ -148,10 +163,17 @@ def check_project(session: Session, project_id: uuid.UUID, kind: DatasetKind) ->
     """The project, if there is one and projects can be frozen as `kind`; else FreezeError."""
     project = session.get(Project, project_id)
     if project is None:
-        raise FreezeError(f"There is no project {project_id}.")
+        raise FreezeError(Sentence("not-found", "There is no %(what)s %(key)s.", what="project", key=str(project_id)))
     if kind not in PROJECT_SOURCES:
         known = ", ".join(known.value for known in PROJECT_SOURCES)
-        raise FreezeError(f"A project is frozen as {known}; {kind.value} come from a data set.")
+        raise FreezeError(
+            Sentence(
+                "freeze-no-project",
+                "A project is frozen as %(known)s; %(kind)s come from a data set.",
+                known=known,
+                kind=kind.value,
+            )
+        )
     return project
 
 

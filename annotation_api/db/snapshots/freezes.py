@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment.shared.sentence import packed
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import FreezeError
@@ -126,7 +127,7 @@ def _do(sessions: sessionmaker[Session], row: Freeze) -> None:
             _end(session, row.id, state=FreezeState.SUCCEEDED, snapshot_id=snapshot.id, done=snapshot.rows)
     except FreezeError as reason:
         with sessions.begin() as session:
-            _end(session, row.id, state=FreezeState.FAILED, error=str(reason))
+            _end(session, row.id, state=FreezeState.FAILED, error=packed(reason.said))
 
 
 def _frozen(session: Session, row: Freeze, report: freeze.Report) -> Snapshot:

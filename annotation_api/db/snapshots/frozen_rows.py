@@ -49,6 +49,12 @@ def kinds_of(record: type[Record]) -> frozenset[DatasetKind]:
 class FreezeError(Exception):
     """There is nothing to freeze, or it is of the wrong kind; the message says what to do."""
 
+    @property
+    def said(self) -> str:
+        """The message with its code, if it has one."""
+        words: str = self.args[0]
+        return words
+
 
 @dataclass(frozen=True)
 class Frozen:

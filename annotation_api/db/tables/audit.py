@@ -21,7 +21,7 @@ class AuditOutcome(StrEnum):
 
 
 class AuditRow(Base):
-    """Who did what. Append-only; `sha256` seals the row and the one before it (`db.audit`)."""
+    """Who did what. Append-only; `sha256` seals the row and the one before it (`db.audit.ledger`)."""
 
     __tablename__ = "audit"
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # from 1, without gaps

@@ -52,6 +52,7 @@ class Job(Base):
     tags: Mapped[list[Any]] = tag_list()
     inputs: Mapped[dict[str, Any]]  # model, reward_model: {"model": id} or {"job": id}; snapshots: {"snapshot": id}
     config: Mapped[dict[str, Any]]  # resolved: every setting of the stage's config class
+    preset: Mapped[str | None]  # that it was made with, or DEFAULTS; none: made before this was kept
     gpus: Mapped[float] = mapped_column(Float, server_default=sql("1"))
     allow_cpu: Mapped[bool] = mapped_column(Boolean, server_default=sql("false"))  # while the cluster has no GPU
     priority: Mapped[int] = mapped_column(server_default=sql("0"))

@@ -141,7 +141,7 @@ async def _streamed(request: Request, permission: Permission | Public | None) ->
         request, permission, lambda session, me: spend_bytes(session, settings, me, size)
     )
     request.scope[SESSION] = None
-    with request.app.state.uploads.place(me.id):
+    with request.app.state.uploads.place(me.id, size):
         yield Request(request.scope, Arriving(request.receive, settings.body_seconds).receive)
 
 

@@ -1,6 +1,6 @@
 """Slots: how many transactions run at a time, and how long one waits for its turn before it is told to come again.
 
-All slots together are as many as the pool's connections and the worker threads, so that requests queue here and never
+The app takes the numbers of worker threads and connections from all slots, so that requests queue here and never
 inside a worker thread for a connection, where the ones holding connections could not finish.
 """
 

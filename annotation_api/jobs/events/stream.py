@@ -2,6 +2,9 @@
 
 Who may watch is asked again every LONGEST_SECONDS: the stream is cut, and the client takes it up after
 the last number that it saw.
+
+Not FastAPI's own `fastapi.sse`: it encodes each event for each reader, and waits for a slow client for ever. Here all
+who watch a job share the bytes of its chunks, and who takes nothing for SLOW_SECONDS is cut off.
 """
 
 from __future__ import annotations

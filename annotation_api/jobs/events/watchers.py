@@ -43,6 +43,7 @@ STREAMS_OF_A_PERSON = 50
 STREAMS = 2000
 RETRY_SECONDS = 10
 AWAY = (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout)
+LINES = 2  # to the database: the poller, and one who catches up
 
 
 def written(kind: str, text: str, number: int | None = None) -> bytes:
@@ -171,7 +172,7 @@ class EventPoller:
         self._people: Counter[uuid.UUID] = Counter()
         self._looked = 0.0  # when the people were last asked about
         self._poller: asyncio.Task[None] | None = None
-        self._lines = anyio.CapacityLimiter(2)  # to the database: the poller, and one who catches up
+        self._lines = anyio.CapacityLimiter(LINES)
 
     @property
     def streams(self) -> int:

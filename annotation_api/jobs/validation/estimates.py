@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from alignment.shared.config import PPOConfig, PrepareConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
-from alignment.shared.memory import FLOAT, ModelShape, OnDevice, instead, memory_of, trained_by_role
+from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
 from alignment.shared.settings import AdapterSettings
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import adapters_of, shape_of
 from annotation_api.jobs.validation.validator import ValidatedJob
 
-KEPT = 2  # checkpoints of a run
+ON_DISK = 3  # checkpoints of a run at one time: two are kept while the next is written
 
 
 def estimate(job: ValidatedJob, gpus: float) -> Estimate:
@@ -23,7 +23,7 @@ def estimate(job: ValidatedJob, gpus: float) -> Estimate:
         rows=job.rows,
         steps=_steps(job),
         gpus=gpus,
-        disk_bytes=None if artifact is None or saved is None else artifact + KEPT * saved,
+        disk_bytes=None if artifact is None or saved is None else artifact + ON_DISK * saved,
         artifact_bytes=artifact,
         checkpoint_bytes=saved,
         memory=_memory(job, shapes, gpus),
@@ -52,18 +52,17 @@ def _artifact(job: ValidatedJob, shapes: Shapes) -> int | None:
         return 0
     members = job.config.members if isinstance(job.config, RewardConfig) else 1
     start, shape = job.folders.get("model"), shapes.get("model")
-    if isinstance(job.config, AdapterSettings) and job.config.save_adapter and job.config.lora:
-        return members * FLOAT * job.config.lora.rank * shape.linear if shape else None
+    if isinstance(job.config, AdapterSettings) and job.config.save_adapter:
+        return members * FLOAT * trained_of(job.config, shape) if shape else None
     whole = (adapters_of(start) or start) if start else None
     return members * sum(file.stat().st_size for file in whole.glob("*.safetensors")) if whole else None
 
 
 def _checkpoint(job: ValidatedJob, shapes: Shapes) -> int | None:
-    """Trained weights with AdamW's moments; for PPO also the critic's."""
     if not isinstance(job.config, TrainingConfig):
         return 0
     known = _known(job.config, shapes)
-    return None if known is None else 3 * FLOAT * sum(trained_by_role(job.config, known).values())
+    return None if known is None else checkpoint_of(job.config, known)
 
 
 def _memory(job: ValidatedJob, shapes: Shapes, gpus: float) -> MemoryEstimate | None:
@@ -82,6 +81,7 @@ def _memory(job: ValidatedJob, shapes: Shapes, gpus: float) -> MemoryEstimate | 
         logits=found.logits,
         cache=found.cache,
         rollout_copy=found.rollout_copy,
+        host=found.host,
         total=found.total,
         instead=dict(instead(job.config, known, machine)),
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared import gate
 from alignment.shared.config import PPOConfig
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.records import Ranking, split_of
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.tables import Job, ModelVersion

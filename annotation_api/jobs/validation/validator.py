@@ -25,9 +25,10 @@ from alignment.shared.config import (
     load_preset,
     preset_names,
 )
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.gpus import refuse_impossible
 from alignment.shared.records import Prompt, Record
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.form_rows import newest_form
@@ -162,7 +163,7 @@ class JobValidator:
     def _job_edge(self, key: uuid.UUID, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
         job = self.session.get(Job, key)
         if job is None:
-            self._wrong(at, "There is no such job.", key)
+            self._wrong(at, Sentence("no-such-job", "There is no such job."), key)
         elif MAKES.get(job.stage) not in kinds:
             self._wrong(at, f"A {job.stage.value} job makes no {_or(kinds)} model.", key)
         elif job.state in (JobState.FAILED, JobState.CANCELLED):
@@ -177,7 +178,7 @@ class JobValidator:
         try:
             snapshot = self._freeze(ref, at, record)
         except FreezeError as error:
-            self._wrong(at, str(error))
+            self._wrong(at, error.said)
             return {}
         if snapshot is None:
             return {}
@@ -217,8 +218,9 @@ class JobValidator:
         if found is None:
             self._wrong(at, "There is no such snapshot.", key)
         elif found.erased_at is not None:
-            gone = f"{found.erased_rows:,} rows of this snapshot were erased on {found.erased_at:%Y-%m-%d}"
-            self._wrong(at, f"{gone}; freeze the data again and name the new snapshot.", key)
+            gone = "%(rows)s rows of this snapshot were erased on %(day)s; freeze the data again and name the new one."
+            day = f"{found.erased_at:%Y-%m-%d}"
+            self._wrong(at, Sentence("snapshot-erased", gone, rows=found.erased_rows, day=day), key)
         elif HOLDS[found.kind] is record or (record is Record and found.kind not in COLLECTED):
             return found
         elif record is Prompt:

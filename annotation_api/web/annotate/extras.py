@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.http.errors import ApiError
 from annotation_api.web.annotate.cards import Card, cards_of
@@ -68,7 +69,11 @@ def payload(extras: Extras, shown: AssignmentOut) -> dict[str, Any]:
 def _better(extras: Extras, cards: list[Card]) -> dict[str, Any]:
     for card in cards:
         if card.text.strip() == extras.better.strip():
-            detail = f"The better answer is the same as answer {card.label}. Change it, or leave it empty."
+            detail = Sentence(
+                "better-is-a-copy",
+                "The better answer is the same as answer %(label)s. Change it, or leave it empty.",
+                label=card.label,
+            )
             raise ApiError(422, "invalid", detail)
     based = [card for card in cards if card.label == extras.better_from]
     return {"text": extras.better} | ({"based_on": str(based[0].ids[0])} if based else {})

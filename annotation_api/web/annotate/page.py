@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold import queries as screened
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.queue import service
@@ -135,7 +136,9 @@ def _uuid(value: str) -> uuid.UUID:
     try:
         return uuid.UUID(value)
     except ValueError:
-        raise ApiError(422, "invalid", "The form came without its task. Open the page again.") from None
+        raise ApiError(
+            422, "invalid", Sentence("form-without-task", "The form came without its task. Open the page again.")
+        ) from None
 
 
 def _page(

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.forms import Question, QuestionsForm
 from annotation_api.http.errors import ApiError
@@ -91,7 +92,7 @@ def payload(entered: EnteredAnswers, shown: AssignmentOut) -> dict[str, Any]:
             answers[question.id] = value
     if missing:
         named = ", ".join(f"“{question.text}”" for question in missing)
-        raise ApiError(422, "invalid", f"Not answered yet: {named}.")
+        raise ApiError(422, "invalid", Sentence("not-answered", "Not answered yet: %(named)s.", named=named))
     return {"answers": answers}
 
 

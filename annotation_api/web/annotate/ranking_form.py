@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.forms import RankingForm
 from annotation_api.http.errors import ApiError
@@ -102,7 +103,9 @@ def _groups(ranks: Mapping[str, str], cards: list[Card], all_bad: bool) -> list[
     wrong = [card for card in cards if not _is_from_1_to(len(cards), ranks.get(card.label, "1"))]
     if wrong or (missing and not all_bad):
         labels = ", ".join(card.label for card in cards if card in missing or card in wrong)
-        raise ApiError(422, "invalid", f"Choose a rank for {labels}. Equal ranks are a tie.")
+        raise ApiError(
+            422, "invalid", Sentence("no-rank", "Choose a rank for %(labels)s. Equal ranks are a tie.", labels=labels)
+        )
     groups: dict[int, list[uuid.UUID]] = {}
     for card in cards:
         rank = len(cards) + 1 if card in missing else int(ranks[card.label])
@@ -113,7 +116,11 @@ def _groups(ranks: Mapping[str, str], cards: list[Card], all_bad: bool) -> list[
 def _ratings(entered: EnteredRanking, cards: list[Card]) -> dict[str, int]:
     missing = [card.label for card in cards if not _is_from_1_to(7, entered.ratings.get(card.label, ""))]
     if missing:
-        raise ApiError(422, "invalid", f"Rate {', '.join(missing)}, too: 1 is the worst, 7 the best.")
+        raise ApiError(
+            422,
+            "invalid",
+            Sentence("no-rating", "Rate %(labels)s, too: 1 is the worst, 7 the best.", labels=", ".join(missing)),
+        )
     return {str(key): int(entered.ratings[card.label]) for card in cards for key in card.ids}
 
 

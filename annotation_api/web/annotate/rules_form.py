@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.submissions.schemas import Verdict
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.forms import Rule, RulesForm
@@ -49,7 +50,9 @@ def payload(entered: EnteredVerdicts, shown: AssignmentOut) -> dict[str, Any]:
     missing = [rule for rule in rules_of(shown) if entered.verdicts.get(rule.id) not in known]
     if missing:
         named = ", ".join(f"“{rule.text}”" for rule in missing)
-        raise ApiError(422, "invalid", f"No verdict yet (broken, kept or unsure): {named}.")
+        raise ApiError(
+            422, "invalid", Sentence("no-verdict", "No verdict yet (broken, kept or unsure): %(named)s.", named=named)
+        )
     return {"verdicts": {rule.id: entered.verdicts[rule.id] for rule in rules_of(shown)}}
 
 

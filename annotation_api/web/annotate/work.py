@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from annotation_api.annotation.submissions.schemas import NewAnswers, NewRanking, NewVerdicts
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.tables import FeedbackKind, Submission
-from annotation_api.http.errors import from_validation
+from annotation_api.http.errors import valid
 from annotation_api.web.annotate import extras, questions_form, ranking_form, rules_form
 from annotation_api.web.annotate.extras import Extras
 from annotation_api.web.markup.rendering import text_of
@@ -93,10 +92,7 @@ class TaskPage:
             "active_ms": self.active_ms or None,
             "total_ms": self.total_ms or None,
         }
-        try:
-            return kind.submission.model_validate(body)
-        except ValidationError as error:
-            raise from_validation(error, kind.submission) from None
+        return valid(kind.submission, body)
 
 
 def _drafted(draft: Mapping[str, Any] | None) -> tuple[FormData, int]:

@@ -7,7 +7,6 @@ for the time of the rendering, so that macros and filters know it, too.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from pathlib import Path
 from markupsafe import escape
 from starlette.requests import Request
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import Person
 
 LOCALES = Path(__file__).parents[1] / "locales"
@@ -72,34 +72,48 @@ def translate(sentence: str, **values: object) -> str:
     """The sentence in the current language, its %(name)s filled in and escaped; unknown sentences stay English.
 
     With values the result is safe markup: a value that is Markup stays, anything else is escaped.
-    A service's own sentence, values and all, is known by its pattern in said.*.json.
+    A service's own sentence is known by its code in said.*.json, and brings its values.
     """
-    found = words(current()).get(sentence)
-    if found is None:
-        found = sentence if values else _with_values(sentence)
+    if isinstance(sentence, Sentence):
+        return _said(sentence)
+    found = words(current()).get(sentence, sentence)
     return escape(found) % values if values else found
 
 
-def _with_values(sentence: str) -> str:
-    """What a service said in English, values included, in the current language."""
-    for pattern, text in said(current()):
-        if match := pattern.fullmatch(sentence):
-            return text % match.groupdict()
-    return sentence
+def _said(sentence: Sentence) -> str:
+    """What a service said, in the current language; its values are text, and may be sentences of their own."""
+    text = said(current()).get(sentence.code)
+    if text is None:
+        return str(sentence)
+    inner = {name: _said(value) if isinstance(value, Sentence) else value for name, value in sentence.values.items()}
+    return text % inner
 
 
 @cache
-def said(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Patterns of the services' sentences, each with its text in the language."""
+def said(language: str) -> Mapping[str, str]:
+    """The services' sentences in the language, by their codes."""
     path = LOCALES / f"said.{language}.json"
-    texts = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return tuple((_pattern(sentence), text) for sentence, text in texts.items())
+    texts: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return texts
 
 
-def _pattern(sentence: str) -> re.Pattern[str]:
-    """A %(name)s of the sentence takes any words."""
-    parts = re.split(r"%\((\w+)\)s", sentence)
-    return re.compile("".join(f"(?P<{part}>.+?)" if n % 2 else re.escape(part) for n, part in enumerate(parts)))
+def metric(name: str) -> str:
+    """What a job measures, in words of the current language; its own name, spaced, where the language has none."""
+    raw = name.replace(" ", "_")
+    return metrics(current()).get(raw, raw.replace("_", " "))
+
+
+def metrics_known() -> Mapping[str, str]:
+    """The words for a script, which spaces the names of the others itself."""
+    return metrics(current())
+
+
+@cache
+def metrics(language: str) -> Mapping[str, str]:
+    """Words for the names of metrics; English needs none."""
+    path = LOCALES / f"metrics.{language}.json"
+    texts: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return texts
 
 
 @cache

@@ -85,9 +85,23 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(
-    when=_when, number=_number, setting=_setting, count=_count, span=_span, size=_size, since=_since, rich=rich
+    when=_when,
+    number=_number,
+    setting=_setting,
+    count=_count,
+    span=_span,
+    size=_size,
+    since=_since,
+    rich=rich,
+    metric=language.metric,
 )
-_environment.globals.update(_=_, language=language.current, LANGUAGES=language.LANGUAGES, LANGUAGE_TAGS=language.TAGS)
+_environment.globals.update(
+    _=_,
+    language=language.current,
+    metrics_known=language.metrics_known,
+    LANGUAGES=language.LANGUAGES,
+    LANGUAGE_TAGS=language.TAGS,
+)
 _templates = Jinja2Templates(env=_environment)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain
 from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 
@@ -30,27 +31,32 @@ BETWEEN = " / "  # the answers of a condition
 _LINE = re.compile(r"^([a-z][a-z0-9_]{0,39})\s*=\s*(.*)$")
 
 
-NEEDS_ONE = "At least one is needed."
+NEEDS_ONE = Sentence("needs-one", "At least one is needed.")
 PLAIN = {  # what the validator says, and what a person is told
     "should have at least 1 item": NEEDS_ONE,
-    "should have at least 1 character": "This is empty.",
-    "should match pattern": "Lower-case letters, digits and _, beginning with a letter, 40 at most.",
-    "valid integer": "A whole number is needed.",
+    "should have at least 1 character": Sentence("empty", "This is empty."),
+    "should match pattern": Sentence(
+        "no-name", "Lower-case letters, digits and _, beginning with a letter, 40 at most."
+    ),
+    "valid integer": Sentence("no-whole-number", "A whole number is needed."),
 }
 
 
 BOUNDS = {  # the same with their numbers
-    r"^Input should be less than or equal to (\S+)$": r"At most \1.",
-    r"^Input should be greater than or equal to (\S+)$": r"At least \1.",
-    r"^String should have at most (\d+) characters$": r"At most \1 characters.",
+    r"Input should be less than or equal to (\S+)": ("at-most", "At most %(n)s."),
+    r"Input should be greater than or equal to (\S+)": ("at-least", "At least %(n)s."),
+    r"String should have at most (\d+) characters": ("most-characters", "At most %(n)s characters."),
 }
 
 
 def plain(message: str) -> str:
     """A validator's message for people."""
-    sentence = next((said for part, said in PLAIN.items() if part in message), message.removeprefix("Value error, "))
-    for part, said in BOUNDS.items():
-        sentence = re.sub(part, said, sentence)
+    if (said := next((said for part, said in PLAIN.items() if part in message), None)) is not None:
+        return said
+    for part, (code, english) in BOUNDS.items():
+        if match := re.fullmatch(part, message):
+            return Sentence(code, english, n=match[1])
+    sentence = message.removeprefix("Value error, ")
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 

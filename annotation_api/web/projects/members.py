@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import service as projects
@@ -49,7 +50,7 @@ def _new(named: str, spoken: str) -> NewMember:
     try:
         return NewMember(person=named, languages=codes or None)
     except ValidationError:
-        message = "Languages are codes such as en or zh, with commas between them."
+        message = Sentence("languages-unreadable", "Languages are codes such as en or zh, with commas between them.")
         raise invalid([Problem(pointer="/languages", message=message, value=spoken)]) from None
 
 

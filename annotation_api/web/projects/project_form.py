@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import explain
 from annotation_api.annotation.projects.schemas import ProjectPatch
 from annotation_api.annotation.tasks.schemas import NewProject, ProjectOut
@@ -117,7 +118,9 @@ def _read(model: type[M], fields: Fields, kinds: list[str] | None) -> M:
     body: dict[str, Any] = {name: fields[name].replace("\r\n", "\n") for name in SETTINGS if name in fields}
     if not body.get("daily_limit"):
         body["daily_limit"] = None
-    problems: dict[str, str] = {} if kinds is None or kinds else {"forms": "Choose one form at least."}
+    problems: dict[str, str] = (
+        {} if kinds is None or kinds else {"forms": Sentence("no-form", "Choose one form at least.")}
+    )
     forms = []
     for kind in kinds or ():
         try:

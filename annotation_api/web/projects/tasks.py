@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.tasks import removal
 from annotation_api.annotation.tasks.contents import content_of
@@ -72,7 +73,9 @@ def _chosen(project: Project, form: FormData) -> TaskFilter:
         since, until = (datetime.fromisoformat(text) if (text := text_of(form, name)) else None for name in TIMES)
         dataset = uuid.UUID(text) if (text := text_of(form, "dataset")) else None
     except ValueError:
-        raise ApiError(422, "invalid", "The form came without its fill. Open the page again.") from None
+        raise ApiError(
+            422, "invalid", Sentence("form-without-fill", "The form came without its fill. Open the page again.")
+        ) from None
     return TaskFilter(project.id, _state(text_of(form, "state")), text_of(form, "q")[:200], dataset, since, until)
 
 
@@ -86,7 +89,9 @@ def _ticked(form: FormData) -> list[uuid.UUID] | None:
     try:
         return [uuid.UUID(str(key)) for key in form.getlist("task")]
     except ValueError:
-        raise ApiError(422, "invalid", "A task of the form has no id. Open the page again.") from None
+        raise ApiError(
+            422, "invalid", Sentence("form-without-id", "A task of the form has no id. Open the page again.")
+        ) from None
 
 
 def _state(text: str) -> State:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -20,7 +19,7 @@ from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.tables import Assignment, GoldItem, Person, Project, Submission, Task
 from annotation_api.http.dependencies import READS_RUNS, REVIEWS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.http.errors import ApiError, from_validation
+from annotation_api.http.errors import ApiError, valid
 from annotation_api.http.pagination import fetch_rows
 from annotation_api.web.annotate.cards import cards_of
 from annotation_api.web.annotate.work import KINDS, TaskPage
@@ -108,18 +107,11 @@ def review_answer(
     project = projects.find_project(session, project_id)
     sent = {"outcome": text_of(form, "outcome"), "comment": text_of(form, "comment").strip() or None}
     try:
-        service.review(session, me, project.id, answer_id, _valid(NewReview, sent))
+        service.review(session, me, project.id, answer_id, valid(NewReview, sent))
     except ApiError as error:
         session.rollback()
         return _answer(request, session, me, project, answer_id, error)
     return see_other(f"/projects/{project.id}/review/answers/{answer_id}")
-
-
-def _valid(kind: Any, sent: dict[str, Any]) -> Any:
-    try:
-        return kind.model_validate(sent)
-    except ValidationError as error:
-        raise from_validation(error, kind) from None
 
 
 def _answer(
@@ -148,14 +140,8 @@ def _answer(
         flags=said.flagged(answer.payload, names),
         thread=threads.show(session, me, session.get_one(Assignment, row.assignment_id), task),
         reviews=me.role in REVIEWS,
-        error=_sentence(error),
+        error=error.shown if error else None,
     )
-
-
-def _sentence(error: ApiError | None) -> str | None:
-    if error is None:
-        return None
-    return error.problems[0].message if error.problems else error.detail
 
 
 # ---------------------------------------------------------------- side by side
@@ -178,7 +164,7 @@ def decide_task(
     try:
         payload = work.submit(shown).payload.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         sent = {"payload": payload, "supersedes": text_of(form, "supersedes") or None}
-        service.decide(session, me, project.id, task_id, _valid(NewDecision, sent))
+        service.decide(session, me, project.id, task_id, valid(NewDecision, sent))
     except ApiError as error:
         session.rollback()
         return side_by_side(request, session, me, project, task_id, work, error)
@@ -234,7 +220,7 @@ def side_by_side(
         extras=work.extras,
         reviews=me.role in REVIEWS,
         gold=_gold(session, found, names),
-        error=_sentence(error),
+        error=error.shown if error else None,
     )
 
 

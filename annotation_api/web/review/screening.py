@@ -9,10 +9,11 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold import queries, service
 from annotation_api.annotation.gold.schemas import NewGold, NewPause, QualityRulesPatch
 from annotation_api.annotation.projects import service as projects
@@ -25,7 +26,7 @@ from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.tables import Person, Project, Role
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.http.errors import ApiError, from_validation
+from annotation_api.http.errors import ApiError, valid
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.mine import opening
 from annotation_api.web.review import said
@@ -35,7 +36,7 @@ router = APIRouter(prefix="/projects/{project_id}/review", route_class=DoorRoute
 Form = Annotated[FormData, Depends(read_form)]
 Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]  # a field that was left empty
 PLACES = ("best", "not_best", "last", "not_last")
-UNREADABLE = "Write the order with the letters of the answers, for example A > B = C."
+UNREADABLE = Sentence("order-unreadable", "Write the order with the letters of the answers, for example A > B = C.")
 
 
 @router.get("/gold", dependencies=[allow(*READS_RUNS)])
@@ -62,7 +63,7 @@ def _gold_page(
         fields=fields or {name: "" if share is None else f"{100 * share:g}" for name, share in shares.items()},
         owns=me.role in ENGINEERS,
         lifts=me.role is Role.ADMIN,
-        error=(error.problems[0].message if error.problems else error.detail) if error else None,
+        error=error.shown if error else None,
     )
 
 
@@ -86,7 +87,7 @@ def change_rules(project_id: uuid.UUID, request: Request, form: Form, session: D
         patch["gold_rate"] = patch["gold_rate"] or 0.0
         if me.role is Role.ADMIN:
             patch["names_shown"] = text_of(form, "names_shown") == "yes"
-        service.change_rules(session, me, project.id, _valid(QualityRulesPatch, patch))
+        service.change_rules(session, me, project.id, valid(QualityRulesPatch, patch))
     except ApiError as error:
         session.rollback()
         return _gold_page(request, session, me, project, fields, error)
@@ -97,14 +98,9 @@ def _share(text: str) -> float | None:
     try:
         return float(text) / 100 if text else None
     except ValueError:
-        raise ApiError(422, "invalid", f"{text!r} is no number: shares are in per cent.") from None
-
-
-def _valid(kind: Any, sent: dict[str, Any]) -> Any:
-    try:
-        return kind.model_validate(sent)
-    except ValidationError as error:
-        raise from_validation(error, kind) from None
+        raise ApiError(
+            422, "invalid", Sentence("no-share", "%(text)s is no number: shares are in per cent.", text=repr(text))
+        ) from None
 
 
 @router.post("/tasks/{task_id}/gold", dependencies=[allow(*READS_RUNS)])
@@ -114,7 +110,7 @@ def make_gold(project_id: uuid.UUID, task_id: uuid.UUID, request: Request, form:
     service.find_task(session, project.id, task_id)
     try:
         sent = {"expected": _wanted(session, task_id, form), "why": text_of(form, "why"), "use": text_of(form, "use")}
-        service.make_gold(session, me, project.id, task_id, _valid(NewGold, sent))
+        service.make_gold(session, me, project.id, task_id, valid(NewGold, sent))
     except ApiError as error:
         session.rollback()
         return side_by_side(request, session, me, project, task_id, error=error)
@@ -130,14 +126,22 @@ def _wanted(session: Session, task_id: uuid.UUID, form: FormData) -> dict[str, A
     places = {key: text_of(form, f"place-{letter}") for key, letter in names.items()}
     constraints = [{"response": key, "place": place} for key, place in places.items() if place in PLACES]
     if not constraints:
-        raise ApiError(422, "invalid", "Say what is expected: an order, or a place for one of the answers.")
+        raise ApiError(
+            422,
+            "invalid",
+            Sentence("nothing-expected", "Say what is expected: an order, or a place for one of the answers."),
+        )
     return {"constraints": constraints}
 
 
 def _as_decided(session: Session, task_id: uuid.UUID) -> dict[str, Any]:
     found = decision_of(session, task_id)
     if found is None:
-        raise ApiError(422, "invalid", "This task is not decided yet. Decide it first, or say what is expected.")
+        raise ApiError(
+            422,
+            "invalid",
+            Sentence("not-decided", "This task is not decided yet. Decide it first, or say what is expected."),
+        )
     payload = found[0].payload
     name = next(name for name in ("groups", "answers", "verdicts") if name in payload)
     return {"order" if name == "groups" else name: payload[name]}
@@ -189,7 +193,7 @@ def change_standing(project_id: uuid.UUID, person_id: uuid.UUID, form: Form, ses
     if text_of(form, "do") == "resume":
         service.resume(session, project.id, person_id)
     else:
-        pause: NewPause = _valid(NewPause, {"reason": text_of(form, "reason")})
+        pause: NewPause = valid(NewPause, {"reason": text_of(form, "reason")})
         service.pause(session, me, project.id, person_id, pause.reason)
     return see_other(f"/projects/{project.id}/review/annotators")
 

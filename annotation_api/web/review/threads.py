@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.review import threads
 from annotation_api.annotation.review.threads import NewComment
 from annotation_api.annotation.submissions.queries import current_of
@@ -47,7 +48,7 @@ def write(assignment_id: uuid.UUID, request: Request, form: Form, session: Db, m
     try:
         new = NewComment.model_validate({"text": text_of(form, "text")})
     except ValidationError:
-        return _page(request, session, me, assignment, task, "Write a few words first.")
+        return _page(request, session, me, assignment, task, Sentence("no-words", "Write a few words first."))
     if assignment.person_id == me.id:
         threads.settle(session, assignment.id, asks=False)  # who answers has read it
     threads.write(session, me, assignment, new.text)

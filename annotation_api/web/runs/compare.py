@@ -35,7 +35,7 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
         elif job:
             found = jobs.compare(session, job)
     except ApiError as refusal:
-        error = refusal.problems[0].message if refusal.problems else refusal.detail
+        error = refusal.shown
     chosen = {str(key) for key in (*job, *model)}
     shared = {"chosen": chosen, "error": error, "most": MOST, "box": (WIDTH, HEIGHT), "line": line}
     if isinstance(found, ModelComparison):

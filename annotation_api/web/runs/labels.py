@@ -6,14 +6,12 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import ValidationError
 from starlette.datastructures import FormData
 
-from alignment.shared.validation import explain
 from annotation_api.datasets import service as datasets
 from annotation_api.http.dependencies import ENGINEERS, Db, allow
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.http.errors import invalid
+from annotation_api.http.errors import valid
 from annotation_api.http.labels import Labels, label
 from annotation_api.jobs import service as jobs
 from annotation_api.models import service as models
@@ -28,10 +26,7 @@ def labels_of(form: FormData) -> Labels:
     """What the form says; a name that is left empty stays as it was. Raises ApiError 422."""
     body = {"notes": text_of(form, "notes").replace("\r\n", "\n"), "tags": tags_of(text_of(form, "tags"))}
     named = {"name": name} if (name := text_of(form, "name").strip()) else {}
-    try:
-        return Labels.model_validate(body | named)
-    except ValidationError as error:
-        raise invalid(explain(error, Labels)) from None
+    return valid(Labels, body | named)
 
 
 @router.post("/jobs/{job_id}/labels", dependencies=[allow(*ENGINEERS)])

@@ -10,12 +10,11 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import CONFIGS, Stage, load_preset, preset_names
+from alignment.shared.config import CONFIGS, load_preset, preset_names
 from annotation_api.db.jobs.differences import Difference, differences
 from annotation_api.db.jobs.machine import LIVE
+from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Dataset, Job, JobState, ModelVersion, Project, Snapshot
-
-DEFAULTS = "defaults"
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,15 @@ def _origin(session: Session, snapshot: Snapshot) -> str:
     return str(snapshot.id)[:8]
 
 
-def nearest_preset(stage: Stage, config: dict[str, Any]) -> tuple[str, list[Difference]]:
-    """The preset, or the defaults, that the settings differ least from, and in what."""
-    sides = {DEFAULTS: CONFIGS[stage]().model_dump(mode="json")}
-    sides |= {name: load_preset(name, stage).model_dump(mode="json") for name in preset_names()}
-    found = {name: differences(side, sides[DEFAULTS] | config) for name, side in sides.items()}
-    name = min(found, key=lambda each: len(found[each]))
+def unlike_preset(job: Job) -> tuple[str, list[Difference]]:
+    """The preset, or the defaults, that the job was made with, and in what its settings differ from it.
+
+    Of a job from before that was kept, and where the preset is gone: the one that they differ least from.
+    """
+    sides = {DEFAULTS: CONFIGS[job.stage]().model_dump(mode="json")}
+    sides |= {name: load_preset(name, job.stage).model_dump(mode="json") for name in preset_names()}
+    found = {name: differences(side, sides[DEFAULTS] | job.config) for name, side in sides.items()}
+    name = job.preset if job.preset in found else min(found, key=lambda each: len(found[each]))
     return name, found[name]
 
 

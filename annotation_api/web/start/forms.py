@@ -6,21 +6,19 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
 from alignment.shared.config import CONFIGS, Stage, load_preset, preset_names
 from alignment.shared.stages import inputs_of
-from alignment.shared.validation import Problem, explain
-from annotation_api.http.errors import invalid
+from alignment.shared.validation import Problem
+from annotation_api.http.errors import valid
 from annotation_api.jobs.pipelines.schemas import NewPipeline
 from annotation_api.jobs.schemas import ChangedSettings, NewJob
 from annotation_api.jobs.settings_form import PREFIX, read_settings
 from annotation_api.web.start.inputs import reference
 
-M = TypeVar("M", bound=BaseModel)
 Posted = Mapping[str, Sequence[str]]
 PIPELINE = (Stage.SFT, Stage.REWARD, Stage.PPO)
 PIPELINE_INPUTS = ("model", "demonstrations", "preferences", "prompts", "pretraining", "project")
@@ -50,7 +48,7 @@ def job_body(stage: Stage, form: Posted) -> NewJob:
             inputs[name] = given if one.several else given[0]
     fields = first(form)
     body = _shared(fields) | {"stage": stage, "inputs": inputs, "config": read_settings(stage, fields)}
-    return _read(NewJob, body)
+    return valid(NewJob, body)
 
 
 def pipeline_body(form: Posted) -> NewPipeline:
@@ -59,7 +57,7 @@ def pipeline_body(form: Posted) -> NewPipeline:
     given = {name: reference(value) for name in PIPELINE_INPUTS if (value := fields.get(IN + name))}
     config = {stage: found for stage in PIPELINE if (found := read_settings(stage, of_stage(stage, fields)))}
     shared = {name: value for name, value in _shared(fields).items() if name in NewPipeline.model_fields}
-    return _read(NewPipeline, shared | given | {"config": config})
+    return valid(NewPipeline, shared | given | {"config": config})
 
 
 def of_stage(stage: Stage, fields: Mapping[str, str]) -> dict[str, str]:
@@ -72,7 +70,7 @@ def changes_of(stage: Stage, form: FormData) -> ChangedSettings:
     """What a form changes of a job: its settings, the GPUs, the priority. Raises ApiError 422."""
     fields = first(posted(form))
     numbers = {name: _number(fields[name]) for name in ("gpus", "priority") if fields.get(name)}
-    return _read(ChangedSettings, {"config": read_settings(stage, fields)} | numbers)
+    return valid(ChangedSettings, {"config": read_settings(stage, fields)} | numbers)
 
 
 def _shared(fields: Mapping[str, str]) -> dict[str, Any]:
@@ -92,13 +90,6 @@ def _number(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _read(model: type[M], body: Mapping[str, Any]) -> M:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise invalid(explain(error, model)) from None
 
 
 def resolved(stage: Stage, preset: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ STARTED = [stage for stage in Stage if stage in MODULES]  # what a form of setti
 router = APIRouter(route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 Text = Annotated[str, Query(max_length=64)]
+NOTHING_ESTIMATED: dict[str, Any] = {"estimates": [], "problems": [], "typed": {}}
 
 
 @router.get("/jobs/new", dependencies=[allow(*ENGINEERS)])
@@ -117,11 +118,10 @@ def _job_page(
     *,
     check: bool = False,
 ) -> Response:
-    problems, shown = _problems(error), dict[str, Any](estimates=[], problems=[], typed={})
+    problems, shown = _problems(error), NOTHING_ESTIMATED
     if check:
         found = validation(session, me, stage, sent)
         problems, shown = found.problems, estimated(found, stage)
-    fields = forms.first(sent)
     return render(
         request,
         "start_job.html",
@@ -129,16 +129,20 @@ def _job_page(
         422 if error else 200,
         stage=stage,
         stages=STARTED,
-        presets=preset_names(),
-        sections=[section(stage, fields.get("preset", ""))],
+        sections=[section(stage, forms.first(sent).get("preset", ""))],
         asked=inputs_of(stage),
         offered=inputs.offered(session, stage),
-        sent=sent,
-        fields=fields,
         wrong=forms.by_field(problems, stage),
-        key=fields.get(forms.KEY) or uuid.uuid4().hex,
+        **_as_sent(sent),
         **shown,
     )
+
+
+def _as_sent(sent: Posted) -> dict[str, Any]:
+    """What both forms have of themselves: what was typed, what may be chosen, and a key by which they count once."""
+    fields = forms.first(sent)
+    key = fields.get(forms.KEY) or uuid.uuid4().hex
+    return {"sent": sent, "fields": fields, "presets": preset_names(), "key": key}
 
 
 def section(stage: Stage, preset: str, before: str = "") -> dict[str, Any]:
@@ -213,11 +217,12 @@ def _pipeline_page(
     *,
     check: bool = False,
 ) -> Response:
-    problems, shown = _problems(error), dict[str, Any](estimates=[], problems=[], typed={})
+    problems, shown = _problems(error), NOTHING_ESTIMATED
     if check:
         found = _dry_run(session, me, sent)
         problems, shown = found.problems, _pipeline_estimated(found)
-    fields, sft, reward, ppo = forms.first(sent), *(inputs_of(stage) for stage in forms.PIPELINE)
+    sft, reward, ppo = (inputs_of(stage) for stage in forms.PIPELINE)
+    preset = forms.first(sent).get("preset", "")
     asked = {"model": sft["model"], "demonstrations": sft["demonstrations"], "preferences": reward["rankings"]}
     asked |= {"prompts": ppo["prompts"], "pretraining": ppo["pretraining"], "project": ppo["project"]}
     return render(
@@ -225,13 +230,10 @@ def _pipeline_page(
         "start_pipeline.html",
         me,
         422 if error else 200,
-        presets=preset_names(),
-        sections=[section(stage, fields.get("preset", ""), f"{stage.value}.") for stage in forms.PIPELINE],
+        sections=[section(stage, preset, f"{stage.value}.") for stage in forms.PIPELINE],
         asked=asked,
         offered={name: list(inputs.options(session, one)) for name, one in asked.items()},
-        sent=sent,
-        fields=fields,
         wrong=forms.by_field(problems),
-        key=fields.get(forms.KEY) or uuid.uuid4().hex,
+        **_as_sent(sent),
         **shown,
     )

@@ -109,7 +109,7 @@ function options(figure, chart, width) {
     series: [
       { label: said.step, value: (_, value) => (value === null ? "–" : String(value)) },
       ...chart.series.map(({ label }, n) => ({
-        label, stroke: resolved(figure, n), width: 2, spanGaps: true, points: { show: chart.series[n].points.length < 2 },
+        label: figure.querySelectorAll(".of-line")[n]?.textContent ?? label, stroke: resolved(figure, n), width: 2, spanGaps: true, points: { show: chart.series[n].points.length < 2 },
         value: (_, value) => (value === null || value === undefined ? "–" : number(value)),
       })),
     ],

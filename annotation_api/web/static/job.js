@@ -18,7 +18,9 @@ function metric([name, value]) {
   item.className = "metric";
   const figure = document.createElement("b");
   figure.textContent = number(value);
-  item.append(`${name.replaceAll("_", " ")} `, figure);
+  const known = JSON.parse(document.getElementById("metrics").dataset.names);
+  item.title = name;
+  item.append(`${known[name] ?? name.replaceAll("_", " ")} `, figure);
   return item;
 }
 

@@ -8,7 +8,7 @@ from trl.chat_template_utils import is_chat_template_stop_token_trained
 
 from alignment.data import chat
 from alignment.models.load import load_tokenizer
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.records import Message, Prompt
 
 

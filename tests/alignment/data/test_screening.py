@@ -11,7 +11,7 @@ from alignment.data.screening import merge_turns, screen
 from alignment.models.load import load_tokenizer
 from alignment.shared import stages
 from alignment.shared.config import Stage
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.records import Demonstration, Message, Prompt, Ranking, write_jsonl
 from tests.support.alignment import families, small_ppo, tiny
 

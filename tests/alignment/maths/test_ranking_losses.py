@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from alignment.maths.losses import label_loss, listwise_loss, ranking_loss
+from alignment.maths.losses import ComparedPairs, label_loss, listwise_loss, ranking_loss
 
 
 def near(actual: torch.Tensor, expected: float) -> None:
@@ -21,14 +21,8 @@ def cost(lead: float) -> float:
 def pairwise(scores: list[float], *pairs: tuple[int, int, float, float, float]) -> torch.Tensor:
     """`ranking_loss` of (better, worse, target, margin, weight)."""
     better, worse, targets, margins, weights = zip(*pairs, strict=True)
-    return ranking_loss(
-        torch.tensor(scores),
-        torch.tensor(better),
-        torch.tensor(worse),
-        torch.tensor(weights),
-        targets=torch.tensor(targets),
-        margins=torch.tensor(margins),
-    ).loss
+    compared = [torch.tensor(each) for each in (better, worse, weights, targets, margins)]
+    return ranking_loss(torch.tensor(scores), ComparedPairs(*compared)).loss
 
 
 def test_two_responses_with_a_margin() -> None:
@@ -126,7 +120,7 @@ def test_labels_by_hand() -> None:
 def test_a_batch_without_comparisons_or_labels_costs_nothing() -> None:
     nothing, whole = torch.zeros(0), torch.zeros(0, dtype=torch.long)
     scores = torch.ones(2, requires_grad=True)
-    loss = ranking_loss(scores, whole, whole, nothing, 0.01, 1.0, targets=nothing, margins=nothing).loss
+    loss = ranking_loss(scores, ComparedPairs(whole, whole, nothing, nothing, nothing), 0.01, 1.0).loss
     loss = loss + label_loss(scores, whole, nothing, nothing, 1.0)
     loss = loss + listwise_loss(scores[torch.zeros(0, 1, dtype=torch.long)], torch.zeros(0, 1).long(), nothing, 1.0)
     assert float(loss.detach()) == 0.0

@@ -7,7 +7,7 @@ import pytest
 
 from alignment import __main__
 from alignment.models.check import check
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from tests.support.alignment import families
 
 STRICT = (

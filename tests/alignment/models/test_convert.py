@@ -11,7 +11,7 @@ import torch
 from alignment import __main__
 from alignment.models import convert
 from alignment.models.load import load_causal_lm, load_tokenizer
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from tests.support.alignment import tiny
 
 

@@ -25,7 +25,8 @@ from alignment.ppo import alarms
 from alignment.rollout import engines, generation
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter
 from alignment.shared.policy.guard_config import AlarmConfig
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training import trainer

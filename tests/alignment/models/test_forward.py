@@ -9,7 +9,7 @@ from alignment.models import forward
 from alignment.models.adapters import add_adapters
 from alignment.models.micro_batches import in_micro_batches
 from alignment.shared.config import LoRAConfig
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from tests.support.alignment import tiny
 
 PROMPTS = [[6, 7, 8], [9], [6, 7, 8, 9, 10]]

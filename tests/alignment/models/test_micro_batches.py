@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,18 +128,29 @@ def test_a_forked_process_has_a_second_thread_of_its_own(two_cores: None) -> Non
     child.close()
 
 
+def test_a_model_is_asked_when_the_one_before_is_differentiated() -> None:
+    models, done = [torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)], []
+
+    def loss_of(model: torch.nn.Linear) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        done.append([each.weight.grad is not None for each in models])
+        return model.weight.sum(), {}
+
+    accumulate(models, torch.tensor([3]), 1, lambda rows: [partial(loss_of, model) for model in models])  # type: ignore[arg-type]
+    assert done == [[False, False], [True, False]]
+
+
 def test_weights_that_only_one_lane_meets(two_cores: None) -> None:
     """As experts that few tokens are sent to; and one gradient tensor that autograd hands out for two weights."""
     model = torch.nn.ParameterList([torch.zeros(3) for _ in range(3)])
 
-    def losses(rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    def loss_of(rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         loss = (model[0] + model[1]).sum() * len(rows)
         if 1 in rows:  # the second longest is in the second lane
             loss = loss + model[2].sum()
-        yield loss, {"rows": torch.tensor(float(len(rows)))}
+        return loss, {"rows": torch.tensor(float(len(rows)))}
 
     lengths = torch.tensor([9, 8, 7, 6])
-    assert accumulate([model], lengths, 1, losses) == {"rows": 4.0}  # type: ignore[list-item]
+    assert accumulate([model], lengths, 1, lambda rows: [partial(loss_of, rows)]) == {"rows": 4.0}  # type: ignore[list-item]
     assert [weight.grad.tolist() for weight in model] == [[4.0] * 3, [4.0] * 3, [1.0] * 3]
     model[0].grad.mul_(2)
     assert model[1].grad.tolist() == [4.0] * 3

@@ -5,8 +5,8 @@ import statistics
 import pytest
 import torch
 
-from alignment.ppo.averages import WeightAverage
 from alignment.ppo.controllers import KLController, ScoreScaler
+from alignment.ppo.learner import WeightAverage
 from tests.support.alignment import tiny
 
 

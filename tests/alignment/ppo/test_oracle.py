@@ -10,7 +10,7 @@ import torch
 
 from alignment.data.batch import Sequences
 from alignment.maths.advantages import gae, kl_estimate, shaped_rewards, whiten
-from alignment.maths.losses import policy_loss, value_loss
+from alignment.maths.losses import PolicyTokens, ValueTokens, policy_loss, value_loss
 from alignment.ppo.controllers import ScoreScaler
 from alignment.ppo.learner import Learner
 from alignment.ppo.roles import ActorCritic, record
@@ -41,8 +41,8 @@ def test_both_losses_with_padding() -> None:
     mask = torch.arange(oracle_trl112.WIDTH) < GIVEN["lengths"][:, None]
     advantages = torch.tensor(EXPECTED["whitened"], dtype=torch.float64)
     returns = torch.tensor(EXPECTED["returns"], dtype=torch.float64)
-    acted = policy_loss(GIVEN["new_logprobs"], GIVEN["logprobs"], advantages, mask, SETTINGS["cliprange"])
-    judged = value_loss(GIVEN["new_values"], GIVEN["values"], returns, mask, SETTINGS["cliprange_value"])
+    acted = policy_loss(PolicyTokens(GIVEN["new_logprobs"], GIVEN["logprobs"], advantages, mask), SETTINGS["cliprange"])
+    judged = value_loss(ValueTokens(GIVEN["new_values"], GIVEN["values"], returns, mask), SETTINGS["cliprange_value"])
     near(acted.loss, "pg_loss")
     near(judged.loss, "vf_loss")
     near(acted.loss + SETTINGS["vf_coef"] * judged.loss, "loss")

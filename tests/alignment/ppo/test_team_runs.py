@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -18,11 +19,14 @@ from safetensors.torch import load_file
 from alignment.ppo import loop, update
 from alignment.rollout.streams import Streams
 from alignment.shared import artifact, stages
-from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, NullReporter, Paused, StageError
+from alignment.shared.config import PPOConfig, Stage
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter, Paused
+from annotation_api.db.kinds import ErrorKind
 from tests.support.alignment import teams
 from tests.support.alignment.kills import RecordingReporter
 from tests.support.alignment.small_ppo import SETTINGS, inputs_of
+from workers.stage.faults import fault_of
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +47,7 @@ def run(
     except Paused:
         said = {"paused": True}
     except StageError as error:
-        said = {"kind": error.kind, "cause": error.cause}
+        said = {"kind": type(error).__name__, "cause": error.cause}
     said |= {"steps": reporter.steps, "saved": len(reporter.saved)}
     (out / f"said-{rank}.json").write_text(json.dumps(said))
 
@@ -133,6 +137,34 @@ def test_when_one_of_four_is_killed_all_end_and_the_run_goes_on_to_the_same_weig
         torch.testing.assert_close(weights(folders, f"again-{number}"), weights(folders, "whole"), atol=0, rtol=0)
 
 
+def without_room(rank: int, folder: Path, out: Path) -> None:
+    """Files of the second process may not grow beyond 20 kB once a checkpoint is whole."""
+
+    class Filling(RecordingReporter):
+        def paused(self) -> bool:
+            if rank == 1 and list((folder / "saved").glob("*/checkpoint-*")):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+            return False
+
+    said = {"kind": "none"}
+    try:
+        inputs = inputs_of(folder) | {"checkpoints": folder / "saved"}
+        stages.run(Stage.PPO, RUN | {"shard_weights": True}, inputs, out / f"rank-{rank}", Filling())
+    except (StageError, OSError) as error:
+        said = {"kind": fault_of(error, PPOConfig).kind}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    (out / f"said-{rank}.json").write_text(json.dumps(said))
+
+
+def test_where_one_has_no_room_for_its_shares_all_say_so_and_the_one_before_stays(folders: Path) -> None:
+    assert [said["kind"] for said in several(2, folders, "full", without_room)] == [ErrorKind.DISK_FULL] * 2
+    (whole,) = folders.glob("saved/*")
+    names = sorted(path.name for path in whole.iterdir())
+    assert names
+    assert all(name.startswith("checkpoint-") for name in names), "nothing half-written is left"
+    artifact.verify(whole / names[-1])
+
+
 def one_diverges(rank: int, folder: Path, out: Path) -> None:
     if rank == 1:
         right = update.value_loss
@@ -142,7 +174,7 @@ def one_diverges(rank: int, folder: Path, out: Path) -> None:
 
 def test_when_one_diverges_all_stop_and_it_is_named(folders: Path) -> None:
     for said in several(2, folders, "diverged", one_diverges):
-        assert said["kind"] == ErrorKind.DIVERGED
+        assert said["kind"] == "Diverged"
         assert said["cause"] == "value_loss became nan in process 2 of 2."
     assert not list(folders.glob("diverged/rank-*/*.safetensors"))
 

@@ -11,7 +11,7 @@ from alignment.reward import data as reward_data
 from alignment.reward.annotations import Label, annotation_of_ranking, annotations_of_answers, annotations_of_verdicts
 from alignment.reward.examples import Example, PreparedExamples, RowStatus
 from alignment.shared.config import RewardConfig
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.shared.records import Answer, Answers, Prompt, Ranking, RuleVerdict, write_jsonl
 from alignment.shared.stages import RewardInputs
 from tests.support.alignment import tiny

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from alignment.data.batch import Rollout
-from alignment.maths.losses import importance_weights, policy_loss
+from alignment.maths.losses import PolicyTokens, importance_weights, policy_loss
 from alignment.models.forward import response_logprobs
 from alignment.ppo.baselines import rloo
 from alignment.ppo.learner import Learner
@@ -21,7 +21,7 @@ from alignment.rollout.engines import Continuous, Engine, engine_of
 from alignment.rollout.generation import Generated, generate
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from tests.support.alignment import small_ppo, tiny
 
 PROMPTS = [[6 + (i * 7 + j * 3) % 20 for j in range(1 + i % 6)] for i in range(20)]
@@ -99,7 +99,7 @@ def test_weights_multiply_the_loss_of_their_tokens_and_no_diagnosis() -> None:
     old = torch.tensor([[-1.0, -2.0]])
     new = old.clone().requires_grad_()
     mask, advantages, weights = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[1.0, 3.0]]), torch.tensor([[2, 0.5]])
-    acted = policy_loss(new, old, advantages, mask, 0.2, weights=weights)
+    acted = policy_loss(PolicyTokens(new, old, advantages, mask, weights), 0.2)
     acted.loss.backward()
     assert float(acted.loss.detach()) == pytest.approx(-1.75)
     assert new.grad.tolist() == [[-1.0, -0.75]]

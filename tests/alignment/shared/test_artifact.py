@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alignment.shared import artifact
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import Damaged, DiskFull, StageError
 
 
 @pytest.fixture
@@ -53,9 +53,8 @@ def test_verify_names_the_damage(staging: Path, damage, named: str) -> None:
     artifact.write_manifest(staging)
     artifact.verify(staging)
     damage(staging)
-    with pytest.raises(StageError, match=named) as caught:
+    with pytest.raises(Damaged, match=named):
         artifact.verify(staging)
-    assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
 
 
 def test_publish_moves_a_whole_folder(staging: Path, tmp_path: Path) -> None:
@@ -91,7 +90,6 @@ def test_a_full_disk_is_named(number: int, staging: Path, tmp_path: Path, monkey
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StageError) as caught:
+    with pytest.raises(DiskFull):
         artifact.publish(staging, tmp_path / "final")
-    assert caught.value.kind is ErrorKind.DISK_FULL
     assert not (tmp_path / "final").exists()

@@ -7,7 +7,8 @@ import pytest
 
 from alignment.shared import gate
 from alignment.shared.config import GateConfig, PPOConfig
-from alignment.shared.events import ErrorKind, NullReporter, StageError
+from alignment.shared.errors import BadInput, StageError
+from alignment.shared.events import NullReporter
 from alignment.shared.gate import GateOutcome, decide
 
 SOUND = {
@@ -100,9 +101,8 @@ def test_the_folder_is_asked(tmp_path: Path) -> None:
     assert gate.read(tmp_path) is None
     assert gate.enforce(tmp_path, GateConfig(), None, NullReporter()).outcome is GateOutcome.UNMEASURED
     (tmp_path / gate.REPORT).write_text(json.dumps({"metrics": SOUND | {"heldout_accuracy_low": 0.4}}))
-    with pytest.raises(StageError, match="not above chance") as caught:
+    with pytest.raises(BadInput, match="not above chance") as caught:
         gate.enforce(tmp_path, GateConfig(), None, NullReporter())
-    assert caught.value.kind is ErrorKind.BAD_INPUT
     assert "accept_reward_model" in caught.value.next_step
     assert gate.enforce(tmp_path, GateConfig(), WHY, NullReporter()).outcome is GateOutcome.ACCEPTED
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from alignment.models.load import context_length
 from alignment.shared.config import BaseModelConfig
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.toyworld.base_model import train_base_model, train_tokenizer
 from alignment.toyworld.world import World
 
@@ -41,6 +41,5 @@ def test_loss_falls_and_the_folder_is_an_ordinary_model(
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path, recorder: Callable[..., Any]) -> None:
-    with pytest.raises(StageError, match="empty") as caught:
+    with pytest.raises(BadInput, match="empty"):
         train_base_model([], TINY, tmp_path, recorder())
-    assert caught.value.kind is ErrorKind.BAD_INPUT

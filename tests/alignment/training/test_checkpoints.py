@@ -3,15 +3,18 @@
 import random
 import resource
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, PPOConfig, Stage
-from alignment.shared.events import ErrorKind, Meter, NullReporter, Paused, SavedCheckpoint, StageError, StageProgress
+from alignment.shared.errors import DiskFull
+from alignment.shared.events import Meter, NullReporter, Paused, SavedCheckpoint, StageProgress
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training.checkpoints import Checkpoints
 from tests.support.alignment import kills, tiny
@@ -126,6 +129,35 @@ def test_a_pause_saves_stops_and_goes_on(
     assert run.into(tmp_path / "out", again) == undisturbed(name)
     assert len(again.steps) == steps - pause_at
     assert again.steps == (reported.steps + again.steps)[pause_at:]
+
+
+@pytest.mark.parametrize("name", ["ppo", "ppo with all that moves"])
+def test_ppo_goes_on_while_its_checkpoint_is_written_and_that_holds_the_border(
+    files: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The files of step 2 are written when step 3 is done; a run that goes on from them ends as if nothing was."""
+    went_on = threading.Event()
+
+    class Waiting(RecordingReporter):
+        def progress(self, progress: StageProgress) -> None:
+            super().progress(progress)
+            if progress.step == 3:
+                went_on.set()
+
+    def late(tensors: Any, path: Path) -> None:
+        assert went_on.wait(60), "training waits for its checkpoint"
+        save_file(tensors, path)
+
+    with monkeypatch.context() as slow:
+        slow.setattr("alignment.ppo.state.save_file", late)
+        run, reported = run_of(files, name, tmp_path / "checkpoints"), Waiting(pause_at=3)
+        with pytest.raises(Paused):
+            run.into(tmp_path / "out", reported)
+    assert [saved.step for saved in reported.saved] == [2, 3]
+    shutil.rmtree(tmp_path / "checkpoints" / reported.saved[-1].name)
+    again = RecordingReporter()
+    assert run.into(tmp_path / "out", again) == undisturbed(name)
+    assert again.steps[0] == 3
 
 
 def test_without_a_folder_a_pause_is_not_heard(files: Path, undisturbed: Any, tmp_path: Path) -> None:
@@ -277,11 +309,10 @@ def test_a_full_disk_is_named_and_spares_the_checkpoint_before(
     run, reported = run_of(files, name, tmp_path / "checkpoints"), Filling()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(StageError) as caught:
+        with pytest.raises(DiskFull) as caught:
             run.into(tmp_path / "out", reported)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.kind is ErrorKind.DISK_FULL
     assert "checkpoint-4" in caught.value.cause
     newest = tmp_path / "checkpoints" / reported.saved[-1].name
     assert [path.name for path in newest.parent.iterdir()] == ["checkpoint-2"]

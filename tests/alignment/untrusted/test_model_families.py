@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from alignment.models import folder as model_folders
 from alignment.models.load import load_causal_lm, load_tokenizer
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.known_families import DECODERS, ENCODER_DECODERS, ENCODERS

@@ -22,8 +22,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.audit import sealed
 from annotation_api.cli.commands import admin as command
-from annotation_api.db import audit
-from annotation_api.db import audit_notes as notes
+from annotation_api.db.audit import ledger, notes
 from annotation_api.db.tables import AuditOutcome, AuditRow, Person, Role, Task
 from annotation_api.http.audit import UNRECORDED
 
@@ -34,7 +33,7 @@ def rows(session: Session) -> list[AuditRow]:
     return list(session.scalars(select(AuditRow).order_by(AuditRow.seq)))
 
 
-def deed(**fields: Any) -> audit.Deed:
+def deed(**fields: Any) -> ledger.Deed:
     values: dict[str, Any] = {
         "action": "POST /v1/things/{id}",
         "outcome": AuditOutcome.DONE,
@@ -44,7 +43,7 @@ def deed(**fields: Any) -> audit.Deed:
         "request_id": "r1",
         "address": "10.0.0.9",
     }
-    return audit.Deed(**values | fields)
+    return ledger.Deed(**values | fields)
 
 
 # ---------------------------------------------------------------- what is recorded
@@ -160,7 +159,7 @@ def test_every_unrecorded_action_is_a_route(app) -> None:
 
 
 def test_the_seal_is_a_hash_over_the_seal_before_and_the_row(session: Session) -> None:
-    audit.append(session, deed())
+    ledger.append(session, deed())
     [row] = rows(session)
     at = row.at.strftime("%Y-%m-%dT%H:%M:%S.%f")
     fields = (
@@ -173,7 +172,7 @@ def test_the_seal_is_a_hash_over_the_seal_before_and_the_row(session: Session) -
 
 @pytest.mark.parametrize("change", ["UPDATE audit SET address = 'x'", "DELETE FROM audit", "TRUNCATE audit"])
 def test_rows_are_never_changed(session: Session, change: str) -> None:
-    audit.append(session, deed())
+    ledger.append(session, deed())
     with pytest.raises(DBAPIError, match="append-only"), session.begin_nested():
         session.execute(text(change))
 
@@ -183,7 +182,7 @@ def chain(session: Session, make: Any) -> Session:
     """Twelve rows, with the triggers off: what the owner of the tables or a superuser can do to them."""
     someone = make.person()
     for number in range(12):
-        audit.append(session, deed(objects={"id": str(number)}, person_id=someone.id, pseudonym=someone.pseudonym))
+        ledger.append(session, deed(objects={"id": str(number)}, person_id=someone.id, pseudonym=someone.pseudonym))
     session.execute(text("ALTER TABLE audit DISABLE TRIGGER audit_append_only"))
     return session
 
@@ -206,10 +205,10 @@ def chain(session: Session, make: Any) -> Session:
     ],
 )
 def test_tampering_is_found_at_its_row(chain: Session, tampering: str, broken: int, reason: str) -> None:
-    assert audit.verify(chain) == audit.ChainCheck(12, rows(chain)[11].sha256)
+    assert ledger.verify(chain) == ledger.ChainCheck(12, rows(chain)[11].sha256)
     chain.execute(text(tampering))
     chain.expire_all()
-    found = audit.verify(chain)
+    found = ledger.verify(chain)
     assert (found.broken, found.rows) == (broken, broken - 1)
     assert found.reason is not None
     assert reason in found.reason
@@ -217,18 +216,18 @@ def test_tampering_is_found_at_its_row(chain: Session, tampering: str, broken: i
 
 def test_a_row_that_is_changed_and_sealed_anew_breaks_the_next(chain: Session) -> None:
     before, row = rows(chain)[4:6]
-    forged = audit.seal(before.sha256, {**vars(row), "address": "10.0.0.8"})
+    forged = ledger.seal(before.sha256, {**vars(row), "address": "10.0.0.8"})
     chain.execute(text("UPDATE audit SET address = '10.0.0.8', sha256 = :seal WHERE seq = 6"), {"seal": forged})
     chain.expire_all()
-    assert audit.verify(chain).broken == 7
+    assert ledger.verify(chain).broken == 7
 
 
 def test_a_noted_row_shows_that_the_newest_vanished(chain: Session) -> None:
     noted = (12, rows(chain)[11].sha256)
     chain.execute(text("DELETE FROM audit WHERE seq > 10"))
-    assert audit.verify(chain).broken is None
-    assert audit.verify(chain, noted).broken == 11
-    assert audit.verify(chain, (9, "f" * 64)).broken == 9
+    assert ledger.verify(chain).broken is None
+    assert ledger.verify(chain, noted).broken == 11
+    assert ledger.verify(chain, (9, "f" * 64)).broken == 9
 
 
 def test_the_service_notes_each_row_beside_the_database(as_: As, app: Any, session: Session) -> None:
@@ -278,11 +277,11 @@ def test_the_audit_is_sealed_into_files_that_vouch_for_themselves(chain: Session
     assert sealed.write(chain, tmp_path) == 2
     assert sealed.write(chain, tmp_path) == 0
     assert sealed.ends(tmp_path) == [(5, rows(chain)[4].sha256), (10, rows(chain)[9].sha256)]
-    assert sealed.check(tmp_path) == audit.ChainCheck(10, rows(chain)[9].sha256)
+    assert sealed.check(tmp_path) == ledger.ChainCheck(10, rows(chain)[9].sha256)
     assert len(rows(chain)) == 12  # nothing is taken out
     chain.execute(text("DELETE FROM audit WHERE seq > 8"))
     chain.expire_all()
-    assert audit.verify(chain, *sealed.ends(tmp_path)).broken == 9
+    assert ledger.verify(chain, *sealed.ends(tmp_path)).broken == 9
 
 
 @pytest.mark.usefixtures("small")
@@ -309,13 +308,13 @@ def test_rows_that_come_together_form_one_chain(fresh_engine: Engine) -> None:
         start.wait()
         for _ in range(10):
             with Session(fresh_engine) as session:
-                audit.commit_with(session, deed())
+                ledger.commit_with(session, deed())
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(8)))
     with Session(fresh_engine) as session:
-        assert audit.verify(session).rows == 80
-        assert audit.verify(session).broken is None
+        assert ledger.verify(session).rows == 80
+        assert ledger.verify(session).broken is None
 
 
 def test_what_is_acknowledged_is_on_the_disk(fresh_engine: Engine) -> None:
@@ -323,7 +322,7 @@ def test_what_is_acknowledged_is_on_the_disk(fresh_engine: Engine) -> None:
     committed = []
     with Session(fresh_engine) as session:
         event.listen(session, "before_commit", lambda s: committed.append(s.scalar(text("SHOW synchronous_commit"))))
-        audit.commit_with(session, deed())
+        ledger.commit_with(session, deed())
     assert committed == ["off", "on"]
 
 

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared.events import ErrorKind, StageProgress
+from alignment.shared.events import StageProgress
 from annotation_api.app import create_app
 from annotation_api.cli import client, command_line, main
 from annotation_api.datasets.exports import ExportFormat
@@ -28,6 +28,7 @@ from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure, ModelToRegister
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Dataset, Job, JobState, ModelKind, Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey

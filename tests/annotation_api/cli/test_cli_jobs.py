@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from alignment.shared.events import ErrorKind, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint
 from annotation_api.cli import client
 from annotation_api.cli.client import StreamedEvent
 from annotation_api.cli.commands import estimate, watch
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job, Role
 from tests.annotation_api.cli.test_cli import Live, Run, ask, data, live, pipeline, run
 from tests.support.evaluations import evaluated, prefers, running_ppo
@@ -151,13 +152,15 @@ def test_validate_says_it_in_words(run: Run, ask: Ask, live: Live, data: tuple[s
 
 def test_an_estimate_is_told_with_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
     memory = {"weights": 4e9, "gradients": 4e9, "optimizer": 8e9, "activations": 500e6, "total": 16.5e9}
+    memory["host"] = 12e9
     found = {"config": {}, "rows": 1200, "steps": 40, "gpus": 0.5, "disk_bytes": 26e9, "artifact_bytes": 2e9}
     estimate.print_estimate({"ok": True, "estimate": found | {"checkpoint_bytes": 12e9, "memory": memory}})
     out = capsys.readouterr().out
     assert "1,200 records, 40 steps." in out
-    assert "Disk: 26.0 GB (result 2.0 GB, two checkpoints of 12.0 GB)." in out
+    assert "Disk: 26.0 GB (result 2.0 GB, three checkpoints of 12.0 GB)." in out
     assert (
-        "about 16.5 GB on the device (weights 4.0 GB, gradients 4.0 GB, optimizer 8.0 GB, activations 500.0 MB)" in out
+        "about 16.5 GB on the device (weights 4.0 GB, gradients 4.0 GB, optimizer 8.0 GB, activations 500.0 MB); "
+        "12.0 GB in the host's memory for copies." in out
     )
 
 

@@ -71,7 +71,7 @@ FILES: dict[str, tuple[bytes, int, str]] = {
     "zip of a workbook in a folder": (zipped("_rels/.rels"), 0, "an Excel workbook"),
     "zip cut short": (zipped("data.jsonl")[:-30], 0, "is damaged or cut short"),
     "zip by an unknown method": (zipped("data.jsonl").replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0c\0"), 0, "is damaged"),
-    "a header with a line end in it": (b"sep=;\r\xb9a;b\nc;d\n", 0, "the CSV header cannot be read"),
+    "a header with a line end in it": (b"sep=;\n\xb9a\r;b\nc;d\n", 0, "the CSV header cannot be read"),
     "Arrow with an offset beyond its end": (damaged_arrow(), 0, "is damaged or cut short"),
     "zstd": (zstandard.compress(LINE.encode()), 1, ""),
     "zstd in two frames": (zstandard.compress(LINE.encode()[:9]) + zstandard.compress(LINE.encode()[9:]), 1, ""),

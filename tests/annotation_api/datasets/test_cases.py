@@ -53,7 +53,7 @@ EXPECTED: dict[tuple[str, str, str], tuple[str, int, int, str]] = {
         "sharegpt",
         1,
         0,
-        "chats whose last answer has weight 0 were le",
+        "chats in which no answer is to be learnt (wei",
     ),
     ("openai_multi_turn.jsonl", "demonstrations", "auto"): (
         "sharegpt",

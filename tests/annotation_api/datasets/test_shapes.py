@@ -151,7 +151,7 @@ def test_rows_that_are_left_out_are_counted() -> None:
     rows = [{"messages": [ASKED, OAK | {"weight": 0}]}, {"messages": [ASKED, SAND | {"weight": 1}]}]
     reading, records = read(*rows, kind="demonstrations")
     assert [record.response for record in records] == ["Sand."]
-    assert reading.notes == ["chats whose last answer has weight 0 were left out: 1"]
+    assert reading.notes == ["chats in which no answer is to be learnt (weight 0) were left out: 1"]
     reading, records = read({"prompt": "Q?", "response": "x", "is_safe": False}, kind="demonstrations")
     assert (records, reading.notes) == ([], ["responses that were judged unsafe were left out: 1"])
 

@@ -12,12 +12,12 @@ from sqlalchemy import event, func, select, text, update
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind
 from annotation_api.app import create_app
 from annotation_api.db import dispatchers
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.machine import WAITING_GPU
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job, RayState, Role
 from annotation_api.http.monitoring import scrape
 from annotation_api.settings import Settings

@@ -10,9 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import CONFIGS, Stage, load_preset
-from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import (
     DatasetKind,
     JobDependency,
@@ -119,6 +119,8 @@ def test_a_dry_run_tells_steps_and_disk_and_creates_nothing(as_: As, body: Body,
 def test_a_preset_lies_under_the_given_settings(as_: As, body: Body) -> None:
     row = as_(Role.ENGINEER).post("/v1/jobs", json={**body("ppo", {"seed": 7}), "preset": "toy"}).json()
     assert row["config"] == load_preset("toy", Stage.PPO, {"seed": 7}).model_dump(mode="json")
+    assert row["preset"] == "toy"
+    assert as_(Role.ENGINEER).post("/v1/jobs", json=body("sft")).json()["preset"] == "defaults"
 
 
 def test_one_key_makes_one_job(as_: As, body: Body, session: Session) -> None:

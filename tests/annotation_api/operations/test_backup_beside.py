@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
-from annotation_api.db import audit
+from annotation_api.db.audit import ledger
 from annotation_api.db.engine import make_engine
 from annotation_api.db.locks import Lock
 from annotation_api.db.tables import Person, Role
@@ -84,7 +84,7 @@ def test_a_running_backup_stops_no_change_and_no_sign_in(
     assert report.damaged == []
     assert seen == [(part, [201, 201, 401, *[204] * 6]) for part in ("Reading the database", "Writing")]
     with Session(fresh_engine) as session:
-        verdict = audit.verify(session)
+        verdict = ledger.verify(session)
         assert (verdict.rows, verdict.broken) == (2 * 9, None)
 
 

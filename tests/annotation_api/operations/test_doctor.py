@@ -13,8 +13,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from annotation_api.cli import main
-from annotation_api.db import audit_notes as notes
-from annotation_api.db.audit import Noted
+from annotation_api.db.audit import notes
+from annotation_api.db.audit.ledger import Noted
 from annotation_api.db.tables import Role
 from annotation_api.operations import doctor
 from annotation_api.operations.backup import LAST

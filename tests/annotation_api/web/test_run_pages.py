@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Artifact, Job, JobState, Metric, ModelKind, Pipeline, Role
 from tests.annotation_api.web.test_pages import Page
 

@@ -12,12 +12,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
+from alignment.shared.events import SavedCheckpoint, StageProgress
 from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Role
 from annotation_api.http import auth
 

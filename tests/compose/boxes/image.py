@@ -6,6 +6,7 @@ container sees are this machine's home folders, its checkout and its configurati
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import sys
@@ -83,6 +84,7 @@ def _copy_code(project: Path, recipe: Recipe, target: Path) -> None:
         else:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(project / source, target / name)
+    compileall.compile_dir(target, quiet=1)  # as pip does; no container could write it
 
 
 def _copy_environment(target: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alignment.shared import artifact
 from alignment.shared.config import Stage
-from alignment.shared.events import StageError
+from alignment.shared.errors import StageError
 from annotation_api.db.tables import JobState
 from tests.journey.faults.ground import SLOW, Ground, Seen, errors, seconds, succeeded
 from tests.journey.rig import COMMON, PROMPTS, record_of
@@ -18,6 +18,7 @@ from tests.support.alignment import tiny
 from tests.support.alignment.kills import RecordingReporter, Run
 from tests.support.engine_room import poll
 from workers.crashpoints import POINTS
+from workers.stage.faults import kind_of
 
 RACES = 12
 CUTS = 20
@@ -143,7 +144,7 @@ def _spoil(folder: Path, path: Path, at: int, kinds: set[str], *, cut: bool) -> 
     try:
         artifact.verify(folder)
     except StageError as error:
-        kinds.add(error.kind.value)
+        kinds.add(kind_of(error).value)
     else:
         raise AssertionError(f"{path.name} was damaged at {at}, and nobody noticed")
     finally:

@@ -13,7 +13,8 @@ from typing import Any
 
 from alignment.shared import stages
 from alignment.shared.config import SFTConfig
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter
 
 HOME = Path(sys.argv[1])
 OURS = [
@@ -56,7 +57,7 @@ def run(folder: Path) -> str:
     try:
         stages.run("sft", config.model_dump(mode="json"), inputs, out, NullReporter())
     except StageError as error:
-        return f"{error.kind.value}: {error}"
+        return f"{type(error).__name__}: {error}"
     return "trained"
 
 

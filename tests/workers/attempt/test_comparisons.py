@@ -11,15 +11,17 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind, StageError, StageResult
+from alignment.shared.events import StageResult
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import LeaseLost
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import JobEventRow, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
 from tests.support.evaluations import BEFORE, QUESTIONS, evaluated, replies, rows_of, running_ppo
 from workers.attempt import commit
 from workers.attempt.comparisons import add_evaluation
 from workers.attempt.inputs import Resolved
 from workers.attempt.journal import Journal
+from workers.stage.faults import AttemptError
 from workers.stage.work import Batch, BufferedReporter
 from workers.staging import Folders
 
@@ -129,7 +131,7 @@ def test_characters_that_postgres_refuses_do_not_stop_a_run(make: Any, session: 
 
 def test_a_project_without_rankings_is_named(make: Any, session: Session) -> None:
     job = running_ppo(session, make, make.project(forms=[], name="mute"))
-    with pytest.raises(StageError, match="mute does not ask for rankings") as caught:
+    with pytest.raises(AttemptError, match="mute does not ask for rankings") as caught:
         add_evaluation(session, job.id, job.epoch, 8, rows_of(("on the hill",)))
     assert caught.value.kind is ErrorKind.BAD_INPUT
 

@@ -15,15 +15,17 @@ from sqlalchemy.orm import Session
 
 from alignment.shared import artifact
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import Damaged
 from alignment.shared.records import Prompt, canonical_json
 from alignment.shared.stages import RewardInputs
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
 from workers.attempt import inputs as pipeline
 from workers.attempt.candidates import add_candidates
+from workers.stage.faults import AttemptError
 from workers.staging import Folders, sweep
 
 PROMPTS = [Prompt.from_text(words) for words in ("Where is the mill?", "Who bakes?", "What is red?")]
@@ -101,12 +103,11 @@ def test_a_model_that_changed_since_it_was_registered_is_refused(make: Any, sess
     inputs = {"model": {"model": str(policy.id)}, "demonstrations": {"snapshot": str(frozen_prompts(make, session))}}
     resolved = pipeline.resolve(session, make.job(inputs=inputs), tmp_path)
     (tmp_path / "sft" / "1" / "model.safetensors").write_bytes(b"WEIGHTS")
-    with pytest.raises(StageError, match="differs from the manifest") as caught:
+    with pytest.raises(Damaged, match="differs from the manifest"):
         resolved.inputs(lambda model, commit: commit)
-    assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
 
     artifact.write_manifest(tmp_path / "sft" / "1")  # whole again, but not what the registry knows
-    with pytest.raises(StageError, match="not what the registry knows as sft-1"):
+    with pytest.raises(AttemptError, match="not what the registry knows as sft-1"):
         resolved.inputs(lambda model, commit: commit)
 
 
@@ -129,13 +130,13 @@ def test_a_base_model_is_looked_at_again_before_the_stage_starts(make: Any, sess
     resolved = pipeline.resolve(session, job, tmp_path)
     assert resolved.inputs(pin_in(session))["model"] == folder
     (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.T", null]}}')
-    with pytest.raises(StageError, match="auto_map") as caught:
+    with pytest.raises(AttemptError, match="auto_map") as caught:
         resolved.inputs(pin_in(session))
     assert caught.value.kind is ErrorKind.BAD_INPUT
 
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StageError, match="has become a link"):
+    with pytest.raises(AttemptError, match="has become a link"):
         resolved.inputs(pin_in(session))
 
 
@@ -191,7 +192,7 @@ def test_a_hub_model_that_cannot_be_used_is_refused_before_its_weights_are_fetch
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     _, job = base_inputs(make, session, "Qwen/x")
-    with pytest.raises(StageError, match=told):
+    with pytest.raises(AttemptError, match=told):
         pipeline.resolve(session, job, tmp_path).inputs(pin_in(session))
     assert "*.safetensors" not in asked[0]
     assert len(asked) == 1 or config == "{}"
@@ -202,7 +203,7 @@ def test_a_snapshot_whose_rows_were_changed_is_refused(make: Any, session: Sessi
     session.execute(text("ALTER TABLE snapshot_rows DISABLE TRIGGER USER"))
     session.execute(text("UPDATE snapshot_rows SET line = replace(line, 'mill', 'hill')"))
     inputs = {"model": {"model": str(make.model().id)}, "demonstrations": {"snapshot": str(snapshot)}}
-    with pytest.raises(StageError, match=f"snapshot {snapshot}") as caught:
+    with pytest.raises(AttemptError, match=f"snapshot {snapshot}") as caught:
         pipeline.resolve(session, make.job(inputs=inputs), tmp_path)
     assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
 

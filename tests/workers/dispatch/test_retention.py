@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import CheckpointRow, Job
 from workers.dispatch.retention import sweep_checkpoints
 

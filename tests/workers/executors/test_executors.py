@@ -17,9 +17,10 @@ import pytest
 
 from alignment.shared import stages
 from alignment.shared.config import SFTConfig, Stage
-from alignment.shared.events import ErrorKind, Paused, StageError
+from alignment.shared.events import Paused
 from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.jobs.records import Wish
+from annotation_api.db.kinds import ErrorKind
 from tests.support import stub
 from tests.support.alignment import tiny
 from tests.support.engine_room import PATIENCE, poll
@@ -29,7 +30,7 @@ from workers.executors.base import Executor, Waiting
 from workers.executors.memory import OutOfMemoryWatch
 from workers.executors.process import ProcessExecutor
 from workers.stage.environment import forget_secrets, is_secret
-from workers.stage.faults import Faulted
+from workers.stage.faults import AttemptError, Faulted
 from workers.stage.work import Batch, StageWork
 
 Make = Callable[[], Executor]
@@ -193,7 +194,7 @@ def test_a_stage_that_the_system_killed_for_memory_is_no_crash(process: Make, tm
 
 
 def test_a_plain_process_has_one_gpu_at_most(process: Make, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="The job asks for 2 GPUs") as caught:
+    with pytest.raises(AttemptError, match="The job asks for 2 GPUs") as caught:
         start(process(), tmp_path, {"steps": 1}, gpus=2.0)
     assert caught.value.kind is ErrorKind.INFEASIBLE
 
@@ -231,7 +232,7 @@ def test_what_no_machine_can_ever_give_fails_after_the_grace(on_ray: Make, tmp_p
     executor.start(work, 3.0)
     lack = "3 GPUs, and the cluster's machines have 2, the largest of which has 2"
     assert executor.placed(0.1) == Waiting("infeasible", lack)
-    with pytest.raises(StageError, match=f"The job asks for {lack}.") as caught:
+    with pytest.raises(AttemptError, match=f"The job asks for {lack}.") as caught:
         poll(lambda: executor.placed(0.1) is None, "the grace to end")
     assert caught.value.kind is ErrorKind.INFEASIBLE
 

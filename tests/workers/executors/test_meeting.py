@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from alignment.shared.events import ErrorKind
+from annotation_api.db.kinds import ErrorKind
 from workers.executors import head, meeting
 from workers.executors.actors import ActorPlace
 from workers.executors.ray import RayExecutor, ray

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from alignment.shared.config import PrepareConfig
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import BadInput
+from alignment.shared.events import NullReporter
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record, sha256_text, write_jsonl
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import quality
@@ -158,7 +159,7 @@ def test_caps_are_drawn_the_same_each_time_and_weights_count(tmp_path: Path) -> 
 
 
 def test_nothing_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"Nothing stays.*1 is shorter than 100"):
+    with pytest.raises(BadInput, match=r"Nothing stays.*1 is shorter than 100"):
         run(tmp_path, [shown("a", "x")], min_characters=100)
 
 

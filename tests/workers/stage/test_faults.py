@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs.records import Again
+from annotation_api.db.kinds import ErrorKind
 from tests.support import stub
 from workers.attempt.lease import EXIT_AWAY
 from workers.dispatch import post_mortem

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt
-from annotation_api.datasets.formats.serialised import turns_of
+from annotation_api.datasets.formats.serialised import is_template, turns_of
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.values import (
+    ROLES,
     Note,
     Refused,
     Row,
@@ -33,10 +34,18 @@ from annotation_api.datasets.values import (
 INSTRUCTION = ("instruction", "question", "prompt", "user_input", "query")
 INPUT = ("input", "context")
 SYSTEM = ("system", "system_prompt")
-OUTPUT = ("output", "response", "answer", "completion", "std_answer")
+BARE = ("input", "context")  # holds the prompt where no field of INSTRUCTION does
+OUTPUT = ("output", "response", "answer", "completion", "std_answer", "target")
 CHAT = ("conversations", "messages", "conversation")
+ITEMS = "items"  # as CHAT, in older dumps of ShareGPT
+WRITTEN = ("text", "transcript", "dialogue", "dialog")  # a whole chat in one text
+NOT_READ_APART = (
+    "is a chat in a model's own template, whose turns cannot be told apart without doubt; "
+    "save its turns as a list of messages with role and content"
+)
 LAST_ONLY = Note("chats of several answers: the last is learnt, those before are its context")
-NOT_LEARNT = Note("chats whose last answer has weight 0 were left out")
+NOT_LEARNT = Note("chats in which no answer is to be learnt (weight 0) were left out")
+CUT = Note("chats were cut after their last answer that is to be learnt: those behind it have weight 0")
 UNSAFE = Note("responses that were judged unsafe were left out")
 OWN_FIELDS = Prompt.model_fields.keys()
 NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated way to say that there is none
@@ -46,11 +55,30 @@ NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated 
 
 
 def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
-    name = first_of(row, CHAT)
-    yield from demonstration_of(_with_system(row, messages(row[name], name)), name, learnt=_learnt(row[name], name))
+    name = chat_of(row)
+    items = as_list(row[name], name)
+    until = _learnt_until(items, name)
+    if until == 0:
+        yield NOT_LEARNT
+        return
+    if until < len(items):
+        yield CUT
+    yield from demonstration_of(_with_system(row, messages(items[:until], name)), name)
 
 
-def demonstration_of(turns: list[Message], name: str, *, learnt: bool = True) -> Iterator[Demonstration | Note]:
+def chat_of(row: Row) -> str:
+    """The field that holds the chat."""
+    return ITEMS if has_items(row) and not is_chat_row(row) else first_of(row, CHAT)
+
+
+def has_items(row: Row) -> bool:
+    """Whether `items` holds turns."""
+    items = row.get(ITEMS)
+    first = items[0] if isinstance(items, list) and items else None
+    return isinstance(first, dict) and bool({"from", "role"} & first.keys())
+
+
+def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration | Note]:
     """The last answer of the assistant after all that was said before."""
     if turns[-1].role != "assistant":
         raise Refused(
@@ -60,25 +88,36 @@ def demonstration_of(turns: list[Message], name: str, *, learnt: bool = True) ->
     prompt = prompt_of(turns[:-1], name)
     if any(turn.role == "assistant" for turn in prompt.messages):
         yield LAST_ONLY
-    if learnt:
-        yield Demonstration(prompt=prompt, response=turns[-1].content)
-    else:
-        yield NOT_LEARNT
+    yield Demonstration(prompt=prompt, response=turns[-1].content)
 
 
-def _learnt(turns: list[Any], name: str) -> bool:
-    """Whether the last turn is to be learnt: OpenAI's `weight` can be 0. Those before it are its context."""
-    weight = [turn.get("weight") for turn in turns][-1]
+def _learnt_until(turns: list[Any], name: str) -> int:
+    """Where the chat is cut: behind its last turn that is to be learnt; OpenAI's `weight` can be 0."""
+    learnt = [_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(turns)]
+    if not learnt or learnt[-1]:
+        return len(turns) if learnt else 1  # an empty chat is refused where it is read
+    answers = [i for i, turn in enumerate(turns) if learnt[i] and is_answer(turn)]
+    return answers[-1] + 1 if answers else 0
+
+
+def is_answer(turn: object) -> bool:
+    """Whether the turn is the assistant's, as far as its role says so."""
+    said = (turn.get("role") or turn.get("from")) if isinstance(turn, dict) else None
+    return isinstance(said, str) and ROLES.get(said.strip().lower()) == "assistant"
+
+
+def _learnt(turn: object, field: str) -> bool:
+    weight = turn.get("weight") if isinstance(turn, dict) else None
     if weight is None:
         return True
-    if as_number(weight, f"{name}[{len(turns) - 1}].weight") not in (0, 1):
-        raise Refused(f"{name}[{len(turns) - 1}].weight", f"must be 0 or 1, it is {show(weight)}")
+    if as_number(weight, f"{field}.weight") not in (0, 1):
+        raise Refused(f"{field}.weight", f"must be 0 or 1, it is {show(weight)}")
     return bool(float(weight))
 
 
 def chat_prompt(row: Row) -> Iterator[Prompt]:
     """The turns up to the last of the user; what else our own prompts hold is kept."""
-    name = first_of(row, CHAT)
+    name = chat_of(row)
     turns = _with_system(row, messages(row[name], name))
     own = {key: row[key] for key in ("criterion", "language") if key in row} if row.keys() <= OWN_FIELDS else {}
     yield prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, name, **own)
@@ -90,20 +129,7 @@ def _with_system(row: Row, turns: list[Message]) -> list[Message]:
     return [Message(role="system", content=system), *turns] if system.strip() and turns[0].role != "system" else turns
 
 
-# ---------------------------------------------------------------- thumbs (KTO)
-
-
-def thumb_demonstration(row: Row) -> Iterator[Demonstration | Note]:
-    if not truth(row, "label"):
-        raise Refused("label", "is false: a response that was disliked is no demonstration; leave the row out")
-    yield from chat_demonstration(row) if _is_chat(row) else alpaca_demonstration(row)
-
-
-def thumb_prompt(row: Row) -> Iterator[Prompt]:
-    yield from chat_prompt(row) if _is_chat(row) else alpaca_prompt(row)
-
-
-def _is_chat(row: Row) -> bool:
+def is_chat_row(row: Row) -> bool:
     return any(row.get(name) is not None for name in CHAT)
 
 
@@ -140,17 +166,37 @@ def instruction(row: Row, **fields: Any) -> Prompt:
 
     TRL's prompt as a list of messages is taken as it is.
     """
-    name = first_of(row, INSTRUCTION)
-    if isinstance(row[name], list):
-        return prompt_of(messages(row[name], name), name, **fields)
-    asked = turns_of(text(row, name), name) or [Message(role="user", content=_with_input(row, name))]
+    name = asked_in(row) or first_of(row, INSTRUCTION)
     system = optional_text(row, *SYSTEM)
+    if isinstance(row[name], list):
+        turns = messages(row[name], name)
+        said = [Message(role="system", content=system)] if system.strip() and turns[0].role != "system" else []
+        return prompt_of([*said, *turns], name, **fields)
+    asked = turns_of(text(row, name), name) or [Message(role="user", content=_with_input(row, name))]
     turns = [Message(role="system", content=system)] if system.strip() and asked[0].role != "system" else []
     return prompt_of([*turns, *_history(row), *asked], name, **fields)
 
 
+def asked_in(row: Row) -> str | None:
+    """The field that holds the prompt, if one does."""
+    return next((name for name in INSTRUCTION if row.get(name) is not None), None) or next(
+        (name for name in BARE if row.get(name)), None
+    )
+
+
+def only_asks(row: Row) -> bool:
+    """Whether nothing stands beside the prompt that could be its answer."""
+    return all(row.get(name) is None for name in OUTPUT)
+
+
+def answers_input(row: Row) -> bool:
+    """Whether `input` or `context` stands for the prompt, beside one answer."""
+    return asked_in(row) is not None and any(isinstance(row.get(name), str) for name in OUTPUT)
+
+
 def _with_input(row: Row, name: str) -> str:
-    given = [said for field in INPUT if (said := optional_text(row, field)).strip() and not NO_INPUT.fullmatch(said)]
+    beside = [field for field in INPUT if field != name]
+    given = [said for field in beside if (said := optional_text(row, field)).strip() and not NO_INPUT.fullmatch(said)]
     return "\n\n".join([text(row, name), *given])
 
 
@@ -169,18 +215,21 @@ def _history(row: Row) -> Iterator[Message]:
 
 
 def written_demonstration(row: Row) -> Iterator[Demonstration | Note]:
-    yield from demonstration_of(_written(row), "text")
+    yield from demonstration_of(_written(row), first_of(row, WRITTEN))
 
 
 def written_prompt(row: Row) -> Iterator[Prompt]:
     turns = _written(row)
-    yield prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, "text")
+    yield prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, first_of(row, WRITTEN))
 
 
 def _written(row: Row) -> list[Message]:
-    turns = turns_of(text(row, "text"), "text")
+    name = first_of(row, WRITTEN)
+    turns = turns_of(text(row, name), name)
+    if turns is None and is_template(text(row, name)):
+        raise Refused(name, NOT_READ_APART)
     if turns is None:
-        raise Refused("text", "holds no chat such as '### Human: ...### Assistant: ...'")
+        raise Refused(name, "holds no chat such as '### Human: ...### Assistant: ...'")
     return turns
 
 

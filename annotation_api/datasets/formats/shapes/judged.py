@@ -103,7 +103,10 @@ def _text_prompt(name: str) -> Callable[[Row], Prompt]:
 
 
 def _full_text(row: Row) -> Prompt:
-    return prompt_from(as_object(row.get("question"), "question").get("full_text"), "question.full_text")
+    asked = row.get("question")
+    if isinstance(asked, str):
+        return prompt_from(asked, "question")
+    return prompt_from(as_object(asked, "question").get("full_text"), "question.full_text")
 
 
 _FIRST_WINS = PairJudged(1)
@@ -206,10 +209,17 @@ _SAFE: tuple[tuple[str, Literal["helpful", "harmless"]], ...] = (
 )
 
 
+def is_safe_pair(row: Row) -> bool:
+    pair = all(row.get(name) is not None for name in ("response_0", "response_1"))
+    return pair and any(row.get(name) is not None for name, _ in _SAFE)
+
+
 def safe_ranking(row: Row) -> Iterator[Ranking | Note]:
-    """Two judgements of one pair: which is better, and which is safer."""
+    """Judgements of one pair: which is better, which is safer, or both."""
     sides = (text(row, "response_0"), text(row, "response_1"))
     for name, criterion in _SAFE:
+        if row.get(name) is None:
+            continue
         best = as_number(row.get(name), name)
         if best not in (0, 1):
             raise Refused(name, f"must be 0 or 1, it is {best:g}")

@@ -1,12 +1,11 @@
-"""Two responses and which one was preferred: HH dialogues, chosen/rejected rows, judged pairs."""
+"""Two responses and which one was preferred: chosen/rejected rows, judged pairs."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from alignment.shared.records import SMALL_MARGINS, Demonstration, Message, Prompt, Ranking
-from annotation_api.datasets.formats.orders import Made, best_first, by_scores
+from alignment.shared.records import SMALL_MARGINS, Demonstration, Prompt, Ranking
+from annotation_api.datasets.formats.orders import Made, best_first, by_groups, by_scores
 from annotation_api.datasets.formats.serialised import opened
 from annotation_api.datasets.formats.shapes.chats import (
     CHAT,
@@ -14,6 +13,7 @@ from annotation_api.datasets.formats.shapes.chats import (
     INSTRUCTION,
     SYSTEM,
     alpaca_demonstration,
+    asked_in,
     chat_demonstration,
     instruction,
 )
@@ -32,52 +32,18 @@ from annotation_api.datasets.values import (
     text,
 )
 
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 # Other names under which public sets hold the better and the worse response.
 SIDES = (
     ("chosen", "rejected"), ("chosen_response", "rejected_response"), ("response_chosen", "response_rejected"),
     ("better", "worse"), ("better_response", "worse_response"), ("preferred", "dispreferred"),
     ("preferred_response", "dispreferred_response"), ("positive", "negative"), ("pos_resp", "neg_resp"),
-    ("win", "lose"), ("accepted", "rejected"),
+    ("win", "lose"), ("accepted", "rejected"), ("good_edited_response", "bad_edited_response"),
+    ("chosen-response", "rejected-response"), ("chosen response", "rejected response"),
 )  # fmt: skip
 BESIDE = (*INPUT, *SYSTEM, "history", "margin", "weight", "annotator", "split", "lineage")
 REFUSED_SIDE = ("rejected_response", "rejected_messages")  # beside a whole chat or one answer (ms-swift)
 MARGIN_ERROR = 1e-6
 MARGIN_LOST = Note("margins that are none of the steps 1/3, 2/3 and 1 were left out")
-_MARK = r"'\n\nHuman: ...\n\nAssistant: ...'"
-
-# ---------------------------------------------------------------- HH
-
-
-def hh_ranking(row: Row) -> Made:
-    """`chosen` and `rejected` are whole dialogues that share all but the last answer."""
-    prompt, chosen, rejected = _hh_parts(row)
-    yield from best_first(prompt, (as_text(chosen, "chosen"), as_text(rejected, "rejected")), "rejected")
-
-
-def hh_prompt(row: Row) -> Iterator[Prompt]:
-    yield _hh_parts(row)[0]
-
-
-def _hh_parts(row: Row) -> tuple[Prompt, str, str]:
-    chosen, chosen_answer = _dialogue(text(row, "chosen"), "chosen")
-    rejected, rejected_answer = _dialogue(text(row, "rejected"), "rejected")
-    if chosen != rejected:
-        raise Refused("rejected", "parts from chosen before the last answer; both must share every turn but the last")
-    return prompt_of(chosen, "chosen"), chosen_answer, rejected_answer
-
-
-def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
-    """The turns before the last answer, and that answer; blanks around a turn are the marks', not the text's."""
-    before, *parts = _TURN.split("\n\n" + value.replace("\r\n", "\n").lstrip("\n"))
-    turns = list(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
-    if before.strip() or not turns:
-        raise Refused(field, f"must be a dialogue such as {_MARK}")
-    if turns[-1][0] != "Assistant":
-        raise Refused(field, "must end with the assistant's answer, it ends with the human's turn")
-    return [Message(role=_SPEAKERS[who], content=said) for who, said in turns[:-1]], turns[-1][1]  # type: ignore[arg-type]
-
 
 # ---------------------------------------------------------------- chosen and rejected (TRL, ShareGPT)
 
@@ -109,7 +75,10 @@ def chosen_ranking(row: Row) -> Made:
     row = _named(row)
     if _whole_chats(row):
         prompt, sides = _shared(row)
-        _check_same(row, prompt)
+        prompt = _continued(row, prompt)
+    elif _several(row):
+        yield from _several_sides(row)
+        return
     else:
         prompt, sides = _own_prompt(row), (_side(row, "chosen"), _side(row, "rejected"))
     strength, note = _strength(row, sides)
@@ -158,22 +127,43 @@ def _shown(row: Row) -> Demonstration:
 
 def chosen_prompt(row: Row) -> Iterator[Prompt]:
     row = _named(row)
-    yield _shared(row)[0] if _whole_chats(row) else _own_prompt(row)
+    yield _continued(row, _shared(row)[0]) if _whole_chats(row) else _own_prompt(row)
 
 
 def _whole_chats(row: Row) -> bool:
     """Whether the sides hold the prompt: nothing else does, or they are lists of several messages."""
+    if _several(row):
+        return False
     long = any(isinstance(row.get(name), list) and len(row[name]) > 1 for name in ("chosen", "rejected"))
     return long or not _has_own_prompt(row)
 
 
-def _check_same(row: Row, shared: Prompt) -> None:
-    """A prompt beside whole chats is part of them, or the row says two things."""
-    if all(row.get(name) is None for name in INSTRUCTION):
-        return
+def _several(row: Row) -> bool:
+    """Whether the sides are lists of texts: several good responses, or several bad ones (RewardBench 2)."""
+    both = [row.get(name) for name in ("chosen", "rejected")]
+    texts = [isinstance(side, list) and bool(side) and all(isinstance(text, str) for text in side) for side in both]
+    return any(texts) and all(found or isinstance(side, str) for found, side in zip(texts, both, strict=True))
+
+
+def _several_sides(row: Row) -> Made:
+    """Every one of `chosen` is better than every one of `rejected`; more is not said."""
+    sides = [row[name] if isinstance(row[name], list) else [row[name]] for name in ("chosen", "rejected")]
+    better, worse = ([as_text(text, name) for text in side] for name, side in zip(SIDES[0], sides, strict=True))
+    groups = (tuple(range(len(better))), tuple(range(len(better), len(better) + len(worse))))
+    yield from by_groups(_own_prompt(row), [*better, *worse], groups, "rejected", lineage=origin(row))
+
+
+def _continued(row: Row, shared: Prompt) -> Prompt:
+    """The whole prompt. One beside whole chats is part of them, or comes before them as in TRL's explicit prompts."""
+    if asked_in(row) is None:
+        return shared
+    own = instruction(row)
     said = [turn.content.strip() for turn in shared.messages]
-    if any(turn.content.strip() not in said for turn in instruction(row).messages if turn.role == "user"):
+    if all(turn.content.strip() in said for turn in own.messages if turn.role == "user"):
+        return shared
+    if shared.messages[0].role != "assistant":
         raise Refused("prompt", "is not among the turns before the last answer of chosen and rejected")
+    return prompt_of([*own.messages, *shared.messages], "chosen")
 
 
 def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None]:
@@ -190,11 +180,14 @@ def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None
 
 
 def _has_own_prompt(row: Row) -> bool:
-    return any(row.get(name) is not None for name in (*INSTRUCTION, *CHAT))
+    return asked_in(row) is not None or any(row.get(name) is not None for name in CHAT)
 
 
 def _own_prompt(row: Row) -> Prompt:
-    if any(row.get(name) is not None for name in INSTRUCTION):
+    if any(row.get(name) is not None for name in CHAT) and not any(row.get(name) is not None for name in INSTRUCTION):
+        name = first_of(row, CHAT)
+        return prompt_of(messages(row[name], name), name)
+    if asked_in(row) is not None:
         return instruction(row)
     name = first_of(row, CHAT)
     return prompt_of(messages(row[name], name), name)

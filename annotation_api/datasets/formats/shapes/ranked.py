@@ -91,7 +91,7 @@ def tree_ranking(row: Row) -> Iterator[Ranking | Note]:
 
     Refused when the tree holds no such group.
     """
-    if str(row.get("tree_state")) in LOW_STATES:
+    if _is_low(row):
         yield LOW_QUALITY
         return
     found = left_out = 0
@@ -111,6 +111,11 @@ def tree_ranking(row: Row) -> Iterator[Ranking | Note]:
         raise Refused("prompt.replies", "holds no group of two or more answers that are all ranked")
 
 
+def _is_low(row: Row) -> bool:
+    """A tree that was given up, or whose first message was taken out."""
+    return str(row.get("tree_state")) in LOW_STATES or _is_out(as_object(row.get("prompt"), "prompt"))
+
+
 def _is_out(reply: dict[str, Any]) -> bool:
     """Deleted, or found to be spam by those who reviewed it."""
     return reply.get("deleted") is True or reply.get("spam") is True or reply.get("review_result") is False
@@ -123,14 +128,17 @@ def _siblings(path: list[Message], answers: list[dict[str, Any]], field: str) ->
     yield from by_scores(prompt_of(path, field, language=language), texts, scores, f"{field}.replies")
 
 
-def tree_prompt(row: Row) -> Iterator[Prompt]:
+def tree_prompt(row: Row) -> Iterator[Prompt | Note]:
+    if _is_low(row):
+        yield LOW_QUALITY
+        return
     root = as_object(row.get("prompt"), "prompt")
     yield Prompt.from_text(text(root, "text"), language=optional_text(root, "lang") or None)
 
 
 def tree_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     """The conversation along the best-ranked replies, up to its last answer."""
-    if str(row.get("tree_state")) in LOW_STATES:
+    if _is_low(row):
         yield LOW_QUALITY
         return
     turns, node = [_said(row.get("prompt"), "prompt")], as_object(row.get("prompt"), "prompt")
@@ -156,7 +164,7 @@ def _groups(row: Row) -> Iterator[tuple[list[Message], list[dict[str, Any]], str
             continue
         path = [*above, _said(node, field)]
         yield path, replies, field
-        deeper = [(reply, path, f"{field}.replies[{i}]") for i, reply in enumerate(replies)]
+        deeper = [(reply, path, f"{field}.replies[{i}]") for i, reply in enumerate(replies) if not _is_out(reply)]
         waiting.extend(reversed(deeper))
 
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.shared.records import Prompt
+from alignment.shared.records import Message, Prompt
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
-from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, alpaca_prompt
-from annotation_api.datasets.formats.shapes.unranked import LISTS, response_of
-from annotation_api.datasets.values import Refused, Row, as_list, as_number, as_object, as_text, first_of
+from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, SYSTEM, alpaca_prompt
+from annotation_api.datasets.formats.shapes.unranked import LISTS, TEXTS, response_of
+from annotation_api.datasets.values import (
+    Refused,
+    Row,
+    as_list,
+    as_number,
+    as_object,
+    as_text,
+    first_of,
+    optional_text,
+    prompt_of,
+)
 
 SCORES = ("ratings", "rating", "scores", "score", "rewards")  # one a response, the higher the better
 GRADES = ("overall_score", "fine-grained_score", "score", "rating")  # of one of `completions`
+VOTES = ("pm_score", "score", "votes", "upvotes", "rating", "reward")  # of one of a list, the higher the better
 RANKS = ("ranks", "rank")  # one a response, the lower the better
 
 
@@ -39,11 +50,29 @@ def nectar_ranking(row: Row) -> Made:
 
 
 def voted_ranking(row: Row) -> Made:
-    """Stack Exchange's `answers`, ordered by `pm_score`."""
-    items = _items(row, "answers")
-    texts = [as_text(item.get("text"), f"answers[{i}].text") for i, item in enumerate(items)]
-    scores = [as_number(item.get("pm_score"), f"answers[{i}].pm_score") for i, item in enumerate(items)]
-    yield from by_scores(_asked(row), texts, scores, "answers")
+    """Stack Exchange's `answers`, ordered by `pm_score`; and lists like it."""
+    name, score = _voted(row)
+    texts = [response_of(item, f"{name}[{i}]") for i, item in enumerate(_items(row, name))]
+    scores = [as_number(item.get(score), f"{name}[{i}].{score}") for i, item in enumerate(_items(row, name))]
+    yield from by_scores(_asked(row), texts, scores, name)
+
+
+def is_voted(row: Row) -> bool:
+    """Whether a list holds a text and a number each that is higher the better."""
+    return bool(_voted(row)[1]) and any(row.get(name) is not None for name in (*INSTRUCTION, "input"))
+
+
+def _voted(row: Row) -> tuple[str, str]:
+    """The list, and where its items hold that number; empty where none does."""
+    for name in LISTS:
+        items = row.get(name)
+        if isinstance(items, list) and items and all(isinstance(item, dict) for item in items):
+            if not any(key in items[0] for key in TEXTS):
+                continue
+            found = next((score for score in VOTES if all(score in item for item in items)), None)
+            if found is not None:
+                return name, found
+    return "", ""
 
 
 def is_graded(row: Row) -> bool:
@@ -79,4 +108,7 @@ def asked_prompt(row: Row) -> Iterator[Prompt]:
 
 def _asked(row: Row) -> Prompt:
     name = first_of(row, (*INSTRUCTION, "input"))
-    return prompt_from(row[name], name)
+    asked, system = prompt_from(row[name], name), optional_text(row, *SYSTEM)
+    if not system.strip() or asked.messages[0].role == "system":
+        return asked
+    return prompt_of([Message(role="system", content=system), *asked.messages], name)

@@ -38,14 +38,14 @@ BOTH_BAD = frozenset({"both_bad", "bothbad", "both bad", "tie (bothbad)", "neith
 _WHICH = re.compile(r"(?:model|response|answer|completion|output|text|option|candidate)?[ _-]?([ab12])", re.IGNORECASE)
 
 
-def _columns(row: Row) -> tuple[str, str] | None:
+def columns(row: Row) -> tuple[str, str] | None:
     return next((pair for pair in SIDES if all(row.get(name) is not None for name in pair)), None)
 
 
 def speaks(row: Row) -> bool:
     """Whether a prompt, two responses and a word for the winner stand in columns."""
     asked = any(row.get(name) is not None for name in INSTRUCTION)
-    return asked and _columns(row) is not None and any(name in row for name in VERDICTS)
+    return asked and columns(row) is not None and any(name in row for name in VERDICTS)
 
 
 def prompt(row: Row) -> Iterator[Prompt]:
@@ -53,23 +53,25 @@ def prompt(row: Row) -> Iterator[Prompt]:
 
 
 def ranking(row: Row) -> Made:
-    names = _columns(row)
+    names = columns(row)
     if names is None:
         raise Refused("response_a", "missing; two responses are needed, such as response_a and response_b")
     sides = (text(row, names[0]), text(row, names[1]))
     field = first_of(row, VERDICTS)
-    lead, all_bad = _lead(row[field], field, numbered=names[0].endswith("1"))
+    said = lead(row[field], numbered=names[0].endswith("1"))
+    if said is None:
+        which = "1, 2" if names[0].endswith("1") else "A, B"
+        raise Refused(field, f"must say which response is better, {which} or tie, it is {show(row[field])}")
     annotator = optional_text(row, "annotator", "judge", "worker", "evaluator") or None
-    yield from by_scores(instruction(row), sides, (lead, 0.0), field, annotator=annotator, all_bad=all_bad)
+    yield from by_scores(instruction(row), sides, (said[0], 0.0), field, annotator=annotator, all_bad=said[1])
 
 
-def _lead(value: object, field: str, *, numbered: bool) -> tuple[float, bool]:
-    """How far the first leads, and whether both were called bad."""
+def lead(value: object, *, numbered: bool) -> tuple[float, bool] | None:
+    """How far the first leads, and whether both were called bad; None where no side is named."""
     said = str(value).strip().lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if said in TIES or said in BOTH_BAD:
         return 0.0, said in BOTH_BAD
     which = _WHICH.fullmatch(said)
     if which is None or (which[1] in "12") != numbered:
-        names = "1, 2" if numbered else "A, B"
-        raise Refused(field, f"must say which response is better, {names} or tie, it is {show(value)}")
+        return None
     return (1.0 if which[1] in "a1" else -1.0), False

@@ -46,7 +46,7 @@ def _asks(turns: object) -> bool:
 
 
 def _is_list(value: object) -> bool:
-    return isinstance(value, list | dict) or (isinstance(value, str) and value.lstrip().startswith("["))
+    return bool(value) and (isinstance(value, list | dict) or (isinstance(value, str) and value.lstrip()[:1] == "["))
 
 
 def _sides(row: Row) -> list[str]:

@@ -15,7 +15,8 @@ from alignment.ppo.baselines import best_of_n, rloo
 from alignment.ppo.learner import Learner
 from alignment.shared import stages
 from alignment.shared.config import Baseline, RLOOConfig, Stage
-from alignment.shared.events import NullReporter, Paused, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter, Paused
 from tests.support.alignment import tiny
 from tests.support.alignment.small_ppo import SETTINGS, EvaluationRecorder, inputs_of, replies
 

@@ -6,7 +6,7 @@ import pytest
 
 from alignment.reward.report import probes
 from alignment.reward.report.probes import Probe, batch_dependence, run_probes
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Prompt, Ranking
 
 RANKINGS = [
@@ -75,7 +75,7 @@ def test_what_grew_beyond_all_that_was_scored_before_is_left_alone() -> None:
 def test_a_change_that_no_longer_fits_the_model_is_left_out() -> None:
     def narrow(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         if any("wonderful" in text for text in texts):
-            raise StageError(ErrorKind.BAD_INPUT, "too long")
+            raise BadInput("too long")
         return by_length(prompts, texts)
 
     assert "flattery" not in measured(narrow)

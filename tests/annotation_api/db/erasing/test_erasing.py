@@ -15,7 +15,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared import artifact
-from alignment.shared.events import StageError
 from annotation_api.db.engine import session_factory
 from annotation_api.db.erasing import erasures, marks, plan, work
 from annotation_api.db.kinds import ErasureScope
@@ -36,6 +35,7 @@ from annotation_api.db.tallies import counts, fold
 from tests.support.factory import Factory
 from tests.support.planted import KEPT, WORD, Planted, found
 from workers.attempt.snapshot import write_snapshot
+from workers.stage.faults import AttemptError
 
 REASON = "its author asked"
 
@@ -158,7 +158,7 @@ def test_hashes_and_counts_stay_and_what_was_made_is_marked(session: Session, pl
 
 def test_a_marked_snapshot_is_read_by_nobody(session: Session, planted: Planted, tmp_path: Path) -> None:
     erase(session, planted, record(planted))
-    with pytest.raises(StageError, match="were erased on"):
+    with pytest.raises(AttemptError, match="were erased on"):
         write_snapshot(session, planted.of_dataset.id, tmp_path / "x.jsonl")
     fresh = freeze.freeze_dataset(session, planted.dataset.id, DatasetKind.RANKINGS, planted.owner.id)
     assert (fresh.id != planted.of_dataset.id, fresh.rows) == (True, 1)

@@ -16,12 +16,13 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, SavedCheckpoint
+from alignment.shared.events import SavedCheckpoint
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, JobError, ModelToRegister, Wish
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job, JobAttempt, JobEventRow, JobState, ModelKind, ModelVersion
 
 MODEL = ModelToRegister("m", ModelKind.SFT, "/a", None)

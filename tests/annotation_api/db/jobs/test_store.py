@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
+from alignment.shared.events import SavedCheckpoint, StageProgress
 from alignment.shared.records import storable
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine as job_machine
@@ -32,6 +32,7 @@ from annotation_api.db.jobs.records import (
     UnknownJob,
     Wish,
 )
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import (
     Artifact,
     AttemptOutcome,

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
+from alignment.shared.events import SavedCheckpoint, StageProgress
 from annotation_api.app import create_app
 from annotation_api.cli.client import StreamedEvent, parse_events
 from annotation_api.db.engine import DatabaseUnavailable, session_factory
@@ -23,6 +23,7 @@ from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import metrics
 from annotation_api.jobs.events import schemas, stream, watchers

@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from alignment.shared.events import ErrorKind
 from alignment.shared.records import Demonstration, Prompt, Ranking
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure, ModelToRegister
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import DatasetKind, Job, JobState, ModelKind, Pipeline, Role, Snapshot
 from tests.support.jobs import kinds_of
 

@@ -43,7 +43,7 @@ def prepared(stage: Stage, folders: dict[str, Path], **config: Any) -> Validated
 def memory(stage: Stage, folders: dict[str, Path], gpus: float = 0, **config: Any) -> MemoryEstimate:
     found = estimate(prepared(stage, folders, **config), gpus).memory
     assert found is not None
-    kept = found.weights + found.optimizer + found.rollout_copy
+    kept = found.weights + found.optimizer + found.rollout_copy + (0 if gpus else found.host)
     assert found.total == kept + max(found.cache, found.gradients + found.activations + found.logits)
     assert sum(found.roles.values()) == found.weights
     return found
@@ -54,14 +54,14 @@ def parts(found: MemoryEstimate) -> tuple[int, int, int]:
 
 
 def test_a_folder_says_how_large_its_model_is(here: Path) -> None:
-    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50)
+    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50, block=16 * 8)
 
 
 def test_other_families_use_other_names(tmp_path: Path) -> None:
     found = shape_of(folder(tmp_path / "gpt", {"n_embd": 8, "n_layer": 2, "vocab_size": 50}))
-    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, block=16 * 8)
     nested = {"text_config": CONFIG, "hidden_size": None}
-    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, block=16 * 8)
 
 
 def spoil_header(path: Path) -> None:
@@ -116,6 +116,37 @@ def test_adapters_leave_the_base_frozen(here: Path) -> None:
     assert memory(Stage.SFT, {"model": here}, gpus=0.5, lora=lora).weights == 2 * WEIGHTS + 4 * adapters
 
 
+LIGHT: list[tuple[dict[str, Any], int]] = [  # settings, numbers that are trained
+    ({"method": "ia3"}, 2 * (4 + 32)),
+    ({"method": "bitfit"}, 2 * 4),
+    ({"method": "layers", "layers": 1}, 4 * 8 + 4 + 8 * 32),
+    ({"method": "layers", "layers": ["v_proj"]}, 50 * 8 + 2 * (4 * 8 + 4 + 8 * 32)),
+    ({"lora": {"rank": 4, "dora": True}}, (4 + 1) * 2 * (4 + 8 + 8 + 32)),
+    ({"method": "prefix", "virtual_tokens": 5}, 5 * 2 * 2 * 8),
+    ({"method": "prompt", "virtual_tokens": 5}, 5 * 8),
+    ({"method": "p_tuning", "virtual_tokens": 5}, 5 * 8 + 3 * 8 * 8),
+]
+
+
+@pytest.mark.parametrize(("settings", "trained"), LIGHT)
+def test_a_light_method_has_gradients_of_what_it_trains(tmp_path: Path, settings: dict[str, Any], trained: int) -> None:
+    tensors = {"embed_tokens.weight": [50, 8]}
+    for layer in range(2):
+        tensors |= {f"layers.{layer}.v_proj.weight": [4, 8], f"layers.{layer}.v_proj.bias": [4]}
+        tensors |= {f"layers.{layer}.mlp.down_proj.weight": [8, 32]}
+    found = memory(Stage.SFT, {"model": folder(tmp_path / "model", CONFIG, tensors)}, **settings)
+    assert (found.gradients, found.optimizer) == (4 * trained, 8 * trained)
+    assert "lora" not in found.instead
+
+
+def test_ppo_shares_what_a_light_method_leaves_alone(here: Path) -> None:
+    both, block = {"model": here, "reward_model": here}, 16 * 8
+    found = memory(Stage.PPO, both, gpus=1, max_response_length=8, method="layers", layers=1)
+    assert found.roles == {
+        "policy": 4 * WEIGHTS, "reference": 4 * block, "critic": 4 * WEIGHTS, "reward_model": 2 * WEIGHTS,
+    }  # fmt: skip
+
+
 def test_a_head_alone_is_as_small_as_the_model_is_wide(here: Path) -> None:
     assert parts(memory(Stage.REWARD, {"model": here}, frozen_trunk=True)) == (4 * WEIGHTS + 4 * 8, 4 * 8, 8 * 8)
 
@@ -141,12 +172,30 @@ def test_on_a_cpu_ppo_takes_two_micro_batches_at_a_time(here: Path, tmp_path: Pa
     assert memory(Stage.PPO, folders, gpus=1, max_response_length=8).gradients == one.gradients
 
 
-def test_disk_is_the_result_and_two_checkpoints(here: Path) -> None:
+def test_disk_is_the_result_and_three_checkpoints(here: Path) -> None:
     size = (here / "model.safetensors").stat().st_size
     found = estimate(prepared(Stage.REWARD, {"model": here}, members=3), 1)
     assert (found.artifact_bytes, found.checkpoint_bytes) == (3 * size, 12 * WEIGHTS)
-    assert found.disk_bytes == 3 * size + 2 * 12 * WEIGHTS
+    assert found.disk_bytes == 3 * size + 3 * 12 * WEIGHTS  # the third while it is written
     assert found.steps == 3 * 9  # 36 of 40 rankings are trained on, 4 at a time, three times over
+
+
+def test_a_checkpoint_of_ppo_is_seven_numbers_a_weight_and_so_is_the_copy_that_it_is_written_from(
+    here: Path, tmp_path: Path
+) -> None:
+    """Policy and critic with two moments each, and the kept policy; an average of the policy if there is one."""
+    judge = folder(tmp_path / "judge", CONFIG, {"layers.0.q.weight": [16, 8]})
+    both, small = {"model": here, "reward_model": judge}, 16 * 8
+    whole = 12 * (WEIGHTS + small) + 4 * WEIGHTS
+    plain, averaged = ({"max_response_length": 8} | more for more in ({}, {"ema_decay": 0.9}))
+    for config, size in ((plain, whole), (averaged, whole + 4 * WEIGHTS)):
+        found = estimate(prepared(Stage.PPO, both, **config), 1)
+        assert found.checkpoint_bytes == size
+        assert memory(Stage.PPO, both, gpus=1, **config).host == size
+    shared = memory(Stage.PPO, both, gpus=2, shard_weights=True, **plain)
+    assert shared.host == whole / 2
+    assert memory(Stage.PPO, both, gpus=1, **averaged).roles["average"] == 4 * WEIGHTS
+    assert memory(Stage.SFT, {"model": here}, gpus=1).host == 0
 
 
 def test_recomputed_activations_are_few(here: Path) -> None:
@@ -167,7 +216,7 @@ def adapters_on(base: Path, path: Path) -> Path:
 
 def test_adapters_are_as_large_as_the_model_under_them(here: Path, tmp_path: Path) -> None:
     found = shape_of(adapters_on(here, tmp_path / "judge"))
-    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100, block=16 * 8)
 
 
 def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_path: Path) -> None:

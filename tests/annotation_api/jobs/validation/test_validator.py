@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind
 from alignment.shared.stages import inputs_of
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import (
     ModelKind,
     Role,

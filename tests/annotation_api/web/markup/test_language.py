@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import pickle
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from starlette.requests import Request
 
+from alignment.shared.sentence import Sentence, packed, unpacked
+from alignment.shared.validation import Problem
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import DatasetKind, FeedbackKind, JobState, ModelKind, Person, Role
+from annotation_api.jobs.curves import FIVE, GROUPS
 from annotation_api.web.markup import language
-from annotation_api.web.markup.language import LOCALES, asked_for, language_of, speaking, translate, words
+from annotation_api.web.markup.language import LOCALES, asked_for, language_of, metric, speaking, translate, words
+from annotation_api.web.projects import form_builder
+from tests.support import house
 
 WEB = LOCALES.parent
 TEMPLATES = sorted((WEB / "templates").glob("*.html"))
@@ -54,28 +63,61 @@ def test_no_sentence_has_two_translations() -> None:
 def test_words_of_the_database_are_translated() -> None:
     kinds = (Role, FeedbackKind, JobState, ModelKind, DatasetKind)
     assert [member.value for kind in kinds for member in kind if member.value not in words("zh")] == []
+    assert [kind.value for kind in ErrorKind if kind.value.replace("_", " ") not in words("zh")] == []
 
 
 SAID = json.loads((LOCALES / "said.zh.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("sentence", SAID)
-def test_what_a_service_says_is_retold_with_its_values(sentence: str) -> None:
-    blanks = BLANK.findall(sentence)
-    values = {name: f"<{name} 7>" for name in blanks}
-    assert set(BLANK.findall(SAID[sentence])) == set(blanks)
+def test_every_metric_that_has_a_place_has_its_chinese() -> None:
+    placed = {name for charts in GROUPS.values() for names in charts for name in names}
+    placed |= {name for names in FIVE.values() for name in names}
     with speaking("zh"):
-        assert translate(sentence % values) == SAID[sentence] % values
+        assert [name for name in placed if metric(name) == name.replace("_", " ")] == []
+        assert (metric("heldout accuracy"), metric("its_own_name")) == ("留出集准确率", "its own name")
     with speaking("en"):
-        assert translate(sentence % values) == sentence % values
+        assert metric("heldout_accuracy") == "heldout accuracy"
 
 
-@pytest.mark.parametrize("sentence", SAID)
-def test_some_service_says_so(sentence: str) -> None:
-    """A sentence that was reworded in the code needs its pattern reworded."""
-    code = "\n".join(path.read_text("utf-8") for path in WEB.parent.rglob("*.py"))
-    longest = max(BLANK.sub("\n", sentence.replace("minutes.", "minute")).split("\n"), key=len)
-    assert longest.strip(" .") in code
+def said_in_code() -> Iterator[tuple[str, set[str]]]:
+    """The code of every Sentence that the code makes, with the names of its values."""
+    for path in house.files(*house.PACKAGES):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Sentence":
+                code, values = node.args[0], {str(keyword.arg) for keyword in node.keywords}
+                if isinstance(code, ast.Constant):
+                    yield str(code.value), values
+    yield from ((code, set(BLANK.findall(english))) for code, english in form_builder.BOUNDS.values())
+
+
+def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:
+    made = dict(said_in_code())
+    assert set(made) == set(SAID)
+    assert [code for code, values in said_in_code() if set(BLANK.findall(SAID[code])) - values] == []
+
+
+def test_what_a_service_says_is_retold_with_its_values() -> None:
+    wait = Sentence("seconds", "%(n)s seconds", n=5)
+    said = Sentence("too-many-tries", "Too many wrong tries from here. Try again in %(wait)s.", wait=wait)
+    assert said == "Too many wrong tries from here. Try again in 5 seconds."
+    problem = Problem(pointer="/x", message=said)
+    assert problem.model_dump()["message"] == said
+    for kept in (said, problem.message, pickle.loads(pickle.dumps(said)), unpacked(packed(wait)), Sentence("new", "x")):
+        with speaking("en"):
+            assert translate(kept) == str(kept)
+    with speaking("zh"):
+        assert (
+            translate(problem.message) == translate(pickle.loads(pickle.dumps(said))) == "错误次数过多，请 5 秒后再试。"
+        )
+        assert translate(unpacked(packed(wait))) == "5 秒"
+        assert translate(Sentence("new", "x")) == "x", "one without its Chinese"
+    assert [unpacked(text) for text in ("plain", "7", "[1]", "{}", packed("plain"))] == [
+        "plain",
+        "7",
+        "[1]",
+        "{}",
+        "plain",
+    ]
 
 
 class Bare(HTMLParser):

@@ -19,13 +19,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared import gate
 from alignment.shared.config import PPOConfig, Stage
-from alignment.shared.events import NullReporter, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import NullReporter
 from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.tables import Job, JobState, ModelKind, Role
 from annotation_api.http import auth
 from tests.support.jobs import ranking
+from workers.stage.faults import kind_of
 
 pytestmark = pytest.mark.browser
 Sessions = sessionmaker[Session]
@@ -83,7 +85,7 @@ def attempt(sessions: Sessions, key: uuid.UUID, folder: Path) -> gate.Decision |
         try:
             return gate.enforce(folder, settings.gate, settings.accept_reward_model, NullReporter())
         except StageError as refused:
-            why = Failure(refused.kind, refused.cause, refused.next_step)
+            why = Failure(kind_of(refused), refused.cause, refused.next_step)
             job_store.fail(session, job.id, job.epoch, why, Again.NEVER)
             return None
 

@@ -13,9 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import CONFIGS, Stage, load_preset
-from alignment.shared.events import ErrorKind
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Job, JobState, Role
 from annotation_api.jobs import settings_form
 from annotation_api.jobs.settings_form import COMMON, UNITS, fields_of, read_settings

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from annotation_api.db.audit import Noted
+from annotation_api.db.audit.ledger import Noted
 
 log = logging.getLogger("rankloop.audit")
 FOLDER = "audit"

@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.events import ErrorKind, SavedCheckpoint, StageProgress
+from alignment.shared.events import SavedCheckpoint, StageProgress
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, ModelToRegister, NewEvaluatedPolicy
+from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Alias, AliasMove, ModelKind, ModelParent, Person, Pipeline
 from tests.support.evaluations import evaluated, prefers
 

@@ -1,6 +1,6 @@
 """Which tests take most, in processor time, which a busy machine does not stretch as it does the clock's.
 
-    make test PYTEST_OPTIONS="-p tests.support.cpu_time"
+    make test PYTEST_OPTIONS="-p tests.benchmarks.support.cpu_time"
 
 Counted are a test with its set-up and what its processes used that have ended. A Postgres or Ray that goes on is not.
 """

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json
+from alignment.shared.sentence import Sentence
 from annotation_api.db.locks import Lock
 from annotation_api.db.sql import LIGHTLY, one_row, rows
 from annotation_api.db.tables import AuditOutcome, AuditRow
@@ -119,9 +120,11 @@ def verify(session: Session, *noted: Noted) -> ChainCheck:
     count, before, seen = 0, BEGINNING, dict(noted)
     for row in session.scalars(select(AuditRow).order_by(AuditRow.seq).execution_options(yield_per=BATCH)):
         if row.seq != count + 1:
-            return ChainCheck(count, before, count + 1, "The row is missing.")
+            return ChainCheck(count, before, count + 1, Sentence("row-missing", "The row is missing."))
         if seal(before, vars(row)) != row.sha256:
-            return ChainCheck(count, before, row.seq, "The row or the one before it was changed.")
+            return ChainCheck(
+                count, before, row.seq, Sentence("row-changed", "The row or the one before it was changed.")
+            )
         if seen.get(row.seq, row.sha256) != row.sha256:
             return ChainCheck(count, before, row.seq, "The row has another seal than the one that was noted.")
         count, before = row.seq, row.sha256

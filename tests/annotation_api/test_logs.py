@@ -11,7 +11,7 @@ from contextvars import copy_context
 
 import pytest
 
-from alignment.shared import logs
+from annotation_api import logs
 
 TOKEN = "q9Zt3vXy_1bC-dE5fGhIjKlMnOpQrStUvWxYz0a2b4c"  # 43 characters, as secrets.token_urlsafe(32) gives
 KEY = f"rl_0a1b2c3d_{TOKEN}"
@@ -71,7 +71,7 @@ def test_a_key_keeps_its_prefix_so_that_people_can_tell_which_it_was() -> None:
 def run(code: str, **environment: str) -> list[str]:
     """The lines that a process with this code writes to standard error."""
     clean = {name: value for name, value in os.environ.items() if name != logs.VARIABLE}
-    code = "import logging, warnings, threading\nfrom alignment.shared import logs\n" + code
+    code = "import logging, warnings, threading\nfrom annotation_api import logs\n" + code
     done = subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True)
     return done.stderr.splitlines()
 

@@ -4,8 +4,7 @@ import errno
 
 import pytest
 
-from alignment.shared.disk import is_full
-from alignment.shared.events import ErrorKind, StageError
+from alignment.shared.errors import DiskFull, StageError, is_full
 
 
 @pytest.mark.parametrize(
@@ -18,7 +17,7 @@ from alignment.shared.events import ErrorKind, StageError
         RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
         RuntimeError("basic_ios::clear: iostream error"),
         ValueError("I/O error: File too large (os error 27)"),
-        StageError(ErrorKind.DISK_FULL, "No room to write x."),
+        DiskFull("No room to write x."),
     ],
 )
 def test_full(error: Exception) -> None:
@@ -32,7 +31,7 @@ def test_full(error: Exception) -> None:
         ValueError("I/O error: no such file (os error 2)"),
         ValueError("I/O error (os error 280)"),
         RuntimeError("[enforce fail at inline_container.cc:1] . PytorchStreamReader failed reading zip archive"),
-        StageError(ErrorKind.INTERNAL, "x"),
+        StageError("x"),
     ],
 )
 def test_not_full(error: Exception) -> None:

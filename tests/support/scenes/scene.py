@@ -25,8 +25,9 @@ from annotation_api.db.tables import (
 from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
-from tests.support import scene_runs
-from tests.support.quality import scene_erased, scene_review
+from tests.support.scenes import erased as scene_erased
+from tests.support.scenes import review as scene_review
+from tests.support.scenes import runs as scene_runs
 
 GUIDELINES = """Rank by how **helpful** the answer is.
 
