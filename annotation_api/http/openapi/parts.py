@@ -167,6 +167,11 @@ EXAMPLES: Mapping[str, Any] = {
         "inputs": {"records": {"dataset": _OTHER}},
         "config": {"duplicates": "near", "personal": "mask"},
     },
+    "InstructJob": {
+        "stage": "instruct",
+        "inputs": {"seeds": {"dataset": _OTHER}},
+        "config": {"teacher": "ours", "teacher_model": "a-model", "count": 500},
+    },
     "FromPreparation": {"job": _ID, "name": "pairs, prepared"},
     "RewardJob": {"stage": "reward", "inputs": {"model": {"job": _ID}, "rankings": {"project": _OTHER}}},
     "PPOJob": {
