@@ -14,6 +14,7 @@ from alignment.shared.config import (
     TrainingConfig,
 )
 from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
+from alignment.shared.methods import ADAPTERS
 from alignment.shared.settings import AdapterSettings
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import adapters_of, shape_of
@@ -103,7 +104,7 @@ def _known(config: TrainingConfig, shapes: Shapes) -> dict[str, ModelShape] | No
 
 
 def _stands_apart(config: TrainingConfig, machine: OnDevice) -> bool:
-    return isinstance(config, PPOConfig) and config.lora is not None and not machine.judge_on_base
+    return isinstance(config, PPOConfig) and config.tuned in ADAPTERS and not machine.judge_on_base
 
 
 def _on_one_base(job: ValidatedJob) -> bool:
