@@ -23,8 +23,6 @@ def bases_of(safe: SafeFolder, allowed: Callable[[Path], bool]) -> list[SafeFold
     """
     found: list[SafeFolder] = []
     while ADAPTER in safe.files:
-        with ExitStack() as descriptors:
-            open_weights(safe, descriptors, adapters=True)
         named = safe.settings[ADAPTER].get("base_model_name_or_path")
         base = Path(os.path.realpath(base_of(safe.folder, named))) if isinstance(named, str) and named else None
         if base is None or not base.is_dir() or not allowed(base):
@@ -34,6 +32,8 @@ def bases_of(safe: SafeFolder, allowed: Callable[[Path], bool]) -> list[SafeFold
             )
         if len(found) == MOST_STACKED:
             raise UnsafeModel(f"its adapters stand on more than {MOST_STACKED} others.", "Merge them first.")
+        with ExitStack() as descriptors:
+            open_weights(safe, descriptors, adapters=True)
         safe = inspect(base)
         found.append(safe)
     return found
