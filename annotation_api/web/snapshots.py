@@ -54,7 +54,7 @@ def freeze(
         found = service.freeze_or_ask(session, me, wanted)
         return see_other(f"/freezes/{found.id}" if isinstance(found, Freeze) else f"/snapshots/{found.id}")
     except ValidationError:
-        error = Sentence("no-source", "Choose a project or a data set from the list.")
+        error: str = Sentence("no-source", "Choose a project or a data set from the list.")
     except ApiError as refusal:
         error = refusal.shown
     session.rollback()
