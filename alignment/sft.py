@@ -9,7 +9,7 @@ left out, counted and named: cutting one would train a response that never stops
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from datasets import Dataset
@@ -20,7 +20,14 @@ from trl.trainer.sft_trainer import SFTTrainer
 from alignment.data import chat
 from alignment.data.screening import screen
 from alignment.data.stops import turn_end
-from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_model, saved_type
+from alignment.models.load import (
+    context_length,
+    load_causal_lm,
+    load_tokenizer,
+    save_adapter,
+    save_model,
+    saved_type,
+)
 from alignment.shared.config import SFTConfig, Stage
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
@@ -38,6 +45,9 @@ from alignment.training.trainer import (
     writes,
 )
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 IGNORED = -100  # the label that no loss falls on
 
 
@@ -54,7 +64,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
         reporter.note(
             "The tokenizer has no chat template; the project's own was installed and is saved with the model."
         )
-    more: dict[str, Any] = {"trained": True, "dropout": True, "lora": config.lora, "seed": config.seed}
+    more: dict[str, Any] = {"trained": True, "dropout": True, "light": config.light, "seed": config.seed}
     model = load_to_train(lambda device: load_causal_lm(inputs.model, tokenizer, device=device, **more), config)
     limit = min(config.max_length, context_length(model) or config.max_length)
     screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
@@ -66,7 +76,10 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
     if writes():
-        save_model(model, tokenizer, out_dir, saved_type(config.save_dtype, inputs.model))
+        if config.save_adapter:
+            save_adapter(cast("PeftModel", model), tokenizer, out_dir, str(inputs.model.resolve()))
+        else:
+            save_model(model, tokenizer, out_dir, saved_type(config.save_dtype, inputs.model))
     metrics = {"loss": curve[-1]["loss"], "first_loss": curve[0]["loss"], "used": float(len(rows))}
     return StageResult("sft", metrics, {"counts": counts, "max_length": limit, "curve": curve})
 

@@ -1,4 +1,4 @@
-"""LoRA adapters: added, saved, read. PEFT is imported by what makes or reads adapters, by nothing else."""
+"""Adapters (LoRA, IA3): added, saved, read. PEFT is imported by what makes or reads adapters, by nothing else."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from transformers.pytorch_utils import Conv1D
 
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
+from alignment.shared.methods import Rescaling
 from alignment.untrusted.adapters import base_of
-from alignment.untrusted.families import adaptable, usually_adapted
+from alignment.untrusted.families import adaptable, rescaled, usually_adapted
 from alignment.untrusted.folder import ADAPTER
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
+    from peft import PeftConfig, PeftModel
 
 Task: TypeAlias = Literal["CAUSAL_LM", "SEQ_CLS"]
 
@@ -40,21 +41,20 @@ def tuned_layers(model: torch.nn.Module) -> Iterator[Any]:
     return (layer for layer in model.modules() if isinstance(layer, BaseTunerLayer))
 
 
-def add_adapters(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Task, seed: int) -> PeftModel:
-    """Adapters on the linear layers that `lora.targets` means; a score head has none: PEFT trains and keeps it whole.
+def has_soft_prompt(model: object) -> TypeGuard[PeftModel]:
+    """Whether something learnt stands before every text, which is no part of the weights."""
+    return is_adapted(model) and bool(model.active_peft_config.is_prompt_learning)
+
+
+def add_adapters(model: PreTrainedModel | PeftModel, light: LoRAConfig | Rescaling, task: Task, seed: int) -> PeftModel:
+    """Adapters on the linear layers that the method means; a score head has none: PEFT trains and keeps it whole.
 
     A model that has adapters named START keeps them, frozen: what is trained is added to what it says by now.
     Raises BadInput for names that the model does not have.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    settings = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
-        lora_dropout=lora.dropout,
-        target_modules=_targets(model, lora),
-        task_type=task,
-    )
+    settings = _lora(model, light, task) if isinstance(light, LoRAConfig) else _ia3(model, task)
     torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
     adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
     for weight in adapted.parameters():
@@ -63,7 +63,55 @@ def add_adapters(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Tas
     return adapted
 
 
-def _above(model: PeftModel, settings: LoraConfig) -> PeftModel:
+def can_stand_above(model: PeftModel, light: LoRAConfig | Rescaling) -> bool:
+    """Whether such adapters can be put over those that the model has: one kind does not go over the other."""
+    kind = "LORA" if isinstance(light, LoRAConfig) else "IA3"
+    return bool(model.active_peft_config.peft_type == kind)
+
+
+def _lora(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Task) -> PeftConfig:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works: it only scales
+        lora_dropout=lora.dropout,
+        target_modules=_targets(model, lora),
+        task_type=task,
+        use_rslora=lora.rank_stabilised,
+        use_dora=lora.dora,
+    )
+
+
+def _ia3(model: PreTrainedModel | PeftModel, task: Task) -> PeftConfig:
+    from peft import IA3Config
+
+    family, layers = _family(model), _linear_layers(model)
+    experts = any(name.endswith("experts") for name, _ in model.named_modules())
+    found = {name: rescaled(name) for name in layers if usually_adapted(family, name, experts) and rescaled(name)}
+    if not found:
+        raise bad(f"method 'ia3' finds no keys, values or feed-forward in {family}.", "Choose lora or layers.")
+    inputs = [name for name, where in found.items() if where == "input"]
+    turned = isinstance(model.get_submodule(next(iter(found))), Conv1D)
+    return IA3Config(target_modules=list(found), feedforward_modules=inputs, task_type=task, fan_in_fan_out=turned)
+
+
+def _family(model: PreTrainedModel | PeftModel) -> str:
+    return str(model.config.get_text_config().model_type)
+
+
+def _linear_layers(model: PreTrainedModel | PeftModel) -> list[str]:
+    """The full names of those of the trunk."""
+    base: Any = model.get_base_model() if is_adapted(model) else model
+    head = base.get_output_embeddings()
+    return [
+        name.removesuffix(".base_layer")
+        for name, module in base.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head and not _is_beside(name)
+    ]
+
+
+def _above(model: PeftModel, settings: PeftConfig) -> PeftModel:
     """`model` with new adapters over its own, and a head to train that begins as the one that it has."""
     model.add_adapter(TRAINED, settings)
     model.set_adapter(TRAINED)
@@ -78,13 +126,7 @@ def _above(model: PeftModel, settings: LoraConfig) -> PeftModel:
 
 def _targets(model: PreTrainedModel | PeftModel, lora: LoRAConfig) -> list[str]:
     """The full names of the layers that get adapters."""
-    base: Any = model.get_base_model() if is_adapted(model) else model
-    head, family = base.get_output_embeddings(), base.config.get_text_config().model_type
-    layers = [
-        name.removesuffix(".base_layer")
-        for name, module in base.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head and not _is_beside(name)
-    ]
+    family, layers = _family(model), _linear_layers(model)
     if isinstance(lora.targets, tuple):
         chosen = [name for name in layers if name.endswith(tuple(f".{target}" for target in lora.targets))]
         asked = [target for target in lora.targets if not any(name.endswith(f".{target}") for name in layers)]
@@ -96,7 +138,7 @@ def _targets(model: PreTrainedModel | PeftModel, lora: LoRAConfig) -> list[str]:
         return chosen
     if lora.targets == "all_linear":
         return [name for name in layers if adaptable(family, name)]
-    experts = any(name.endswith("experts") for name, _ in base.named_modules())
+    experts = any(name.endswith("experts") for name, _ in model.named_modules())
     return [name for name in layers if usually_adapted(family, name, experts)]
 
 

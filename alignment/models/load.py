@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from alignment.data.stops import turn_end
-from alignment.models.adapters import START, Task, adapter_base, add_adapters, is_adapted, read_adapters
+from alignment.models.adapters import START, Task, adapter_base, has_soft_prompt, is_adapted, read_adapters
 from alignment.models.adapters import save_adapter as save_adapter
 from alignment.models.device import dtype_for, pick_device
 from alignment.models.ensemble import Ensemble, EnsembleFile
@@ -33,6 +33,8 @@ from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
 from alignment.models.library import ensure_scorer
+from alignment.models.methods.apply import apply, trains_own_weights
+from alignment.models.methods.soft_prompts import soft_tokens
 from alignment.models.save import round_weights as round_weights
 from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
@@ -40,7 +42,7 @@ from alignment.models.save import settle
 from alignment.models.sharing import merged, scorer_on
 from alignment.models.sizes import require_all_weights, require_fit
 from alignment.models.view import FolderPart, bad, opened
-from alignment.shared.config import LoRAConfig
+from alignment.shared.config import Light
 from alignment.shared.errors import StageError
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
@@ -78,11 +80,11 @@ def load_causal_lm(
     *,
     trained: bool,
     dropout: bool = False,
-    lora: LoRAConfig | None = None,
+    light: Light | None = None,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> PreTrainedModel | PeftModel:
-    """A causal language model on its device; `trained=False` freezes it, `lora` trains adapters only, seeded.
+    """A causal language model on its device; `trained=False` freezes it, `light` trains little of it, seeded.
 
     Raises BadInput for a folder that is missing, unreadable, no causal model, or whose
     embedding is smaller than the tokenizer's vocabulary.
@@ -90,13 +92,13 @@ def load_causal_lm(
     config = load_config(folder, dropout=dropout)
     if is_scorer(config):
         raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
-    model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and lora is None, device)
-    return _prepare(model, trained, lora, "CAUSAL_LM", seed)
+    model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and trains_own_weights(light), device)
+    return _prepare(model, trained, light, "CAUSAL_LM", seed)
 
 
-def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase, device: torch.device | None = None) -> PreTrainedModel:
     """A frozen language model to put adapters on, and scorers beside. Raises as `load_causal_lm`."""
-    model = load_causal_lm(folder, tokenizer, trained=False)
+    model = load_causal_lm(folder, tokenizer, trained=False, device=device)
     return merged(model, model.dtype) if is_adapted(model) else cast(PreTrainedModel, model)
 
 
@@ -106,7 +108,7 @@ def load_scorer(
     *,
     trained: bool,
     dropout: bool = False,
-    lora: LoRAConfig | None = None,
+    light: Light | None = None,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> PreTrainedModel | PeftModel:
@@ -124,11 +126,13 @@ def load_scorer(
         raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
     config.num_labels = 1
     ensure_scorer(config)
-    model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, trained and lora is None, device)
+    model = _load(
+        AutoModelForSequenceClassification, folder, tokenizer, config, trained and trains_own_weights(light), device
+    )
     if fresh:
         _new_head(cast(PreTrainedModel, model), seed)
     _require_numbers(model, folder)
-    return _prepare(model, trained, lora, "SEQ_CLS", seed)
+    return _prepare(model, trained, light, "SEQ_CLS", seed)
 
 
 def load_reward_model(
@@ -162,8 +166,9 @@ def load_reward_model(
 
 
 def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
-    """How many tokens the model's positions reach; None where its config sets no bound."""
-    return positions(model.config.get_text_config())
+    """How many tokens of text the model's positions reach; None where its config sets no bound."""
+    reach = positions(model.config.get_text_config())
+    return None if reach is None else reach - soft_tokens(model)
 
 
 def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
@@ -218,7 +223,7 @@ def _with_adapters(
         if scorer is None:
             raise bad(f"{folder} holds adapters, on which no reward model can begin.", "Merge them and save the whole.")
         return scorer
-    return merged(model, torch.float32) if base.dtype == torch.float32 else model
+    return merged(model, torch.float32) if base.dtype == torch.float32 and not has_soft_prompt(model) else model
 
 
 def _under(
@@ -274,13 +279,13 @@ def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def _prepare(
-    model: PreTrainedModel | PeftModel, trained: bool, lora: LoRAConfig | None, task: Task, seed: int
+    model: PreTrainedModel | PeftModel, trained: bool, light: Light | None, task: Task, seed: int
 ) -> PreTrainedModel | PeftModel:
     if trained and is_adapted(model):
         model = merged(model, model.dtype)
     model.requires_grad_(trained)  # adapters that were merged came frozen
     model.train(trained)
-    return add_adapters(model, lora, task, seed) if trained and lora else model
+    return apply(model, light, task, seed) if trained else model
 
 
 def _new_head(model: PreTrainedModel, seed: int) -> None:

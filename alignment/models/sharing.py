@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from alignment.models.adapters import is_adapted, tuned_layers
+from alignment.models.adapters import has_soft_prompt, is_adapted, tuned_layers
 from alignment.models.device import dtype_for
 from alignment.models.library import ensure_scorer
+from alignment.models.view import bad
 
 M = TypeVar("M", bound=nn.Module)
 Change = Callable[[nn.Parameter], nn.Parameter]
@@ -29,6 +30,11 @@ def twin(model: M, change: Change = lambda weight: weight) -> M:
     """
     tables = {id(table): table for table in model.buffers()}
     return copy.deepcopy(model, tables | {id(weight): change(weight) for weight in model.parameters()})
+
+
+def frozen_copy(model: M) -> M:
+    """The same model, frozen as it is now: what is trained in `model` is copied, the rest is shared."""
+    return twin(model, lambda w: nn.Parameter(w.detach().clone(), requires_grad=False) if w.requires_grad else w)
 
 
 def with_own_head(scorer: M) -> M:
@@ -53,12 +59,22 @@ def merged(model: nn.Module, dtype: torch.dtype) -> PreTrainedModel:
 
     They are added in float32, then rounded to `dtype`: a step of 1e-4 is lost in bfloat16's 8 bits.
     """
+    if has_soft_prompt(model):
+        kind = str(model.active_peft_config.peft_type.value).lower()
+        raise bad(
+            f"The model has a soft prompt ({kind}), which is no part of the weights that a next stage starts from.",
+            "Sample from it, or train it again with method lora, ia3, layers or full.",
+        )
     whole = twin(model)
     for layer in tuned_layers(whole):
         base = layer.get_base_layer()
-        base.weight = nn.Parameter(base.weight.detach().to(torch.float32, copy=True), requires_grad=False)
+        own = [name for name in ("weight", "bias") if getattr(base, name, None) is not None]
+        for name in own:  # a bias is rescaled by IA3
+            copied = getattr(base, name).detach().to(torch.float32, copy=True)
+            setattr(base, name, nn.Parameter(copied, requires_grad=False))
         layer.merge()
-        base.weight.data = base.weight.data.to(dtype)
+        for name in own:
+            getattr(base, name).data = getattr(base, name).data.to(dtype)
     assert is_adapted(whole), "only a model with adapters is merged"
     tuner: Any = whole.base_model
     return cast(PreTrainedModel, tuner.unload())

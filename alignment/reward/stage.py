@@ -102,6 +102,7 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     metrics |= report["metrics"]
     details["words"] = report["words"]
     if "by" in report:
+        details["heldout_prefers"] = report["prefers"]
         details["heldout_by_criterion"] = {name: part["value"] for name, part in report["by"]["criterion"].items()}
     else:
         reporter.note("No prompt is held out: the accuracy is unknown.", level="warning")
@@ -238,7 +239,7 @@ def _train_members(
 def _start(config: RewardConfig, inputs: RewardInputs, tokenizer: PreTrainedTokenizerBase, number: int) -> Model:
     """An untrained member: head and adapters begin as its own seed says."""
     torch.manual_seed(config.seed)  # a padding token's new row is drawn
-    more: dict[str, Any] = {"trained": True, "lora": config.lora, "seed": config.seed + number}
+    more: dict[str, Any] = {"trained": True, "light": config.light, "seed": config.seed + number}
     model = load_to_train(lambda device: load_scorer(inputs.model, tokenizer, device=device, **more), config)
     if config.frozen_trunk:
         model.requires_grad_(False)

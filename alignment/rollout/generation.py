@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from alignment.data.batch import pad_right, position_ids
 from alignment.data.stops import stop_ids
 from alignment.models.device import autocast
+from alignment.models.methods.soft_prompts import opened_with
 from alignment.models.recurrent import is_recurrent, replies
 from alignment.rollout.streams import Draws
 from alignment.shared.errors import BadInput
@@ -140,9 +141,9 @@ def _decode(
     logprobs = torch.zeros((size, max_new_tokens), device=device)
     lengths = torch.zeros(size, dtype=torch.long, device=device)
     finished = torch.zeros(size, dtype=torch.bool, device=device)
-    cache = DynamicCache(config=model.config)
+    model, cache, mask = opened_with(model, mask)
     alive, going = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    place = position_ids(mask)
+    place = position_ids(mask)[:, -ids.shape[1] :]
     for step in range(max_new_tokens):
         with autocast(device):
             output = model(

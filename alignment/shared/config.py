@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.methods import ADAPTERS, SOFT, Method, SoftPrompt
+from alignment.shared.on_data.instruct import InstructConfig as InstructConfig
 from alignment.shared.policy.guard_config import GateConfig as GateConfig
 from alignment.shared.policy.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.shared.policy.ppo_config import PPOConfig as PPOConfig
 from alignment.shared.policy.ppo_config import RLOOConfig as RLOOConfig
 from alignment.shared.settings import AdapterSettings, Count, Length, NonNegative, Positive, Rate, RowRules, Share
+from alignment.shared.settings import Light as Light
 from alignment.shared.settings import LoRAConfig as LoRAConfig
 from alignment.shared.settings import SharedConfig as SharedConfig
 from alignment.shared.settings import StageSettings as StageSettings
@@ -40,13 +43,40 @@ class SupervisedConfig(SharedConfig):
     adam_epsilon: Positive = Field(default=1e-8, description="AdamW's epsilon.")
 
 
-class SFTConfig(SupervisedConfig):
+class SFTConfig(SupervisedConfig, AdapterSettings):
+    takes_soft_prompts: ClassVar[bool] = True
+    saved_apart: ClassVar[tuple[Method, ...]] = SOFT  # what follows stands on one merged model
+
     epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
     train_on: Literal["last_turn", "assistant_turns"] = Field(
         default="last_turn",
         description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
         "are one demonstration each.",
     )
+    virtual_tokens: int = Field(
+        default=20, ge=1, le=1024, description="Learned tokens before the text, of prefix, prompt and p_tuning."
+    )
+
+    @property
+    def light(self) -> Light | None:
+        if self.tuned == "prefix" or self.tuned == "prompt" or self.tuned == "p_tuning":
+            return SoftPrompt(self.tuned, self.virtual_tokens)
+        return super().light
+
+    @model_validator(mode="after")
+    def _soft_prompts_fit(self) -> Self:
+        if self.tuned == "prefix" and self.gradient_checkpointing:
+            raise ValueError(
+                "method 'prefix' hands each block keys and values that recomputing it would lose: set "
+                "gradient_checkpointing to false, or method to 'prompt'"
+            )
+        if self.tuned in SOFT and self.shard_weights:
+            raise ValueError(f"method {self.tuned!r} cannot be shared out: set shard_weights to false")
+        if self.tuned in SOFT and self.virtual_tokens >= self.max_length:
+            raise ValueError(
+                f"virtual_tokens ({self.virtual_tokens}) must be below max_length ({self.max_length}), or no text fits"
+            )
+        return self
 
 
 class RewardConfig(SupervisedConfig, AdapterSettings):
@@ -101,10 +131,10 @@ class RewardConfig(SupervisedConfig, AdapterSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.frozen_trunk and self.lora:
-            raise ValueError("frozen_trunk trains the head alone: leave lora unset, or frozen_trunk false")
-        if self.members > 1 and self.member_kind == "adapter" and not self.lora:
-            raise ValueError("member_kind 'adapter' needs lora: the members are adapters on one base")
+        if self.frozen_trunk and self.tuned != "full":
+            raise ValueError(f"frozen_trunk trains the head alone: leave {self.tuned} unset, or frozen_trunk false")
+        if self.members > 1 and self.member_kind == "adapter" and self.tuned not in ADAPTERS:
+            raise ValueError("member_kind 'adapter' needs lora or ia3: the members are adapters on one base")
         if self.votes == "modal" and self.loss == "plackett_luce":
             raise ValueError("votes 'modal' decides pairs, which need loss 'bradley_terry': choose another of the two")
         return self
@@ -177,8 +207,8 @@ class PrepareConfig(StageSettings):
     near_threshold: Annotated[float, Field(ge=0.5, le=1)] = Field(
         default=0.8, description="Part of their character runs that near-duplicates have in common."
     )
-    cap_by: Literal["language", "criterion", "source"] = Field(
-        default="language", description="What `cap` and `weights` count by; source: of the lineage."
+    cap_by: Literal["language", "criterion", "source", "kind"] = Field(
+        default="language", description="What `cap` and `weights` count by; source: of the lineage; kind: of task."
     )
     cap: int = Field(default=0, ge=0, description="At most so many records of a group, drawn by `seed`; 0: all.")
     weights: dict[str, Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]] = Field(
@@ -199,6 +229,7 @@ CONFIGS: dict[Stage, type[StageSettings]] = {
     Stage.REWARD: RewardConfig,
     Stage.PPO: PPOConfig,
     Stage.PREPARE: PrepareConfig,
+    Stage.INSTRUCT: InstructConfig,
 }
 BASELINES: dict[Baseline, type[StageSettings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
 

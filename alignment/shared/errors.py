@@ -6,7 +6,16 @@ own.
 
 from __future__ import annotations
 
+import errno
+import re
 from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, for this user, in this file
+# What safetensors (by the system's number) and torch say of a write that failed, in place of an OSError.
+WRITE_FAILED = re.compile(
+    rf"(code:|os error) ?({'|'.join(map(str, FULL))})\b|PytorchStreamWriter failed|unexpected pos \d+ vs \d+"
+    r"|iostream error"
+)
 
 
 class StageError(Exception):
@@ -45,3 +54,12 @@ class PeersLost(StageError):
 
 class Cancelled(StageError):
     """Somebody asked for it."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether `error` says that something could not be written for want of room."""
+    if isinstance(error, StageError):
+        return isinstance(error, DiskFull)
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return bool(WRITE_FAILED.search(str(error)))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
+from alignment.shared.methods import ADAPTERS, OwnWeights, Rescaling, SoftPrompt
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.settings import LoRAConfig
 
@@ -28,6 +29,9 @@ class ModelShape:
     layers: int
     vocabulary: int
     adapters: int = 0  # numbers of the adapters in the folder itself; the rest is of the base under them
+    block: int = 0  # numbers in one of its blocks
+    biases: int = 0
+    rescaled: int = 0  # keys, values and feed-forward activations of all blocks: what IA3 has
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Memory:
     rollout_copy: int  # of the policy's weights, in the type that decodes
     host: int  # copies in the memory of the CPU: of the policy that is kept, and what a checkpoint is written from
     on_cpu: bool  # the device is the CPU: that is its memory, too
+    resting: int = 0  # of the weights, those that wait in the host's memory
+    awake: int = 0  # of those, the largest role's, which is here while it is asked
 
     @property
     def weights(self) -> int:
@@ -61,9 +67,9 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """At the worst moment: a rollout and an update are not at once."""
-        kept = self.weights + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
-        return kept + max(self.cache, self.gradients + self.activations + self.logits)
+        """At the worst moment: a rollout, what frozen roles say of it, and an update are not at once."""
+        kept = self.weights - self.resting + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
+        return kept + max(self.cache, self.awake, self.gradients + self.activations + self.logits)
 
 
 def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
@@ -71,16 +77,21 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
     trained, lanes = sum(trained_by_role(config, shapes).values()), _lanes(config, machine)
     policy = shapes["model"]
     largest = [_activations(config, shape, machine) for shape in shapes.values()]
+    roles = _roles(config, shapes, machine)
+    rests = isinstance(config, PPOConfig) and config.offload_frozen and machine.gpus
+    resting = [roles["reference"], roles["reward_model"]] if rests else [0]
     found = Memory(
-        roles=_roles(config, shapes, machine),
+        roles=roles,
         gradients=lanes * FLOAT * trained,
         optimizer=2 * FLOAT * trained,
         activations=lanes * max(largest),
         logits=lanes * _logits(config, policy),
         cache=_cache(config, policy, machine),
-        rollout_copy=HALF * policy.weights if isinstance(config, PPOConfig) and machine.gpus and not config.lora else 0,
-        host=_host(config, shapes),
+        rollout_copy=HALF * policy.weights if _is_copied(config, machine) else 0,
+        host=_host(config, shapes) + sum(resting),
         on_cpu=not machine.gpus,
+        resting=sum(resting),
+        awake=max(resting),
     )
     return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
 
@@ -96,21 +107,24 @@ def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: O
 
 
 def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[str, object], float]]:
-    if not config.lora:
-        yield "lora", {"lora": LoRAConfig(), "frozen_trunk": False}, gpus
+    if config.light is None:
+        whole = {"method": None, "frozen_trunk": False, "offload_frozen": False}
+        yield "lora", whole | {"lora": LoRAConfig()}, gpus
+    if isinstance(config, PPOConfig) and gpus and not (config.light or config.shard_weights or config.offload_frozen):
+        yield "offload_frozen", {"offload_frozen": True}, gpus
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
     if config.micro_batch_size > 1:
         yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
     if isinstance(config, SharedConfig) and gpus >= 1:
         more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
-        yield f"gpus {more} with shard_weights", {"shard_weights": True}, float(more)
+        yield f"gpus {more} with shard_weights", {"shard_weights": True, "offload_frozen": False}, float(more)
 
 
 def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> dict[str, int]:
     """Trained numbers of the model, and for PPO of the critic, which begins as the reward model."""
     roles = ("model", "reward_model") if isinstance(config, PPOConfig) else ("model",)
-    return {role: _trained(config, shapes[role]) for role in roles}
+    return {role: trained_of(config, shapes[role]) for role in roles}
 
 
 def checkpoint_of(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> int:
@@ -129,26 +143,56 @@ def _averages(config: PPOConfig) -> int:
     return 0 if config.ema_decay is None else 1
 
 
-def _trained(config: TrainingConfig, shape: ModelShape) -> int:
+def trained_of(config: TrainingConfig, shape: ModelShape) -> int:
+    """Trained numbers of one model."""
     if isinstance(config, RewardConfig) and config.frozen_trunk:
         return shape.width
-    return shape.linear * config.lora.rank if config.lora else shape.weights
+    match config.light:
+        case None:
+            return shape.weights
+        case LoRAConfig(rank=rank, dora=dora):
+            return shape.linear * (rank + dora)  # DoRA has a length for each output besides
+        case Rescaling():
+            return shape.rescaled
+        case OwnWeights(biases=True):
+            return shape.biases
+        case OwnWeights(layers=int(count)):
+            return min(count, shape.layers) * shape.block
+        case OwnWeights():
+            return shape.weights  # parts by name: all of it at most
+        case SoftPrompt(kind="prefix", tokens=tokens):
+            return tokens * 2 * shape.layers * shape.width
+        case SoftPrompt(kind=kind, tokens=tokens):
+            return tokens * shape.width + (3 * shape.width**2 if kind == "p_tuning" else 0)
 
 
 def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> dict[str, int]:
     """With adapters the base is frozen and the reference is that base; the critic stands on the reward model."""
     trained, policy, frozen = trained_by_role(config, shapes), shapes["model"], machine.frozen
     if not isinstance(config, PPOConfig):
-        whole = config.lora is None and not (isinstance(config, RewardConfig) and config.frozen_trunk)
+        whole = _is_float(config) and not (isinstance(config, RewardConfig) and config.frozen_trunk)
         return {"model": FLOAT * policy.weights if whole else frozen * policy.weights + FLOAT * trained["model"]}
     judge = shapes["reward_model"]
     average = {"average": FLOAT * trained["model"]} if _averages(config) else {}
-    if config.lora is None:
-        found = average | {"policy": FLOAT * policy.weights, "reference": FLOAT * policy.weights}
+    if _is_float(config):
+        found = average | {
+            "policy": FLOAT * policy.weights,
+            "reference": FLOAT * trained["model"],
+        }  # the rest is shared
         return found | {"critic": FLOAT * judge.weights, "reward_model": frozen * judge.weights}
     found = average | {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
     found |= {"critic": FLOAT * trained["reward_model"]}
     return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
+
+
+def _is_float(config: TrainingConfig) -> bool:
+    """Whether the model itself is trained, in full or in part, and so has the optimizer's number type."""
+    return config.light is None or isinstance(config.light, OwnWeights)
+
+
+def _is_copied(config: TrainingConfig, machine: OnDevice) -> bool:
+    """Whether replies are decoded on a copy of the policy."""
+    return isinstance(config, PPOConfig) and machine.gpus > 0 and config.tuned not in ADAPTERS
 
 
 def _lanes(config: TrainingConfig, machine: OnDevice) -> int:
@@ -166,6 +210,8 @@ def _activations(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -
     number = HALF if machine.gpus else FLOAT
     states = number * _texts(config) * config.max_length * shape.width
     layer = 17 * states  # 34 bytes at two a number
+    if isinstance(config.light, OwnWeights) and isinstance(config.light.layers, int) and config.light.layers:
+        return min(config.light.layers, shape.layers) * layer  # nothing below the last blocks has a gradient
     return shape.layers * states + layer if config.gradient_checkpointing else shape.layers * layer
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from alignment.shared.methods import ADAPTERS, SOFT, TIMES_THE_RATE, Method, OwnWeights, Rescaling, SoftPrompt
+
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Length = Annotated[int, Field(ge=8, le=1_048_576)]
@@ -18,6 +20,7 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]  # something mu
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,100}$")]
+LayerNames = Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=64)]
 
 
 class StageSettings(BaseModel):
@@ -38,18 +41,27 @@ class LoRAConfig(StageSettings):
     rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
     alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
     dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")
-    targets: Literal["usual", "all_linear"] | Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=64)] = (
-        Field(
-            default="usual",
-            description="Which linear layers: those of the text model without routers and experts, all, or the names.",
-        )
+    targets: Literal["usual", "all_linear"] | LayerNames = Field(
+        default="usual",
+        description="Which linear layers: those of the text model without routers and experts, all, or the names.",
+    )
+    rank_stabilised: bool = Field(
+        default=False, description="Divide alpha by the root of the rank (Kalajdzievski 2023), not by the rank."
+    )
+    dora: bool = Field(
+        default=False, description="Learn the length of each output's weights apart (Liu et al. 2024, DoRA)."
     )
 
 
+Light = LoRAConfig | Rescaling | OwnWeights | SoftPrompt
+LAST_BLOCKS = 2  # that are trained where nothing else is asked
+
+
 class TrainingConfig(RowRules):
-    """What the gradient stages share. A learning rate that is not set is larger where adapters are trained."""
+    """What the gradient stages share. A learning rate that is not set is larger where little is trained."""
 
     adapter_rate: ClassVar[float] = 1e-4  # ten times the full rate, as TRL's
+    takes_soft_prompts: ClassVar[bool] = False
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate of AdamW.")
     batch_size: Count = Field(default=32, description="Prompts in one optimizer step.")
@@ -59,7 +71,16 @@ class TrainingConfig(RowRules):
     weight_decay: NonNegative = Field(default=0.0, description="AdamW's decoupled weight decay.")
     max_grad_norm: Positive = Field(default=1.0, description="Gradients are scaled down to this norm.")
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
+    method: Method | None = Field(
+        default=None,
+        description="What is trained: all weights (full), adapters (lora, ia3), the last blocks or parts by name "
+        "(layers), biases (bitfit); in SFT also what stands before the text: prefix (which P-tuning v2 is), prompt, "
+        "p_tuning. Unset: lora where lora is set, else full.",
+    )
     lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
+    layers: Annotated[int, Field(ge=1, le=10_000)] | LayerNames = Field(
+        default=LAST_BLOCKS, description="What method 'layers' trains: the last so many blocks, or the parts so named."
+    )
     save_dtype: Literal["as_loaded", "float32", "bfloat16", "float16"] = Field(
         default="as_loaded", description="Number type of the saved weights: that of the model it started from, or this."
     )
@@ -79,7 +100,49 @@ class TrainingConfig(RowRules):
     @classmethod
     def _usual_rate(cls, values: dict[str, Any]) -> float | None:
         """The rate of these settings where it is not the default."""
-        return cls.adapter_rate if values.get("lora") is not None else None
+        times = TIMES_THE_RATE.get(_method_of(values))
+        return None if times is None else times * cls.adapter_rate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_has_its_table(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("method") == "lora" and "lora" not in values:
+            return {**values, "lora": {}}
+        return values
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> Self:
+        if self.lora is not None and self.tuned != "lora":
+            raise ValueError(f"method {self.tuned!r} has no use for lora: set lora to null, or method to 'lora'")
+        if self.lora is None and self.tuned == "lora":
+            raise ValueError("method 'lora' needs lora, which is null: leave lora out, or set method to 'full'")
+        if self.layers != LAST_BLOCKS and self.tuned != "layers":
+            raise ValueError(f"layers is read by method 'layers' alone, and method is {self.tuned!r}")
+        if self.tuned in SOFT and not self.takes_soft_prompts:
+            raise ValueError(
+                f"method {self.tuned!r} is for sft alone: what it trains stands before the text and is no part of the "
+                "weights, on which reward model, critic and reference stand; choose full, lora, ia3, layers or bitfit"
+            )
+        return self
+
+    @property
+    def tuned(self) -> Method:
+        """The method that is meant."""
+        return self.method or ("full" if self.lora is None else "lora")
+
+    @property
+    def light(self) -> Light | None:
+        """The method with its settings; None: all weights are trained."""
+        match self.tuned:
+            case "lora":
+                return self.lora
+            case "ia3":
+                return Rescaling()
+            case "layers":
+                return OwnWeights(layers=self.layers)
+            case "bitfit":
+                return OwnWeights(biases=True)
+        return None
 
     @model_validator(mode="after")
     def _micro_fits(self) -> Self:
@@ -91,24 +154,29 @@ class TrainingConfig(RowRules):
 
 
 class AdapterSettings(TrainingConfig):
-    """What the stages share that leave adapters as adapters: the next stage stands on the same base with them."""
+    """What the stages share that can leave adapters as adapters: the next one stands on the same base with them."""
+
+    saved_apart: ClassVar[tuple[Method, ...]] = ADAPTERS  # methods whose weights are, unless asked otherwise
 
     save_adapter: bool = Field(
         default=False,
-        description="Save adapters beside their base instead of merged into it; unset: where lora trains them.",
+        description="Save adapters beside their base instead of merged into it. Unset: reward and PPO do, where lora "
+        "or ia3 trains them; SFT does with soft prompts, which cannot be merged.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _what_is_trained_is_saved(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "save_adapter" not in values and values.get("lora") is not None:
+        if isinstance(values, dict) and "save_adapter" not in values and _method_of(values) in cls.saved_apart:
             return {**values, "save_adapter": True}
         return values
 
     @model_validator(mode="after")
     def _has_an_adapter(self) -> Self:
-        if self.save_adapter and not self.lora:
-            raise ValueError("save_adapter needs lora: without it there is no adapter")
+        if self.save_adapter and self.tuned not in (*ADAPTERS, *SOFT):
+            raise ValueError("save_adapter needs lora, or method 'ia3': without them there is no adapter")
+        if not self.save_adapter and self.tuned in SOFT:
+            raise ValueError(f"method {self.tuned!r} cannot be merged into the weights: leave save_adapter unset")
         return self
 
 
@@ -119,3 +187,8 @@ class SharedConfig(TrainingConfig):
         default=False,
         description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
     )
+
+
+def _method_of(values: dict[str, Any]) -> str:
+    """The method that settings mean which are not checked yet."""
+    return str(values.get("method") or ("full" if values.get("lora") is None else "lora"))

@@ -13,6 +13,11 @@ class Stage(StrEnum):
     REWARD = "reward"  # a reward model from rankings
     PPO = "ppo"  # the policy, against the reward model
     PREPARE = "prepare"  # data made fit for training: beside the stages, its work is in workers.preparation
+    INSTRUCT = "instruct"  # instructions made from seeds (self-instruct): beside the stages, too, in workers.instruct
+
+
+# Work on data: it leaves a file that becomes a data set when somebody keeps it, and no model.
+ON_DATA = frozenset({Stage.PREPARE, Stage.INSTRUCT})
 
 
 class Baseline(StrEnum):

@@ -37,7 +37,7 @@ class Beside:
 
     def border(self, step: int, total: int, copy: Callable[[], Copied]) -> None:
         """At a step border: begin to write a checkpoint if one is due. Raise Paused if that was asked for, once it is
-        written; StageError(DISK_FULL) if the one before did not fit."""
+        written; DiskFull if the one before did not fit."""
         pausing = self._checkpoints.pausing()
         self._raise_together()
         if self._team.anywhere(pausing or self._due(step, total)):

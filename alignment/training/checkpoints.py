@@ -21,8 +21,7 @@ from safetensors import SafetensorError
 
 from alignment.shared.artifact import files_below, publish, sha256_file, verify
 from alignment.shared.config import Baseline, PPOConfig, RewardConfig, Stage, SupervisedConfig, TrainingConfig
-from alignment.shared.disk import is_full
-from alignment.shared.errors import DiskFull, StageError
+from alignment.shared.errors import DiskFull, StageError, is_full
 from alignment.shared.events import Reporter, SavedCheckpoint
 from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
@@ -36,11 +35,17 @@ WHEN = ("save_every", "save_minutes")  # settings that change no weight
 LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "template_refusals",
     "save_dtype",
+    "method",
+    "layers",
+    "virtual_tokens",
     "lora.targets",
+    "lora.rank_stabilised",
+    "lora.dora",
     "alarms.engine_gap",
     "clip_range_high",
     "critic_warmup",
     "group_baseline",
+    "offload_frozen",
 )
 LATER_IN: Mapping[type[TrainingConfig], tuple[str, ...]] = {  # others had them from the start
     PPOConfig: ("responses_per_prompt",),

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
+from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from alignment.models.adapters import has_soft_prompt
 from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
 from alignment.models.library import recomputing
@@ -31,6 +33,7 @@ from alignment.training.team import Team
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
 
 
+SOFT_PROMPT = "soft_prompt.safetensors"
 SCHEDULES: dict[str, dict[str, Any]] = {
     "cosine": {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
     "linear": {"lr_scheduler_type": "linear"},
@@ -156,6 +159,20 @@ class ResumingTrainer(Trainer):
                 self._load_from_checkpoint(str(newest))
                 self.state = state
         return [entry for entry in self.state.log_history if "loss" in entry]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """A soft prompt's own weights: PEFT keeps what they come to, from which p_tuning cannot go on."""
+        if not has_soft_prompt(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        self.model.load_state_dict(load_file(Path(resume_from_checkpoint, SOFT_PROMPT)), strict=False)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if has_soft_prompt(self.model):
+            assert output_dir is not None, "checkpoints name their folder"
+            trained = {name: weight.detach() for name, weight in self.model.named_parameters() if weight.requires_grad}
+            save_file(trained, Path(output_dir, SOFT_PROMPT))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Every process writes its part; the first one makes the folder before, and publishes it after."""

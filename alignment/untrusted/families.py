@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from alignment.untrusted.known_families import DECODERS, ENCODER_DECODERS, ENCODERS
 
@@ -19,6 +19,9 @@ _LEFT_ALONE = re.compile(
     r"|multi_?modal\w*|embed_tokens_extend|patch_embedding\w*|altup\w*)(\.|$)"
 )
 _FEED_FORWARD = re.compile(r"\.(gate_proj|up_proj|down_proj|gate_up_proj|w1|w2|w3)$")
+# Of which IA3 rescales what comes out (with the queries, where one layer makes them all), and what goes in.
+_KEYS_AND_VALUES = re.compile(r"\.(k_proj|v_proj|key|value|query_key_value|qkv_proj|Wqkv|c_attn|kv_b_proj|in_proj)$")
+_FEED_FORWARD_END = re.compile(r"\.(down_proj|fc2|fc_out|dense_4h_to_h|w2|mlp\.c_proj)$")
 # Layers whose weights the family's kernels read directly, past an adapter on them (PEFT refuses them, too).
 _NOT_ADAPTABLE = dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"), ("out_proj", "conv1d"))
 
@@ -136,6 +139,13 @@ def _first(config: Any, names: tuple[str, ...]) -> float | None:
 def adaptable(family: str, layer: str) -> bool:
     """Whether a linear layer of that full name can carry an adapter at all."""
     return layer.rpartition(".")[2] not in _NOT_ADAPTABLE.get(family, ())
+
+
+def rescaled(layer: str) -> Literal["output", "input"] | None:
+    """Where IA3 puts its factors on a linear layer of that full name; None: it has none there."""
+    if _KEYS_AND_VALUES.search(layer):
+        return "output"
+    return "input" if _FEED_FORWARD_END.search(layer) else None
 
 
 def usually_adapted(family: str, layer: str, experts: bool) -> bool:

@@ -8,6 +8,7 @@ sentences about the folder, which they do not name: the caller knows it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -33,7 +34,7 @@ OWN_CODE = f"{CONFIG} names code of the model's own (auto_map); the library know
 MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
-ADAPTER_TYPES = ("LORA",)
+ADAPTER_TYPES = ("LORA", "IA3", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*experts")
 
@@ -98,7 +99,9 @@ def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = F
         opened[name] = open_regular(safe.files[name])
         descriptors.callback(os.close, opened[name])
     found = {name: safe_weights.elements(name, descriptor) for name, descriptor in opened.items()}
-    if not adapters:
+    if adapters:
+        _check_soft_prompt(safe.settings[ADAPTER], sum(found[ADAPTER_WEIGHTS].values()))
+    else:
         _check_index(safe, found)
         _check_sizes(safe.settings[CONFIG], sum(sum(tensors.values()) for tensors in found.values()))
     return opened
@@ -162,10 +165,25 @@ def _settings(name: str, path: Path, known: bool) -> dict[str, Any]:
 
 
 def _check_adapter(values: Mapping[str, Any] | None) -> None:
-    """Adapters of the one kind that is made here."""
-    if values is not None and values.get("peft_type") not in ADAPTER_TYPES:
-        kind = str(values.get("peft_type"))[:40]
-        raise UnsafeModel(f"{ADAPTER} describes adapters of type {kind!r}.", "Give a whole model, or LoRA adapters.")
+    """Adapters of the kinds that are made here, which read nothing from elsewhere."""
+    if values is None:
+        return
+    if values.get("peft_type") not in ADAPTER_TYPES:
+        kind, known = str(values.get("peft_type"))[:40], ", ".join(ADAPTER_TYPES)
+        raise UnsafeModel(f"{ADAPTER} describes adapters of type {kind!r}.", f"Give a whole model, or one of {known}.")
+    if values.get("tokenizer_name_or_path") is not None:
+        told = str(values["tokenizer_name_or_path"])[:80]
+        raise UnsafeModel(f"{ADAPTER} names another tokenizer ({told!r}).", "Set tokenizer_name_or_path to null.")
+
+
+def _check_soft_prompt(values: Mapping[str, Any], total: int) -> None:
+    """As many numbers as the weights hold: it is made before they are read."""
+    if not isinstance(tokens := values.get("num_virtual_tokens"), int):
+        return
+    sides = (2, values.get("num_layers")) if values["peft_type"] == "PREFIX_TUNING" else ()
+    numbers = (tokens, values.get("token_dim"), *sides)
+    if not all(type(number) is int and number > 0 for number in numbers) or math.prod(numbers) != total:
+        raise UnsafeModel(f"{ADAPTER} describes a soft prompt of another size than its weights.", "Save them together.")
 
 
 def _weight_names(safe: SafeFolder) -> list[str]:

@@ -103,7 +103,7 @@ class DatasetOut(Shown):
 class FromPreparation(Body):
     """Keep what a preparation would leave as a new data set."""
 
-    job: uuid.UUID = Field(description="A prepare job that has succeeded.")
+    job: uuid.UUID = Field(description="A job of work on data (prepare, instruct) that has succeeded.")
     name: str | None = Field(default=None, min_length=1, max_length=300, description="Unset: the source's, prepared.")
 
 
@@ -163,5 +163,7 @@ class SnapshotOut(Shown):
         description="The project, with `adjudicated` and `paused` where there were decisions or paused people to heed; "
         "or the data sets."
     )
+    erased_rows: int = Field(description="Whose content was erased since; then it is neither read nor exported.")
+    erased_at: datetime | None = Field(description="When the last of them was.")
     created_by: uuid.UUID
     created_at: datetime

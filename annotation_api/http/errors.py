@@ -1,7 +1,7 @@
 """Every error leaves as RFC 9457 problem+json: a stable type, one sentence, and pointers to the fields.
 
-Services raise `ApiError`; the rest (validation, unknown paths, a lost database, our own faults) is
-translated here. A browser that navigates gets the same facts as a page.
+Services raise `ApiError`; the rest (validation, unknown paths, a lost database, our own faults) is translated here.
+A browser that navigates gets the same facts as a page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from alignment.shared.disk import is_full
+from alignment.shared.errors import is_full
 from alignment.shared.records import storable
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain, shown
@@ -30,7 +30,6 @@ from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http import audit as recording
 
 log = logging.getLogger("rankloop.api")
-
 PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
 SLUGS = {

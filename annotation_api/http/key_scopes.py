@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 AREAS = (
     (re.compile(r"/v1/(assignments|submissions)\b|/v1/projects/\{project_id\}/next"), Scope.ANNOTATE),
-    (re.compile(r"/v1/(projects|datasets|imports|snapshots|freezes)\b"), Scope.DATA),
+    (re.compile(r"/v1/(projects|datasets|imports|snapshots|freezes|erasures)\b"), Scope.DATA),
     (re.compile(r"/v1/(jobs|pipelines|models|model-uploads|aliases|leaderboard)\b"), Scope.JOBS),
     (re.compile(r"/v1/(people|invitations|api-keys|session|me|audit|resets)\b"), Scope.PEOPLE),
 )

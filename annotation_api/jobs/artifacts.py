@@ -44,6 +44,9 @@ def _find(session: Session, settings: Settings, job: Job, name: str) -> tuple[Ar
     if row.removed_at is not None:
         cause = f"The file {name} of job {job.id} was removed on {row.removed_at:%Y-%m-%d}, because nothing needed it."
         raise ApiError(410, "artifact-gone", cause)
+    if row.erased_at is not None:
+        cause = f"The file {name} of job {job.id} was erased on {row.erased_at:%Y-%m-%d}: it showed data that are gone."
+        raise ApiError(410, "artifact-gone", cause)
     folder = (settings.home / "artifacts" / str(job.id) / str(job.epoch)).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder) or not path.is_file():

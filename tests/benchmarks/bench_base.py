@@ -60,7 +60,7 @@ def _run(side: dict[str, Any]) -> dict[str, int]:
         words(work).save_pretrained(folder / name)
     if side["judge"] == "adapter":
         tokenizer = load_tokenizer(folder / "sft")
-        model = load_scorer(folder / "sft", tokenizer, trained=True, lora=LoRAConfig())
+        model = load_scorer(folder / "sft", tokenizer, trained=True, light=LoRAConfig())
         save_adapter(model, tokenizer, folder / "adapter", str(folder / "sft"))
         del model
     texts = (" ".join(f"t{i}" for i in ids) for ids in work.prompts())

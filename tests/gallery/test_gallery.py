@@ -110,7 +110,7 @@ def test_greedy_replies(family: str, method: str, row: dict[str, str]) -> None:
 def test_scores_and_what_was_saved(family: str, method: str, row: dict[str, str], tmp_path: Path) -> None:
     families.save(family, tmp_path / "base")
     tokenizer = load_tokenizer(tmp_path / "base")
-    scorer: Any = load_scorer(tmp_path / "base", tokenizer, trained=True, lora=METHODS[method]).eval()
+    scorer: Any = load_scorer(tmp_path / "base", tokenizer, trained=True, light=METHODS[method]).eval()
     inner = scorer.get_base_model() if method == "lora" else scorer
     row["head"] = "ours" if type(inner).__module__ == "alignment.models.library" else "library"
     rows = [prompt + response for prompt, response in ROWS]

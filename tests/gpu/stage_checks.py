@@ -118,7 +118,7 @@ def judge_of_adapters(bench: Bench) -> Path:
     """A reward model that is adapters on the tiny policy's base."""
     folder = bench.scratch / "judge"
     if not folder.exists():
-        model = load_scorer(bench.folders / "sft", tiny.tokenizer(), trained=True, lora=LoRAConfig(rank=2), seed=3)
+        model = load_scorer(bench.folders / "sft", tiny.tokenizer(), trained=True, light=LoRAConfig(rank=2), seed=3)
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if "lora_B" in name:

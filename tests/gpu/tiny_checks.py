@@ -112,8 +112,8 @@ def shared_prompts(bench: Bench) -> dict[str, Any]:
 def read_again(bench: Bench) -> dict[str, Any]:
     """Scores of a trained adapter and of the saved one; log-probabilities of a policy live, saved, and merged."""
     tokenizer, rows, said = tiny.tokenizer(), [[6, 7, 8, 2], [9, 10, 2]], {}
-    scorer = _moved(load_scorer(bench.folders / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=4)))
-    policy = _moved(load_causal_lm(bench.folders / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=4)))
+    scorer = _moved(load_scorer(bench.folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=4)))
+    policy = _moved(load_causal_lm(bench.folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=4)))
     save_adapter(scorer, tokenizer, bench.scratch / "scorer", str(bench.folders / "sft"))
     save_adapter(policy, tokenizer, bench.scratch / "policy", str(bench.folders / "sft"))
     save_model(policy, tokenizer, bench.scratch / "merged", torch.float32)

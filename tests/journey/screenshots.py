@@ -26,7 +26,7 @@ from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.settings import Settings
 from tests.support.factory import Factory
 from tests.support.live import chromium, served
-from tests.support.scene import Scene, fill
+from tests.support.scenes.scene import Scene, fill
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from alignment.shared import errors
-from alignment.shared.disk import is_full
+from alignment.shared.errors import is_full
 from alignment.shared.validation import explain
 from annotation_api.db.kinds import ErrorKind
 

@@ -191,4 +191,5 @@ def _show(row: Submission, task: uuid.UUID, project: uuid.UUID, annotator: str, 
         active_ms=row.active_ms,
         total_ms=row.total_ms,
         created_at=row.created_at,
+        erased_at=row.erased_at,
     )

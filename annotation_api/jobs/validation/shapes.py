@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from alignment.shared.memory import ModelShape
 from alignment.untrusted.adapters import base_of
+from alignment.untrusted.families import rescaled
 from alignment.untrusted.folder import ADAPTER, ADAPTER_WEIGHTS
 
 MOST_HEADER = 2**26  # bytes
+NUMBERED = re.compile(r"\.\d+\.")  # of a tensor in a block
 NAMES = {  # of the same thing in different families
     "width": ("hidden_size", "n_embd", "d_model"),
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -38,7 +41,21 @@ def shape_of(folder: Path) -> ModelShape | None:
         return None
     weights = sum(math.prod(shape) for _, shape in tensors)
     linear = sum(sum(shape) for name, shape in tensors if len(shape) == 2 and _is_linear(name))
-    return ModelShape(weights, linear, **facts)
+    return ModelShape(weights, linear, **facts, **_parts(tensors, facts["layers"]))
+
+
+def _parts(tensors: list[tuple[str, list[int]]], layers: int) -> dict[str, int]:
+    """What the light methods train of it."""
+    flat = [(name, shape) for name, shape in tensors if len(shape) == 2]
+    sizes = [(name, math.prod(shape)) for name, shape in tensors]
+    axis = {"output": 0, "input": -1}  # of a weight `(O, I)`, along which IA3 has factors
+    return {
+        "block": sum(size for name, size in sizes if NUMBERED.search(name)) // max(1, layers),
+        "biases": sum(size for name, size in sizes if name.endswith("bias")),
+        "rescaled": sum(
+            shape[axis[where]] for name, shape in flat if (where := rescaled(name.removesuffix(".weight")))
+        ),
+    }
 
 
 def adapters_of(folder: Path) -> Path | None:

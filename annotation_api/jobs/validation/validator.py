@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import (
     CONFIGS,
+    InstructConfig,
     PPOConfig,
     RewardConfig,
     SampleConfig,
@@ -93,6 +94,8 @@ class JobValidator:
         """Settings beside inputs; the data and the reward model are read only where nothing else is wrong."""
         if isinstance(config, PPOConfig) and (problem := config.pretraining_problem("pretraining" in inputs)):
             self._wrong("/inputs/pretraining", problem, config.ptx_coef)
+        if isinstance(config, InstructConfig) and (problem := config.teacher_problem(has_model="model" in inputs)):
+            self._wrong("/inputs/model", problem)
         if isinstance(config, SampleConfig) and "project" in inputs:
             responses = config.responses_per_prompt
             if problem := fitness.task_problem(len(inputs["models"]), responses):
@@ -217,6 +220,10 @@ class JobValidator:
         found = self.session.get(Snapshot, key)
         if found is None:
             self._wrong(at, "There is no such snapshot.", key)
+        elif found.erased_at is not None:
+            gone = "%(rows)s rows of this snapshot were erased on %(day)s; freeze the data again and name the new one."
+            day = f"{found.erased_at:%Y-%m-%d}"
+            self._wrong(at, Sentence("snapshot-erased", gone, rows=found.erased_rows, day=day), key)
         elif HOLDS[found.kind] is record or (record is Record and found.kind not in COLLECTED):
             return found
         elif record is Prompt:

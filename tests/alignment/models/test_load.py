@@ -143,7 +143,7 @@ def test_a_classifier_of_several_labels_is_no_reward_model(folder: Path) -> None
 def test_adapters_are_all_that_trains_and_are_merged_when_saved(folder: Path, tmp_path: Path, kind: str) -> None:
     tokenizer = load_tokenizer(folder)
     load = load_causal_lm if kind == "policy" else load_scorer
-    model = load(folder, tokenizer, trained=True, lora=LoRAConfig(rank=4))
+    model = load(folder, tokenizer, trained=True, light=LoRAConfig(rank=4))
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained
     assert all("lora_" in name or "score" in name for name in trained)
@@ -167,7 +167,7 @@ def test_adapters_begin_as_their_seed_says(folder: Path, load: Callable[..., tor
 
     def start(seed: int) -> torch.Tensor:
         torch.rand(1)  # whatever drew before
-        model = load(folder, tokenizer, trained=True, lora=LoRAConfig(rank=4), seed=seed)
+        model = load(folder, tokenizer, trained=True, light=LoRAConfig(rank=4), seed=seed)
         return torch.cat([p.detach().flatten() for name, p in model.named_parameters() if "lora_A" in name])
 
     first, again, other = start(0), start(0), start(1)

@@ -35,17 +35,7 @@ ROWS = [[6, 7, 8, 2], [9, 10, 2]]
 @pytest.fixture
 def on_base(folders: Path) -> Path:
     """The reward model is adapters on the policy's base."""
-    tokenizer = tiny.tokenizer()
-    model = load_scorer(folders / "sft", tokenizer, trained=True, lora=LoRAConfig(rank=2), seed=3)
-    torch.manual_seed(2)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data.normal_(std=0.05)
-    model.config.score_mean = 0.25
-    save_adapter(model, tokenizer, folders / "adapters", str(folders / "sft"))
-    (folders / "reward").rename(folders / "whole")
-    (folders / "adapters").rename(folders / "reward")
-    return folders
+    return small_ppo.judge_on_base(folders)
 
 
 def separate(folder: Path, config: PPOConfig) -> roles.ActorCritic:
@@ -57,7 +47,7 @@ def separate(folder: Path, config: PPOConfig) -> roles.ActorCritic:
         return load_reward_model(folder / "reward", tokenizer, base=own_base)
 
     assert config.lora is not None
-    policy = load_causal_lm(folder / "sft", tokenizer, trained=True, lora=config.lora, seed=config.seed)
+    policy = load_causal_lm(folder / "sft", tokenizer, trained=True, light=config.lora, seed=config.seed)
     critic = add_adapters(judge().train(), config.lora, "SEQ_CLS", config.seed)
     cast = roles.ActorCritic(tokenizer, policy, None, judge(), roles.ScoreScaler(), critic=critic)
     for model in (cast.policy, cast.critic, cast.reward_model):
@@ -145,7 +135,7 @@ def test_the_next_round_begins_from_an_adapter(on_base: Path) -> None:
     """PPO from a policy that is an adapter, and a reward model trained on that policy: again one base."""
     small_ppo.run(on_base, updates=4, lora=LORA)
     first = on_base / "out"
-    model = load_scorer(first, tiny.tokenizer(), trained=True, lora=LoRAConfig(rank=2))
+    model = load_scorer(first, tiny.tokenizer(), trained=True, light=LoRAConfig(rank=2))
     save_adapter(model, tiny.tokenizer(), on_base / "judge", str(first))
     config = PPOConfig.model_validate(small_ppo.SETTINGS | {"lora": LORA})
     inputs = stages.PPOInputs(model=first, reward_model=on_base / "judge", prompts=on_base / "prompts.jsonl")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.http.errors import MACHINE_PATHS
 from tests.support.factory import Factory
-from tests.support.scene import Scene, fill
+from tests.support.scenes.scene import Scene, fill
 
 FILES = {
     "/jobs/{job_id}/report",
@@ -51,7 +51,7 @@ def tabs(scene: Scene, desk_url: str, desk_chromium: Browser) -> Iterator[dict[s
 
 
 def test_every_page_is_looked_at(app: FastAPI, scene: Scene) -> None:
-    """A new page must be put into tests/support/scene.py."""
+    """A new page must be put into tests/support/scenes/scene.py."""
     routes = {
         str(context.path)
         for context in iter_route_contexts(app.routes)

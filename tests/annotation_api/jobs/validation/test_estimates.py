@@ -54,14 +54,14 @@ def parts(found: MemoryEstimate) -> tuple[int, int, int]:
 
 
 def test_a_folder_says_how_large_its_model_is(here: Path) -> None:
-    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50)
+    assert shape_of(here) == ModelShape(weights=WEIGHTS, linear=LINEAR, width=8, layers=2, vocabulary=50, block=16 * 8)
 
 
 def test_other_families_use_other_names(tmp_path: Path) -> None:
     found = shape_of(folder(tmp_path / "gpt", {"n_embd": 8, "n_layer": 2, "vocab_size": 50}))
-    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, block=16 * 8)
     nested = {"text_config": CONFIG, "hidden_size": None}
-    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50)
+    assert shape_of(folder(tmp_path / "vision", nested)) == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, block=16 * 8)
 
 
 def spoil_header(path: Path) -> None:
@@ -116,6 +116,37 @@ def test_adapters_leave_the_base_frozen(here: Path) -> None:
     assert memory(Stage.SFT, {"model": here}, gpus=0.5, lora=lora).weights == 2 * WEIGHTS + 4 * adapters
 
 
+LIGHT: list[tuple[dict[str, Any], int]] = [  # settings, numbers that are trained
+    ({"method": "ia3"}, 2 * (4 + 32)),
+    ({"method": "bitfit"}, 2 * 4),
+    ({"method": "layers", "layers": 1}, 4 * 8 + 4 + 8 * 32),
+    ({"method": "layers", "layers": ["v_proj"]}, 50 * 8 + 2 * (4 * 8 + 4 + 8 * 32)),
+    ({"lora": {"rank": 4, "dora": True}}, (4 + 1) * 2 * (4 + 8 + 8 + 32)),
+    ({"method": "prefix", "virtual_tokens": 5}, 5 * 2 * 2 * 8),
+    ({"method": "prompt", "virtual_tokens": 5}, 5 * 8),
+    ({"method": "p_tuning", "virtual_tokens": 5}, 5 * 8 + 3 * 8 * 8),
+]
+
+
+@pytest.mark.parametrize(("settings", "trained"), LIGHT)
+def test_a_light_method_has_gradients_of_what_it_trains(tmp_path: Path, settings: dict[str, Any], trained: int) -> None:
+    tensors = {"embed_tokens.weight": [50, 8]}
+    for layer in range(2):
+        tensors |= {f"layers.{layer}.v_proj.weight": [4, 8], f"layers.{layer}.v_proj.bias": [4]}
+        tensors |= {f"layers.{layer}.mlp.down_proj.weight": [8, 32]}
+    found = memory(Stage.SFT, {"model": folder(tmp_path / "model", CONFIG, tensors)}, **settings)
+    assert (found.gradients, found.optimizer) == (4 * trained, 8 * trained)
+    assert "lora" not in found.instead
+
+
+def test_ppo_shares_what_a_light_method_leaves_alone(here: Path) -> None:
+    both, block = {"model": here, "reward_model": here}, 16 * 8
+    found = memory(Stage.PPO, both, gpus=1, max_response_length=8, method="layers", layers=1)
+    assert found.roles == {
+        "policy": 4 * WEIGHTS, "reference": 4 * block, "critic": 4 * WEIGHTS, "reward_model": 2 * WEIGHTS,
+    }  # fmt: skip
+
+
 def test_a_head_alone_is_as_small_as_the_model_is_wide(here: Path) -> None:
     assert parts(memory(Stage.REWARD, {"model": here}, frozen_trunk=True)) == (4 * WEIGHTS + 4 * 8, 4 * 8, 8 * 8)
 
@@ -167,6 +198,18 @@ def test_a_checkpoint_of_ppo_is_seven_numbers_a_weight_and_so_is_the_copy_that_i
     assert memory(Stage.SFT, {"model": here}, gpus=1).host == 0
 
 
+def test_frozen_roles_that_rest_are_in_the_host_but_for_the_one_that_is_asked(here: Path, tmp_path: Path) -> None:
+    """The policy's twin, in float32, and the judge, in half of it: 6 bytes a weight less while others learn."""
+    both = {"model": here, "reward_model": folder(tmp_path / "judge")}
+    plain = memory(Stage.PPO, both, gpus=1, max_response_length=8)
+    job = prepared(Stage.PPO, both, max_response_length=8, offload_frozen=True)
+    found = estimate(job, 1).memory
+    assert found is not None
+    assert (found.host - plain.host, plain.total - found.total) == (6 * WEIGHTS, 6 * WEIGHTS)
+    assert plain.instead["offload_frozen"] == found.total
+    assert "offload_frozen" not in memory(Stage.PPO, both, max_response_length=8).instead
+
+
 def test_recomputed_activations_are_few(here: Path) -> None:
     found = memory(Stage.REWARD, {"model": here}, gpus=1, gradient_checkpointing=True)
     assert found.activations == 2 * 64 * 8 * 2 + 34 * 64 * 8  # pairs: 4 texts of 16 tokens; one layer is whole
@@ -185,7 +228,7 @@ def adapters_on(base: Path, path: Path) -> Path:
 
 def test_adapters_are_as_large_as_the_model_under_them(here: Path, tmp_path: Path) -> None:
     found = shape_of(adapters_on(here, tmp_path / "judge"))
-    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100)
+    assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100, block=16 * 8)
 
 
 def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_path: Path) -> None:
@@ -200,6 +243,7 @@ def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_pat
         "base": 2 * WEIGHTS, "policy": adapter, "critic": adapter, "reward_model": 4 * 100
     }  # fmt: skip
     assert found["two"].roles["reward_model"] == 2 * WEIGHTS  # what another base costs
+    assert (found["one"].judge_apart, found["two"].judge_apart) == (0, 2 * WEIGHTS)
     assert found["one"].rollout_copy == 0  # it decodes on the base
 
 

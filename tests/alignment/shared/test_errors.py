@@ -4,8 +4,7 @@ import errno
 
 import pytest
 
-from alignment.shared.disk import is_full
-from alignment.shared.errors import DiskFull, StageError
+from alignment.shared.errors import DiskFull, StageError, is_full
 
 
 @pytest.mark.parametrize(

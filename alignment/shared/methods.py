@@ -1,0 +1,47 @@
+"""What is trained of a model: all of it, or little. The names of the methods, and what each is to its stage.
+
+Adapters stand beside frozen weights and can be switched off or merged; parts are some of the model's own weights; soft
+prompts stand before the text and are no part of the weights at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal["full", "lora", "ia3", "layers", "bitfit", "prefix", "prompt", "p_tuning"]
+SoftKind = Literal["prefix", "prompt", "p_tuning"]
+ADAPTERS: tuple[Method, ...] = ("lora", "ia3")
+SOFT: tuple[Method, ...] = ("prefix", "prompt", "p_tuning")
+# The learning rate where none is set, as times that of LoRA: fewer weights take larger steps. IA3 by Liu et al. 2022
+# (3e-3), BitFit by Ben Zaken et al. 2022 (up to 1e-3), soft prompts by Liu et al. 2021 and Lester et al. 2021.
+TIMES_THE_RATE: Mapping[str, float] = {
+    "lora": 1.0,
+    "ia3": 30.0,
+    "bitfit": 10.0,
+    "prefix": 100.0,
+    "prompt": 300.0,
+    "p_tuning": 10.0,
+}
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """IA3: a learned factor for each key, value and feed-forward activation (Liu et al. 2022)."""
+
+
+@dataclass(frozen=True)
+class OwnWeights:
+    """Some of the model's own weights; a score head always belongs to them."""
+
+    layers: int | tuple[str, ...] = ()  # the last so many blocks, or parts by name
+    biases: bool = False  # BitFit: every bias (Ben Zaken et al. 2022)
+
+
+@dataclass(frozen=True)
+class SoftPrompt:
+    """Learned keys and values (prefix tuning, which P-tuning v2 is), or learned embeddings, before every text."""
+
+    kind: SoftKind
+    tokens: int
