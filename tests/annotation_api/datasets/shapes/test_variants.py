@@ -118,6 +118,11 @@ def test_sides_that_go_on_from_the_prompt() -> None:
     assert [turn.content for turn in record.prompt.messages] == ["Name a tree.", "Which?", "Any."]
 
 
+def test_a_text_beside_whole_chats_is_no_prompt_of_theirs() -> None:
+    reading, (record,) = read({"context": "A page on trees.", "chosen": [ASKED, OAK], "rejected": [ASKED, SAND]})
+    assert (reading.refusals, record.prompt.text) == ([], "Name a tree.")
+
+
 # a row, and the demonstration that it gives: the turns before, and the response
 SHOWN: dict[str, tuple[Row, list[str], str]] = {
     "HelpSteer2's turns in the prompt": (
