@@ -36,6 +36,7 @@ from annotation_api.annotation.submissions import routes as feedback
 from annotation_api.audit import routes as audit
 from annotation_api.datasets import routes as datasets
 from annotation_api.db.engine import make_engine, session_factory
+from annotation_api.erasure import routes as erasure
 from annotation_api.exposure import Exposure
 from annotation_api.http import downloads, errors
 from annotation_api.http.dependencies import check_permissions
@@ -91,6 +92,7 @@ FEATURES = (
     models,
     leaderboard,
     upload_routes,
+    erasure,
 )
 
 

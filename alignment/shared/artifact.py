@@ -11,16 +11,20 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from alignment.shared.errors import Damaged, DiskFull, StageError, is_full
 from alignment.shared.events import StageResult
-from alignment.shared.records import canonical_json, storable
+from alignment.shared.records import canonical_json, sha256_text, storable
 
 MANIFEST = "manifest.json"
 RESULT = "result.json"
+ERASED = "erased.json"  # beside the manifest: which of its files were erased since, and which were written anew
+TEXTS = ("*.jsonl", "*.html", "preparation.json", "*.part")  # what may be erased: lists and pages of texts
+CARD = "README.md"  # what may be written anew, with result.json; never what a model is made of
 
 
 def write_manifest(folder: Path) -> str:
@@ -51,14 +55,52 @@ def verify(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _corrupt(folder, f"{MANIFEST} is missing or unreadable ({type(error).__name__})") from error
     present = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    removed, rewritten = erased(folder)
     for name in sorted(listed.keys() | present.keys()):
+        if name not in present and name in removed:
+            continue
         if name not in present:
             raise _corrupt(folder, f"{name} is missing")
         if name not in listed:
             raise _corrupt(folder, f"{name} is not in the manifest")
-        if _entry(present[name]) != listed[name]:
+        if _entry(present[name]) not in (listed[name], *rewritten.get(name, ())):
             raise _corrupt(folder, f"{name} differs from the manifest")
     return manifest
+
+
+def erased(folder: Path) -> tuple[frozenset[str], dict[str, list[dict[str, Any]]]]:
+    """The files of a published folder that may be missing, and those that may be as they were written anew."""
+    if not (folder / ERASED).is_file():
+        return frozenset(), {}
+    said = json.loads((folder / ERASED).read_bytes())
+    removed = frozenset(name for name in said["removed"] if any(fnmatch(name, pattern) for pattern in TEXTS))
+    return removed, {name: entries for name, entries in said["rewritten"].items() if name in (CARD, RESULT)}
+
+
+def erase(folder: Path, names: Collection[str], anew: Mapping[str, str]) -> None:
+    """Take files out of a published folder for what they say, and write others anew; the manifest stays as it is.
+
+    What will be is written down first, so that the folder is sound at any moment.
+    """
+    removed, rewritten = erased(folder)
+    for name, text in anew.items():
+        entry = {"sha256": sha256_text(text), "size": len(text.encode())}
+        rewritten[name] = [one for one in rewritten.get(name, []) if one != entry] + [entry]
+    said = {"removed": sorted(removed | set(names)), "rewritten": rewritten}
+    _replace(folder / ERASED, canonical_json(said) + "\n")
+    for name, text in anew.items():
+        _replace(folder / name, text)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    _sync_path(folder)
+
+
+def _replace(path: Path, text: str) -> None:
+    """One moment the old content, the next the new."""
+    part = path.parent.with_name(f".{path.parent.name}-{path.name}.part")  # the folder itself is whole at any moment
+    part.write_text(text, encoding="utf-8")
+    _sync_path(part)
+    os.replace(part, path)
 
 
 def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step: None) -> str:
@@ -91,8 +133,9 @@ def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file of a folder in the order of their names, its own manifest left out."""
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
+    """Every file of a folder in the order of their names, its own manifest and what it says of erasures left out."""
+    own = (folder / MANIFEST, folder / ERASED)
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path not in own)
 
 
 def _entry(path: Path) -> dict[str, Any]:

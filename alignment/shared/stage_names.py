@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What can be run, one after the other, from data to a policy."""
+    """What a job can run."""
 
     SFT = "sft"  # supervised fine-tuning on demonstrations
     SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file

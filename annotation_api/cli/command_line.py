@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation_api.cli import run_parsers
+from annotation_api.cli import completion, run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
@@ -32,7 +32,9 @@ KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 when all went well, 1 when something was refused, failed or lost."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    completion.offer(parser)
+    args = parser.parse_args(argv)
     if args.command == "up":
         from annotation_api import up
 
@@ -94,6 +96,9 @@ def _parser() -> Parser:
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)
+    shell = commands.add_parser("completion", help='what tab offers, names too: eval "$(rankloop completion bash)"')
+    shell.add_argument("shell", choices=completion.SHELLS)
+    shell.set_defaults(here=completion.script)
     return parser
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import sha256_text
+from alignment.shared.sentence import Sentence
 from alignment.shared.stage_names import ON_DATA, Stage
 from alignment.shared.stages import main_data
 from alignment.shared.validation import Problem
@@ -33,7 +34,11 @@ def keep(session: Session, me: Person, home: Path, body: FromPreparation) -> Dat
     job = _job(session, body.job)
     taken = session.scalar(select(Dataset).where(Dataset.origin["job"].astext == str(job.id)))
     if taken is not None:
-        raise ApiError(409, "kept-already", f"This preparation is kept as data set {taken.id}.")
+        raise ApiError(
+            409,
+            "kept-already",
+            Sentence("kept-already", "This preparation is kept as data set %(key)s.", key=str(taken.id)),
+        )
     snapshot = session.get_one(Snapshot, uuid.UUID(job.inputs[main_data(job.stage)]["snapshot"]))
     kind = DatasetKind(job.config["makes"]) if job.stage is Stage.INSTRUCT else snapshot.kind
     what = FORMATS[job.stage]
@@ -75,10 +80,18 @@ def _lines(session: Session, home: Path, job: Job) -> Iterator[str]:
     artifact = session.get(Artifact, (job.id, PREPARED))
     path = home / "artifacts" / str(job.id) / str(job.epoch) / PREPARED
     if artifact is None or artifact.removed_at is not None or not path.is_file():
-        raise ApiError(410, "artifact-gone", "What this preparation left is no longer there. Prepare the data again.")
+        raise ApiError(
+            410,
+            "artifact-gone",
+            Sentence("preparation-gone", "What this preparation left is no longer there. Prepare the data again."),
+        )
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != artifact.sha256:
-            raise ApiError(410, "artifact-damaged", "What this preparation left was changed. Prepare the data again.")
+            raise ApiError(
+                410,
+                "artifact-damaged",
+                Sentence("preparation-changed", "What this preparation left was changed. Prepare the data again."),
+            )
     with path.open(encoding="utf-8", newline="\n") as text:
         yield from text
 
@@ -94,12 +107,16 @@ def undo(session: Session, key: uuid.UUID) -> None:
     """Remove a prepared data set. 409 when it was imported, or when something was made of it."""
     dataset = get_dataset(session, key)
     if dataset.origin is None:
-        raise ApiError(409, "not-prepared", "This data set was imported; only what a preparation made can be undone.")
+        raise ApiError(
+            409,
+            "not-prepared",
+            Sentence("not-prepared", "This data set was imported; only what a preparation made can be undone."),
+        )
     uses = select(Snapshot.id).where(Snapshot.sources.contains({"datasets": [str(key)]}))
     snapshots = [str(found) for found in itertools.islice(session.scalars(uses), 3)]
     if snapshots:
         raise ApiError(409, "in-use", f"Snapshots were made of this data set: {', '.join(snapshots)}.")
     if session.execute(sql(IN_TASKS), {"dataset": str(key)}).first():
-        raise ApiError(409, "in-use", "Tasks of a project were made from this data set.")
+        raise ApiError(409, "in-use", Sentence("tasks-use-it", "Tasks of a project were made from this data set."))
     session.execute(delete(DatasetRow).where(DatasetRow.dataset_id == key))
     session.delete(dataset)

@@ -46,6 +46,7 @@ def dataset_rows(
 ) -> Sequence[DatasetRow]:
     """Rows after (row, part) in the order of the source; with `words`, those in which a text holds them."""
     query = select(DatasetRow).where(DatasetRow.dataset_id == dataset, tuple_(DatasetRow.row, DatasetRow.part) > after)
+    query = query.where(DatasetRow.erased_at.is_(None))
     query = query.order_by(DatasetRow.row, DatasetRow.part).limit(limit)
     if not words:
         return session.scalars(query).all()
@@ -83,7 +84,7 @@ def snapshots() -> Select[Snapshot]:
 
 
 def first_lines(session: Session, snapshot: uuid.UUID, limit: int) -> Sequence[str]:
-    query = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot)
+    query = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot, SnapshotRow.line != "")
     return session.scalars(query.order_by(SnapshotRow.position).limit(limit)).all()
 
 

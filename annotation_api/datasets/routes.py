@@ -223,7 +223,7 @@ def export_snapshot(
 ) -> Download:
     """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
     and `csv` for spreadsheets, with formulas disarmed)."""
-    snapshot = service.get_snapshot(session, snapshot_id)
+    snapshot = service.get_whole_snapshot(session, snapshot_id)
     pieces = export(queries.snapshot_lines(get_sessions(request), snapshot_id), snapshot.kind.value, format)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

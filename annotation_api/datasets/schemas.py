@@ -163,5 +163,7 @@ class SnapshotOut(Shown):
         description="The project, with `adjudicated` and `paused` where there were decisions or paused people to heed; "
         "or the data sets."
     )
+    erased_rows: int = Field(description="Whose content was erased since; then it is neither read nor exported.")
+    erased_at: datetime | None = Field(description="When the last of them was.")
     created_by: uuid.UUID
     created_at: datetime

@@ -9,6 +9,7 @@ from typing import IO, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.datasets import progress, queries
 from annotation_api.datasets.formats.mapping import Mapping, parsed
@@ -219,6 +220,16 @@ def get_snapshot(session: Session, key: object) -> Snapshot:
     found = session.get(Snapshot, key)
     if found is None:
         raise not_found("snapshot", key)
+    return found
+
+
+def get_whole_snapshot(session: Session, key: object) -> Snapshot:
+    """409 for one that lost rows: what is left has another hash than it says."""
+    found = get_snapshot(session, key)
+    if found.erased_at is not None:
+        gone = "%(rows)s rows of this snapshot were erased on %(day)s. Freeze the data again and export the new one."
+        day = f"{found.erased_at:%Y-%m-%d}"
+        raise ApiError(409, "erased-rows", Sentence("erased-rows", gone, rows=found.erased_rows, day=day))
     return found
 
 

@@ -25,6 +25,12 @@ class DatasetKind(StrEnum):
     VERDICTS = "verdicts"  # on rules; likewise
 
 
+class ErasureScope(StrEnum):
+    RECORD = "record"  # a prompt and what hangs on it
+    PERSON = "person"  # what a person answered
+    PROJECT = "project"  # everything in a project
+
+
 class JobState(StrEnum):
     BLOCKED = "blocked"  # waits for another job's artifact
     QUEUED = "queued"  # may be claimed

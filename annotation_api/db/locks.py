@@ -23,6 +23,7 @@ class Lock(IntEnum):
     MIGRATION = 7_265_011  # one process migrates
     AUDIT = 7_265_012  # rows of the audit are added one after another
     FILES = 7_265_013  # shared by backups, taken alone by what removes artifacts
+    FREEZING = 7_265_014  # shared by freezes; an erasure waits with it for those that began before it
     TALLIES = 7_265_020  # one process folds what was judged into the sums
 
 

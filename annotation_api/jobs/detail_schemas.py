@@ -96,3 +96,4 @@ class ArtifactOut(Shown):
     sha256: str
     size: int
     removed_at: datetime | None
+    erased_at: datetime | None = Field(description="When it was removed, because it showed data that were erased.")

@@ -162,7 +162,8 @@ SELECT (look.data->>'update')::int AS update, pair->>'before' = pair->>'response
     ) AS response,
     ARRAY(
         SELECT s.payload->'groups' FROM assignments a JOIN submissions s ON s.assignment_id = a.id
-        WHERE a.task_id = task.id AND NOT EXISTS (SELECT FROM submissions later WHERE later.supersedes = s.id)
+        WHERE a.task_id = task.id AND s.erased_at IS NULL
+            AND NOT EXISTS (SELECT FROM submissions later WHERE later.supersedes = s.id)
     ) AS groups
 FROM job_events look
 CROSS JOIN LATERAL jsonb_array_elements(look.data->'rows') pair

@@ -235,6 +235,9 @@ class MemoryEstimate(BaseModel):
         description="In the memory of the CPU: the kept policy, and the copy that a checkpoint is written from beside "
         "training; where the device is the CPU it counts in the total."
     )
+    judge_apart: int = Field(
+        description="With lora, what the reward model takes as it is no adapter on the policy's own base; 0: it is."
+    )
     total: int = Field(description="At the worst moment: the cache, or gradients, activations and logits.")
     instead: dict[str, int] = Field(description="The total with one setting changed, where that takes less.")
 

@@ -24,6 +24,7 @@ from annotation_api.models.schemas import (
     ModelPath,
     NewAlias,
     NewModel,
+    ShownModel,
 )
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=DoorRoute)
@@ -71,9 +72,9 @@ def list_models(
 
 
 @router.get("/models/{model_id}", dependencies=[allow(*READS_RUNS)])
-def show_model(model_id: uuid.UUID, session: Db) -> ModelOut:
+def show_model(model_id: uuid.UUID, session: Db) -> ShownModel:
     """One model version."""
-    return ModelOut.model_validate(service.get_model(session, model_id))
+    return service.show_model(session, service.get_model(session, model_id))
 
 
 @router.patch("/models/{model_id}", dependencies=[allow(*ENGINEERS)])

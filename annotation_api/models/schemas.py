@@ -74,6 +74,19 @@ class ModelOut(Shown):
     removed_at: datetime | None = Field(description="When its files were removed, because nothing needed them.")
 
 
+class ErasedFromOut(Shown):
+    """How many rows of its data were erased since it was made."""
+
+    rows: int
+    at: datetime
+
+
+class ShownModel(ModelOut):
+    """One model, with what became of its data."""
+
+    erased: ErasedFromOut | None = Field(default=None, description="Null: all of its data are there.")
+
+
 class NewAlias(Body):
     model: uuid.UUID
     why: Notes = Field(default="", description="Why it stands for this model from now on; kept in its history.")

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
+from annotation_api.db.erasing import marks
 from annotation_api.db.tables import Alias, AliasMove, Dataset, ModelKind, ModelVersion, Person, Snapshot
 from annotation_api.http.errors import invalid, not_found
 from annotation_api.models import folders, queries, uploads
-from annotation_api.models.schemas import NewModel
+from annotation_api.models.schemas import ErasedFromOut, ModelOut, NewModel, ShownModel
 from annotation_api.models.uploads import ModelUpload
 from annotation_api.settings import Settings
 
@@ -72,6 +73,13 @@ def get_model(session: Session, key: uuid.UUID) -> ModelVersion:
     if found is None:
         raise not_found("model", key)
     return found
+
+
+def show_model(session: Session, model: ModelVersion) -> ShownModel:
+    """With what became of its data since."""
+    erased = marks.of_models(session, [model.id]).get(model.id)
+    known = ModelOut.model_validate(model).model_dump()
+    return ShownModel(**known, erased=ErasedFromOut.model_validate(erased) if erased else None)
 
 
 def get_snapshot(session: Session, key: uuid.UUID) -> Snapshot:

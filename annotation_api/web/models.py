@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
+from annotation_api.db.erasing import marks
 from annotation_api.db.tables import ModelKind, ModelVersion
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -55,6 +56,7 @@ def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Re
         "model.html",
         me,
         model=model,
+        erased=marks.of_models(session, [model.id]).get(model.id),
         aliases=aliases,
         history=registry.history(session, [*aliases, *registry.ROLES]),
         roles=registry.ROLES,

@@ -5,7 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.web import account, audit, data, home, jobs, leaderboard, mine, models, people, prepare, snapshots
+from annotation_api.web import (
+    account,
+    audit,
+    data,
+    erasures,
+    home,
+    jobs,
+    leaderboard,
+    mine,
+    models,
+    people,
+    prepare,
+    snapshots,
+)
 from annotation_api.web.annotate import page as annotate
 from annotation_api.web.projects import agreement, members, tasks
 from annotation_api.web.projects import pages as projects
@@ -42,5 +55,6 @@ for part in (
     jobs,
     models,
     leaderboard,
+    erasures,
 ):
     router.include_router(part.router)

@@ -79,7 +79,7 @@ def model_of_job(session: Session, job_id: uuid.UUID) -> ModelVersion | None:
 def report_of(session: Session, job_id: uuid.UUID | None) -> str | None:
     """The name of the report for people that the job left."""
     query = select(Artifact.name).where(Artifact.job_id == job_id, Artifact.name.in_(REPORTS))
-    return session.scalar(query.where(Artifact.removed_at.is_(None)))
+    return session.scalar(query.where(Artifact.removed_at.is_(None), Artifact.erased_at.is_(None)))
 
 
 def aliases_by_model(session: Session) -> dict[uuid.UUID, list[str]]:

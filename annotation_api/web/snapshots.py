@@ -14,8 +14,10 @@ from alignment.shared.sentence import Sentence, unpacked
 from annotation_api.datasets import queries, service
 from annotation_api.datasets.exports import ExportFormat
 from annotation_api.datasets.schemas import NewSnapshot
+from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots.freeze import DATASET_SOURCES, PROJECT_SOURCES
 from annotation_api.db.snapshots.frozen_rows import HOLDS
+from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, FeedbackKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
@@ -46,11 +48,13 @@ def freeze(
     me: Me,
     source: Annotated[str, Form(description="project:ID or dataset:ID")],
     kind: Annotated[DatasetKind, Form()],
+    adjudicated: Annotated[Adjudicated, Form()] = Adjudicated.INSTEAD,
+    paused: Annotated[PausedPeople, Form()] = PausedPeople.OUT,
 ) -> Response:
-    """Freeze the source as the kind; the page of the snapshot."""
+    """Freeze the source as the kind, of a project the judgements that were chosen; the page of the snapshot."""
     what, _, key = source.partition(":")
     try:
-        wanted = NewSnapshot.model_validate({what: key, "kind": kind})
+        wanted = NewSnapshot.model_validate({what: key, "kind": kind, "adjudicated": adjudicated, "paused": paused})
         found = service.freeze_or_ask(session, me, wanted)
         return see_other(f"/freezes/{found.id}" if isinstance(found, Freeze) else f"/snapshots/{found.id}")
     except ValidationError:
@@ -58,7 +62,8 @@ def freeze(
     except ApiError as refusal:
         error = refusal.shown
     session.rollback()
-    return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, error=error)
+    votes = VoteChoice(adjudicated, paused)
+    return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, votes=votes, error=error)
 
 
 @router.get("/freezes/{freeze_id}", dependencies=[allow(*ENGINEERS)])
@@ -78,6 +83,7 @@ def _snapshots(
     *,
     chosen: str,
     kind: str = "",
+    votes: VoteChoice = USUAL,
     error: str | None = None,
 ) -> Response:
     shown, projects, datasets = newest(session, Snapshot), newest(session, Project), newest(session, Dataset)
@@ -95,6 +101,9 @@ def _snapshots(
         dataset_kinds=list(DATASET_SOURCES),
         chosen=chosen,
         kind=kind,
+        votes=votes,
+        adjudicated=list(Adjudicated),
+        paused=list(PausedPeople),
         error=error,
     )
 

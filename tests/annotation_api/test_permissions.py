@@ -33,7 +33,8 @@ from annotation_api.annotation.submissions import routes as feedback_routes
 from annotation_api.annotation.submissions import service as feedback
 from annotation_api.annotation.tasks import queries as tasks
 from annotation_api.datasets import progress, staged
-from annotation_api.db.tables import ApiKey, Assignment, Role
+from annotation_api.db.tables import ApiKey, Assignment, Erasure, Role
+from annotation_api.erasure import service as erasing
 from annotation_api.http import dependencies
 from annotation_api.http.auth import Caller
 from annotation_api.http.idempotency import Idempotency
@@ -316,6 +317,18 @@ CHECKS: dict[str, tuple[Callable[[Walk, pytest.MonkeyPatch], None], list[str]]] 
     "drafts are one's own": (
         lambda walk, patch: patch.setattr(work_queries, "own_drafts", _as_other(work_queries.own_drafts, walk, 1)),
         ["GET /mine#drafts"],
+    ),
+    "who made a project erases in it": (
+        lambda walk, patch: patch.setattr(erasing, "_may", lambda *args: None),
+        ["POST /v1/erasures:preview", "POST /v1/erasures", "GET /erasures/new", "POST /erasures"],
+    ),
+    "an erasure is seen by who asked for it or made its project": (
+        lambda walk, patch: patch.setattr(erasing, "_sees", lambda *args: True),
+        ["GET /v1/erasures/{erasure_id}", "GET /erasures/{erasure_id}"],
+    ),
+    "the list of erasures is of what one may see": (
+        lambda walk, patch: patch.setattr(erasing, "listed", lambda session, me: session.query(Erasure).all()),
+        ["GET /v1/erasures", "GET /erasures"],
     ),
     "a key is one's own": (
         lambda walk, patch: patch.setattr(people, "key_of", lambda session, person, key: session.get(ApiKey, key)),

@@ -20,6 +20,7 @@ from annotation_api.annotation.submissions import service as feedback
 from annotation_api.annotation.submissions.schemas import NewRanking
 from annotation_api.datasets import staged
 from annotation_api.datasets.progress import WatchedFile, _running
+from annotation_api.db.kinds import ErasureScope
 from annotation_api.db.tables import (
     Alias,
     AliasMove,
@@ -29,6 +30,7 @@ from annotation_api.db.tables import (
     Comment,
     DatasetKind,
     Draft,
+    Erasure,
     Freeze,
     GoldItem,
     IdempotencyKey,
@@ -80,6 +82,7 @@ class Owned:
     key: ApiKey
     token: str  # of an upload that waits for a yes
     upload: uuid.UUID  # of a model
+    erasure: Erasure  # of a project that the person made
 
 
 class World:
@@ -123,7 +126,18 @@ class World:
         size = SEEN_BYTES if person.role is Role.ANNOTATOR else 0  # only the other's is looked for
         _running[person.id, IMPORT_KEY] = WatchedFile(Bytes(size))  # type: ignore[arg-type]
         upload = model_uploads.begin(self.settings.home, person.id, "half a model").id
-        return Owned(person, task, leased.id, answered.id, submission, sent, key, token, upload)
+        return Owned(person, task, leased.id, answered.id, submission, sent, key, token, upload, self._erasure(person))
+
+    def _erasure(self, person: Person) -> Erasure:
+        """Failed, of an empty project of the person's own: it can be asked for anew."""
+        project = self.make.project(person)
+        row = Erasure(
+            scope=ErasureScope.PROJECT, target={"project": str(project.id)}, project_id=project.id, state="failed",
+            reason=f"asked by {person.id}", created_by=person.id,
+        )  # fmt: skip
+        self.session.add(row)
+        self.session.flush()
+        return row
 
     def close(self) -> None:
         _running.clear()
@@ -218,6 +232,7 @@ class World:
             "dataset_id": self.dataset.id,
             "snapshot_id": self.snapshot.id,
             "freeze_id": self.freeze.id,
+            "erasure_id": owned.erasure.id,
             "job_id": self.job.id,
             "pipeline_id": self.pipeline.id,
             "model_id": self.model.id,
@@ -235,6 +250,7 @@ class World:
         model, data = {"model": str(self.model.id)}, {"dataset": str(self.dataset.id)}
         job = {"stage": "sft", "inputs": {"model": model, "demonstrations": data}}
         task = {"prompt": {"messages": [{"role": "user", "content": "?"}]}, "responses": [{"text": "a"}, {"text": "b"}]}
+        whole = {"scope": "project", "project": str(owned.erasure.project_id)}
         newcomer = {"email": "new@example.org", "name": "New", "password": PASSWORD}
         fresh = self.ranking(owned.leased, owned.task)
         fresh_payload = self.ranking(owned.answered, self.tasks[1]).model_dump(mode="json")["payload"]
@@ -271,6 +287,10 @@ class World:
             "POST /v1/datasets:preview": upload,
             "POST /v1/datasets:from-preparation": {"json": {"job": str(uuid.UUID(int=1))}},
             "POST /v1/snapshots": {"json": data | {"kind": "demonstrations"}},
+            "POST /v1/erasures:preview": {"json": whole},
+            "POST /v1/erasures": {"json": whole | {"reason": "its author asked"}},
+            "GET /erasures/new": {"params": whole},
+            "POST /erasures": {"data": whole | {"reason": "its author asked"}},
             "POST /v1/jobs": {"json": job},
             "POST /v1/jobs:validate": {"json": job},
             "POST /v1/models": {"json": {"name": "m", "path": str(self.settings.home / "models" / "tiny")}},
@@ -316,6 +336,8 @@ class World:
         marks = {
             "GET /v1/api-keys": other.key.name,
             "GET /keys": other.key.name,
+            "GET /v1/erasures": other.erasure.reason,
+            "GET /erasures": other.erasure.reason,
             "GET /v1/submissions": str(other.submission.id),
             "GET /v1/submissions#project": str(other.submission.id),
             "GET /v1/projects/{project_id}#by-person": other.person.pseudonym,

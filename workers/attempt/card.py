@@ -19,6 +19,8 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
 from alignment.shared.events import StageResult
+from annotation_api.db.erasing import marks
+from annotation_api.db.erasing.marks import ErasedFrom
 from annotation_api.db.jobs.differences import flat, written
 from annotation_api.db.tables import MAKES, Assignment, Job, ModelVersion, Snapshot, SnapshotRow, Submission
 from workers.attempt.inputs import Resolved, model_name
@@ -54,6 +56,7 @@ class CardFacts:
     config: Mapping[str, Any]
     parents: Mapping[str, tuple[str, str | None]]  # by role: its name, its licence
     data: tuple[DataFacts, ...]
+    erased: ErasedFrom | None = None  # of the data of the models that it starts from
 
 
 def lineage_of(session: Session, job: Job, resolved: Resolved) -> CardFacts:
@@ -62,7 +65,13 @@ def lineage_of(session: Session, job: Job, resolved: Resolved) -> CardFacts:
     named = [(role, uuid.UUID(each["snapshot"])) for role, each in job.inputs.items() if _is_snapshot(each)]
     data = tuple(_data(session, role, key) for role, key in named)
     name = job.name or (model_name(job) if job.stage in MAKES else job.stage.value)
-    return CardFacts(name, job.stage, job.config, parents, data)
+    return CardFacts(name, job.stage, job.config, parents, data, _erased(session, resolved))
+
+
+def _erased(session: Session, resolved: Resolved) -> ErasedFrom | None:
+    """The worst of what became of its parents' data."""
+    found = marks.of_models(session, [model.id for model in resolved.models.values()])
+    return max(found.values(), key=lambda one: one.rows, default=None)
 
 
 def _is_snapshot(given: Any) -> bool:
@@ -105,6 +114,8 @@ def lines(lineage: CardFacts, result: StageResult) -> Iterator[str]:
     yield TITLES[lineage.stage]
     yield ""
     yield from _origin(lineage)
+    if lineage.erased:
+        yield from (lineage.erased.sentence, "")
     yield from _numbers(result.metrics)
     yield from _gate(result.details.get("gate"))
     yield "## Settings"

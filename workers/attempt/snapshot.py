@@ -25,6 +25,9 @@ def write_snapshot(session: Session, snapshot_id: uuid.UUID, path: Path) -> None
     snapshot = session.get(Snapshot, snapshot_id)
     if snapshot is None:
         raise AttemptError(ErrorKind.BAD_INPUT, f"There is no snapshot {snapshot_id}.", "Create the job anew.")
+    if snapshot.erased_at is not None:
+        cause = f"Rows of snapshot {snapshot_id} were erased on {snapshot.erased_at:%Y-%m-%d}."
+        raise AttemptError(ErrorKind.BAD_INPUT, cause, "Freeze the data again and create the job anew.")
     lines = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot_id).order_by(SnapshotRow.position)
     digest = hashlib.sha256()
     with path.open("wb") as file:

@@ -1,9 +1,9 @@
-"""Large freezes, in a process of their own beside the launchers.
+"""Large freezes and erasures, in a process of their own beside the launchers.
 
     python -m workers.dispatch.freezing
 
-works off all that wait and ends. The dispatcher starts it when there are some, one at a time: a freeze reads and writes
-much, and keeps Python busy, which must not hold up the taking back of jobs.
+works off all that wait and ends. The dispatcher starts it when there are some, one at a time: they read and write
+much, and keep Python busy, which must not hold up the taking back of jobs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from annotation_api import logs
 from annotation_api.db.engine import make_engine, session_factory
+from annotation_api.db.erasing import erasures
 from annotation_api.db.snapshots import freezes
 from workers.settings import WorkerSettings
 
@@ -24,7 +25,7 @@ STOP_SECONDS = 5.0
 
 
 class Freezer:
-    """Starts the process when a freeze waits; ends it with the dispatcher."""
+    """Starts the process when a freeze or an erasure waits; ends it with the dispatcher."""
 
     def __init__(self, sessions: sessionmaker[Session], command: Sequence[str] = COMMAND) -> None:
         self._sessions, self._command = sessions, command
@@ -34,11 +35,11 @@ class Freezer:
         if self._child is not None and self._child.poll() is None:
             return
         with self._sessions.begin() as session:
-            waits = freezes.some_wait(session)
+            waits = freezes.some_wait(session) or erasures.some_wait(session)
         self._child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL) if waits else None
 
     def stop(self) -> None:
-        """What it was at is taken up anew by the next one, since nothing of it is stored."""
+        """What it was at is taken up by the next one: of a freeze nothing is stored, what is erased stays so."""
         if self._child is None or self._child.poll() is not None:
             return
         self._child.terminate()
@@ -51,12 +52,15 @@ class Freezer:
 
 def main() -> int:
     logs.start("freezing")
-    url = WorkerSettings.from_environment().database_url
+    settings = WorkerSettings.from_environment()
+    url = settings.database_url
     if url is None:
         print("workers: RANKLOOP_DATABASE_URL is not set.", file=sys.stderr)
         return 1
     engine = make_engine(url, application_name="rankloop-freezing")
     freezes.work_off(session_factory(engine))
+    if erasures.work_off(session_factory(engine), settings.home.resolve()):
+        erasures.tidy(engine)
     engine.dispose()
     return 0
 

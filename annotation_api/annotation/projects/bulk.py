@@ -38,6 +38,7 @@ class Queue:
 def records_of(session: Session, dataset: Dataset) -> Iterator[tuple[int, Judgeable]]:
     """The row and record of each row of the file in its order, streamed."""
     rows = select(DatasetRow.row, cast(DatasetRow.record, Text)).where(DatasetRow.dataset_id == dataset.id)
+    rows = rows.where(DatasetRow.erased_at.is_(None))
     rows = rows.order_by(DatasetRow.row, DatasetRow.part).execution_options(yield_per=BATCH)
     kind = HOLDS[dataset.kind]
     for row, stored in session.execute(rows):

@@ -29,7 +29,7 @@ from annotation_api.db.tables import (
 FLAGGED = cast("$.flags.*[*] ? (@ == $flag)", JSONPATH)
 COMPARED = 1000  # tasks
 later = aliased(Submission)
-CURRENT = ~exists().where(later.supersedes == Submission.id)
+CURRENT = ~exists().where(later.supersedes == Submission.id) & Submission.erased_at.is_(None)
 
 
 def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
@@ -83,6 +83,7 @@ def _contradicted() -> ColumnElement[bool]:
             place.task_id == Assignment.task_id,
             place.person_id != Assignment.person_id,
             ~exists().where(newer.supersedes == other.id),
+            other.erased_at.is_(None),
             _said(other.payload) != _said(Submission.payload),
         )
         .exists()
@@ -156,6 +157,7 @@ def decision_of(session: Session, task_id: uuid.UUID) -> tuple[TaskDecision, str
         select(TaskDecision, Person.pseudonym)
         .join(Person, Person.id == TaskDecision.reviewer_id)
         .where(TaskDecision.task_id == task_id, ~exists().where(newer.supersedes == TaskDecision.id))
+        .where(TaskDecision.erased_at.is_(None))
     ).one_or_none()
     return (row[0], row[1]) if row else None
 
@@ -166,7 +168,7 @@ _NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPAR
 
 def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
     """(task, kind, prompt's record, [payloads]) of the newest tasks with two answers or more that nobody decided."""
-    decided = exists().where(TaskDecision.task_id == _NEWEST.c.id)
+    decided = exists().where(TaskDecision.task_id == _NEWEST.c.id, TaskDecision.erased_at.is_(None))
     return session.execute(
         select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, func.jsonb_agg(Submission.payload))
         .join(PromptRow, PromptRow.id == _NEWEST.c.prompt_id)

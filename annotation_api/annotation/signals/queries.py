@@ -19,6 +19,7 @@ SELECT person.id AS person, answer.* FROM people person CROSS JOIN LATERAL (
     FROM submissions s
     JOIN assignments a ON a.id = s.assignment_id
     WHERE s.person_id = person.id AND s.project_id = %(project)s AND s.supersedes IS NULL
+        AND s.erased_at IS NULL
     ORDER BY s.created_at DESC, s.seq DESC LIMIT %(most)s
 ) AS answer
 """
@@ -48,7 +49,8 @@ def sizes(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple
 # Decisions that stand, and gold items that say more than where some responses stand.
 WORDS = """
 SELECT d.task_id AS task, d.payload FROM decisions d JOIN tasks t ON t.id = d.task_id
-WHERE t.project_id = %(project)s AND NOT EXISTS (SELECT FROM decisions later WHERE later.supersedes = d.id)
+WHERE t.project_id = %(project)s AND d.erased_at IS NULL
+    AND NOT EXISTS (SELECT FROM decisions later WHERE later.supersedes = d.id)
 UNION ALL
 SELECT g.task_id, CASE WHEN g.expected ? 'order' THEN jsonb_build_object('groups', g.expected -> 'order')
     ELSE g.expected END

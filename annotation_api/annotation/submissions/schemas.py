@@ -131,6 +131,7 @@ class SubmissionOut(BaseModel):
     active_ms: int | None
     total_ms: int | None
     created_at: datetime
+    erased_at: datetime | None = Field(default=None, description="Since when the payload says nothing.")
     feedback: Feedback | None = Field(
         default=None, description="On an answer to the qualification set, when it is given."
     )

@@ -1,10 +1,11 @@
-"""What a task asks, and about which texts. It never changes once the task exists, so it is kept in memory."""
+"""What a task asks, and about which texts. It changes only when it is erased, so it is kept in memory for a while."""
 
 from __future__ import annotations
 
 import json
 import random
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from annotation_api.db.sql import one_row
 from annotation_api.db.tables import FeedbackKind
 
 KEPT_CHARACTERS = 16 * 2**20  # of texts in memory, over all tasks
+KEPT_SECONDS = 30.0  # in which people take it and answer it; what is erased is shown no longer than that
 OVERHEAD = 2000  # characters that a task's other fields are worth
 
 CONTENT = """
@@ -65,27 +67,26 @@ class Contents:
     """The contents used last, up to a size; safe to use from several threads."""
 
     def __init__(self, limit: int = KEPT_CHARACTERS) -> None:
-        self._kept: OrderedDict[uuid.UUID, Content] = OrderedDict()
+        self._kept: OrderedDict[uuid.UUID, tuple[Content, float]] = OrderedDict()  # and until when
         self._limit, self._size, self._lock = limit, 0, threading.Lock()
 
     def of(self, session: Session, task_id: uuid.UUID) -> Content:
         with self._lock:
-            found = self._kept.get(task_id)
-            if found is not None:
+            kept, until = self._kept.get(task_id, (None, 0.0))
+            if kept is not None and until > time.monotonic():
                 self._kept.move_to_end(task_id)
-                return found
+                return kept
         found = _load(session, task_id)
         self._keep(found)
         return found
 
     def _keep(self, content: Content) -> None:
         with self._lock:
-            if content.task_id in self._kept:  # another thread was quicker
-                return
-            self._kept[content.task_id] = content
-            self._size += content.size
+            before, _ = self._kept.pop(content.task_id, (None, 0.0))  # too old, or another thread was quicker
+            self._kept[content.task_id] = content, time.monotonic() + KEPT_SECONDS
+            self._size += content.size - (before.size if before else 0)
             while self._size > self._limit:
-                _, oldest = self._kept.popitem(last=False)
+                _, (oldest, _) = self._kept.popitem(last=False)
                 self._size -= oldest.size
 
 

@@ -98,8 +98,9 @@ def remove(session: Session, choice: TaskFilter, ids: Collection[uuid.UUID] | No
 
 
 def bring_back(session: Session, choice: TaskFilter, ids: Collection[uuid.UUID] | None = None) -> int:
-    """Put chosen tasks that were taken out into the queue again; how many."""
-    chosen = choice.tasks().where(Task.removed_overlap.is_not(None))
+    """Put chosen tasks that were taken out into the queue again, but for erased ones; how many."""
+    whole = select(PromptRow.id).where(PromptRow.erased_at.is_(None))
+    chosen = choice.tasks().where(Task.removed_overlap.is_not(None), Task.prompt_id.in_(whole))
     keys = _locked(session, chosen if ids is None else chosen.where(Task.id.in_(ids)))
     back = update(Task).where(Task.id.in_(keys)).values(overlap=Task.removed_overlap, removed_overlap=None)
     session.execute(back, execution_options={"synchronize_session": False})

@@ -1,18 +1,23 @@
-"""`rankloop agreement PROJECT`: how far its people agree; `rankloop leaderboard`: whose responses they prefer."""
+"""`rankloop agreement PROJECT`: how far its people agree; `rankloop leaderboard`: whose responses they prefer;
+`rankloop erase`: what would go is shown, and goes for good with --yes.
+"""
 
 from __future__ import annotations
 
+import time
 import uuid
 from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.output import emit, remark, table
-from annotation_api.cli.parsers import Parser, Sub, client_command, values
-from annotation_api.db.kinds import Slice
+from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
+from annotation_api.db.kinds import ErasureScope, Slice
 
 FIGURES = ("statistic", "subject", "value", "estimate", "low", "high", "items", "prompts")
 TRUST = ("person", "subject", "value", "low", "high", "weight", "votes", "items")
+POLL_SECONDS = 1.0
+ERASED = ("id", "scope", "state", "done", "reason", "created_at")
 STANDINGS = ("name", "strength", "low", "high", "elo", "comparisons", "wins", "losses", "ties", "group", "model")
 MOST_PROJECTS = 10_000
 
@@ -28,10 +33,11 @@ def add(commands: Sub[Parser]) -> None:
     board.add_argument("--criterion", help="only comparisons by it")
     board.add_argument("--language", help="only of prompts in it, for example en")
     board.add_argument("--length", action="store_true", help="take out what length alone gains")
+    _add_erase(commands)
 
 
 def agreement(client: Client, args: Namespace) -> int:
-    project = f"/v1/projects/{_project(client, args.project)}"
+    project = f"/v1/projects/{project_id(client, args.project)}"
     if args.people:
         found = client.get(f"{project}/reliability")
         emit(found) if args.json else table([rounded(row) for row in found["people"]], TRUST)
@@ -47,7 +53,7 @@ def agreement(client: Client, args: Namespace) -> int:
 
 
 def leaderboard(client: Client, args: Namespace) -> int:
-    project = _project(client, args.project) if args.project else None
+    project = project_id(client, args.project) if args.project else None
     length = True if args.length else None
     chosen = {"project": project, "criterion": args.criterion, "language": args.language, "length": length}
     board = client.get("/v1/leaderboard", **chosen)
@@ -64,7 +70,7 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
 
 
-def _project(client: Client, text: str) -> str:
+def project_id(client: Client, text: str) -> str:
     """The id of a project that is named by it or by its name."""
     try:
         return str(uuid.UUID(text))
@@ -73,3 +79,59 @@ def _project(client: Client, text: str) -> str:
     if not named:
         raise ClientError(f"There is no project named {text!r} that you see.")
     return str(named[0])
+
+
+def _add_erase(commands: Sub[Parser]) -> None:
+    inner = group(commands, "erase", "erase a record, a person's answers or a project; what was done")
+    for scope, text in (
+        (ErasureScope.RECORD, "a prompt with all that hangs on it, everywhere or in a project"),
+        (ErasureScope.PERSON, "what a person answered, everywhere or in a project"),
+        (ErasureScope.PROJECT, "everything in a project"),
+    ):
+        one = client_command(inner, scope.value, erase, text)
+        one.set_defaults(scope=scope.value)
+        one.add_argument("--reason", help="why; kept, so write no content of it")
+        one.add_argument("--yes", action="store_true", help="do it; without it what would go is only shown")
+        _targets(one, scope)
+    client_command(inner, "list", show_erased, "what was erased, and why")
+
+
+def _targets(parser: Parser, scope: ErasureScope) -> None:
+    if scope is ErasureScope.RECORD:
+        parser.add_argument("--task", metavar="ID", help="a task that asks the prompt")
+        parser.add_argument("--dataset", metavar="ID", help="the data set that holds it, with --row")
+        parser.add_argument("--row", type=int, metavar="N", help="from 1, as in the file")
+        parser.add_argument("--part", type=int, metavar="N", help="of a row that gave several records")
+    if scope is ErasureScope.PERSON:
+        parser.add_argument("person", metavar="PERSON", help="the person's id")
+    if scope is ErasureScope.PROJECT:
+        parser.add_argument("project", metavar="PROJECT", help="id or name")
+    else:
+        parser.add_argument("--project", metavar="PROJECT", help="only what is in it; id or name")
+
+
+def erase(client: Client, args: Namespace) -> int:
+    """What would go is shown; with --yes it goes."""
+    names = ("scope", "task", "dataset", "row", "part", "person")
+    target: dict[str, Any] = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    if args.project:
+        target["project"] = project_id(client, args.project)
+    plan = client.post("/v1/erasures:preview", target)
+    if not args.yes:
+        emit(plan)
+        remark("Nothing was erased. To erase it for good: the same with --reason WHY --yes")
+        return 0
+    if not args.reason:
+        raise ClientError("--yes needs --reason: say why, for those who ask later.")
+    row = client.post("/v1/erasures", target | {"reason": args.reason})
+    while row["finished_at"] is None:
+        time.sleep(POLL_SECONDS)
+        row = client.get(f"/v1/erasures/{row['id']}")
+    emit(row)
+    return 0 if row["state"] == "succeeded" else 1
+
+
+def show_erased(client: Client, args: Namespace) -> int:
+    found = client.get("/v1/erasures")
+    emit(found) if args.json else table(found["items"], ERASED)
+    return 0

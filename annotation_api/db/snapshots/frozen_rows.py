@@ -75,7 +75,9 @@ class Frozen:
 def of_dataset(session: Session, dataset: Dataset) -> Iterator[Frozen]:
     """Every record of an imported file, in the file's order, with its place in the file as lineage."""
     rows = select(DatasetRow.row, DatasetRow.part, cast(DatasetRow.record, Text))
-    rows = rows.where(DatasetRow.dataset_id == dataset.id).order_by(DatasetRow.row, DatasetRow.part)
+    rows = rows.where(DatasetRow.dataset_id == dataset.id, DatasetRow.erased_at.is_(None)).order_by(
+        DatasetRow.row, DatasetRow.part
+    )
     kind = HOLDS[dataset.kind]
     for row, part, stored in session.execute(rows.execution_options(yield_per=BATCH)):
         record = kind.from_line(stored)
@@ -88,7 +90,7 @@ def of_dataset(session: Session, dataset: Dataset) -> Iterator[Frozen]:
 
 def prompts_of_project(session: Session, project_id: uuid.UUID, _choice: object) -> Iterator[Frozen]:
     """The prompts of a project, oldest first, whoever judged what."""
-    rows = select(cast(PromptRow.record, Text)).where(PromptRow.project_id == project_id)
+    rows = select(cast(PromptRow.record, Text)).where(PromptRow.project_id == project_id, PromptRow.erased_at.is_(None))
     rows = rows.order_by(PromptRow.created_at, PromptRow.key)
     for stored in session.scalars(rows.execution_options(yield_per=BATCH)):
         yield Frozen(Prompt.from_line(stored))

@@ -45,7 +45,9 @@ class VoteChoice:
 
     def told(self, session: Session, project_id: uuid.UUID) -> dict[str, str]:
         """What a snapshot says of it: what sets it apart from all votes of everybody, where there is any of it."""
-        decided = exists().where(TaskDecision.task_id == Task.id, Task.project_id == project_id)
+        decided = exists().where(
+            TaskDecision.task_id == Task.id, Task.project_id == project_id, TaskDecision.erased_at.is_(None)
+        )
         out = exists().where(PersonStanding.project_id == project_id, PersonStanding.paused_at.is_not(None))
         found = session.execute(select(decided, out)).one()
         said = (
@@ -251,11 +253,11 @@ def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice)
         .join(Task, Task.id == Assignment.task_id)
         .join(PromptRow, PromptRow.id == Task.prompt_id)
         .join(Person, Person.id == Assignment.person_id)
-        .where(Task.project_id == project_id, ~Task.gold, _of_kind(Submission, kind))
+        .where(Task.project_id == project_id, ~Task.gold, _of_kind(Submission, kind), Submission.erased_at.is_(None))
         .where(~exists().where(later.supersedes == Submission.id))
     )
     if kind is not None and choice.adjudicated is Adjudicated.INSTEAD:
-        query = query.where(~exists().where(TaskDecision.task_id == Task.id))
+        query = query.where(~exists().where(TaskDecision.task_id == Task.id, TaskDecision.erased_at.is_(None)))
     if choice.paused is PausedPeople.OUT:
         paused = (PersonStanding.project_id == project_id) & PersonStanding.paused_at.is_not(None)
         query = query.where(Assignment.person_id.not_in(select(PersonStanding.person_id).where(paused)))
@@ -271,6 +273,7 @@ def _decisions(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
         .join(PromptRow, PromptRow.id == Task.prompt_id)
         .join(Person, Person.id == TaskDecision.reviewer_id)
         .where(Task.project_id == project_id, ~Task.gold, _of_kind(TaskDecision, kind))
+        .where(TaskDecision.erased_at.is_(None))
         .where(~exists().where(later.supersedes == TaskDecision.id))
         .order_by(TaskDecision.created_at, TaskDecision.id)
     )

@@ -1,8 +1,8 @@
 """Every table. Plain Postgres 15 or newer, no extension.
 
 Rules that the columns express: what was said is never changed (responses, submissions, reviews, decisions, snapshot
-rows, job events and the audit are append-only, by trigger); people are deactivated, never deleted; every write
-of a running job names the epoch of its lease.
+rows, job events and the audit are append-only, by trigger, but for `db.erasing`, which empties them); people are
+deactivated, never deleted; every write of a running job names the epoch of its lease.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from annotation_api.db.tables.data import PromptRow as PromptRow
 from annotation_api.db.tables.data import ResponseRow as ResponseRow
 from annotation_api.db.tables.data import Snapshot as Snapshot
 from annotation_api.db.tables.data import SnapshotRow as SnapshotRow
+from annotation_api.db.tables.erasures import Erasure as Erasure
+from annotation_api.db.tables.erasures import ErasureState as ErasureState
 from annotation_api.db.tables.freezes import Freeze as Freeze
 from annotation_api.db.tables.freezes import FreezeState as FreezeState
 from annotation_api.db.tables.jobs import AttemptOutcome as AttemptOutcome

@@ -107,6 +107,7 @@ class Submission(Base):
     created_at: Mapped[datetime] = now()
     project_id: Mapped[uuid.UUID] = mapped_column(server_default=FetchedValue())
     person_id: Mapped[uuid.UUID] = mapped_column(server_default=FetchedValue())
+    erased_at: Mapped[datetime | None]  # the payload says nothing since then
 
 
 class Draft(Base):

@@ -48,6 +48,7 @@ class DatasetRow(Base):
     part: Mapped[int] = mapped_column(primary_key=True, server_default=sql("0"))  # a tree or chat row gives several
     record_hash: Mapped[str] = mapped_column(String(64))
     record: Mapped[dict[str, Any]]
+    erased_at: Mapped[datetime | None]  # the record is empty since then; it is in no list and no freeze
 
 
 class PromptRow(Base):
@@ -57,6 +58,8 @@ class PromptRow(Base):
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     key: Mapped[str] = mapped_column(String(64))  # records.Prompt.key
     record: Mapped[dict[str, Any]]  # records.Prompt
+    erased_at: Mapped[datetime | None]  # the record says nothing since then, and its responses neither
+    erased_key: Mapped[str | None] = mapped_column(String(64))  # the key that it had
     created_at: Mapped[datetime] = now()
 
 
@@ -72,6 +75,7 @@ class ResponseRow(Base):
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"), index=True)
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))
     sampling: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = now()
 
 
@@ -86,6 +90,8 @@ class Snapshot(Base):
     rows: Mapped[int]
     # of a project: what told how it stood when this was made; while it stands so it need not be read again
     seen: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    erased_rows: Mapped[int] = mapped_column(server_default=sql("0"))  # whose lines are empty now
+    erased_at: Mapped[datetime | None]  # since when; nothing reads it any more, since the hash is of the whole
     name: Mapped[str | None]
     notes: Mapped[str] = notes_text()
     tags: Mapped[list[Any]] = tag_list()
@@ -97,7 +103,7 @@ class SnapshotRow(Base):
     __tablename__ = "snapshot_rows"
     snapshot_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("snapshots.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
-    line: Mapped[str]  # one canonical line of a record in alignment.shared.records
+    line: Mapped[str]  # one canonical line of a record in alignment.shared.records; empty: erased
     submission_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("submissions.id"), index=True)
     dataset_id: Mapped[uuid.UUID | None]
     dataset_row: Mapped[int | None]

@@ -109,6 +109,7 @@ class TaskDecision(Base):
     kind: Mapped[FeedbackKind] = mapped_column(text_enum(FeedbackKind))
     payload: Mapped[dict[str, Any]]  # as of a submission
     payload_hash: Mapped[str] = mapped_column(String(64))
+    erased_at: Mapped[datetime | None]  # the payload says nothing since then
     created_at: Mapped[datetime] = now()
 
 

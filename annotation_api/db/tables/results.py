@@ -71,3 +71,4 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
     removed_at: Mapped[datetime | None]  # the file is gone: `rankloop prune`
+    erased_at: Mapped[datetime | None]  # the file is gone: it held texts that were erased

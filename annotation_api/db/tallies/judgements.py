@@ -21,7 +21,7 @@ JOIN prompts ON prompts.id = t.prompt_id
 JOIN assignments a ON a.task_id = t.id
 JOIN submissions s ON s.assignment_id = a.id
 JOIN people p ON p.id = a.person_id
-WHERE t.prompt_id = ANY(%(prompts)s) AND NOT t.gold
+WHERE t.prompt_id = ANY(%(prompts)s) AND NOT t.gold AND s.erased_at IS NULL
     AND NOT EXISTS (SELECT FROM pending_judgements later WHERE later.submission_id = s.id)
 ORDER BY s.seq
 """

@@ -90,6 +90,7 @@ def _memory(job: ValidatedJob, shapes: Shapes, gpus: float) -> MemoryEstimate | 
         cache=found.cache,
         rollout_copy=found.rollout_copy,
         host=found.host,
+        judge_apart=found.roles["reward_model"] if _stands_apart(job.config, machine) else 0,
         total=found.total,
         instead=dict(instead(job.config, known, machine)),
     )
@@ -99,6 +100,10 @@ def _known(config: TrainingConfig, shapes: Shapes) -> dict[str, ModelShape] | No
     roles = ("model", "reward_model") if isinstance(config, PPOConfig) else ("model",)
     found = {role: shape for role in roles if (shape := shapes.get(role))}
     return found if len(found) == len(roles) else None
+
+
+def _stands_apart(config: TrainingConfig, machine: OnDevice) -> bool:
+    return isinstance(config, PPOConfig) and config.lora is not None and not machine.judge_on_base
 
 
 def _on_one_base(job: ValidatedJob) -> bool:

@@ -220,6 +220,10 @@ class JobValidator:
         found = self.session.get(Snapshot, key)
         if found is None:
             self._wrong(at, "There is no such snapshot.", key)
+        elif found.erased_at is not None:
+            gone = "%(rows)s rows of this snapshot were erased on %(day)s; freeze the data again and name the new one."
+            day = f"{found.erased_at:%Y-%m-%d}"
+            self._wrong(at, Sentence("snapshot-erased", gone, rows=found.erased_rows, day=day), key)
         elif HOLDS[found.kind] is record or (record is Record and found.kind not in COLLECTED):
             return found
         elif record is Prompt:

@@ -193,6 +193,7 @@ def _project_page(
         me,
         422 if problems else 200,
         project=projects.show_project(session, me, project),
+        owns=engineer and project.created_by == me.id,
         left=tasks.left_for(session, me, project.id) if me.role in ANNOTATES else None,
         done=judgements.judged_today(session, me, project.id) if me.role in ANNOTATES else None,
         days=counts.judged_by_day(session, project.id) if me.role != Role.ANNOTATOR else [],

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from annotation_api.annotation.tasks.contents import Content
 from annotation_api.annotation.tasks.schemas import AssignmentOut, ShownResponse
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
-from annotation_api.db.tables import FeedbackKind, Person
+from annotation_api.db.tables import FeedbackKind, Person, Project, Role
 from annotation_api.web.annotate.cards import cards_of
 from annotation_api.web.annotate.work import KINDS, TaskPage
 from annotation_api.web.markup import language
@@ -28,11 +28,13 @@ def show_forms(request: Request, me: Person, forms: Sequence[AnyForm], name: str
     """Each form with texts that stand for a prompt and its responses."""
     with speaking(language.language_of(request, me)):
         shown = [_sample(form) for form in forms]
-    return render(request, "preview.html", me, name=name, back=None, tasks=[_context(each) for each in shown])
+    return render(
+        request, "preview.html", me, name=name, back=None, erasable=None, tasks=[_context(each) for each in shown]
+    )
 
 
-def show_task(request: Request, me: Person, content: Content, name: str, back: str) -> Response:
-    """A task as it is shown, in the order of sampling."""
+def show_task(request: Request, me: Person, content: Content, project: Project) -> Response:
+    """A task as it is shown, in the order of sampling; who may erase it finds the way there."""
     shown = AssignmentOut(
         assignment=NOBODY,
         task=content.task_id,
@@ -45,7 +47,11 @@ def show_task(request: Request, me: Person, content: Content, name: str, back: s
         lease_until=datetime.now(UTC),
         draft=None,
     )
-    return render(request, "preview.html", me, name=name, back=back, tasks=[_context(shown)])
+    back, name = f"/projects/{project.id}/tasks", project.name
+    erasable = {"scope": "record", "task": content.task_id} if me.role is Role.ADMIN else None
+    if erasable is None and me.role is Role.ENGINEER and project.created_by == me.id:
+        erasable = {"scope": "record", "task": content.task_id, "project": project.id}
+    return render(request, "preview.html", me, name=name, back=back, erasable=erasable, tasks=[_context(shown)])
 
 
 def _sample(form: AnyForm) -> AssignmentOut:

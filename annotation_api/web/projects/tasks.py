@@ -49,7 +49,7 @@ def task_page(project_id: uuid.UUID, task_id: uuid.UUID, request: Request, sessi
     project, task = projects.find_project(session, project_id), session.get(Task, task_id)
     if task is None or task.project_id != project.id:
         raise not_found("task", task_id)
-    return preview.show_task(request, me, content_of(session, task.id), project.name, f"/projects/{project.id}/tasks")
+    return preview.show_task(request, me, content_of(session, task.id), project)
 
 
 @router.post("/tasks/remove", dependencies=[allow(*ENGINEERS)])

@@ -1,8 +1,8 @@
-// The progress of a freeze, until it has ended; then the page says what came of it.
-const bar = document.querySelector("progress[data-freeze]");
+// The progress of a freeze or an erasure, until it has ended; then the page says what came of it.
+const bar = document.querySelector("progress[data-progress]");
 
 async function look() {
-  const answer = await fetch(`/v1/freezes/${bar.dataset.freeze}`);
+  const answer = await fetch(bar.dataset.progress);
   if (!answer.ok) return;
   const row = await answer.json();
   bar.max = row.total || 1;

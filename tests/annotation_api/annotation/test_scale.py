@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import Role
+from annotation_api.db.tables import GoldItem, QualityRules, Role
 from annotation_api.db.tallies.fold import fold
 from tests.support.scale import bulk
 
@@ -78,6 +78,11 @@ def test_requests_read_few_rows(session: Session, desk: Desk, as_: Any, browser_
         "the project's page": lambda: admin.get(f"/projects/{project}"),
         "the agreement page": lambda: admin.get(f"/projects/{project}/agreement"),
         "the home page": lambda: admin.get("/"),
+        "the tasks' page": lambda: admin.get(f"/projects/{project}/tasks"),
+        "tasks of a state": lambda: admin.get(f"/projects/{project}/tasks", params={"state": "waiting"}),
+        "the review queue": lambda: admin.get(f"/projects/{project}/review"),
+        "answers to review": lambda: admin.get(f"/v1/projects/{project}/answers", params={"limit": 20}),
+        "own work": lambda: work.get("/mine"),
         "everybody": lambda: admin.get("/people"),
         "the task page": lambda: work.get(f"/projects/{project}/annotate"),
         "metrics": lambda: admin.get("/metrics"),
@@ -94,6 +99,28 @@ def test_who_is_far_ahead_gets_a_task(session: Session, desk: Desk, as_: Any) ->
         answer = first.post(f"/v1/projects/{desk.project.id}/next")
     assert answer.status_code == 200
     assert uuid.UUID(answer.json()["task"])
+
+
+def test_a_claim_that_may_bring_a_gold_item_reads_few_rows(session: Session, desk: Desk, make: Any, as_: Any) -> None:
+    """Also of somebody who has had each of them."""
+    project = desk.project
+    for n in range(40):
+        task = make.task(make.prompt(project, f"gold {n}?"), overlap=0, gold=True)
+        ids = [str(key) for key in make.response_ids(task)]
+        item = {"use": "mixed", "expected": {"order": [ids[:1], ids[1:]]}, "why": "x", "overlap": 1}
+        session.add(GoldItem(task_id=task.id, project_id=project.id, made_by=project.created_by, **item))
+        make.assignment(task, desk.people[5])
+    session.add(QualityRules(project_id=project.id, gold_rate=0.5))
+    session.flush()
+    for who, kind in ((desk.people[4], True), (desk.people[5], False)):
+        with few(session, f"a claim of {kind}"):
+            answer = as_(who).post(f"/v1/projects/{project.id}/next")
+        assert answer.status_code == 200
+
+
+def test_disputed_tasks_are_looked_for_among_the_newest(session: Session, desk: Desk, as_: Any) -> None:
+    with few(session, "disputed", limit=4 * 1000):
+        assert as_(Role.REVIEWER).get(f"/v1/projects/{desk.project.id}/disputed").status_code == 200
 
 
 def test_counts_are_what_counting_gives(session: Session, desk: Desk, as_: Any) -> None:

@@ -25,6 +25,7 @@ from annotation_api.db.tables import (
 from annotation_api.http import auth
 from annotation_api.people import keys, service
 from annotation_api.people.schemas import NewApiKey
+from tests.support.scenes import erased as scene_erased
 from tests.support.scenes import review as scene_review
 from tests.support.scenes import runs as scene_runs
 
@@ -155,6 +156,7 @@ def fill(session: Session, make: Any) -> Scene:
         Place("compare-models", "/compare", f"/compare?model={runs.model.id}&model={runs.other.id}"),
     ]
     desk = _desk_places(ranking, questions, pair, rules, empty, answered)
+    reviewed += scene_erased.fill(session, ranking, admin, at["task_id"])
     return Scene(tokens, [*_plain_places(at), *runs_places, *desk, *(Place(*page) for page in reviewed)])
 
 

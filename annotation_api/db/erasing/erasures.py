@@ -1,0 +1,130 @@
+"""Erasures as a list that the dispatcher works off: asked for, claimed, told as they go, ended.
+
+One whose process died is taken up again when its lease has run out. One that a job stands in the way of fails with a
+word on which, before it has done anything.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, and_, func, or_, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from alignment.shared.sentence import Sentence, packed
+from annotation_api.db.erasing import plan as foreseen
+from annotation_api.db.erasing.work import Busy, Eraser
+from annotation_api.db.tables import Erasure, ErasureState
+
+LEASE = timedelta(seconds=120)
+PAUSE = timedelta(seconds=20)  # while a backup is made
+TABLES = ("prompts", "responses", "submissions", "decisions", "comments", "dataset_rows", "snapshot_rows", "job_events")
+
+
+class InUse(Exception):
+    """A job reads what is to be erased; `said` says which."""
+
+    def __init__(self, said: Sentence) -> None:
+        super().__init__(said)
+        self.said = said
+
+
+def begin(session: Session, erasure: Erasure) -> foreseen.Foreseen:
+    """Put it on the list, unless it stands there; what it will take. Raises InUse."""
+    plan = foreseen.plan(session, erasure)
+    require_free(session, erasure, plan)
+    erasure.total = plan.rows
+    session.add(erasure)
+    session.flush()
+    session.refresh(erasure)
+    return plan
+
+
+def standing(session: Session, erasure: Erasure) -> Erasure | None:
+    """One for the same that has not ended."""
+    same = select(Erasure).where(
+        Erasure.scope == erasure.scope,
+        Erasure.target == erasure.target,
+        Erasure.project_id.is_(None) if erasure.project_id is None else Erasure.project_id == erasure.project_id,
+        Erasure.state.in_((ErasureState.QUEUED, ErasureState.RUNNING)),
+    )
+    return session.scalars(same.limit(1)).first()
+
+
+def require_free(session: Session, erasure: Erasure, plan: foreseen.Foreseen) -> None:
+    """Raise InUse while a job that has not ended reads what will go."""
+    if jobs := foreseen.readers(session, erasure, [one.id for one in plan.snapshots]):
+        more = f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""
+        said = "What is to be erased is read by %(jobs)s. Wait until it ends, or cancel it; then ask again."
+        raise InUse(Sentence("erased-while-read", said, jobs=", ".join(jobs[:3]) + more))
+
+
+def some_wait(session: Session) -> bool:
+    return session.scalar(select(Erasure.id).where(_free()).limit(1)) is not None
+
+
+def _free() -> object:
+    dropped = and_(Erasure.state == ErasureState.RUNNING, Erasure.lease_until < func.clock_timestamp())
+    return or_(Erasure.state == ErasureState.QUEUED, dropped)
+
+
+def claim(session: Session) -> Erasure | None:
+    """The oldest that nobody works at, which is now the caller's until its lease ends."""
+    oldest = select(Erasure).where(_free()).order_by(Erasure.created_at).limit(1)  # type: ignore[arg-type]
+    row = session.scalars(oldest.with_for_update(skip_locked=True)).first()
+    if row is not None:
+        row.state, row.lease_until = ErasureState.RUNNING, func.clock_timestamp() + LEASE
+        session.flush()
+        session.refresh(row)
+    return row
+
+
+def work_off(sessions: sessionmaker[Session], home: Path) -> int:
+    """Do all that wait, one after another; how many were ended."""
+    done = 0
+    while True:
+        with sessions.begin() as session:
+            row = claim(session)
+        if row is None:
+            return done
+        if not _do(sessions, home, row):
+            return done
+        done += 1
+
+
+def _do(sessions: sessionmaker[Session], home: Path, row: Erasure) -> bool:
+    """False where the rest must wait for a backup."""
+    try:
+        if not row.counts:  # nothing is done yet: a job may have come since it was asked for
+            with sessions.begin() as session:
+                require_free(session, row, foreseen.plan(session, row))
+        Eraser(sessions, home, row, LEASE).run()
+    except InUse as reason:
+        _fail(sessions, row.id, packed(reason.said))
+    except Busy:
+        _rest(sessions, row.id)
+        return False
+    return True
+
+
+def _rest(sessions: sessionmaker[Session], key: uuid.UUID) -> None:
+    """It is taken up again in a while."""
+    with sessions.begin() as session:
+        row = session.get_one(Erasure, key)
+        row.step, row.lease_until = "waits for a backup", func.clock_timestamp() + PAUSE
+
+
+def _fail(sessions: sessionmaker[Session], key: uuid.UUID, error: str) -> None:
+    with sessions.begin() as session:
+        row = session.get_one(Erasure, key)
+        row.state, row.error, row.sought, row.lease_until = ErasureState.FAILED, error, None, None
+        row.finished_at = func.clock_timestamp()
+
+
+def tidy(engine: Engine) -> None:
+    """Give back the room of the old rows, so that new ones are written over them."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for table in TABLES:
+            connection.execute(text(f"VACUUM {table}"))
