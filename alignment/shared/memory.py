@@ -108,8 +108,8 @@ def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: O
 
 def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[str, object], float]]:
     if config.light is None:
-        lora = {"method": None, "lora": LoRAConfig(), "frozen_trunk": False, "offload_frozen": False}
-        yield "lora", lora, gpus
+        whole = {"method": None, "frozen_trunk": False, "offload_frozen": False}
+        yield "lora", whole | {"lora": LoRAConfig()}, gpus
     if isinstance(config, PPOConfig) and gpus and not (config.light or config.shard_weights or config.offload_frozen):
         yield "offload_frozen", {"offload_frozen": True}, gpus
     if not config.gradient_checkpointing:

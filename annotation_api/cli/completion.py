@@ -21,9 +21,9 @@ NEWEST = 200  # things of a list whose names are offered
 
 def script(args: argparse.Namespace) -> int:
     """Print what the shell has to read."""
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["rankloop"], shell=args.shell))
+    print(shellcode(["rankloop"], shell=args.shell))
     return 0
 
 
@@ -44,8 +44,8 @@ def names(prefix: str, action: argparse.Action, parsed_args: argparse.Namespace,
     try:
         rows = Client(find_credentials()).get(f"/v1/{things}", limit=NEWEST)["items"]
     except ClientError as error:
-        import argcomplete
+        from argcomplete.io import warn
 
-        argcomplete.warn(str(error))
+        warn(str(error))
         return []
     return sorted({row["name"] for row in rows if row.get("name") and row["name"].startswith(prefix)})
