@@ -10,7 +10,7 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.sentence import Sentence, packed
@@ -65,14 +65,14 @@ def some_wait(session: Session) -> bool:
     return session.scalar(select(Erasure.id).where(_free()).limit(1)) is not None
 
 
-def _free() -> object:
+def _free() -> ColumnElement[bool]:
     dropped = and_(Erasure.state == ErasureState.RUNNING, Erasure.lease_until < func.clock_timestamp())
     return or_(Erasure.state == ErasureState.QUEUED, dropped)
 
 
 def claim(session: Session) -> Erasure | None:
     """The oldest that nobody works at, which is now the caller's until its lease ends."""
-    oldest = select(Erasure).where(_free()).order_by(Erasure.created_at).limit(1)  # type: ignore[arg-type]
+    oldest = select(Erasure).where(_free()).order_by(Erasure.created_at).limit(1)
     row = session.scalars(oldest.with_for_update(skip_locked=True)).first()
     if row is not None:
         row.state, row.lease_until = ErasureState.RUNNING, func.clock_timestamp() + LEASE
