@@ -21,6 +21,9 @@ PREFIX = "RANKLOOP_"
 RAY_HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]")  # a name or an address; IPv6 in brackets
 
 
+ENDPOINT = re.compile(r"[\w.-]{1,100}=https?://[^\s#?@]+(#[A-Za-z_]\w*)?")
+
+
 SAMPLE_PASSWORDS = frozenset(
     {
         *("postgres", "postgresql", "rankloop", "admin", "root", "test", "pgpassword"),
@@ -105,6 +108,11 @@ class Settings(BaseModel):
         min_length=16,
         description="A bearer token that may read /metrics, and nothing else; unset: only people's API keys may.",
     )
+    teachers: Names = Field(
+        default=(),
+        description="Endpoints of OpenAI's kind that self-instruct may ask: NAME=URL, or NAME=URL#VARIABLE where that "
+        "environment variable of the dispatcher holds the key; unset: none.",
+    )
     artifact_days: int | None = Field(
         default=None, ge=1, description="`rankloop prune` removes unused artifacts that are older; unset: none."
     )
@@ -145,6 +153,20 @@ class Settings(BaseModel):
             except ValueError:
                 raise ValueError(f"{text!r} is neither an address nor a network, such as 10.0.0.0/8") from None
         return value
+
+    @field_validator("teachers")
+    @classmethod
+    def _are_endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not ENDPOINT.fullmatch(text) or urlsplit(text.partition("=")[2]).username is not None:
+                raise ValueError(f"{text.partition('=')[0]!r} must be NAME=https://host/v1, or that and #VARIABLE")
+        return value
+
+    @cached_property
+    def teacher_endpoints(self) -> dict[str, tuple[str, str | None]]:
+        """The URL of each endpoint by its name, and the variable that holds its key."""
+        pairs = (text.partition("=")[::2] for text in self.teachers)
+        return {name: (where.partition("#")[0].rstrip("/"), where.partition("#")[2] or None) for name, where in pairs}
 
     @cached_property
     def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

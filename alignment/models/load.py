@@ -96,9 +96,9 @@ def load_causal_lm(
     return _prepare(model, trained, light, "CAUSAL_LM", seed)
 
 
-def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase, device: torch.device | None = None) -> PreTrainedModel:
     """A frozen language model to put adapters on, and scorers beside. Raises as `load_causal_lm`."""
-    model = load_causal_lm(folder, tokenizer, trained=False)
+    model = load_causal_lm(folder, tokenizer, trained=False, device=device)
     return merged(model, model.dtype) if is_adapted(model) else cast(PreTrainedModel, model)
 
 

@@ -8,11 +8,10 @@ token by token, starting from the reward model's weights on a trunk of its own (
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -45,14 +44,15 @@ from alignment.ppo.controllers import ScoreScaler, scaler_of
 from alignment.ppo.score_shaping import shape_scores
 from alignment.rollout.engines import Engine, engine_of, require_same_numbers
 from alignment.rollout.generation import generate
+from alignment.rollout.requirements import require_numbers, require_same_tokens
 from alignment.rollout.streams import Draws
 from alignment.shared.config import LoRAConfig, PPOConfig, RLOOConfig
-from alignment.shared.errors import BadInput, Diverged
 from alignment.shared.methods import Rescaling
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
 from alignment.training.ready import make_ready, quicken
+from alignment.training.resting import Resting
 from alignment.training.shards import GatheredCopy, loaded
 from alignment.training.team import ALONE, Team
 
@@ -71,10 +71,15 @@ class Roles:
     engine: Engine = field(default=generate, kw_only=True)
     team: Team = field(default=ALONE, kw_only=True)
     copy: GatheredCopy | None = field(default=None, kw_only=True)  # of a policy of which each process holds a share
+    resting: Resting | None = field(default=None, kw_only=True)  # reference and reward model wait in the host's memory
 
     def sampler(self) -> Model:
         """The model that decodes, with the policy's weights; every process must ask."""
         return self.policy if self.copy is None else self.copy.now()
+
+    def asking(self, model: Model | Ensemble) -> AbstractContextManager[None]:
+        """Within, `model`, a frozen one, is on the device."""
+        return nullcontext() if self.resting is None else self.resting.awake(model)
 
     @property
     def lanes(self) -> int:
@@ -84,6 +89,9 @@ class Roles:
     @property
     def device(self) -> torch.device:
         return next(self.policy.parameters()).device
+
+
+R = TypeVar("R", bound=Roles)
 
 
 class Replies(NamedTuple):
@@ -102,17 +110,26 @@ class ActorCritic(Roles):
 
 def load_roles(config: PPOConfig, inputs: PPOInputs, team: Team = ALONE) -> ActorCritic:
     """All four from two folders. BadInput where they cannot work together."""
-    return loaded(functools.partial(_load_roles, config, inputs, team), team, shares=config.shard_weights)
+    read = functools.partial(_load_roles, config, inputs, team)
+    return _rested(loaded(read, team, shares=config.shard_weights), config)
 
 
 def load_without_critic(config: PolicyConfig, inputs: PPOInputs, team: Team = ALONE) -> Roles:
     """Policy, reference and reward model. BadInput where they cannot work together."""
     read = functools.partial(_load_without_critic, config, inputs, team)
-    return loaded(read, team, shares=config.shard_weights)
+    return _rested(loaded(read, team, shares=config.shard_weights), config)
+
+
+def _rested(roles: R, config: PolicyConfig) -> R:
+    """With frozen roles that wait in the host's memory, where that is asked for; the CPU's is the host's."""
+    if not config.offload_frozen or roles.device.type == "cpu":
+        return roles
+    assert roles.reference is not None, "with lora nothing rests"
+    return replace(roles, resting=Resting(roles.device, roles.reference, roles.reward_model))
 
 
 def _load_roles(config: PPOConfig, inputs: PPOInputs, team: Team, device: torch.device | None) -> ActorCritic:
-    """`device`: where each is read to be shared out, which one base for all of them cannot be."""
+    """`device`: where they are read to be shared out."""
     roles = _load_without_critic(config, inputs, team, device)
     critic = _critic(roles, config, inputs, device)
     make_ready(critic, config)
@@ -143,13 +160,13 @@ def _models(
 ) -> tuple[Model, Model | None, Model | Ensemble]:
     """Policy, reference and reward model. With adapters they stand on one base, as far as they were trained on it."""
     light, seed = config.light, config.seed
-    if not isinstance(light, LoRAConfig | Rescaling) or device:
+    if not isinstance(light, LoRAConfig | Rescaling):
         policy = load_causal_lm(inputs.model, tokenizer, trained=True, light=light, seed=seed, device=device)
         # The reference keeps the policy's number type: in another one the KL would not start at 0.
         reference = None if is_adapted(policy) else frozen_copy(policy)
         return policy, reference, load_reward_model(inputs.reward_model, tokenizer, device=device)
-    base = load_base(inputs.model, tokenizer)
-    reward_model = load_reward_model(inputs.reward_model, tokenizer, base=(inputs.model, base))
+    base = load_base(inputs.model, tokenizer, device)
+    reward_model = load_reward_model(inputs.reward_model, tokenizer, device=device, base=(inputs.model, base))
     return add_adapters(base.train(), light, "CAUSAL_LM", seed), None, reward_model
 
 
@@ -157,7 +174,7 @@ def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs, device: torch.de
     """Begins as the reward model, of an ensemble as its first member: with adapters on that one's weights."""
     judge = roles.reward_model.models[0] if isinstance(roles.reward_model, Ensemble) else roles.reward_model
     light, seed = config.light, config.seed
-    if isinstance(light, LoRAConfig | Rescaling) and not device:
+    if isinstance(light, LoRAConfig | Rescaling):
         alone = not isinstance(roles.reward_model, Ensemble)
         if not is_adapted(judge) or (alone and can_stand_above(judge, light)):
             return add_adapters(with_own_head(judge).train(), light, "SEQ_CLS", seed)
@@ -202,25 +219,19 @@ def raw_scores(roles: Roles, sequences: Sequences, config: PolicyConfig) -> tupl
     pad_id, size, device = roles.tokenizer.pad_token_id, 4 * config.micro_batch_size, sequences.input_ids.device
     judge, disagreement, share = roles.reward_model, None, roles.team.share(sequences.lengths)
     mine = [rows[row] for row in share.rows.tolist()]
+    with roles.asking(judge):
+        if isinstance(judge, Ensemble):
+            found = score_members(judge, mine, pad_id, size).T
+        else:
+            found = score_rows(judge, mine, pad_id, size)
     if isinstance(judge, Ensemble):
-        found = score_members(judge, mine, pad_id, size).T
         members = roles.team.gather(found, share, (len(rows), len(judge.models))).T
         scores = combine_scores(members, judge.combine, judge.variance_coef)
         disagreement = members.std(dim=0, unbiased=False).to(device)
     else:
-        scores = roles.team.gather(score_rows(judge, mine, pad_id, size), share, (len(rows),))
+        scores = roles.team.gather(found, share, (len(rows),))
     require_numbers(scores, rows, roles.tokenizer)
     return scores.to(device), disagreement
-
-
-def require_numbers(scores: Tensor, rows: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Diverged for a score `(B,)` that is no number; names the text of its row."""
-    for value, ids in zip(scores.tolist(), rows, strict=True):
-        if not math.isfinite(value):
-            raise Diverged(
-                f"The reward model scores {tokenizer.decode(ids)[:120]!r} as {value}.",
-                "Train the reward model again with a lower learning rate.",
-            )
 
 
 def score(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
@@ -264,7 +275,7 @@ def policy_logprobs(roles: Roles, sequences: Sequences, config: PolicyConfig) ->
 def reference_logprobs(roles: Roles, sequences: Sequences, config: PolicyConfig) -> Tensor:
     """Under the frozen model that the policy started from: `(B, R)`."""
     model = roles.policy if roles.reference is None else roles.reference
-    with model.disable_adapter() if is_adapted(model) else nullcontext():
+    with roles.asking(model), model.disable_adapter() if is_adapted(model) else nullcontext():
         return _by_rows(roles, sequences, lambda s: response_logprobs(model, s, config.temperature), config)
 
 
@@ -279,14 +290,3 @@ def _by_rows(
 def trained_weights(model: Model) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """What an optimizer changes, by name."""
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
-
-
-def require_same_tokens(policy: PreTrainedTokenizerBase, inputs: PPOInputs) -> None:
-    """The reward model reads the policy's token ids, so each id must mean the same to both: else BAD_INPUT."""
-    judge = load_tokenizer(inputs.reward_model)
-    if policy.get_vocab() != judge.get_vocab() or policy.eos_token_id != judge.eos_token_id:
-        raise BadInput(
-            f"The reward model in {inputs.reward_model} has another tokenizer ({len(judge)} tokens) than the policy "
-            f"in {inputs.model} ({len(policy)} tokens).",
-            "Train the reward model from the same base model as the policy.",
-        )

@@ -102,6 +102,7 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     metrics |= report["metrics"]
     details["words"] = report["words"]
     if "by" in report:
+        details["heldout_prefers"] = report["prefers"]
         details["heldout_by_criterion"] = {name: part["value"] for name, part in report["by"]["criterion"].items()}
     else:
         reporter.note("No prompt is held out: the accuracy is unknown.", level="warning")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from alignment.shared.methods import ADAPTERS, SOFT, Method, SoftPrompt
+from alignment.shared.on_data.instruct import InstructConfig as InstructConfig
 from alignment.shared.policy.guard_config import GateConfig as GateConfig
 from alignment.shared.policy.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.shared.policy.ppo_config import PPOConfig as PPOConfig
@@ -206,8 +207,8 @@ class PrepareConfig(StageSettings):
     near_threshold: Annotated[float, Field(ge=0.5, le=1)] = Field(
         default=0.8, description="Part of their character runs that near-duplicates have in common."
     )
-    cap_by: Literal["language", "criterion", "source"] = Field(
-        default="language", description="What `cap` and `weights` count by; source: of the lineage."
+    cap_by: Literal["language", "criterion", "source", "kind"] = Field(
+        default="language", description="What `cap` and `weights` count by; source: of the lineage; kind: of task."
     )
     cap: int = Field(default=0, ge=0, description="At most so many records of a group, drawn by `seed`; 0: all.")
     weights: dict[str, Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]] = Field(
@@ -228,6 +229,7 @@ CONFIGS: dict[Stage, type[StageSettings]] = {
     Stage.REWARD: RewardConfig,
     Stage.PPO: PPOConfig,
     Stage.PREPARE: PrepareConfig,
+    Stage.INSTRUCT: InstructConfig,
 }
 BASELINES: dict[Baseline, type[StageSettings]] = {Baseline.RLOO: RLOOConfig, Baseline.BEST_OF_N: BestOfNConfig}
 

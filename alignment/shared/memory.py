@@ -58,6 +58,8 @@ class Memory:
     rollout_copy: int  # of the policy's weights, in the type that decodes
     host: int  # copies in the memory of the CPU: of the policy that is kept, and what a checkpoint is written from
     on_cpu: bool  # the device is the CPU: that is its memory, too
+    resting: int = 0  # of the weights, those that wait in the host's memory
+    awake: int = 0  # of those, the largest role's, which is here while it is asked
 
     @property
     def weights(self) -> int:
@@ -65,9 +67,9 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """At the worst moment: a rollout and an update are not at once."""
-        kept = self.weights + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
-        return kept + max(self.cache, self.gradients + self.activations + self.logits)
+        """At the worst moment: a rollout, what frozen roles say of it, and an update are not at once."""
+        kept = self.weights - self.resting + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
+        return kept + max(self.cache, self.awake, self.gradients + self.activations + self.logits)
 
 
 def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
@@ -75,16 +77,21 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
     trained, lanes = sum(trained_by_role(config, shapes).values()), _lanes(config, machine)
     policy = shapes["model"]
     largest = [_activations(config, shape, machine) for shape in shapes.values()]
+    roles = _roles(config, shapes, machine)
+    rests = isinstance(config, PPOConfig) and config.offload_frozen and machine.gpus
+    resting = [roles["reference"], roles["reward_model"]] if rests else [0]
     found = Memory(
-        roles=_roles(config, shapes, machine),
+        roles=roles,
         gradients=lanes * FLOAT * trained,
         optimizer=2 * FLOAT * trained,
         activations=lanes * max(largest),
         logits=lanes * _logits(config, policy),
         cache=_cache(config, policy, machine),
         rollout_copy=HALF * policy.weights if _is_copied(config, machine) else 0,
-        host=_host(config, shapes),
+        host=_host(config, shapes) + sum(resting),
         on_cpu=not machine.gpus,
+        resting=sum(resting),
+        awake=max(resting),
     )
     return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
 
@@ -101,14 +108,17 @@ def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: O
 
 def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[str, object], float]]:
     if config.light is None:
-        yield "lora", {"method": None, "lora": LoRAConfig(), "frozen_trunk": False}, gpus
+        whole = {"method": None, "frozen_trunk": False, "offload_frozen": False}
+        yield "lora", whole | {"lora": LoRAConfig()}, gpus
+    if isinstance(config, PPOConfig) and gpus and not (config.light or config.shard_weights or config.offload_frozen):
+        yield "offload_frozen", {"offload_frozen": True}, gpus
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
     if config.micro_batch_size > 1:
         yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
     if isinstance(config, SharedConfig) and gpus >= 1:
         more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
-        yield f"gpus {more} with shard_weights", {"shard_weights": True}, float(more)
+        yield f"gpus {more} with shard_weights", {"shard_weights": True, "offload_frozen": False}, float(more)
 
 
 def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> dict[str, int]:

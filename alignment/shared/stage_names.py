@@ -6,13 +6,18 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What can be run, one after the other, from data to a policy."""
+    """What a job can run."""
 
     SFT = "sft"  # supervised fine-tuning on demonstrations
     SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file
     REWARD = "reward"  # a reward model from rankings
     PPO = "ppo"  # the policy, against the reward model
     PREPARE = "prepare"  # data made fit for training: beside the stages, its work is in workers.preparation
+    INSTRUCT = "instruct"  # instructions made from seeds (self-instruct): beside the stages, too, in workers.instruct
+
+
+# Work on data: it leaves a file that becomes a data set when somebody keeps it, and no model.
+ON_DATA = frozenset({Stage.PREPARE, Stage.INSTRUCT})
 
 
 class Baseline(StrEnum):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from alignment.shared.config import Baseline, Stage, StageSettings, config_class
 from alignment.shared.errors import BadInput
@@ -108,6 +108,26 @@ class PrepareInputs(StageSettings):
     against: Annotated[Path | None, DataInput(Record)] = Field(
         default=None, description="Other data: records that are in it, too, are left out."
     )
+    tokenizer: Annotated[Path | None, ModelInput()] = Field(
+        default=None, description="A model whose tokenizer says how long the records are for it."
+    )
+
+
+class Teacher(StageSettings):
+    """An endpoint that speaks OpenAI's chat completions; the launcher fills it in from the service's settings."""
+
+    url: str
+    key: SecretStr | None = None
+
+
+class InstructInputs(ResumableInputs):
+    seeds: Annotated[Path, DataInput(Demonstration, main=True)] = Field(
+        description="Demonstrations that show what instructions are wanted."
+    )
+    model: Annotated[Path | None, ModelInput()] = Field(
+        default=None, description="Who answers; unset: the endpoint that the setting teacher names."
+    )
+    teacher: Teacher | None = None  # of an attempt: where the endpoint is, and its key
 
 
 INPUTS: dict[Stage | Baseline, type[StageSettings]] = {
@@ -116,6 +136,7 @@ INPUTS: dict[Stage | Baseline, type[StageSettings]] = {
     Stage.REWARD: RewardInputs,
     Stage.PPO: PPOInputs,
     Stage.PREPARE: PrepareInputs,
+    Stage.INSTRUCT: InstructInputs,
     Baseline.RLOO: PPOInputs,
     Baseline.BEST_OF_N: PPOInputs,
 }

@@ -45,6 +45,7 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "clip_range_high",
     "critic_warmup",
     "group_baseline",
+    "offload_frozen",
 )
 LATER_IN: Mapping[type[TrainingConfig], tuple[str, ...]] = {  # others had them from the start
     PPOConfig: ("responses_per_prompt",),

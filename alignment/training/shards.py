@@ -8,6 +8,7 @@ the policy, made anew when the policy has moved.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -44,23 +45,25 @@ def loaded(load: Callable[[torch.device | None], Roles], team: Team, *, shares: 
     left, roles = dict(vars(whole)) if whole else {}, team.from_first(whole and _bare(whole))
     del whole
     assert roles is not None, "the first process sends it"
-    made: dict[int, Model] = {}
+    made, placed = dict[int, Model](), Placed()
     bare, found = skeleton(cast(Any, roles).policy), dict[str, Any]()
     for name, model in vars(roles).items():
         if isinstance(model, torch.nn.Module | Ensemble):
             # The reference keeps the policy's number type; what else is frozen is as frozen weights are.
             frozen = None if name == "reference" else dtype_for(pick_device(), trained=False)
-            found[name] = _share(left.pop(name, None), model, team, frozen, made)
+            found[name] = _share(left.pop(name, None), model, team, frozen, made, placed)
     return cast(Roles, replace(cast(Any, roles), team=team, copy=GatheredCopy(found["policy"], bare), **found))
 
 
-def _share(whole: Any, bare: Any, team: Team, frozen: torch.dtype | None, made: dict[int, Model]) -> Any:
+def _share(
+    whole: Any, bare: Any, team: Team, frozen: torch.dtype | None, made: dict[int, Model], placed: Placed
+) -> Any:
     """A model, or an ensemble, whose members may be one model, in shares; `made` by the skeleton."""
     if not isinstance(bare, Ensemble):
-        return share_out(whole, bare, team, frozen)
+        return share_out(whole, bare, team, frozen, placed)
     for number, member in enumerate(bare.models):
         if id(member) not in made:
-            made[id(member)] = share_out(whole.models[number] if whole else None, member, team, frozen)
+            made[id(member)] = share_out(whole.models[number] if whole else None, member, team, frozen, placed)
     return replace(bare, models=tuple(made[id(member)] for member in bare.models))
 
 
@@ -74,12 +77,27 @@ def _bare(record: Any) -> Any:
     return copy.deepcopy(record, memo)
 
 
-def share_out(whole: Model | None, model: Model, team: Team, frozen: torch.dtype | None = None) -> Model:
+class Placed:
+    """This process's share of each weight, by the weight in the skeleton: models that stand on one have one share."""
+
+    def __init__(self) -> None:
+        self._shares = dict[int, tuple[torch.nn.Parameter, torch.nn.Parameter]]()
+
+    def of(self, weight: torch.nn.Parameter, make: Callable[[], torch.nn.Parameter]) -> torch.nn.Parameter:
+        """The share, made when it is first asked for."""
+        if id(weight) not in self._shares:
+            self._shares[id(weight)] = weight, make()  # the weight itself, too: so nothing else gets its id
+        return self._shares[id(weight)][1]
+
+
+def share_out(
+    whole: Model | None, model: Model, team: Team, frozen: torch.dtype | None = None, placed: Placed | None = None
+) -> Model:
     """`model`, a skeleton, with this process's shares of the weights of `whole`, which the first process has.
 
-    `frozen`: the number type of weights that are not trained; unset: as they are.
+    `frozen`: the number type of weights that are not trained; unset: as they are. `placed`: of models before it.
     """
-    device = pick_device()
+    device, bare = pick_device(), dict(model.named_parameters())
     mesh = init_device_mesh(device.type, (team.size,))
     for layer in _layers(model):
         fully_shard(layer, mesh=mesh)
@@ -88,7 +106,7 @@ def share_out(whole: Model | None, model: Model, team: Team, frozen: torch.dtype
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # losses are shares of the whole step's
             module.set_force_sum_reduction_for_comms(True)  # so nothing needs to be scaled on the way
-    _fill(model, whole, mesh, device, frozen)
+    _fill(model, whole, bare, placed or Placed(), device, frozen)
     setattr(model, WITHIN, MethodType(lambda self, compute: compute(), model))
     register_fsdp_forward_method(cast(torch.nn.Module, model), WITHIN)
     return model
@@ -211,24 +229,35 @@ def _layers(model: Model) -> Iterator[torch.nn.Module]:
 
 
 def _fill(
-    model: Model, whole: Model | None, mesh: DeviceMesh, device: torch.device, frozen: torch.dtype | None
+    model: Model,
+    whole: Model | None,
+    bare: Mapping[str, torch.nn.Parameter],
+    placed: Placed,
+    device: torch.device,
+    frozen: torch.dtype | None,
 ) -> None:
     """Give each process its share of every weight, one weight at a time, and all the computed tables."""
     theirs = dict(whole.named_parameters()) if whole else {}
     made: dict[int, torch.nn.Parameter] = {}
     for name, weight in list(model.named_parameters()):
-        assert isinstance(weight, DTensor)
-        dtype = weight.dtype if weight.requires_grad or frozen is None else frozen
-        full = (
-            theirs[name].detach().to(device, dtype) if whole else torch.empty(weight.shape, dtype=dtype, device=device)
-        )
-        made[id(weight)] = torch.nn.Parameter(distribute_tensor(full, mesh, weight.placements), weight.requires_grad)
+        share = functools.partial(_share_of, theirs.get(name), weight, device, frozen)
+        made[id(weight)] = placed.of(bare[name], share)
     _put_weights(model, made)
     tables = dict(whole.named_buffers()) if whole else {}
     for name, buffer in list(model.named_buffers()):
         full = tables[name].to(device) if whole else torch.empty_like(buffer, device=device)
         dist.broadcast(full, src=0)
         _put_buffer(model, name, full)
+
+
+def _share_of(
+    full: Tensor | None, weight: torch.nn.Parameter, device: torch.device, frozen: torch.dtype | None
+) -> torch.nn.Parameter:
+    """Cut as `weight` is; the first process has it in `full`, and sends each its part."""
+    assert isinstance(weight, DTensor)
+    dtype = weight.dtype if weight.requires_grad or frozen is None else frozen
+    here = torch.empty(weight.shape, dtype=dtype, device=device) if full is None else full.detach().to(device, dtype)
+    return torch.nn.Parameter(distribute_tensor(here, weight.device_mesh, weight.placements), weight.requires_grad)
 
 
 def _put_weights(model: Model, made: Mapping[int, torch.nn.Parameter]) -> None:

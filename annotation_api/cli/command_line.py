@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation_api.cli import run_parsers
+from annotation_api.cli import completion, run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
@@ -32,7 +32,9 @@ KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 when all went well, 1 when something was refused, failed or lost."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    completion.offer(parser)
+    args = parser.parse_args(argv)
     if args.command == "up":
         from annotation_api import up
 
@@ -85,6 +87,7 @@ def _parser() -> Parser:
     _add_service(commands)
     _add_data(commands)
     _add_prepare(commands)
+    _add_instruct(commands)
     run_parsers.add_jobs(commands)
     run_parsers.add_pipeline(commands)
     run_parsers.add_models(commands)
@@ -93,6 +96,9 @@ def _parser() -> Parser:
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)
+    shell = commands.add_parser("completion", help='what tab offers, names too: eval "$(rankloop completion bash)"')
+    shell.add_argument("shell", choices=completion.SHELLS)
+    shell.set_defaults(here=completion.script)
     return parser
 
 
@@ -164,9 +170,25 @@ def _add_prepare(commands: Sub[Parser]) -> None:
     )
     add.add_argument("--evaluation", metavar="DATA", help="leave out what asks the same as these prompts")
     add.add_argument("--against", metavar="DATA", help="leave out what is in these data, too")
+    add.add_argument("--tokenizer", metavar="MODEL", help="say how long the records are for this model")
     add.add_argument("--keep", action="store_true", help="write the new data set")
     add.add_argument("--name", help="of the new data set")
     add.add_argument("--undo", action="store_true", help="remove a data set that a preparation made")
+
+
+def _add_instruct(commands: Sub[Parser]) -> None:
+    add = client_command(commands, "instruct", prepare.instruct, "make instructions from seeds (self-instruct)")
+    add.add_argument("data", metavar="SEEDS", help="demonstrations: data set id, snapshot:ID; or job:ID of such a job")
+    add.add_argument("--model", metavar="MODEL", help="who answers: id, job:ID, alias:NAME or folder")
+    add.add_argument("--teacher", metavar="NAME", help="or an endpoint that RANKLOOP_TEACHERS allows")
+    add.add_argument("--teacher-model", metavar="NAME", help="the endpoint's name of its model")
+    add.add_argument("--count", type=int, metavar="N", help="how many, up to 5000 (100)")
+    add.add_argument("--language", metavar="en|zh", help="of seeds and instructions (en)")
+    add.add_argument("--makes", metavar="KIND", help="demonstrations (unset), or prompts")
+    add.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
+    add.add_argument("--gpus", type=float, default=0, help="for the model (0)")
+    add.add_argument("--keep", action="store_true", help="write the new data set")
+    add.add_argument("--name", help="of the new data set")
 
 
 def _importable(kind: str) -> str:

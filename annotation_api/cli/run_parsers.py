@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alignment.shared.stage_names import Stage
+from alignment.shared.stage_names import ON_DATA, Stage
 from annotation_api.cli.commands import compare, jobs, labels, models, pipelines
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.db.kinds import JobState, ModelKind
@@ -39,7 +39,7 @@ def add_jobs(commands: Sub[Parser]) -> None:
 def _add_stage(create: Parser) -> None:
     from annotation_api.cli.commands import stage_inputs
 
-    create.add_argument("stage", choices=[stage.value for stage in Stage if stage is not Stage.PREPARE])
+    create.add_argument("stage", choices=[stage.value for stage in Stage if stage not in ON_DATA])
     stage_inputs.add_options(create)
     create.add_argument("--validate", action="store_true", help="only say what it would do")
     _settings(create)

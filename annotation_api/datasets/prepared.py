@@ -13,17 +13,19 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import Stage
 from alignment.shared.records import sha256_text
+from alignment.shared.sentence import Sentence
+from alignment.shared.stage_names import ON_DATA, Stage
+from alignment.shared.stages import main_data
 from alignment.shared.validation import Problem
 from annotation_api.datasets.schemas import FromPreparation
 from annotation_api.datasets.service import INSERT_BATCH, get_dataset
 from annotation_api.db.snapshots.frozen_rows import HOLDS
-from annotation_api.db.tables import Artifact, Dataset, DatasetRow, Job, JobState, Person, Snapshot
+from annotation_api.db.tables import Artifact, Dataset, DatasetKind, DatasetRow, Job, JobState, Person, Snapshot
 from annotation_api.http.errors import ApiError, invalid
 
 PREPARED = "prepared.jsonl"  # of the job's artifact
-FORMAT = "prepared"
+FORMATS = {Stage.PREPARE: "prepared", Stage.INSTRUCT: "instructed"}
 IN_TASKS = "SELECT 1 FROM responses WHERE sampling ->> 'dataset' = :dataset LIMIT 1"
 
 
@@ -32,14 +34,20 @@ def keep(session: Session, me: Person, home: Path, body: FromPreparation) -> Dat
     job = _job(session, body.job)
     taken = session.scalar(select(Dataset).where(Dataset.origin["job"].astext == str(job.id)))
     if taken is not None:
-        raise ApiError(409, "kept-already", f"This preparation is kept as data set {taken.id}.")
-    snapshot = session.get_one(Snapshot, uuid.UUID(job.inputs["records"]["snapshot"]))
+        raise ApiError(
+            409,
+            "kept-already",
+            Sentence("kept-already", "This preparation is kept as data set %(key)s.", key=str(taken.id)),
+        )
+    snapshot = session.get_one(Snapshot, uuid.UUID(job.inputs[main_data(job.stage)]["snapshot"]))
+    kind = DatasetKind(job.config["makes"]) if job.stage is Stage.INSTRUCT else snapshot.kind
+    what = FORMATS[job.stage]
     source = _source(session, snapshot)
     lines = list(_lines(session, home, job))
     told = (job.result or {}).get("metrics", {})
     dataset = Dataset(
-        name=body.name or f"{source.name if source else snapshot.kind.value}, prepared",
-        kind=snapshot.kind, format=FORMAT, project_id=source.project_id if source else None,
+        name=body.name or f"{source.name if source else snapshot.kind.value}, {what}",
+        kind=kind, format=what, project_id=source.project_id if source else None,
         sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), accepted=len(lines), duplicates=0, rejected=0,
         origin={"job": str(job.id), "snapshot": str(snapshot.id), "sources": snapshot.sources, **told},
         created_by=me.id,
@@ -54,8 +62,8 @@ def keep(session: Session, me: Person, home: Path, body: FromPreparation) -> Dat
 
 def _job(session: Session, key: uuid.UUID) -> Job:
     job = session.get(Job, key)
-    if job is None or job.stage is not Stage.PREPARE:
-        raise invalid([Problem(pointer="/job", message="There is no such prepare job.", value=str(key))])
+    if job is None or job.stage not in ON_DATA:
+        raise invalid([Problem(pointer="/job", message="There is no such job of work on data.", value=str(key))])
     if job.state is not JobState.SUCCEEDED:
         message = f"The job is {job.state.value}; it has nothing to keep until it has succeeded."
         raise invalid([Problem(pointer="/job", message=message, value=str(key))])
@@ -72,10 +80,18 @@ def _lines(session: Session, home: Path, job: Job) -> Iterator[str]:
     artifact = session.get(Artifact, (job.id, PREPARED))
     path = home / "artifacts" / str(job.id) / str(job.epoch) / PREPARED
     if artifact is None or artifact.removed_at is not None or not path.is_file():
-        raise ApiError(410, "artifact-gone", "What this preparation left is no longer there. Prepare the data again.")
+        raise ApiError(
+            410,
+            "artifact-gone",
+            Sentence("preparation-gone", "What this preparation left is no longer there. Prepare the data again."),
+        )
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != artifact.sha256:
-            raise ApiError(410, "artifact-damaged", "What this preparation left was changed. Prepare the data again.")
+            raise ApiError(
+                410,
+                "artifact-damaged",
+                Sentence("preparation-changed", "What this preparation left was changed. Prepare the data again."),
+            )
     with path.open(encoding="utf-8", newline="\n") as text:
         yield from text
 
@@ -91,12 +107,16 @@ def undo(session: Session, key: uuid.UUID) -> None:
     """Remove a prepared data set. 409 when it was imported, or when something was made of it."""
     dataset = get_dataset(session, key)
     if dataset.origin is None:
-        raise ApiError(409, "not-prepared", "This data set was imported; only what a preparation made can be undone.")
+        raise ApiError(
+            409,
+            "not-prepared",
+            Sentence("not-prepared", "This data set was imported; only what a preparation made can be undone."),
+        )
     uses = select(Snapshot.id).where(Snapshot.sources.contains({"datasets": [str(key)]}))
     snapshots = [str(found) for found in itertools.islice(session.scalars(uses), 3)]
     if snapshots:
         raise ApiError(409, "in-use", f"Snapshots were made of this data set: {', '.join(snapshots)}.")
     if session.execute(sql(IN_TASKS), {"dataset": str(key)}).first():
-        raise ApiError(409, "in-use", "Tasks of a project were made from this data set.")
+        raise ApiError(409, "in-use", Sentence("tasks-use-it", "Tasks of a project were made from this data set."))
     session.execute(delete(DatasetRow).where(DatasetRow.dataset_id == key))
     session.delete(dataset)

@@ -103,7 +103,7 @@ class DatasetOut(Shown):
 class FromPreparation(Body):
     """Keep what a preparation would leave as a new data set."""
 
-    job: uuid.UUID = Field(description="A prepare job that has succeeded.")
+    job: uuid.UUID = Field(description="A job of work on data (prepare, instruct) that has succeeded.")
     name: str | None = Field(default=None, min_length=1, max_length=300, description="Unset: the source's, prepared.")
 
 

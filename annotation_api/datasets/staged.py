@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from alignment.shared.sentence import Sentence
 from annotation_api.http.errors import ApiError
 
 KEPT_SECONDS = 24 * 3600
@@ -49,8 +50,9 @@ def reopen(home: Path, person: uuid.UUID, token: str) -> IO[bytes]:
             raise FileNotFoundError(token)
         return _path(home, person, token).open("rb")
     except FileNotFoundError:
-        detail = (
-            "The uploaded file is no longer kept: a newer upload took its place, or a day went by. Upload it again."
+        detail = Sentence(
+            "upload-gone",
+            "The uploaded file is no longer kept: a newer upload took its place, or a day went by. Upload it again.",
         )
         raise ApiError(410, "upload-gone", detail) from None
 

@@ -112,7 +112,9 @@ def _find_person(request: Request, session: Session, settings: Settings) -> Pers
 
 
 def _bad_key() -> NoReturn:
-    detail = "This API key is unknown, expired or revoked. Make a new one on the page API keys."
+    detail = Sentence(
+        "bad-api-key", "This API key is unknown, expired or revoked. Make a new one on the page API keys."
+    )
     raise ApiError(401, "bad-api-key", detail, headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -43,10 +43,13 @@ SLUGS = {
 RETRY_SECONDS = 5
 # By Postgres's code: what it can say besides that it cannot be reached.
 DATABASE_PROBLEMS = {
-    "53100": (507, "database-full", "The database's disk is full. Nothing was changed; reading still works."),
-    "25006": (503, "database-read-only", "The database is read-only for now. Nothing was changed; reading works."),
-    "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
-    "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
+    code: (status, Sentence(slug, english))
+    for code, (status, slug, english) in {
+        "53100": (507, "database-full", "The database's disk is full. Nothing was changed; reading still works."),
+        "25006": (503, "database-read-only", "The database is read-only for now. Nothing was changed; reading works."),
+        "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
+        "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
+    }.items()
 }
 TAKEN = "23505"  # Postgres's code for what may be there once
 M = TypeVar("M", bound=BaseModel)
@@ -162,8 +165,8 @@ def install(app: FastAPI, page: PageRenderer) -> None:
     def on_conflict(request: Request, error: Exception) -> Response:
         if _state(error) != TAKEN:
             raise error
-        detail = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
-        return answer(request, ApiError(409, "conflict", detail))
+        text = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
+        return answer(request, ApiError(409, "conflict", Sentence("conflict", text)))
 
     async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
@@ -177,8 +180,8 @@ def install(app: FastAPI, page: PageRenderer) -> None:
         if not is_full(error):
             raise error
         log.error("the disk is full: %s", error)
-        detail = "The server's disk is full, and what you sent was not stored. Send it again once there is room."
-        return answer(request, ApiError(507, "no-space", detail, headers={"Connection": "close"}))
+        text = "The server's disk is full, and what you sent was not stored. Send it again once there is room."
+        return answer(request, ApiError(507, "no-space", Sentence("no-space", text), headers={"Connection": "close"}))
 
     app.add_exception_handler(OSError, on_disk)
     app.add_exception_handler(DataError, on_unstorable)
@@ -210,20 +213,10 @@ def _state(error: Exception) -> str | None:
 
 def database_problem(error: Exception) -> ApiError:
     """What a caller is told when the database did not do its part; the transaction is rolled back."""
-    found = DATABASE_PROBLEMS.get(_state(error) or "")
-    if found is None:
-        return database_unavailable()
-    status, slug, detail = found
-    return ApiError(status, slug, detail, headers={"Retry-After": str(RETRY_SECONDS)})
-
-
-def database_unavailable() -> ApiError:
-    detail = Sentence(
-        "database-unavailable",
-        "The database cannot be reached. Nothing was changed; try again in %(n)s seconds.",
-        n=RETRY_SECONDS,
-    )
-    return ApiError(503, "database-unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+    text = "The database cannot be reached. Nothing was changed; try again in %(n)s seconds."
+    away = (503, Sentence("database-unavailable", text, n=RETRY_SECONDS))
+    status, detail = DATABASE_PROBLEMS.get(_state(error) or "", away)
+    return ApiError(status, detail.code, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def too_large(most: int | None = None) -> ApiError:
@@ -233,12 +226,14 @@ def too_large(most: int | None = None) -> ApiError:
 
 
 def unknown_host() -> ApiError:
-    return ApiError(400, "unknown-host", "This service has no such host name (RANKLOOP_ALLOWED_HOSTS).")
+    text = "This service has no such host name (RANKLOOP_ALLOWED_HOSTS)."
+    return ApiError(400, "unknown-host", Sentence("unknown-host", text))
 
 
 def internal(request_id: str) -> ApiError:
     """A fault of ours: the log has the traceback under the request id, the caller only the id."""
-    return ApiError(500, "internal", f"Something failed on our side. The log has it under request {request_id}.")
+    text = "Something failed on our side. The log has it under request %(key)s."
+    return ApiError(500, "internal", Sentence("internal", text, key=request_id))
 
 
 def _wants_page(request: Request) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 from starlette.types import Scope
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import AuditOutcome, IdempotencyKey
 from annotation_api.http import audit as recording
 from annotation_api.http.auth import Someone
@@ -87,12 +88,17 @@ class Idempotency:
         """Hold the key for this transaction; whoever finds it held is told so instead of waiting."""
         lock = int.from_bytes(hashlib.sha256(f"{self.person.id}:{self.key}".encode()).digest()[:8], signed=True)
         if not self.session.scalar(select(func.pg_try_advisory_xact_lock(lock))):
-            detail = "The first request with this Idempotency-Key is still running. Try again in a moment."
+            detail = Sentence(
+                "first-still-running",
+                "The first request with this Idempotency-Key is still running. Try again in a moment.",
+            )
             raise ApiError(409, "idempotency-in-flight", detail, headers={"Retry-After": "1"})
 
     def _replay(self, stored: IdempotencyKey, digest: str) -> Response:
         if stored.request_hash != digest:
-            detail = "This Idempotency-Key came before with another request. Use a new key for a new request."
+            detail = Sentence(
+                "key-reused", "This Idempotency-Key came before with another request. Use a new key for a new request."
+            )
             raise ApiError(422, "idempotency-key-reused", detail)
         self.scope[recording.OUTCOME] = AuditOutcome.REPLAYED
         return JSONResponse(stored.body, stored.status, {**stored.headers, "Idempotent-Replayed": "true"})

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from fastapi import Request
 
+from alignment.shared.sentence import Sentence
 from annotation_api.http.auth import Key
 from annotation_api.http.errors import ApiError
 from annotation_api.http.scopes import SAFE_METHODS, route_of
@@ -42,7 +43,11 @@ def check(request: Request, key: Key) -> None:
         return
     needed = area_of(route)
     if needed is None:
-        raise ApiError(403, "out-of-scope", "An API key with scopes is for /v1/... only; sign in to use the pages.")
+        raise ApiError(
+            403,
+            "out-of-scope",
+            Sentence("keys-are-for-the-api", "An API key with scopes is for /v1/... only; sign in to use the pages."),
+        )
     if needed not in key.scopes and not (reads and Scope.READ in key.scopes):
         words = f"{needed.value} or read" if reads else needed.value
         raise ApiError(403, "out-of-scope", f"This needs the scope {words}; the key has {in_words(key.scopes)}.")

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import Depends
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db import limits
 from annotation_api.http.auth import Someone
 from annotation_api.http.dependencies import Config, Db, Me
@@ -33,10 +34,10 @@ class Quota(StrEnum):
 
 
 WORDS = {
-    Quota.JOBS: "jobs queued",
-    Quota.UPLOADS: "files uploaded",
-    Quota.UPLOAD_BYTES: "bytes uploaded",
-    Quota.API_KEYS: "API keys made",
+    Quota.JOBS: Sentence("jobs-queued", "jobs queued"),
+    Quota.UPLOADS: Sentence("files-uploaded", "files uploaded"),
+    Quota.UPLOAD_BYTES: Sentence("bytes-uploaded", "bytes uploaded"),
+    Quota.API_KEYS: Sentence("keys-made", "API keys made"),
 }
 
 
@@ -70,9 +71,15 @@ def _spend(session: Session, settings: Settings, person: str, uses: dict[Quota, 
 
 def _refusal(quota: Quota, exceeded: limits.Exceeded) -> ApiError:
     minutes = -(-exceeded.wait // 60)
-    detail = (
-        f"The limit of {exceeded.use.most} {WORDS[quota]} in an hour is reached. Try again in {minutes} "
-        f"minute{'s' if minutes > 1 else ''}, or ask an admin to raise RANKLOOP_{quota.upper()}."
+    wait = Sentence("minutes", "%(n)s minutes" if minutes > 1 else "%(n)s minute", n=minutes)
+    detail = Sentence(
+        "quota-reached",
+        "The limit of %(most)s %(what)s in an hour is reached. Try again in %(wait)s, or ask an admin to raise "
+        "%(name)s.",
+        most=exceeded.use.most,
+        what=WORDS[quota],
+        wait=wait,
+        name=f"RANKLOOP_{quota.upper()}",
     )
     return ApiError(429, "quota-reached", detail, headers={"Retry-After": str(exceeded.wait)})
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import RewardConfig
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs.differences import laid_over
@@ -41,7 +42,9 @@ def retry(session: Session, me: Person, key: uuid.UUID, changed: ChangedSettings
 def _again(session: Session, me: Person, key: uuid.UUID, ask: Ask, word: str, changed: ChangedSettings | None) -> Job:
     job = service.get(session, key)
     if job.state is JobState.SUCCEEDED:
-        raise ApiError(409, f"not-{word}", "The job has succeeded. Make a new job to run it once more.")
+        raise ApiError(
+            409, f"not-{word}", Sentence("job-succeeded", "The job has succeeded. Make a new job to run it once more.")
+        )
     if job.state in DEAD or job.state is JobState.PAUSED:
         _refuse_gone(session, job, word)
     try:

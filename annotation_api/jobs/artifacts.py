@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable, Response
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import Artifact, Job
 from annotation_api.http.errors import ApiError, not_found
 from annotation_api.settings import Settings
@@ -49,7 +50,16 @@ def _find(session: Session, settings: Settings, job: Job, name: str) -> tuple[Ar
     folder = (settings.home / "artifacts" / str(job.id) / str(job.epoch)).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder) or not path.is_file():
-        raise ApiError(410, "artifact-gone", f"The file {name} of job {job.id} is no longer in the artifact folder.")
+        raise ApiError(
+            410,
+            "artifact-gone",
+            Sentence(
+                "artifact-gone",
+                "The file %(name)s of job %(key)s is no longer in the artifact folder.",
+                name=name,
+                key=str(job.id),
+            ),
+        )
     return row, path
 
 

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema
 
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage, preset_names
+from alignment.shared.stage_names import ON_DATA
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
 from annotation_api.http.labels import NewLabels
@@ -104,6 +105,8 @@ SomeGpus = Annotated[
 
 
 NoGpu = Annotated[float, Field(ge=0, le=0, allow_inf_nan=False, description="This work needs none.")]
+OneGpu = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="For the model that answers; 0: none.")]
+GPUS_OF: dict[Stage, Any] = {Stage.PREPARE: NoGpu, Stage.INSTRUCT: OneGpu}
 
 
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]  # an unknown one is told by the door
@@ -133,7 +136,7 @@ def _job(stage: Stage) -> type[StageJob]:
     fields: dict[str, Any] = {
         "stage": (Literal[stage], ...),
         "inputs": (create_model(inputs.replace("Inputs", "JobInputs"), __base__=Body, **asked), ...),
-        **({"gpus": (NoGpu, 0)} if stage is Stage.PREPARE else {}),
+        **({"gpus": (GPUS_OF[stage], 0)} if stage in ON_DATA else {}),
         "config": (Annotated[dict[str, Any], _SchemaOf(config)], Field(default_factory=dict)),
     }
     return create_model(inputs.replace("Inputs", "Job"), __base__=StageJob, __doc__=None, **fields)
@@ -231,6 +234,9 @@ class MemoryEstimate(BaseModel):
     host: int = Field(
         description="In the memory of the CPU: the kept policy, and the copy that a checkpoint is written from beside "
         "training; where the device is the CPU it counts in the total."
+    )
+    judge_apart: int = Field(
+        description="With lora, what the reward model takes as it is no adapter on the policy's own base; 0: it is."
     )
     total: int = Field(description="At the worst moment: the cache, or gradients, activations and logits.")
     instead: dict[str, int] = Field(description="The total with one setting changed, where that takes less.")

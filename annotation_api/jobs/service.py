@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs.machine import LIVE
@@ -83,7 +84,9 @@ def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, p
 def room(session: Session, wanted: int) -> None:
     """429 when the queue is full. Requests at the same time may pass the limit by as many: none waits for another."""
     if queries.waiting_jobs(session, MAX_WAITING) + wanted > MAX_WAITING:
-        detail = f"The queue is full: {MAX_WAITING} jobs may wait. Cancel some, or try later."
+        detail = Sentence(
+            "queue-full", "The queue is full: %(n)s jobs may wait. Cancel some, or try later.", n=MAX_WAITING
+        )
         raise ApiError(429, "queue-full", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
@@ -107,7 +110,9 @@ def cancel(session: Session, key: uuid.UUID) -> Job:
     get(session, key)
     job = job_requests.request_cancel(session, key)
     if job.state is JobState.SUCCEEDED:
-        raise ApiError(409, "not-cancelled", "The job has succeeded; what it made stays.")
+        raise ApiError(
+            409, "not-cancelled", Sentence("nothing-to-cancel", "The job has succeeded; what it made stays.")
+        )
     return job
 
 

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.http.errors import ApiError, invalid
 from annotation_api.models import folders
@@ -35,7 +36,7 @@ def check(path: str, settings: Settings) -> CheckedModel:
         note = "It lies on the hub and is not here yet: it is checked when a job fetches it for the first time."
         return CheckedModel(path=found, facts={}, notes=[note])
     if not _one.acquire(blocking=False):
-        detail = "Another model is being checked. Try again in a moment."
+        detail = Sentence("check-busy", "Another model is being checked. Try again in a moment.")
         raise ApiError(429, "check-busy", detail, headers={"Retry-After": "10"})
     try:
         told = _run(found)

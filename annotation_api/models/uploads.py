@@ -21,6 +21,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from alignment.untrusted import folder as safe_folder
 from annotation_api.http.errors import ApiError, invalid, not_found
@@ -66,7 +67,9 @@ def begin(home: Path, person: uuid.UUID, name: str) -> ModelUpload:
     """A new, empty upload. 429 when the person has too many that are not finished."""
     _sweep(home)
     if sum(found.person == person for found in _all(home)) >= MOST_OPEN:
-        detail = f"You have {MOST_OPEN} uploads that are not finished. Finish or delete one first."
+        detail = Sentence(
+            "uploads-open", "You have %(n)s uploads that are not finished. Finish or delete one first.", n=MOST_OPEN
+        )
         raise ApiError(429, "too-many-uploads", detail, headers={"Retry-After": "60"})
     upload = ModelUpload(home, uuid.uuid4(), person, name)
     with _disk():

@@ -109,7 +109,11 @@ def sign_in(session: Session, email: str, password: str, knock: Knock, code: str
     person = check_password(session, email, password, knock)
     if person.second_factor_at is not None:
         if code is None:
-            raise ApiError(401, "second-factor-needed", "Enter a code of your second factor, too.")
+            raise ApiError(
+                401,
+                "second-factor-needed",
+                Sentence("second-factor-needed", "Enter a code of your second factor, too."),
+            )
         second_factor.check(session, person, code, knock)
     return person, auth.start_session(session, person)
 

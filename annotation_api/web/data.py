@@ -14,6 +14,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from sqlalchemy.orm import Session
 
+from alignment.shared.config import PERSONAL, Stage
 from annotation_api.datasets import queries, refusals, service, staged
 from annotation_api.datasets.formats.mapping import NEEDED, WANTED
 from annotation_api.datasets.formats.table import Format
@@ -28,6 +29,7 @@ from annotation_api.settings import Settings
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
+from annotation_api.web.start.inputs import offered
 
 router = APIRouter(route_class=DoorRoute)
 
@@ -199,6 +201,9 @@ def dataset_page(
         me,
         dataset=dataset,
         descent=branches(derived(session, dataset), forward=True),
+        offered=offered(session, Stage.PREPARE),
+        teachers=sorted(settings.teacher_endpoints),
+        personal_kinds=PERSONAL,
         project=session.get(Project, dataset.project_id) if dataset.project_id else None,
         holds=HOLDS[dataset.kind].__name__,
         rows=rows[:PAGE],

@@ -48,6 +48,18 @@ def test_ppo_runs_to_its_end(folders: Path, gpu: None, settings: dict[str, Any])
     assert first["engine_gap"] < 0.05
 
 
+def test_frozen_roles_that_rest_in_the_host_say_the_same(folders: Path, gpu: None) -> None:
+    curves = [small_ppo.run(folders, updates=2, offload_frozen=rest).details["curve"] for rest in (False, True)]
+    assert curves[0] == curves[1]
+    cast, _ = small_ppo.cast_of(folders, offload_frozen=True)
+    assert cast.resting is not None
+    assert isinstance(cast.reward_model, torch.nn.Module)
+    at_rest = [weight.data_ptr() for weight in cast.reward_model.parameters()]
+    with cast.asking(cast.reward_model):
+        assert not {weight.data_ptr() for weight in cast.reward_model.parameters()} & set(at_rest)
+    assert [weight.data_ptr() for weight in cast.reward_model.parameters()] == at_rest
+
+
 @pytest.mark.parametrize("stage", [Baseline.RLOO, Baseline.BEST_OF_N, Stage.SAMPLE])
 def test_the_other_stages_that_sample_run_to_their_end(folders: Path, gpu: None, stage: Any) -> None:
     given = small_ppo.inputs_of(folders)
@@ -149,17 +161,7 @@ def test_an_adapter_is_read_again_as_it_was(folders: Path, moved: Any) -> None:
 @pytest.fixture
 def judged(folders: Path) -> Path:
     """A reward model that is adapters on the policy's base, in place of the whole one."""
-    tokenizer = tiny.tokenizer()
-    model = load_scorer(folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=2), seed=3)
-    torch.manual_seed(2)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data.normal_(std=0.05)
-    model.config.score_mean = 0.25
-    save_adapter(model, tokenizer, folders / "adapters", str(folders / "sft"))
-    (folders / "reward").rename(folders / "whole")
-    (folders / "adapters").rename(folders / "reward")
-    return folders
+    return small_ppo.judge_on_base(folders)
 
 
 @pytest.mark.parametrize("pretended", [False, True])

@@ -66,7 +66,8 @@ def hold_and_carry_out(lease: JobLease, folders: Folders, settings: WorkerSettin
     executor, mirrors = make_executor(settings, folders), Mirrors(settings, settings.home.resolve())
     try:
         with lease:
-            carry_out(Attempt(lease, folders, executor, run, mirrors), lease, folders, mirrors)
+            attempt = Attempt(lease, folders, executor, run, mirrors, settings.teacher_endpoints)
+            carry_out(attempt, lease, folders, mirrors)
     except LeaseLost as reason:
         log.error("%s; nothing more is written.", reason)
         return EXIT_LOST

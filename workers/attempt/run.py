@@ -28,6 +28,7 @@ from workers.attempt.inputs import Resolved, pin, resolve
 from workers.attempt.journal import Journal
 from workers.attempt.lease import LAST_SAVE_SECONDS, JobLease
 from workers.attempt.mirrors.feed import Mirrors
+from workers.attempt.teachers import Endpoints, teacher_of
 from workers.crashpoints import crash_point
 from workers.executors.base import Executor, Waiting
 from workers.stage.faults import AttemptError
@@ -49,8 +50,17 @@ class Stopped(Exception):
 class Attempt:
     """One attempt at a job. `run` raises Stopped, Paused, CancelRequested, LeaseLost, or what ended the stage."""
 
-    def __init__(self, lease: JobLease, folders: Folders, executor: Executor, runner: Runner, mirrors: Mirrors) -> None:
+    def __init__(
+        self,
+        lease: JobLease,
+        folders: Folders,
+        executor: Executor,
+        runner: Runner,
+        mirrors: Mirrors,
+        endpoints: Endpoints,
+    ) -> None:
         self._lease, self._folders, self._executor, self._runner = lease, folders, executor, runner
+        self._endpoints = endpoints
         self._mirrors = mirrors
         self._journal = Journal(lease)
         self._saves = False  # whether the stage writes checkpoints
@@ -61,7 +71,7 @@ class Attempt:
         self._heed_signals()
         self._journal.waiting(Waiting("loading"))
         job, resolved = self._prepare()
-        inputs = resolved.inputs(self._pin) | self._checkpoint_folders(job)
+        inputs = resolved.inputs(self._pin) | self._checkpoint_folders(job) | teacher_of(job.config, self._endpoints)
         log.info("The inputs are there.")
         self._mirrors.start(job, self._folders.epoch)
         crash_point("after_inputs")

@@ -6,6 +6,7 @@ from collections import Counter
 
 from alignment.shared.config import PrepareConfig
 from alignment.shared.records import Ranking, sha256_text
+from workers.preparation.kinds import kind_of
 from workers.preparation.quality import language_of
 from workers.preparation.texts import Prepared, learnt_text, prompt_of
 
@@ -17,6 +18,8 @@ def group_of(record: Prepared, config: PrepareConfig) -> str:
     prompt = prompt_of(record)
     if config.cap_by == "criterion":
         return getattr(record, "criterion", None) or prompt.criterion or NONE
+    if config.cap_by == "kind":
+        return kind_of(prompt.messages[-1].content)
     if config.cap_by == "language":
         return prompt.language or language_of(learnt_text(record)) or NONE
     lineage: dict[str, str] = getattr(record, "lineage", {})

@@ -10,6 +10,7 @@ from alignment.shared.records import Candidates, Demonstration, Message, Prompt,
 
 Prepared = Prompt | Demonstration | Candidates | Ranking
 _TOKEN = re.compile(r"[㐀-鿿぀-ヿ가-힯]|[^\W_]+")
+_HAN = re.compile(r"[㐀-鿿]")
 ORIGINAL = "original"  # in the lineage: the hash of the record before a text of it was changed
 
 
@@ -52,6 +53,12 @@ def rewritten(record: Prepared, change: Callable[[str], str], *, responses_only:
 def normalised(text: str) -> str:
     """Letter case, width and blanks aside."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a third of its letters are Chinese characters."""
+    letters = sum(sign.isalpha() for sign in text)
+    return len(_HAN.findall(text)) > letters / 3
 
 
 def tokens(text: str) -> list[str]:

@@ -20,8 +20,8 @@ from alignment.data.screening import screen
 from alignment.models.forward import score_rows
 from alignment.models.load import load_causal_lm, load_reward_model, load_tokenizer
 from alignment.ppo.prompt_set import fit, room_for
-from alignment.ppo.roles import require_numbers, require_same_tokens
 from alignment.rollout.generation import generate, read_prompts
+from alignment.rollout.requirements import require_numbers, require_same_tokens
 from alignment.shared import gate
 from alignment.shared.config import BestOfNConfig, GateConfig
 from alignment.shared.errors import BadInput

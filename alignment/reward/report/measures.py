@@ -6,6 +6,7 @@ The stage gives the rankings and a scorer; what is measured here needs neither i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,8 +19,9 @@ from alignment.reward.report.accuracy import IntervalEstimate, ScoredPair
 from alignment.reward.report.agreement import Agreement, measure_agreement
 from alignment.reward.report.lengths import Lengths, measure_lengths
 from alignment.reward.report.probes import Scorer, batch_dependence, run_probes
-from alignment.shared.records import Prompt, Ranking
+from alignment.shared.records import Prompt, Ranking, canonical_json, sha256_text
 
+PAIRS_KEPT = 500  # held-out pairs whose preference is kept, for reward models to be compared by
 TRAIN_SAMPLE = 300  # train rankings that are scored, to tell what was learnt by heart
 MemberScorer = Callable[[Sequence[Prompt], Sequence[str]], Sequence[Sequence[float]]]
 Rows = list[ScoredPair]
@@ -69,6 +71,22 @@ def score_rankings(score: Scorer, rankings: Sequence[Ranking]) -> list[list[floa
     return [[known[r.prompt.key, text] for text in r.responses] for r in rankings]
 
 
+def preferences(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> dict[str, float]:
+    """For each pair of held-out responses to a prompt, whether the first by its text is preferred: 1, 0, or half.
+
+    By PROMPT-PAIR, fingerprints, the smallest ones of many, so that models that were measured on the same rankings meet
+    there.
+    """
+    found: dict[str, float] = {}
+    for ranking, row in zip(rankings, scores, strict=True):
+        known = dict(zip(ranking.responses, row, strict=True))
+        for first, second in itertools.combinations(sorted(known), 2):
+            pair = sha256_text(canonical_json([ranking.prompt.key, first, second]))[:12]
+            gap = known[first] - known[second]
+            found[f"{sha256_text(ranking.prompt.key)[:12]}-{pair}"] = 0.5 if gap == 0 else float(gap > 0)
+    return dict(sorted(found.items())[:PAIRS_KEPT])
+
+
 def _heldout(judged: ReportData, report: dict[str, Any]) -> Rows:
     """Accuracy, calibration, length and score scale of the held-out rankings into the report; its comparisons."""
     scores = score_rankings(judged.score, judged.heldout)
@@ -84,6 +102,7 @@ def _heldout(judged: ReportData, report: dict[str, Any]) -> Rows:
         "curve": [asdict(found) for found in calibration.calibration_curve(gaps)],
     }
     report["scores"] = _scale(judged.heldout, scores)
+    report["prefers"] = preferences(judged.heldout, scores)
     report["metrics"] |= _accuracy_metrics(accuracy, gaps) | _length_metrics(lengths)
     return rows
 

@@ -110,6 +110,11 @@ class PolicyConfig(AdapterSettings, SharedConfig):
         description="Nor are those whose replies tell less of their prompts than this share of what the SFT policy's "
         "told: a weak reward model likes one reply whatever is asked.",
     )
+    offload_frozen: bool = Field(
+        default=False,
+        description="On a GPU the reference and the reward model wait in the host's memory while nothing asks them: 6 "
+        "bytes a weight less, for two transfers an update. For PPO that trains all weights, on one GPU's copy of them.",
+    )
     alarms: AlarmConfig = Field(default=AlarmConfig(), description="When the monitors speak, and what ends training.")
     gate: GateConfig = Field(default=GateConfig(), description="When a reward model is refused.")
     accept_reward_model: str | None = Field(
@@ -127,6 +132,16 @@ class PolicyConfig(AdapterSettings, SharedConfig):
         if self.rollout_engine == "vllm" and self.tuned in ADAPTERS:
             raise ValueError(
                 f"rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no {self.tuned}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_roles_can_rest(self) -> Self:
+        other = self.tuned if self.light else "shard_weights" if self.shard_weights else None
+        if self.offload_frozen and other:
+            raise ValueError(
+                f"offload_frozen does not go with {other}, which leaves little of the frozen roles on a GPU, on "
+                "weights that others use: set one of the two"
             )
         return self
 

@@ -102,7 +102,9 @@ def change_rules(session: Session, me: Person, project_id: uuid.UUID, patch: Qua
     rules = queries.rules_of(session, project_id)
     changes = {key: getattr(patch, key) for key in patch.model_fields_set}
     if changes.get("names_shown", rules.names_shown) != rules.names_shown and me.role is not Role.ADMIN:
-        raise ApiError(403, "forbidden", "Only an admin lifts the pseudonyms, or puts them back.")
+        raise ApiError(
+            403, "forbidden", Sentence("admin-lifts", "Only an admin lifts the pseudonyms, or puts them back.")
+        )
     if changes.get("entry") is not None and not queries.entry(session, project_id, uuid.UUID(int=0)).items:
         message = Sentence("entry-empty", "The qualification set is empty: make gold items with the use `entry` first.")
         raise invalid([Problem(pointer="/entry", message=message, value=changes["entry"])])
@@ -159,7 +161,7 @@ def resume(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> Non
     _lock(session, person_id)
     standing = session.get(PersonStanding, (project_id, person_id), populate_existing=True)
     if standing is None or standing.paused_at is None:
-        raise ApiError(409, "not-paused", "This person is not paused here.")
+        raise ApiError(409, "not-paused", Sentence("not-paused-here", "This person is not paused here."))
     standing.paused_at = standing.paused_by = standing.reason = None
     standing.trusted_from, standing.entered_at = func.now(), standing.entered_at or func.now()
     session.flush()

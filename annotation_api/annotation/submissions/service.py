@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import canonical_json, sha256_text
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold import queries as screened
 from annotation_api.annotation.gold import screening
 from annotation_api.annotation.submissions import queries
@@ -79,7 +80,11 @@ def _replayed(session: Session, person: Someone, before: Submission, digest: str
 
 
 def _id_taken(key: uuid.UUID) -> ApiError:
-    detail = f"Submission {key} came before with another body. To change an answer, send a new id and supersedes."
+    detail = Sentence(
+        "submission-id-taken",
+        "Submission %(key)s came before with another body. To change an answer, send a new id and supersedes.",
+        key=str(key),
+    )
     return ApiError(409, "submission-id-taken", detail)
 
 
@@ -90,11 +95,16 @@ def _check_place(session: Session, found: Any, assignment_id: uuid.UUID) -> None
         detail = f"You answered this task already. To change it, send supersedes: {current.id if current else ''}."
         raise ApiError(409, "already-submitted", detail)
     if found.state == AssignmentState.SKIPPED:
-        raise ApiError(409, "assignment-closed", "You skipped this task. Ask for the next one.")
+        raise ApiError(
+            409, "assignment-closed", Sentence("task-skipped", "You skipped this task. Ask for the next one.")
+        )
     if found.paused is not None:
         raise screening.paused(found.paused)
     if not found.room or not (found.live or _place_is_free(session, found.task_id, assignment_id)):
-        detail = "The time for this task ran out and its place is taken, so this answer is not needed. Take the next."
+        detail = Sentence(
+            "answer-not-needed",
+            "The time for this task ran out and its place is taken, so this answer is not needed. Take the next.",
+        )
         raise ApiError(409, "lease-ended", detail)
 
 
@@ -110,7 +120,11 @@ def _check_correction(session: Session, person: Someone, assignment_id: uuid.UUI
         raise not_found("submission of this assignment", old_id)
     newer = queries.successor_of(session, old_id)
     if newer is not None:
-        raise ApiError(409, "already-superseded", f"This answer was changed already; correct {newer} instead.")
+        raise ApiError(
+            409,
+            "already-superseded",
+            Sentence("answer-changed", "This answer was changed already; correct %(newer)s instead.", newer=str(newer)),
+        )
 
 
 def _append(session: Session, person: Someone, asked: Content, new: NewSubmission, digest: str) -> SubmissionOut:

@@ -20,6 +20,8 @@ def compare(client: Client, args: Namespace) -> int:
         return 0
     for note in found["notes"]:
         remark(f"note: {note}")
+    if verdict := found.get("promotion"):
+        remark(f"{verdict['rule']} Here it is {'met' if verdict['met'] else 'not met'}: {verdict['because']}")
     labels = [side["label"] for side in found[f"{kind}s"]]
     if found.get("settings"):
         table([_row(each["name"], labels, each["values"]) for each in found["settings"]], ("setting", *labels))

@@ -8,6 +8,8 @@ from annotation_api.cli.output import facts, size
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "cache", "rollout_copy")
 
+ON_BASE = "trained with lora from the same base model, it would stand on that."
+
 
 def print_estimate(answer: dict[str, Any]) -> None:
     """The estimate in a few lines, or every problem with its place."""
@@ -20,6 +22,8 @@ def print_estimate(answer: dict[str, Any]) -> None:
     print(f"GPUs: {found['gpus']:g}.")
     print(f"Disk: {_disk(found)}.")
     print(f"Memory: {_memory(found['memory'])}.")
+    if apart := (found["memory"] or {}).get("judge_apart"):
+        print(f"  of it {size(apart)} since the reward model is no adapter on this policy's base: {ON_BASE}")
     for said, total in (found["memory"] or {}).get("instead", {}).items():
         print(f"  with {said}: {size(total)}.")
     print("Settings:")

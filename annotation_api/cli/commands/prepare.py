@@ -1,4 +1,4 @@
-"""`rankloop prepare`: what a preparation of data would leave, shown first, kept when asked, undone when asked."""
+"""`rankloop prepare`, `rankloop instruct`: what work on data would leave, shown first, kept or undone when asked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.commands.watch import watch
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.references import data_ref, settings
+from annotation_api.cli.references import data_ref, settings, start_model
 
+INSTRUCT = ("teacher", "teacher_model", "count", "language", "makes")  # settings with an option of their own
 WIDTH = 120  # characters of an example
 
 
@@ -22,7 +23,23 @@ def run(client: Client, args: Namespace) -> int:
         client.delete(f"/v1/datasets/{key}")
         remark(f"Data set {key} is gone; what it was made of stays.")
         return 0
-    shown = _shown(client, args)
+    return _told(client, args, _shown(client, args))
+
+
+def instruct(client: Client, args: Namespace) -> int:
+    """Queue a job that makes instructions from seeds, and follow it."""
+    if args.data.startswith("job:"):
+        return _told(client, args, client.get(f"/v1/jobs/{args.data.removeprefix('job:')}"))
+    given = {"seeds": data_ref(client, args.data)}
+    if args.model:
+        given["model"] = start_model(client, args.model)
+    config = settings(args.set) | {name: value for name in INSTRUCT if (value := getattr(args, name)) is not None}
+    body = {"stage": "instruct", "inputs": given, "config": config, "gpus": args.gpus}
+    return _told(client, args, watch(client, client.post("/v1/jobs", body)["id"], as_json=args.json))
+
+
+def _told(client: Client, args: Namespace, shown: dict[str, Any]) -> int:
+    """The job's report; its outcome as a new data set where that was asked for."""
     if shown["state"] != "succeeded":
         emit(shown)
         return 1
@@ -34,7 +51,7 @@ def run(client: Client, args: Namespace) -> int:
         answer["dataset"] = client.post("/v1/datasets:from-preparation", body)["id"]
         remark(f"Kept as data set {answer['dataset']}.")
     else:
-        remark(f"Nothing was written. To keep it: rankloop prepare job:{shown['id']} --keep")
+        remark(f"Nothing was written. To keep it: rankloop {shown['stage']} job:{shown['id']} --keep")
     emit(answer)
     return 0
 
@@ -46,6 +63,8 @@ def _shown(client: Client, args: Namespace) -> dict[str, Any]:
         return found
     given = {"records": data_ref(client, args.data)}
     given |= {name: data_ref(client, text) for name in ("evaluation", "against") if (text := getattr(args, name))}
+    if args.tokenizer:
+        given["tokenizer"] = start_model(client, args.tokenizer)
     body = {"stage": "prepare", "inputs": given, "config": settings(args.set)}
     return watch(client, client.post("/v1/jobs", body)["id"], as_json=args.json)
 
@@ -57,4 +76,8 @@ def _print(report: dict[str, Any]) -> None:
         for example in step["examples"]:
             after = f" -> {example['after'][:WIDTH]!r}" if "after" in example else ""
             remark(f"  row {example['row']}, {example['why']}: {example['text'][:WIDTH]!r}{after}")
+    for language, each in report.get("tokens", {}).get("languages", {}).items():
+        over = f", {each['over']:.1%} over {report['tokens']['context']}" if report["tokens"]["context"] else ""
+        lengths = f"median {each['median']:g}, 95 % {each['p95']:g}, longest {each['longest']}"
+        remark(f"tokens, {language}: {lengths}, {each['fertility']:.2f} a word{over}")
     remark(f"{report['before']} records before, {report['after']} after.")

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignment.shared.config import Stage
+from alignment.shared.stage_names import ON_DATA, Stage
 from alignment.shared.stages import DataInput, Input, ModelInput, inputs_of, main_data
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.references import data_ref, model_ref, start_model
 
-STARTED = tuple(stage for stage in Stage if stage is not Stage.PREPARE)  # those that start from a model
+STARTED = tuple(stage for stage in Stage if stage not in ON_DATA)  # those that start from a model
 START = "start"  # the relation of the model that --model names
 
 

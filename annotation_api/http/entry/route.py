@@ -39,6 +39,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.routing import BaseRoute
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.http.auth import Someone
 from annotation_api.http.dependencies import (
@@ -173,7 +174,11 @@ def _length(request: Request) -> int:
     """The size of a file, which counts before it comes. Raises ApiError 411 where the headers do not say it."""
     size = _declared(request)
     if size is None:
-        raise ApiError(411, "no-length", "Say how large the file is: send a Content-Length, not a body in chunks.")
+        raise ApiError(
+            411,
+            "no-length",
+            Sentence("no-length", "Say how large the file is: send a Content-Length, not a body in chunks."),
+        )
     return size
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from alignment.shared.sentence import Sentence
 from annotation_api.http import metrics
 from annotation_api.http.errors import ApiError
 
@@ -37,5 +38,7 @@ class Slots:
 
 def busy(what: str, status: int = 503, seconds: int = RETRY_SECONDS) -> ApiError:
     metrics.SHED.labels(what).inc()
-    detail = f"The service has more to do than it can. Nothing was changed; try again in {seconds} s."
+    detail = Sentence(
+        "busy", "The service has more to do than it can. Nothing was changed; try again in %(n)s s.", n=seconds
+    )
     return ApiError(status, "busy", detail, headers={"Retry-After": str(seconds)})

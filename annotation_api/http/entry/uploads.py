@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from alignment.shared.sentence import Sentence
 from annotation_api.http import metrics
 from annotation_api.http.entry.slots import busy
 from annotation_api.http.errors import ApiError
@@ -53,5 +54,10 @@ class Uploads:
             raise busy("uploads", seconds=RETRY_SECONDS)
         free = shutil.disk_usage(tempfile.gettempdir()).free - self._promised - SPARE
         if size > free:
-            detail = f"The file has {size} bytes, and the server has room for {max(free, 0)}. Nothing was stored."
+            detail = Sentence(
+                "file-too-large",
+                "The file has %(size)s bytes, and the server has room for %(room)s. Nothing was stored.",
+                size=size,
+                room=max(free, 0),
+            )
             raise ApiError(507, "no-space", detail)

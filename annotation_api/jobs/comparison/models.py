@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 
 from alignment.shared import gate
 from alignment.shared.config import GateConfig, Stage
+from alignment.shared.intervals import interval95
 from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion
 from annotation_api.http.errors import not_found
 from annotation_api.jobs.comparison.jobs import Numbers, numbers_of, people_of, rows, several
+from annotation_api.jobs.comparison.promotion import promotion
 from annotation_api.jobs.comparison.schemas import ComparedModel, ComparedNumber, ModelComparison, PromptReplies
 
 PROMPTS_SHOWN = 24
+AGREES = "agrees_with_the_first"
 Replies = dict[str, str]  # by the text of the prompt
 
 
@@ -32,13 +35,20 @@ def compare(session: Session, keys: Sequence[uuid.UUID]) -> ModelComparison:
     replies = [_replies(session, model, jobs[model.id]) for model in models]
     labels = _labels(models)
     aliases = _aliases(session, models)
+    agreements = agreements_of([_prefers(jobs[model.id]) for model in models])
+    numbers: list[Numbers] = [
+        {**_numbers(session, row, jobs[row.id], said), **agreed}
+        for row, said, agreed in zip(models, replies, agreements, strict=True)
+    ]
+    sides = [(model.kind, found) for model, found in zip(models, numbers, strict=True)]
     return ModelComparison(
         models=[
             ComparedModel(id=row.id, label=label, kind=row.kind, aliases=aliases.get(row.id, []), job=row.job_id)
             for row, label in zip(models, labels, strict=True)
         ],
         notes=list(_notes(models, labels, replies)),
-        numbers=rows([_numbers(session, row, jobs[row.id], said) for row, said in zip(models, replies, strict=True)]),
+        numbers=rows(numbers),
+        promotion=promotion(*sides) if len(sides) == 2 else None,
         prompts=list(_side_by_side(replies)),
     )
 
@@ -100,6 +110,29 @@ def _numbers(session: Session, model: ModelVersion, job: Job | None, said: Repli
         passed = gate.decide(model.metrics, GateConfig()).outcome is gate.GateOutcome.PASSED
         found["passes_the_gate"] = ComparedNumber(value=float(passed))
     return found
+
+
+def _prefers(job: Job | None) -> Mapping[str, float]:
+    """What a reward model prefers, by the pair of held-out responses."""
+    return ((job.result if job else None) or {}).get("details", {}).get("heldout_prefers") or {}
+
+
+def agreements_of(sides: Sequence[Mapping[str, float]]) -> list[Numbers]:
+    """How often each prefers, of the held-out pairs that both were measured on, what the first one prefers."""
+    first, *others = sides
+    return [{}, *({AGREES: found} if (found := _agreement(first, other)) else {} for other in others)]
+
+
+def _agreement(first: Mapping[str, float], other: Mapping[str, float]) -> ComparedNumber | None:
+    """With its interval: a prompt is one observation, its pairs are not independent."""
+    shared: dict[str, list[float]] = {}
+    for pair in sorted(first.keys() & other.keys()):
+        shared.setdefault(pair.partition("-")[0], []).append(1 - abs(first[pair] - other[pair]))
+    if not shared:
+        return None
+    totals, counts = [sum(same) for same in shared.values()], [len(same) for same in shared.values()]
+    low, high = interval95(totals, counts)
+    return ComparedNumber(value=sum(totals) / sum(counts), low=low, high=high)
 
 
 def _side_by_side(replies: Sequence[Replies]) -> Iterator[PromptReplies]:

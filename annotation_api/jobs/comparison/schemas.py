@@ -69,10 +69,21 @@ class PromptReplies(BaseModel):
     replies: list[str | None]
 
 
+class Promotion(BaseModel):
+    """Whether the second of two models may take the first one's place."""
+
+    rule: str
+    met: bool
+    because: str
+
+
 class ModelComparison(BaseModel):
     """Models side by side."""
 
     models: list[ComparedModel]
     notes: list[str] = Field(description="What limits the comparison.")
     numbers: list[NumberRow]
+    promotion: Promotion | None = Field(
+        description="Of two models of one kind, the first as champion and the second as challenger."
+    )
     prompts: list[PromptReplies]

@@ -24,6 +24,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.jobs.machine import ENDED
 from annotation_api.db.tables import JobState
@@ -207,7 +208,11 @@ class EventPoller:
             detail = f"You have {STREAMS_OF_A_PERSON} event streams open, the most that one person may. Close some."
             raise ApiError(429, "too-many-streams", detail, headers=wait)
         if self.streams >= STREAMS:
-            detail = f"The service has {STREAMS} event streams open, the most that it carries. Try again later."
+            detail = Sentence(
+                "streams-full",
+                "The service has %(n)s event streams open, the most that it carries. Try again later.",
+                n=STREAMS,
+            )
             raise ApiError(503, "streams-full", detail, headers=wait)
 
     def _tidy(self, channel: Channel) -> None:

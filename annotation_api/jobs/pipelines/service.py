@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import PPOConfig, Stage
 from alignment.shared.records import Demonstration, Prompt, Ranking, Record
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.jobs.machine import ENDED
 from annotation_api.db.tables import Job, JobState, Person, Pipeline
@@ -158,7 +159,10 @@ def pause(session: Session, key: uuid.UUID) -> Sequence[Job]:
     """
     waits = [job for job in _unfinished(session, key, "paused") if job.state not in (*ENDED, JobState.COMMITTING)]
     if not waits:
-        detail = "No stage of the pipeline waits or trains. If one has failed, resume the pipeline when it is mended."
+        detail = Sentence(
+            "pipeline-still",
+            "No stage of the pipeline waits or trains. If one has failed, resume the pipeline when it is mended.",
+        )
         raise ApiError(409, "not-paused", detail)
     return [service.pause(session, job.id) for job in waits]
 
@@ -168,7 +172,11 @@ def _unfinished(session: Session, key: uuid.UUID, word: str) -> list[Job]:
     get(session, key)
     jobs = [job for job in queries.pipeline_jobs(session, [key]) if job.state is not JobState.SUCCEEDED]
     if not jobs:
-        raise ApiError(409, f"not-{word}", "Every stage of the pipeline has succeeded. Make a new pipeline.")
+        raise ApiError(
+            409,
+            f"not-{word}",
+            Sentence("pipeline-succeeded", "Every stage of the pipeline has succeeded. Make a new pipeline."),
+        )
     return jobs
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 
-from alignment.shared.config import PPOConfig, PrepareConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
+from alignment.shared.config import (
+    InstructConfig,
+    PPOConfig,
+    PrepareConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    TrainingConfig,
+)
 from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
 from alignment.shared.settings import AdapterSettings
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
@@ -48,7 +56,7 @@ Shapes = dict[str, ModelShape | None]
 
 def _artifact(job: ValidatedJob, shapes: Shapes) -> int | None:
     """The models that it leaves, as large as the one that it starts from, or as the adapters that it trains."""
-    if isinstance(job.config, SampleConfig | PrepareConfig):
+    if isinstance(job.config, SampleConfig | PrepareConfig | InstructConfig):
         return 0
     members = job.config.members if isinstance(job.config, RewardConfig) else 1
     start, shape = job.folders.get("model"), shapes.get("model")
@@ -82,6 +90,7 @@ def _memory(job: ValidatedJob, shapes: Shapes, gpus: float) -> MemoryEstimate | 
         cache=found.cache,
         rollout_copy=found.rollout_copy,
         host=found.host,
+        judge_apart=found.roles["reward_model"] if _stands_apart(job.config, machine) else 0,
         total=found.total,
         instead=dict(instead(job.config, known, machine)),
     )
@@ -91,6 +100,10 @@ def _known(config: TrainingConfig, shapes: Shapes) -> dict[str, ModelShape] | No
     roles = ("model", "reward_model") if isinstance(config, PPOConfig) else ("model",)
     found = {role: shape for role in roles if (shape := shapes.get(role))}
     return found if len(found) == len(roles) else None
+
+
+def _stands_apart(config: TrainingConfig, machine: OnDevice) -> bool:
+    return isinstance(config, PPOConfig) and config.lora is not None and not machine.judge_on_base
 
 
 def _on_one_base(job: ValidatedJob) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import (
     CONFIGS,
+    InstructConfig,
     PPOConfig,
     RewardConfig,
     SampleConfig,
@@ -93,6 +94,8 @@ class JobValidator:
         """Settings beside inputs; the data and the reward model are read only where nothing else is wrong."""
         if isinstance(config, PPOConfig) and (problem := config.pretraining_problem("pretraining" in inputs)):
             self._wrong("/inputs/pretraining", problem, config.ptx_coef)
+        if isinstance(config, InstructConfig) and (problem := config.teacher_problem(has_model="model" in inputs)):
+            self._wrong("/inputs/model", problem)
         if isinstance(config, SampleConfig) and "project" in inputs:
             responses = config.responses_per_prompt
             if problem := fitness.task_problem(len(inputs["models"]), responses):

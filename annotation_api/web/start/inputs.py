@@ -24,6 +24,7 @@ from annotation_api.jobs.validation.validator import SCORERS, WRITERS
 from annotation_api.web.queries import newest
 
 MOST = 100  # of each kind
+ANY = (Prompt, Record)  # what every kind of data can be: the prompts in it, or as it is
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ def _models(session: Session, kinds: frozenset[ModelKind]) -> Iterator[Offered]:
 
 def _data(session: Session, record: type[Record]) -> Iterator[Offered]:
     for snapshot in newest(session, Snapshot):
-        if HOLDS[snapshot.kind] is record or record is Prompt:
+        if HOLDS[snapshot.kind] is record or record in ANY:
             yield Offered(f"snapshot:{snapshot.id}", _named(snapshot), "snapshot", _about(snapshot, snapshot.rows))
     for row in newest(session, Dataset):
-        if HOLDS[row.kind] is record or record is Prompt:
+        if HOLDS[row.kind] is record or record in ANY:
             yield Offered(f"dataset:{row.id}", row.name, "dataset", _about(row, row.accepted))
-    if FROZEN_AS[record] in PROJECT_SOURCES:
+    if FROZEN_AS.get(record) in PROJECT_SOURCES:
         yield from (Offered(f"project:{row.id}", row.name, "project") for row in newest(session, Project))
 
 

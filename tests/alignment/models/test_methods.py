@@ -18,7 +18,8 @@ from alignment.ppo.roles import reference_logprobs
 from alignment.ppo.update import update
 from alignment.rollout import generation
 from alignment.shared.config import PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
-from alignment.shared.events import Paused, StageError
+from alignment.shared.errors import StageError
+from alignment.shared.events import Paused
 from alignment.shared.methods import SOFT, SoftPrompt
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.untrusted.files import UnsafeModel

@@ -35,17 +35,7 @@ ROWS = [[6, 7, 8, 2], [9, 10, 2]]
 @pytest.fixture
 def on_base(folders: Path) -> Path:
     """The reward model is adapters on the policy's base."""
-    tokenizer = tiny.tokenizer()
-    model = load_scorer(folders / "sft", tokenizer, trained=True, light=LoRAConfig(rank=2), seed=3)
-    torch.manual_seed(2)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data.normal_(std=0.05)
-    model.config.score_mean = 0.25
-    save_adapter(model, tokenizer, folders / "adapters", str(folders / "sft"))
-    (folders / "reward").rename(folders / "whole")
-    (folders / "adapters").rename(folders / "reward")
-    return folders
+    return small_ppo.judge_on_base(folders)
 
 
 def separate(folder: Path, config: PPOConfig) -> roles.ActorCritic:

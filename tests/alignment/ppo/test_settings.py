@@ -40,6 +40,13 @@ def test_a_kl_loss_without_the_right_gradient_is_refused(estimator: str) -> None
     assert config_of(kl_in="loss", kl_estimator="k2")
 
 
+@pytest.mark.parametrize(("other", "value"), [("lora", {"rank": 2}), ("shard_weights", True)])
+def test_frozen_roles_rest_only_where_they_are_whole_models(other: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=f"offload_frozen does not go with {other}, .* set one of the two"):
+        config_of(offload_frozen=True, **{other: value})
+    assert config_of(offload_frozen=True)
+
+
 def expected_gradient(estimator: Any, straight_through: bool) -> torch.Tensor:
     """Of the loss over all of a vocabulary of four, each token weighed by its probability."""
     logits = torch.tensor([0.3, -0.5, 1.2, 0.0], dtype=torch.float64, requires_grad=True)

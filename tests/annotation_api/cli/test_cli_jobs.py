@@ -152,7 +152,7 @@ def test_validate_says_it_in_words(run: Run, ask: Ask, live: Live, data: tuple[s
 
 def test_an_estimate_is_told_with_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
     memory = {"weights": 4e9, "gradients": 4e9, "optimizer": 8e9, "activations": 500e6, "total": 16.5e9}
-    memory["host"] = 12e9
+    memory |= {"host": 12e9, "judge_apart": 2e9}
     found = {"config": {}, "rows": 1200, "steps": 40, "gpus": 0.5, "disk_bytes": 26e9, "artifact_bytes": 2e9}
     estimate.print_estimate({"ok": True, "estimate": found | {"checkpoint_bytes": 12e9, "memory": memory}})
     out = capsys.readouterr().out
@@ -162,6 +162,7 @@ def test_an_estimate_is_told_with_its_parts(capsys: pytest.CaptureFixture[str]) 
         "about 16.5 GB on the device (weights 4.0 GB, gradients 4.0 GB, optimizer 8.0 GB, activations 500.0 MB); "
         "12.0 GB in the host's memory for copies." in out
     )
+    assert "of it 2.0 GB since the reward model is no adapter on this policy's base: trained with lora" in out
 
 
 # ---------------------------------------------------------------- waiting

@@ -13,10 +13,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from alignment.shared.events import NullReporter
+from alignment.shared.stages import Teacher
 from annotation_api.datasets.formats.reading import Reading
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.tables import Job, Role
 from annotation_api.settings import Settings
+from tests.workers.instruct.service import serving
+from tests.workers.instruct.test_work import SEEDS
 from workers.attempt.commit import commit, publish
 from workers.attempt.inputs import resolve
 from workers.stage.kinds import run_job
@@ -41,7 +44,7 @@ def asked(dataset: str, **config: Any) -> dict[str, Any]:
     return {"stage": "prepare", "inputs": {"records": {"dataset": dataset}}, "config": config}
 
 
-def carried_out(session: Session, settings: Settings) -> Job:
+def carried_out(session: Session, settings: Settings, **beside: Any) -> Job:
     """The next job, done as its launcher does it."""
     job = job_store.claim(session, "host:1", 60)
     assert job is not None
@@ -49,7 +52,7 @@ def carried_out(session: Session, settings: Settings) -> Job:
     folders.inputs.mkdir(parents=True)
     folders.out.mkdir()
     resolved = resolve(session, job, folders.inputs)
-    inputs = resolved.inputs(lambda model, commit: commit)
+    inputs = resolved.inputs(lambda model, commit: commit) | beside
     result = run_job(job.stage, job.config, inputs, folders.out, NullReporter())
     job_store.mark_running(session, job.id, job.epoch)
     job_store.mark_committing(session, job.id, job.epoch)
@@ -154,3 +157,24 @@ def test_the_page_prepares_shows_keeps_and_undoes(
     assert "Undo the preparation" in page
     assert browser.post(f"{kept.headers['location']}/undo").headers["location"] == "/datasets"
     assert browser.get(kept.headers["location"]).status_code == 404
+
+
+def test_instructions_become_prompts(as_: As, session: Session, settings: Settings) -> None:
+    engineer = as_(Role.ENGINEER)
+    rows = [{"instruction": text, "output": "x"} for text in SEEDS]
+    seeds = imported(engineer, rows, "demonstrations")
+    body: dict[str, Any] = {"stage": "instruct", "inputs": {"seeds": {"dataset": seeds}}}
+    config = {"teacher": "ours", "teacher_model": "m", "count": 3, "makes": "prompts"}
+    nobody = engineer.post("/v1/jobs", json=body)
+    assert (nobody.status_code, "Nobody answers" in nobody.text) == (422, True)
+    half = engineer.post("/v1/jobs", json=body | {"config": {"teacher": "ours"}})
+    assert (half.status_code, "go together" in half.text) == (422, True)
+    made = engineer.post("/v1/jobs", json=body | {"config": config})
+    assert (made.status_code, made.json()["gpus"]) == (202, 0), made.text
+    with serving() as service:
+        carried_out(session, settings, teacher=Teacher(url=service.url))
+    kept = engineer.post("/v1/datasets:from-preparation", json={"job": made.json()["id"]})
+    assert (kept.status_code, kept.json()["kind"], kept.json()["accepted"]) == (201, "prompts", 3), kept.text
+    assert kept.json()["format"] == "instructed"
+    page = engineer.get(f"/v1/datasets/{kept.json()['id']}").json()
+    assert page["origin"]["job"] == made.json()["id"]

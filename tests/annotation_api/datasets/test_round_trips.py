@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from typing import Any
 
 import pytest
@@ -133,3 +134,28 @@ def test_chats_of_several_turns_come_back_from_a_table(asked: Prompt, one: str) 
     plain = Prompt(messages=asked.messages)
     shown = Demonstration(prompt=plain, response=one)
     assert back([shown], "demonstrations", ExportFormat.CSV) == [shown]
+
+
+MANY = 10_000
+
+
+@pytest.mark.deep(reason="10,000 records through every format take half a minute; the smaller trips find most faults")
+@pytest.mark.parametrize("format", ExportFormat)
+def test_many_records_come_back(format: ExportFormat) -> None:
+    rng = random.Random(3)
+
+    def said() -> str:
+        return "".join(rng.choices("aé字😀 \n\t,;\"'=+-@[]{}<>|#&", k=rng.randint(1, 40))) + "x"
+
+    plain = [Prompt.from_text(f"{n} {said()}") for n in range(MANY)]
+    pairs = [
+        Ranking(
+            prompt=prompt, responses=(f"a{said()}", f"b{said()}"), groups=((0,), (1,)),
+            strength=rng.choice([None, 2, 3, 4]), weight=rng.choice([1.0, 0.25]), lineage={"task": str(n)},
+        )
+        for n, prompt in enumerate(plain)
+    ]  # fmt: skip
+    assert back(pairs, "preferences", format) == pairs
+    shown = [Demonstration(prompt=prompt, response=said(), lineage={"task": "t"}) for prompt in plain]
+    assert back(shown, "demonstrations", format) == shown
+    assert back(plain, "prompts", format) == plain

@@ -10,7 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import PPOConfig, SFTConfig, Stage
+from alignment.shared.intervals import interval95
 from annotation_api.db.tables import Artifact, Job, JobState, Metric, ModelKind, ModelParent, ModelVersion, Role
+from annotation_api.jobs.comparison.promotion import NUMBER, promotion
+from annotation_api.jobs.comparison.schemas import ComparedNumber
 from tests.support.jobs import As
 
 
@@ -124,6 +127,69 @@ def test_reward_models_stand_with_accuracy_interval_calibration_and_gate(as_: As
     assert numbers["heldout_accuracy"][0] == {"value": 0.7, "low": 0.66, "high": 0.74}
     assert numbers["heldout_calibration_error"][1]["value"] == 0.04
     assert [value["value"] for value in numbers["passes_the_gate"]] == [1.0, 0.0]
+
+
+def test_reward_models_agree_on_the_pairs_that_both_were_measured_on(as_: As, make: Any, session: Session) -> None:
+    """Of the three pairs in common, on two prompts, they prefer the same in 1.5: a tie is half an agreement."""
+    prefers = [{"a-1": 1.0, "a-2": 0.0, "b-1": 1.0, "c-1": 1.0}, {"a-1": 1.0, "a-2": 1.0, "b-1": 0.5, "d-1": 0.0}]
+    models = []
+    for number, found in enumerate([*prefers, {}]):
+        job = make.job(Stage.REWARD)
+        job.result = {"metrics": {}, "details": {"heldout_prefers": found} if found else {}}
+        models.append(make.model(ModelKind.REWARD, name=f"judge {number}", job_id=job.id))
+    session.flush()
+    (row,) = compared(as_, "model", models)["numbers"]
+    assert row["name"] == "agrees_with_the_first"
+    assert row["values"][0] is row["values"][2] is None
+    assert row["values"][1]["value"] == 0.5
+    low, high = interval95([1.0, 0.5], [2, 1])  # a prompt is one observation
+    assert (row["values"][1]["low"], row["values"][1]["high"]) == pytest.approx((low, high))
+
+
+def test_two_reward_models_are_told_whether_the_second_is_promoted(as_: As, make: Any) -> None:
+    sure = {"comparisons": 500, "annotator_agreement": 0.8}
+    old, new = (
+        make.model(ModelKind.REWARD, name=name, metrics=sure | _accuracy(value, 0.03))
+        for name, value in (("old", 0.65), ("new", 0.75))
+    )
+    there, back = (compared(as_, "model", pair)["promotion"] for pair in ([old, new], [new, old]))
+    assert there["because"] == "heldout_accuracy is +0.100, at least +0.058 by its 95 % interval."
+    assert (there["met"], back["met"]) == (True, False)
+    third = make.model(ModelKind.REWARD, name="third", metrics=sure)
+    assert compared(as_, "model", [old, new, third])["promotion"] is None
+
+
+def _accuracy(value: float, half: float) -> dict[str, float]:
+    name = "heldout_accuracy"
+    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+
+
+def number(value: float) -> ComparedNumber:
+    return ComparedNumber(value=value, low=value - 0.03, high=value + 0.03)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "met", "because"),
+    [
+        (ModelKind.POLICY, 0.55, 0.65, True, "human_win_rate is +0.100, at least +0.058"),
+        (ModelKind.POLICY, 0.60, 0.63, False, "which may be chance: its 95 % interval begins at -0.012"),
+        (ModelKind.POLICY, 0.60, None, False, "The challenger has no human_win_rate with an interval yet."),
+        (ModelKind.REWARD, 0.60, 0.70, False, "The gate refuses the challenger."),
+    ],
+)
+def test_a_challenger_must_be_better_beyond_chance(
+    kind: ModelKind, old: float, new: float | None, met: bool, because: str
+) -> None:
+    name = NUMBER[kind]
+    found = promotion((kind, {name: number(old)}), (kind, {name: number(new)} if new else {}))
+    assert found is not None
+    assert found.met is met
+    assert because in found.because
+
+
+def test_models_of_two_kinds_and_base_models_are_not_promoted() -> None:
+    assert promotion((ModelKind.POLICY, {}), (ModelKind.REWARD, {})) is None
+    assert promotion((ModelKind.SFT, {}), (ModelKind.SFT, {})) is None
 
 
 def test_the_pages_show_both(browser_of: Any, runs: list[Job], session: Session) -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from alignment.shared.config import PERSONAL
 from annotation_api.app import create_app
-from annotation_api.db.tables import Dataset, Role
+from annotation_api.db.tables import Dataset, Job, Role
 from annotation_api.http import auth
 from annotation_api.settings import Settings
 from tests.support.live import served
@@ -198,3 +200,64 @@ def test_somebody_elses_upload_cannot_be_imported(tabs: Tabs, data_url: str) -> 
     answer = page.request.post("/datasets", form=form, headers={"Origin": data_url, "Accept": "text/html"})
     assert answer.status == 410
     assert "Upload it again" in answer.text()
+
+
+UNKNOWN = """Frage;Antwort links;Antwort rechts;Notiz
+Warum singen Vögel?;Weil sie werben.;Weil sie laut sind.;a
+Warum ist Schnee weiß?;Er streut Licht.;Er ist kalt.;b
+"""
+
+
+def test_an_unknown_table_becomes_a_projects_tasks(tabs: Tabs, module_engine: Engine, factory: Any) -> None:
+    with Session(module_engine) as session:
+        project = factory(session).project(name=f"birds {uuid.uuid4().hex[:6]}")
+        session.commit()
+        place = f"/projects/{project.id}"
+    page = tabs.open("/datasets", viewport={"width": 1280, "height": 900})
+    began = time.monotonic()
+    choose(page, "tabelle.csv", UNKNOWN.encode(), kind="responses")
+    expect(page.get_by_text("Nothing was stored.")).to_be_visible()
+    picture(page, "unknown-table")
+    for field, column in (("Prompt", "Frage"), ("Response 1", "Antwort links"), ("Response 2", "Antwort rechts")):
+        page.get_by_label(field, exact=True).select_option(column)
+    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_text("Warum singen Vögel?")).to_be_visible()
+    expect(page.get_by_text("Notiz")).to_have_count(0)  # by hand nothing else was asked for
+    picture(page, "unknown-table-mapped")
+    page.get_by_role("button", name="Import 2 records").click()
+    page.wait_for_url(re.compile(r"/datasets/[0-9a-f-]{36}$"))
+    dataset = page.url.rsplit("/", 1)[1]
+    page.goto(place)
+    page.locator("#fill").get_by_label("Data set").select_option(dataset)
+    page.get_by_role("button", name="See how many it makes").click()
+    page.get_by_role("button", name="Make 2 tasks").click()
+    expect(page.locator("#fill").get_by_role("status")).to_contain_text("2 new tasks from 2 rows")
+    picture(page, "unknown-table-tasks")
+    assert time.monotonic() - began < 60
+
+
+def test_all_options_of_a_preparation_reach_its_job(tabs: Tabs, imported: uuid.UUID, module_engine: Engine) -> None:
+    page = tabs.open(f"/datasets/{imported}", viewport={"width": 1280, "height": 900})
+    page.locator("summary", has_text="Prepare for training").click()
+    for name, value in (("Duplicates", "near"), ("Personal data", "mask"), ("Count by", "kind")):
+        page.get_by_label(name, exact=True).select_option(value)
+    for name, value in (
+        ("Nearly the same from, %", "90"),
+        ("Only these languages, as en, zh (empty: any)", "en, ZH"),
+        ("Weights, as en=1, zh=2", "list=2, other = 0.5"),
+        ("Most records of each (0: all)", "7"),
+        ("Seed of what is drawn", "3"),
+    ):
+        page.get_by_label(name, exact=True).fill(value)
+    page.get_by_label("iban", exact=True).uncheck()
+    page.get_by_label("Leave out what is in these data").select_option(f"dataset:{imported}")
+    picture(page, "prepare-form")
+    page.get_by_role("button", name="Show what would go").click()
+    page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}$"))
+    with Session(module_engine) as session:
+        job = session.get_one(Job, uuid.UUID(page.url.rsplit("/", 1)[1]))
+    wanted = {"duplicates": "near", "near_threshold": 0.9, "personal": "mask", "languages": ["en", "zh"], "cap": 7,
+              "cap_by": "kind", "weights": {"list": 2.0, "other": 0.5}, "seed": 3}  # fmt: skip
+    assert job.config.items() >= wanted.items()
+    assert set(PERSONAL) - set(job.config["personal_kinds"]) == {"iban"}
+    assert job.inputs.keys() == {"records", "against"}

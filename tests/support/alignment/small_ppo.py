@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from alignment.data.batch import Rollout, Sequences
+from alignment.models.load import load_scorer, save_adapter
 from alignment.ppo import roles
 from alignment.ppo.learner import Learner
 from alignment.shared import stages
-from alignment.shared.config import PPOConfig, RLOOConfig
+from alignment.shared.config import LoRAConfig, PPOConfig, RLOOConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Prompt, write_jsonl
 from tests.support.alignment import tiny
@@ -112,6 +113,21 @@ def rollout_of(cast: roles.ActorCritic, config: PPOConfig) -> Rollout:
 
 def learners(cast: roles.ActorCritic, config: PPOConfig) -> tuple[Learner, Learner]:
     return Learner.of(cast.policy, config.learning_rate, config), Learner.of(cast.critic, config.learning_rate, config)
+
+
+def judge_on_base(folder: Path) -> Path:
+    """The reward model is adapters on the policy's base; the whole one lies beside, as `whole`."""
+    tokenizer = tiny.tokenizer()
+    model = load_scorer(folder / "sft", tokenizer, trained=True, light=LoRAConfig(rank=2), seed=3)
+    torch.manual_seed(2)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(std=0.05)
+    model.config.score_mean = 0.25
+    save_adapter(model, tokenizer, folder / "adapters", str(folder / "sft"))
+    (folder / "reward").rename(folder / "whole")
+    (folder / "adapters").rename(folder / "reward")
+    return folder
 
 
 def write(folder: Path) -> Path:

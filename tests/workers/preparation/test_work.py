@@ -14,6 +14,8 @@ from alignment.shared.events import NullReporter
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record, sha256_text, write_jsonl
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import quality
+from workers.preparation.kinds import kind_of
+from workers.preparation.lengths import TokenMeasure
 from workers.preparation.steps import MASKED_ALIKE, record_of
 from workers.preparation.work import prepare
 
@@ -167,3 +169,48 @@ def test_shares_by_hand() -> None:
     assert quality.symbols("ab$#") == 0.5
     # 24 tokens, 20 runs of five; the cycle of four words gives four different ones
     assert quality.repetition("a b c d " * 6) == 1 - 4 / 20
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Translate this into French: good day", "translate"),
+        ("请把下面的话翻译成英文", "translate"),
+        ("Write a poem about rain.", "write"),
+        ("请写一首诗", "write"),
+        ("What is 12 * 7?", "maths"),
+        ("Why is the sky blue?", "explain"),
+        ("列出五种树", "list"),
+        ("Is a whale a fish?", "question"),
+        ("rain", "other"),
+    ],
+)
+def test_kinds_of_tasks(text: str, kind: str) -> None:
+    assert kind_of(text) == kind
+
+
+def test_caps_and_weights_by_kind_and_source(tmp_path: Path) -> None:
+    asked = [shown(f"List {n} trees.", lineage={"source": "a"}) for n in range(6)]
+    asked += [shown(f"Translate {n} trees into French.", lineage={"source": "b"}) for n in range(3)]
+    (tmp_path / "kind").mkdir()
+    report, kept = run(tmp_path / "kind", asked, cap_by="kind", cap=3)
+    assert (report["groups"], len(kept)) == ({"list": 6, "translate": 3}, 6)
+    (tmp_path / "source").mkdir()
+    _, kept = run(tmp_path / "source", asked, cap_by="source", weights={"a": 1e-9})
+    assert [record.lineage["source"] for record in kept] == ["b"] * 3
+
+
+def test_lengths_by_hand(tmp_path: Path) -> None:
+    measure = TokenMeasure(lambda texts: [len(text.split()) * 2 for text in texts], context=9)
+    records = [shown("one two", "three"), ranked("one", "two", "three four five six"), shown("一个 问题", "回答")]
+    path = tmp_path / "records.jsonl"
+    write_jsonl(path, records)
+    (tmp_path / "out").mkdir()
+    told = prepare(PrepareConfig(), PrepareInputs(records=path), tmp_path / "out", NullReporter(), measure)
+    tokens = told.details["preparation"]["tokens"]
+    # 4 + 2; 2 + the longer response's 8; each word two tokens
+    assert tokens["languages"]["other"] == {
+        "records": 2, "median": 8, "p95": 9.8, "longest": 10, "fertility": 2.0, "over": 0.5}  # fmt: skip
+    # 4 + 2 tokens of 6 characters
+    assert tokens["languages"]["zh"]["fertility"] == 1.0
+    assert (tokens["context"], tokens["over"]) == (9, 0.3333)

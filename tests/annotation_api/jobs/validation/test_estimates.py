@@ -198,6 +198,18 @@ def test_a_checkpoint_of_ppo_is_seven_numbers_a_weight_and_so_is_the_copy_that_i
     assert memory(Stage.SFT, {"model": here}, gpus=1).host == 0
 
 
+def test_frozen_roles_that_rest_are_in_the_host_but_for_the_one_that_is_asked(here: Path, tmp_path: Path) -> None:
+    """The policy's twin, in float32, and the judge, in half of it: 6 bytes a weight less while others learn."""
+    both = {"model": here, "reward_model": folder(tmp_path / "judge")}
+    plain = memory(Stage.PPO, both, gpus=1, max_response_length=8)
+    job = prepared(Stage.PPO, both, max_response_length=8, offload_frozen=True)
+    found = estimate(job, 1).memory
+    assert found is not None
+    assert (found.host - plain.host, plain.total - found.total) == (6 * WEIGHTS, 6 * WEIGHTS)
+    assert plain.instead["offload_frozen"] == found.total
+    assert "offload_frozen" not in memory(Stage.PPO, both, max_response_length=8).instead
+
+
 def test_recomputed_activations_are_few(here: Path) -> None:
     found = memory(Stage.REWARD, {"model": here}, gpus=1, gradient_checkpointing=True)
     assert found.activations == 2 * 64 * 8 * 2 + 34 * 64 * 8  # pairs: 4 texts of 16 tokens; one layer is whole
@@ -231,6 +243,7 @@ def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_pat
         "base": 2 * WEIGHTS, "policy": adapter, "critic": adapter, "reward_model": 4 * 100
     }  # fmt: skip
     assert found["two"].roles["reward_model"] == 2 * WEIGHTS  # what another base costs
+    assert (found["one"].judge_apart, found["two"].judge_apart) == (0, 2 * WEIGHTS)
     assert found["one"].rollout_copy == 0  # it decodes on the base
 
 

@@ -17,6 +17,7 @@ from alignment.shared.sentence import Sentence, packed, unpacked
 from alignment.shared.validation import Problem
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import DatasetKind, FeedbackKind, JobState, ModelKind, Person, Role
+from annotation_api.http.errors import DATABASE_PROBLEMS
 from annotation_api.jobs.curves import FIVE, GROUPS
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import LOCALES, asked_for, language_of, metric, speaking, translate, words
@@ -88,6 +89,7 @@ def said_in_code() -> Iterator[tuple[str, set[str]]]:
                 if isinstance(code, ast.Constant):
                     yield str(code.value), values
     yield from ((code, set(BLANK.findall(english))) for code, english in form_builder.BOUNDS.values())
+    yield from ((said.code, set(said.values)) for _, said in DATABASE_PROBLEMS.values())
 
 
 def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:

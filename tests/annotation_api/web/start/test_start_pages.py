@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import CONFIGS, Stage, load_preset
+from alignment.shared.stage_names import ON_DATA
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
@@ -186,5 +187,5 @@ def test_a_failed_job_goes_on_with_other_settings_from_its_page(
 
 
 def test_the_words_of_forms_are_the_same_on_both_sides() -> None:
-    assert COMMON.keys() == CONFIGS.keys() - {Stage.PREPARE}  # which has a page of its own
+    assert COMMON.keys() == CONFIGS.keys() - ON_DATA  # which start on the page of their data
     assert settings_form.PREFIX == "set."

@@ -1,0 +1,59 @@
+"""May a challenger take the champion's place? One rule for each kind of model, on what held-out data and people say.
+
+A difference counts where its 95 % interval leaves out 0, which follows from the intervals of both sides (Newcombe
+1998, method 10, as if they were measured apart: careful where both judge the same prompts). What a policy was trained
+to please, the reward model, does not promote it: people do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from annotation_api.db.kinds import ModelKind
+from annotation_api.jobs.comparison.schemas import ComparedNumber, Promotion
+
+NUMBER = {ModelKind.REWARD: "heldout_accuracy", ModelKind.POLICY: "human_win_rate"}
+RULE = {
+    ModelKind.REWARD: "A reward model is promoted if it passes the gate and its held-out accuracy is higher by more "
+    "than chance.",
+    ModelKind.POLICY: "A policy is promoted if people prefer it to its SFT policy more often than the champion to its "
+    "own, by more than chance.",
+}
+Numbers = Mapping[str, ComparedNumber]
+
+
+def promotion(champion: tuple[ModelKind, Numbers], challenger: tuple[ModelKind, Numbers]) -> Promotion | None:
+    """None for models of two kinds, or of one that has no rule."""
+    kind = challenger[0]
+    if champion[0] is not kind or kind not in RULE:
+        return None
+    problem = _problem(kind, champion[1], challenger[1])
+    return Promotion(rule=RULE[kind], met=problem is None, because=problem or _gain(kind, champion[1], challenger[1]))
+
+
+def _problem(kind: ModelKind, old: Numbers, new: Numbers) -> str | None:
+    """Why not."""
+    name = NUMBER[kind]
+    for side, numbers in (("champion", old), ("challenger", new)):
+        if name not in numbers or numbers[name].low is None:
+            return f"The {side} has no {name} with an interval yet."
+    if kind is ModelKind.REWARD and not new.get("passes_the_gate", ComparedNumber(value=0.0)).value:
+        return "The gate refuses the challenger."
+    gain, least = new[name].value - old[name].value, _least(old[name], new[name])
+    if least <= 0:
+        return f"{name} is {gain:+.3f}, which may be chance: its 95 % interval begins at {least:+.3f}."
+    return None
+
+
+def _gain(kind: ModelKind, old: Numbers, new: Numbers) -> str:
+    name = NUMBER[kind]
+    least = _least(old[name], new[name])
+    return f"{name} is {new[name].value - old[name].value:+.3f}, at least {least:+.3f} by its 95 % interval."
+
+
+def _least(old: ComparedNumber, new: ComparedNumber) -> float:
+    """The lower end of the interval of the difference."""
+    assert new.low is not None, "only numbers with an interval are compared"
+    assert old.high is not None, "only numbers with an interval are compared"
+    return new.value - old.value - math.hypot(new.value - new.low, old.high - old.value)
