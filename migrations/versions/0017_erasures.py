@@ -1,6 +1,7 @@
 """What was said can be erased: content goes, hashes and counts stay, and what was made of it is marked.
 
-Nullable columns, and one with a constant default: no table is rewritten. The rule that some tables are append-only
+Nullable columns, and one with a constant default: no table is rewritten; three indexes of few rows are made by
+reading tasks once and submissions twice. The rule that some tables are append-only
 now lets through one thing: an update of a transaction that names an erasure at work, and never of the audit.
 """
 
@@ -16,6 +17,7 @@ branch_labels = None
 depends_on = None
 
 ERASABLE = ("prompts", "responses", "submissions", "decisions", "dataset_rows", "snapshots", "artifacts")
+SAID = {"flagged": "flags", "noted": "note"}  # answers that reviewers look for
 STATES = ("queued", "running", "succeeded", "failed")
 SCOPES = ("record", "person", "project")
 REFUSE = """
@@ -72,11 +74,19 @@ def upgrade() -> None:
         op.add_column(table, _when("erased_at"))
     op.add_column("prompts", sa.Column("erased_key", sa.String(64), nullable=True))
     op.add_column("snapshots", sa.Column("erased_rows", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    removed = sa.text("removed_overlap IS NOT NULL")
+    op.create_index("ix_tasks_removed", "tasks", ["project_id", "created_at"], postgresql_where=removed)
+    for name, field in SAID.items():
+        said = sa.text(f"payload ? '{field}'")
+        op.create_index(f"ix_submissions_{name}", "submissions", ["project_id", "seq"], postgresql_where=said)
     op.execute(REFUSE.format(exception=BUT_ERASURES))
 
 
 def downgrade() -> None:
     op.execute(REFUSE.format(exception=""))
+    for name in SAID:
+        op.drop_index(f"ix_submissions_{name}", "submissions")
+    op.drop_index("ix_tasks_removed", "tasks")
     op.drop_column("snapshots", "erased_rows")
     op.drop_column("prompts", "erased_key")
     for table in ERASABLE:

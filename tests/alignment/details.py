@@ -486,6 +486,18 @@ DETAILS = (
         "Hu et al. 2021",
     ),
     Detail(
+        "Frozen roles may wait in the host's memory, and say the same",
+        "offload_frozen",
+        "ppo/test_settings.py::test_frozen_roles_rest_only_where_they_are_whole_models",
+        "Ren et al. 2021 (ZeRO-Offload), of frozen weights",
+    ),
+    Detail(
+        "Lighter methods begin at the reference, too",
+        "method, layers",
+        "models/test_methods.py::test_ppo_begins_at_its_reference_moves_and_goes_on",
+        "Liu et al. 2022 (IA3); Ben Zaken et al. 2022 (BitFit)",
+    ),
+    Detail(
         "Shares of the weights change nothing",
         "shard_weights",
         "ppo/test_team.py::test_the_number_of_processes_changes_no_result",

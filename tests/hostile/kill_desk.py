@@ -52,13 +52,20 @@ def main() -> int:
     tasks = int(options.clients * options.minutes * 60 / THINK * SPARE) + 100
     with Desk(tasks=tasks, people=options.clients, overlap=1, k=2, lease_seconds=3600) as desk:
         run, killed, began = Run(desk), Counter[str](), time.monotonic()
-        asyncio.run(_storm(run, killed, options))
-        counts = _counts(run, killed) | {"seed": options.seed, "minutes": round((time.monotonic() - began) / 60, 1)}
-    print(json.dumps(counts))
-    with options.counts.open("a") as file:
-        file.write(json.dumps(counts) + "\n")
+        try:
+            asyncio.run(_storm(run, killed, options))
+        finally:  # also what an interrupted run has seen counts
+            counts = _counts(run, killed) | {"seed": options.seed, "minutes": round((time.monotonic() - began) / 60, 1)}
+            _keep(counts, options.counts)
     print(f"all runs: {_total(options.counts)}")
     return int(any(counts[wrong] for wrong in ("lost", "doubled", "wrong")))
+
+
+def _keep(counts: dict[str, Any], file: Path) -> None:
+    line = json.dumps(counts)
+    print(line)
+    with file.open("a") as lines:
+        lines.write(line + "\n")
 
 
 async def _storm(run: Run, killed: Counter[str], options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from annotation_api.http.entry.wire import HEAD_SECONDS, LINGER_SECONDS
 from tests.hostile.server import HOST, Server, Visitor, begin, connected, status_of
 
 GET = b"GET /healthz HTTP/1.1\r\n"
+POST = b"POST /v1/session HTTP/1.1\r\nContent-Type: application/json\r\n"
 HOST_LINE = f"Host: {HOST}\r\n".encode()
 
 
@@ -31,8 +32,11 @@ def test_half_requests_are_cut_and_stop_nobody(server: Server) -> None:
         GET + HOST_LINE + b"X: " + b"x" * 40_000 + b"\r\n\r\n",
         GET + HOST_LINE + b"Host: elsewhere.example\r\n\r\n",
         GET + b"\r\n",
+        POST + HOST_LINE + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        POST + HOST_LINE + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        GET.replace(b"\r", b"") + HOST_LINE.replace(b"\r", b"") + b"\n",
     ],
-    ids=["8 MB", "50,000 headers", "40 kB", "two hosts", "no host"],
+    ids=["8 MB", "50,000 headers", "40 kB", "two hosts", "no host", "two lengths", "length and chunks", "bare ends"],
 )
 def test_heads_that_nobody_needs_are_refused(server: Server, head: bytes) -> None:
     line = connected(server.port)

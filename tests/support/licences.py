@@ -6,6 +6,7 @@ python -m tests.support.licences     writes it; `tests/test_licences.py` says wh
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -24,6 +25,7 @@ is neither installed nor shipped with the service. Rankloop itself stands under 
 
 | package | licence | for |
 |---|---|---|"""
+OURS = "rankloop"
 EXTRAS = ("", "mirrors", "languages", "test")  # each package is said to be for the first that needs it
 NAMES = {
     "Apache Software License": "Apache-2.0",
@@ -82,7 +84,7 @@ def _reason(name: str, needed: dict[str, set[str]]) -> str:
 
 def _needs(extra: str) -> set[str]:
     """All that this extra of Rankloop needs, near and far."""
-    found, waiting = set[str](), [("rankloop", extra)]
+    found, waiting = set[str](), [(OURS, extra)]
     while waiting:
         name, asked = waiting.pop()
         for requirement in _requires(name, asked):
@@ -95,10 +97,17 @@ def _needs(extra: str) -> set[str]:
 
 def _requires(name: str, extra: str) -> Iterator[Requirement]:
     package = _installed(name)
-    for line in (package.requires if package else None) or ():
+    for line in _own(extra) if name == OURS else (package.requires if package else None) or ():
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
             yield requirement
+
+
+def _own(extra: str) -> list[str]:
+    """From the file: what was written when Rankloop was installed may be old."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    found: list[str] = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return found
 
 
 def _installed(name: str) -> Distribution | None:

@@ -11,6 +11,7 @@ from alignment.shared.errors import BadInput
 from workers.preparation.texts import tokens
 
 RUN = 5  # tokens
+CODE_ENDS = frozenset("{}[]();,:")
 SHORTEST_RUN = 20  # tokens of a text in which repetition says anything
 NO_SYMBOLS = frozenset("\"'.,;:!?()-%/")
 SHOWN_LANGUAGE = 1000  # characters that the language is told by
@@ -39,13 +40,18 @@ def _is_symbol(character: str) -> bool:
     return category[0] == "S" or category == "Co" or character in "#*_~^|\\{}[]<>@&"
 
 
+def _is_code(line: str) -> bool:
+    """Whether the line is indented, or ends as lines of programs do: there the same line again says something new."""
+    return line[:1].isspace() or line.rstrip()[-1:] in CODE_ENDS
+
+
 def without_repeated_lines(text: str) -> str:
-    """The text without lines that stand in it before; blank lines, and lines without letters, stay."""
+    """The text without lines that stand in it before; blank lines, lines without letters, and code stay."""
     seen: set[str] = set()
     kept = []
     for line in text.split("\n"):
         key = line.strip()
-        if key and any(character.isalpha() for character in key):
+        if key and any(character.isalpha() for character in key) and not _is_code(line):
             if key in seen:
                 continue
             seen.add(key)

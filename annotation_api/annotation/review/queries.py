@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, cast, exists, func, select
+from sqlalchemy import Boolean, ColumnElement, Select, Text, and_, bindparam, cast, exists, func, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.orm import Session, aliased
 
@@ -27,6 +27,8 @@ from annotation_api.db.tables import (
 )
 
 FLAGGED = cast("$.flags.*[*] ? (@ == $flag)", JSONPATH)
+HAS_FLAGS = literal_column("submissions.payload ? 'flags'", Boolean)  # as the indexes of such answers say it
+HAS_NOTE = literal_column("submissions.payload ? 'note'", Boolean)
 COMPARED = 1000  # tasks
 later = aliased(Submission)
 CURRENT = ~exists().where(later.supersedes == Submission.id) & Submission.erased_at.is_(None)
@@ -51,9 +53,10 @@ def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
 def _of_answer(wanted: AnswerFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.flag is not None:
         flag = func.jsonb_build_object("flag", wanted.flag)
+        yield HAS_FLAGS
         yield func.jsonb_path_exists(Submission.payload, FLAGGED, flag)
     if wanted.noted:
-        yield Submission.payload.has_key("note")
+        yield HAS_NOTE
     if wanted.faster is not None:
         yield Submission.active_ms < 1000 * wanted.faster
     if wanted.slower is not None:
@@ -98,7 +101,11 @@ def _reviewed(state: Reviewed) -> ColumnElement[bool]:
         .limit(1)
         .scalar_subquery()
     )
-    return newest.is_(None) if state is Reviewed.OPEN else newest == ReviewOutcome(state.value)
+    if state is Reviewed.OPEN:
+        return newest.is_(None)
+    outcome = ReviewOutcome(state.value)
+    ever = select(Review.submission_id).where(Review.outcome == outcome)  # few: the others are not looked at
+    return Submission.id.in_(ever) & (newest == outcome)
 
 
 def of_task(session: Session, task_id: uuid.UUID) -> Sequence[Submission]:

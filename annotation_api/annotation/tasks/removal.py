@@ -27,7 +27,7 @@ from annotation_api.db.tables import (
 
 State = Literal["", "waiting", "begun", "done", "removed"]
 STATES: dict[State, ColumnElement[bool]] = {
-    "waiting": (Task.judged == 0) & Task.removed_overlap.is_(None),
+    "waiting": (Task.judged == 0) & (Task.judged < Task.overlap),  # as the index of open tasks says it
     "begun": (Task.judged > 0) & (Task.judged < Task.overlap),
     "done": (Task.judged >= Task.overlap) & Task.removed_overlap.is_(None),
     "removed": Task.removed_overlap.is_not(None),

@@ -21,12 +21,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.shared.records import Record
+from alignment.shared.records import Candidates, Ranking, Record
 from alignment.shared.validation import Problem, explain
 from annotation_api.datasets.files.containers import Readable
 from annotation_api.datasets.files.json_rows import Numbered
 from annotation_api.datasets.files.source import Source, all_but_the_last
-from annotation_api.datasets.formats import batches
+from annotation_api.datasets.formats import batches, rated
 from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
@@ -91,6 +91,8 @@ class Reading:
         self._judgements = Judgements()
         self._source = Source(stream, as_csv=self.format is Format.CSV)
         self._rows = trees(all_but_the_last(self._source) if beginning else iter(self._source))
+        if KINDS[kind] in (Ranking, Candidates) and self.format in (Format.AUTO, Format.CSV) and not mapping:
+            self._rows = rated.rankings(self._rows)
         if mapping:
             self.format = mapping_to(mapping)
 

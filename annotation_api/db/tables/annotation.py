@@ -30,6 +30,7 @@ class Task(Base):
             postgresql_where=sql("judged < overlap"),
         ),
         Index("ix_tasks_prompt", "prompt_id"),
+        Index("ix_tasks_removed", "project_id", "created_at", postgresql_where=sql("removed_overlap IS NOT NULL")),
     )
     id: Mapped[uuid.UUID] = new_id()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
@@ -94,6 +95,8 @@ class Submission(Base):
         Index("ix_submissions_person", "person_id", "seq"),
         Index("ix_submissions_person_days", "person_id", "project_id", "created_at"),
         Index("ix_submissions_project", "project_id", "kind", "seq"),
+        Index("ix_submissions_flagged", "project_id", "seq", postgresql_where=sql("payload ? 'flags'")),
+        Index("ix_submissions_noted", "project_id", "seq", postgresql_where=sql("payload ? 'note'")),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # made by the client: a retry is the same row
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)

@@ -172,6 +172,8 @@ EXAMPLES: Mapping[str, Any] = {
         "inputs": {"seeds": {"dataset": _OTHER}},
         "config": {"teacher": "ours", "teacher_model": "a-model", "count": 500},
     },
+    "ErasureTarget": {"scope": "record", "task": _ID},
+    "NewErasure": {"scope": "person", "person": _OTHER, "reason": "They asked for it, letter of 3 March."},
     "FromPreparation": {"job": _ID, "name": "pairs, prepared"},
     "RewardJob": {"stage": "reward", "inputs": {"model": {"job": _ID}, "rankings": {"project": _OTHER}}},
     "PPOJob": {

@@ -80,9 +80,10 @@ def test_requests_read_few_rows(session: Session, desk: Desk, as_: Any, browser_
         "the home page": lambda: admin.get("/"),
         "the tasks' page": lambda: admin.get(f"/projects/{project}/tasks"),
         "tasks of a state": lambda: admin.get(f"/projects/{project}/tasks", params={"state": "waiting"}),
-        "the review queue": lambda: admin.get(f"/projects/{project}/review"),
-        "answers to review": lambda: admin.get(f"/v1/projects/{project}/answers", params={"limit": 20}),
-        "own work": lambda: work.get("/mine"),
+        "tasks that were taken out": lambda: admin.get(f"/projects/{project}/tasks", params={"state": "removed"}),
+        "flagged answers": lambda: admin.get(f"/projects/{project}/review", params={"flag": "pii"}),
+        "answers with a note": lambda: admin.get(f"/projects/{project}/review", params={"noted": "true"}),
+        "answers sent back": lambda: admin.get(f"/projects/{project}/review", params={"reviewed": "sent_back"}),
         "everybody": lambda: admin.get("/people"),
         "the task page": lambda: work.get(f"/projects/{project}/annotate"),
         "metrics": lambda: admin.get("/metrics"),
@@ -116,11 +117,6 @@ def test_a_claim_that_may_bring_a_gold_item_reads_few_rows(session: Session, des
         with few(session, f"a claim of {kind}"):
             answer = as_(who).post(f"/v1/projects/{project.id}/next")
         assert answer.status_code == 200
-
-
-def test_disputed_tasks_are_looked_for_among_the_newest(session: Session, desk: Desk, as_: Any) -> None:
-    with few(session, "disputed", limit=4 * 1000):
-        assert as_(Role.REVIEWER).get(f"/v1/projects/{desk.project.id}/disputed").status_code == 200
 
 
 def test_counts_are_what_counting_gives(session: Session, desk: Desk, as_: Any) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,3 +137,10 @@ def test_the_command_says_it_and_fails_on_a_fault(
     assert main(["doctor", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [one["check"] for one in found if one["state"] == "fault"] == ["files"]
+
+
+def test_a_role_that_may_too_much_is_a_fault() -> None:
+    asked = SimpleNamespace(execute=lambda statement: SimpleNamespace(one=lambda: ("boss", True)))
+    (finding,) = doctor._role(asked, Settings())  # type: ignore[arg-type]
+    assert finding.state is FindingState.FAULT
+    assert "ALTER ROLE boss NOSUPERUSER" in finding.words

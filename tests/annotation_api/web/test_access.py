@@ -162,7 +162,7 @@ def test_no_page_is_wider_than_a_phone(scene: Scene, tabs: dict[str | None, Page
 
 @pytest.mark.browser
 def test_chinese_pages_hold_no_english_sentence(scene: Scene, tabs: dict[str | None, Page], desk_url: str) -> None:
-    """What a person reads in the header, titles, labels and buttons, apart from data of the scene."""
+    """What a person reads in the header, titles, labels and buttons, apart from data of the scene (`data-name`)."""
     english = []
     for place in scene.places:
         page = tabs[place.who]

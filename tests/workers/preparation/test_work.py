@@ -83,6 +83,12 @@ def test_repeated_lines_go_from_demonstrations_only(tmp_path: Path) -> None:
     assert kept[1] == records[1]
 
 
+def test_repeated_lines_of_code_stay() -> None:
+    code = "Tree = {\n  'children': [\n    'a'\n  'children': [\nreturn x;\nreturn x;"
+    assert quality.without_repeated_lines(code) == code
+    assert quality.without_repeated_lines("Hi there.\nHi there.") == "Hi there."
+
+
 def test_what_people_ranked_is_masked_with_its_original_hash_or_left_out_whole(tmp_path: Path) -> None:
     records = [
         ranked("Call 13812345678?", "Yes, 138-1234-5678.", "No.", lineage={"task": "t"}),

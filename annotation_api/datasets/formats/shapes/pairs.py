@@ -8,6 +8,7 @@ from alignment.shared.records import SMALL_MARGINS, Demonstration, Prompt, Ranki
 from annotation_api.datasets.formats.orders import Made, best_first, by_groups, by_scores
 from annotation_api.datasets.formats.serialised import opened
 from annotation_api.datasets.formats.shapes.chats import (
+    BARE,
     CHAT,
     INPUT,
     INSTRUCTION,
@@ -155,7 +156,8 @@ def _several_sides(row: Row) -> Made:
 
 def _continued(row: Row, shared: Prompt) -> Prompt:
     """The whole prompt. One beside whole chats is part of them, or comes before them as in TRL's explicit prompts."""
-    if asked_in(row) is None:
+    name = asked_in(row)
+    if name is None or (name in BARE and not isinstance(row[name], list)):  # a text beside chats is no prompt of theirs
         return shared
     own = instruction(row)
     said = [turn.content.strip() for turn in shared.messages]

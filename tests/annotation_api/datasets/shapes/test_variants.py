@@ -118,6 +118,21 @@ def test_sides_that_go_on_from_the_prompt() -> None:
     assert [turn.content for turn in record.prompt.messages] == ["Name a tree.", "Which?", "Any."]
 
 
+def test_rated_responses_of_one_prompt_are_a_ranking() -> None:
+    rows = [{"prompt": "Q?", "response": text, "helpfulness": grade} for text, grade in (("a", 1), ("b", 4), ("c", 4))]
+    other = {"prompt": "R?", "response": "x", "helpfulness": 0}
+    reading, (record,) = read(*rows, other)
+    assert (record.responses, record.groups) == (("a", "b", "c"), ((1, 2), (0,)))
+    assert [refusal.row for refusal in reading.refusals] == [4]  # one alone compares nothing
+    assert len(read(*rows, other, kind="demonstrations")[1]) == 4
+    assert [item.responses for item in read(*rows, kind="responses")[1]] == [("a", "b", "c")]
+
+
+def test_a_text_beside_whole_chats_is_no_prompt_of_theirs() -> None:
+    reading, (record,) = read({"context": "A page on trees.", "chosen": [ASKED, OAK], "rejected": [ASKED, SAND]})
+    assert (reading.refusals, record.prompt.text) == ([], "Name a tree.")
+
+
 # a row, and the demonstration that it gives: the turns before, and the response
 SHOWN: dict[str, tuple[Row, list[str], str]] = {
     "HelpSteer2's turns in the prompt": (
