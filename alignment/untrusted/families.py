@@ -22,8 +22,12 @@ _FEED_FORWARD = re.compile(r"\.(gate_proj|up_proj|down_proj|gate_up_proj|w1|w2|w
 # Of which IA3 rescales what comes out (with the queries, where one layer makes them all), and what goes in.
 _KEYS_AND_VALUES = re.compile(r"\.(k_proj|v_proj|key|value|query_key_value|qkv_proj|Wqkv|c_attn|kv_b_proj|in_proj)$")
 _FEED_FORWARD_END = re.compile(r"\.(down_proj|fc2|fc_out|dense_4h_to_h|w2|mlp\.c_proj)$")
-# Layers whose weights the family's kernels read directly, past an adapter on them (PEFT refuses them, too).
-_NOT_ADAPTABLE = dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"), ("out_proj", "conv1d"))
+# Layers whose weights the family's kernels read directly, past an adapter on them (some PEFT refuses, too).
+_STATE_SPACES = (
+    *("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"),
+    *("bamba", "granitemoehybrid", "jamba", "zamba", "zamba2"),
+)
+_NOT_ADAPTABLE = dict.fromkeys(_STATE_SPACES, ("out_proj", "conv1d", "dt_proj"))
 
 
 # How far positions reach, by the names that configs have for it.

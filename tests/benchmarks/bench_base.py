@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from tests.benchmarks.peer_ppo import Work, architecture, words
+from tests.benchmarks.peers.ppo import Work, architecture, words
 
 SIDES: dict[str, dict[str, Any]] = {
     "one base": {"lora": {"rank": 16}, "judge": "adapter"},

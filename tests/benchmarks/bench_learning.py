@@ -97,7 +97,7 @@ def train_peer(bench: Bench, out: Path, peer: Path) -> None:
         "settings": shared_settings(config),
     }
     with (staging / "log.jsonl").open("w") as log:
-        subprocess.run([str(peer), str(HERE / "peer_learning.py"), json.dumps(asked)], check=True, stdout=log)
+        subprocess.run([str(peer), str(HERE / "peers" / "learning.py"), json.dumps(asked)], check=True, stdout=log)
     staging.rename(out)
 
 

@@ -26,7 +26,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from alignment.shared.config import CONFIGS, LoRAConfig, Stage, TrainingConfig
 from alignment.shared.memory import OnDevice, memory_of
 from annotation_api.jobs.validation.shapes import shape_of
-from tests.benchmarks.peer_ppo import Work, architecture, words
+from tests.benchmarks.peers.ppo import Work, architecture, words
 
 SIZES = {"small": Work(4, 256, 8192), "medium": Work(6, 512, 8192), "large": Work(8, 768, 8192)}
 STAGES = (Stage.SFT, Stage.REWARD, Stage.PPO)

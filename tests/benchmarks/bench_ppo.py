@@ -27,7 +27,7 @@ from typing import IO, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from tests.benchmarks.peer_ppo import MARK, Border, Work, architecture, clocks, let_stop, words
+from tests.benchmarks.peers.ppo import MARK, Border, Work, architecture, clocks, let_stop, words
 
 HERE = Path(__file__).parent
 Phases = dict[str, dict[str, float]]  # by phase, seconds by clock
@@ -42,7 +42,7 @@ def main() -> None:
     sides = {"ours": _side([sys.executable, "-m", "tests.benchmarks.bench_ppo", "--ours"], work)}
     if options.rounds:
         peer = options.peer_python or peer_environment(Path(tempfile.mkdtemp()))
-        sides = {"trl": _side([str(peer), str(HERE / "peer_ppo.py"), json.dumps(asdict(work))])} | sides
+        sides = {"trl": _side([str(peer), str(HERE / "peers" / "ppo.py"), json.dumps(asdict(work))])} | sides
     for side in sides.values():
         _read(side)  # the first update warms up
     rounds = [{name: _next(side) for name, side in sides.items()} for _ in range(options.rounds)]

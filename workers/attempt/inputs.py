@@ -163,7 +163,7 @@ def _fetch(model: ModelVersion, pin: Pin) -> Path:
 
 def _download(hub_id: str, commit: str | None) -> Path:
     """The model's files; its weights only once its settings have been found to be a model's that can be used."""
-    small = _require_sound(_snapshot(hub_id, commit, HUB_SMALL))
+    small = _require_sound(_snapshot(hub_id, commit, HUB_SMALL), None)
     folder = _snapshot(hub_id, small.name, HUB_FILES)  # of the same commit
     if not any(folder.glob("*.safetensors")):
         raise AttemptError(

@@ -52,7 +52,7 @@ def test_a_folder_below_a_root_becomes_a_base_model(as_: As, root: Path) -> None
         answer = register(client, path)
         assert answer.status_code == status, answer.text
         assert (answer.json()["kind"], answer.json()["path"]) == ("base", str(folder.resolve()))
-        assert client.get(answer.headers["location"]).json() == answer.json()
+        assert client.get(answer.headers["location"]).json() == answer.json() | {"erased": None}
     assert [row["name"] for row in client.get("/v1/models", params={"kind": "base"}).json()["items"]] == ["tiny"]
     assert client.get("/v1/models", params={"kind": "reward"}).json()["items"] == []
 
