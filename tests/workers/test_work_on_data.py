@@ -49,9 +49,11 @@ def test_a_preparation_is_a_job(either: World) -> None:
 
 def test_a_killed_launcher_costs_instructions_one_round(world: World) -> None:
     with serving() as service:
-        service.most = 24  # a few rounds, and then the job waits until its launcher is dead
+        service.most = (
+            24  # a round asks at most 15 times, so one is whole; then the job waits until its launcher is dead
+        )
         world.environment |= {"RANKLOOP_TEACHERS": f"ours={service.url}#A_KEY_OF_OURS", "A_KEY_OF_OURS": "quiet"}
-        config = InstructConfig(count=12, requests=3, teacher="ours", teacher_model="m")
+        config = InstructConfig(count=48, requests=3, teacher="ours", teacher_model="m")
         job = queued(world, Stage.INSTRUCT, "seeds", config)
         world.start("-m", "workers")
         launcher = world.launcher(world.running(job.id))

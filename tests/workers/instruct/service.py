@@ -56,8 +56,10 @@ def serving() -> Iterator[Service]:
     server = Service([])
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server
-    server.go_on.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.go_on.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
