@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import PPOConfig
+from alignment.shared.config import LoRAConfig, PPOConfig
 from alignment.shared.events import SavedCheckpoint
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
@@ -54,7 +54,7 @@ def test_a_failed_job_is_tried_again_with_other_settings(
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
     shown = answer.json()
     assert (shown["gpus"], shown["priority"], shown["config"]["kl_coef"]) == (0, 5, 0.1)
-    assert shown["config"]["lora"] == {"rank": 8, "alpha": 32.0, "dropout": 0.0, "targets": "usual"}
+    assert shown["config"]["lora"] == LoRAConfig(rank=8, alpha=32.0).model_dump()
     PPOConfig.model_validate(shown["config"])
     assert notes(session, job) == [
         f'Settings changed: lora.rank from 4 to 8; accept_reward_model from unset to "{WHY}"; GPUs from 1.0 to 0.0; '
