@@ -4,7 +4,7 @@ SEED ?= 0
 BIN := .venv/bin
 WORKERS ?= 2
 # A database, and what else tests share, for each worker; a file's tests stay together (tests/support/dealing.py).
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_OPTIONS)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=10 $(PYTEST_OPTIONS)
 
 .PHONY: demo up test unit deep mutants gallery lint audit bench tools lock clean
 

@@ -53,6 +53,8 @@ REFUSES: Mapping[str, tuple[int, ...]] = {
     "confirm_second_factor": (409, 429),
     "compare_jobs": (404,),
     "compare_models": (404,),
+    "preview_erasure": (404,),
+    "erase": (404, 409),
     "create_job": (409,),
     "undo_prepared": (409,),
     "create_project": (409,),

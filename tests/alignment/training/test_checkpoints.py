@@ -115,7 +115,11 @@ def test_killed_at_five_steps_and_started_again(files: Path, undisturbed: Any, t
 
 
 @pytest.mark.parametrize(
-    ("name", "pause_at"), [("sft", 5), ("sft", 15), ("reward", 15), ("ensemble", 13), ("ppo", 3), ("ppo", 16)]
+    ("name", "pause_at"),
+    [
+        *(("sft", 5), ("sft", 15), ("reward", 15), ("ensemble", 13), ("ppo", 3)),
+        pytest.param("ppo", 16, marks=pytest.mark.deep(reason="the last step of the other stages shows the same")),
+    ],
 )
 def test_a_pause_saves_stops_and_goes_on(
     files: Path, undisturbed: Any, tmp_path: Path, name: str, pause_at: int
@@ -131,7 +135,13 @@ def test_a_pause_saves_stops_and_goes_on(
     assert again.steps == (reported.steps + again.steps)[pause_at:]
 
 
-@pytest.mark.parametrize("name", ["ppo", "ppo with all that moves"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ppo", marks=pytest.mark.deep(reason="the other one holds all of it and more")),
+        "ppo with all that moves",
+    ],
+)
 def test_ppo_goes_on_while_its_checkpoint_is_written_and_that_holds_the_border(
     files: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
