@@ -15,7 +15,6 @@ CODE_ENDS = frozenset("{}[]();,:")
 SHORTEST_RUN = 20  # tokens of a text in which repetition says anything
 NO_SYMBOLS = frozenset("\"'.,;:!?()-%/")
 SHOWN_LANGUAGE = 1000  # characters that the language is told by
-HAN = ("CJK UNIFIED", "CJK COMPATIBILITY")
 
 
 def repetition(text: str) -> float:

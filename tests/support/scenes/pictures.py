@@ -15,7 +15,6 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize
 from sqlalchemy.orm import Session
-from tests.support.scene import fill
 
 from alignment.shared import stages
 from alignment.shared.events import NullReporter
@@ -27,6 +26,7 @@ from tests.support.alignment import planted, tiny
 from tests.support.alignment.planted import Plan, careless, honest
 from tests.support.factory import Factory
 from tests.support.live import chromium, served
+from tests.support.scenes.scene import fill
 
 SIZE: ViewportSize = {"width": 1000, "height": 720}
 COLOURS = 128  # of a picture: text and two charts have few
