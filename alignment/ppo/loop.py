@@ -98,9 +98,8 @@ def _train(
     checkpoints = Checkpoints.of(stage, config, inputs, reporter, team)
     if newest := checkpoints.newest():
         state.load(newest)
-        report_evaluations(
-            reporter, roles, prompts, config, selection.evaluations
-        )  # whoever listened may have died before it heard the last
+        # Whoever listened may have died before it heard the last.
+        report_evaluations(reporter, roles, prompts, config, selection.evaluations)
     else:
         selection.add(evaluate(roles, prompts.heldout, 0, config, streams.of(EVALUATIONS)))
     meter = Meter(reporter, stage.value, config.updates, len(curve))

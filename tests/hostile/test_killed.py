@@ -127,9 +127,10 @@ def told(call: Callable[[], httpx.Response]) -> Callable[[], str]:
 
 
 def ended(line: socket.socket) -> bool:
+    """Whether the other side closed it, or died. Raises TimeoutError where it stays open."""
     try:
         while line.recv(65536):
-            pass
-    except ConnectionResetError:
-        pass
+            continue
+    except ConnectionResetError:  # died with bytes unread
+        return True
     return True

@@ -69,14 +69,13 @@ WHERE prompt_id = ANY(%(ids)s::uuid[]) AND NOT gold
 }
 OF_ASSIGNMENTS: dict[str, str] = {
     "answers": _SUBMISSIONS.format(**_ASSIGNED),
-    "comments": _COMMENTS.format(**_ASSIGNED),
     "drafts": _DRAFTS.format(**_ASSIGNED),
     "assignments": """
 UPDATE assignments SET skip_reason = %(gone)s
 WHERE id = ANY(%(ids)s::uuid[]) AND skip_reason IS NOT NULL AND skip_reason <> %(gone)s
 """,
 }
-# What a person said in other people's tasks.
+# What a person decided, and all messages from and to them.
 ELSEWHERE: dict[str, str] = {
     "comments": f"""
 UPDATE comments x SET text = %(gone)s, settled_at = coalesce(x.settled_at, {NOW})

@@ -21,12 +21,15 @@ from annotation_api.db.kinds import ErasureScope
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import FreezeError
 from annotation_api.db.tables import (
+    Comment,
     DatasetKind,
+    Draft,
     Erasure,
     ErasureState,
     Form,
     Job,
     PromptRow,
+    Role,
     Snapshot,
     SnapshotRow,
     Submission,
@@ -117,6 +120,30 @@ def test_a_person_s_answers_go_and_their_task_stays(session: Session, planted: P
     lines = session.scalars(select(SnapshotRow.line).where(SnapshotRow.submission_id == planted.answer.id))
     assert set(lines) == {""}
     assert planted.of_project[1].erased_rows == 1  # the better answer
+
+
+def test_nothing_that_a_person_said_is_left(session: Session, planted: Planted) -> None:
+    """Answers, drafts, reasons and messages: their own, and what others wrote about their answers."""
+    make, hers, before = planted.make, "Hqxhers", dict(planted.kept_answer.payload)
+    person = make.person(Role.ANNOTATOR)
+    said = {"note": f"{hers} because", "demonstration": {"text": f"{hers} better"}}
+    own = make.submission(planted.kept_task, [[1], [0]], person, payload=said)
+    held = make.assignment(planted.task, person, state="leased")
+    other = make.task(make.prompt(planted.project, "and this?"))
+    make.assignment(other, person, state="skipped", skip_reason=hers)
+    session.add(Draft(assignment_id=held.id, payload={"note": hers}))
+    for place in (own.assignment_id, planted.kept_answer.assignment_id):
+        session.add(Comment(assignment_id=place, author_id=person.id, text=hers, asks=True))
+    quoting = f"You wrote {hers}."
+    session.add(Comment(assignment_id=own.assignment_id, author_id=planted.reviewer.id, text=quoting, asks=False))
+    frozen = freeze.freeze_project(session, planted.project.id, planted.owner.id, DatasetKind.DEMONSTRATIONS)
+    assert (
+        len(found(session, planted.home, hers)) == 5
+    )  # answers, drafts, reasons, messages and the lines of a snapshot
+    erase(session, planted, answers(planted, person))
+    assert found(session, planted.home, hers) == []
+    assert frozen.erased_rows == 1
+    assert planted.kept_answer.payload == before
 
 
 def test_a_reviewer_s_decisions_are_answers_too(session: Session, planted: Planted) -> None:
