@@ -65,7 +65,7 @@ async function fetchNext(besides) {
     if (mine !== turn) return;
     if (!found) continue;
     next = found;
-    if (task.waits) advance();
+    if (task.waits) advance(task.since);
     return;
   }
 }
@@ -89,7 +89,7 @@ async function sentenceOf(answer) {
 
 function advance(began) {
   if (!next) {
-    show({ ...panel(navigator.onLine ? words.loading : words.offline), waits: true });
+    show({ ...panel(navigator.onLine ? words.loading : words.offline), waits: true, since: began });
     return;
   }
   const one = next;

@@ -456,6 +456,21 @@ def test_the_next_task_is_painted_at_once(desk: Any, capsys: pytest.CaptureFixtu
     assert len(desk.stored()) == tasks - 1
 
 
+def test_the_wait_for_a_task_that_comes_late_is_measured_too(desk: Any) -> None:
+    page = desk.begin(["one", "two"], ["three", "four"], ["five", "six"])
+    prefetched(page)
+    held: list[Route] = []
+    page.route("**/card?**", lambda route: held.append(route))
+    press(page, "1", "2", "Enter")
+    shows(page, "Question 2?")
+    press(page, "1", "2", "Enter")
+    expect(page.get_by_text("The next task is on its way.")).to_be_visible()
+    unsent(page, 0)
+    held[-1].continue_()
+    shows(page, "Question 3?")
+    until(page, "performance.getEntriesByName('rankloop:next').length === 2")
+
+
 def prefetched_next(page: Page, number: int) -> None:
     """The task after the `number`-th has been fetched ahead."""
     cards = "performance.getEntriesByType('resource').filter((one) => one.name.includes('/card') && one.responseEnd)"
