@@ -4,12 +4,14 @@ numbers in eight bits themselves. bitsandbytes packs and multiplies; it is loade
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
 from torch import nn
 
 from alignment.models.device import dtype_for
+from alignment.models.view import bad
 from alignment.shared.config import Light, LoRAConfig
 from alignment.shared.methods import require_four_bits
 
@@ -28,10 +30,13 @@ def read_on(light: Light | None, device: torch.device | None) -> torch.device | 
 
 def in_four_bits(model: nn.Module, device: torch.device) -> None:
     """Hold the linear layers of the trunk in four bits, on `device`; heads, embeddings and norms have the number type
-    of frozen weights there. A layer that is packed already stays so. Raises BadInput without bitsandbytes.
+    of frozen weights there. A layer that is packed already stays so. BadInput without bitsandbytes, and for a model
+    whose weights mostly are in other layers, such as GPT-2's or experts in one tensor.
     """
     require_four_bits()
-    for name, layer in _linear_layers(model):
+    layers = _linear_layers(model)
+    _require_most(model, layers)
+    for name, layer in layers:
         place, _, own = name.rpartition(".")
         setattr(model.get_submodule(place), own, _packed(layer, device))
     for weight in model.parameters():
@@ -46,10 +51,22 @@ def _linear_layers(model: Any) -> list[tuple[str, nn.Linear]]:
     return [(name, part) for name, part in layers if part not in heads and part.weight.is_floating_point()]
 
 
-def _packed(layer: nn.Linear, device: torch.device) -> nn.Module:
-    from bitsandbytes.nn import Linear4bit, Params4bit
+def _require_most(model: nn.Module, layers: list[tuple[str, nn.Linear]]) -> None:
+    counted = sum(layer.weight.numel() for _, layer in layers)
+    matrices = {name: weight.numel() for name, weight in model.named_parameters() if weight.dim() > 1}
+    tables = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear | nn.Embedding)}
+    others = sum(size for name, size in matrices.items() if name not in tables)
+    if counted < others:
+        share = f"{counted / (counted + others):.0%}"
+        cause = (
+            f"lora.bits packs linear layers, which hold {share} of the weights in the blocks of {type(model).__name__}."
+        )
+        raise bad(cause, "Leave lora.bits unset.")
 
-    packed = Linear4bit(
+
+def _packed(layer: nn.Linear, device: torch.device) -> nn.Module:
+    library: Any = importlib.import_module("bitsandbytes.nn")  # in the types of which nothing would hold
+    packed: nn.Module = library.Linear4bit(
         layer.in_features,
         layer.out_features,
         bias=False,
@@ -58,6 +75,6 @@ def _packed(layer: nn.Linear, device: torch.device) -> nn.Module:
         device="meta",
     )
     packed.bias = layer.bias
-    packed.weight = Params4bit(layer.weight.detach(), requires_grad=False, quant_type=KIND).to(device)
+    packed.weight = library.Params4bit(layer.weight.detach(), requires_grad=False, quant_type=KIND).to(device)
     packed.support_avx512bf16_for_cpu = False  # it would pack weights anew that another model reads at the same time
     return packed.train(layer.training)

@@ -13,6 +13,7 @@ from alignment.models import forward
 from alignment.models.adapters import save_adapter
 from alignment.models.load import load_base, load_causal_lm, load_reward_model, load_scorer, load_tokenizer
 from alignment.models.methods.apply import apply
+from alignment.models.methods.four_bits import in_four_bits
 from alignment.models.methods.soft_prompts import add_soft_prompt, soft_tokens
 from alignment.models.sharing import merged
 from alignment.ppo.roles import reference_logprobs
@@ -235,6 +236,11 @@ def test_four_bits_are_refused_where_they_cannot_be(monkeypatch: pytest.MonkeyPa
             with pytest.raises(ValueError, match=f"lora.bits is 4.*{said}"):
                 kind(lora={"bits": 4}, **wrong)
     refuse_impossible(Stage.SFT, QLORA.model_dump(), 1)
+    for family in ("gpt2", "mixtral"):  # matrices that are no linear layers
+        with pytest.raises(
+            BadInput, match=r"lora.bits packs linear layers, which hold \d+% of .*Leave lora.bits unset"
+        ):
+            in_four_bits(families.causal(family), torch.device("cpu"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"lora.bits is 4, which needs bitsandbytes.*leave lora.bits unset"):
         refuse_impossible(Stage.SFT, QLORA.model_dump(), 1)
