@@ -7,7 +7,6 @@ the folder (alignment/models/view.py): safetensors and checked settings alone, n
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,8 +31,9 @@ from alignment.models.folder import check_folder, ensemble_file, first_member, i
 from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
-from alignment.models.library import ensure_scorer
+from alignment.models.library import ensure_scorer, new_head
 from alignment.models.methods.apply import apply, trains_own_weights
+from alignment.models.methods.four_bits import forget_loading, loading
 from alignment.models.methods.soft_prompts import soft_tokens
 from alignment.models.save import round_weights as round_weights
 from alignment.models.save import save_model as save_model
@@ -44,6 +44,7 @@ from alignment.models.sizes import require_all_weights, require_fit
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import Light
 from alignment.shared.errors import StageError
+from alignment.shared.settings import is_in_four_bits
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -92,13 +93,19 @@ def load_causal_lm(
     config = load_config(folder, dropout=dropout)
     if is_scorer(config):
         raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
-    model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and trains_own_weights(light), device)
+    full = trained and trains_own_weights(light)
+    model = _load(AutoModelForCausalLM, folder, tokenizer, config, full, device, light)
     return _prepare(model, trained, light, "CAUSAL_LM", seed)
 
 
-def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase, device: torch.device | None = None) -> PreTrainedModel:
+def load_base(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device | None = None,
+    light: Light | None = None,
+) -> PreTrainedModel:
     """A frozen language model to put adapters on, and scorers beside. Raises as `load_causal_lm`."""
-    model = load_causal_lm(folder, tokenizer, trained=False, device=device)
+    model = load_causal_lm(folder, tokenizer, trained=False, device=device, light=light)
     return merged(model, model.dtype) if is_adapted(model) else cast(PreTrainedModel, model)
 
 
@@ -126,11 +133,10 @@ def load_scorer(
         raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
     config.num_labels = 1
     ensure_scorer(config)
-    model = _load(
-        AutoModelForSequenceClassification, folder, tokenizer, config, trained and trains_own_weights(light), device
-    )
+    full = trained and trains_own_weights(light)
+    model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, full, device, light)
     if fresh:
-        _new_head(cast(PreTrainedModel, model), seed)
+        new_head(cast(PreTrainedModel, model), seed)
     _require_numbers(model, folder)
     return _prepare(model, trained, light, "SEQ_CLS", seed)
 
@@ -183,10 +189,14 @@ def _load(
     config: PretrainedConfig,
     full: bool,
     device: torch.device | None,
+    light: Light | None = None,
 ) -> PreTrainedModel | PeftModel:
     """`auto`'s model, its embedding wide enough for the tokenizer, its stop and pad ids the tokenizer's."""
     device = device or pick_device()
+    held = loading(light, device)
     if (folder / ADAPTER).exists():
+        if held:
+            raise bad(f"{folder} holds adapters, and lora.four_bits takes a whole model.", "Save it merged.")
         return _with_adapters(auto, folder, tokenizer, config, full, device)
     with opened(folder, FolderPart.WEIGHTS) as seen:
         require_fit(auto, config, folder, seen)
@@ -198,7 +208,9 @@ def _load(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **held,
         )
+    forget_loading(model)
     fresh_head = () if is_scorer(config) else ("score.weight",)
     require_all_weights(found["missing_keys"], folder, but=fresh_head)
     _fit_vocabulary(model, tokenizer, folder)
@@ -283,14 +295,6 @@ def _prepare(
 ) -> PreTrainedModel | PeftModel:
     if trained and is_adapted(model):
         model = merged(model, model.dtype)
-    model.requires_grad_(trained)  # adapters that were merged came frozen
+    model.requires_grad_(trained and not is_in_four_bits(light))  # adapters that were merged came frozen
     model.train(trained)
     return apply(model, light, task, seed) if trained else model
-
-
-def _new_head(model: PreTrainedModel, seed: int) -> None:
-    head = cast(torch.nn.Linear, model.score).weight
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
-    with torch.no_grad():
-        head.copy_(values)

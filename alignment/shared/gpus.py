@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> N
     if not gpus and config.get("number_type") == "float16":
         cause = "number_type is 'float16', whose loss is scaled on a GPU alone, and gpus is 0."
         raise BadInput(cause, "Ask for a GPU, or set number_type to 'auto'.")
+    if (config.get("lora") or {}).get("four_bits"):
+        refuse_four_bits(gpus=gpus > 0)
     if gpus <= 1:
         return
     if gpus != int(gpus):
@@ -23,6 +26,22 @@ def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> N
         _refuse_idle(config, int(gpus))
     elif stage is not Stage.SAMPLE:  # whose processes take what prompts there are
         _refuse_uneven(config, int(gpus))
+
+
+def refuse_four_bits(*, gpus: bool) -> None:
+    """Raise BadInput where no base can be held in 4 bits: bitsandbytes does it, on a GPU."""
+    step = "leave lora.four_bits out: the base is then held in bfloat16."
+    if not gpus:
+        raise BadInput(
+            "lora.four_bits is true, which takes a GPU, and gpus is 0 or none is here.", f"Use one, or {step}"
+        )
+    if not has_bitsandbytes():
+        cause = "lora.four_bits is true, and bitsandbytes, which holds weights in 4 bits, is not installed here."
+        raise BadInput(cause, f"Install rankloop[four-bits], or {step}")
+
+
+def has_bitsandbytes() -> bool:
+    return importlib.util.find_spec("bitsandbytes") is not None
 
 
 def _refuse_idle(config: Mapping[str, Any], gpus: int) -> None:

@@ -6,11 +6,20 @@ only: no process pays for torch to check a setting.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from alignment.shared.methods import ADAPTERS, SOFT, TIMES_THE_RATE, Method, OwnWeights, Rescaling, SoftPrompt
+from alignment.shared.methods import (
+    ADAPTERS,
+    OTHER_NAMES,
+    SOFT,
+    TIMES_THE_RATE,
+    Method,
+    OwnWeights,
+    Rescaling,
+    SoftPrompt,
+)
 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -51,9 +60,19 @@ class LoRAConfig(StageSettings):
     dora: bool = Field(
         default=False, description="Learn the length of each output's weights apart (Liu et al. 2024, DoRA)."
     )
+    four_bits: bool = Field(
+        default=False,
+        description="Hold the frozen base in 4 bits (Dettmers et al. 2023, QLoRA): needs a GPU, and bitsandbytes.",
+    )
 
 
 Light = LoRAConfig | Rescaling | OwnWeights | SoftPrompt
+
+
+def is_in_four_bits(light: Light | None) -> TypeGuard[LoRAConfig]:
+    return isinstance(light, LoRAConfig) and light.four_bits
+
+
 LAST_BLOCKS = 2  # that are trained where nothing else is asked
 
 
@@ -109,6 +128,13 @@ class TrainingConfig(RowRules):
         if isinstance(values, dict) and values.get("method") == "lora" and "lora" not in values:
             return {**values, "lora": {}}
         return values
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method_by_its_name(cls, value: object) -> object:
+        if isinstance(value, str) and (said := OTHER_NAMES.get(value.lower().replace("-", "_"))):
+            raise ValueError(f"{value!r} {said}")
+        return value
 
     @model_validator(mode="after")
     def _method_fits(self) -> Self:
@@ -167,9 +193,10 @@ class AdapterSettings(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _what_is_trained_is_saved(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "save_adapter" not in values and _method_of(values) in cls.saved_apart:
-            return {**values, "save_adapter": True}
-        return values
+        if not isinstance(values, dict) or "save_adapter" in values:
+            return values
+        apart = _method_of(values) in cls.saved_apart or _wants_four_bits(values.get("lora"))
+        return {**values, "save_adapter": True} if apart else values
 
     @model_validator(mode="after")
     def _has_an_adapter(self) -> Self:
@@ -177,6 +204,8 @@ class AdapterSettings(TrainingConfig):
             raise ValueError("save_adapter needs lora, or method 'ia3': without them there is no adapter")
         if not self.save_adapter and self.tuned in SOFT:
             raise ValueError(f"method {self.tuned!r} cannot be merged into the weights: leave save_adapter unset")
+        if not self.save_adapter and is_in_four_bits(self.lora):
+            raise ValueError("lora.four_bits leaves no whole weights to merge into: leave save_adapter unset")
         return self
 
 
@@ -187,6 +216,16 @@ class SharedConfig(TrainingConfig):
         default=False,
         description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
     )
+
+    @model_validator(mode="after")
+    def _shares_whole_numbers(self) -> Self:
+        if self.shard_weights and is_in_four_bits(self.lora):
+            raise ValueError("lora.four_bits packs weights, which cannot be shared out: set shard_weights to false")
+        return self
+
+
+def _wants_four_bits(lora: object) -> bool:
+    return bool(lora.get("four_bits") if isinstance(lora, dict) else getattr(lora, "four_bits", False))
 
 
 def _method_of(values: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from alignment.models.adapters import has_soft_prompt
 from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
 from alignment.models.library import recomputing
+from alignment.models.methods.four_bits import learn_in_float32
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.errors import BadInput, Diverged
 from alignment.shared.events import Meter, Paused, Reporter
@@ -151,6 +152,7 @@ class ResumingTrainer(Trainer):
         # One process is one device: over all that it sees the library would spread each batch (nn.DataParallel).
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(args=args, **more)
+        learn_in_float32(self.model)
 
     def go_on(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken."""
