@@ -152,6 +152,7 @@ class ResumingTrainer(Trainer):
         # One process is one device: over all that it sees the library would spread each batch (nn.DataParallel).
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(args=args, **more)
+        assert self.model is not None
         learn_in_float32(self.model)
 
     def go_on(self) -> list[dict[str, Any]]:

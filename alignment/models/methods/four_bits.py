@@ -33,7 +33,7 @@ def loading(light: Light | None, device: torch.device) -> dict[str, Any]:
 
 def forget_loading(model: nn.Module) -> None:
     """Take out of the model's config how it was loaded: it is saved beside adapters, and no file holds 4 bits."""
-    vars(model.config).pop("quantization_config", None)  # type: ignore[arg-type]
+    vars(model.config).pop("quantization_config", None)
 
 
 def learn_in_float32(model: nn.Module) -> None:
