@@ -7,7 +7,6 @@ the folder (alignment/models/view.py): safetensors and checked settings alone, n
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,7 +31,7 @@ from alignment.models.folder import check_folder, ensemble_file, first_member, i
 from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
-from alignment.models.library import ensure_scorer
+from alignment.models.library import ensure_scorer, new_head
 from alignment.models.methods.apply import apply, trains_own_weights
 from alignment.models.methods.four_bits import in_four_bits, read_on, wants_four_bits
 from alignment.models.methods.soft_prompts import soft_tokens
@@ -138,7 +137,7 @@ def load_scorer(
     full, place = trained and trains_own_weights(light), read_on(light, device)
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, full, place)
     if fresh:
-        _new_head(cast(PreTrainedModel, model), seed)
+        new_head(cast(PreTrainedModel, model), seed)
     _require_numbers(model, folder)
     return _prepare(model, trained, light, "SEQ_CLS", seed, device)
 
@@ -287,11 +286,3 @@ def _prepare(
         weight.requires_grad_(trained and weight.is_floating_point())
     model.train(trained)
     return apply(model, light, task, seed) if trained else model
-
-
-def _new_head(model: PreTrainedModel, seed: int) -> None:
-    head = cast(torch.nn.Linear, model.score).weight
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
-    with torch.no_grad():
-        head.copy_(values)

@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from alignment.shared.methods import ADAPTERS, SOFT, TIMES_THE_RATE, Method, OwnWeights, Rescaling, SoftPrompt
+from alignment.shared.methods import (
+    ADAPTERS,
+    OTHER_NAMES,
+    SOFT,
+    TIMES_THE_RATE,
+    Method,
+    OwnWeights,
+    Rescaling,
+    SoftPrompt,
+)
 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -114,6 +123,13 @@ class TrainingConfig(RowRules):
         if isinstance(values, dict) and values.get("method") == "lora" and "lora" not in values:
             return {**values, "lora": {}}
         return values
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method_by_its_name(cls, value: object) -> object:
+        if isinstance(value, str) and (said := OTHER_NAMES.get(value.lower().replace("-", "_"))):
+            raise ValueError(f"{value!r} {said}")
+        return value
 
     @model_validator(mode="after")
     def _method_fits(self) -> Self:

@@ -38,6 +38,7 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "method",
     "layers",
     "virtual_tokens",
+    "packing",
     "source_weights",
     "source_cap",
     "lora.targets",
