@@ -40,10 +40,11 @@ from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
 from alignment.models.save import settle
 from alignment.models.sharing import merged, scorer_on
-from alignment.models.sizes import require_all_weights, require_fit
+from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit, require_numbers
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import Light
 from alignment.shared.errors import StageError
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -68,7 +69,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
-        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+        raise bad(
+            Sentence("no-eos", "The tokenizer in %(folder)s names no EOS token.", folder=folder),
+            Sentence("set-eos", "Set eos_token in its tokenizer_config.json."),
+        )
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, turn_end(tokenizer)):
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
@@ -91,7 +95,10 @@ def load_causal_lm(
     """
     config = load_config(folder, dropout=dropout)
     if is_scorer(config):
-        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+        raise bad(
+            Sentence("reward-not-language", "%(folder)s is a reward model, not a language model.", folder=folder),
+            Sentence("give-language-model", "Give the folder of a language model."),
+        )
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and trains_own_weights(light), device)
     return _prepare(model, trained, light, "CAUSAL_LM", seed)
 
@@ -123,7 +130,15 @@ def load_scorer(
     config = load_config(folder, dropout=dropout)
     fresh = not is_scorer(config)
     if not fresh and config.num_labels != 1:
-        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+        raise bad(
+            Sentence(
+                "classifier-labels",
+                "%(folder)s is a classifier of %(num_labels)s labels, a reward model has 1.",
+                folder=folder,
+                num_labels=config.num_labels,
+            ),
+            Sentence("train-one-here", "Train one here."),
+        )
     config.num_labels = 1
     ensure_scorer(config)
     model = _load(
@@ -131,7 +146,7 @@ def load_scorer(
     )
     if fresh:
         _new_head(cast(PreTrainedModel, model), seed)
-    _require_numbers(model, folder)
+    require_numbers(model, folder)
     return _prepare(model, trained, light, "SEQ_CLS", seed)
 
 
@@ -171,11 +186,6 @@ def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
     return None if reach is None else reach - soft_tokens(model)
 
 
-def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
-    """How many token ids the model can read."""
-    return cast(torch.Tensor, model.get_input_embeddings().weight).shape[0]
-
-
 def _load(
     auto: Any,
     folder: Path,
@@ -201,7 +211,7 @@ def _load(
         )
     fresh_head = () if is_scorer(config) else ("score.weight",)
     require_all_weights(found["missing_keys"], folder, but=fresh_head)
-    _fit_vocabulary(model, tokenizer, folder)
+    fit_vocabulary(model, tokenizer, folder)
     settle(model, tokenizer)
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
     return cast(PreTrainedModel, model)
@@ -221,7 +231,12 @@ def _with_adapters(
     if auto is AutoModelForSequenceClassification and not is_scorer(config):
         scorer = scorer_on(merged(model, base.dtype))
         if scorer is None:
-            raise bad(f"{folder} holds adapters, on which no reward model can begin.", "Merge them and save the whole.")
+            raise bad(
+                Sentence(
+                    "adapters-no-start", "%(folder)s holds adapters, on which no reward model can begin.", folder=folder
+                ),
+                Sentence("merge-and-save", "Merge them and save the whole."),
+            )
         return scorer
     return merged(model, torch.float32) if base.dtype == torch.float32 and not has_soft_prompt(model) else model
 
@@ -238,7 +253,12 @@ def _under(
             ensure_scorer(own)
         found = _load(auto, base, tokenizer, own, full, device)
     except StageError as error:
-        cause = f"The adapters in {folder} stand on another model. {error.cause}"
+        cause = Sentence(
+            "adapters-other-base",
+            "The adapters in %(folder)s stand on another model. %(cause)s",
+            folder=folder,
+            cause=error.cause,
+        )
         raise type(error)(cause, error.next_step) from error
     model = merged(found, found.dtype) if is_adapted(found) else found
     if is_scorer(config):
@@ -255,27 +275,8 @@ def _on_base(folder: Path, base: tuple[Path, PreTrainedModel] | None) -> PeftMod
         return None
     scorer.config.score_mean = getattr(load_config(folder, dropout=False), "score_mean", 0.0)
     model = read_adapters(scorer, folder, START)
-    _require_numbers(model, folder)
+    require_numbers(model, folder)
     return model
-
-
-def _require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
-
-
-def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
-    rows, needed = embedding_rows(model), len(tokenizer)
-    if rows >= needed:
-        return
-    if tokenizer.pad_token_id != rows or needed != rows + 1:
-        raise bad(
-            f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
-            "Save the model with the tokenizer that it was trained with.",
-        )
-    model.resize_token_embeddings(needed, mean_resizing=False)
 
 
 def _prepare(

@@ -96,16 +96,6 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, self.headers, media_type=PROBLEM_JSON)
 
 
-class ProblemBody(BaseModel):
-    """The shape of an error, for the OpenAPI document."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[Problem] = []
-
-
 def not_found(what: str, key: object) -> ApiError:
     """404, also for what exists but is none of the caller's business."""
     return ApiError(404, "not-found", Sentence("not-found", "There is no %(what)s %(key)s.", what=what, key=str(key)))
@@ -114,8 +104,20 @@ def not_found(what: str, key: object) -> ApiError:
 def invalid(problems: Sequence[Problem]) -> ApiError:
     """422 with every problem; the detail repeats the first."""
     first = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return ApiError(422, "invalid", f"{first.pointer}: {first.message}{more}", problems)
+    rest = len(problems) - 1
+    more = Sentence("and-more", " (and %(rest)s more)", rest=rest) if rest else ""
+    return ApiError(
+        422,
+        "invalid",
+        Sentence(
+            "pointer-and-message",
+            "%(pointer)s: %(message)s%(more)s",
+            pointer=first.pointer,
+            message=first.message,
+            more=more,
+        ),
+        problems,
+    )
 
 
 def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiError:
@@ -285,7 +287,12 @@ def _body_type(request: Request) -> Any:
 
 def _problem(item: Mapping[str, Any]) -> Problem:
     if item["type"] == "json_invalid":
-        message = f"The body is not JSON: {item['ctx']['error']} at character {item['loc'][1]}."
+        message = Sentence(
+            "body-not-json",
+            "The body is not JSON: %(error)s at character %(loc)s.",
+            error=item["ctx"]["error"],
+            loc=item["loc"][1],
+        )
         return Problem(pointer="/", message=message)
     where, *rest = item["loc"]
     pointer = "/" + "/".join(str(part) for part in rest) if where == "body" else f"{where}:{'.'.join(map(str, rest))}"
