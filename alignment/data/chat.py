@@ -101,6 +101,14 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [*ids, turn_end(tokenizer)]
 
 
+def many_response_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
+    """`response_ids` by text: those that quote no control token in one call, which is faster."""
+    plain = [text for text in texts if not holds_control(tokenizer, text)]
+    together = tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else []
+    found = {text: [*ids, turn_end(tokenizer)] for text, ids in zip(plain, together, strict=True)}
+    return found | {text: response_ids(tokenizer, text) for text in texts if text not in found}
+
+
 def encode(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str, *, earlier_turns: bool = False
 ) -> Encoded:

@@ -88,9 +88,9 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, corpus: Sequence[str | Demonstr
     Prompts and sentences come again and again: each is encoded once.
     """
     asked = cache(partial(chat.prompt_ids, tokenizer))
-    said = cache(partial(chat.response_ids, tokenizer))
+    said = chat.many_response_ids(tokenizer, [text if isinstance(text, str) else text.response for text in corpus])
     for text in corpus:
-        yield said(text) if isinstance(text, str) else asked(text.prompt) + said(text.response)
+        yield said[text] if isinstance(text, str) else asked(text.prompt) + said[text.response]
 
 
 def _new_model(tokenizer: PreTrainedTokenizerBase, config: BaseModelConfig) -> LlamaForCausalLM:
