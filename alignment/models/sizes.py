@@ -1,4 +1,4 @@
-"""Is there as much in the weight files as the config describes? Asked before anything of that size is allocated."""
+"""Do files, config and tokenizer agree on how many weights there are? The files are asked before memory is taken."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import safe_open
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alignment.models.view import FolderPart, bad, opened
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
 import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
-
-from safetensors import safe_open
 
 TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 SPARE_BYTES = 2**30  # for tables that are computed, not stored: positions, masks

@@ -118,6 +118,8 @@ SPOKEN = re.compile(
     r"ApiError|Problem|TransitionRefused|JobError|Refused|Unreadable|StageError|BadInput|DiskFull|Diverged|Damaged"
     r"|PeersLost|AttemptError|Fault|Failure|TemplateRefuses|bad|_bad|_wrong|_unusable"
 )
+SETTINGS = ("settings.py", "config.py", "instruct.py", "prepare.py")
+NOT_WORDS = ("objects", "headers", "pointer")
 INSIDE = (
     "__main__.py",
     "cli",
@@ -145,16 +147,17 @@ def bare_words(node: ast.expr) -> Iterator[str]:
 
 
 def spoken(path: Path) -> Iterator[str]:
+    """Bare words in a refusal or a cause, or in what becomes one: `cause = "..."`."""
+    settings = "schemas" in path.name or ("alignment" in path.parts and path.name.endswith(SETTINGS))
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
-            continue
-        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-        if SPOKEN.fullmatch(name) or (name == "ValueError" and "schemas" in path.name):
-            words = [
-                *node.args,
-                *(keyword.value for keyword in node.keywords if keyword.arg not in ("objects", "headers", "pointer")),
-            ]
-            yield from (f"{path}:{node.lineno}: {text}" for word in words for text in bare_words(word))
+        words: list[ast.expr] = []
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                if SPOKEN.fullmatch(name) or (name == "ValueError" and settings):
+                    words = [*node.args, *(word.value for word in node.keywords if word.arg not in NOT_WORDS)]
+            case ast.Assign(targets=[ast.Name(id="cause" | "next_step")], value=value):
+                words = [value]
+        yield from (f"{path}:{node.lineno}: {text}" for word in words for text in bare_words(word))
 
 
 def test_no_sentence_that_reaches_a_person_lacks_its_code() -> None:
