@@ -292,5 +292,8 @@ NAMED: dict[type[Exception], Callable[[Request, Any], ApiError]] = {
     HTTPException: _from_http,
     InternalError: _read_only,
     IntegrityError: _conflict,
-    **dict.fromkeys((DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout), _from_database),
+    DatabaseUnavailable: _from_database,
+    OperationalError: _from_database,
+    InterfaceError: _from_database,
+    PoolTimeout: _from_database,
 }
