@@ -50,11 +50,7 @@ class Service:
     there is one) and `api_key` an engineer's key of this machine.
     """
 
-    def __init__(
-        self, settings: Settings, host: str, port: int, say: Callable[[str], None] = print, slots: int | None = None
-    ) -> None:
-        """`slots`: jobs at a time, whatever the environment says of it."""
-        self.more = {"PYTHONUNBUFFERED": "1"} | ({"RANKLOOP_SLOTS": str(slots)} if slots else {})
+    def __init__(self, settings: Settings, host: str, port: int, say: Callable[[str], None] = print) -> None:
         self.settings = settings.model_copy(update={"home": settings.home.resolve()})
         self.host, self.say = host, say
         self.port = port or _free_port(host)
@@ -134,7 +130,7 @@ class Service:
 
     def _spawn(self, database_url: str) -> None:
         settings = self.settings.model_copy(update={"database_url": database_url})
-        environment = settings.to_environment(os.environ) | self.more
+        environment = settings.to_environment(os.environ) | {"PYTHONUNBUFFERED": "1"}
         for name, part in (("API", Part.API), ("dispatcher", Part.DISPATCHER)):
             command = parts.command(part, settings, self.host, self.port)
             told = parts.environment(part, settings, environment)

@@ -42,17 +42,14 @@ ADMIN = "admin@example.com"
 JOIN = "Annotators join"
 BASE = "Base model from scratch"
 SFT = "SFT on the demonstrations"
-ANSWERS = ("The SFT policy answers", "The SFT policy answers the rest")  # side by side
+ANSWERS = "The SFT policy answers"
 RANK = "Annotators rank"
 REWARD = "Reward model on the rankings"
 PPO = "PPO against the reward model"
-BEFORE_JUDGED = "Base and SFT are judged"
-JUDGED = "The policy is judged"
+JUDGED = "Base, SFT and policy are judged"
 QUEUED = "The policy's replies are queued"
-SLOTS = 2  # jobs at a time: while one begins, its neighbour works
 PARTS = {  # seconds on two quiet cores without AVX-512
-    JOIN: 1.0, BASE: 196.0, SFT: 21.0, ANSWERS[0]: 50.0, ANSWERS[1]: 1.0, RANK: 19.0, REWARD: 80.0,
-    BEFORE_JUDGED: 1.0, PPO: 140.0, JUDGED: 20.0, QUEUED: 1.0,
+    JOIN: 1.0, BASE: 196.0, SFT: 21.0, ANSWERS: 68.0, RANK: 19.0, REWARD: 69.0, PPO: 133.0, JUDGED: 30.0, QUEUED: 16.0
 }  # fmt: skip
 
 
@@ -73,8 +70,7 @@ def main(out: Path, seed: int, as_json: bool = False, keep: bool = False) -> int
     base = start_module("alignment", "toy", str(toy), "--seed", str(seed), log=home / "base.log")
     try:
         settings = Settings(home=home, model_roots=(toy,))
-        service = Service(settings, "127.0.0.1", 0, say=console.print, slots=SLOTS)
-        with PeakMemory() as memory, service:
+        with PeakMemory() as memory, Service(settings, "127.0.0.1", 0, say=console.print) as service:
             console.print(f"The service runs at {service.url}; its files are in {home}")
             demo = Demo(service, console, toy, base, seed)
             report = demo.run()
@@ -132,29 +128,28 @@ class Demo:
 
         # 2. SFT; its policy answers the prompts, which makes the annotators' tasks.
         sft = self._job("sft", {"model": {"model": base}, "demonstrations": {"dataset": demonstrations}})
-        answers = [self._answers(sft, part) for part in self._parts("prompts.jsonl")]
+        asked = {"models": [{"job": sft}], "prompts": {"dataset": prompts}, "project": self.project}
+        answers = self._job("sample", asked, {"tasks_per_prompt": TASKS_PER_PROMPT})
         done = {"sft": wait(sft, SFT)}
-        for job, title in zip(answers, ANSWERS, strict=True):
-            wait(job, title)
+        wait(answers, ANSWERS)
 
         # 3. People rank; the rankings are frozen.
         rankings = self._rank(team, password)
         snapshot = post("/v1/snapshots", {"kind": "rankings", "project": self.project})
 
-        # 4. Reward model and PPO; beside them base and SFT answer the held-out prompts, then the policy does.
+        # 4. Reward model, PPO, and the judged replies of base, SFT and policy.
         reward = self._job("reward", {"model": {"job": sft}, "rankings": {"snapshot": snapshot["id"]}})
         inputs = {"model": {"job": sft}, "reward_model": {"job": reward}, "prompts": {"dataset": prompts}}
         ppo = self._job("ppo", inputs)
-        judged = [self._judged(heldout, {"model": base}, {"job": sft}), self._judged(heldout, {"job": ppo})]
-        queued, before = self._ask_policy(ppo), self._tasks()
+        models = [{"model": base}, {"job": sft}, {"job": ppo}]
+        draws = {"responses_per_prompt": JUDGED_DRAWS, "distinct": False}
+        judged = self._job("sample", {"models": models, "prompts": {"dataset": heldout}}, draws)
         done["reward"] = wait(reward, REWARD)
-        wait(judged[0], BEFORE_JUDGED)
         done["ppo"] = wait(ppo, PPO)
-        wait(judged[1], JUDGED)
+        wait(judged, JUDGED)
 
         # 5. The new policy's responses go back to the annotators.
-        wait(queued, QUEUED)
-        returned = self._tasks() - before
+        returned = self._return_to_annotators(done["ppo"]["result"]["model"])
         models_by_id = {base: "base"} | {done[stage]["result"]["model"]: stage for stage in ("sft", "ppo")}
         looks = self.engineer.lines(f"/v1/jobs/{ppo}/artifacts/looks.jsonl")
         return self._figures(done, judged, models_by_id) | {
@@ -165,26 +160,6 @@ class Demo:
             "snapshot": {k: snapshot[k] for k in ("id", "sha256", "rows")},
             "next_round_tasks": returned,
         }
-
-    def _parts(self, name: str) -> list[str]:
-        """The prompts of a file as data sets of about equal size: as many as jobs run at a time."""
-        lines = (self.toy / name).read_text("utf-8").splitlines(keepends=True)
-        found = []
-        for part in range(SLOTS):
-            path = self.toy / f"part-{part + 1}-{name}"
-            path.write_text("".join(lines[part::SLOTS]), "utf-8")
-            found.append(self.engineer.upload(path, "prompts"))
-        return found
-
-    def _answers(self, sft: str, prompts: str) -> str:
-        """A job in which the SFT policy answers the prompts, which makes tasks."""
-        asked = {"models": [{"job": sft}], "prompts": {"dataset": prompts}, "project": self.project}
-        return self._job("sample", asked, {"tasks_per_prompt": TASKS_PER_PROMPT})
-
-    def _judged(self, heldout: str, *models: dict[str, str]) -> str:
-        """A job in which the models answer the held-out prompts."""
-        draws = {"responses_per_prompt": JUDGED_DRAWS, "distinct": False}
-        return self._job("sample", {"models": list(models), "prompts": {"dataset": heldout}}, draws)
 
     def _job(self, stage: str, inputs: dict[str, Any], config: dict[str, Any] | None = None) -> str:
         settings = {"seed": self.seed, **(config or {})}
@@ -223,13 +198,15 @@ class Demo:
                 self.service.url, self.project, team, password, lambda: bar.update(next(done), tasks)
             )
 
-    def _ask_policy(self, ppo: str) -> str:
-        """A job that queues the policy's own replies as new tasks."""
+    def _return_to_annotators(self, policy: str) -> int:
+        """Queue the policy's own replies as new tasks; how many there are."""
         path = self.toy / "next.jsonl"
         with (self.toy / "prompts.jsonl").open() as source:
             path.write_text("".join(itertools.islice(source, NEXT_ROUND)))
-        prompts = {"dataset": self.engineer.upload(path, "prompts")}
-        return self._job("sample", {"models": [{"job": ppo}], "prompts": prompts, "project": self.project})
+        again = {"models": [{"model": policy}], "prompts": {"dataset": self.engineer.upload(path, "prompts")}}
+        before = self._tasks()
+        self.engineer.wait(self._job("sample", {**again, "project": self.project}), QUEUED)
+        return self._tasks() - before
 
     def keep(self) -> None:
         """Go on serving until Ctrl-C."""
@@ -247,10 +224,9 @@ class Demo:
     def _tasks(self) -> int:
         return int(self.engineer.get(f"/v1/projects/{self.project}")["progress"]["tasks"])
 
-    def _figures(self, done: dict[str, Any], judged: Sequence[str], names: dict[str, str]) -> dict[str, Any]:
+    def _figures(self, done: dict[str, Any], judged: str, names: dict[str, str]) -> dict[str, Any]:
         prompts = list(read_jsonl(self.toy / "heldout.jsonl", Prompt))
-        lines = (self.engineer.lines(f"/v1/jobs/{job}/artifacts/responses.jsonl") for job in judged)
-        rows = map(json.loads, itertools.chain.from_iterable(lines))
+        rows = map(json.loads, self.engineer.lines(f"/v1/jobs/{judged}/artifacts/responses.jsonl"))
         replies = judge.grade_replies(self.world, prompts, rows, names)
         win = judge.win_rate(replies, "ppo", "sft")
         reward, ppo = done["reward"]["result"], done["ppo"]["result"]
