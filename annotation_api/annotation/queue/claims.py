@@ -40,13 +40,12 @@ ORDER BY held.created_at, held.id
 
 # Open: a place is free, the person neither has the task, nor had it, nor skipped it, and it is in their languages. What
 # the person had is asked first, of the index that says so: who is far ahead passes thousands of tasks that others have
-# yet to judge. OFFSET 0 keeps the planner from asking for all that the person ever had instead, which it takes for
-# little until ANALYZE has counted: in a new project each claim read the whole index of what was handed out.
+# yet to judge.
 OPEN = f"""
     t.project_id = %(project)s AND t.judged < t.overlap AND t.id <> ALL (%(passed)s::uuid[])
     AND NOT EXISTS (
         SELECT FROM assignments mine WHERE mine.task_id = t.id AND mine.person_id = %(person)s
-            AND mine.state IN ('leased', 'submitted', 'skipped') OFFSET 0
+            AND mine.state IN ('leased', 'submitted', 'skipped')
     ) AND (%(languages)s::text[] IS NULL OR EXISTS (
         SELECT FROM prompts q WHERE q.id = t.prompt_id
             AND (q.record->>'language' IS NULL OR q.record->>'language' = ANY (%(languages)s::text[]))
