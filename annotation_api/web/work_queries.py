@@ -87,8 +87,8 @@ def by_day(session: Session, person: Person, project: uuid.UUID | None) -> Seque
 def this_week(session: Session, person: Person) -> Any:
     """(tasks judged today, tasks judged since Monday, their median seconds or None), in one look at the week's."""
     today, monday = (func.date_trunc(unit, func.now(), "UTC") for unit in ("day", "week"))
-    numbers = func.count().filter(Submission.created_at >= today), func.count(), MEDIAN
-    return session.execute(_own(select(*numbers), person.id).where(Submission.created_at >= monday)).one()
+    numbers: Select[Any] = select(func.count().filter(Submission.created_at >= today), func.count(), MEDIAN)
+    return session.execute(_own(numbers, person.id).where(Submission.created_at >= monday)).one()
 
 
 def _own(query: Select[Any], person_id: uuid.UUID) -> Select[Any]:

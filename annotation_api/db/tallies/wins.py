@@ -40,9 +40,9 @@ def _pairs(task: Judged) -> Iterator[Pair]:
     for item, other in combinations(task.items, 2):
         if item.model is None or other.model is None or item.model == other.model:
             continue
-        first, second = (item, other) if item.model < other.model else (other, item)
-        models = sorted((item.model, other.model))
-        yield Pair(first.id, second.id, WinKey(criterion, task.language, *models, bucket, doublings(first, second)))
+        low, high = sorted((item.model, other.model))
+        first, second = (item, other) if item.model == low else (other, item)
+        yield Pair(first.id, second.id, WinKey(criterion, task.language, low, high, bucket, doublings(first, second)))
 
 
 def doublings(first: Item, second: Item) -> int:
