@@ -35,6 +35,7 @@ from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import NO_SOURCE, Demonstration, read_jsonl
 from alignment.shared.stages import SFTInputs
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.packed import require_packing
 from alignment.training.trainer import (
     CheckpointCallback,
     ReporterCallback,
@@ -81,6 +82,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long, **screened.counts()}
     sources = {name: [count, by_source(learnt).get(name, 0)] for name, count in by_source(read).items()}
     _report(counts, limit, reporter)
+    if config.packing and writes():  # where each has a share, the first has the whole
+        require_packing(model)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
     if writes():
@@ -130,7 +133,7 @@ def _fit(
     with place_to_save(checkpoints) as folder, model_to_train(model, config) as trained:
         trainer = DemonstrationTrainer(
             model=trained,
-            args=TrainerConfig(max_length=None, **common_arguments(config, folder)),
+            args=TrainerConfig(max_length=None, padding_free=config.packing, **common_arguments(config, folder)),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             callbacks=[ReporterCallback(checkpoints.reporter, "train"), CheckpointCallback(checkpoints)],

@@ -62,6 +62,11 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
         description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
         "are one demonstration each.",
     )
+    packing: bool = Field(
+        default=False,
+        description="The texts of a micro-batch in one row without padding, each to itself: the same loss for less "
+        "work. Models that cannot keep them apart are refused.",
+    )
     source_weights: dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = Field(
         default={},
         description="How often a pass learns from each demonstration of a source, as the lineage names it: 1 where it "
@@ -85,6 +90,8 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
                 "method 'prefix' hands each block keys and values that recomputing it would lose: set "
                 "gradient_checkpointing to false, or method to 'prompt'"
             )
+        if self.tuned in SOFT and self.packing:
+            raise ValueError(f"method {self.tuned!r} stands before every text: set packing to false")
         if self.tuned in SOFT and self.shard_weights:
             raise ValueError(f"method {self.tuned!r} cannot be shared out: set shard_weights to false")
         if self.tuned in SOFT and self.virtual_tokens >= self.max_length:
