@@ -40,6 +40,7 @@ class ImportReport(BaseModel):
     unused: dict[str, int] = Field(
         default={}, description="Fields of the file that were not read, and how many rows hold something there."
     )
+    unknown: bool = Field(default=False, description="No layout has these fields: send `map`, or name the `format`.")
 
 
 class ImportRefusal(ImportReport):

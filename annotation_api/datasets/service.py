@@ -6,7 +6,6 @@ import hashlib
 import uuid
 from typing import IO, Any
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence
@@ -20,12 +19,14 @@ from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnap
 from annotation_api.db.snapshots import freeze, freezes
 from annotation_api.db.snapshots.frozen_rows import FreezeError
 from annotation_api.db.snapshots.votes import VoteChoice
-from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Freeze, Person, Project, Snapshot
+from annotation_api.db.sql import copy_in
+from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
 from annotation_api.http.labels import Labels, label
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters
+STORE = "COPY dataset_rows (dataset_id, row, part, record_hash, record) FROM STDIN"
 PREVIEWED = 20  # records in a preview, or fewer of together
 PREVIEW_SIZE = 2**20  # characters
 
@@ -110,7 +111,7 @@ def preview(
         reading = Reading(watched, kind.value, format.value, mapping, beginning=beginning)
         for item in reading:
             watched.rows = reading.accepted + reading.duplicates
-            size += item.size
+            size += len(item.line)
             if len(first) < PREVIEWED and (size <= PREVIEW_SIZE or not first):
                 first.append(RecordOut(row=item.row, part=item.part, record=_record(item)))
     return ImportPreview(
@@ -125,29 +126,22 @@ def preview(
 
 def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool, watched: progress.WatchedFile) -> None:
     """Write the records in batches; a strict import stops writing at the first bad row, but reads on."""
-    batch: list[dict[str, Any]] = []
+    batch: list[Accepted] = []
     size = 0
     for item in reading:
         if reading.refusals and not skip_bad:
             continue
-        batch.append(_row(dataset, item))
-        size += item.size
+        batch.append(item)
+        size += len(item.line)
         if len(batch) == INSERT_BATCH or size >= INSERT_SIZE:
-            session.execute(insert(DatasetRow), batch)
+            _write(session, dataset, batch)
             batch, size = [], 0
             watched.rows = reading.accepted + reading.duplicates
-    if batch:
-        session.execute(insert(DatasetRow), batch)
+    _write(session, dataset, batch)
 
 
-def _row(dataset: Dataset, item: Accepted) -> dict[str, Any]:
-    return {
-        "dataset_id": dataset.id,
-        "row": item.row,
-        "part": item.part,
-        "record_hash": item.hash,
-        "record": _record(item),
-    }
+def _write(session: Session, dataset: Dataset, batch: list[Accepted]) -> None:
+    copy_in(session, STORE, ((dataset.id, item.row, item.part, item.hash, item.line) for item in batch))
 
 
 def _record(item: Accepted) -> dict[str, Any]:
@@ -179,6 +173,7 @@ def _report(reading: Reading, dataset: Dataset | None) -> ImportReport:
         errors=[RowProblem(**refusal.as_dict()) for refusal in reading.refusals],
         notes=reading.notes,
         unused=reading.unused,
+        unknown=reading.unknown,
     )
 
 

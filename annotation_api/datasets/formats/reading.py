@@ -52,7 +52,7 @@ class Accepted:
     part: int  # from 0: a tree or a row with three votes gives several records
     record: Record
     hash: str
-    size: int  # characters of its canonical line
+    line: str  # the record's canonical one
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class Reading:
         self.accepted = self.duplicates = 0
         self.refusals: list[Refusal] = []
         self.broken = False
+        self.unknown = False  # no layout has these fields: somebody must say which holds what
         self._folds = False  # whether the names of columns are read in lower case
         self._notes: Counter[str] = Counter()
         self._unused: Counter[str] = Counter()
@@ -147,6 +148,7 @@ class Reading:
         if found:
             self.format = found
         elif any(not isinstance(value, Refused) for _, value in head):
+            self.unknown = True
             raise Unreadable(head[0][0], _unknown(head))
         yield from head
         if not found and len(head) == LOOK_AHEAD:
@@ -209,7 +211,7 @@ class Reading:
                 )
             digest = self._judgements.keep(line)
             self.accepted += 1
-            yield Accepted(number, part, record, digest, len(line))
+            yield Accepted(number, part, record, digest, line)
 
     def _refuse(self, number: int, error: Refused | Unreadable) -> None:
         field = error.field if isinstance(error, Refused) else ""
@@ -264,5 +266,4 @@ def _sentence(problem: Problem) -> str:
 def _unknown(head: list[Numbered]) -> str:
     """The cause, as far as the first row shows it."""
     first = next(value for _, value in head if isinstance(value, dict))
-    layouts = ", ".join(f.value for f in Format if f not in (Format.AUTO, Format.CSV))
-    return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; name the layout ({layouts})"
+    return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; say which of them holds what"

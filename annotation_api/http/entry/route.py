@@ -45,6 +45,7 @@ from annotation_api.http.auth import Someone
 from annotation_api.http.dependencies import (
     CALLER,
     SESSION,
+    SETTINGS,
     Alone,
     Permission,
     Public,
@@ -195,6 +196,7 @@ def _in_a_thread(route: APIRoute, solve: Handler) -> Handler:
     def work(request: Request) -> Response:
         with get_sessions(request)() as session:
             request.scope[SESSION] = session
+            session.info[SETTINGS] = request.app.state.settings
             if entry is not None:
                 request.scope[CALLER] = entry.enter(request, session, request.app.state.settings)
             response = _result(solve(request))

@@ -95,6 +95,8 @@ class JobValidator:
             self._wrong("/inputs/pretraining", problem, config.ptx_coef)
         if isinstance(config, InstructConfig) and (problem := config.teacher_problem(has_model="model" in inputs)):
             self._wrong("/inputs/model", problem)
+        if isinstance(config, InstructConfig) and (problem := fitness.teacher_problem(self.session, config.teacher)):
+            self._wrong("/config/teacher", problem, config.teacher)
         if isinstance(config, SampleConfig) and "project" in inputs:
             responses = config.responses_per_prompt
             if problem := fitness.task_problem(len(inputs["models"]), responses):
