@@ -34,6 +34,6 @@ def refuse_collected(kind: DatasetKind) -> None:
         message = Sentence(
             "collected-in-projects",
             "%(kind)s are collected in projects and never imported; import rankings, demonstrations or prompts.",
-            kind=kind.value,
+            kind=kind.value.capitalize(),
         )
-        raise invalid([Problem(pointer="/kind", message=message.capitalize(), value=kind.value)])
+        raise invalid([Problem(pointer="/kind", message=message, value=kind.value)])

@@ -43,11 +43,12 @@ def keep(session: Session, me: Person, home: Path, body: FromPreparation) -> Dat
     kind = DatasetKind(job.config["makes"]) if job.stage is Stage.INSTRUCT else snapshot.kind
     what = FORMATS[job.stage]
     source = _source(session, snapshot)
+    project = source.project_id if source else snapshot.sources.get("project")  # what is made of it belongs there, too
     lines = list(_lines(session, home, job))
     told = (job.result or {}).get("metrics", {})
     dataset = Dataset(
         name=body.name or f"{source.name if source else snapshot.kind.value}, {what}",
-        kind=kind, format=what, project_id=source.project_id if source else None,
+        kind=kind, format=what, project_id=uuid.UUID(str(project)) if project else None,
         sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), accepted=len(lines), duplicates=0, rejected=0,
         origin={"job": str(job.id), "snapshot": str(snapshot.id), "sources": snapshot.sources, **told},
         created_by=me.id,
