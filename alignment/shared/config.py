@@ -96,7 +96,8 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
                 )
             )
         if self.tuned in SOFT and self.packing:
-            raise ValueError(f"method {self.tuned!r} stands before every text: set packing to false")
+            english = "method %(tuned)s stands before every text: set packing to false"
+            raise ValueError(Sentence("soft-not-packed", english, tuned=repr(self.tuned)))
         if self.tuned in SOFT and self.shard_weights:
             raise ValueError(
                 Sentence(

@@ -15,6 +15,7 @@ from alignment.shared.methods import (
     OTHER_NAMES,
     SOFT,
     TIMES_THE_RATE,
+    WITHOUT_TUNER,
     Method,
     OwnWeights,
     Rescaling,
@@ -128,8 +129,15 @@ class TrainingConfig(RowRules):
     @field_validator("method", mode="before")
     @classmethod
     def _method_by_its_name(cls, value: object) -> object:
-        if isinstance(value, str) and (said := OTHER_NAMES.get(value.lower().replace("-", "_"))):
-            raise ValueError(f"{value!r} {said}")
+        name = value.lower().replace("-", "_") if isinstance(value, str) else ""
+        if name in OTHER_NAMES:
+            meant = Sentence(
+                "method-under-another-name", "%(name)s is %(meant)s", name=repr(value), meant=OTHER_NAMES[name]
+            )
+            raise ValueError(meant)
+        if name in WITHOUT_TUNER:
+            english = "%(name)s adds layers between others, which PEFT has no tuner for: choose lora or ia3"
+            raise ValueError(Sentence("method-without-tuner", english, name=repr(value)))
         return value
 
     @model_validator(mode="after")

@@ -326,7 +326,7 @@ def test_soft_prompts_are_sfts_alone(config: Any, method: str) -> None:
         ({"method": "ia3", "lora": {}}, "method 'ia3' has no use for lora"),
         ({"method": "lora", "lora": None}, "method 'lora' needs lora, which is null"),
         ({"layers": 3}, "layers is read by method 'layers' alone"),
-        ({"method": "qlora"}, "'qlora' is method 'lora' with lora.bits = 4"),
+        ({"method": "qlora"}, "'qlora' is method 'lora', lora.bits = 4"),
         ({"method": "P-tuning-v2"}, "'P-tuning-v2' is method 'prefix'"),
         ({"method": "houlsby"}, "'houlsby' adds layers between others, which PEFT has no tuner for"),
         ({"method": "prefix", "gradient_checkpointing": True}, "set gradient_checkpointing to false"),

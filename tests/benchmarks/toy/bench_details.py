@@ -1,6 +1,6 @@
 """What three details of PPO do on the toy world, each alone against the preset `toy`.
 
-    python -m tests.benchmarks.bench_details --toy runs/demo/toy --sft FOLDER --reward FOLDER --seeds 0 1 2
+    python -m tests.benchmarks.toy.bench_details --toy runs/demo/toy --sft FOLDER --reward FOLDER --seeds 0 1 2
 
 `--sft` and `--reward` are models that a demo left (`home-*/artifacts/JOB/1`): all runs begin at the same policy and
 follow the same reward model, so a seed is one of sampling and of the order of prompts. Of each run: the gold score of
