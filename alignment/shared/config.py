@@ -96,7 +96,13 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
                 )
             )
         if self.tuned in SOFT and self.packing:
-            raise ValueError(f"method {self.tuned!r} stands before every text: set packing to false")
+            raise ValueError(
+                Sentence(
+                    "method-before-texts",
+                    "method %(tuned)s stands before every text: set packing to false",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if self.tuned in SOFT and self.shard_weights:
             raise ValueError(
                 Sentence(

@@ -28,12 +28,14 @@ TIMES_THE_RATE: Mapping[str, float] = {
     "prompt": 300.0,
     "p_tuning": 10.0,
 }
-NO_LAYERS = "adds layers between others, which PEFT has no tuner for and nothing merges: choose lora or ia3"
+NO_LAYERS = Sentence(
+    "name-bottleneck", "adds layers between others, which PEFT has no tuner for and nothing merges: choose lora or ia3"
+)
 OTHER_NAMES: Mapping[str, str] = {  # under which people look for a method
-    "qlora": "is method 'lora' with lora.bits = 4",
-    "dora": "is method 'lora' with lora.dora = true",
-    "rslora": "is method 'lora' with lora.rank_stabilised = true",
-    "p_tuning_v2": "is method 'prefix'",
+    "qlora": Sentence("name-qlora", "is method 'lora' with lora.bits = 4"),
+    "dora": Sentence("name-dora", "is method 'lora' with lora.dora = true"),
+    "rslora": Sentence("name-rslora", "is method 'lora' with lora.rank_stabilised = true"),
+    "p_tuning_v2": Sentence("name-p-tuning", "is method 'prefix'"),
     "houlsby": NO_LAYERS,
     "bottleneck": NO_LAYERS,
     "adapter": NO_LAYERS,

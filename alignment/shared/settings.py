@@ -129,7 +129,7 @@ class TrainingConfig(RowRules):
     @classmethod
     def _method_by_its_name(cls, value: object) -> object:
         if isinstance(value, str) and (said := OTHER_NAMES.get(value.lower().replace("-", "_"))):
-            raise ValueError(f"{value!r} {said}")
+            raise ValueError(Sentence("method-other-name", "%(value)s %(said)s", value=f"{value!r}", said=said))
         return value
 
     @model_validator(mode="after")

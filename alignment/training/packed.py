@@ -12,6 +12,7 @@ from torch import Tensor
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 
 TEXTS = [[3, 4, 5, 6], [5, 3, 4]]
 CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # of logits said in two ways, relative to the largest
@@ -27,7 +28,10 @@ def require_packing(model: Any) -> None:
     model.train(was_training)
     if found is None or (found - alone).abs().max() > CLOSE.get(model.dtype, 1e-3) * alone.abs().max():
         kind = str(model.config.get_text_config().model_type)
-        raise BadInput(f"packing is true, but {kind} does not keep texts in one row apart.", "Set packing to false.")
+        raise BadInput(
+            Sentence("packing-mixes", "packing is true, but %(kind)s does not keep texts in one row apart.", kind=kind),
+            Sentence("unset-packing", "Set packing to false."),
+        )
 
 
 def _in_one_row(model: Any) -> Tensor | None:
