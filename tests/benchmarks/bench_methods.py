@@ -1,6 +1,6 @@
 """What each method of training costs and gives: SFT on the toy base, judged by gold.
 
-    python -m tests.benchmarks.toy.bench_methods [--work FOLDER] [--seed 0]
+    python -m tests.benchmarks.bench_methods [--work FOLDER] [--seed 0]
 
 Prints the table of docs/training.md: trained parameters, peak memory above the imports, seconds, held-out gold score.
 Each method runs in a process of its own. Biases are not in it: the toy base is a Llama, which has none.
@@ -43,7 +43,7 @@ def main() -> None:
     lines = ["| method | trained | memory, MB | seconds | gold |", "|---|---|---|---|---|"]
     lines.append(f"| none: the base | | | | {_gold(work / 'base', options.seed):.3f} |")
     for name in METHODS:
-        same = [sys.executable, "-m", "tests.benchmarks.toy.bench_methods", "--method", name]
+        same = [sys.executable, "-m", "tests.benchmarks.bench_methods", "--method", name]
         command = [*same, "--work", str(work), "--seed", str(options.seed)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
         found = json.loads(said)
@@ -89,7 +89,7 @@ def _run(name: str, work: Path, seed: int) -> dict[str, Any]:
 
 def _gold(folder: Path, seed: int) -> float:
     """Mean over the criteria of the held-out prompts' gold."""
-    from tests.benchmarks.toy.bench_stages import answer
+    from tests.benchmarks.bench_stages import answer
 
     from alignment.toyworld.world import build_world
 
