@@ -3,7 +3,7 @@ that read those.
 
 Whoever is neither a member nor an admin sees of a project that is not open nothing at all. That is not left to each
 query: a session that works for a person (`see_as`) adds the condition to every select of these tables through the
-mapper, `session.get` included. Statements that go straight to the driver say it themselves (`tasks.claims`).
+mapper, `session.get` included. Statements that go straight to the driver say it themselves (`SEES`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, Projec
 
 VIEWER = "viewer"  # in a session's info: for whom it works, if that one does not see everything
 EVERYTHING = {"everything": True}  # execution options of a statement that must know what nobody may see
+# Of `projects p`, in statements that go straight to the driver.
+SEES = """(p.open OR %(everything)s OR EXISTS (
+    SELECT FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(person)s
+))"""
 
 
 def see_as(session: Session, person_id: uuid.UUID, role: Role) -> None:
