@@ -9,6 +9,7 @@ mapper, `session.get` included. Statements that go straight to the driver say it
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, Uuid, bindparam, cast, event, func, or_, select
@@ -94,5 +95,7 @@ def _hide(state: ORMExecuteState) -> None:
     if viewer is None or not state.is_select or state.is_column_load or state.execution_options.get("everything"):
         return
     if kinds := {mapper.class_ for mapper in state.all_mappers} & RULES.keys():
+        given = state.parameters
+        assert not isinstance(given, Sequence), "a select runs once"
         state.statement = state.statement.options(*(RULES[kind] for kind in kinds))
-        state.parameters = {**(state.parameters or {}), _ID.key: viewer}
+        state.parameters = {**(given or {}), _ID.key: viewer}
