@@ -27,6 +27,7 @@ from alignment.shared.settings import TrainingConfig as TrainingConfig
 from alignment.shared.stage_names import Baseline as Baseline
 from alignment.shared.stage_names import Stage as Stage
 
+VIRTUAL_TOKENS = 20
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -69,7 +70,10 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
     )
     source_cap: int = Field(default=0, ge=0, description="At most so many of a source, drawn by seed; 0: all.")
     virtual_tokens: int = Field(
-        default=20, ge=1, le=1024, description="Learned tokens before the text, of prefix, prompt and p_tuning."
+        default=VIRTUAL_TOKENS,
+        ge=1,
+        le=1024,
+        description="Learned tokens before the text, of prefix, prompt and p_tuning.",
     )
 
     @property
@@ -87,6 +91,11 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
             )
         if self.tuned in SOFT and self.shard_weights:
             raise ValueError(f"method {self.tuned!r} cannot be shared out: set shard_weights to false")
+        if self.tuned not in SOFT and self.virtual_tokens != VIRTUAL_TOKENS:
+            raise ValueError(
+                f"virtual_tokens ({self.virtual_tokens}) is read by methods {', '.join(SOFT)} alone, and method is "
+                f"{self.tuned!r}"
+            )
         if self.tuned in SOFT and self.virtual_tokens >= self.max_length:
             raise ValueError(
                 f"virtual_tokens ({self.virtual_tokens}) must be below max_length ({self.max_length}), or no text fits"
