@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
@@ -12,6 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
+from alignment.models.device import is_in_four_bits
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.shared.methods import Rescaling
@@ -55,11 +57,23 @@ def add_adapters(model: PreTrainedModel | PeftModel, light: LoRAConfig | Rescali
 
     settings = _lora(model, light, task) if isinstance(light, LoRAConfig) else _ia3(model, task)
     torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
-    adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
+    with _told_of_four_bits(model):
+        adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
     for weight in adapted.parameters():
         if weight.requires_grad:  # PEFT leaves the whole score head in the base's number type
             weight.data = weight.data.float()
     return adapted
+
+
+@contextmanager
+def _told_of_four_bits(model: Any) -> Iterator[None]:
+    """PEFT asks the model itself; a trainer that did so would round the adapters."""
+    base = model.get_base_model() if is_adapted(model) else model
+    base.is_loaded_in_4bit = is_in_four_bits(base)
+    try:
+        yield
+    finally:
+        del base.is_loaded_in_4bit
 
 
 def can_stand_above(model: PeftModel, light: LoRAConfig | Rescaling) -> bool:
@@ -182,5 +196,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "README.md").unlink()  # PEFT's card names the folder from which the base was read, which is passing
     model.config.architectures = [type(model.get_base_model()).__name__]
+    if is_in_four_bits(model):
+        model.config.trained_in_bits = 4
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -46,11 +46,17 @@ def with_own_head(scorer: M) -> M:
 
 
 def in_type(model: M, dtype: torch.dtype) -> M:
-    """`model` with weights of this type; those that have it already are shared.
+    """`model` with weights of this type; those that have it already, or are packed in fewer bits, are shared.
 
     The weights alone: tables that are computed, such as rotary frequencies, would lose what no file gives back.
     """
-    return twin(model, lambda weight: nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad))
+
+    def change(weight: nn.Parameter) -> nn.Parameter:
+        if not weight.is_floating_point():
+            return weight
+        return nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad)
+
+    return twin(model, change)
 
 
 @torch.no_grad()

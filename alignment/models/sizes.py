@@ -1,4 +1,4 @@
-"""Is there as much in the weight files as the config describes? Asked before anything of that size is allocated."""
+"""Do files, config and tokenizer agree on how many weights there are? The files are asked before memory is taken."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alignment.models.view import FolderPart, bad, opened
 
@@ -60,3 +60,21 @@ def require_all_weights(missing: Iterable[str], folder: Path, but: Sequence[str]
             f"The weights in {folder} lack {len(names)} tensors of the model, for example {names[0]}.",
             "Save or download it again.",
         )
+
+
+def fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
+    rows, needed = embedding_rows(model), len(tokenizer)
+    if rows >= needed:
+        return
+    if tokenizer.pad_token_id != rows or needed != rows + 1:
+        raise bad(
+            f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
+            "Save the model with the tokenizer that it was trained with.",
+        )
+    model.resize_token_embeddings(needed, mean_resizing=False)
+
+
+def embedding_rows(model: PreTrainedModel) -> int:
+    """How many token ids the model can read."""
+    return cast(torch.Tensor, model.get_input_embeddings().weight).shape[0]

@@ -7,10 +7,13 @@ from typing import Any
 
 from alignment.shared.config import Stage
 from alignment.shared.errors import BadInput
+from alignment.shared.methods import require_four_bits
 
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
-    """Raise BadInput when the stage cannot use so many GPUs as it is set up, or needs one."""
+    """Raise BadInput when the stage cannot use so many GPUs as it is set up, needs one, or a library that is away."""
+    if (config.get("lora") or {}).get("bits"):
+        require_four_bits()
     if not gpus and config.get("number_type") == "float16":
         cause = "number_type is 'float16', whose loss is scaled on a GPU alone, and gpus is 0."
         raise BadInput(cause, "Ask for a GPU, or set number_type to 'auto'.")

@@ -6,9 +6,12 @@ prompts stand before the text and are no part of the weights at all.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from alignment.shared.errors import BadInput
 
 Method = Literal["full", "lora", "ia3", "layers", "bitfit", "prefix", "prompt", "p_tuning"]
 SoftKind = Literal["prefix", "prompt", "p_tuning"]
@@ -45,3 +48,10 @@ class SoftPrompt:
 
     kind: SoftKind
     tokens: int
+
+
+def require_four_bits() -> None:
+    """BadInput where the library that holds weights in four bits is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        cause = "lora.bits is 4, which needs bitsandbytes, and that is not installed here."
+        raise BadInput(cause, "Install the extra `qlora` (pip install 'rankloop[qlora]'), or leave lora.bits unset.")

@@ -51,6 +51,11 @@ class LoRAConfig(StageSettings):
     dora: bool = Field(
         default=False, description="Learn the length of each output's weights apart (Liu et al. 2024, DoRA)."
     )
+    bits: Literal[4] | None = Field(
+        default=None,
+        description="Hold the frozen weights under the adapters in 4 bits (Dettmers et al. 2023, QLoRA): a quarter of "
+        "bfloat16's memory, slower steps. Needs the extra `qlora`; no GPU can share such weights out.",
+    )
 
 
 Light = LoRAConfig | Rescaling | OwnWeights | SoftPrompt
@@ -167,9 +172,10 @@ class AdapterSettings(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _what_is_trained_is_saved(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "save_adapter" not in values and _method_of(values) in cls.saved_apart:
-            return {**values, "save_adapter": True}
-        return values
+        if not isinstance(values, dict) or "save_adapter" in values:
+            return values
+        apart = _method_of(values) in cls.saved_apart or _bits_of(values.get("lora"))
+        return {**values, "save_adapter": True} if apart else values
 
     @model_validator(mode="after")
     def _has_an_adapter(self) -> Self:
@@ -177,6 +183,10 @@ class AdapterSettings(TrainingConfig):
             raise ValueError("save_adapter needs lora, or method 'ia3': without them there is no adapter")
         if not self.save_adapter and self.tuned in SOFT:
             raise ValueError(f"method {self.tuned!r} cannot be merged into the weights: leave save_adapter unset")
+        if not self.save_adapter and _bits_of(self.lora):
+            raise ValueError(
+                "lora.bits is 4, and adapters cannot be merged into such weights: leave save_adapter unset"
+            )
         return self
 
 
@@ -188,7 +198,18 @@ class SharedConfig(TrainingConfig):
         description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
     )
 
+    @model_validator(mode="after")
+    def _can_be_shared_out(self) -> Self:
+        if self.shard_weights and _bits_of(self.lora):
+            raise ValueError("lora.bits is 4, and such weights cannot be shared out: set shard_weights to false")
+        return self
+
 
 def _method_of(values: dict[str, Any]) -> str:
     """The method that settings mean which are not checked yet."""
     return str(values.get("method") or ("full" if values.get("lora") is None else "lora"))
+
+
+def _bits_of(lora: Any) -> int | None:
+    """What `lora` says of the weights under the adapters, checked yet or not."""
+    return lora.get("bits") if isinstance(lora, dict) else getattr(lora, "bits", None)

@@ -43,6 +43,7 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "lora.targets",
     "lora.rank_stabilised",
     "lora.dora",
+    "lora.bits",
     "alarms.engine_gap",
     "clip_range_high",
     "critic_warmup",
