@@ -7,7 +7,6 @@ the folder (alignment/models/view.py): safetensors and checked settings alone, n
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,7 +31,7 @@ from alignment.models.folder import check_folder, ensemble_file, first_member, i
 from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
-from alignment.models.library import ensure_scorer
+from alignment.models.library import ensure_scorer, new_head
 from alignment.models.methods.apply import apply, trains_own_weights
 from alignment.models.methods.four_bits import in_four_bits, read_on, wants_four_bits
 from alignment.models.methods.soft_prompts import soft_tokens
@@ -41,10 +40,11 @@ from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
 from alignment.models.save import settle
 from alignment.models.sharing import merged, scorer_on
-from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit
+from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit, require_numbers
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import Light
 from alignment.shared.errors import StageError
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -69,7 +69,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
-        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+        cause = Sentence("no-eos", "The tokenizer in %(folder)s names no EOS token.", folder=folder)
+        raise bad(cause, Sentence("set-eos", "Set eos_token in its tokenizer_config.json."))
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, turn_end(tokenizer)):
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
@@ -92,7 +93,8 @@ def load_causal_lm(
     """
     config = load_config(folder, dropout=dropout)
     if is_scorer(config):
-        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+        cause = Sentence("reward-not-language", "%(folder)s is a reward model, not a language model.", folder=folder)
+        raise bad(cause, Sentence("give-language-model", "Give the folder of a language model."))
     full, place = trained and trains_own_weights(light), read_on(light, device)
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, full, place)
     return _prepare(model, trained, light, "CAUSAL_LM", seed, device)
@@ -130,7 +132,9 @@ def load_scorer(
     config = load_config(folder, dropout=dropout)
     fresh = not is_scorer(config)
     if not fresh and config.num_labels != 1:
-        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+        english = "%(folder)s is a classifier of %(labels)s labels, a reward model has 1."
+        cause = Sentence("classifier-labels", english, folder=folder, labels=config.num_labels)
+        raise bad(cause, Sentence("train-one-here", "Train one here."))
     config.num_labels = 1
     ensure_scorer(config)
     if trained:
@@ -138,8 +142,8 @@ def load_scorer(
     full, place = trained and trains_own_weights(light), read_on(light, device)
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, full, place)
     if fresh:
-        _new_head(cast(PreTrainedModel, model), seed)
-    _require_numbers(model, folder)
+        new_head(cast(PreTrainedModel, model), seed)
+    require_numbers(model, folder)
     return _prepare(model, trained, light, "SEQ_CLS", seed, device)
 
 
@@ -224,7 +228,9 @@ def _with_adapters(
     if auto is AutoModelForSequenceClassification and not is_scorer(config):
         scorer = scorer_on(merged(model, base.dtype))
         if scorer is None:
-            raise bad(f"{folder} holds adapters, on which no reward model can begin.", "Merge them and save the whole.")
+            english = "%(folder)s holds adapters, on which no reward model can begin."
+            cause = Sentence("adapters-no-start", english, folder=folder)
+            raise bad(cause, Sentence("merge-and-save", "Merge them and save the whole."))
         return scorer
     apart = base.dtype != torch.float32 or has_soft_prompt(model) or is_in_four_bits(base)
     return model if apart else merged(model, torch.float32)
@@ -242,7 +248,8 @@ def _under(
             ensure_scorer(own)
         found = _load(auto, base, tokenizer, own, full, device)
     except StageError as error:
-        cause = f"The adapters in {folder} stand on another model. {error.cause}"
+        english = "The adapters in %(folder)s stand on another model. %(cause)s"
+        cause = Sentence("adapters-other-base", english, folder=folder, cause=error.cause)
         raise type(error)(cause, error.next_step) from error
     model = merged(found, found.dtype) if is_adapted(found) else found
     if is_scorer(config):
@@ -261,14 +268,8 @@ def _on_base(folder: Path, base: tuple[Path, PreTrainedModel] | None) -> PeftMod
         return None
     scorer.config.score_mean = getattr(config, "score_mean", 0.0)
     model = read_adapters(scorer, folder, START)
-    _require_numbers(model, folder)
+    require_numbers(model, folder)
     return model
-
-
-def _require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
 
 
 def _prepare(
@@ -287,11 +288,3 @@ def _prepare(
         weight.requires_grad_(trained and weight.is_floating_point())
     model.train(trained)
     return apply(model, light, task, seed) if trained else model
-
-
-def _new_head(model: PreTrainedModel, seed: int) -> None:
-    head = cast(torch.nn.Linear, model.score).weight
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
-    with torch.no_grad():
-        head.copy_(values)

@@ -2,7 +2,8 @@
 
 Models follow Rajbhandari et al. 2020 (ZeRO, section 3): trained weights are float32 with a gradient and AdamW's two
 moments, frozen ones bfloat16 on a GPU and float32 on a CPU. Activations follow Korthikanti et al. 2022, eq. 1 without
-its attention term (the attention that we use keeps no scores), and are a rule of thumb.
+its attention term (the attention that we use keeps no scores), counted by what goes into the linear layers and comes
+out: a gated feed-forward keeps twice as much as the plain one that they had. They are a rule of thumb.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from alignment.shared.settings import LoRAConfig
 FLOAT, HALF = 4, 2  # bytes of a number
 PACKED = 33 / 64  # bytes of a number in four bits: a half, and a byte for 64 (Dettmers et al. 2023, section 3)
 PAIR = 2  # responses of a prompt in one forward pass, at least
+KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
+PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
 
 
@@ -119,7 +122,7 @@ def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[st
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
     if config.micro_batch_size > 1:
         yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
-    if isinstance(config, SharedConfig) and gpus >= 1:
+    if isinstance(config, SharedConfig) and gpus >= 1 and not _is_packed(config):
         more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
         yield f"gpus {more} with shard_weights", {"shard_weights": True, "offload_frozen": False}, float(more)
 
@@ -196,8 +199,12 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: On
 
 def _under(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
     """Bytes of the frozen weights under what is trained."""
-    packed = shape.layers * shape.block if isinstance(config.light, LoRAConfig) and config.light.bits else 0
+    packed = shape.layers * shape.block if _is_packed(config) else 0
     return math.ceil(PACKED * packed) + machine.frozen * (shape.weights - packed)
+
+
+def _is_packed(config: TrainingConfig) -> bool:
+    return isinstance(config.light, LoRAConfig) and config.light.bits is not None
 
 
 def _is_float(config: TrainingConfig) -> bool:
@@ -223,11 +230,17 @@ def _texts(config: TrainingConfig) -> int:
 def _activations(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
     """Of one micro-batch of texts of full length."""
     number = HALF if machine.gpus else FLOAT
-    states = number * _texts(config) * config.max_length * shape.width
-    layer = 17 * states  # 34 bytes at two a number
+    tokens = _texts(config) * config.max_length
+    states, layer = number * tokens * shape.width, number * tokens * _kept(shape)
     if isinstance(config.light, OwnWeights) and isinstance(config.light.layers, int) and config.light.layers:
         return min(config.light.layers, shape.layers) * layer  # nothing below the last blocks has a gradient
     return shape.layers * states + layer if config.gradient_checkpointing else shape.layers * layer
+
+
+def _kept(shape: ModelShape) -> int:
+    """Numbers that a block keeps of one token until its gradient is there."""
+    linear = int(KEPT * shape.linear / max(1, shape.layers))
+    return max(PLAIN * shape.width, min(linear, GATED * shape.width))
 
 
 def _logits(config: TrainingConfig, shape: ModelShape) -> int:

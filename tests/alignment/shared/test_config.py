@@ -123,8 +123,3 @@ def test_no_number_is_endless(config: type[StageSettings], value: float | str) -
     for path in numbers_of(config):
         given = functools.reduce(lambda inner, name: {name: inner}, reversed(path), value)
         assert "/".join(("", *path)) in problems(config, **given)
-
-
-def test_tokens_before_the_text_are_asked_for_by_their_methods_alone() -> None:
-    message, _ = problems(SFTConfig, method="lora", virtual_tokens=50)["/"]
-    assert "virtual_tokens (50) is read by methods prefix, prompt, p_tuning alone, and method is 'lora'" in message

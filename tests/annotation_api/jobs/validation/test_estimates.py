@@ -96,6 +96,15 @@ def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2
 
 
+def test_a_gated_feed_forward_keeps_more_and_experts_do_not_count_all(tmp_path: Path) -> None:
+    """By what goes into its linear layers and comes out, at 1.25: measured by bench_memory."""
+    gated = {f"layers.{n}.{part}.weight": [64, 8] for n in range(2) for part in ("q", "up", "gate")}
+    found = memory(Stage.SFT, {"model": folder(tmp_path / "gated", tensors=TENSORS | gated)})
+    assert found.activations == 4 * 32 * 270 * 2  # 3 layers of 8 + 64, one of them in place of TENSORS' own
+    many = {f"layers.{n}.{e}.weight": [64, 8] for n in range(2) for e in range(99)}
+    assert memory(Stage.SFT, {"model": folder(tmp_path / "many", tensors=many)}).activations == 4 * 32 * 320 * 2
+
+
 def test_several_gpus_hold_a_copy_each_or_a_share(here: Path) -> None:
     assert parts(memory(Stage.REWARD, {"model": here}, gpus=2)) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
     shared = memory(Stage.REWARD, {"model": here}, gpus=2, shard_weights=True)
