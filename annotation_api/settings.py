@@ -21,6 +21,7 @@ PREFIX = "RANKLOOP_"
 RAY_HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]")  # a name or an address; IPv6 in brackets
 
 
+OPENS_THE_SERVICE = ("RANKLOOP_", "PG")  # how the variables begin whose secrets a launcher forgets
 ENDPOINT = re.compile(r"[\w.-]{1,100}=https?://[^\s#?@]+(#[A-Za-z_]\w*)?")
 
 
@@ -160,6 +161,10 @@ class Settings(BaseModel):
         for text in value:
             if not ENDPOINT.fullmatch(text) or urlsplit(text.partition("=")[2]).username is not None:
                 raise ValueError(f"{text.partition('=')[0]!r} must be NAME=https://host/v1, or that and #VARIABLE")
+            if (variable := text.partition("#")[2]).upper().startswith(OPENS_THE_SERVICE):
+                raise ValueError(
+                    f"{variable!r} is kept from jobs, as all that begins so: call it otherwise, as FAR_KEY"
+                )
         return value
 
     @cached_property

@@ -14,7 +14,8 @@ from alignment.shared.sentence import Sentence
 def mixed(rows: Sequence[Demonstration], weights: Mapping[str, float], cap: int, seed: int) -> list[Demonstration]:
     """At most `cap` of each source (0: all), each as often as its source weighs: 2.5 is twice, and half of them thrice.
 
-    What is left out or comes once more is drawn by `seed`. Raises BadInput for a source that has no rows.
+    What is left out or comes once more is drawn by `seed`. Raises BadInput for a source that has no rows, and
+    where none is left.
     """
     found = by_source(rows)
     if unknown := sorted(set(weights) - set(found)):
@@ -31,6 +32,14 @@ def mixed(rows: Sequence[Demonstration], weights: Mapping[str, float], cap: int,
         whole, part = divmod(weights.get(source, 1.0), 1.0)
         chosen.update({number: int(whole) for number in kept})
         chosen.update(rng.sample(kept, round(part * len(kept))))
+    if rows and not chosen.total():
+        cause = Sentence(
+            "no-source-left",
+            "source_weights leaves none of %(total)s demonstrations: %(weights)s.",
+            total=len(rows),
+            weights=f"{dict(weights)}",
+        )
+        raise BadInput(cause, Sentence("raise-a-weight", "Raise the weight of a source."))
     return [row for number, row in enumerate(rows) for _ in range(chosen[number])]
 
 

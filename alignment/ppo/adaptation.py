@@ -39,7 +39,8 @@ class Adaptation:
     def of(cls, roles: Roles, config: PPOConfig | RLOOConfig, inputs: PPOInputs, reporter: Reporter) -> Adaptation:
         """As the settings say. BadInput for pretraining data that is missing, unused or unreadable."""
         scale = read_score_scale(inputs.reward_model)
-        monitor = Monitor(config.alarms, bounds_of(config), scale.std if scale else None)
+        idle = config.critic_warmup if isinstance(config, PPOConfig) else 0
+        monitor = Monitor(config.alarms, bounds_of(config), scale.std if scale else None, idle)
         if isinstance(config, RLOOConfig):
             return cls(KLController(config.kl_coef), roles.scaler, monitor, None, False, None)
         target = config.kl_target if config.kl_controller == "adaptive" else None
@@ -52,9 +53,11 @@ class Adaptation:
             _pretraining(roles, config, inputs, reporter),
         )
 
-    def follow(self, kl: float, episodes: int) -> None:
-        """After an update: the coefficient moves, the average follows."""
-        self.kl.observe(kl, episodes)
+    def follow(self, number: int, kl: float, episodes: int) -> None:
+        """After an update: the coefficient moves, the average follows. The KL of a policy that does not learn yet is 0,
+        and would lower the coefficient before anything could answer to it."""
+        if number > self.monitor.idle:
+            self.kl.observe(kl, episodes)
         if self.average is not None:
             self.average.follow()
 

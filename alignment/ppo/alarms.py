@@ -90,17 +90,17 @@ class View:
 
 
 class Monitor:
-    """Remembers the alarms of a run."""
+    """Remembers the alarms of a run. `idle`: updates at first in which no policy learns, so none can be better."""
 
-    def __init__(self, config: AlarmConfig, bounds: Bounds, reference_std: float | None = None) -> None:
-        self.config, self.bounds, self.reference_std = config, bounds, reference_std
+    def __init__(self, config: AlarmConfig, bounds: Bounds, reference_std: float | None = None, idle: int = 0) -> None:
+        self.config, self.bounds, self.reference_std, self.idle = config, bounds, reference_std, idle
         self.alarms: list[Alarm] = []
 
     def observe(self, curve: Sequence[Mapping[str, float]], evaluations: Sequence[Standing]) -> list[Alarm]:
         """The alarms that the last update raises and that none before it did."""
         view = View(curve, evaluations, self.config, self.bounds, self.reference_std)
         known, update = {alarm.name for alarm in self.alarms}, int(curve[-1]["update"])
-        found = [(name, rule(view)) for name, rule in RULES.items() if name not in known]
+        found = ((name, rule(view)) for name, rule in RULES.items() if name not in known)
         new = [Alarm(name, update, *diagnosis) for name, diagnosis in found if diagnosis is not None]
         self.alarms += new
         return new
@@ -110,7 +110,8 @@ class Monitor:
         for alarm in self.alarms:
             if alarm.name in self.config.stop_on:
                 return f"The alarm {alarm.name} of update {alarm.update} ended training (alarms.stop_on). {alarm.found}"
-        waited = len(evaluations) - 1 - max((i for i, entry in enumerate(evaluations) if entry.kept), default=0)
+        since = max([self.idle, *(entry.update for entry in evaluations if entry.kept)])
+        waited = sum(entry.update > since for entry in evaluations)
         if self.config.patience is not None and waited >= self.config.patience:
             return f"The last {waited} evaluations kept no new policy, which ended training (alarms.patience)."
         return None
@@ -202,7 +203,6 @@ def sameness(view: View) -> Diagnosis | None:
 
 
 def entropy(view: View) -> Diagnosis | None:
-    """The policy has settled on few texts."""
     seen = view.both("entropy")
     if seen is None or seen[1] >= view.config.entropy * seen[0]:
         return None

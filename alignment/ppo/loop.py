@@ -118,7 +118,7 @@ def _train(
                 # 3. Scores become advantages; a few clipped passes over them.
                 metrics = method.update(rollout, shuffling)
                 check(metrics, number, config)
-                adaptation.follow(metrics["kl"], config.batch_size)
+                adaptation.follow(number, metrics["kl"], config.batch_size)
                 # 4. Now and then the policy is evaluated on held-out prompts, and kept if it is better.
                 if number % config.evaluate_every == 0 or number == config.updates:
                     with adaptation.shown():

@@ -56,7 +56,10 @@ def verify(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _corrupt(folder, f"{MANIFEST} is missing or unreadable ({type(error).__name__})") from error
     present = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    removed, rewritten = erased(folder)
+    try:
+        removed, rewritten = erased(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _corrupt(folder, f"{ERASED} is unreadable ({type(error).__name__})") from error
     for name in sorted(listed.keys() | present.keys()):
         if name not in present and name in removed:
             continue

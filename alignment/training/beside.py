@@ -58,10 +58,11 @@ class Beside:
         return self._writing.exception() if self._writing is not None and self._writing.done() else None
 
     def _due(self, step: int, total: int) -> bool:
-        """By the clock not while the last one is being written: a slow disk has fewer, and nobody waits for it."""
+        """The first process says, which alone knows when the last one was whole. By the clock not while that is being
+        written: a slow disk has fewer, and nobody waits for it."""
         by_clock = self._checkpoints.config.save_every is None
         busy = self._writing is not None and not self._writing.done()
-        return self._checkpoints.due(step, total) and not (by_clock and busy)
+        return self._team.first and self._checkpoints.due(step, total) and not (by_clock and busy)
 
     def _begin(self, step: int, total: int, copy: Callable[[], Copied]) -> None:
         """The first process makes the folder before, and publishes it after."""

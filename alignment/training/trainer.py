@@ -142,7 +142,8 @@ class CheckpointCallback(TrainerCallback):
         if not logs or "loss" not in logs:  # the summary at the end
             return
         self.pausing = _anywhere(self.checkpoints.pausing())
-        if _anywhere(self.checkpoints.due(state.global_step, state.max_steps)) or self.pausing:
+        due = writes() and self.checkpoints.due(state.global_step, state.max_steps)  # who writes has the clock
+        if _anywhere(due) or self.pausing:
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

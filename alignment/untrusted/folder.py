@@ -180,6 +180,7 @@ def _check_soft_prompt(values: Mapping[str, Any], total: int) -> None:
     if not isinstance(tokens := values.get("num_virtual_tokens"), int):
         return
     sides = (2, values.get("num_layers")) if values["peft_type"] == "PREFIX_TUNING" else ()
+    sides = (*sides, values.get("num_transformer_submodules") or 1)  # PEFT makes room for each
     numbers = (tokens, values.get("token_dim"), *sides)
     if not all(type(number) is int and number > 0 for number in numbers) or math.prod(numbers) != total:
         raise UnsafeModel(f"{ADAPTER} describes a soft prompt of another size than its weights.", "Save them together.")

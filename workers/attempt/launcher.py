@@ -22,6 +22,7 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, LeaseLost
 from annotation_api.db.kinds import ErrorKind
+from annotation_api.settings import OPENS_THE_SERVICE
 from workers.attempt.lease import EXIT_AWAY, EXIT_LOST, JobLease
 from workers.attempt.mirrors.feed import Mirrors
 from workers.attempt.run import Attempt, Stopped
@@ -33,7 +34,6 @@ from workers.stage.kinds import run_job
 from workers.stage.work import Runner
 from workers.staging import Folders
 
-OPENS_THE_SERVICE = ("RANKLOOP_", "PG")  # how such variables begin; the hub's token is still needed for base models
 # What the same attempt may survive next time, and whose fault it was.
 AGAIN = {
     ErrorKind.CRASH: Again.CRASH,
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, run: Runner = run_job) -> int:
         print("workers.attempt.launcher: RANKLOOP_DATABASE_URL is not set.", file=sys.stderr)
         return 1
     engine = make_engine(settings.database_url, application_name="rankloop-launcher")
-    forget_secrets(*OPENS_THE_SERVICE)  # Ray and the stage inherit the rest
+    forget_secrets(*OPENS_THE_SERVICE)  # Ray and the stage inherit the rest: the hub's token is needed for base models
     folders = Folders(settings.home.resolve(), job_id, epoch)
     lease = JobLease(
         session_factory(engine), job_id, epoch, f"{platform.node()}:{os.getpid()}", settings.database_grace_seconds

@@ -14,11 +14,13 @@ import time
 
 from annotation_api.db.tables import RayState
 from workers.executors.head import answers
+from workers.executors.inspection import ANSWER_SECONDS
 from workers.settings import ExecutorKind, WorkerSettings, launcher_environment
 from workers.stage.environment import is_secret
 
 PROBE = (sys.executable, "-m", "workers.executors.probe")
-PATIENCE_SECONDS = 90.0  # Ray itself looks for a node for 60
+# Ray itself looks for a node for 60; then one machine that is silent must not hide the others.
+PATIENCE_SECONDS = 90.0 + ANSWER_SECONDS
 AGAIN_SECONDS = 60.0  # until a proof is old
 RETRY_SECONDS = 5.0  # after a probe that did not get in
 

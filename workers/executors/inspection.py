@@ -12,6 +12,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+ANSWER_SECONDS = 120.0  # a worker of Ray starts in one; on a machine where Python is missing, never
 MARK = "home.id"  # as annotation_api.db.homes writes it
 PACKAGES = ("alignment", "workers")  # what a stage runs
 LIBRARIES = ("torch", "transformers")

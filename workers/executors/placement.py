@@ -23,10 +23,10 @@ from annotation_api.db.jobs.machine import WAITING_GPU
 from annotation_api.db.kinds import ErrorKind
 from workers.executors import inspection
 from workers.executors.base import Waiting
+from workers.executors.inspection import ANSWER_SECONDS
 from workers.executors.machines import machines
 from workers.stage.faults import AttemptError
 
-ANSWER_SECONDS = 120.0  # a worker of Ray starts in one; on a machine where Python is missing, never
 LEFT_OUT_SECONDS = 60.0  # then a machine is looked at again
 SILENT = f"starts no process of Python within {ANSWER_SECONDS:.0f} s"
 

@@ -143,12 +143,12 @@ class RayExecutor:
     def _run_actors(self) -> None:
         try:
             places: list[ActorPlace] = ray.get(self._places)
+            self._at = places
+            self._refuse_walls(places)
         except ray_errors.RayError as error:
             raise Faulted(self._named(error)) from error
         for place in places:
             log.info("The stage runs on %s, process %d.", place.host, place.pid)
-        self._at = places
-        self._refuse_walls(places)
         ranks = ranks_of(places) if len(places) > 1 else [None]
         self._running = {
             actor.run.remote(rank): number for number, (actor, rank) in enumerate(zip(self._actors, ranks, strict=True))

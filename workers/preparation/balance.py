@@ -29,6 +29,20 @@ def draw(line: str, seed: int) -> float:
     return int(sha256_text(f"{seed} {line}")[:12], 16) / 16**12
 
 
+class RecordDraws:
+    """Those of records in their order. Records that are equal are drawn apart: else all of them went, or none."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._before = seed, Counter[str]()
+
+    def __call__(self, line: str) -> tuple[float, float]:
+        """For the cap, and for the share that is kept."""
+        times = self._before[key := sha256_text(line)[:24]]
+        self._before[key] += 1
+        own = f"{times} {line}" if times else line
+        return draw(own, self._seed), draw(own, self._seed + 1)
+
+
 def limits(groups: dict[str, list[float]], cap: int) -> dict[str, float]:
     """The draw below which a record of a group stays."""
     return {name: sorted(draws)[cap] for name, draws in groups.items() if len(draws) > cap}

@@ -14,7 +14,7 @@ from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import duplicates, personal, quality
 from workers.preparation.report import StepReport
-from workers.preparation.texts import Prepared, all_texts, learnt_text, rewritten
+from workers.preparation.texts import Prepared, learnt_text, rewritten, written_texts
 
 MASKED_ALIKE = "responses of different ranks read alike once masked"
 HOLDS = "holds personal data"
@@ -63,7 +63,7 @@ def private(config: PrepareConfig) -> Step:
     masks = personal.Masks(config.personal_kinds)
 
     def step(record: Prepared) -> Prepared | LeftOut:
-        kinds = {found.kind for text in all_texts(record) for found in personal.find(text, config.personal_kinds)}
+        kinds = {found.kind for text in written_texts(record) for found in personal.find(text, config.personal_kinds)}
         if not kinds:
             return record
         if config.personal == "leave_out":
@@ -129,7 +129,7 @@ def apply(step: Step, report: StepReport, row: int, record: Prepared) -> Prepare
         return None
     if after is not record:
         before, now = next(
-            ((a, b) for a, b in zip(all_texts(record), all_texts(after), strict=True) if a != b), ("", "")
+            ((a, b) for a, b in zip(written_texts(record), written_texts(after), strict=True) if a != b), ("", "")
         )
         report.change(row, before, now)
     return after

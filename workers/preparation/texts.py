@@ -28,6 +28,12 @@ def all_texts(record: Prepared) -> list[str]:
     return [turn.content for turn in prompt_of(record).messages] + list(responses_of(record))
 
 
+def written_texts(record: Prepared) -> list[str]:
+    """All that people wrote: with why somebody ranked so, which no model reads."""
+    aside = record.rationale if isinstance(record, Ranking) else None
+    return all_texts(record) + ([aside] if aside else [])
+
+
 def learnt_text(record: Prepared) -> str:
     """What quality is asked of: the response that is imitated, else the prompt. A ranking needs bad responses, too."""
     return record.response if isinstance(record, Demonstration) else prompt_of(record).messages[-1].content
@@ -46,6 +52,8 @@ def rewritten(record: Prepared, change: Callable[[str], str], *, responses_only:
         fields["response"] = change(record.response)
     else:
         fields["responses"] = tuple(change(text) for text in record.responses)
+    if isinstance(record, Ranking) and record.rationale and not responses_only:
+        fields["rationale"] = change(record.rationale)
     before = record.lineage.get(ORIGINAL) or sha256_text(record.canonical())
     return type(record)(**{**fields, "prompt": prompt, "lineage": {**record.lineage, ORIGINAL: before}})
 

@@ -94,15 +94,16 @@ def _plain(kept: Path, target: Path) -> None:
 def _balance(config: PrepareConfig, kept: Path, target: Path, report: StepReport) -> dict[str, int]:
     """Caps and weights by group; the groups before, with how many records each had."""
     groups: dict[str, list[float]] = defaultdict(list)
-    places: list[str] = []
+    places: list[tuple[str, tuple[float, float]]] = []
+    draws = balance.RecordDraws(config.seed)
     for _, line, record in _rows(kept):
-        places.append(balance.group_of(record, config))
-        groups[places[-1]].append(balance.draw(line, config.seed))
+        places.append((balance.group_of(record, config), draws(line)))
+        groups[places[-1][0]].append(places[-1][1][0])
     limits = balance.limits(groups, config.cap) if config.cap else {}
     with target.open("w", encoding="utf-8") as out:
-        for (row, line, record), group in zip(_rows(kept), places, strict=True):
+        for (row, _, record), (group, drawn) in zip(_rows(kept), places, strict=True):
             report.before += 1
-            if reason := _too_many(config, line, record, group, limits):
+            if reason := _too_many(config, record, group, drawn, limits):
                 report.leave_out(row, reason, learnt_text(record))
                 continue
             after = balance.weighted(record, config.weights.get(group, 1.0))
@@ -111,12 +112,13 @@ def _balance(config: PrepareConfig, kept: Path, target: Path, report: StepReport
     return balance.counted(groups)
 
 
-def _too_many(config: PrepareConfig, line: str, record: Prepared, group: str, limits: dict[str, float]) -> str | None:
-    drawn = balance.draw(line, config.seed)
-    if drawn >= limits.get(group, 2.0):
+def _too_many(
+    config: PrepareConfig, record: Prepared, group: str, drawn: tuple[float, float], limits: dict[str, float]
+) -> str | None:
+    if drawn[0] >= limits.get(group, 2.0):
         return f"group {group} has more than {config.cap}"
     share = config.weights.get(group, 1.0)
-    if not hasattr(record, "weight") and balance.draw(line, config.seed + 1) >= share:
+    if not hasattr(record, "weight") and drawn[1] >= share:
         return f"group {group} counts {share:g}"
     return None
 

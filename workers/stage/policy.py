@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
 
 from alignment.data import chat
-from alignment.models.load import context_length, load_causal_lm, load_tokenizer
+from alignment.models.load import context_length, context_length_of, load_causal_lm, load_tokenizer
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import draws_of
 from alignment.shared.config import InstructConfig
@@ -17,7 +16,6 @@ from alignment.shared.errors import BadInput
 from alignment.shared.records import Prompt
 from alignment.shared.sentence import Sentence
 from alignment.shared.stages import InstructInputs
-from alignment.untrusted.families import positions
 from workers.preparation.lengths import TokenMeasure
 
 
@@ -63,9 +61,10 @@ class LocalPolicy:
 def measure_of(folder: Path) -> TokenMeasure:
     """The model's tokenizer and its context, without its weights."""
     tokenizer = load_tokenizer(folder)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
     def count(texts: list[str]) -> list[int]:
+        if not texts:  # a tokenizer refuses an empty list
+            return []
         return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
-    return TokenMeasure(count, positions(config.get_text_config()))
+    return TokenMeasure(count, context_length_of(folder))

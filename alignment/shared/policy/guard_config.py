@@ -46,7 +46,9 @@ class AlarmConfig(StageSettings):
     beyond_reference: Positive = Field(
         default=2.0, description="Mean score this many deviations above the answers that the reward model was set to."
     )
-    length: float = Field(default=1.5, gt=1, description="Mean length this many times what it was at first.")
+    length: float = Field(
+        default=1.5, gt=1, allow_inf_nan=False, description="Mean length this many times what it was at first."
+    )
     repetition: Fraction = Field(default=0.15, description="Share of repeated n-grams this far above that at first.")
     sameness: Fraction = Field(
         default=0.9, description="What replies tell of their prompts below this share of what the SFT policy's told."
@@ -55,7 +57,9 @@ class AlarmConfig(StageSettings):
     policy_clipping: Fraction = Field(default=0.3, description="Share of tokens whose ratio is clipped.")
     value_clipping: Fraction = Field(default=0.5, description="Share of values that are clipped.")
     critic_grace: Count = Field(default=10, description="Updates in which a critic may explain nothing.")
-    disagreement: float = Field(default=1.5, gt=1, description="Disagreement this many times what it was at first.")
+    disagreement: float = Field(
+        default=1.5, gt=1, allow_inf_nan=False, description="Disagreement this many times what it was at first."
+    )
     missing_eos: Fraction = Field(default=0.15, description="Share of unended responses this far above that at first.")
     engine_gap: Positive = Field(
         default=0.1,

@@ -66,7 +66,9 @@ class PolicyConfig(AdapterSettings, SharedConfig):
         description="A response that never ended gets missing_eos_score (Huang et al. 2024), loses missing_eos_penalty "
         "(TRL), or is scored as it is.",
     )
-    missing_eos_score: float = Field(default=-1.0, description="Replaces the score of a response that never ended.")
+    missing_eos_score: float = Field(
+        default=-1.0, allow_inf_nan=False, description="Replaces the score of a response that never ended."
+    )
     missing_eos_penalty: NonNegative = Field(default=1.0, description="What such a response loses with subtract.")
     length_penalty: NonNegative = Field(
         default=0.0, description="Taken from the score for each token beyond length_free, as a guard against padding."
@@ -77,7 +79,9 @@ class PolicyConfig(AdapterSettings, SharedConfig):
     )
     repetition_ngram: int = Field(default=4, ge=1, le=64, description="The n of those n-grams, here and in the alarm.")
     target_kl: Positive | None = Field(default=None, description="An update ends early above this mean approximate KL.")
-    max_ratio: float = Field(default=10.0, gt=1, description="A mean ratio above this, or below its inverse, is lost.")
+    max_ratio: float = Field(
+        default=10.0, gt=1, allow_inf_nan=False, description="A mean ratio above this, or below its inverse, is lost."
+    )
     heldout_fraction: Share = Field(default=0.1, description="Share of prompts on which checkpoints are compared.")
     evaluate_every: Count = Field(default=5, description="Updates between two evaluations on the held-out prompts.")
     evaluate_replies: Count = Field(

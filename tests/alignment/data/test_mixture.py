@@ -2,7 +2,10 @@
 
 from collections import Counter
 
+import pytest
+
 from alignment.data.mixture import by_source, mixed
+from alignment.shared.errors import BadInput
 from alignment.shared.records import Demonstration, Prompt
 
 
@@ -31,3 +34,8 @@ def test_a_weight_is_how_often_each_row_comes() -> None:
 
 def test_a_cap_comes_before_the_weights() -> None:
     assert by_source(mixed(rows_of(a=10, b=4), {"b": 2.0}, 3, 0)) == {"a": 3, "b": 6}
+
+
+def test_weights_that_leave_nothing_are_told() -> None:
+    with pytest.raises(BadInput, match=r"source_weights leaves none of 3 demonstrations: \{'a': 0.0\}"):
+        mixed(rows_of(a=3), {"a": 0.0}, 0, 0)

@@ -294,6 +294,7 @@ def test_no_next_stage_starts_from_a_soft_prompt(files: Path, tmp_path: Path) ->
     ("changes", "told"),
     [
         ({"num_virtual_tokens": 10**9}, "soft prompt of another size"),
+        ({"num_transformer_submodules": 10**9}, "soft prompt of another size"),
         ({"tokenizer_name_or_path": "someone/else"}, "names another tokenizer"),
         ({"peft_type": "ADALORA"}, "adapters of type 'ADALORA'"),
     ],

@@ -127,3 +127,11 @@ def test_chosen_alarms_and_lost_patience_end_training() -> None:
     waiting = [*GOOD, Standing(10, 1.0, 0.2, 0.2, False), Standing(15, 1.0, 0.2, 0.2, False)]
     assert monitor(patience=3).stops(waiting) is None
     assert "last 2 evaluations kept no new policy" in str(monitor(patience=2).stops(waiting))
+
+
+def test_patience_begins_once_the_policy_learns() -> None:
+    """While the critic learns alone, every evaluation is of the policy that is kept already."""
+    waiting = [Standing(update, 1.0, 0.0, 0.0, update == 0) for update in (0, 5, 10, 15, 20, 25)]
+    ear = Monitor(AlarmConfig(patience=2), BOUNDS, idle=15)
+    assert ear.stops(waiting[:5]) is None
+    assert "last 2 evaluations kept no new policy" in str(ear.stops(waiting))

@@ -78,6 +78,14 @@ def test_at_first_the_critic_learns_alone(folders: Path) -> None:
     assert not torch.equal(values, cast.critic.state_dict()["score.weight"])
 
 
+def test_the_leash_waits_for_the_policy(folders: Path) -> None:
+    """While the critic learns alone the KL is 0, which says nothing of what the coefficient does."""
+    found = run(folders, critic_warmup=2, updates=4, kl_controller="adaptive", kl_target=6.0, kl_horizon=100)
+    first, second, third, fourth = (row["kl_coef"] for row in found.details["curve"])
+    assert first == second == third
+    assert fourth != third
+
+
 def test_responses_to_a_prompt_stand_side_by_side(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[list[int]]] = []
 

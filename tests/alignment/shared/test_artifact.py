@@ -93,3 +93,11 @@ def test_a_full_disk_is_named(number: int, staging: Path, tmp_path: Path, monkey
     with pytest.raises(DiskFull):
         artifact.publish(staging, tmp_path / "final")
     assert not (tmp_path / "final").exists()
+
+
+@pytest.mark.parametrize("said", ["{", "[]", '{"removed": []}', '{"removed": [], "rewritten": 3}'])
+def test_a_damaged_note_of_erasures_is_damage(staging: Path, said: str) -> None:
+    artifact.write_manifest(staging)
+    (staging / artifact.ERASED).write_text(said)
+    with pytest.raises(Damaged, match=r"erased\.json is unreadable"):
+        artifact.verify(staging)

@@ -1,9 +1,23 @@
 """The settings: what is refused, and in which words."""
 
-import pytest
-from pydantic import ValidationError
+import functools
+from collections.abc import Iterator
+from typing import Any, get_args
 
-from alignment.shared.config import CONFIGS, PPOConfig, RewardConfig, SampleConfig, SFTConfig, Stage, load_preset
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from alignment.shared.config import (
+    BASELINES,
+    CONFIGS,
+    PPOConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    Stage,
+    StageSettings,
+    load_preset,
+)
 from alignment.shared.validation import explain
 
 
@@ -82,3 +96,30 @@ def test_draws_of_a_sample() -> None:
     settings = {"responses_per_prompt": 4, "tasks_per_prompt": 2, "oversample": 3}
     assert SampleConfig(**settings).draws == 24
     assert SampleConfig(**settings, distinct=False).draws == 8
+
+
+def kinds_of(annotation: Any) -> Iterator[Any]:
+    """The annotation, and all that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from kinds_of(part)
+
+
+def numbers_of(config: type[BaseModel], *path: str) -> Iterator[tuple[str, ...]]:
+    """Where a config, or a part of it, holds a number that may have a fraction."""
+    for name, field in config.model_fields.items():
+        kinds = list(kinds_of(field.annotation))
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from numbers_of(kind, *path, name)
+        if float in kinds:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), "nan"])
+@pytest.mark.parametrize("config", [*CONFIGS.values(), *BASELINES.values()], ids=lambda config: config.__name__)
+def test_no_number_is_endless(config: type[StageSettings], value: float | str) -> None:
+    """Such a setting fits into no JSON: neither into the job's row nor into the name of its checkpoints."""
+    for path in numbers_of(config):
+        given = functools.reduce(lambda inner, name: {name: inner}, reversed(path), value)
+        assert "/".join(("", *path)) in problems(config, **given)

@@ -6,16 +6,20 @@ import errno
 import shutil
 import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from transformers import TrainerControl, TrainerState
 
 from alignment.shared.config import PPOConfig
 from alignment.shared.errors import Cancelled, DiskFull, StageError
 from alignment.shared.events import Paused
 from alignment.shared.stages import ResumableInputs
-from alignment.training.beside import beside
+from alignment.training import trainer
+from alignment.training.beside import Beside, beside
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.team import Team
 from tests.support.alignment.kills import RecordingReporter
 
 PATIENCE = 60.0
@@ -177,3 +181,31 @@ def test_on_a_narrow_disk_the_older_one_goes_first(tmp_path: Path, monkeypatch: 
     assert seen[2] == ["checkpoint-1", "checkpoint-2", "partial"]
     assert seen[3] == ["checkpoint-3", "partial"]
     assert there(tmp_path) == ["checkpoint-3", "checkpoint-4"]
+
+
+class SecondOfTwo(Team):
+    """Of a team whose first process wants nothing."""
+
+    def anywhere(self, said: bool) -> bool:
+        return said
+
+
+def test_only_the_process_that_writes_looks_at_the_clock(tmp_path: Path) -> None:
+    """To the others the last checkpoint is as old as the run: they would ask for one at every border."""
+    saved, _ = checkpoints(tmp_path, save_every=None, save_minutes=1e-9)
+    saved.team = SecondOfTwo(1, 2)
+    with ThreadPoolExecutor(1) as pool:
+        Beside(saved, pool, None).border(1, 9, lambda: pytest.fail("there is none to write"))
+
+
+def test_only_the_trainer_that_writes_looks_at_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, _ = checkpoints(tmp_path, save_every=None, save_minutes=1e-9)
+    monkeypatch.setattr(trainer, "_anywhere", lambda said: said)
+    asked = []
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        control = TrainerControl()
+        state = TrainerState(global_step=1, max_steps=9)
+        trainer.CheckpointCallback(saved).on_log(None, state, control, {"loss": 1.0})  # type: ignore[arg-type]
+        asked.append(control.should_save)
+    assert asked == [False, True]

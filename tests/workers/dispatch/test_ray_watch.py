@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +15,9 @@ from annotation_api.db.tables import RayState
 from annotation_api.settings import SettingsError
 from tests.support.engine_room import poll
 from tests.support.ray_head import Head
+from workers.dispatch import ray_watch
 from workers.dispatch.ray_watch import RayWatch
+from workers.executors.placement import ANSWER_SECONDS
 from workers.settings import ExecutorKind, WorkerSettings
 
 
@@ -100,3 +105,21 @@ def test_an_address_that_no_launcher_can_use_is_refused_at_the_door(address: str
 @pytest.mark.parametrize("address", ["head.example.org:6379", "10.0.0.1:6379", "[::1]:6379", "auto"])
 def test_addresses_of_heads(address: str) -> None:
     assert WorkerSettings.from_environment({"RANKLOOP_RAY_ADDRESS": address}).ray_address == address
+
+
+def test_a_silent_machine_does_not_hide_the_others(
+    watch: Callable[[str | None], RayWatch], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The probe waits for it as long as placement does, and then tells of it."""
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)"
+    monkeypatch.setattr(ray_watch, "PROBE", (sys.executable, "-c", f"{waits}\nprint('b is silent')"))
+    later = 0.0
+    monkeypatch.setattr(ray_watch, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later))
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listening:
+        one = watch(f"127.0.0.1:{listening.getsockname()[1]}")
+        one.look()
+        later = ANSWER_SECONDS + 60
+        one.look()
+        (tmp_path / "go").touch()
+        assert settled(one) is RayState.UP
+        assert one.left_out == ("b is silent",)

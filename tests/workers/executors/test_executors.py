@@ -21,11 +21,11 @@ from alignment.shared.events import Paused
 from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.jobs.records import Wish
 from annotation_api.db.kinds import ErrorKind
+from annotation_api.settings import OPENS_THE_SERVICE
 from tests.support import stub
 from tests.support.alignment import tiny
 from tests.support.engine_room import PATIENCE, poll
 from tests.support.ray_head import Head
-from workers.attempt.launcher import OPENS_THE_SERVICE
 from workers.executors.base import Executor, Waiting
 from workers.executors.memory import OutOfMemoryWatch
 from workers.executors.process import ProcessExecutor

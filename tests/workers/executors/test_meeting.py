@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray.exceptions import ActorDiedError
 
 from annotation_api.db.kinds import ErrorKind
 from workers.executors import head, meeting
@@ -55,6 +56,25 @@ def test_a_wall_between_two_machines_is_named_with_both_and_their_interfaces(mon
     assert fault.kind is ErrorKind.CLUSTER
     assert fault.cause == "b (10.0.0.2 on eth7) does not reach a (10.0.0.1 on eth0) at port 5000: timed out."
     assert "tried again by itself" in fault.next_step
+
+
+def test_a_process_that_dies_while_it_is_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [ActorPlace("a", 1, "10.0.0.1", 5000, "n1"), ActorPlace("b", 2, "10.0.0.2", 5001, "n2")]
+
+    def get(asked: Any) -> Any:
+        if asked == "places":
+            return places
+        raise ActorDiedError
+
+    executor = RayExecutor(None, Path("unused"), 1.0)
+    actor = SimpleNamespace(obstacle=SimpleNamespace(remote=lambda place: "obstacle"))
+    monkeypatch.setattr(executor, "_actors", [actor] * 2)
+    monkeypatch.setattr(executor, "_places", "places")
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr("workers.executors.ray.gone", lambda nodes: [])
+    with pytest.raises(Faulted) as caught:
+        executor._run_actors()
+    assert caught.value.fault.kind is ErrorKind.CRASH
 
 
 def test_auto_finds_a_head_whose_folder_is_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

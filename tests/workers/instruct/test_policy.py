@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,4 +33,13 @@ def test_a_round_draws_the_same_replies(folder: Path) -> None:
 def test_a_tokenizer_measures_without_the_weights(folder: Path) -> None:
     measure = measure_of(folder)
     assert measure.count(["w1 w2 w3", "w1"]) == [3, 1]
+    assert measure.count([]) == []  # what is left after the last full batch
     assert measure.context is not None
+
+
+def test_a_model_is_measured_by_the_settings_that_were_checked(folder: Path, tmp_path: Path) -> None:
+    """Its folder is somebody's: what is no setting of its family reaches no library."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    settings = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(settings | {"get_text_config": 5}))
+    assert measure_of(copy).context == measure_of(folder).context

@@ -15,12 +15,14 @@ from alignment.shared.errors import BadInput
 from alignment.shared.events import NullReporter, Paused
 from alignment.shared.records import Demonstration, Prompt, write_jsonl
 from alignment.shared.stages import InstructInputs, Teacher
+from annotation_api.settings import SettingsError
 from tests.workers.instruct.service import Service, serving
 from tests.workers.instruct.talker import Talker
 from workers.attempt.teachers import teacher_of
 from workers.instruct.endpoint import Endpoint
 from workers.instruct.journal import NAME
 from workers.instruct.work import instruct
+from workers.settings import WorkerSettings
 
 SEEDS = ["Explain how rain forms in spring.", "List five trees of the north.", "Name the parts of a river boat."]
 
@@ -163,3 +165,10 @@ def test_only_endpoints_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None
     teacher = teacher_of({"teacher": "ours"}, allowed)["teacher"]
     assert (teacher.url, teacher.key.get_secret_value()) == ("http://10.0.0.5/v1", "quiet")
     assert "quiet" not in repr(teacher)
+
+
+@pytest.mark.parametrize("variable", ["RANKLOOP_FAR_KEY", "PGKEY"])
+def test_a_key_that_launchers_forget_is_refused_at_the_door(variable: str) -> None:
+    told = f"RANKLOOP_TEACHERS cannot be used: .*'{variable}' is kept from jobs.* call it otherwise"
+    with pytest.raises(SettingsError, match=told):
+        WorkerSettings.from_environment({"RANKLOOP_TEACHERS": f"far=https://llm.example.com/v1#{variable}"})

@@ -105,6 +105,17 @@ def test_what_people_ranked_is_masked_with_its_original_hash_or_left_out_whole(t
     assert report["steps"][0]["left_out"] == {MASKED_ALIKE: 1}
 
 
+def test_why_somebody_ranked_so_is_masked_too(tmp_path: Path) -> None:
+    record = ranked("Which?", "x", "y", rationale="Ask me at a@example.com, not at 13812345678.")
+    for name in ("mask", "leave_out"):
+        (tmp_path / name).mkdir()
+    report, (masked,) = run(tmp_path / "mask", [record], personal="mask")
+    assert masked.rationale == "Ask me at [email 1], not at [phone 1]."
+    assert report["steps"][0]["examples"][0]["after"] == masked.rationale
+    report, _ = run(tmp_path / "leave_out", [record, shown("a")], personal="leave_out")
+    assert report["steps"][0]["left_out"] == {"holds personal data: email, phone": 1}
+
+
 def test_personal_data_can_be_left_out(tmp_path: Path) -> None:
     report, kept = run(tmp_path, [shown("a"), shown("b", "Write to a@example.com")], personal="leave_out")
     assert len(kept) == 1
@@ -164,6 +175,16 @@ def test_caps_are_drawn_the_same_each_time_and_weights_count(tmp_path: Path) -> 
     assert report["groups"] == {"en": 30, "zh": 10}
     assert [(r.weight, r.prompt.language) for r in kept].count((2.0, "zh")) == 10
     assert len(kept) == 20
+
+
+def test_equal_records_are_drawn_apart(tmp_path: Path) -> None:
+    records = [Prompt.from_text("Is it so?") for _ in range(40)]
+    for name in ("cap", "share"):
+        (tmp_path / name).mkdir()
+    report, kept = run(tmp_path / "cap", records, cap_by="kind", cap=5)
+    assert (report["groups"], len(kept)) == ({"question": 40}, 5)
+    _, kept = run(tmp_path / "share", records, cap_by="kind", weights={"question": 0.5})
+    assert 10 < len(kept) < 30
 
 
 def test_nothing_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
