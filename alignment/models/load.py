@@ -40,10 +40,11 @@ from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
 from alignment.models.save import settle
 from alignment.models.sharing import merged, scorer_on
-from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit
+from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit, require_numbers
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import Light
 from alignment.shared.errors import StageError
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -68,7 +69,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
-        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+        cause = Sentence("no-eos", "The tokenizer in %(folder)s names no EOS token.", folder=folder)
+        raise bad(cause, Sentence("set-eos", "Set eos_token in its tokenizer_config.json."))
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, turn_end(tokenizer)):
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
@@ -91,7 +93,8 @@ def load_causal_lm(
     """
     config = load_config(folder, dropout=dropout)
     if is_scorer(config):
-        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
+        cause = Sentence("reward-not-language", "%(folder)s is a reward model, not a language model.", folder=folder)
+        raise bad(cause, Sentence("give-language-model", "Give the folder of a language model."))
     full, place = trained and trains_own_weights(light), read_on(light, device)
     model = _load(AutoModelForCausalLM, folder, tokenizer, config, full, place)
     return _prepare(model, trained, light, "CAUSAL_LM", seed, device)
@@ -129,7 +132,9 @@ def load_scorer(
     config = load_config(folder, dropout=dropout)
     fresh = not is_scorer(config)
     if not fresh and config.num_labels != 1:
-        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+        english = "%(folder)s is a classifier of %(labels)s labels, a reward model has 1."
+        cause = Sentence("classifier-labels", english, folder=folder, labels=config.num_labels)
+        raise bad(cause, Sentence("train-one-here", "Train one here."))
     config.num_labels = 1
     ensure_scorer(config)
     if trained:
@@ -138,7 +143,7 @@ def load_scorer(
     model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, full, place)
     if fresh:
         new_head(cast(PreTrainedModel, model), seed)
-    _require_numbers(model, folder)
+    require_numbers(model, folder)
     return _prepare(model, trained, light, "SEQ_CLS", seed, device)
 
 
@@ -223,7 +228,9 @@ def _with_adapters(
     if auto is AutoModelForSequenceClassification and not is_scorer(config):
         scorer = scorer_on(merged(model, base.dtype))
         if scorer is None:
-            raise bad(f"{folder} holds adapters, on which no reward model can begin.", "Merge them and save the whole.")
+            english = "%(folder)s holds adapters, on which no reward model can begin."
+            cause = Sentence("adapters-no-start", english, folder=folder)
+            raise bad(cause, Sentence("merge-and-save", "Merge them and save the whole."))
         return scorer
     apart = base.dtype != torch.float32 or has_soft_prompt(model) or is_in_four_bits(base)
     return model if apart else merged(model, torch.float32)
@@ -241,7 +248,8 @@ def _under(
             ensure_scorer(own)
         found = _load(auto, base, tokenizer, own, full, device)
     except StageError as error:
-        cause = f"The adapters in {folder} stand on another model. {error.cause}"
+        english = "The adapters in %(folder)s stand on another model. %(cause)s"
+        cause = Sentence("adapters-other-base", english, folder=folder, cause=error.cause)
         raise type(error)(cause, error.next_step) from error
     model = merged(found, found.dtype) if is_adapted(found) else found
     if is_scorer(config):
@@ -260,14 +268,8 @@ def _on_base(folder: Path, base: tuple[Path, PreTrainedModel] | None) -> PeftMod
         return None
     scorer.config.score_mean = getattr(config, "score_mean", 0.0)
     model = read_adapters(scorer, folder, START)
-    _require_numbers(model, folder)
+    require_numbers(model, folder)
     return model
-
-
-def _require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
 
 
 def _prepare(

@@ -18,6 +18,7 @@ from alignment.models.adapters import has_soft_prompt, is_adapted, tuned_layers
 from alignment.models.device import dtype_for
 from alignment.models.library import ensure_scorer
 from alignment.models.view import bad
+from alignment.shared.sentence import Sentence
 
 M = TypeVar("M", bound=nn.Module)
 Change = Callable[[nn.Parameter], nn.Parameter]
@@ -68,8 +69,13 @@ def merged(model: nn.Module, dtype: torch.dtype) -> PreTrainedModel:
     if has_soft_prompt(model):
         kind = str(model.active_peft_config.peft_type.value).lower()
         raise bad(
-            f"The model has a soft prompt ({kind}), which is no part of the weights that a next stage starts from.",
-            "Sample from it, or train it again with method lora, ia3, layers or full.",
+            Sentence(
+                "soft-prompt-left",
+                "The model has a soft prompt (%(kind)s), which is no part of the weights that a next stage "
+                "starts from.",
+                kind=kind,
+            ),
+            Sentence("soft-prompt-next", "Sample from it, or train it again with method lora, ia3, layers or full."),
         )
     whole = twin(model)
     for layer in tuned_layers(whole):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 
 Method = Literal["full", "lora", "ia3", "layers", "bitfit", "prefix", "prompt", "p_tuning"]
 SoftKind = Literal["prefix", "prompt", "p_tuning"]
@@ -63,5 +64,11 @@ class SoftPrompt:
 def require_four_bits() -> None:
     """BadInput where the library that holds weights in four bits is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        cause = "lora.bits is 4, which needs bitsandbytes, and that is not installed here."
-        raise BadInput(cause, "Install the extra `qlora` (pip install 'rankloop[qlora]'), or leave lora.bits unset.")
+        cause = Sentence("no-bitsandbytes", "lora.bits is 4, which needs bitsandbytes, and that is not installed here.")
+        raise BadInput(
+            cause,
+            Sentence(
+                "no-bitsandbytes-next",
+                "Install the extra `qlora` (pip install 'rankloop[qlora]'), or leave lora.bits unset.",
+            ),
+        )

@@ -20,6 +20,7 @@ from alignment.shared.methods import (
     Rescaling,
     SoftPrompt,
 )
+from alignment.shared.sentence import Sentence
 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -134,15 +135,36 @@ class TrainingConfig(RowRules):
     @model_validator(mode="after")
     def _method_fits(self) -> Self:
         if self.lora is not None and self.tuned != "lora":
-            raise ValueError(f"method {self.tuned!r} has no use for lora: set lora to null, or method to 'lora'")
+            raise ValueError(
+                Sentence(
+                    "lora-unused",
+                    "method %(tuned)s has no use for lora: set lora to null, or method to 'lora'",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if self.lora is None and self.tuned == "lora":
-            raise ValueError("method 'lora' needs lora, which is null: leave lora out, or set method to 'full'")
+            raise ValueError(
+                Sentence(
+                    "lora-needed", "method 'lora' needs lora, which is null: leave lora out, or set method to 'full'"
+                )
+            )
         if self.layers != LAST_BLOCKS and self.tuned != "layers":
-            raise ValueError(f"layers is read by method 'layers' alone, and method is {self.tuned!r}")
+            raise ValueError(
+                Sentence(
+                    "layers-unused",
+                    "layers is read by method 'layers' alone, and method is %(tuned)s",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if self.tuned in SOFT and not self.takes_soft_prompts:
             raise ValueError(
-                f"method {self.tuned!r} is for sft alone: what it trains stands before the text and is no part of the "
-                "weights, on which reward model, critic and reference stand; choose full, lora, ia3, layers or bitfit"
+                Sentence(
+                    "method-for-sft",
+                    "method %(tuned)s is for sft alone: what it trains stands before the text and is no part of "
+                    "the weights, on which reward model, critic and reference stand; choose full, lora, ia3, "
+                    "layers or bitfit",
+                    tuned=f"{self.tuned!r}",
+                )
             )
         return self
 
@@ -169,7 +191,12 @@ class TrainingConfig(RowRules):
     def _micro_fits(self) -> Self:
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+                Sentence(
+                    "batch-of-micro",
+                    "batch_size (%(batch_size)s) must be a multiple of micro_batch_size (%(micro_batch_size)s)",
+                    batch_size=self.batch_size,
+                    micro_batch_size=self.micro_batch_size,
+                )
             )
         return self
 
@@ -196,12 +223,25 @@ class AdapterSettings(TrainingConfig):
     @model_validator(mode="after")
     def _has_an_adapter(self) -> Self:
         if self.save_adapter and self.tuned not in (*ADAPTERS, *SOFT):
-            raise ValueError("save_adapter needs lora, or method 'ia3': without them there is no adapter")
+            raise ValueError(
+                Sentence(
+                    "no-adapter-to-save", "save_adapter needs lora, or method 'ia3': without them there is no adapter"
+                )
+            )
         if not self.save_adapter and self.tuned in SOFT:
-            raise ValueError(f"method {self.tuned!r} cannot be merged into the weights: leave save_adapter unset")
+            raise ValueError(
+                Sentence(
+                    "no-merge",
+                    "method %(tuned)s cannot be merged into the weights: leave save_adapter unset",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if not self.save_adapter and _bits_of(self.lora):
             raise ValueError(
-                "lora.bits is 4, and adapters cannot be merged into such weights: leave save_adapter unset"
+                Sentence(
+                    "four-bits-no-merge",
+                    "lora.bits is 4, and adapters cannot be merged into such weights: leave save_adapter unset",
+                )
             )
         return self
 
@@ -217,7 +257,12 @@ class SharedConfig(TrainingConfig):
     @model_validator(mode="after")
     def _can_be_shared_out(self) -> Self:
         if self.shard_weights and _bits_of(self.lora):
-            raise ValueError("lora.bits is 4, and such weights cannot be shared out: set shard_weights to false")
+            raise ValueError(
+                Sentence(
+                    "four-bits-not-shared",
+                    "lora.bits is 4, and such weights cannot be shared out: set shard_weights to false",
+                )
+            )
         return self
 
 

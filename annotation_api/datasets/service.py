@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.datasets import progress, queries
-from annotation_api.datasets.formats.mapping import Mapping, parsed
+from annotation_api.datasets.formats.mapping import Mapping
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.mapping import refuse_collected
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
 from annotation_api.db.snapshots import freeze, freezes
-from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
-from annotation_api.db.snapshots.judged_rows import VoteChoice
+from annotation_api.db.snapshots.frozen_rows import FreezeError
+from annotation_api.db.snapshots.votes import VoteChoice
 from annotation_api.db.sql import copy_in
 from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
@@ -68,7 +69,7 @@ def import_file(
     Raises ImportRefused (and stores nothing) when a row is refused without `skip_bad`, when the file
     cannot be read to its end, or when no row is left.
     """
-    _refuse_collected(kind)
+    refuse_collected(kind)
     owner = _project(session, project)
     dataset = Dataset(
         name=name, kind=kind, format=format, project_id=owner.id if owner else None, sha256=sha256_of(file),
@@ -103,7 +104,7 @@ def preview(
     beginning: bool = False,
 ) -> ImportPreview:
     """What importing the file would report, and its first records; stores nothing. `beginning`: the file was cut."""
-    _refuse_collected(kind)
+    refuse_collected(kind)
     first: list[RecordOut] = []
     size = 0
     with progress.watched(file, me.id, key) as watched:
@@ -121,25 +122,6 @@ def preview(
         columns=reading.columns,
         offered=queries.mapping_of(session, reading.columns),
     )
-
-
-def read_mapping(text: str | None, kind: DatasetKind) -> Mapping | None:
-    """The mapping in a form; 422 when it cannot give records of this kind."""
-    if not text:
-        return None
-    _refuse_collected(kind)
-    try:
-        return parsed(text, kind.value)
-    except ValueError as error:
-        raise invalid([Problem(pointer="/map", message=f"The mapping {error}.", value=text[:200])]) from None
-
-
-def _refuse_collected(kind: DatasetKind) -> None:
-    if kind in COLLECTED:
-        message = (
-            f"{kind.value} are collected in projects and never imported; import rankings, demonstrations or prompts."
-        )
-        raise invalid([Problem(pointer="/kind", message=message.capitalize(), value=kind.value)])
 
 
 def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool, watched: progress.WatchedFile) -> None:
@@ -200,7 +182,15 @@ def _project(session: Session, name: str | None) -> Project | None:
         return None
     found = queries.project_named(session, name)
     if found is None:
-        raise invalid([Problem(pointer="/project", message=f"There is no project {name!r}.", value=name)])
+        raise invalid(
+            [
+                Problem(
+                    pointer="/project",
+                    message=Sentence("no-project-named", "There is no project %(name)s.", name=f"{name!r}"),
+                    value=name,
+                )
+            ]
+        )
     return found
 
 

@@ -120,7 +120,7 @@ def _bad_key() -> NoReturn:
 
 
 def _nobody() -> NoReturn:
-    detail = "Sign in, or send an API key in the header Authorization: Bearer rl_..."
+    detail = Sentence("sign-in", "Sign in, or send an API key in the header Authorization: Bearer rl_...")
     raise ApiError(401, "not-signed-in", detail, headers={"WWW-Authenticate": "Bearer"})
 
 

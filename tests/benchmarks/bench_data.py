@@ -99,7 +99,7 @@ def service(home: Path) -> Iterator[Bench]:
             key = ensure_local_engineer_key(session)
         port = free_port()
         environment = os.environ | {"RANKLOOP_DATABASE_URL": server.url, "RANKLOOP_HOME": str(home)}
-        api = subprocess.Popen([*api_command("127.0.0.1", port), "--log-level", "warning"], env=environment)
+        api = subprocess.Popen(api_command("127.0.0.1", port), env=environment)
         headers = {"Authorization": f"Bearer {key}"}
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=600) as client:

@@ -14,6 +14,7 @@ from alignment.models.device import dtype_for
 from alignment.models.view import bad
 from alignment.shared.config import Light, LoRAConfig
 from alignment.shared.methods import require_four_bits
+from alignment.shared.sentence import Sentence
 
 KIND = "nf4"
 
@@ -58,10 +59,13 @@ def _require_most(model: nn.Module, layers: list[tuple[str, nn.Linear]]) -> None
     others = sum(size for name, size in matrices.items() if name not in tables)
     if counted < others:
         share = f"{counted / (counted + others):.0%}"
-        cause = (
-            f"lora.bits packs linear layers, which hold {share} of the weights in the blocks of {type(model).__name__}."
+        cause = Sentence(
+            "four-bits-little",
+            "lora.bits packs linear layers, which hold %(share)s of the weights in the blocks of %(name)s.",
+            share=share,
+            name=type(model).__name__,
         )
-        raise bad(cause, "Leave lora.bits unset.")
+        raise bad(cause, Sentence("four-bits-unset", "Leave lora.bits unset."))
 
 
 def _packed(layer: nn.Linear, device: torch.device) -> nn.Module:

@@ -14,6 +14,7 @@ import tokenize
 from dataclasses import dataclass
 
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.csv_rows import LONGEST_CHAT
 from annotation_api.datasets.files.json_rows import check_storable
@@ -109,9 +110,13 @@ def parsed_list(text: str, field: str) -> object:
     except ValueError as error:
         value = _printed_by_python(text)
         if value is None:
-            raise Refused(field, f"begins as a list but is no JSON: {str(error)[:100]}") from None
+            raise Refused(
+                field, Sentence("list-no-json", "begins as a list but is no JSON: %(error)s", error=str(error)[:100])
+            ) from None
     except RecursionError:
-        raise Refused(field, f"is nested deeper than {limits.MAX_DEPTH} levels") from None
+        raise Refused(
+            field, Sentence("row-nested", "is nested deeper than %(MAX_DEPTH)s levels", MAX_DEPTH=limits.MAX_DEPTH)
+        ) from None
     check_storable(value)
     return value
 

@@ -125,7 +125,9 @@ async def _upload(request: Request, permission: Permission | Public | None) -> A
     assert isinstance(permission, Permission), "whoever sends a file is somebody"
     size = _length(request)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise invalid([Problem(pointer="/file", message="Send the file as multipart/form-data.")])
+        raise invalid(
+            [Problem(pointer="/file", message=Sentence("send-multipart", "Send the file as multipart/form-data."))]
+        )
     settings = request.app.state.settings
     me = await _who(request, permission, lambda session, me: spend_upload(session, settings, me, size))
     with request.app.state.uploads.place(me.id, size):

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import math
 
-from alignment.shared.config import (
-    InstructConfig,
-    PPOConfig,
-    PrepareConfig,
-    RewardConfig,
-    SampleConfig,
-    SFTConfig,
-    TrainingConfig,
-)
+from alignment.shared.config import InstructConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
 from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
 from alignment.shared.methods import ADAPTERS
+from alignment.shared.on_data.prepare import PrepareConfig
 from alignment.shared.settings import AdapterSettings, LoRAConfig
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
 from annotation_api.jobs.validation.shapes import adapters_of, shape_of, trained_in_bits

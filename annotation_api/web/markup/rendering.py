@@ -105,6 +105,7 @@ _environment.globals.update(
     _=_,
     language=language.current,
     metrics_known=language.metrics_known,
+    why_it_ended=language.why_it_ended,
     LANGUAGES=language.LANGUAGES,
     LANGUAGE_TAGS=language.TAGS,
 )

@@ -17,7 +17,7 @@ from alignment.shared.events import NullReporter
 from alignment.shared.stages import Teacher
 from annotation_api.datasets.formats.reading import Reading
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.tables import Job, Role
+from annotation_api.db.tables import Job, Project, Role
 from annotation_api.settings import Settings
 from tests.workers.instruct.service import serving
 from tests.workers.instruct.test_work import SEEDS
@@ -95,6 +95,26 @@ def test_shown_then_kept_then_undone(as_: As, session: Session, settings: Settin
     assert engineer.delete(f"/v1/datasets/{dataset['id']}").status_code == 204
     assert engineer.get(f"/v1/datasets/{dataset['id']}").status_code == 404
     assert engineer.get(f"/v1/datasets/{source}").json()["accepted"] == 3
+
+
+def test_what_is_prepared_from_a_closed_project_stays_in_it(
+    as_: As, person: Any, session: Session, settings: Settings, make: Any
+) -> None:
+    owner = person(Role.ENGINEER)
+    client, stranger = as_(owner), as_(Role.ENGINEER)
+    project = client.post("/v1/projects", json={"name": "closed", "open": False}).json()["id"]
+    made = make.task(make.prompt(session.get_one(Project, uuid.UUID(project)), "A secret question?"), overlap=3)
+    make.submission(made, [[0], [1]])
+    frozen = client.post("/v1/snapshots", json={"project": project, "kind": "rankings"}).json()["id"]
+    job = client.post("/v1/jobs", json=asked("") | {"inputs": {"records": {"snapshot": frozen}}}).json()["id"]
+    carried_out(session, settings)
+    kept = client.post("/v1/datasets:from-preparation", json={"job": job})
+    assert kept.status_code == 201, kept.text
+    place = f"/v1/datasets/{kept.json()['id']}"
+    assert stranger.get(f"{place}/rows").status_code == 404
+    assert stranger.get("/v1/datasets").json()["items"] == []
+    assert client.get(f"{place}/rows").status_code == 200
+    assert kept.json()["project_id"] == project
 
 
 def test_what_is_in_use_cannot_be_undone_and_keeps_its_lineage(as_: As, session: Session, settings: Settings) -> None:
