@@ -87,7 +87,7 @@ def by_day(session: Session, person: Person, project: uuid.UUID | None) -> Seque
 def this_week(session: Session, person: Person) -> Any:
     """(tasks judged today, tasks judged since Monday, their median seconds or None), in one look at the week's."""
     today, monday = (func.date_trunc(unit, func.now(), "UTC") for unit in ("day", "week"))
-    numbers: Select[Any] = select(func.count().filter(Submission.created_at >= today), func.count(), MEDIAN)
+    numbers: Any = select(func.count().filter(Submission.created_at >= today), func.count(), MEDIAN)
     return session.execute(_own(numbers, person.id).where(Submission.created_at >= monday)).one()
 
 

@@ -16,6 +16,8 @@ from annotation_api.annotation.signals.researchers import agrees_with
 from annotation_api.annotation.signals.schemas import PersonSignals, ReadingOut
 from annotation_api.db.tables import Person
 
+COMPARED = 2000  # of everybody's answers are what a person's are held against; of more, so many evenly chosen
+
 
 def signals(session: Session, viewer: Person, project_id: uuid.UUID) -> list[PersonSignals]:
     """Those with the most raised readings first."""
@@ -39,9 +41,9 @@ def signals(session: Session, viewer: Person, project_id: uuid.UUID) -> list[Per
 def read_all(given: dict[uuid.UUID, list[GivenAnswer]]) -> dict[uuid.UUID, list[SignalReading]]:
     """Every reading of every person."""
     whole = [answer for answers in given.values() for answer in answers]
-    shared = together.read_together(whole)
+    shared, beside = together.read_together(whole), whole[:: 1 + len(whole) // COMPARED]
     return {
-        person: readings.read(own, [answer for answer in whole if answer.person != person]) + shared.get(person, [])
+        person: readings.read(own, [answer for answer in beside if answer.person != person]) + shared.get(person, [])
         for person, own in given.items()
     }
 

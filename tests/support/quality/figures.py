@@ -1,6 +1,6 @@
 """The quality desk on planted truths: who is found after how many answers, and whether the leaderboard is right.
 
-    python -m tests.benchmarks.bench_quality [--seeds 20] [--runs 200]
+    python -m tests.support.quality.figures [--seeds 20] [--runs 200]
 
 Ten planted people judge 100 tasks in each world and are looked at every five answers; a false alarm is a signal about a
 careful one. The leaderboard's runs each compare four models of known strengths, with ties, on 100 tasks.
