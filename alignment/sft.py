@@ -21,18 +21,12 @@ from alignment.data import chat
 from alignment.data.mixture import by_source, mixed
 from alignment.data.screening import screen
 from alignment.data.stops import turn_end
-from alignment.models.load import (
-    context_length,
-    load_causal_lm,
-    load_tokenizer,
-    save_adapter,
-    save_model,
-    saved_type,
-)
+from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_adapter, save_model, saved_type
 from alignment.shared.config import SFTConfig, Stage
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import NO_SOURCE, Demonstration, read_jsonl
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import SFTInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.packed import require_packing
@@ -147,9 +141,14 @@ def _read(path: Path) -> list[Demonstration]:
     try:
         demonstrations = list(read_jsonl(path, Demonstration))
     except (ValueError, OSError) as error:
-        raise BadInput(str(error), "Each line must be one demonstration record.") from error
+        raise BadInput(
+            str(error), Sentence("line-is-demonstration", "Each line must be one demonstration record.")
+        ) from error
     if not demonstrations:
-        raise BadInput(f"{path} holds no demonstrations.", "Give at least one.")
+        raise BadInput(
+            Sentence("no-demonstrations", "%(path)s holds no demonstrations.", path=path),
+            Sentence("give-one", "Give at least one."),
+        )
     return demonstrations
 
 
@@ -157,9 +156,18 @@ def _report(counts: dict[str, int], limit: int, reporter: Reporter) -> None:
     too_long, total = counts["too_long"], counts["demonstrations"]
     if not counts["used"]:
         refused = counts.get("template_refused", 0)
-        told = f"None of {total} demonstrations fits into {limit} tokens."
+        told = Sentence(
+            "no-demonstration-fits",
+            "None of %(total)s demonstrations fits into %(limit)s tokens.",
+            total=total,
+            limit=limit,
+        )
         if refused == total:
-            told = f"The model's chat template refuses all {total} demonstrations."
-        raise BadInput(told, chat.REFUSED_HOW if refused else "Raise max_length.")
+            told = Sentence(
+                "template-refuses-all-demonstrations",
+                "The model's chat template refuses all %(total)s demonstrations.",
+                total=total,
+            )
+        raise BadInput(told, chat.REFUSED_HOW if refused else Sentence("raise-max-length", "Raise max_length."))
     if too_long:
         reporter.note(f"{too_long} of {total} demonstrations exceed {limit} tokens and were left out.", level="warning")

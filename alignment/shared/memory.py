@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
 from alignment.shared.methods import ADAPTERS, OwnWeights, Rescaling, SoftPrompt
 from alignment.shared.policy.ppo_config import CPU_LANES
-from alignment.shared.settings import LoRAConfig, is_in_four_bits
+from alignment.shared.settings import LoRAConfig
 
 FLOAT, HALF = 4, 2  # bytes of a number
-QUARTER = 4.127 / 8  # of one in 4 bits, with its share of their scales (Dettmers et al. 2023, section 3)
+PACKED = 33 / 64  # bytes of a number in four bits: a half, and a byte for 64 (Dettmers et al. 2023, section 3)
 PAIR = 2  # responses of a prompt in one forward pass, at least
 KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
 PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
@@ -97,7 +97,7 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
         resting=sum(resting),
         awake=max(resting),
     )
-    return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
+    return _shared(found, machine) if _is_shared(config) else found
 
 
 def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Iterator[tuple[str, int]]:
@@ -114,15 +114,21 @@ def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[st
     if config.light is None:
         whole = {"method": None, "frozen_trunk": False, "offload_frozen": False}
         yield "lora", whole | {"lora": LoRAConfig()}, gpus
+    if isinstance(config.light, LoRAConfig) and not config.light.bits and gpus and not _is_shared(config):
+        yield "lora.bits 4", {"lora": config.light.model_copy(update={"bits": 4}), "save_adapter": True}, gpus
     if isinstance(config, PPOConfig) and gpus and not (config.light or config.shard_weights or config.offload_frozen):
         yield "offload_frozen", {"offload_frozen": True}, gpus
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
     if config.micro_batch_size > 1:
         yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
-    if isinstance(config, SharedConfig) and gpus >= 1 and not is_in_four_bits(config.light):
+    if isinstance(config, SharedConfig) and gpus >= 1 and not _is_packed(config):
         more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
         yield f"gpus {more} with shard_weights", {"shard_weights": True, "offload_frozen": False}, float(more)
+
+
+def _is_shared(config: TrainingConfig) -> bool:
+    return isinstance(config, SharedConfig) and config.shard_weights
 
 
 def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> dict[str, int]:
@@ -175,7 +181,9 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: On
     trained, policy, frozen = trained_by_role(config, shapes), shapes["model"], machine.frozen
     if not isinstance(config, PPOConfig):
         whole = _is_float(config) and not (isinstance(config, RewardConfig) and config.frozen_trunk)
-        return {"model": FLOAT * policy.weights if whole else _base(config, policy, machine) + FLOAT * trained["model"]}
+        return {
+            "model": FLOAT * policy.weights if whole else _under(config, policy, machine) + FLOAT * trained["model"]
+        }
     judge = shapes["reward_model"]
     average = {"average": FLOAT * trained["model"]} if _averages(config) else {}
     if _is_float(config):
@@ -184,15 +192,19 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: On
             "reference": FLOAT * trained["model"],
         }  # the rest is shared
         return found | {"critic": FLOAT * judge.weights, "reward_model": frozen * judge.weights}
-    found = average | {"base": _base(config, policy, machine), "policy": FLOAT * trained["model"]}
+    found = average | {"base": _under(config, policy, machine), "policy": FLOAT * trained["model"]}
     found |= {"critic": FLOAT * trained["reward_model"]}
     return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
 
 
-def _base(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
-    """A frozen model that adapters are trained on: in 4 bits, its blocks are."""
-    packed = shape.block * shape.layers if is_in_four_bits(config.light) else 0
-    return machine.frozen * (shape.weights - packed) + round(QUARTER * packed)
+def _under(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
+    """Bytes of the frozen weights under what is trained."""
+    packed = shape.layers * shape.block if _is_packed(config) else 0
+    return math.ceil(PACKED * packed) + machine.frozen * (shape.weights - packed)
+
+
+def _is_packed(config: TrainingConfig) -> bool:
+    return isinstance(config.light, LoRAConfig) and config.light.bits is not None
 
 
 def _is_float(config: TrainingConfig) -> bool:

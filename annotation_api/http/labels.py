@@ -8,6 +8,7 @@ from fastapi import Depends, Query
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import Select
 
+from alignment.shared.sentence import Sentence
 from annotation_api.http.schemas import Body, StoredText
 
 MOST_TAGS = 20
@@ -15,7 +16,7 @@ MOST_TAGS = 20
 
 def _of_one_line(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("a name stands on one line, without characters that cannot be seen")
+        raise ValueError(Sentence("name-one-line", "a name stands on one line, without characters that cannot be seen"))
     return text
 
 
@@ -25,7 +26,7 @@ Name = Annotated[
 Notes = Annotated[StoredText, StringConstraints(max_length=10_000)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w][\w.:-]{0,49}$")]
 Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: sorted(set(tags)))]
-TAG = "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20."
+TAG = Sentence("tags-fit", "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20.")
 
 
 class NewLabels(Body):

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from annotation_api.db.membership import SEES
 from annotation_api.db.places import taken
 from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import Role
@@ -20,21 +21,19 @@ from annotation_api.http.auth import Someone
 
 # The project, if the person may see it, with its rules and where the person stands in it, and the person's leases in
 # it, oldest first, also those that ran out unnoticed.
-IN_HAND = """
+IN_HAND = f"""
 SELECT p.id AS project_id, p.lease_seconds, p.daily_limit, p.closed_at, q.gold_rate, q.entry,
     s.entered_at, s.paused_at, s.reason, held.id, held.task_id,
-    (SELECT m.languages FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(viewer)s) AS languages
+    (SELECT m.languages FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(person)s) AS languages
 FROM projects p
 LEFT JOIN quality_rules q ON q.project_id = p.id
-LEFT JOIN standings s ON s.project_id = p.id AND s.person_id = %(viewer)s
+LEFT JOIN standings s ON s.project_id = p.id AND s.person_id = %(person)s
 LEFT JOIN (
     SELECT a.id, a.task_id, a.created_at, t.project_id
     FROM assignments a JOIN tasks t ON t.id = a.task_id
     WHERE a.person_id = %(person)s AND a.state = 'leased'
 ) AS held ON held.project_id = p.id
-WHERE p.id = %(project)s AND (p.open OR %(everything)s OR EXISTS (
-    SELECT FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(viewer)s
-))
+WHERE p.id = %(project)s AND {SEES}
 ORDER BY held.created_at, held.id
 """
 
@@ -104,7 +103,7 @@ class TaskPlace:
 def in_hand(session: Session, person: Someone, project_id: uuid.UUID) -> Sequence[Any]:
     """A row for each lease; one with `id` None if there is none, and no row if there is no such project."""
     everything = person.role is Role.ADMIN
-    return rows(session, IN_HAND, person=person.id, project=project_id, viewer=person.id, everything=everything)
+    return rows(session, IN_HAND, person=person.id, project=project_id, everything=everything)
 
 
 def lock_first_free(session: Session, person: Someone, project: Row, passed: Collection[uuid.UUID]) -> uuid.UUID | None:

@@ -83,7 +83,9 @@ def find(session: Session, viewer: Person, assignment_id: uuid.UUID) -> tuple[As
 
 
 def _may_read(session: Session, viewer: Person, assignment: Assignment, task: Task) -> bool:
-    return assignment.person_id == viewer.id or reads_answers(session, viewer.role, task.project_id)
+    """The person of the assignment, too, only while they see its project."""
+    own = assignment.person_id == viewer.id and session.get(Project, task.project_id) is not None
+    return own or reads_answers(session, viewer.role, task.project_id)
 
 
 def write(session: Session, me: Person, assignment: Assignment, text: str) -> Comment:
@@ -141,7 +143,8 @@ def _waits_for(viewer: Person) -> ColumnElement[bool]:
 
 
 def count_waiting(session: Session, viewer: Person) -> int:
-    query = select(func.count()).select_from(Comment).join(Assignment, Assignment.id == Comment.assignment_id)
+    """Of projects that the viewer sees: those of the page, so they are counted by their project."""
+    query = select(func.count(Project.id)).select_from(Comment).join(Assignment, Assignment.id == Comment.assignment_id)
     query = query.join(Task, Task.id == Assignment.task_id).join(Project, Project.id == Task.project_id)
     return session.scalar(query.where(Comment.settled_at.is_(None), _waits_for(viewer))) or 0
 

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from annotation_api.db.membership import SEES
 from annotation_api.db.places import running
 from annotation_api.db.sql import one_row
-from annotation_api.db.tables import Assignment, Person, Submission, Task
+from annotation_api.db.tables import Assignment, Person, Role, Submission, Task
 from annotation_api.http.auth import Someone
 
 
@@ -20,16 +21,17 @@ def submission(session: Session, submission_id: uuid.UUID) -> Submission | None:
     return session.get(Submission, submission_id)
 
 
-# The assignment, with its task's row, both locked; `before` is set if the submission came before, `paused` says why
-# the person gives no new answers here.
+# The assignment in a project that the person sees, with its task's row, both locked; `before` is set if the submission
+# came before, `paused` says why the person gives no new answers here.
 JUDGED = f"""
 SELECT a.task_id, a.state, {running("a")} AS live, t.gold, t.gold OR t.judged < t.overlap AS room, s.id AS before,
     CASE WHEN stands.paused_at IS NOT NULL THEN coalesce(stands.reason, '') END AS paused
 FROM assignments a
 JOIN tasks t ON t.id = a.task_id
+JOIN projects p ON p.id = t.project_id
 LEFT JOIN standings stands ON stands.project_id = t.project_id AND stands.person_id = a.person_id
 LEFT JOIN submissions s ON s.id = %(submission)s
-WHERE a.id = %(assignment)s AND a.person_id = %(person)s FOR NO KEY UPDATE OF t, a
+WHERE a.id = %(assignment)s AND a.person_id = %(person)s AND {SEES} FOR NO KEY UPDATE OF t, a
 """
 
 # The row, unless its id is taken; then neither is anything else done. `first`: not a correction.
@@ -51,7 +53,8 @@ SELECT created_at FROM added
 
 def lock_judged(session: Session, person: Someone, assignment_id: uuid.UUID, submission_id: uuid.UUID) -> Any:
     """The person's own assignment and its task, as they are under the locks; None if there is none."""
-    return one_row(session, JUDGED, assignment=assignment_id, person=person.id, submission=submission_id)
+    values = {"assignment": assignment_id, "person": person.id, "submission": submission_id}
+    return one_row(session, JUDGED, **values, everything=person.role is Role.ADMIN)
 
 
 def append(session: Session, values: dict[str, object]) -> datetime | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,7 @@ from alignment.shared.events import NullReporter
 from alignment.shared.stages import Teacher
 from annotation_api.datasets.formats.reading import Reading
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.tables import Job, Role
+from annotation_api.db.tables import Job, Project, Role
 from annotation_api.settings import Settings
 from tests.workers.instruct.service import serving
 from tests.workers.instruct.test_work import SEEDS
@@ -96,6 +97,26 @@ def test_shown_then_kept_then_undone(as_: As, session: Session, settings: Settin
     assert engineer.get(f"/v1/datasets/{source}").json()["accepted"] == 3
 
 
+def test_what_is_prepared_from_a_closed_project_stays_in_it(
+    as_: As, person: Any, session: Session, settings: Settings, make: Any
+) -> None:
+    owner = person(Role.ENGINEER)
+    client, stranger = as_(owner), as_(Role.ENGINEER)
+    project = client.post("/v1/projects", json={"name": "closed", "open": False}).json()["id"]
+    made = make.task(make.prompt(session.get_one(Project, uuid.UUID(project)), "A secret question?"), overlap=3)
+    make.submission(made, [[0], [1]])
+    frozen = client.post("/v1/snapshots", json={"project": project, "kind": "rankings"}).json()["id"]
+    job = client.post("/v1/jobs", json=asked("") | {"inputs": {"records": {"snapshot": frozen}}}).json()["id"]
+    carried_out(session, settings)
+    kept = client.post("/v1/datasets:from-preparation", json={"job": job})
+    assert kept.status_code == 201, kept.text
+    place = f"/v1/datasets/{kept.json()['id']}"
+    assert stranger.get(f"{place}/rows").status_code == 404
+    assert stranger.get("/v1/datasets").json()["items"] == []
+    assert client.get(f"{place}/rows").status_code == 200
+    assert kept.json()["project_id"] == project
+
+
 def test_what_is_in_use_cannot_be_undone_and_keeps_its_lineage(as_: As, session: Session, settings: Settings) -> None:
     engineer = as_(Role.ENGINEER)
     made = engineer.post("/v1/jobs", json=asked(imported(engineer, ROWS), personal="mask"))
@@ -159,7 +180,9 @@ def test_the_page_prepares_shows_keeps_and_undoes(
     assert browser.get(kept.headers["location"]).status_code == 404
 
 
-def test_instructions_become_prompts(as_: As, session: Session, settings: Settings) -> None:
+def test_instructions_become_prompts(as_: As, app: FastAPI, session: Session, settings: Settings) -> None:
+    teachers = ("ours=http://10.0.0.5:8000/v1",)
+    app.state.settings = Settings(database_url=settings.database_url, home=settings.home, teachers=teachers)
     engineer = as_(Role.ENGINEER)
     rows = [{"instruction": text, "output": "x"} for text in SEEDS]
     seeds = imported(engineer, rows, "demonstrations")
@@ -169,6 +192,9 @@ def test_instructions_become_prompts(as_: As, session: Session, settings: Settin
     assert (nobody.status_code, "Nobody answers" in nobody.text) == (422, True)
     half = engineer.post("/v1/jobs", json=body | {"config": {"teacher": "ours"}})
     assert (half.status_code, "go together" in half.text) == (422, True)
+    other = engineer.post("/v1/jobs", json=body | {"config": config | {"teacher": "theirs"}}).json()["errors"]
+    assert [(one["pointer"], one["value"]) for one in other] == [("/config/teacher", "theirs")]
+    assert "Allowed are: ours." in other[0]["message"]
     made = engineer.post("/v1/jobs", json=body | {"config": config})
     assert (made.status_code, made.json()["gpus"]) == (202, 0), made.text
     with serving() as service:

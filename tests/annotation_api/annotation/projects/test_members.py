@@ -21,6 +21,7 @@ from alignment.shared.config import Stage
 from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db import membership
 from annotation_api.db.tables import (
+    Comment,
     Dataset,
     DatasetKind,
     Job,
@@ -179,6 +180,31 @@ def test_an_annotator_claims_only_where_they_belong(
     member(stranger)
     assert as_(stranger).post(place).status_code == 200
     assert browser_of(stranger).get(pages[1]).status_code == 200
+
+
+def test_who_is_let_out_adds_no_answer_and_no_word(
+    as_: As, browser_of: As, closed: Closed, member: Any, person: Any, session: Session
+) -> None:
+    """Their tab is still open, and places are free."""
+    someone, project = member(person(Role.ANNOTATOR)), f"/v1/projects/{closed.project.id}"
+    client = as_(someone)
+    held = client.post(f"{project}/next").json()
+    place = f"/v1/assignments/{held['assignment']}"
+    session.add(
+        Comment(assignment_id=uuid.UUID(held["assignment"]), author_id=closed.author.id, text="Secret word", asks=False)
+    )
+    session.flush()
+    assert client.get("/v1/me/waiting").json()["items"]
+    assert as_(Role.ADMIN).delete(f"{project}/members/{someone.id}").status_code == 204
+    groups = [[response["id"]] for response in held["responses"]]
+    sent = {"id": str(uuid.uuid4()), "assignment": held["assignment"], "payload": {"groups": groups}}
+    assert client.post("/v1/submissions", json=sent).status_code == 404
+    assert client.post(f"{place}:renew").status_code in (404, 409)
+    assert client.post(f"{place}/comments", json={"text": "let me in"}).status_code == 404
+    assert client.get(f"{place}/comments").status_code == 404
+    assert client.get("/v1/me/waiting").json()["items"] == []
+    assert "What waits for you: 0" in browser_of(someone).get("/").text
+    assert browser_of(someone).get(f"/threads/{held['assignment']}").status_code == 404
 
 
 def test_nothing_of_it_is_changed_frozen_or_trained_on_by_others(as_: As, closed: Closed) -> None:
