@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RANKLOOP_EXECUTOR", "process")  # a Ray that starts beside much else may give up
 
 from annotation_api.settings import Settings
 from annotation_api.up import Service
