@@ -89,9 +89,8 @@ def _run(name: str, work: Path, seed: int) -> dict[str, Any]:
 
 def _gold(folder: Path, seed: int) -> float:
     """Mean over the criteria of the held-out prompts' gold."""
-    from tests.benchmarks.bench_stages import answer
-
     from alignment.toyworld.world import build_world
+    from tests.benchmarks.bench_stages import answer
 
     world = build_world(seed)
     rows = answer(folder, "it", world.heldout, seed)
