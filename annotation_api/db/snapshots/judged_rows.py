@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, aliased
 from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, RuleVerdict
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.kinds import Adjudicated, PausedPeople
+from annotation_api.db.snapshots.decided import stands as decided_stands
 from annotation_api.db.snapshots.frozen_rows import BATCH, FreezeError, Frozen, Stored
 from annotation_api.db.tables import (
     Assignment,
@@ -45,9 +46,7 @@ class VoteChoice:
 
     def told(self, session: Session, project_id: uuid.UUID) -> dict[str, str]:
         """What a snapshot says of it: what sets it apart from all votes of everybody, where there is any of it."""
-        decided = exists().where(
-            TaskDecision.task_id == Task.id, Task.project_id == project_id, TaskDecision.erased_at.is_(None)
-        )
+        decided = exists().where(TaskDecision.task_id == Task.id, Task.project_id == project_id, decided_stands())
         out = exists().where(PersonStanding.project_id == project_id, PersonStanding.paused_at.is_not(None))
         found = session.execute(select(decided, out)).one()
         said = (
@@ -257,7 +256,7 @@ def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice)
         .where(~exists().where(later.supersedes == Submission.id))
     )
     if kind is not None and choice.adjudicated is Adjudicated.INSTEAD:
-        query = query.where(~exists().where(TaskDecision.task_id == Task.id, TaskDecision.erased_at.is_(None)))
+        query = query.where(~exists().where(TaskDecision.task_id == Task.id, decided_stands()))
     if choice.paused is PausedPeople.OUT:
         paused = (PersonStanding.project_id == project_id) & PersonStanding.paused_at.is_not(None)
         query = query.where(Assignment.person_id.not_in(select(PersonStanding.person_id).where(paused)))
@@ -266,15 +265,13 @@ def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice)
 
 def _decisions(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
     """The decisions that stand."""
-    later = aliased(TaskDecision)
     return (
         _with_content(TaskDecision.id, False, TaskDecision.payload, null())
         .join(Task, Task.id == TaskDecision.task_id)
         .join(PromptRow, PromptRow.id == Task.prompt_id)
         .join(Person, Person.id == TaskDecision.reviewer_id)
         .where(Task.project_id == project_id, ~Task.gold, _of_kind(TaskDecision, kind))
-        .where(TaskDecision.erased_at.is_(None))
-        .where(~exists().where(later.supersedes == TaskDecision.id))
+        .where(decided_stands())
         .order_by(TaskDecision.created_at, TaskDecision.id)
     )
 
