@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 from sqlalchemy import Select
 
 from annotation_api.http.schemas import Body, StoredText
@@ -42,6 +42,13 @@ class Labels(Body):
     name: Name | None = Field(default=None, description="Shown in lists, and taken by the command line for the id.")
     notes: Notes | None = Field(default=None, description="What is worth knowing about it.")
     tags: Tags | None = Field(default=None, description=TAG)
+
+    @field_validator("name", "notes", "tags")
+    @classmethod
+    def _null_means_nothing(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("null means nothing here; leave the field out to keep what is set")
+        return value
 
 
 class Labelled(Protocol):
