@@ -23,6 +23,7 @@ from alignment.shared.config import SampleConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, NullReporter, Paused, Reporter, StageResult
 from alignment.shared.records import Prompt, canonical_json
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import SampleInputs
 from alignment.training.team import Team, together
 
@@ -68,10 +69,13 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
         return StageResult("sample", {})
     rows.sort(key=lambda row: row["prompt"])  # stable: models stay in the order in which they were named
     if not rows:
-        cause = "No response was sampled: every prompt is too long."
+        cause = Sentence("nothing-sampled", "No response was sampled: every prompt is too long.")
         if any(counted.get("template_refused") for counted in refused.values()):
-            cause = "No response was sampled: every prompt is too long, or one that the chat template refuses."
-        raise BadInput(cause, "Shorten them, or set template_refusals to 'merge_turns'.")
+            cause = Sentence(
+                "nothing-sampled-or-refused",
+                "No response was sampled: every prompt is too long, or one that the chat template refuses.",
+            )
+        raise BadInput(cause, Sentence("shorten-or-merge", "Shorten them, or set template_refusals to 'merge_turns'."))
     with (out_dir / "responses.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(canonical_json(row) + "\n" for row in rows)
     reporter.samples(0, [{"prompt": prompts[r["prompt"]].text, "response": r["text"]} for r in rows[:8]])

@@ -21,20 +21,15 @@ from alignment.data import chat
 from alignment.data.mixture import by_source, mixed
 from alignment.data.screening import screen
 from alignment.data.stops import turn_end
-from alignment.models.load import (
-    context_length,
-    load_causal_lm,
-    load_tokenizer,
-    save_adapter,
-    save_model,
-    saved_type,
-)
+from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_adapter, save_model, saved_type
 from alignment.shared.config import SFTConfig, Stage
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import NO_SOURCE, Demonstration, read_jsonl
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import SFTInputs
 from alignment.training.checkpoints import Checkpoints
+from alignment.training.packed import require_packing
 from alignment.training.trainer import (
     CheckpointCallback,
     ReporterCallback,
@@ -81,6 +76,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long, **screened.counts()}
     sources = {name: [count, by_source(learnt).get(name, 0)] for name, count in by_source(read).items()}
     _report(counts, limit, reporter)
+    if config.packing and writes():  # where each has a share, the first has the whole
+        require_packing(model)
     checkpoints = Checkpoints.of(Stage.SFT, config, inputs, reporter)
     curve = _fit(model, tokenizer, rows, config, checkpoints)
     if writes():
@@ -130,7 +127,7 @@ def _fit(
     with place_to_save(checkpoints) as folder, model_to_train(model, config) as trained:
         trainer = DemonstrationTrainer(
             model=trained,
-            args=TrainerConfig(max_length=None, **common_arguments(config, folder)),
+            args=TrainerConfig(max_length=None, padding_free=config.packing, **common_arguments(config, folder)),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             callbacks=[ReporterCallback(checkpoints.reporter, "train"), CheckpointCallback(checkpoints)],
@@ -144,9 +141,14 @@ def _read(path: Path) -> list[Demonstration]:
     try:
         demonstrations = list(read_jsonl(path, Demonstration))
     except (ValueError, OSError) as error:
-        raise BadInput(str(error), "Each line must be one demonstration record.") from error
+        raise BadInput(
+            str(error), Sentence("line-is-demonstration", "Each line must be one demonstration record.")
+        ) from error
     if not demonstrations:
-        raise BadInput(f"{path} holds no demonstrations.", "Give at least one.")
+        raise BadInput(
+            Sentence("no-demonstrations", "%(path)s holds no demonstrations.", path=path),
+            Sentence("give-one", "Give at least one."),
+        )
     return demonstrations
 
 
@@ -154,9 +156,18 @@ def _report(counts: dict[str, int], limit: int, reporter: Reporter) -> None:
     too_long, total = counts["too_long"], counts["demonstrations"]
     if not counts["used"]:
         refused = counts.get("template_refused", 0)
-        told = f"None of {total} demonstrations fits into {limit} tokens."
+        told = Sentence(
+            "no-demonstration-fits",
+            "None of %(total)s demonstrations fits into %(limit)s tokens.",
+            total=total,
+            limit=limit,
+        )
         if refused == total:
-            told = f"The model's chat template refuses all {total} demonstrations."
-        raise BadInput(told, chat.REFUSED_HOW if refused else "Raise max_length.")
+            told = Sentence(
+                "template-refuses-all-demonstrations",
+                "The model's chat template refuses all %(total)s demonstrations.",
+                total=total,
+            )
+        raise BadInput(told, chat.REFUSED_HOW if refused else Sentence("raise-max-length", "Raise max_length."))
     if too_long:
         reporter.note(f"{too_long} of {total} demonstrations exceed {limit} tokens and were left out.", level="warning")

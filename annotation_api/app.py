@@ -44,10 +44,10 @@ from annotation_api.http.entry.bodies import Bodies
 from annotation_api.http.entry.route import check_doors
 from annotation_api.http.entry.slots import Slots
 from annotation_api.http.entry.uploads import Uploads
-from annotation_api.http.errors import ProblemBody
 from annotation_api.http.middleware import ETags, RequestGuard
 from annotation_api.http.monitoring import health, scrape
 from annotation_api.http.openapi import document
+from annotation_api.http.schemas import ProblemBody
 from annotation_api.jobs import detail_routes
 from annotation_api.jobs import routes as jobs
 from annotation_api.jobs.comparison import routes as comparisons

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http.errors import ApiError, database_problem
 from annotation_api.people.queries import has_active_admin
@@ -70,7 +71,9 @@ class Exposure:
         return self._refusal(reason) if reason else None
 
     def _refusal(self, reason: str) -> ApiError:
-        detail = f"This service is not open to other machines: {reason}"
+        detail = Sentence(
+            "not-open-to-machines", "This service is not open to other machines: %(reason)s", reason=reason
+        )
         if self.told != detail:
             log.error(
                 "%s If its port is only published on loopback, as in docker-compose.yml, set "

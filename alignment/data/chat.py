@@ -18,6 +18,7 @@ from alignment.data.plain_text import control, hide, holds_control, ids_of_hidde
 from alignment.data.stops import turn_end
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 
 # The project's own template, for tokenizers without one. The generation markers let TRL, too, find the
 # assistant's tokens; the stop token stands inside them.
@@ -33,7 +34,10 @@ TEMPLATE = (
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
 
-REFUSED_HOW = "Change the prompt's roles or the template, or set template_refusals to 'leave_out' or 'merge_turns'."
+REFUSED_HOW = Sentence(
+    "template-refuses-next",
+    "Change the prompt's roles or the template, or set template_refusals to 'leave_out' or 'merge_turns'.",
+)
 
 
 class TemplateRefuses(BadInput):
@@ -65,11 +69,19 @@ def install_template(tokenizer: PreTrainedTokenizerBase) -> None:
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """The prompt as token ids, up to where the model begins to speak."""
     if not has_template(tokenizer):
-        raise BadInput("The tokenizer has no chat template.", "Run the SFT stage first.")
+        raise BadInput(
+            Sentence("no-chat-template", "The tokenizer has no chat template."),
+            Sentence("run-sft-first", "Run the SFT stage first."),
+        )
     try:
         return _ids_until_the_assistant(tokenizer, prompt.messages)
     except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
-        cause = f"The model's chat template refuses the prompt {prompt.text[:60]!r}: {error}"
+        cause = Sentence(
+            "template-refuses",
+            "The model's chat template refuses the prompt %(prompt)s: %(error)s",
+            prompt=f"{prompt.text[:60]!r}",
+            error=error,
+        )
         raise TemplateRefuses(cause, REFUSED_HOW) from error
 
 
@@ -87,6 +99,14 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     quotes = holds_control(tokenizer, text)
     ids = ids_of_hidden(tokenizer, hide(tokenizer, text)) if quotes else _ids(tokenizer, text)
     return [*ids, turn_end(tokenizer)]
+
+
+def many_response_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
+    """`response_ids` by text: those that quote no control token in one call, which is faster."""
+    plain = [text for text in texts if not holds_control(tokenizer, text)]
+    together = tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else []
+    found = {text: [*ids, turn_end(tokenizer)] for text, ids in zip(plain, together, strict=True)}
+    return found | {text: response_ids(tokenizer, text) for text in texts if text not in found}
 
 
 def encode(

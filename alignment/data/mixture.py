@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Demonstration, source_of
+from alignment.shared.sentence import Sentence
 
 
 def mixed(rows: Sequence[Demonstration], weights: Mapping[str, float], cap: int, seed: int) -> list[Demonstration]:
@@ -17,8 +18,12 @@ def mixed(rows: Sequence[Demonstration], weights: Mapping[str, float], cap: int,
     """
     found = by_source(rows)
     if unknown := sorted(set(weights) - set(found)):
-        cause = f"source_weights names {unknown[0]!r}, of which there are no demonstrations."
-        raise BadInput(cause, f"Choose of {', '.join(sorted(found))}.")
+        cause = Sentence(
+            "no-such-source",
+            "source_weights names %(unknown)s, of which there are no demonstrations.",
+            unknown=f"{unknown[0]!r}",
+        )
+        raise BadInput(cause, Sentence("choose-of", "Choose of %(found)s.", found=", ".join(sorted(found))))
     rng, chosen = random.Random(seed), Counter[int]()
     for source in sorted(found):
         mine = [number for number, row in enumerate(rows) if source_of(row) == source]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
@@ -12,9 +13,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
+from alignment.models.device import is_in_four_bits
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
 from alignment.shared.methods import Rescaling
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.adapters import MOST_STACKED, base_of
 from alignment.untrusted.families import adaptable, rescaled, usually_adapted
 from alignment.untrusted.folder import ADAPTER
@@ -55,11 +58,23 @@ def add_adapters(model: PreTrainedModel | PeftModel, light: LoRAConfig | Rescali
 
     settings = _lora(model, light, task) if isinstance(light, LoRAConfig) else _ia3(model, task)
     torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
-    adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
+    with _told_of_four_bits(model):
+        adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
     for weight in adapted.parameters():
         if weight.requires_grad:  # PEFT leaves the whole score head in the base's number type
             weight.data = weight.data.float()
     return adapted
+
+
+@contextmanager
+def _told_of_four_bits(model: Any) -> Iterator[None]:
+    """PEFT asks the model itself; a trainer that did so would round the adapters."""
+    base = model.get_base_model() if is_adapted(model) else model
+    base.is_loaded_in_4bit = is_in_four_bits(base)
+    try:
+        yield
+    finally:
+        del base.is_loaded_in_4bit
 
 
 def can_stand_above(model: PeftModel, light: LoRAConfig | Rescaling) -> bool:
@@ -89,7 +104,12 @@ def _ia3(model: PreTrainedModel | PeftModel, task: Task) -> PeftConfig:
     experts = any(name.endswith("experts") for name, _ in model.named_modules())
     found = {name: rescaled(name) for name in layers if usually_adapted(family, name, experts) and rescaled(name)}
     if not found:
-        raise bad(f"method 'ia3' finds no keys, values or feed-forward in {family}.", "Choose lora or layers.")
+        raise bad(
+            Sentence(
+                "ia3-finds-nothing", "method 'ia3' finds no keys, values or feed-forward in %(family)s.", family=family
+            ),
+            Sentence("choose-lora-or-layers", "Choose lora or layers."),
+        )
     inputs = [name for name, where in found.items() if where == "input"]
     turned = isinstance(model.get_submodule(next(iter(found))), Conv1D)
     return IA3Config(target_modules=list(found), feedforward_modules=inputs, task_type=task, fan_in_fan_out=turned)
@@ -133,7 +153,15 @@ def _targets(model: PreTrainedModel | PeftModel, lora: LoRAConfig) -> list[str]:
         if asked or bare:
             known = sorted({name.rpartition(".")[2] for name in layers if adaptable(family, name)})
             wrong = asked[0] if asked else bare[0].rpartition(".")[2]
-            raise bad(f"lora.targets: {family} has no layer {wrong!r} to adapt.", f"Choose of {', '.join(known)}.")
+            raise bad(
+                Sentence(
+                    "no-such-lora-target",
+                    "lora.targets: %(family)s has no layer %(wrong)s to adapt.",
+                    family=family,
+                    wrong=f"{wrong!r}",
+                ),
+                Sentence("choose-of-known", "Choose of %(known)s.", known=", ".join(known)),
+            )
         return chosen
     if lora.targets == "all_linear":
         return [name for name in layers if adaptable(family, name)]
@@ -159,7 +187,15 @@ def adapter_base(folder: Path) -> Path:
     with opened(folder, FolderPart.CONFIG) as seen:
         base = base_of(folder, json.loads((seen / ADAPTER).read_text())["base_model_name_or_path"])
     if not base.is_dir():
-        raise bad(f"The adapters in {folder} belong to {base}, which is not there.", "Put their base model back.")
+        raise bad(
+            Sentence(
+                "adapter-base-gone",
+                "The adapters in %(folder)s belong to %(base)s, which is not there.",
+                folder=folder,
+                base=base,
+            ),
+            Sentence("put-base-back", "Put their base model back."),
+        )
     return base
 
 
@@ -168,7 +204,15 @@ def whole_folder(folder: Path, most: int = MOST_STACKED) -> Path:
     if not (folder / ADAPTER).exists():
         return folder
     if not most:
-        raise bad(f"The adapters in {folder} stand on more than {MOST_STACKED} others.", "Merge them first.")
+        raise bad(
+            Sentence(
+                "adapters-stacked",
+                "The adapters in %(folder)s stand on more than %(most_stacked)s others.",
+                folder=folder,
+                most_stacked=MOST_STACKED,
+            ),
+            Sentence("merge-adapters", "Merge them first."),
+        )
     return whole_folder(adapter_base(folder), most - 1)
 
 
@@ -182,5 +226,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "README.md").unlink()  # PEFT's card names the folder from which the base was read, which is passing
     model.config.architectures = [type(model.get_base_model()).__name__]
+    if is_in_four_bits(model):
+        model.config.trained_in_bits = 4
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -25,6 +25,7 @@ from alignment.models.sizes import stored_type
 from alignment.models.view import GENERATION
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.families import after_head, positions, usually_adapted
@@ -55,7 +56,10 @@ def check(folder: Path) -> Checked:
         with ExitStack() as descriptors:
             safe_folder.open_weights(below[-1], descriptors)
     except UnsafeModel as error:
-        raise BadInput(f"{folder} cannot be used: {error.cause}", error.next_step) from error
+        raise BadInput(
+            Sentence("folder-unusable", "%(folder)s cannot be used: %(cause)s", folder=folder, cause=error.cause),
+            error.next_step,
+        ) from error
     config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
     model = _skeleton(config)
     given = below[-1].settings.get(GENERATION, {})

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.errors import BadInput, StageError
+from alignment.shared.sentence import Sentence
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.files import UnsafeModel, read_limited, require_regular
 
@@ -38,7 +39,10 @@ def convert(source: Path, target: Path) -> Path:
     Raises BadInput.
     """
     if target.exists():
-        raise _bad(f"{target} exists already and is never overwritten.", "Choose a new folder.")
+        raise _bad(
+            Sentence("target-exists", "%(target)s exists already and is never overwritten.", target=target),
+            Sentence("choose-new-folder", "Choose a new folder."),
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=target.parent) as scratch:
         made = Path(scratch) / "model"
@@ -58,7 +62,12 @@ def convert(source: Path, target: Path) -> Path:
             with ExitStack() as descriptors:
                 safe_folder.open_weights(safe_folder.inspect(made), descriptors)
         except UnsafeModel as error:
-            raise _bad(f"{source} cannot be converted: {error.cause}", error.next_step) from error
+            raise _bad(
+                Sentence(
+                    "cannot-convert", "%(source)s cannot be converted: %(cause)s", source=source, cause=error.cause
+                ),
+                error.next_step,
+            ) from error
         made.rename(target)
     return target
 

@@ -50,3 +50,8 @@ def in_float32(head: Any, hidden: Tensor) -> Tensor:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 itself: NVIDIA's GPUs before Ampere do not, and are slow to pretend."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def is_in_four_bits(model: torch.nn.Module) -> bool:
+    """Whether weights of it are packed (alignment/models/methods/four_bits.py)."""
+    return any(hasattr(weight, "quant_state") for weight in model.parameters())

@@ -14,6 +14,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from alignment.models.ensemble import EnsembleFile
 from alignment.models.view import FolderPart, bad, opened, readable
+from alignment.shared.sentence import Sentence
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.families import positions
 from alignment.untrusted.files import UnsafeModel, read_limited
@@ -90,7 +91,15 @@ def load_config(folder: Path, *, dropout: bool | float) -> PretrainedConfig:
     if dropout is True:
         return config
     if dropout and not set(rates) - SKIPS_LAYERS:
-        raise bad(f"dropout is {dropout:g}, but {config.model_type} has none to set.", "Leave dropout unset.")
+        raise bad(
+            Sentence(
+                "no-dropout",
+                "dropout is %(dropout)s, but %(model_type)s has none to set.",
+                dropout=f"{dropout:g}",
+                model_type=config.model_type,
+            ),
+            Sentence("unset-dropout", "Leave dropout unset."),
+        )
     for name in rates:
         setattr(text, name, 0.0 if name in SKIPS_LAYERS else float(dropout))
     return config
@@ -102,6 +111,12 @@ def architecture(config: PretrainedConfig) -> str:
 
 def check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise bad(f"There is no model folder {folder}.", "Check the path.")
+        raise bad(
+            Sentence("no-model-folder", "There is no model folder %(folder)s.", folder=folder),
+            Sentence("check-path", "Check the path."),
+        )
     if not (folder / "config.json").exists():
-        raise bad(f"{folder} is not a model folder: it has no config.json.", "Give a folder with a saved model.")
+        raise bad(
+            Sentence("no-config-json", "%(folder)s is not a model folder: it has no config.json.", folder=folder),
+            Sentence("give-saved-model", "Give a folder with a saved model."),
+        )

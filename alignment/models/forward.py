@@ -25,6 +25,7 @@ from alignment.models.device import autocast, has_bfloat16, in_float32
 from alignment.models.ensemble import Ensemble, combine_scores
 from alignment.models.load import context_length
 from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.families import after_head
 
 if TYPE_CHECKING:
@@ -180,8 +181,12 @@ def check_head(policy: Model, input_ids: list[int]) -> None:
     tolerance = HEAD_TOLERANCE[torch.bfloat16 if has_bfloat16(ids.device) else torch.float32]
     if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max())):
         raise BadInput(
-            f"{type(_base(policy)).__name__} changes its logits after the output layer, which PPO does not reproduce.",
-            "Use a model of another architecture, such as Llama, Qwen or Mistral.",
+            Sentence(
+                "logits-changed",
+                "%(name)s changes its logits after the output layer, which PPO does not reproduce.",
+                name=type(_base(policy)).__name__,
+            ),
+            Sentence("use-other-architecture", "Use a model of another architecture, such as Llama, Qwen or Mistral."),
         )
 
 

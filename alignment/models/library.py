@@ -7,9 +7,11 @@ is saved under the name that the library would give it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
+import torch
 from transformers import (
     AutoModelForSequenceClassification,
     ContinuousBatchingConfig,
@@ -65,3 +67,12 @@ def _scorer(kind: type[PretrainedConfig]) -> Any:
     name = family.__name__.removesuffix("PreTrainedModel") + "ForSequenceClassification"
     own = {"config_class": kind, "base_model_prefix": causal.base_model_prefix, "__module__": __name__}
     return type(name, (GenericForSequenceClassification, family), own)
+
+
+def new_head(scorer: PreTrainedModel, seed: int) -> None:
+    """Fill a score head as Stiennon et al. 2020 do: see `load_scorer`."""
+    head = cast(torch.nn.Linear, scorer.score).weight
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
+    with torch.no_grad():
+        head.copy_(values)

@@ -7,7 +7,6 @@ the folder (alignment/models/view.py): safetensors and checked settings alone, n
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,25 +24,27 @@ from transformers.utils import logging as hf_logging
 from alignment.data.stops import turn_end
 from alignment.models.adapters import START, Task, adapter_base, has_soft_prompt, is_adapted, read_adapters
 from alignment.models.adapters import save_adapter as save_adapter
-from alignment.models.device import dtype_for, pick_device
+from alignment.models.device import dtype_for, is_in_four_bits, pick_device
 from alignment.models.ensemble import Ensemble, EnsembleFile
 from alignment.models.folder import ScoreScale as ScoreScale
 from alignment.models.folder import check_folder, ensemble_file, first_member, is_scorer, load_config
 from alignment.models.folder import context_length_of as context_length_of
 from alignment.models.folder import read_score_scale as read_score_scale
 from alignment.models.folder import save_score_scale as save_score_scale
-from alignment.models.library import ensure_scorer
+from alignment.models.library import ensure_scorer, new_head
 from alignment.models.methods.apply import apply, trains_own_weights
+from alignment.models.methods.four_bits import in_four_bits, read_on, wants_four_bits
 from alignment.models.methods.soft_prompts import soft_tokens
 from alignment.models.save import round_weights as round_weights
 from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
 from alignment.models.save import settle
 from alignment.models.sharing import merged, scorer_on
-from alignment.models.sizes import require_all_weights, require_fit
+from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit, require_numbers
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import Light
 from alignment.shared.errors import StageError
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.families import positions
 from alignment.untrusted.folder import ADAPTER
 
@@ -68,7 +69,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
     if tokenizer.eos_token_id is None:
-        raise bad(f"The tokenizer in {folder} names no EOS token.", "Set eos_token in its tokenizer_config.json.")
+        cause = Sentence("no-eos", "The tokenizer in %(folder)s names no EOS token.", folder=folder)
+        raise bad(cause, Sentence("set-eos", "Set eos_token in its tokenizer_config.json."))
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, turn_end(tokenizer)):
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
@@ -91,15 +93,22 @@ def load_causal_lm(
     """
     config = load_config(folder, dropout=dropout)
     if is_scorer(config):
-        raise bad(f"{folder} is a reward model, not a language model.", "Give the folder of a language model.")
-    model = _load(AutoModelForCausalLM, folder, tokenizer, config, trained and trains_own_weights(light), device)
-    return _prepare(model, trained, light, "CAUSAL_LM", seed)
+        cause = Sentence("reward-not-language", "%(folder)s is a reward model, not a language model.", folder=folder)
+        raise bad(cause, Sentence("give-language-model", "Give the folder of a language model."))
+    full, place = trained and trains_own_weights(light), read_on(light, device)
+    model = _load(AutoModelForCausalLM, folder, tokenizer, config, full, place)
+    return _prepare(model, trained, light, "CAUSAL_LM", seed, device)
 
 
-def load_base(folder: Path, tokenizer: PreTrainedTokenizerBase, device: torch.device | None = None) -> PreTrainedModel:
-    """A frozen language model to put adapters on, and scorers beside. Raises as `load_causal_lm`."""
-    model = load_causal_lm(folder, tokenizer, trained=False, device=device)
-    return merged(model, model.dtype) if is_adapted(model) else cast(PreTrainedModel, model)
+def load_base(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, device: torch.device | None = None, light: Light | None = None
+) -> PreTrainedModel:
+    """A frozen language model to put such adapters on, and scorers beside. Raises as `load_causal_lm`."""
+    model = load_causal_lm(folder, tokenizer, trained=False, device=read_on(light, device))
+    base = merged(model, model.dtype) if is_adapted(model) else cast(PreTrainedModel, model)
+    if wants_four_bits(light):
+        in_four_bits(base, device or pick_device())
+    return base
 
 
 def load_scorer(
@@ -123,16 +132,19 @@ def load_scorer(
     config = load_config(folder, dropout=dropout)
     fresh = not is_scorer(config)
     if not fresh and config.num_labels != 1:
-        raise bad(f"{folder} is a classifier of {config.num_labels} labels, a reward model has 1.", "Train one here.")
+        english = "%(folder)s is a classifier of %(labels)s labels, a reward model has 1."
+        cause = Sentence("classifier-labels", english, folder=folder, labels=config.num_labels)
+        raise bad(cause, Sentence("train-one-here", "Train one here."))
     config.num_labels = 1
     ensure_scorer(config)
-    model = _load(
-        AutoModelForSequenceClassification, folder, tokenizer, config, trained and trains_own_weights(light), device
-    )
+    if trained:
+        config.trained_in_bits = None  # a critic begins on whole weights
+    full, place = trained and trains_own_weights(light), read_on(light, device)
+    model = _load(AutoModelForSequenceClassification, folder, tokenizer, config, full, place)
     if fresh:
-        _new_head(cast(PreTrainedModel, model), seed)
-    _require_numbers(model, folder)
-    return _prepare(model, trained, light, "SEQ_CLS", seed)
+        new_head(cast(PreTrainedModel, model), seed)
+    require_numbers(model, folder)
+    return _prepare(model, trained, light, "SEQ_CLS", seed, device)
 
 
 def load_reward_model(
@@ -171,11 +183,6 @@ def context_length(model: PreTrainedModel | PeftModel | Ensemble) -> int | None:
     return None if reach is None else reach - soft_tokens(model)
 
 
-def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
-    """How many token ids the model can read."""
-    return cast(torch.Tensor, model.get_input_embeddings().weight).shape[0]
-
-
 def _load(
     auto: Any,
     folder: Path,
@@ -201,7 +208,7 @@ def _load(
         )
     fresh_head = () if is_scorer(config) else ("score.weight",)
     require_all_weights(found["missing_keys"], folder, but=fresh_head)
-    _fit_vocabulary(model, tokenizer, folder)
+    fit_vocabulary(model, tokenizer, folder)
     settle(model, tokenizer)
     torch.nn.Module.to(model, device)  # the library's own `to` is untyped
     return cast(PreTrainedModel, model)
@@ -221,9 +228,12 @@ def _with_adapters(
     if auto is AutoModelForSequenceClassification and not is_scorer(config):
         scorer = scorer_on(merged(model, base.dtype))
         if scorer is None:
-            raise bad(f"{folder} holds adapters, on which no reward model can begin.", "Merge them and save the whole.")
+            english = "%(folder)s holds adapters, on which no reward model can begin."
+            cause = Sentence("adapters-no-start", english, folder=folder)
+            raise bad(cause, Sentence("merge-and-save", "Merge them and save the whole."))
         return scorer
-    return merged(model, torch.float32) if base.dtype == torch.float32 and not has_soft_prompt(model) else model
+    apart = base.dtype != torch.float32 or has_soft_prompt(model) or is_in_four_bits(base)
+    return model if apart else merged(model, torch.float32)
 
 
 def _under(
@@ -238,11 +248,14 @@ def _under(
             ensure_scorer(own)
         found = _load(auto, base, tokenizer, own, full, device)
     except StageError as error:
-        cause = f"The adapters in {folder} stand on another model. {error.cause}"
+        english = "The adapters in %(folder)s stand on another model. %(cause)s"
+        cause = Sentence("adapters-other-base", english, folder=folder, cause=error.cause)
         raise type(error)(cause, error.next_step) from error
     model = merged(found, found.dtype) if is_adapted(found) else found
     if is_scorer(config):
         model.config.score_mean = getattr(config, "score_mean", 0.0)
+        if getattr(config, "trained_in_bits", None):  # its scores are those that were measured
+            in_four_bits(model, found.device)
     return cast(PreTrainedModel, model)
 
 
@@ -250,47 +263,28 @@ def _on_base(folder: Path, base: tuple[Path, PreTrainedModel] | None) -> PeftMod
     """The reward model in `folder` on the weights of `base`; None where it was trained on others."""
     if base is None or not (folder / ADAPTER).exists() or adapter_base(folder).resolve() != base[0].resolve():
         return None
-    scorer = scorer_on(base[1])
-    if scorer is None:
+    config, scorer = load_config(folder, dropout=False), scorer_on(base[1])
+    if scorer is None or bool(getattr(config, "trained_in_bits", None)) != is_in_four_bits(base[1]):
         return None
-    scorer.config.score_mean = getattr(load_config(folder, dropout=False), "score_mean", 0.0)
+    scorer.config.score_mean = getattr(config, "score_mean", 0.0)
     model = read_adapters(scorer, folder, START)
-    _require_numbers(model, folder)
+    require_numbers(model, folder)
     return model
 
 
-def _require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise bad(f"The weight {name} in {folder} holds NaN or infinity.", "Train that model again.")
-
-
-def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
-    rows, needed = embedding_rows(model), len(tokenizer)
-    if rows >= needed:
-        return
-    if tokenizer.pad_token_id != rows or needed != rows + 1:
-        raise bad(
-            f"The model in {folder} knows {rows} tokens, its tokenizer {needed}.",
-            "Save the model with the tokenizer that it was trained with.",
-        )
-    model.resize_token_embeddings(needed, mean_resizing=False)
-
-
 def _prepare(
-    model: PreTrainedModel | PeftModel, trained: bool, light: Light | None, task: Task, seed: int
+    model: PreTrainedModel | PeftModel,
+    trained: bool,
+    light: Light | None,
+    task: Task,
+    seed: int,
+    device: torch.device | None,
 ) -> PreTrainedModel | PeftModel:
     if trained and is_adapted(model):
         model = merged(model, model.dtype)
-    model.requires_grad_(trained)  # adapters that were merged came frozen
+    if trained and wants_four_bits(light):
+        in_four_bits(model, device or pick_device())
+    for weight in model.parameters():  # adapters that were merged came frozen
+        weight.requires_grad_(trained and weight.is_floating_point())
     model.train(trained)
     return apply(model, light, task, seed) if trained else model
-
-
-def _new_head(model: PreTrainedModel, seed: int) -> None:
-    head = cast(torch.nn.Linear, model.score).weight
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(head.shape, generator=generator) / math.sqrt(head.shape[1] + 1)
-    with torch.no_grad():
-        head.copy_(values)

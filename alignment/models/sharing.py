@@ -18,6 +18,7 @@ from alignment.models.adapters import has_soft_prompt, is_adapted, tuned_layers
 from alignment.models.device import dtype_for
 from alignment.models.library import ensure_scorer
 from alignment.models.view import bad
+from alignment.shared.sentence import Sentence
 
 M = TypeVar("M", bound=nn.Module)
 Change = Callable[[nn.Parameter], nn.Parameter]
@@ -46,11 +47,17 @@ def with_own_head(scorer: M) -> M:
 
 
 def in_type(model: M, dtype: torch.dtype) -> M:
-    """`model` with weights of this type; those that have it already are shared.
+    """`model` with weights of this type; those that have it already, or are packed in fewer bits, are shared.
 
     The weights alone: tables that are computed, such as rotary frequencies, would lose what no file gives back.
     """
-    return twin(model, lambda weight: nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad))
+
+    def change(weight: nn.Parameter) -> nn.Parameter:
+        if not weight.is_floating_point():
+            return weight
+        return nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad)
+
+    return twin(model, change)
 
 
 @torch.no_grad()
@@ -62,8 +69,13 @@ def merged(model: nn.Module, dtype: torch.dtype) -> PreTrainedModel:
     if has_soft_prompt(model):
         kind = str(model.active_peft_config.peft_type.value).lower()
         raise bad(
-            f"The model has a soft prompt ({kind}), which is no part of the weights that a next stage starts from.",
-            "Sample from it, or train it again with method lora, ia3, layers or full.",
+            Sentence(
+                "soft-prompt-left",
+                "The model has a soft prompt (%(kind)s), which is no part of the weights that a next stage "
+                "starts from.",
+                kind=kind,
+            ),
+            Sentence("soft-prompt-next", "Sample from it, or train it again with method lora, ia3, layers or full."),
         )
     whole = twin(model)
     for layer in tuned_layers(whole):

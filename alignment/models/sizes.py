@@ -1,19 +1,24 @@
-"""Is there as much in the weight files as the config describes? Asked before anything of that size is allocated."""
+"""Do files, config and tokenizer agree on how many weights there are? The files are asked before memory is taken."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import safe_open
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alignment.models.view import FolderPart, bad, opened
+from alignment.shared.sentence import Sentence
+
+if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
+    from peft import PeftModel
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 SPARE_BYTES = 2**30  # for tables that are computed, not stored: positions, masks
@@ -32,9 +37,16 @@ def require_fit(auto: Any, config: PretrainedConfig, folder: Path, seen: Path) -
     head = config.get_text_config().hidden_size  # a new score head is in no file
     if weights > stored + head or tables > stored + SPARE_BYTES:
         raise bad(
-            f"The config in {folder} describes {weights:,} weights and {tables:,} bytes of tables, its files hold "
-            f"{stored:,} bytes.",
-            "Save config and weights together.",
+            Sentence(
+                "config-unlike-files",
+                "The config in %(folder)s describes %(weights)s weights and %(tables)s bytes of tables, its "
+                "files hold %(stored)s bytes.",
+                folder=folder,
+                weights=f"{weights:,}",
+                tables=f"{tables:,}",
+                stored=f"{stored:,}",
+            ),
+            Sentence("save-config-with-weights", "Save config and weights together."),
         )
 
 
@@ -54,9 +66,56 @@ def require_all_weights(missing: Iterable[str], folder: Path, but: Sequence[str]
     """Refuse a model of which tensors were in no file, and so would have begun at random."""
     names = sorted(name for name in missing if not name.endswith(tuple(but)))
     if any(name.endswith("score.weight") for name in names):
-        raise bad(f"{folder} is a reward model without its score head.", "Save it again, the head included.")
+        raise bad(
+            Sentence("no-score-head", "%(folder)s is a reward model without its score head.", folder=folder),
+            Sentence("save-with-head", "Save it again, the head included."),
+        )
     if names:
         raise bad(
-            f"The weights in {folder} lack {len(names)} tensors of the model, for example {names[0]}.",
-            "Save or download it again.",
+            Sentence(
+                "tensors-missing",
+                "The weights in %(folder)s lack %(names)s tensors of the model, for example %(first)s.",
+                folder=folder,
+                names=len(names),
+                first=names[0],
+            ),
+            Sentence("save-or-download-again", "Save or download it again."),
         )
+
+
+def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
+    """How many token ids the model can read."""
+    return cast(torch.Tensor, model.get_input_embeddings().weight).shape[0]
+
+
+def require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise bad(
+                Sentence(
+                    "weight-not-finite",
+                    "The weight %(name)s in %(folder)s holds NaN or infinity.",
+                    name=name,
+                    folder=folder,
+                ),
+                Sentence("train-that-again", "Train that model again."),
+            )
+
+
+def fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
+    rows, needed = embedding_rows(model), len(tokenizer)
+    if rows >= needed:
+        return
+    if tokenizer.pad_token_id != rows or needed != rows + 1:
+        raise bad(
+            Sentence(
+                "tokenizer-too-large",
+                "The model in %(folder)s knows %(rows)s tokens, its tokenizer %(needed)s.",
+                folder=folder,
+                rows=rows,
+                needed=needed,
+            ),
+            Sentence("save-with-tokenizer", "Save the model with the tokenizer that it was trained with."),
+        )
+    model.resize_token_embeddings(needed, mean_resizing=False)

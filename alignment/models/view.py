@@ -22,6 +22,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from alignment.models.library import parts_of
 from alignment.shared.errors import BadInput, StageError
+from alignment.shared.sentence import Sentence
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import CONFIG, SafeFolder, inspect, open_weights, require_tokenizer
@@ -55,11 +56,23 @@ def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[N
     try:
         yield
     except UnsafeModel as error:
-        raise bad(f"{folder} cannot be used: {error.cause}", error.next_step) from error  # of whatever part it speaks
+        raise bad(
+            Sentence("folder-unusable", "%(folder)s cannot be used: %(cause)s", folder=folder, cause=error.cause),
+            error.next_step,
+        ) from error  # of whatever part it speaks
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         told = first.replace(str(seen), str(folder)) if seen else first
-        raise bad(f"The {what} in {folder} cannot be read: {told}", "Save it again; weights as safetensors.") from error
+        raise bad(
+            Sentence(
+                "part-unreadable",
+                "The %(what)s in %(folder)s cannot be read: %(told)s",
+                what=what,
+                folder=folder,
+                told=told,
+            ),
+            Sentence("save-as-safetensors", "Save it again; weights as safetensors."),
+        ) from error
 
 
 def bad(cause: str, next_step: str) -> StageError:

@@ -20,6 +20,7 @@ from alignment.ppo.roles import Roles
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PPOInputs
 
 
@@ -85,7 +86,7 @@ class Adaptation:
 
 def _pretraining(roles: Roles, config: PPOConfig, inputs: PPOInputs, reporter: Reporter) -> PretrainingMix | None:
     if problem := config.pretraining_problem(inputs.pretraining is not None):
-        raise BadInput(problem, "Give both or neither.")
+        raise BadInput(problem, Sentence("both-or-neither", "Give both or neither."))
     if inputs.pretraining is None:
         return None
     limit = min(config.max_length, context_length(roles.policy) or config.max_length)

@@ -12,6 +12,7 @@ from typing import Any
 from alignment.models.load import read_score_scale
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PPOInputs
 
 MOST_ERROR = 0.2  # of the proportional error, either way (Ziegler et al. 2019, 2.2)
@@ -90,7 +91,13 @@ def scaler_of(config: PPOConfig | RLOOConfig, inputs: PPOInputs) -> ScoreScaler:
     scale = read_score_scale(inputs.reward_model)
     if scale is None or scale.std <= 0:
         raise BadInput(
-            f"score_normalisation: {inputs.reward_model} does not say how its scores are spread on reference answers.",
-            "Train the reward model here, or set score_normalisation to 'running'.",
+            Sentence(
+                "no-reference-spread",
+                "score_normalisation: %(reward_model)s does not say how its scores are spread on reference answers.",
+                reward_model=inputs.reward_model,
+            ),
+            Sentence(
+                "train-reward-or-running", "Train the reward model here, or set score_normalisation to 'running'."
+            ),
         )
     return ScoreScaler(scale.std)

@@ -17,6 +17,7 @@ from alignment.models.forward import Model
 from alignment.ppo.roles import trained_weights
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import Diverged
+from alignment.shared.sentence import Sentence
 from alignment.training.shards import gathered
 from alignment.training.team import ALONE, Team
 
@@ -64,7 +65,10 @@ class Learner:
         self.team.sum_gradients(self.model)
         norm = float(gathered(clip_grad_norm_(self.model.parameters(), self.max_grad_norm)))
         if not math.isfinite(norm):
-            raise Diverged(f"The gradient norm became {norm}.", "Lower learning_rate or raise kl_coef.")
+            raise Diverged(
+                Sentence("gradient-diverged", "The gradient norm became %(norm)s.", norm=norm),
+                Sentence("lower-rate-or-raise-kl", "Lower learning_rate or raise kl_coef."),
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm

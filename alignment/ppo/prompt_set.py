@@ -20,6 +20,7 @@ from alignment.shared.config import BestOfNConfig, PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
 from alignment.shared.records import Prompt, split_of
+from alignment.shared.sentence import Sentence
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,35 @@ def fit(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Prompt], room: int
 def _require_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOOConfig) -> None:
     refused = counts.get("template_refused", 0)
     if counts["prompts"] == refused:
-        told = f"The model's chat template refuses all {refused} prompts."
+        told = Sentence(
+            "template-refuses-all-prompts",
+            "The model's chat template refuses all %(refused)s prompts.",
+            refused=refused,
+        )
         raise BadInput(told, chat.REFUSED_HOW)
     if counts["prompts"] == counts["too_long"] + refused:
         raise BadInput(
-            f"All {counts['too_long']} prompts are longer than the {max(room, 0)} tokens that max_response_length "
-            f"({config.max_response_length}) leaves for them.",
-            "Shorten the prompts, lower max_response_length, or raise max_length if the model's context allows it.",
+            Sentence(
+                "all-prompts-too-long",
+                "All %(too_long)s prompts are longer than the %(room)s tokens that max_response_length "
+                "(%(max_response_length)s) leaves for them.",
+                too_long=counts["too_long"],
+                room=max(room, 0),
+                max_response_length=config.max_response_length,
+            ),
+            Sentence(
+                "shorten-prompts",
+                "Shorten the prompts, lower max_response_length, or raise max_length if the model's context allows it.",
+            ),
         )
     if not counts["train"]:
         raise BadInput(
-            f"All {counts['heldout']} prompts are held out: none is left to train on.",
-            "Give more prompts or lower heldout_fraction.",
+            Sentence(
+                "all-prompts-held-out",
+                "All %(heldout)s prompts are held out: none is left to train on.",
+                heldout=counts["heldout"],
+            ),
+            Sentence("more-prompts", "Give more prompts or lower heldout_fraction."),
         )
 
 

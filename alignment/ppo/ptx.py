@@ -22,6 +22,7 @@ from alignment.shared.config import PPOConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
 from alignment.shared.records import Demonstration, read_jsonl
+from alignment.shared.sentence import Sentence
 from alignment.training.team import ALONE, Team
 
 Row = tuple[list[int], list[int]]  # prompt and response, the stop token included
@@ -66,14 +67,24 @@ def read_rows(
     try:
         found = list(read_jsonl(path, Demonstration))
     except (ValueError, OSError) as error:
-        raise BadInput(str(error), "Each line must be one demonstration record.") from error
+        raise BadInput(
+            str(error), Sentence("line-is-demonstration", "Each line must be one demonstration record.")
+        ) from error
     screened = screen(tokenizer, [(d.prompt, [d.response]) for d in found], rule)
     screened.note("pretraining rows", reporter)
     found = [d.model_copy(update={"prompt": p}) for d, p in zip(found, screened.prompts, strict=True) if p]
     rows = [(chat.prompt_ids(tokenizer, d.prompt), chat.response_ids(tokenizer, d.response)) for d in found]
     fitting = [row for row in rows if len(row[0]) + len(row[1]) <= limit]
     if not fitting:
-        raise BadInput(f"pretraining: none of {len(rows)} rows fits into {limit} tokens.", "Raise max_length.")
+        raise BadInput(
+            Sentence(
+                "pretraining-too-long",
+                "pretraining: none of %(rows)s rows fits into %(limit)s tokens.",
+                rows=len(rows),
+                limit=limit,
+            ),
+            Sentence("raise-max-length", "Raise max_length."),
+        )
     if len(fitting) < len(rows):
         reporter.note(
             f"pretraining: {len(rows) - len(fitting)} rows of more than {limit} tokens were left out.", level="warning"

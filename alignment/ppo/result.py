@@ -26,6 +26,7 @@ from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import Diverged, StageError
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import canonical_json
+from alignment.shared.sentence import Sentence
 
 EXPLODED = 5.0  # times max_kl: a rollout this far from the reference is lost, not exploring
 SHOWN = 4  # rollout samples reported at each update
@@ -79,13 +80,25 @@ def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(
-                f"{name} became {value} in update {number}.",
-                "Lower learning_rate or raise kl_coef.",
+                Sentence(
+                    "became-in-update",
+                    "%(name)s became %(value)s in update %(number)s.",
+                    name=name,
+                    value=value,
+                    number=number,
+                ),
+                Sentence("lower-rate-or-raise-kl", "Lower learning_rate or raise kl_coef."),
             )
     if abs(metrics["kl"]) > EXPLODED * config.max_kl:
         raise Diverged(
-            f"The KL to the SFT policy reached {metrics['kl']:.1f} in update {number}, max_kl is {config.max_kl:g}.",
-            "Lower learning_rate, raise kl_coef or set target_kl.",
+            Sentence(
+                "kl-too-large",
+                "The KL to the SFT policy reached %(kl)s in update %(number)s, max_kl is %(max_kl)s.",
+                kl=f"{metrics['kl']:.1f}",
+                number=number,
+                max_kl=f"{config.max_kl:g}",
+            ),
+            Sentence("lower-rate-kl-or-target", "Lower learning_rate, raise kl_coef or set target_kl."),
         )
 
 

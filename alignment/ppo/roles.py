@@ -165,7 +165,7 @@ def _models(
         # The reference keeps the policy's number type: in another one the KL would not start at 0.
         reference = None if is_adapted(policy) else frozen_copy(policy)
         return policy, reference, load_reward_model(inputs.reward_model, tokenizer, device=device)
-    base = load_base(inputs.model, tokenizer, device)
+    base = load_base(inputs.model, tokenizer, device, light)
     reward_model = load_reward_model(inputs.reward_model, tokenizer, device=device, base=(inputs.model, base))
     return add_adapters(base.train(), light, "CAUSAL_LM", seed), None, reward_model
 

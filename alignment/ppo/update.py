@@ -36,6 +36,7 @@ from alignment.ppo.roles import ActorCritic
 from alignment.ppo.score_shaping import repeated_share
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import Diverged
+from alignment.shared.sentence import Sentence
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,14 @@ def check_ratio(ratio: float, config: PPOConfig | RLOOConfig) -> None:
     """Diverged for a mean ratio that no clipping can mend: the step that it asks for is not taken."""
     if not 1.0 / config.max_ratio <= ratio <= config.max_ratio:  # NaN too
         raise Diverged(
-            f"The mean ratio of new to old probabilities became {ratio:.3g} within one update, max_ratio is "
-            f"{config.max_ratio:g}.",
-            "Lower learning_rate or inner_epochs, or set target_kl.",
+            Sentence(
+                "ratio-too-large",
+                "The mean ratio of new to old probabilities became %(ratio)s within one update, max_ratio is "
+                "%(max_ratio)s.",
+                ratio=f"{ratio:.3g}",
+                max_ratio=f"{config.max_ratio:g}",
+            ),
+            Sentence("lower-rate-or-epochs", "Lower learning_rate or inner_epochs, or set target_kl."),
         )
 
 

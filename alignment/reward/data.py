@@ -6,31 +6,37 @@ listed with its lineage in `examples.jsonl` beside the model.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data import chat
-from alignment.data.screening import Screened, screen
-from alignment.reward import votes
-from alignment.reward.annotations import (
-    Annotation,
-    annotation_of_ranking,
-    annotations_of_answers,
-    annotations_of_verdicts,
-)
-from alignment.reward.examples import Example, PairTarget, PreparedExamples, RowStatus, Vote
+from alignment.data.screening import screen
+from alignment.reward.annotations import Annotation
+from alignment.reward.examples import Example, PreparedExamples, RowStatus
 from alignment.shared.config import RewardConfig
 from alignment.shared.errors import BadInput
+from alignment.shared.records import Prompt, Ranking
+from alignment.shared.sentence import Sentence
+from alignment.shared.stages import RewardInputs
+
+if TYPE_CHECKING:
+    pass
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+from alignment.data.screening import Screened
+from alignment.reward import votes
+from alignment.reward.annotations import annotation_of_ranking, annotations_of_answers, annotations_of_verdicts
+from alignment.reward.examples import PairTarget, Vote
 from alignment.shared.records import (
     Answers,
     Demonstration,
-    Prompt,
-    Ranking,
     Record,
     RuleVerdict,
     canonical_json,
@@ -39,7 +45,6 @@ from alignment.shared.records import (
     read_jsonl,
 )
 from alignment.shared.records import split_of as side_of
-from alignment.shared.stages import RewardInputs
 
 MIN_PROMPT = 16  # tokens of a shortened prompt; a response that leaves less room is refused
 EXAMPLES = "examples.jsonl"
@@ -227,7 +232,9 @@ def _read(path: Path, kind: type[R], name: str) -> list[R]:
     try:
         return list(read_jsonl(path, kind))
     except ValueError as error:
-        raise BadInput(str(error), f"Each line must be one {name} record.") from error
+        raise BadInput(
+            str(error), Sentence("line-is-record", "Each line must be one %(name)s record.", name=name)
+        ) from error
 
 
 T = TypeVar("T")
@@ -236,3 +243,29 @@ T = TypeVar("T")
 def _set(values: list[T], places: Iterable[int], value: T) -> None:
     for place in places:
         values[place] = value
+
+
+def require_usable(prepared: PreparedExamples, counts: Mapping[str, int], path: Path) -> None:
+    if not counts["used"]:
+        raise BadInput(
+            Sentence(
+                "rankings-teach-nothing",
+                "%(path)s teaches nothing: %(all_tied)s rankings tie everything, %(refused)s are too long, "
+                "%(template_refused)s have turns that the chat template refuses.",
+                path=path,
+                all_tied=counts["all_tied"],
+                refused=counts["refused"],
+                template_refused=counts.get("template_refused", 0),
+            ),
+            Sentence(
+                "collect-rankings",
+                "Collect rankings that order responses, raise max_length, or set template_refusals to 'merge_turns'.",
+            ),
+        )
+    if not prepared.train:
+        raise BadInput(
+            Sentence(
+                "all-rankings-held-out", "All %(used)s usable rankings belong to held-out prompts.", used=counts["used"]
+            ),
+            Sentence("rank-more-prompts", "Rank more prompts or lower heldout_fraction."),
+        )

@@ -40,7 +40,7 @@ from alignment.models.load import (
 from alignment.models.sharing import merged
 from alignment.reward import data as reward_data
 from alignment.reward.annotations import Annotation
-from alignment.reward.data import MIN_PROMPT, encode_responses
+from alignment.reward.data import MIN_PROMPT, encode_responses, require_usable
 from alignment.reward.examples import Example, PreparedExamples, RowStatus
 from alignment.reward.report import page as reward_report
 from alignment.reward.report.measures import ReportData
@@ -50,6 +50,7 @@ from alignment.shared.config import RewardConfig, Stage
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import Prompt, Ranking
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import RewardInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.trainer import load_to_train, writes
@@ -85,7 +86,7 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     for kind, message in NOTES.items():
         if counts[kind]:
             reporter.note(f"{counts[kind]} of {len(rows)} rows {message}", level="warning")
-    _require(prepared, counts, inputs.rankings)
+    require_usable(prepared, counts, inputs.rankings)
 
     metrics = _train_members(config, inputs, prepared, tokenizer, out_dir, reporter)
     if not writes():
@@ -277,22 +278,13 @@ def _sequences(
             after = [ids[: limit - len(before) - 1] + ids[-1:]]  # the stop stays
         if not after:
             raise BadInput(
-                f"The response {response[:60]!r} is longer than the reward model's {limit} tokens.",
-                "Shorten it or use a reward model with a longer context.",
+                Sentence(
+                    "response-too-long",
+                    "The response %(response)s is longer than the reward model's %(limit)s tokens.",
+                    response=f"{response[:60]!r}",
+                    limit=limit,
+                ),
+                Sentence("shorten-or-longer-context", "Shorten it or use a reward model with a longer context."),
             )
         rows.append(before + after[0])
     return rows
-
-
-def _require(prepared: PreparedExamples, counts: Mapping[str, int], path: Path) -> None:
-    if not counts["used"]:
-        raise BadInput(
-            f"{path} teaches nothing: {counts['all_tied']} rankings tie everything, {counts['refused']} are too long, "
-            f"{counts.get('template_refused', 0)} have turns that the chat template refuses.",
-            "Collect rankings that order responses, raise max_length, or set template_refusals to 'merge_turns'.",
-        )
-    if not prepared.train:
-        raise BadInput(
-            f"All {counts['used']} usable rankings belong to held-out prompts.",
-            "Rank more prompts or lower heldout_fraction.",
-        )

@@ -35,6 +35,7 @@ from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput, StageError
 from alignment.shared.records import Prompt
+from alignment.shared.sentence import Sentence
 
 PAGE = 32  # tokens whose keys and values lie together
 TRIED = 8  # tokens of the replies by which an engine is tried
@@ -67,8 +68,12 @@ def engine_of(config: PPOConfig | RLOOConfig) -> Engine:
     if config.rollout_engine == "vllm":
         if importlib.util.find_spec("vllm") is None:
             raise BadInput(
-                "rollout_engine is 'vllm', but vLLM is not installed.",
-                "Set rollout_engine to 'continuous' or 'generate', or install vLLM by hand with the torch it needs.",
+                Sentence("no-vllm", "rollout_engine is 'vllm', but vLLM is not installed."),
+                Sentence(
+                    "no-vllm-next",
+                    "Set rollout_engine to 'continuous' or 'generate', or install vLLM by hand with the torch it "
+                    "needs.",
+                ),
             )
         return VLLM()
     return Continuous() if config.rollout_engine == "continuous" else Plain()
@@ -89,10 +94,19 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
     except (StageError, ValueError, RuntimeError, NotImplementedError):  # it has no place for this kind of layer
         gap = math.inf
     if not gap <= MOST_GAP[torch.bfloat16 if has_bfloat16(model.device) else torch.float32]:
-        told = "does not know its attention" if gap == math.inf else f"differs from it by {gap:.2f} nats a token"
+        told = (
+            Sentence("engine-unknown-attention", "does not know its attention")
+            if gap == math.inf
+            else Sentence("engine-differs", "differs from it by %(gap)s nats a token", gap=f"{gap:.2f}")
+        )
         raise BadInput(
-            f"rollout_engine 'continuous' cannot sample from {type(live).__name__}: it {told}.",
-            "Set rollout_engine to 'generate'.",
+            Sentence(
+                "engine-unfit",
+                "rollout_engine 'continuous' cannot sample from %(name)s: it %(told)s.",
+                name=type(live).__name__,
+                told=told,
+            ),
+            Sentence("engine-generate", "Set rollout_engine to 'generate'."),
         )
 
 
@@ -164,7 +178,10 @@ class Continuous:
         replies = list(found.values())
         if len(replies) != len(prompts) or any(reply.error for reply in replies):
             cause = next((str(reply.error) for reply in replies if reply.error), "replies are missing")
-            raise StageError(f"Continuous batching failed: {cause}.", "Use another rollout_engine.")
+            raise StageError(
+                Sentence("engine-failed", "Continuous batching failed: %(cause)s.", cause=cause),
+                Sentence("other-engine", "Use another rollout_engine."),
+            )
         rows = [reply.generated_tokens for reply in replies]
         return Generated.of(rows, [reply.logprobs for reply in replies], tokenizer.pad_token_id, stops, model.device)
 

@@ -22,6 +22,7 @@ from alignment.models.recurrent import is_recurrent, replies
 from alignment.rollout.streams import Draws
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Prompt, read_jsonl
+from alignment.shared.sentence import Sentence
 
 COMPACT_AT = 0.6  # drop finished rows once this share of the batch or less is still going
 
@@ -225,6 +226,8 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
             count += 1
             yield prompt
     except (ValueError, OSError) as error:
-        raise BadInput(str(error), "Each line must be one prompt record.") from error
+        raise BadInput(str(error), Sentence("line-is-prompt", "Each line must be one prompt record.")) from error
     if not count:
-        raise BadInput(f"{path} holds no prompts.", "Give at least one.")
+        raise BadInput(
+            Sentence("no-prompts", "%(path)s holds no prompts.", path=path), Sentence("give-one", "Give at least one.")
+        )

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alignment.models.load import load_tokenizer
 from alignment.shared.errors import BadInput, Diverged
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PPOInputs
 
 
@@ -18,9 +19,16 @@ def require_same_tokens(policy: PreTrainedTokenizerBase, inputs: PPOInputs) -> N
     judge = load_tokenizer(inputs.reward_model)
     if policy.get_vocab() != judge.get_vocab() or policy.eos_token_id != judge.eos_token_id:
         raise BadInput(
-            f"The reward model in {inputs.reward_model} has another tokenizer ({len(judge)} tokens) than the policy "
-            f"in {inputs.model} ({len(policy)} tokens).",
-            "Train the reward model from the same base model as the policy.",
+            Sentence(
+                "tokenizers-differ",
+                "The reward model in %(reward_model)s has another tokenizer (%(judge)s tokens) than the "
+                "policy in %(model)s (%(policy)s tokens).",
+                reward_model=inputs.reward_model,
+                judge=len(judge),
+                model=inputs.model,
+                policy=len(policy),
+            ),
+            Sentence("same-base", "Train the reward model from the same base model as the policy."),
         )
 
 
@@ -29,6 +37,11 @@ def require_numbers(scores: Tensor, rows: Sequence[list[int]], tokenizer: PreTra
     for value, ids in zip(scores.tolist(), rows, strict=True):
         if not math.isfinite(value):
             raise Diverged(
-                f"The reward model scores {tokenizer.decode(ids)[:120]!r} as {value}.",
-                "Train the reward model again with a lower learning rate.",
+                Sentence(
+                    "score-not-finite",
+                    "The reward model scores %(ids)s as %(value)s.",
+                    ids=f"{tokenizer.decode(ids)[:120]!r}",
+                    value=value,
+                ),
+                Sentence("reward-lower-rate", "Train the reward model again with a lower learning rate."),
             )

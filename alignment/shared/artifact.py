@@ -19,6 +19,7 @@ from typing import Any
 from alignment.shared.errors import Damaged, DiskFull, StageError, is_full
 from alignment.shared.events import StageResult
 from alignment.shared.records import canonical_json, sha256_text, storable
+from alignment.shared.sentence import Sentence
 
 MANIFEST = "manifest.json"
 RESULT = "result.json"
@@ -125,7 +126,10 @@ def publish(staging: Path, final: Path, at: Callable[[str], None] = lambda step:
         _sync_path(final.parent)
     except OSError as error:
         if is_full(error):
-            raise DiskFull(f"No room to write {final}.", "Free some disk space.") from error
+            raise DiskFull(
+                Sentence("no-room-for", "No room to write %(final)s.", final=final),
+                Sentence("free-space", "Free some disk space."),
+            ) from error
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody published between check and rename
             raise _exists(final) from error
         raise
@@ -157,8 +161,14 @@ def _sync_path(path: Path) -> None:
 
 
 def _corrupt(folder: Path, what: str) -> StageError:
-    return Damaged(f"{folder}: {what}.", "Train the stage again or restore the folder.")
+    return Damaged(
+        Sentence("folder-damaged", "%(folder)s: %(what)s.", folder=folder, what=what),
+        Sentence("train-or-restore", "Train the stage again or restore the folder."),
+    )
 
 
 def _exists(final: Path) -> StageError:
-    return StageError(f"{final} exists already and is never overwritten.", "Publish to a new name.")
+    return StageError(
+        Sentence("final-exists", "%(final)s exists already and is never overwritten.", final=final),
+        Sentence("publish-new-name", "Publish to a new name."),
+    )

@@ -14,10 +14,12 @@ from pydantic import Field, model_validator
 
 from alignment.shared.methods import ADAPTERS, SOFT, Method, SoftPrompt
 from alignment.shared.on_data.instruct import InstructConfig as InstructConfig
+from alignment.shared.on_data.prepare import PrepareConfig as PrepareConfig
+from alignment.shared.policy.baselines import BestOfNConfig as BestOfNConfig
+from alignment.shared.policy.baselines import RLOOConfig as RLOOConfig
 from alignment.shared.policy.guard_config import GateConfig as GateConfig
-from alignment.shared.policy.ppo_config import BestOfNConfig as BestOfNConfig
 from alignment.shared.policy.ppo_config import PPOConfig as PPOConfig
-from alignment.shared.policy.ppo_config import RLOOConfig as RLOOConfig
+from alignment.shared.sentence import Sentence
 from alignment.shared.settings import AdapterSettings, Count, Length, NonNegative, Positive, Rate, RowRules, Share
 from alignment.shared.settings import Light as Light
 from alignment.shared.settings import LoRAConfig as LoRAConfig
@@ -62,6 +64,11 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
         description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
         "are one demonstration each.",
     )
+    packing: bool = Field(
+        default=False,
+        description="The texts of a micro-batch in one row without padding, each to itself: the same loss for less "
+        "work. Models that cannot keep them apart are refused.",
+    )
     source_weights: dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = Field(
         default={},
         description="How often a pass learns from each demonstration of a source, as the lineage names it: 1 where it "
@@ -82,14 +89,30 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
     def _soft_prompts_fit(self) -> Self:
         if self.tuned == "prefix" and self.gradient_checkpointing:
             raise ValueError(
-                "method 'prefix' hands each block keys and values that recomputing it would lose: set "
-                "gradient_checkpointing to false, or method to 'prompt'"
+                Sentence(
+                    "prefix-recomputed",
+                    "method 'prefix' hands each block keys and values that recomputing it would lose: set "
+                    "gradient_checkpointing to false, or method to 'prompt'",
+                )
             )
+        if self.tuned in SOFT and self.packing:
+            raise ValueError(f"method {self.tuned!r} stands before every text: set packing to false")
         if self.tuned in SOFT and self.shard_weights:
-            raise ValueError(f"method {self.tuned!r} cannot be shared out: set shard_weights to false")
+            raise ValueError(
+                Sentence(
+                    "method-not-shared",
+                    "method %(tuned)s cannot be shared out: set shard_weights to false",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if self.tuned in SOFT and self.virtual_tokens >= self.max_length:
             raise ValueError(
-                f"virtual_tokens ({self.virtual_tokens}) must be below max_length ({self.max_length}), or no text fits"
+                Sentence(
+                    "virtual-tokens-too-many",
+                    "virtual_tokens (%(virtual_tokens)s) must be below max_length (%(max_length)s), or no text fits",
+                    virtual_tokens=self.virtual_tokens,
+                    max_length=self.max_length,
+                )
             )
         return self
 
@@ -147,11 +170,27 @@ class RewardConfig(SupervisedConfig, AdapterSettings):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.frozen_trunk and self.tuned != "full":
-            raise ValueError(f"frozen_trunk trains the head alone: leave {self.tuned} unset, or frozen_trunk false")
+            raise ValueError(
+                Sentence(
+                    "frozen-trunk-alone",
+                    "frozen_trunk trains the head alone: leave %(tuned)s unset, or frozen_trunk false",
+                    tuned=self.tuned,
+                )
+            )
         if self.members > 1 and self.member_kind == "adapter" and self.tuned not in ADAPTERS:
-            raise ValueError("member_kind 'adapter' needs lora or ia3: the members are adapters on one base")
+            raise ValueError(
+                Sentence(
+                    "member-needs-adapter",
+                    "member_kind 'adapter' needs lora or ia3: the members are adapters on one base",
+                )
+            )
         if self.votes == "modal" and self.loss == "plackett_luce":
-            raise ValueError("votes 'modal' decides pairs, which need loss 'bradley_terry': choose another of the two")
+            raise ValueError(
+                Sentence(
+                    "modal-needs-pairs",
+                    "votes 'modal' decides pairs, which need loss 'bradley_terry': choose another of the two",
+                )
+            )
         return self
 
 
@@ -191,53 +230,6 @@ class BaseModelConfig(StageSettings):
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds weights and batches.")
 
 
-Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Language = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
-PersonalKind = Literal["id_card", "bank_card", "phone", "email", "ip", "iban", "ssn", "secret"]
-PERSONAL: tuple[PersonalKind, ...] = ("id_card", "bank_card", "phone", "email", "ip", "iban", "ssn", "secret")
-
-
-class PrepareConfig(StageSettings):
-    """Quality, personal data, duplicates, balance, in this order."""
-
-    repeated_lines: bool = Field(
-        default=False, description="Take out lines of a demonstration's response that stand in it before."
-    )
-    min_characters: int = Field(default=0, ge=0, le=10**6, description="Leave out shorter texts; 0: none.")
-    max_characters: int = Field(default=0, ge=0, le=10**7, description="Leave out longer texts; 0: none.")
-    max_repetition: Part = Field(
-        default=1.0, description="Leave out texts in which more of the runs of five words (or characters) come again."
-    )
-    max_symbols: Part = Field(default=1.0, description="Leave out texts with a larger share of symbols.")
-    languages: list[Language] = Field(
-        default=[], max_length=50, description="Leave out texts in any other language (ISO 639-1); empty: none."
-    )
-    personal: Literal["keep", "mask", "leave_out"] = Field(
-        default="keep", description="What becomes of texts that hold personal data."
-    )
-    personal_kinds: list[PersonalKind] = Field(default=list(PERSONAL), description="What counts as personal data.")
-    duplicates: Literal["keep", "exact", "near"] = Field(
-        default="keep", description="Leave out records that say the same, or nearly; other people's votes stay."
-    )
-    near_threshold: Annotated[float, Field(ge=0.5, le=1)] = Field(
-        default=0.8, description="Part of their character runs that near-duplicates have in common."
-    )
-    cap_by: Literal["language", "criterion", "source", "kind"] = Field(
-        default="language", description="What `cap` and `weights` count by; source: of the lineage; kind: of task."
-    )
-    cap: int = Field(default=0, ge=0, description="At most so many records of a group, drawn by `seed`; 0: all.")
-    weights: dict[str, Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]] = Field(
-        default={}, description="By group: times a ranking's weight; the share of other records that is kept, up to 1."
-    )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds what is drawn.")
-
-    @model_validator(mode="after")
-    def _lengths_fit(self) -> Self:
-        if self.max_characters and self.min_characters > self.max_characters:
-            raise ValueError("min_characters is above max_characters: no text is both")
-        return self
-
-
 CONFIGS: dict[Stage, type[StageSettings]] = {
     Stage.SFT: SFTConfig,
     Stage.SAMPLE: SampleConfig,
@@ -264,6 +256,13 @@ def load_preset(name: str, stage: Stage | Baseline, overrides: dict[str, Any] | 
     Raises ValueError for an unknown preset, pydantic's ValidationError for a bad setting.
     """
     if name not in preset_names():
-        raise ValueError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
+        raise ValueError(
+            Sentence(
+                "no-such-preset",
+                "There is no preset %(name)s. Presets: %(preset_names)s.",
+                name=f"{name!r}",
+                preset_names=", ".join(preset_names()),
+            )
+        )
     tables = tomllib.loads((PRESETS / f"{name}.toml").read_text())
     return config_class(stage).model_validate({**tables.get(stage.value, {}), **(overrides or {})})

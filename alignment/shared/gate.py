@@ -19,11 +19,15 @@ from typing import Any
 from alignment.shared.config import GateConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
+from alignment.shared.sentence import Sentence
 
 REPORT = "reward_report.json"  # beside the model's weights
 PAGE = "reward_report.html"  # the same for people
 FEWEST_PROMPTS = 10  # held out, below which an interval means nothing
-HOW = 'To use it all the same, say why in the setting accept_reward_model = "...": the reason is recorded.'
+HOW = Sentence(
+    "gate-overrule",
+    'To use it all the same, say why in the setting accept_reward_model = "...": the reason is recorded.',
+)
 
 
 class GateOutcome(StrEnum):
@@ -105,7 +109,12 @@ def read(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder / REPORT} cannot be read ({error}).", "Train the reward model again.") from error
+        raise BadInput(
+            Sentence(
+                "report-unreadable", "%(folder)s cannot be read (%(error)s).", folder=folder / REPORT, error=error
+            ),
+            Sentence("train-reward-again", "Train the reward model again."),
+        ) from error
 
 
 def enforce(folder: Path, settings: GateConfig, accept: str | None, reporter: Reporter) -> Decision:
@@ -115,7 +124,9 @@ def enforce(folder: Path, settings: GateConfig, accept: str | None, reporter: Re
     """
     decision = decide(read(folder), settings, accept)
     if decision.outcome is GateOutcome.REFUSED:
-        raise BadInput(f"The gate refuses the reward model: {decision.words}", HOW)
+        raise BadInput(
+            Sentence("gate-refuses", "The gate refuses the reward model: %(words)s", words=decision.words), HOW
+        )
     return noted(decision, reporter)
 
 
@@ -127,7 +138,11 @@ def noted(decision: Decision, reporter: Reporter) -> Decision:
 
 
 def _unmeasured(settings: GateConfig, accept: str | None) -> Decision:
-    reason = f"Nothing is known of how good this reward model is: its folder holds no {REPORT}."
+    reason = Sentence(
+        "gate-knows-nothing",
+        "Nothing is known of how good this reward model is: its folder holds no %(report)s.",
+        report=REPORT,
+    )
     if settings.unmeasured == "allow":
         return Decision(GateOutcome.UNMEASURED, (reason,), accept)
     return Decision(GateOutcome.ACCEPTED if accept else GateOutcome.REFUSED, (reason,), accept)

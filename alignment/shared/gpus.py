@@ -1,4 +1,4 @@
-"""What several GPUs can do for a job: asked at the door of the queue, and again before anything is started."""
+"""What several GPUs can do for a run: asked at the door of the queue, and again before anything is started."""
 
 from __future__ import annotations
 
@@ -7,18 +7,34 @@ from typing import Any
 
 from alignment.shared.config import Stage
 from alignment.shared.errors import BadInput
+from alignment.shared.methods import require_four_bits
+from alignment.shared.sentence import Sentence
 
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
-    """Raise BadInput when the stage cannot use so many GPUs as it is set up, or needs one."""
+    """Raise BadInput when the stage cannot use so many GPUs as it is set up, needs one, or a library that is away."""
+    if (config.get("lora") or {}).get("bits"):
+        require_four_bits()
     if not gpus and config.get("number_type") == "float16":
-        cause = "number_type is 'float16', whose loss is scaled on a GPU alone, and gpus is 0."
-        raise BadInput(cause, "Ask for a GPU, or set number_type to 'auto'.")
+        cause = Sentence(
+            "float16-without-gpus", "number_type is 'float16', whose loss is scaled on a GPU alone, and gpus is 0."
+        )
+        raise BadInput(cause, Sentence("ask-for-gpu", "Ask for a GPU, or set number_type to 'auto'."))
     if gpus <= 1:
         return
     if gpus != int(gpus):
-        cause = f"gpus is {gpus:g}: a job has whole GPUs, or a share of one."
-        raise BadInput(cause, f"Ask for {int(gpus)} or {int(gpus) + 1}, or for less than 1.")
+        cause = Sentence(
+            "gpus-not-whole", "gpus is %(gpus)s: a run has whole GPUs, or a share of one.", gpus=f"{gpus:g}"
+        )
+        raise BadInput(
+            cause,
+            Sentence(
+                "ask-for-whole-gpus",
+                "Ask for %(fewer)s or %(more)s, or for less than 1.",
+                fewer=int(gpus),
+                more=int(gpus) + 1,
+            ),
+        )
     if stage is Stage.PPO:
         _refuse_idle(config, int(gpus))
     elif stage is not Stage.SAMPLE:  # whose processes take what prompts there are
@@ -30,13 +46,32 @@ def _refuse_idle(config: Mapping[str, Any], gpus: int) -> None:
     batch, steps = config["batch_size"], config["mini_batches"]
     if batch // steps < gpus:
         parts = f" in {steps} mini_batches" if steps > 1 else ""
-        cause = f"gpus is {gpus}, and batch_size ({batch}){parts} has {batch // steps} rows for them in a step."
-        raise BadInput(cause, f"Ask for {batch // steps} or fewer, or raise batch_size.")
+        cause = Sentence(
+            "rows-too-few",
+            "gpus is %(gpus)s, and batch_size (%(batch)s)%(parts)s has %(rows)s rows for them in a step.",
+            gpus=gpus,
+            batch=batch,
+            parts=parts,
+            rows=batch // steps,
+        )
+        raise BadInput(
+            cause, Sentence("fewer-gpus", "Ask for %(most)s or fewer, or raise batch_size.", most=batch // steps)
+        )
 
 
 def _refuse_uneven(config: Mapping[str, Any], gpus: int) -> None:
     batch, micro = config["batch_size"], config["micro_batch_size"]
     if batch % (micro * gpus):
-        cause = f"batch_size ({batch}) cannot be shared by {gpus} GPUs that take micro_batch_size ({micro}) each."
-        step = f"Make batch_size a multiple of {micro * gpus}, or lower micro_batch_size."
+        cause = Sentence(
+            "batch-not-shared",
+            "batch_size (%(batch)s) cannot be shared by %(gpus)s GPUs that take micro_batch_size (%(micro)s) each.",
+            batch=batch,
+            gpus=gpus,
+            micro=micro,
+        )
+        step = Sentence(
+            "batch-multiple",
+            "Make batch_size a multiple of %(multiple)s, or lower micro_batch_size.",
+            multiple=micro * gpus,
+        )
         raise BadInput(cause, step)

@@ -9,8 +9,8 @@ three wins of three do, a resample would know no doubt, and this interval is as 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 Bounds = tuple[float, float]
@@ -47,10 +47,21 @@ class RatioSums:
     @classmethod
     def of(cls, total: float, count: float) -> RatioSums:
         """One prompt's."""
-        return cls(total, count, total * total, total * count, count * count, int(count > 0))
+        return cls.over([(total, count, 1)])
 
-    def plus(self, other: RatioSums, sign: int = 1) -> RatioSums:
-        return RatioSums(*(mine + sign * its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+    @classmethod
+    def over(cls, prompts: Iterable[tuple[float, float, int]]) -> RatioSums:
+        """Of many prompts' (total, count, sign); -1 takes away what was added before."""
+        a = b = squares = products = count_squares = 0.0
+        entries = 0
+        for total, count, sign in prompts:
+            a += sign * total
+            b += sign * count
+            squares += sign * total * total
+            products += sign * total * count
+            count_squares += sign * count * count
+            entries += sign * (count > 0)
+        return cls(a, b, squares, products, count_squares, entries)
 
     @property
     def value(self) -> float:

@@ -2,7 +2,8 @@
 
 Models follow Rajbhandari et al. 2020 (ZeRO, section 3): trained weights are float32 with a gradient and AdamW's two
 moments, frozen ones bfloat16 on a GPU and float32 on a CPU. Activations follow Korthikanti et al. 2022, eq. 1 without
-its attention term (the attention that we use keeps no scores), and are a rule of thumb.
+its attention term (the attention that we use keeps no scores), counted by what goes into the linear layers and comes
+out: a gated feed-forward keeps twice as much as the plain one that they had. They are a rule of thumb.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.settings import LoRAConfig
 
 FLOAT, HALF = 4, 2  # bytes of a number
+PACKED = 33 / 64  # bytes of a number in four bits: a half, and a byte for 64 (Dettmers et al. 2023, section 3)
 PAIR = 2  # responses of a prompt in one forward pass, at least
+KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
+PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
 
 
@@ -93,7 +97,7 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
         resting=sum(resting),
         awake=max(resting),
     )
-    return _shared(found, machine) if isinstance(config, SharedConfig) and config.shard_weights else found
+    return _shared(found, machine) if _is_shared(config) else found
 
 
 def instead(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Iterator[tuple[str, int]]:
@@ -110,15 +114,21 @@ def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[st
     if config.light is None:
         whole = {"method": None, "frozen_trunk": False, "offload_frozen": False}
         yield "lora", whole | {"lora": LoRAConfig()}, gpus
+    if isinstance(config.light, LoRAConfig) and not config.light.bits and gpus and not _is_shared(config):
+        yield "lora.bits 4", {"lora": config.light.model_copy(update={"bits": 4}), "save_adapter": True}, gpus
     if isinstance(config, PPOConfig) and gpus and not (config.light or config.shard_weights or config.offload_frozen):
         yield "offload_frozen", {"offload_frozen": True}, gpus
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, gpus
     if config.micro_batch_size > 1:
         yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
-    if isinstance(config, SharedConfig) and gpus >= 1:
+    if isinstance(config, SharedConfig) and gpus >= 1 and not _is_packed(config):
         more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
         yield f"gpus {more} with shard_weights", {"shard_weights": True, "offload_frozen": False}, float(more)
+
+
+def _is_shared(config: TrainingConfig) -> bool:
+    return isinstance(config, SharedConfig) and config.shard_weights
 
 
 def trained_by_role(config: TrainingConfig, shapes: Mapping[str, ModelShape]) -> dict[str, int]:
@@ -171,7 +181,9 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: On
     trained, policy, frozen = trained_by_role(config, shapes), shapes["model"], machine.frozen
     if not isinstance(config, PPOConfig):
         whole = _is_float(config) and not (isinstance(config, RewardConfig) and config.frozen_trunk)
-        return {"model": FLOAT * policy.weights if whole else frozen * policy.weights + FLOAT * trained["model"]}
+        return {
+            "model": FLOAT * policy.weights if whole else _under(config, policy, machine) + FLOAT * trained["model"]
+        }
     judge = shapes["reward_model"]
     average = {"average": FLOAT * trained["model"]} if _averages(config) else {}
     if _is_float(config):
@@ -180,9 +192,19 @@ def _roles(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: On
             "reference": FLOAT * trained["model"],
         }  # the rest is shared
         return found | {"critic": FLOAT * judge.weights, "reward_model": frozen * judge.weights}
-    found = average | {"base": frozen * policy.weights, "policy": FLOAT * trained["model"]}
+    found = average | {"base": _under(config, policy, machine), "policy": FLOAT * trained["model"]}
     found |= {"critic": FLOAT * trained["reward_model"]}
     return found | {"reward_model": FLOAT * judge.adapters if machine.judge_on_base else frozen * judge.weights}
+
+
+def _under(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
+    """Bytes of the frozen weights under what is trained."""
+    packed = shape.layers * shape.block if _is_packed(config) else 0
+    return math.ceil(PACKED * packed) + machine.frozen * (shape.weights - packed)
+
+
+def _is_packed(config: TrainingConfig) -> bool:
+    return isinstance(config.light, LoRAConfig) and config.light.bits is not None
 
 
 def _is_float(config: TrainingConfig) -> bool:
@@ -208,11 +230,17 @@ def _texts(config: TrainingConfig) -> int:
 def _activations(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
     """Of one micro-batch of texts of full length."""
     number = HALF if machine.gpus else FLOAT
-    states = number * _texts(config) * config.max_length * shape.width
-    layer = 17 * states  # 34 bytes at two a number
+    tokens = _texts(config) * config.max_length
+    states, layer = number * tokens * shape.width, number * tokens * _kept(shape)
     if isinstance(config.light, OwnWeights) and isinstance(config.light.layers, int) and config.light.layers:
         return min(config.light.layers, shape.layers) * layer  # nothing below the last blocks has a gradient
     return shape.layers * states + layer if config.gradient_checkpointing else shape.layers * layer
+
+
+def _kept(shape: ModelShape) -> int:
+    """Numbers that a block keeps of one token until its gradient is there."""
+    linear = int(KEPT * shape.linear / max(1, shape.layers))
+    return max(PLAIN * shape.width, min(linear, GATED * shape.width))
 
 
 def _logits(config: TrainingConfig, shape: ModelShape) -> int:

@@ -6,9 +6,13 @@ prompts stand before the text and are no part of the weights at all.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 
 Method = Literal["full", "lora", "ia3", "layers", "bitfit", "prefix", "prompt", "p_tuning"]
 SoftKind = Literal["prefix", "prompt", "p_tuning"]
@@ -23,6 +27,16 @@ TIMES_THE_RATE: Mapping[str, float] = {
     "prefix": 100.0,
     "prompt": 300.0,
     "p_tuning": 10.0,
+}
+NO_LAYERS = "adds layers between others, which PEFT has no tuner for and nothing merges: choose lora or ia3"
+OTHER_NAMES: Mapping[str, str] = {  # under which people look for a method
+    "qlora": "is method 'lora' with lora.bits = 4",
+    "dora": "is method 'lora' with lora.dora = true",
+    "rslora": "is method 'lora' with lora.rank_stabilised = true",
+    "p_tuning_v2": "is method 'prefix'",
+    "houlsby": NO_LAYERS,
+    "bottleneck": NO_LAYERS,
+    "adapter": NO_LAYERS,
 }
 
 
@@ -45,3 +59,16 @@ class SoftPrompt:
 
     kind: SoftKind
     tokens: int
+
+
+def require_four_bits() -> None:
+    """BadInput where the library that holds weights in four bits is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        cause = Sentence("no-bitsandbytes", "lora.bits is 4, which needs bitsandbytes, and that is not installed here.")
+        raise BadInput(
+            cause,
+            Sentence(
+                "no-bitsandbytes-next",
+                "Install the extra `qlora` (pip install 'rankloop[qlora]'), or leave lora.bits unset.",
+            ),
+        )

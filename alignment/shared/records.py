@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import sentences
 
 MAX_RESPONSES = 64  # a ranking of more is a fault in the file, not a ranking
@@ -51,9 +52,15 @@ class Prompt(Record):
     @model_validator(mode="after")
     def _ends_with_user(self) -> Self:
         if self.messages[-1].role != "user":
-            raise ValueError(f"the last message must be the user's, it is the {self.messages[-1].role}'s")
+            raise ValueError(
+                Sentence(
+                    "last-not-user",
+                    "the last message must be the user's, it is the %(role)s's",
+                    role=self.messages[-1].role,
+                )
+            )
         if not self.messages[-1].content.strip():
-            raise ValueError("the last message is empty; a prompt needs a question or request")
+            raise ValueError(Sentence("last-empty", "the last message is empty; a prompt needs a question or request"))
         return self
 
     @classmethod
@@ -124,12 +131,23 @@ class Ranking(Record):
         flat = sorted(itertools.chain.from_iterable(self.groups))
         if flat != list(range(len(self.responses))) or not all(self.groups):
             raise ValueError(
-                f"groups must hold each index from 0 to {len(self.responses) - 1} exactly once, got {self.groups}"
+                Sentence(
+                    "groups-incomplete",
+                    "groups must hold each index from 0 to %(responses)s exactly once, got %(groups)s",
+                    responses=len(self.responses) - 1,
+                    groups=self.groups,
+                )
             )
         rank_of_text: dict[str, int] = {}
         for text, rank in zip(self.responses, self.ranks, strict=True):
             if rank_of_text.setdefault(text, rank) != rank:
-                raise ValueError(f"identical responses must be tied, but {text[:60]!r} stands at two ranks")
+                raise ValueError(
+                    Sentence(
+                        "identical-not-tied",
+                        "identical responses must be tied, but %(text)s stands at two ranks",
+                        text=f"{text[:60]!r}",
+                    )
+                )
         return self
 
     @model_validator(mode="after")
@@ -137,9 +155,19 @@ class Ranking(Record):
         for name in ("ratings", "flags", "broken_rules"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.responses):
-                raise ValueError(f"{name} must hold one entry a response ({len(self.responses)}), got {len(given)}")
+                raise ValueError(
+                    Sentence(
+                        "entry-per-response",
+                        "%(name)s must hold one entry a response (%(responses)s), got %(given)s",
+                        name=name,
+                        responses=len(self.responses),
+                        given=len(given),
+                    )
+                )
         if self.ratings and not all(1 <= rating <= 7 for rating in self.ratings):
-            raise ValueError(f"ratings run from 1 to 7, got {self.ratings}")
+            raise ValueError(
+                Sentence("ratings-range", "ratings run from 1 to 7, got %(ratings)s", ratings=self.ratings)
+            )
         return self
 
     @property

@@ -8,6 +8,8 @@ It is a `str`, so REST, logs and terminals show it as any other; a page looks up
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import SkipValidation
@@ -21,35 +23,55 @@ class Sentence(str):
     __slots__ = ("code", "values")
 
     def __new__(cls, code: str, english: str, /, **values: Any) -> Sentence:
-        made = super().__new__(cls, english % values if values else english)
-        made.code, made.values = code, values
+        return cls.filled(code, english % values if values else english, values)
+
+    @classmethod
+    def filled(cls, code: str, english: str, values: Mapping[str, Any]) -> Sentence:
+        """The Sentence whose English has its values already."""
+        made = super().__new__(cls, english)
+        made.code, made.values = code, {name: _plain(value) for name, value in values.items()}
         return made
 
     code: str
     values: dict[str, Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_again, (self.code, str(self), self.values))
+        return (Sentence.filled, (self.code, str(self), self.values))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; of an exception, what it says."""
+    if isinstance(value, BaseException) and value.args and isinstance(value.args[0], Sentence):
+        return value.args[0]
+    whole = isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
+    return value if whole else str(value)
+
+
+def parts(text: str) -> Any:
+    """`text` as JSON that keeps the codes, for `joined`."""
+    if not isinstance(text, Sentence):
+        return text
+    values = {name: parts(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
+    return {"said": text.code, "english": str(text), "values": values}
+
+
+def joined(stored: Any) -> Any:
+    """What `parts` took apart."""
+    if not isinstance(stored, dict):
+        return stored
+    values = {name: joined(value) for name, value in stored["values"].items()}
+    return Sentence.filled(stored["said"], stored["english"], values)
 
 
 def packed(text: str) -> str:
     """`text` for a column that holds text: a Sentence keeps its code there."""
-    if not isinstance(text, Sentence):
-        return text
-    return json.dumps({"said": text.code, "english": str(text), "values": text.values}, ensure_ascii=False)
+    return json.dumps(parts(text), ensure_ascii=False) if isinstance(text, Sentence) else text
 
 
 def unpacked(text: str) -> str:
     """What `packed` made, as it was; any other text as it is."""
     try:
-        stored = json.loads(text)
-        return _again(stored["said"], stored["english"], dict(stored["values"]))
-    except (ValueError, TypeError, KeyError):
+        found = joined(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return text
-
-
-def _again(code: str, english: str, values: dict[str, Any]) -> Sentence:
-    """The Sentence whose English was filled in already."""
-    made = Sentence(code, english)
-    made.values = values
-    return made
+    return found if isinstance(found, Sentence) else text

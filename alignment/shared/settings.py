@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from alignment.shared.methods import ADAPTERS, SOFT, TIMES_THE_RATE, Method, OwnWeights, Rescaling, SoftPrompt
+from alignment.shared.methods import (
+    ADAPTERS,
+    OTHER_NAMES,
+    SOFT,
+    TIMES_THE_RATE,
+    Method,
+    OwnWeights,
+    Rescaling,
+    SoftPrompt,
+)
+from alignment.shared.sentence import Sentence
 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -50,6 +60,11 @@ class LoRAConfig(StageSettings):
     )
     dora: bool = Field(
         default=False, description="Learn the length of each output's weights apart (Liu et al. 2024, DoRA)."
+    )
+    bits: Literal[4] | None = Field(
+        default=None,
+        description="Hold the frozen weights under the adapters in 4 bits (Dettmers et al. 2023, QLoRA): a quarter of "
+        "bfloat16's memory, slower steps. Needs the extra `qlora`; no GPU can share such weights out.",
     )
 
 
@@ -110,18 +125,46 @@ class TrainingConfig(RowRules):
             return {**values, "lora": {}}
         return values
 
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method_by_its_name(cls, value: object) -> object:
+        if isinstance(value, str) and (said := OTHER_NAMES.get(value.lower().replace("-", "_"))):
+            raise ValueError(f"{value!r} {said}")
+        return value
+
     @model_validator(mode="after")
     def _method_fits(self) -> Self:
         if self.lora is not None and self.tuned != "lora":
-            raise ValueError(f"method {self.tuned!r} has no use for lora: set lora to null, or method to 'lora'")
+            raise ValueError(
+                Sentence(
+                    "lora-unused",
+                    "method %(tuned)s has no use for lora: set lora to null, or method to 'lora'",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if self.lora is None and self.tuned == "lora":
-            raise ValueError("method 'lora' needs lora, which is null: leave lora out, or set method to 'full'")
+            raise ValueError(
+                Sentence(
+                    "lora-needed", "method 'lora' needs lora, which is null: leave lora out, or set method to 'full'"
+                )
+            )
         if self.layers != LAST_BLOCKS and self.tuned != "layers":
-            raise ValueError(f"layers is read by method 'layers' alone, and method is {self.tuned!r}")
+            raise ValueError(
+                Sentence(
+                    "layers-unused",
+                    "layers is read by method 'layers' alone, and method is %(tuned)s",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
         if self.tuned in SOFT and not self.takes_soft_prompts:
             raise ValueError(
-                f"method {self.tuned!r} is for sft alone: what it trains stands before the text and is no part of the "
-                "weights, on which reward model, critic and reference stand; choose full, lora, ia3, layers or bitfit"
+                Sentence(
+                    "method-for-sft",
+                    "method %(tuned)s is for sft alone: what it trains stands before the text and is no part of "
+                    "the weights, on which reward model, critic and reference stand; choose full, lora, ia3, "
+                    "layers or bitfit",
+                    tuned=f"{self.tuned!r}",
+                )
             )
         return self
 
@@ -148,7 +191,12 @@ class TrainingConfig(RowRules):
     def _micro_fits(self) -> Self:
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+                Sentence(
+                    "batch-of-micro",
+                    "batch_size (%(batch_size)s) must be a multiple of micro_batch_size (%(micro_batch_size)s)",
+                    batch_size=self.batch_size,
+                    micro_batch_size=self.micro_batch_size,
+                )
             )
         return self
 
@@ -167,16 +215,34 @@ class AdapterSettings(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _what_is_trained_is_saved(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "save_adapter" not in values and _method_of(values) in cls.saved_apart:
-            return {**values, "save_adapter": True}
-        return values
+        if not isinstance(values, dict) or "save_adapter" in values:
+            return values
+        apart = _method_of(values) in cls.saved_apart or _bits_of(values.get("lora"))
+        return {**values, "save_adapter": True} if apart else values
 
     @model_validator(mode="after")
     def _has_an_adapter(self) -> Self:
         if self.save_adapter and self.tuned not in (*ADAPTERS, *SOFT):
-            raise ValueError("save_adapter needs lora, or method 'ia3': without them there is no adapter")
+            raise ValueError(
+                Sentence(
+                    "no-adapter-to-save", "save_adapter needs lora, or method 'ia3': without them there is no adapter"
+                )
+            )
         if not self.save_adapter and self.tuned in SOFT:
-            raise ValueError(f"method {self.tuned!r} cannot be merged into the weights: leave save_adapter unset")
+            raise ValueError(
+                Sentence(
+                    "no-merge",
+                    "method %(tuned)s cannot be merged into the weights: leave save_adapter unset",
+                    tuned=f"{self.tuned!r}",
+                )
+            )
+        if not self.save_adapter and _bits_of(self.lora):
+            raise ValueError(
+                Sentence(
+                    "four-bits-no-merge",
+                    "lora.bits is 4, and adapters cannot be merged into such weights: leave save_adapter unset",
+                )
+            )
         return self
 
 
@@ -188,7 +254,23 @@ class SharedConfig(TrainingConfig):
         description="Each of several GPUs holds a share of weights, gradients and optimizer (FSDP), not a copy.",
     )
 
+    @model_validator(mode="after")
+    def _can_be_shared_out(self) -> Self:
+        if self.shard_weights and _bits_of(self.lora):
+            raise ValueError(
+                Sentence(
+                    "four-bits-not-shared",
+                    "lora.bits is 4, and such weights cannot be shared out: set shard_weights to false",
+                )
+            )
+        return self
+
 
 def _method_of(values: dict[str, Any]) -> str:
     """The method that settings mean which are not checked yet."""
     return str(values.get("method") or ("full" if values.get("lora") is None else "lora"))
+
+
+def _bits_of(lora: Any) -> int | None:
+    """What `lora` says of the weights under the adapters, checked yet or not."""
+    return lora.get("bits") if isinstance(lora, dict) else getattr(lora, "bits", None)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What a job can run."""
+    """What can be run."""
 
     SFT = "sft"  # supervised fine-tuning on demonstrations
     SAMPLE = "sample"  # responses from a model, as tasks for annotators or as a file

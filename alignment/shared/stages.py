@@ -23,6 +23,7 @@ from alignment.shared.config import Baseline, Stage, StageSettings, config_class
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, RuleVerdict
+from alignment.shared.sentence import Sentence
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,10 @@ def run(
     for name, value in files:
         for path in value.values() if isinstance(value, dict) else [value]:
             if path is not None and not path.exists():
-                raise BadInput(f"{name}: {path} does not exist.", "Check the path.")
+                raise BadInput(
+                    Sentence("path-missing", "%(name)s: %(path)s does not exist.", name=name, path=path),
+                    Sentence("check-path", "Check the path."),
+                )
     out_dir.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(MODULES[stage])
     result: StageResult = module.train(settings, files, out_dir, reporter)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
-from alignment.shared.sentence import SentenceText
+from alignment.shared.sentence import Sentence, SentenceText
 
 Scalar = bool | int | float | str | None
 MOST_SHOWN = 80  # characters of a value
@@ -34,6 +34,27 @@ class Problem(BaseModel):
         return json.dumps(self.value, ensure_ascii=False)
 
 
+# Kinds of pydantic's errors that have a code of ours, each with the values of its sentence.
+PYDANTICS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("missing", "string_type", "int_type", "int_parsing", "int_from_float", "float_type", "float_parsing"), ()
+    ),
+    **dict.fromkeys(("bool_type", "bool_parsing", "list_type", "dict_type", "model_type", "finite_number"), ()),
+    **dict.fromkeys(("model_attributes_type", "tuple_type", "union_tag_not_found"), ()),
+    **dict.fromkeys(("uuid_type", "uuid_parsing", "datetime_type", "datetime_from_date_parsing"), ()),
+    "greater_than": ("gt",),
+    "greater_than_equal": ("ge",),
+    "less_than": ("lt",),
+    "less_than_equal": ("le",),
+    "string_too_short": ("min_length",),
+    "string_too_long": ("max_length",),
+    "too_short": ("min_length", "actual_length"),
+    "too_long": ("max_length", "actual_length"),
+    "string_pattern_mismatch": ("pattern",),
+    "literal_error": ("expected",),
+    "enum": ("expected",),
+    "union_tag_invalid": ("tag", "expected_tags"),
+}
 MOST_EXPLAINED = 50  # problems of one input: a near miss takes a while to find
 
 
@@ -42,15 +63,15 @@ def explain(error: ValidationError, model: Any = None) -> list[Problem]:
 
     `model` is what was validated against: a model class, or a union of such told apart by a field.
     """
-    problems, found = [], error.errors(include_url=False, include_context=False)
+    problems, found = [], error.errors(include_url=False)
     for item in found[:MOST_EXPLAINED]:
         path, known = _locate(model, item["loc"])
-        message = item["msg"]
-        if item["type"] == "extra_forbidden":
-            message = _unknown_key(path[-1], known)
+        message = _unknown_key(path[-1], known) if item["type"] == "extra_forbidden" else _sentence(item)
         problems.append(Problem(pointer="/" + "/".join(path), message=message, value=shown(item["input"])))
     if (rest := len(found) - MOST_EXPLAINED) > 0:
-        problems.append(Problem(pointer="/", message=f"{rest} more problems are not listed."))
+        problems.append(
+            Problem(pointer="/", message=Sentence("more-problems", "%(rest)s more problems are not listed.", rest=rest))
+        )
     return problems
 
 
@@ -120,7 +141,20 @@ def _tags(kind: Any) -> list[Any]:
     return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
 
 
+def _sentence(item: Mapping[str, Any]) -> str:
+    """What pydantic or a validator of ours says, under a code; kinds that no input meets keep pydantic's words."""
+    values = item.get("ctx", {})
+    if item["type"] == "value_error" and isinstance(inner := next(iter(values["error"].args), ""), Sentence):
+        return Sentence("value-error", "Value error, %(what)s", what=inner)
+    if item["type"] in PYDANTICS:
+        return Sentence.filled(f"input-{item['type']}", item["msg"], values)
+    return str(item["msg"])
+
+
 def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}." if known else ""
-    return f"Unknown key {key!r}.{hint}"
+    hint: str = ""
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
+        hint = Sentence("near-key", " Did you mean %(near)s?", near=repr(near[0]))
+    elif known:
+        hint = Sentence("known-keys", " Known keys: %(known)s.", known=", ".join(known))
+    return Sentence("unknown-key", "Unknown key %(key)s.%(hint)s", key=repr(key), hint=hint)

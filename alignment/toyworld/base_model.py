@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ def train_base_model(
         raise BadInput("The corpus is empty.", "Give at least one text.")
     set_seed(config.seed)
     tokenizer = train_tokenizer(corpus, config)
-    texts = [_encode(tokenizer, text)[: config.max_length] for text in corpus]
+    texts = [ids[: config.max_length] for ids in _encoded(tokenizer, corpus)]
     model = _new_model(tokenizer, config)
     losses = _fit(model, texts, config, Meter(reporter, "pretrain", config.steps))
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -81,11 +82,15 @@ def _plain(corpus: Sequence[str | Demonstration]) -> Iterator[str]:
             yield text.response
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str | Demonstration) -> list[int]:
-    """A sentence with its stop, or a whole chat: a base model learns every token of both."""
-    if isinstance(text, str):
-        return chat.response_ids(tokenizer, text)
-    return chat.encode(tokenizer, text.prompt, text.response).ids
+def _encoded(tokenizer: PreTrainedTokenizerBase, corpus: Sequence[str | Demonstration]) -> Iterator[list[int]]:
+    """A sentence with its stop, or a whole chat: a base model learns every token of both.
+
+    Prompts and sentences come again and again: each is encoded once.
+    """
+    asked = cache(partial(chat.prompt_ids, tokenizer))
+    said = chat.many_response_ids(tokenizer, [text if isinstance(text, str) else text.response for text in corpus])
+    for text in corpus:
+        yield said[text] if isinstance(text, str) else asked(text.prompt) + said[text.response]
 
 
 def _new_model(tokenizer: PreTrainedTokenizerBase, config: BaseModelConfig) -> LlamaForCausalLM:

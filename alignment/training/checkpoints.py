@@ -25,6 +25,7 @@ from alignment.shared.errors import DiskFull, StageError, is_full
 from alignment.shared.events import Reporter, SavedCheckpoint
 from alignment.shared.policy.ppo_config import PolicyConfig
 from alignment.shared.records import canonical_json, sha256_text
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import ResumableInputs
 from alignment.training.team import ALONE, Team
 
@@ -38,11 +39,13 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "method",
     "layers",
     "virtual_tokens",
+    "packing",
     "source_weights",
     "source_cap",
     "lora.targets",
     "lora.rank_stabilised",
     "lora.dora",
+    "lora.bits",
     "alarms.engine_gap",
     "clip_range_high",
     "critic_warmup",
@@ -150,8 +153,8 @@ class Checkpoints:
         except (OSError, RuntimeError, StageError, SafetensorError) as error:
             if not is_full(error):
                 raise
-            cause = f"No room to write {home / name}."
-            raise DiskFull(cause, "Free some disk space, then resume.") from error
+            cause = Sentence("no-room-at", "No room to write %(home)s.", home=home / name)
+            raise DiskFull(cause, Sentence("free-space-resume", "Free some disk space, then resume.")) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         self._prune(home, step)

@@ -25,12 +25,13 @@ from alignment.models.device import pick_device
 from alignment.models.forward import Model
 from alignment.shared.errors import Diverged, PeersLost
 from alignment.shared.events import NullReporter, Reporter
+from alignment.shared.sentence import Sentence
 
 Said = TypeVar("Said")
 
 BUCKET = 2**24  # numbers of gradients that travel together
 PATIENCE = timedelta(minutes=30)  # for the slowest process, as long as the other stages have
-NEXT_STEP = "Lower learning_rate or raise kl_coef."
+NEXT_STEP = Sentence("lower-rate-or-raise-kl", "Lower learning_rate or raise kl_coef.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,14 @@ class Team:
         for rank, values in enumerate(each):
             for name, value in zip(shares, values.tolist(), strict=True):
                 if not math.isfinite(value):
-                    cause = f"{name} became {value} in process {rank + 1} of {self.size}."
+                    cause = Sentence(
+                        "became-in-process",
+                        "%(name)s became %(value)s in process %(rank)s of %(size)s.",
+                        name=name,
+                        value=value,
+                        rank=rank + 1,
+                        size=self.size,
+                    )
                     raise Diverged(cause, NEXT_STEP)
         return dict(zip(shares, torch.stack(each).sum(dim=0).tolist(), strict=True))
 
@@ -182,8 +190,18 @@ def together() -> Iterator[Team]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         told = str(error).strip().partition("\n")[0]
-        cause = f"Process {rank + 1} of {size} did not find the others at {where}: {told}"
-        step = "Open that way between the machines; name the interface in GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME."
+        cause = Sentence(
+            "peers-not-found",
+            "Process %(rank)s of %(size)s did not find the others at %(where)s: %(told)s",
+            rank=rank + 1,
+            size=size,
+            where=where,
+            told=told,
+        )
+        step = Sentence(
+            "peers-open",
+            "Open that way between the machines; name the interface in GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME.",
+        )
         raise PeersLost(cause, step) from error
     try:
         yield Team(rank, size)

@@ -26,6 +26,7 @@ from alignment.models.library import recomputing
 from alignment.shared.config import RewardConfig, SFTConfig
 from alignment.shared.errors import BadInput, Diverged
 from alignment.shared.events import Meter, Paused, Reporter
+from alignment.shared.sentence import Sentence
 from alignment.training.checkpoints import PARTIAL, Checkpoints
 from alignment.training.shards import skeleton, with_room
 from alignment.training.team import Team
@@ -47,8 +48,10 @@ def common_arguments(config: SFTConfig | RewardConfig, scratch: Path) -> dict[st
     together = config.micro_batch_size * _processes()
     half = config.number_type == "float16"
     if half and not gpu:
-        cause = "number_type is 'float16', whose loss is scaled on a GPU alone, and there is none."
-        raise BadInput(cause, "Set number_type to 'auto'.")
+        cause = Sentence(
+            "float16-no-gpu", "number_type is 'float16', whose loss is scaled on a GPU alone, and there is none."
+        )
+        raise BadInput(cause, Sentence("number-type-auto", "Set number_type to 'auto'."))
     shared, checkpointing = _shares(config), config.gradient_checkpointing
     shares = {"state_dict_type": "SHARDED_STATE_DICT", "activation_checkpointing": checkpointing}
     shares |= {"cpu_ram_efficient_loading": True}  # on the first process alone
@@ -108,8 +111,14 @@ class ReporterCallback(TrainerCallback):
         if not math.isfinite(numbers["loss"]) or not math.isfinite(numbers.get("grad_norm", 0.0)):
             norm = numbers.get("grad_norm")
             raise Diverged(
-                f"The loss became {numbers['loss']} (gradient norm {norm}) at step {state.global_step}.",
-                "Lower learning_rate or max_grad_norm.",
+                Sentence(
+                    "loss-diverged",
+                    "The loss became %(loss)s (gradient norm %(norm)s) at step %(global_step)s.",
+                    loss=numbers["loss"],
+                    norm=norm,
+                    global_step=state.global_step,
+                ),
+                Sentence("lower-rate-or-norm", "Lower learning_rate or max_grad_norm."),
             )
         self.latest = numbers
         self.meter.step(numbers)

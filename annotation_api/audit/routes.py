@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.audit import queries, sealed
 from annotation_api.audit.schemas import AuditRowOut, AuditVerdict
@@ -53,7 +54,13 @@ def verify_audit(
     """Walk the whole chain; says which row is the first that was changed or taken out, if one was. What the service
     noted of it beside the database must agree, and the row that is given."""
     if (seq is None) != (sha256 is None):
-        raise invalid([Problem(pointer="query:seq", message="Give seq and sha256 together, or neither.")])
+        raise invalid(
+            [
+                Problem(
+                    pointer="query:seq", message=Sentence("seq-with-sha", "Give seq and sha256 together, or neither.")
+                )
+            ]
+        )
     given = [ledger.Noted(seq, sha256)] if seq is not None and sha256 is not None else []
     found = ledger.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home), *given)
     return AuditVerdict(

@@ -72,9 +72,21 @@ def _take_turn(session: Session, job: Job) -> None:
 def _job(session: Session, key: uuid.UUID) -> Job:
     job = session.get(Job, key)
     if job is None or job.stage not in ON_DATA:
-        raise invalid([Problem(pointer="/job", message="There is no such job of work on data.", value=str(key))])
+        raise invalid(
+            [
+                Problem(
+                    pointer="/job",
+                    message=Sentence("no-such-data-job", "There is no such job of work on data."),
+                    value=str(key),
+                )
+            ]
+        )
     if job.state is not JobState.SUCCEEDED:
-        message = f"The job is {job.state.value}; it has nothing to keep until it has succeeded."
+        message = Sentence(
+            "job-keeps-nothing",
+            "The job is %(state)s; it has nothing to keep until it has succeeded.",
+            state=job.state.value,
+        )
         raise invalid([Problem(pointer="/job", message=message, value=str(key))])
     return job
 
@@ -124,7 +136,15 @@ def undo(session: Session, key: uuid.UUID) -> None:
     uses = select(Snapshot.id).where(Snapshot.sources.contains({"datasets": [str(key)]}))
     snapshots = [str(found) for found in itertools.islice(session.scalars(uses), 3)]
     if snapshots:
-        raise ApiError(409, "in-use", f"Snapshots were made of this data set: {', '.join(snapshots)}.")
+        raise ApiError(
+            409,
+            "in-use",
+            Sentence(
+                "snapshots-made-of",
+                "Snapshots were made of this data set: %(snapshots)s.",
+                snapshots=", ".join(snapshots),
+            ),
+        )
     if session.execute(sql(IN_TASKS), {"dataset": str(key)}).first():
         raise ApiError(409, "in-use", Sentence("tasks-use-it", "Tasks of a project were made from this data set."))
     session.execute(delete(DatasetRow).where(DatasetRow.dataset_id == key))

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from annotation_api.datasets import prepared, progress, queries, service
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
 from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.mapping import read_mapping
 from annotation_api.datasets.schemas import (
     DatasetOut,
     DatasetRowOut,
@@ -27,10 +28,10 @@ from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow, get_sessions
 from annotation_api.http.downloads import Download
 from annotation_api.http.entry.route import DoorRoute
-from annotation_api.http.errors import ProblemBody
 from annotation_api.http.idempotency import Key, Made, Once
 from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
+from annotation_api.http.schemas import ProblemBody
 
 router = APIRouter(prefix="/v1", tags=["data"], route_class=DoorRoute)
 Mapped = Annotated[
@@ -65,7 +66,7 @@ def import_dataset(
     """Import a file whole. A refused row stops the import (422, with every refused row) unless `skip_bad`."""
     title = name or file.filename or "upload"
     asked = f"{service.sha256_of(file.file)} {kind} {format} {project} {skip_bad} {title}" + (f" {map}" if map else "")
-    mapping = service.read_mapping(map, kind)
+    mapping = read_mapping(map, kind)
     return once.run(
         lambda: service.import_file(
             session,
@@ -98,7 +99,7 @@ def preview_dataset(
     ] = False,
 ) -> ImportPreview:
     """Read a file, or its beginning, and say what importing it would give, with its first records; stores nothing."""
-    mapping = service.read_mapping(map, kind)
+    mapping = read_mapping(map, kind)
     return service.preview(session, me, file.file, kind, format, key, mapping, beginning=beginning)
 
 

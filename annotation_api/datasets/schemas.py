@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from alignment.shared.sentence import SentenceText, unpacked
+from alignment.shared.sentence import Sentence, SentenceText, unpacked
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind, FreezeState
 from annotation_api.http.labels import NewLabels
@@ -20,7 +20,7 @@ class RowProblem(BaseModel):
 
     row: int
     field: str
-    message: str
+    message: SentenceText
 
 
 class ImportReport(BaseModel):
@@ -40,6 +40,7 @@ class ImportReport(BaseModel):
     unused: dict[str, int] = Field(
         default={}, description="Fields of the file that were not read, and how many rows hold something there."
     )
+    unknown: bool = Field(default=False, description="No layout has these fields: send `map`, or name the `format`.")
 
 
 class ImportRefusal(ImportReport):
@@ -130,7 +131,7 @@ class NewSnapshot(NewLabels):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.project is None) == (self.dataset is None):
-            raise ValueError("name either a project or a dataset, and not both")
+            raise ValueError(Sentence("project-or-dataset", "name either a project or a dataset, and not both"))
         return self
 
 

@@ -6,25 +6,27 @@ import hashlib
 import uuid
 from typing import IO, Any
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.datasets import progress, queries
-from annotation_api.datasets.formats.mapping import Mapping, parsed
+from annotation_api.datasets.formats.mapping import Mapping
 from annotation_api.datasets.formats.reading import Accepted, Reading
 from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.mapping import refuse_collected
 from annotation_api.datasets.schemas import ImportPreview, ImportReport, NewSnapshot, RecordOut, RowProblem
 from annotation_api.db.snapshots import freeze, freezes
-from annotation_api.db.snapshots.frozen_rows import COLLECTED, FreezeError
-from annotation_api.db.snapshots.judged_rows import VoteChoice
-from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Freeze, Person, Project, Snapshot
+from annotation_api.db.snapshots.frozen_rows import FreezeError
+from annotation_api.db.snapshots.votes import VoteChoice
+from annotation_api.db.sql import copy_in
+from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
 from annotation_api.http.labels import Labels, label
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters
+STORE = "COPY dataset_rows (dataset_id, row, part, record_hash, record) FROM STDIN"
 PREVIEWED = 20  # records in a preview, or fewer of together
 PREVIEW_SIZE = 2**20  # characters
 
@@ -67,7 +69,7 @@ def import_file(
     Raises ImportRefused (and stores nothing) when a row is refused without `skip_bad`, when the file
     cannot be read to its end, or when no row is left.
     """
-    _refuse_collected(kind)
+    refuse_collected(kind)
     owner = _project(session, project)
     dataset = Dataset(
         name=name, kind=kind, format=format, project_id=owner.id if owner else None, sha256=sha256_of(file),
@@ -102,14 +104,14 @@ def preview(
     beginning: bool = False,
 ) -> ImportPreview:
     """What importing the file would report, and its first records; stores nothing. `beginning`: the file was cut."""
-    _refuse_collected(kind)
+    refuse_collected(kind)
     first: list[RecordOut] = []
     size = 0
     with progress.watched(file, me.id, key) as watched:
         reading = Reading(watched, kind.value, format.value, mapping, beginning=beginning)
         for item in reading:
             watched.rows = reading.accepted + reading.duplicates
-            size += item.size
+            size += len(item.line)
             if len(first) < PREVIEWED and (size <= PREVIEW_SIZE or not first):
                 first.append(RecordOut(row=item.row, part=item.part, record=_record(item)))
     return ImportPreview(
@@ -122,50 +124,24 @@ def preview(
     )
 
 
-def read_mapping(text: str | None, kind: DatasetKind) -> Mapping | None:
-    """The mapping in a form; 422 when it cannot give records of this kind."""
-    if not text:
-        return None
-    _refuse_collected(kind)
-    try:
-        return parsed(text, kind.value)
-    except ValueError as error:
-        raise invalid([Problem(pointer="/map", message=f"The mapping {error}.", value=text[:200])]) from None
-
-
-def _refuse_collected(kind: DatasetKind) -> None:
-    if kind in COLLECTED:
-        message = (
-            f"{kind.value} are collected in projects and never imported; import rankings, demonstrations or prompts."
-        )
-        raise invalid([Problem(pointer="/kind", message=message.capitalize(), value=kind.value)])
-
-
 def _store(session: Session, dataset: Dataset, reading: Reading, skip_bad: bool, watched: progress.WatchedFile) -> None:
     """Write the records in batches; a strict import stops writing at the first bad row, but reads on."""
-    batch: list[dict[str, Any]] = []
+    batch: list[Accepted] = []
     size = 0
     for item in reading:
         if reading.refusals and not skip_bad:
             continue
-        batch.append(_row(dataset, item))
-        size += item.size
+        batch.append(item)
+        size += len(item.line)
         if len(batch) == INSERT_BATCH or size >= INSERT_SIZE:
-            session.execute(insert(DatasetRow), batch)
+            _write(session, dataset, batch)
             batch, size = [], 0
             watched.rows = reading.accepted + reading.duplicates
-    if batch:
-        session.execute(insert(DatasetRow), batch)
+    _write(session, dataset, batch)
 
 
-def _row(dataset: Dataset, item: Accepted) -> dict[str, Any]:
-    return {
-        "dataset_id": dataset.id,
-        "row": item.row,
-        "part": item.part,
-        "record_hash": item.hash,
-        "record": _record(item),
-    }
+def _write(session: Session, dataset: Dataset, batch: list[Accepted]) -> None:
+    copy_in(session, STORE, ((dataset.id, item.row, item.part, item.hash, item.line) for item in batch))
 
 
 def _record(item: Accepted) -> dict[str, Any]:
@@ -197,6 +173,7 @@ def _report(reading: Reading, dataset: Dataset | None) -> ImportReport:
         errors=[RowProblem(**refusal.as_dict()) for refusal in reading.refusals],
         notes=reading.notes,
         unused=reading.unused,
+        unknown=reading.unknown,
     )
 
 
@@ -205,7 +182,15 @@ def _project(session: Session, name: str | None) -> Project | None:
         return None
     found = queries.project_named(session, name)
     if found is None:
-        raise invalid([Problem(pointer="/project", message=f"There is no project {name!r}.", value=name)])
+        raise invalid(
+            [
+                Problem(
+                    pointer="/project",
+                    message=Sentence("no-project-named", "There is no project %(name)s.", name=f"{name!r}"),
+                    value=name,
+                )
+            ]
+        )
     return found
 
 

@@ -39,7 +39,11 @@ def keep(home: Path, person: uuid.UUID, file: IO[bytes]) -> str:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise ApiError(507, "no-space", f"The server cannot keep the file: {error.strerror or error}.") from None
+        raise ApiError(
+            507,
+            "no-space",
+            Sentence("file-not-kept", "The server cannot keep the file: %(error)s.", error=error.strerror or error),
+        ) from None
     return digest.hexdigest()
 
 

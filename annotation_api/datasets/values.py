@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 
 Row = Mapping[str, Any]
 
@@ -29,7 +30,9 @@ ROLES = {
     "developer": "system",
 }
 TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "function_response"})
-NO_TOOLS = "is a turn of a tool, and records keep the turns of system, user and assistant only"
+NO_TOOLS = Sentence(
+    "turn-of-tool", "is a turn of a tool, and records keep the turns of system, user and assistant only"
+)
 TRUTHS: dict[object, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 JSON_NAMES = {
     dict: "an object",
@@ -82,17 +85,25 @@ def first_of(row: Row, names: tuple[str, ...]) -> str:
         if row.get(name) is not None:
             return name
     present = ", ".join(list(row)[:12]) or "none"
-    raise Refused(names[0], f"missing; one of {', '.join(names)} must hold a value. Fields of this row: {present}")
+    raise Refused(
+        names[0],
+        Sentence(
+            "missing-one-of",
+            "missing; one of %(names)s must hold a value. Fields of this row: %(present)s",
+            names=", ".join(names),
+            present=present,
+        ),
+    )
 
 
 def as_text(value: object, field: str) -> str:
     """Text with something in it."""
     if value is None:
-        raise Refused(field, "is missing; it must hold text")
+        raise Refused(field, Sentence("missing-text", "is missing; it must hold text"))
     if not isinstance(value, str):
-        raise Refused(field, f"must be text, it is {show(value)}")
+        raise Refused(field, Sentence("must-be-text", "must be text, it is %(value)s", value=show(value)))
     if not value.strip():
-        raise Refused(field, "is empty; put the text here or leave the row out")
+        raise Refused(field, Sentence("is-empty", "is empty; put the text here or leave the row out"))
     return value
 
 
@@ -108,7 +119,9 @@ def optional_text(row: Row, *names: str) -> str:
         if value is None:
             continue
         if not isinstance(value, str):
-            raise Refused(name, f"must be text or left out, it is {show(value)}")
+            raise Refused(
+                name, Sentence("text-or-left-out-value", "must be text or left out, it is %(value)s", value=show(value))
+            )
         return value
     return ""
 
@@ -120,21 +133,23 @@ def as_number(value: object, field: str) -> float:
             raise ValueError
         number = float(value)
     except (ValueError, OverflowError):
-        raise Refused(field, f"must be a number, it is {show(value)}") from None
+        raise Refused(
+            field, Sentence("must-be-number", "must be a number, it is %(value)s", value=show(value))
+        ) from None
     if not math.isfinite(number):
-        raise Refused(field, f"must be a finite number, it is {value}")
+        raise Refused(field, Sentence("must-be-finite", "must be a finite number, it is %(value)s", value=value))
     return number
 
 
 def as_list(value: object, field: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Refused(field, f"must be a list, it is {show(value)}")
+        raise Refused(field, Sentence("must-be-list", "must be a list, it is %(value)s", value=show(value)))
     return value
 
 
 def as_object(value: object, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Refused(field, f"must be an object, it is {show(value)}")
+        raise Refused(field, Sentence("must-be-object", "must be an object, it is %(value)s", value=show(value)))
     return value
 
 
@@ -143,7 +158,9 @@ def truth(row: Row, name: str) -> bool:
     value = row.get(name)
     found = TRUTHS.get(value.strip().lower() if isinstance(value, str) else value) if is_scalar(value) else None
     if found is None:
-        raise Refused(name, f"must be true or false (or 1 or 0), it is {show(value)}")
+        raise Refused(
+            name, Sentence("true-or-false", "must be true or false (or 1 or 0), it is %(value)s", value=show(value))
+        )
     return found
 
 
@@ -158,7 +175,10 @@ def message(turn: object, field: str) -> Message:
     text_name = next((name for name in ("content", "value", "text") if fields.get(name) is not None), "content")
     role = _role(fields.get(role_name), f"{field}.{role_name}")
     if fields.get("tool_calls") or fields.get("function_call"):
-        raise Refused(field, "calls a tool, and records keep the turns of system, user and assistant only")
+        raise Refused(
+            field,
+            Sentence("calls-a-tool", "calls a tool, and records keep the turns of system, user and assistant only"),
+        )
     return Message(role=role, content=_content(fields.get(text_name), f"{field}.{text_name}"))  # type: ignore[arg-type]
 
 
@@ -175,7 +195,12 @@ def _role(value: object, field: str) -> str:
     if said in TOOL_ROLES:
         raise Refused(field, NO_TOOLS)
     if said not in ROLES:
-        raise Refused(field, f"must be one of {', '.join(ROLES)}, it is {show(value)}")
+        raise Refused(
+            field,
+            Sentence(
+                "one-of-roles", "must be one of %(roles)s, it is %(value)s", roles=", ".join(ROLES), value=show(value)
+            ),
+        )
     return ROLES[said]
 
 
@@ -186,7 +211,10 @@ def _content(value: object, field: str) -> str:
     parts = [as_object(part, f"{field}[{i}]") for i, part in enumerate(value)]
     for i, part in enumerate(parts):
         if not isinstance(part.get("text"), str):
-            raise Refused(f"{field}[{i}]", f"is no text ({show(part.get('type'))}); only text can be learnt")
+            raise Refused(
+                f"{field}[{i}]",
+                Sentence("is-no-text", "is no text (%(kind)s); only text can be learnt", kind=show(part.get("type"))),
+            )
         part.get("type")  # text, as was just seen
     return as_text("".join(part["text"] for part in parts), field)
 
@@ -202,17 +230,27 @@ def messages(value: object, field: str) -> list[Message]:
         message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field)) if not _is_empty_system(turn)
     ]
     if not turns:
-        raise Refused(field, "holds no turn; at least one message of the user is needed")
+        raise Refused(field, Sentence("no-turn-of-user", "holds no turn; at least one message of the user is needed"))
     for i, turn in enumerate(turns):
         if turn.role == "system" and i > 0:
-            raise Refused(f"{field}[{i}]", "a system message may only come first")
+            raise Refused(f"{field}[{i}]", Sentence("system-first", "a system message may only come first"))
     return turns
 
 
 def prompt_of(turns: list[Message], field: str, **fields: Any) -> Prompt:
     """The turns as a prompt; the last one must be the user's."""
     if not turns:
-        raise Refused(field, "holds no turn before the response; at least one message of the user is needed")
+        raise Refused(
+            field,
+            Sentence("no-turn-before", "holds no turn before the response; at least one message of the user is needed"),
+        )
     if turns[-1].role != "user":
-        raise Refused(field, f"the turn before the response must be the user's, it is the {turns[-1].role}'s")
+        raise Refused(
+            field,
+            Sentence(
+                "before-not-user",
+                "the turn before the response must be the user's, it is the %(role)s's",
+                role=turns[-1].role,
+            ),
+        )
     return Prompt(messages=tuple(turns), **fields)

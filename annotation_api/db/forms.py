@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from alignment.shared.records import Criterion
+from alignment.shared.sentence import Sentence
 
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Stable name in exports: a-z, 0-9, _.")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -81,7 +82,13 @@ class RankingForm(FormBase):
     def _orders_differ(self) -> Self:
         criteria = [self.criterion, *self.apart] if self.criterion else list(self.apart)
         if repeated := [key for key, times in Counter(criteria).items() if times > 1]:
-            raise ValueError(f"apart: the criterion {repeated[0]} has an order already; name each once")
+            raise ValueError(
+                Sentence(
+                    "criterion-twice",
+                    "apart: the criterion %(repeated)s has an order already; name each once",
+                    repeated=repeated[0],
+                )
+            )
         return self
 
 
@@ -108,11 +115,20 @@ class Question(Spec):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         if self.kind == "choice" and len(self.options) < 2:
-            raise ValueError("a choice needs two options or more")
+            raise ValueError(Sentence("choice-needs-two", "a choice needs two options or more"))
         if self.kind != "choice" and self.options:
-            raise ValueError(f"options belong to a choice, not to {self.kind}")
+            raise ValueError(
+                Sentence("options-of-a-choice", "options belong to a choice, not to %(kind)s", kind=self.kind)
+            )
         if self.kind == "scale" and self.least >= self.most:
-            raise ValueError(f"a scale rises: least is {self.least}, most is {self.most}")
+            raise ValueError(
+                Sentence(
+                    "scale-rises",
+                    "a scale rises: least is %(least)s, most is %(most)s",
+                    least=self.least,
+                    most=self.most,
+                )
+            )
         _refuse_repeats("options", self.options)
         return self
 
@@ -153,9 +169,24 @@ class QuestionsForm(FormBase):
             if question.when:
                 asked = earlier.get(question.when.question)
                 if asked is None:
-                    raise ValueError(f"question {question.id} depends on {question.when.question}, not asked before it")
+                    raise ValueError(
+                        Sentence(
+                            "question-depends",
+                            "question %(question)s depends on %(other)s, not asked before it",
+                            question=question.id,
+                            other=question.when.question,
+                        )
+                    )
                 if bad := [answer for answer in question.when.answers if not asked.takes(answer)]:
-                    raise ValueError(f"question {asked.id} is never answered {bad[0]!r}: it takes {asked.expects}")
+                    raise ValueError(
+                        Sentence(
+                            "never-answered",
+                            "question %(asked)s is never answered %(bad)s: it takes %(expects)s",
+                            asked=asked.id,
+                            bad=f"{bad[0]!r}",
+                            expects=asked.expects,
+                        )
+                    )
             earlier[question.id] = question
         return self
 
@@ -202,4 +233,6 @@ def _among(answer: object, answers: Iterable[object]) -> bool:
 
 def _refuse_repeats(what: str, items: Iterable[Option | Rule | Question]) -> None:
     if repeated := [key for key, times in Counter(item.id for item in items).items() if times > 1]:
-        raise ValueError(f"{what}: the id {repeated[0]!r} stands twice")
+        raise ValueError(
+            Sentence("id-twice", "%(what)s: the id %(repeated)s stands twice", what=what, repeated=f"{repeated[0]!r}")
+        )

@@ -9,11 +9,11 @@ mapper, `session.get` included. Statements that go straight to the driver say it
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, event, func, or_, select
+from sqlalchemy import ColumnElement, Text, Uuid, bindparam, cast, event, func, or_, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.sql.base import ExecutableOption
 
 from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, ProjectMember, Role, Snapshot
 
@@ -35,55 +35,64 @@ def reads_answers(session: Session, role: Role, project_id: uuid.UUID) -> bool:
     return role is not Role.ANNOTATOR and session.get(Project, project_id) is not None
 
 
-def _projects(viewer: uuid.UUID) -> ColumnElement[bool]:
-    mine = select(ProjectMember.project_id).where(ProjectMember.person_id == viewer)
+_ID = bindparam("rankloop_viewer", type_=Uuid())  # for whom a statement works
+
+
+def _projects() -> ColumnElement[bool]:
+    mine = select(ProjectMember.project_id).where(ProjectMember.person_id == _ID)
     return or_(Project.open, Project.id.in_(mine))
 
 
-def _hidden_projects(viewer: uuid.UUID) -> Any:
-    return select(Project.id).where(~_projects(viewer))
+def _hidden_projects() -> Any:
+    return select(Project.id).where(~_projects())
 
 
-def _datasets(viewer: uuid.UUID) -> ColumnElement[bool]:
-    return or_(Dataset.project_id.is_(None), Dataset.project_id.not_in(_hidden_projects(viewer)))
+def _datasets() -> ColumnElement[bool]:
+    return or_(Dataset.project_id.is_(None), Dataset.project_id.not_in(_hidden_projects()))
 
 
-def _snapshots(viewer: uuid.UUID) -> ColumnElement[bool]:
+def _snapshots() -> ColumnElement[bool]:
     source = func.jsonb_extract_path_text(Snapshot.sources, "project")
     datasets = func.jsonb_extract_path(Snapshot.sources, "datasets")
-    hidden = select(cast(Project.id, Text)).where(~_projects(viewer))
+    hidden = select(cast(Project.id, Text)).where(~_projects())
     of_hidden = select(Dataset.id).where(
-        Dataset.project_id.in_(_hidden_projects(viewer)), func.jsonb_exists(datasets, cast(Dataset.id, Text))
+        Dataset.project_id.in_(_hidden_projects()), func.jsonb_exists(datasets, cast(Dataset.id, Text))
     )
     return or_(source.is_(None), source.not_in(hidden)) & ~of_hidden.exists()
 
 
-def _models(viewer: uuid.UUID) -> ColumnElement[bool]:
-    hidden = select(Snapshot.id).where(~_snapshots(viewer))
+def _models() -> ColumnElement[bool]:
+    hidden = select(Snapshot.id).where(~_snapshots())
     return or_(ModelVersion.snapshot_id.is_(None), ModelVersion.snapshot_id.not_in(hidden))
 
 
-def _jobs(viewer: uuid.UUID) -> ColumnElement[bool]:
+def _jobs() -> ColumnElement[bool]:
     """Inputs name what a job reads by its id."""
     inputs = cast(Job.inputs, Text)
-    snapshots = select(Snapshot.id).where(~_snapshots(viewer), inputs.contains(cast(Snapshot.id, Text)))
-    projects = select(Project.id).where(~_projects(viewer), inputs.contains(cast(Project.id, Text)))
+    snapshots = select(Snapshot.id).where(~_snapshots(), inputs.contains(cast(Snapshot.id, Text)))
+    projects = select(Project.id).where(~_projects(), inputs.contains(cast(Project.id, Text)))
     return ~snapshots.exists() & ~projects.exists()
 
 
-RULES: dict[type, Callable[[uuid.UUID], ColumnElement[bool]]] = {
-    Project: _projects,
-    Dataset: _datasets,
-    Snapshot: _snapshots,
-    ModelVersion: _models,
-    Job: _jobs,
+# Made once: to make one takes longer than to ask the database, and each select has one. So the person is a parameter.
+RULES: dict[type, ExecutableOption] = {
+    kind: with_loader_criteria(kind, rule, propagate_to_loaders=False)
+    for kind, rule in {
+        Project: _projects(),
+        Dataset: _datasets(),
+        Snapshot: _snapshots(),
+        ModelVersion: _models(),
+        Job: _jobs(),
+    }.items()
 }
 
 
 @event.listens_for(Session, "do_orm_execute")
 def _hide(state: ORMExecuteState) -> None:
+    """Also of what a relationship loads, which is a select of its own; so no rule is passed on to loaders."""
     viewer = state.session.info.get(VIEWER)
     if viewer is None or not state.is_select or state.is_column_load or state.execution_options.get("everything"):
         return
-    for kind in {mapper.class_ for mapper in state.all_mappers} & RULES.keys():
-        state.statement = state.statement.options(with_loader_criteria(kind, RULES[kind](viewer)))
+    if kinds := {mapper.class_ for mapper in state.all_mappers} & RULES.keys():
+        state.statement = state.statement.options(*(RULES[kind] for kind in kinds))
+        state.parameters = {**(state.parameters or {}), _ID.key: viewer}

@@ -6,7 +6,8 @@ What stands between a session and the driver costs four times as much as the dri
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -23,19 +24,32 @@ def rows(session: Session, statement: str, **values: object) -> list[Any]:
 
     Raises what the session itself would raise: sqlalchemy.exc.DBAPIError of the fitting kind.
     """
+    with _driver(session, statement) as driver, driver.cursor(row_factory=namedtuple_row) as cursor:
+        cursor.execute(statement, values)
+        found: list[Any] = cursor.fetchall()
+        return found
+
+
+def copy_in(session: Session, statement: str, many: Iterable[Sequence[object]]) -> None:
+    """Many rows by one COPY ... FROM STDIN. Raises as `rows`."""
+    with _driver(session, statement) as driver, driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in many:
+            copy.write_row(row)
+
+
+@contextmanager
+def _driver(session: Session, statement: str) -> Iterator[Any]:
+    """The session's own connection, as the driver has it."""
     session.flush()
     connection = session.connection()
     driver: Any = connection.connection.driver_connection
     try:
-        with driver.cursor(row_factory=namedtuple_row) as cursor:
-            cursor.execute(statement, values)
-            found: list[Any] = cursor.fetchall()
-            return found
+        yield driver
     except psycopg.Error as error:
         if driver.closed:
             connection.invalidate()
         raise DBAPIError.instance(
-            statement, values, error, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed
+            statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed
         ) from error
 
 

@@ -68,6 +68,12 @@ def win_rate(replies: Sequence[Reply], ours: str, theirs: str) -> WinRate:
     return WinRate(float(np.mean(wins)), *interval95(wins), sum(r.model == ours for r in replies))
 
 
+def standings(board: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Of the leaderboard's models what the report shows, under the names that it calls them; the strongest first."""
+    shown = ("elo", "elo_low", "elo_high", "comparisons", "wins", "losses", "ties")
+    return [{"model": names[row["model"]]} | {name: row[name] for name in shown} for row in board["models"]]
+
+
 def gold_by_update(world: World, rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:
     """Mean gold grade of each evaluation of a PPO run, from the rows of its looks.jsonl."""
     grades: dict[int, list[float]] = defaultdict(list)

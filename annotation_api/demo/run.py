@@ -39,6 +39,7 @@ TASKS_PER_PROMPT = 2  # of K = 4 each: more different responses teach more than 
 JUDGED_DRAWS = 3  # replies of each model to each held-out prompt
 NEXT_ROUND = 24  # prompts whose new replies go back to the annotators
 ADMIN = "admin@example.com"
+GUIDELINES = "Best first; equals share a rank."
 JOIN = "Annotators join"
 BASE = "Base model from scratch"
 SFT = "SFT on the demonstrations"
@@ -47,9 +48,11 @@ RANK = "Annotators rank"
 REWARD = "Reward model on the rankings"
 PPO = "PPO against the reward model"
 JUDGED = "Base, SFT and policy are judged"
+COMPARED = "Annotators compare the three"
 QUEUED = "The policy's replies are queued"
 PARTS = {  # seconds on two quiet cores without AVX-512
-    JOIN: 6.0, BASE: 212.0, SFT: 35.0, ANSWERS: 65.0, RANK: 20.0, REWARD: 86.0, PPO: 173.0, JUDGED: 49.0, QUEUED: 21.0
+    JOIN: 1.0, BASE: 196.0, SFT: 21.0, ANSWERS: 68.0, RANK: 19.0, REWARD: 69.0, PPO: 133.0, JUDGED: 30.0, COMPARED: 6.0,
+    QUEUED: 16.0
 }  # fmt: skip
 
 
@@ -122,9 +125,7 @@ class Demo:
         demonstrations = self.engineer.upload(self.toy / "demonstrations.jsonl", "demonstrations")
         prompts = self.engineer.upload(self.toy / "prompts.jsonl", "prompts")
         heldout = self.engineer.upload(self.toy / "heldout.jsonl", "prompts")
-        self.project = post("/v1/projects", {"name": "Toy world", "guidelines": "Best first; equals share a rank."})[
-            "id"
-        ]
+        self.project = post("/v1/projects", {"name": "Toy world", "guidelines": GUIDELINES})["id"]
 
         # 2. SFT; its policy answers the prompts, which makes the annotators' tasks.
         sft = self._job("sft", {"model": {"model": base}, "demonstrations": {"dataset": demonstrations}})
@@ -134,7 +135,7 @@ class Demo:
         wait(answers, ANSWERS)
 
         # 3. People rank; the rankings are frozen.
-        rankings = self._rank(team, password)
+        rankings = self._rank(self.project, RANK, team, password)
         snapshot = post("/v1/snapshots", {"kind": "rankings", "project": self.project})
 
         # 4. Reward model, PPO, and the judged replies of base, SFT and policy.
@@ -143,16 +144,19 @@ class Demo:
         ppo = self._job("ppo", inputs)
         models = [{"model": base}, {"job": sft}, {"job": ppo}]
         draws = {"responses_per_prompt": JUDGED_DRAWS, "distinct": False}
-        judged = self._job("sample", {"models": models, "prompts": {"dataset": heldout}}, draws)
+        beside = post("/v1/projects", {"name": "Toy world, compared", "guidelines": GUIDELINES})["id"]
+        judged = self._job("sample", {"models": models, "prompts": {"dataset": heldout}, "project": beside}, draws)
         done["reward"] = wait(reward, REWARD)
         done["ppo"] = wait(ppo, PPO)
         wait(judged, JUDGED)
 
-        # 5. The new policy's responses go back to the annotators.
+        # 5. The annotators compare the three models, and the new policy's responses go back to them.
+        self._rank(beside, COMPARED, team, password)
         returned = self._return_to_annotators(done["ppo"]["result"]["model"])
         models_by_id = {base: "base"} | {done[stage]["result"]["model"]: stage for stage in ("sft", "ppo")}
         looks = self.engineer.lines(f"/v1/jobs/{ppo}/artifacts/looks.jsonl")
         return self._figures(done, judged, models_by_id) | {
+            "leaderboard": judge.standings(self._leaderboard(beside), models_by_id),
             "gold_by_update": judge.gold_by_update(self.world, map(json.loads, looks)),
             "seed": self.seed,
             "annotators": len(team),
@@ -190,12 +194,12 @@ class Demo:
         if self.base.returncode:
             raise DemoFailed(f"The base model could not be trained:\n{log.read_text(errors='replace')}")
 
-    def _rank(self, team: Sequence[Annotator], password: str) -> int:
-        tasks = self._tasks()
+    def _rank(self, project: str, title: str, team: Sequence[Annotator], password: str) -> int:
+        tasks = self._tasks(project)
         done = itertools.count(1)
-        with self.engineer.bar(RANK) as bar:
+        with self.engineer.bar(title) as bar:
             return annotators.work_together(
-                self.service.url, self.project, team, password, lambda: bar.update(next(done), tasks)
+                self.service.url, project, team, password, lambda: bar.update(next(done), tasks)
             )
 
     def _return_to_annotators(self, policy: str) -> int:
@@ -204,9 +208,16 @@ class Demo:
         with (self.toy / "prompts.jsonl").open() as source:
             path.write_text("".join(itertools.islice(source, NEXT_ROUND)))
         again = {"models": [{"model": policy}], "prompts": {"dataset": self.engineer.upload(path, "prompts")}}
-        before = self._tasks()
+        before = self._tasks(self.project)
         self.engineer.wait(self._job("sample", {**again, "project": self.project}), QUEUED)
-        return self._tasks() - before
+        return self._tasks(self.project) - before
+
+    def _leaderboard(self, project: str) -> dict[str, Any]:
+        """With every ranking counted, whoever counts them."""
+        while self.engineer.get(f"/v1/projects/{project}/agreement")["waiting"]:
+            time.sleep(0.5)
+        board: dict[str, Any] = self.engineer.get(f"/v1/leaderboard?project={project}")
+        return board
 
     def keep(self) -> None:
         """Go on serving until Ctrl-C."""
@@ -221,8 +232,8 @@ class Demo:
         except KeyboardInterrupt:
             self.console.print("Stopping ...")
 
-    def _tasks(self) -> int:
-        return int(self.engineer.get(f"/v1/projects/{self.project}")["progress"]["tasks"])
+    def _tasks(self, project: str) -> int:
+        return int(self.engineer.get(f"/v1/projects/{project}")["progress"]["tasks"])
 
     def _figures(self, done: dict[str, Any], judged: str, names: dict[str, str]) -> dict[str, Any]:
         prompts = list(read_jsonl(self.toy / "heldout.jsonl", Prompt))

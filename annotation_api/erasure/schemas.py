@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from alignment.shared.sentence import SentenceText, unpacked
+from alignment.shared.sentence import Sentence, SentenceText, unpacked
 from annotation_api.db.kinds import ErasureScope
 from annotation_api.db.tables import ErasureState
 from annotation_api.http.schemas import Body, Shown, storable_text
@@ -44,7 +44,14 @@ class ErasureTarget(Body):
             ErasureScope.PROJECT: self.project is not None and not given,
         }
         if not fits[self.scope]:
-            raise ValueError(f"a {self.scope.value} is named by {NAMED[self.scope]}, and by nothing else")
+            raise ValueError(
+                Sentence(
+                    "target-named-by",
+                    "a %(scope)s is named by %(named_by)s, and by nothing else",
+                    scope=self.scope.value,
+                    named_by=NAMED[self.scope],
+                )
+            )
         return self
 
 

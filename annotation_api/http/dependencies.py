@@ -32,6 +32,7 @@ from annotation_api.http.scopes import KEY, SAFE_METHODS, remember
 from annotation_api.settings import Settings
 
 SESSION = "rankloop.session"  # in the scope
+SETTINGS = "settings"  # in the info of a request's session: those of the service that answers
 CALLER = "rankloop.caller"  # who was let in by the route's permission
 
 
@@ -119,7 +120,7 @@ def _bad_key() -> NoReturn:
 
 
 def _nobody() -> NoReturn:
-    detail = "Sign in, or send an API key in the header Authorization: Bearer rl_..."
+    detail = Sentence("sign-in", "Sign in, or send an API key in the header Authorization: Bearer rl_...")
     raise ApiError(401, "not-signed-in", detail, headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -96,16 +96,6 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, self.headers, media_type=PROBLEM_JSON)
 
 
-class ProblemBody(BaseModel):
-    """The shape of an error, for the OpenAPI document."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[Problem] = []
-
-
 def not_found(what: str, key: object) -> ApiError:
     """404, also for what exists but is none of the caller's business."""
     return ApiError(404, "not-found", Sentence("not-found", "There is no %(what)s %(key)s.", what=what, key=str(key)))
@@ -114,8 +104,11 @@ def not_found(what: str, key: object) -> ApiError:
 def invalid(problems: Sequence[Problem]) -> ApiError:
     """422 with every problem; the detail repeats the first."""
     first = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return ApiError(422, "invalid", f"{first.pointer}: {first.message}{more}", problems)
+    rest = len(problems) - 1
+    more = Sentence("and-more", " (and %(rest)s more)", rest=rest) if rest else ""
+    english = "%(pointer)s: %(message)s%(more)s"
+    detail = Sentence("pointer-and-message", english, pointer=first.pointer, message=first.message, more=more)
+    return ApiError(422, "invalid", detail, problems)
 
 
 def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiError:
@@ -141,58 +134,20 @@ def install(app: FastAPI, page: PageRenderer) -> None:
     def answer(request: Request, error: ApiError) -> Response:
         return page(request, error) if _wants_page(request) else error.response()
 
-    def on_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return answer(request, _from_request(request, error))
-
-    def on_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return answer(request, _from_http(request, error))
-
-    def on_database(request: Request, error: Exception) -> Response:
-        log.error("the database did not do it: %s", error)
-        return answer(request, database_problem(error))
-
-    def on_read_only(request: Request, error: Exception) -> Response:
-        if _state(error) not in DATABASE_PROBLEMS:
-            raise error
-        return on_database(request, error)
+    def door(named: Callable[[Request, Any], ApiError]) -> Callable[[Request, Exception], Response]:
+        return lambda request, error: answer(request, named(request, error))
 
     def refuse(request: Request, error: ApiError) -> Response:
         record_refusal(request, error)
         return answer(request, error)
 
-    def on_conflict(request: Request, error: Exception) -> Response:
-        if _state(error) != TAKEN:
-            raise error
-        text = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
-        return answer(request, ApiError(409, "conflict", Sentence("conflict", text)))
-
     async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
         return await run_in_threadpool(refuse, request, error)
 
-    def on_unstorable(request: Request, error: Exception) -> Response:
-        text = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
-        return answer(request, ApiError(422, "unstorable-text", Sentence("unstorable-character", text)))
-
-    def on_disk(request: Request, error: Exception) -> Response:
-        if not is_full(error):
-            raise error
-        log.error("the disk is full: %s", error)
-        text = "The server's disk is full, and what you sent was not stored. Send it again once there is room."
-        return answer(request, ApiError(507, "no-space", Sentence("no-space", text), headers={"Connection": "close"}))
-
-    app.add_exception_handler(OSError, on_disk)
-    app.add_exception_handler(DataError, on_unstorable)
-    app.add_exception_handler(UnicodeEncodeError, on_unstorable)
     app.add_exception_handler(ApiError, on_api)
-    app.add_exception_handler(RequestValidationError, on_validation)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(InternalError, on_read_only)
-    app.add_exception_handler(IntegrityError, on_conflict)
-    for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(kind, on_database)
+    for kind, named in NAMED.items():
+        app.add_exception_handler(kind, door(named))
 
 
 def record_refusal(request: Request, error: ApiError) -> None:
@@ -285,8 +240,60 @@ def _body_type(request: Request) -> Any:
 
 def _problem(item: Mapping[str, Any]) -> Problem:
     if item["type"] == "json_invalid":
-        message = f"The body is not JSON: {item['ctx']['error']} at character {item['loc'][1]}."
+        message = Sentence(
+            "body-not-json",
+            "The body is not JSON: %(error)s at character %(loc)s.",
+            error=item["ctx"]["error"],
+            loc=item["loc"][1],
+        )
         return Problem(pointer="/", message=message)
     where, *rest = item["loc"]
     pointer = "/" + "/".join(str(part) for part in rest) if where == "body" else f"{where}:{'.'.join(map(str, rest))}"
     return Problem(pointer=pointer, message=item["msg"], value=shown(item.get("input", "")))
+
+
+def _from_database(request: Request, error: Exception) -> ApiError:
+    log.error("the database did not do it: %s", error)
+    return database_problem(error)
+
+
+def _read_only(request: Request, error: Exception) -> ApiError:
+    if _state(error) not in DATABASE_PROBLEMS:
+        raise error
+    return _from_database(request, error)
+
+
+def _conflict(request: Request, error: Exception) -> ApiError:
+    if _state(error) != TAKEN:
+        raise error
+    text = "Another request stored the same a moment before. Nothing was changed; look at what is there now."
+    return ApiError(409, "conflict", Sentence("conflict", text))
+
+
+def _unstorable(request: Request, error: Exception) -> ApiError:
+    text = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
+    return ApiError(422, "unstorable-text", Sentence("unstorable-character", text))
+
+
+def _no_space(request: Request, error: Exception) -> ApiError:
+    if not is_full(error):
+        raise error
+    log.error("the disk is full: %s", error)
+    text = "The server's disk is full, and what you sent was not stored. Send it again once there is room."
+    return ApiError(507, "no-space", Sentence("no-space", text), headers={"Connection": "close"})
+
+
+# What each exception is to a caller, besides those that services raise.
+NAMED: dict[type[Exception], Callable[[Request, Any], ApiError]] = {
+    OSError: _no_space,
+    DataError: _unstorable,
+    UnicodeEncodeError: _unstorable,
+    RequestValidationError: _from_request,
+    HTTPException: _from_http,
+    InternalError: _read_only,
+    IntegrityError: _conflict,
+    DatabaseUnavailable: _from_database,
+    OperationalError: _from_database,
+    InterfaceError: _from_database,
+    PoolTimeout: _from_database,
+}

@@ -50,7 +50,16 @@ def check(request: Request, key: Key) -> None:
         )
     if needed not in key.scopes and not (reads and Scope.READ in key.scopes):
         words = f"{needed.value} or read" if reads else needed.value
-        raise ApiError(403, "out-of-scope", f"This needs the scope {words}; the key has {in_words(key.scopes)}.")
+        raise ApiError(
+            403,
+            "out-of-scope",
+            Sentence(
+                "scope-needed",
+                "This needs the scope %(words)s; the key has %(scopes)s.",
+                words=words,
+                scopes=in_words(key.scopes),
+            ),
+        )
 
 
 def area_of(route: str) -> Scope | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 from sqlalchemy import Select
 
+from alignment.shared.sentence import Sentence
 from annotation_api.http.schemas import Body, StoredText
 
 MOST_TAGS = 20
@@ -15,7 +16,7 @@ MOST_TAGS = 20
 
 def _of_one_line(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("a name stands on one line, without characters that cannot be seen")
+        raise ValueError(Sentence("name-one-line", "a name stands on one line, without characters that cannot be seen"))
     return text
 
 
@@ -25,7 +26,7 @@ Name = Annotated[
 Notes = Annotated[StoredText, StringConstraints(max_length=10_000)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w][\w.:-]{0,49}$")]
 Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: sorted(set(tags)))]
-TAG = "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20."
+TAG = Sentence("tags-fit", "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20.")
 
 
 class NewLabels(Body):
@@ -45,9 +46,10 @@ class Labels(Body):
 
     @field_validator("name", "notes", "tags")
     @classmethod
-    def _null_means_nothing(cls, value: Any) -> Any:
+    def _null_means_nothing(cls, value: Any, field: ValidationInfo) -> Any:
         if value is None:
-            raise ValueError("null means nothing here; leave the field out to keep what is set")
+            words = "%(nulls)s: null means nothing here; leave the field out to keep what is set"
+            raise ValueError(Sentence("null-means-nothing", words, nulls=field.field_name))
         return value
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.http.errors import invalid
 
@@ -95,5 +96,8 @@ def decode(cursor: str) -> tuple[datetime, uuid.UUID]:
         when, key = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         return datetime.fromisoformat(when), uuid.UUID(key)
     except ValueError:
-        problem = Problem(pointer="query:cursor", message="It is not a cursor of this list; leave it out to begin.")
+        problem = Problem(
+            pointer="query:cursor",
+            message=Sentence("no-cursor", "It is not a cursor of this list; leave it out to begin."),
+        )
         raise invalid([problem]) from None

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from alignment.shared.sentence import Sentence
+from alignment.shared.validation import Problem
+
 MOST_BYTES = 64 * 2**10  # of free-form JSON
 MOST_LEVELS = 20  # of free-form JSON
 
@@ -27,11 +30,13 @@ class Shown(BaseModel):
 def storable_text(text: str) -> str:
     """Raise ValueError for what Postgres cannot hold: NUL, and half of a surrogate pair."""
     if "\0" in text:
-        raise ValueError("it has a NUL character, which cannot be stored; remove it")
+        raise ValueError(Sentence("has-nul", "it has a NUL character, which cannot be stored; remove it"))
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("it has half of a surrogate pair, which is no character; remove it") from None
+        raise ValueError(
+            Sentence("has-half-pair", "it has half of a surrogate pair, which is no character; remove it")
+        ) from None
     return text
 
 
@@ -44,17 +49,28 @@ def kept_small(payload: dict[str, Any]) -> dict[str, Any]:
         try:
             storable_text(text)
         except ValueError as error:
-            raise ValueError(f"{where or 'a key'}: {error}") from None
+            raise ValueError(
+                Sentence("where-and-error", "%(where)s: %(error)s", where=where or "a key", error=error)
+            ) from None
     size = len(json.dumps(payload, ensure_ascii=False).encode())
     if size > MOST_BYTES:
-        raise ValueError(f"it has {size} bytes as JSON; at most {MOST_BYTES} are kept")
+        raise ValueError(
+            Sentence(
+                "too-many-bytes",
+                "it has %(size)s bytes as JSON; at most %(most_bytes)s are kept",
+                size=size,
+                most_bytes=MOST_BYTES,
+            )
+        )
     return payload
 
 
 def _texts(value: object, where: str, level: int = 0) -> Iterator[tuple[str, str]]:
     """Every text in a JSON value, keys included, with its place."""
     if level > MOST_LEVELS:
-        raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
+        raise ValueError(
+            Sentence("too-many-levels", "it is nested deeper than %(most_levels)s levels", most_levels=MOST_LEVELS)
+        )
     if isinstance(value, str):
         yield where, value
     elif isinstance(value, dict):
@@ -64,3 +80,13 @@ def _texts(value: object, where: str, level: int = 0) -> Iterator[tuple[str, str
     elif isinstance(value, list):
         for place, item in enumerate(value):
             yield from _texts(item, f"{where}/{place}", level + 1)
+
+
+class ProblemBody(BaseModel):
+    """The shape of an error, for the OpenAPI document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Problem] = []

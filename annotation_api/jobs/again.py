@@ -55,7 +55,11 @@ def _again(session: Session, me: Person, key: uuid.UUID, ask: Ask, word: str, ch
             job_requests.change(session, key, prepared.config.model_dump(mode="json"), gpus, priority)
         return ask(session, key)
     except JobError as error:
-        raise ApiError(409, f"not-{word}", f"The job cannot be {word}: {error}.") from None
+        raise ApiError(
+            409,
+            f"not-{word}",
+            Sentence("job-cannot-be", "The job cannot be %(word)s: %(error)s.", word=word, error=error),
+        ) from None
 
 
 def settled(session: Session, me: Person, job: Job, changed: ChangedSettings) -> ValidatedJob:
@@ -78,8 +82,18 @@ def _refuse_gone(session: Session, job: Job, word: str) -> None:
         folder = Path(model.path)
         if model.removed_at or (model.id in named and folder.is_absolute() and not folder.is_dir()):
             gone = f"the files of {model.name}, which it reads, are gone"
-            step = "Train or register that model again, and make a new job."
-            raise ApiError(409, f"not-{word}", f"The job cannot be {word}: {gone}. {step}")
+            step = Sentence("train-or-register", "Train or register that model again, and make a new job.")
+            raise ApiError(
+                409,
+                f"not-{word}",
+                Sentence(
+                    "job-cannot-be-next",
+                    "The job cannot be %(word)s: %(gone)s. %(step)s",
+                    word=word,
+                    gone=gone,
+                    step=step,
+                ),
+            )
 
 
 def _models(session: Session, job: Job) -> list[ModelVersion]:

@@ -23,10 +23,12 @@ class ArtifactResponse(FileResponse):
         try:
             return super()._parse_range_header(http_range, file_size)
         except MalformedRangeHeader:
-            detail = "The header Range is no range of bytes; write bytes=0-99, or leave it out."
+            detail = Sentence("no-range", "The header Range is no range of bytes; write bytes=0-99, or leave it out.")
             raise ApiError(400, "bad-range", detail) from None
         except RangeNotSatisfiable:
-            detail = f"The range lies outside the file, which has {file_size} bytes."
+            detail = Sentence(
+                "range-outside", "The range lies outside the file, which has %(file_size)s bytes.", file_size=file_size
+            )
             raise ApiError(
                 416, "range-not-satisfiable", detail, headers={"Content-Range": f"bytes */{file_size}"}
             ) from None
@@ -42,10 +44,22 @@ def _find(session: Session, settings: Settings, job: Job, name: str) -> tuple[Ar
     if row is None:
         raise not_found("artifact", name)
     if row.removed_at is not None:
-        cause = f"The file {name} of job {job.id} was removed on {row.removed_at:%Y-%m-%d}, because nothing needed it."
+        cause = Sentence(
+            "artifact-removed",
+            "The file %(name)s of job %(job)s was removed on %(removed_at)s, because nothing needed it.",
+            name=name,
+            job=job.id,
+            removed_at=f"{row.removed_at:%Y-%m-%d}",
+        )
         raise ApiError(410, "artifact-gone", cause)
     if row.erased_at is not None:
-        cause = f"The file {name} of job {job.id} was erased on {row.erased_at:%Y-%m-%d}: it showed data that are gone."
+        cause = Sentence(
+            "artifact-erased",
+            "The file %(name)s of job %(job)s was erased on %(erased_at)s: it showed data that are gone.",
+            name=name,
+            job=job.id,
+            erased_at=f"{row.erased_at:%Y-%m-%d}",
+        )
         raise ApiError(410, "artifact-gone", cause)
     folder = (settings.home / "artifacts" / str(job.id) / str(job.epoch)).resolve()
     path = (folder / name).resolve()
@@ -68,7 +82,14 @@ def download(session: Session, settings: Settings, job: Job, name: str, known: s
     row, path = _find(session, settings, job, name)
     stat = path.stat()
     if stat.st_size != row.size:
-        detail = f"The file {name} of job {job.id} has {stat.st_size} bytes; {row.size} were committed. Restore it."
+        detail = Sentence(
+            "artifact-size",
+            "The file %(name)s of job %(job)s has %(st_size)s bytes; %(size)s were committed. Restore it.",
+            name=name,
+            job=job.id,
+            st_size=stat.st_size,
+            size=row.size,
+        )
         raise ApiError(410, "artifact-damaged", detail)
     digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
     headers = {"ETag": f'"{row.sha256}"', "Repr-Digest": f"sha-256=:{digest}:", "Cache-Control": "private, no-cache"}

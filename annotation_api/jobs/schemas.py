@@ -8,20 +8,13 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    GetJsonSchemaHandler,
-    TypeAdapter,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, TypeAdapter, create_model, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage, preset_names
+from alignment.shared.sentence import Sentence
 from alignment.shared.stage_names import ON_DATA
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
@@ -36,7 +29,14 @@ class _OneOf(Body):
     def _exactly_one(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of {', '.join(type(self).model_fields)}; {len(given)} were given")
+            raise ValueError(
+                Sentence(
+                    "exactly-one",
+                    "give exactly one of %(model_fields)s; %(given)s were given",
+                    model_fields=", ".join(type(self).model_fields),
+                    given=len(given),
+                )
+            )
         return self
 
 
@@ -87,9 +87,16 @@ MOST_GPUS = 64
 
 def _whole_or_part(gpus: float) -> float:
     if not 0 <= gpus <= MOST_GPUS:
-        raise ValueError(f"ask for 0 to {MOST_GPUS} GPUs")
+        raise ValueError(Sentence("gpus-range", "ask for 0 to %(most_gpus)s GPUs", most_gpus=MOST_GPUS))
     if gpus > 1 and gpus != int(gpus):
-        raise ValueError(f"{gpus:g} is neither a part of one GPU nor a whole number of them: ask for {int(gpus)}")
+        raise ValueError(
+            Sentence(
+                "gpus-neither",
+                "%(gpus)s is neither a part of one GPU nor a whole number of them: ask for %(whole)s",
+                gpus=f"{gpus:g}",
+                whole=int(gpus),
+            )
+        )
     return gpus
 
 

@@ -122,10 +122,16 @@ def pause(session: Session, key: uuid.UUID) -> Job:
     try:
         job = job_requests.request_pause(session, key)
     except TransitionRefused as error:
-        raise ApiError(409, "not-paused", f"The job cannot be paused: {error}.") from None
+        raise ApiError(
+            409, "not-paused", Sentence("cannot-be-paused", "The job cannot be paused: %(error)s.", error=error)
+        ) from None
     if job.state in LIVE and not job.pause_requested:
         doing = "being cancelled" if job.cancel_requested else "writing its result"
-        raise ApiError(409, "not-paused", f"The job cannot be paused any more: it is {doing}.")
+        raise ApiError(
+            409,
+            "not-paused",
+            Sentence("cannot-be-paused-now", "The job cannot be paused any more: it is %(doing)s.", doing=doing),
+        )
     return job
 
 

@@ -51,10 +51,17 @@ def _run(folder: str) -> dict[str, Any]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, env=clean, check=False)
     except subprocess.TimeoutExpired:
-        raise _unusable(folder, f"The check took longer than {CHECK_SECONDS} s; run `rankloop models check`.") from None
+        raise _unusable(
+            folder,
+            Sentence(
+                "check-too-long",
+                "The check took longer than %(check_seconds)s s; run `rankloop models check`.",
+                check_seconds=CHECK_SECONDS,
+            ),
+        ) from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise _unusable(folder, said[-1] if said else "The check ended without a word.")
+        raise _unusable(folder, said[-1] if said else Sentence("check-without-word", "The check ended without a word."))
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

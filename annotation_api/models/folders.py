@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.adapters import bases_of
@@ -32,7 +33,7 @@ def resolve(path: str, settings: Settings) -> str:
     A relative path is looked for below each root in turn. `owner/name@commit` pins a hub id to that commit.
     """
     if not path.isprintable():
-        raise _wrong(path, "The path holds a character that cannot be seen.")
+        raise _wrong(path, Sentence("path-unseen-character", "The path holds a character that cannot be seen."))
     roots = _roots(settings)
     for candidate in [Path(path)] if Path(path).is_absolute() else [root / path for root in roots]:
         real = _real(candidate, roots)
@@ -56,7 +57,16 @@ def _sound(folder: Path, settings: Settings) -> list[safe_folder.SafeFolder]:
         with ExitStack() as descriptors:
             safe_folder.open_weights(below[-1], descriptors)
     except UnsafeModel as error:
-        raise _wrong(str(folder), f"{folder} cannot be used: {error.cause} {error.next_step}") from None
+        raise _wrong(
+            str(folder),
+            Sentence(
+                "folder-unusable-next",
+                "%(folder)s cannot be used: %(cause)s %(next_step)s",
+                folder=folder,
+                cause=error.cause,
+                next_step=error.next_step,
+            ),
+        ) from None
     return below
 
 
@@ -75,7 +85,16 @@ def manifest_hash(path: str) -> str | None:
     try:
         return hashlib.sha256(read_limited(manifest, MAX_MANIFEST)).hexdigest()
     except UnsafeModel as error:
-        raise _wrong(path, f"{path} cannot be used: {error.cause} {error.next_step}") from None
+        raise _wrong(
+            path,
+            Sentence(
+                "path-unusable",
+                "%(path)s cannot be used: %(cause)s %(next_step)s",
+                path=path,
+                cause=error.cause,
+                next_step=error.next_step,
+            ),
+        ) from None
 
 
 def _roots(settings: Settings) -> list[Path]:
@@ -102,13 +121,24 @@ def _allowed_hub_id(path: str, settings: Settings, roots: Sequence[Path]) -> str
     found = HUB_ID.fullmatch(path)
     if found and any(fnmatch.fnmatchcase(found["id"], pattern) for pattern in settings.hub_models):
         return path
-    message = f"There is no folder {path} below an allowed root ({', '.join(map(str, roots))}; RANKLOOP_MODEL_ROOTS)."
+    message = Sentence(
+        "no-folder-below",
+        "There is no folder %(path)s below an allowed root (%(roots)s; RANKLOOP_MODEL_ROOTS).",
+        path=path.encode("utf-8", "replace").decode(),
+        roots=", ".join(map(str, roots)),
+    )
     if found:
         allowed = ", ".join(settings.hub_models) or "none"
-        message += f" The hub id {found['id']} is not allowed (RANKLOOP_HUB_MODELS allows: {allowed})."
+        hub = Sentence(
+            "hub-not-allowed",
+            "The hub id %(id)s is not allowed (RANKLOOP_HUB_MODELS allows: %(allowed)s).",
+            id=found["id"],
+            allowed=allowed,
+        )
+        message = Sentence("then", "%(first)s %(then)s", first=message, then=hub)
     raise _wrong(path, message)
 
 
 def _wrong(path: str, message: str) -> ApiError:
     shown = path.encode("utf-8", "replace").decode()
-    return invalid([Problem(pointer="/path", message=message.encode("utf-8", "replace").decode(), value=shown[:200])])
+    return invalid([Problem(pointer="/path", message=message, value=shown[:200])])

@@ -103,14 +103,17 @@ def get_dataset(session: Session, key: uuid.UUID) -> Dataset:
 def point_alias(session: Session, me: Person, name: str, model: uuid.UUID, why: str = "") -> Alias:
     """Let `name` stand for the model from now on, and remember that it does; saying it again changes nothing."""
     if not ALIAS.fullmatch(name):
-        message = "Use up to 63 small letters, digits, dots, dashes and underscores, beginning with a letter or digit."
+        message = Sentence(
+            "alias-fits",
+            "Use up to 63 small letters, digits, dots, dashes and underscores, beginning with a letter or digit.",
+        )
         raise invalid([Problem(pointer="path:name", message=message, value=name[:80])])
     found = session.get(ModelVersion, model)
     if found is None or found.removed_at:
         message = (
             Sentence("no-such-model", "There is no such model.")
             if found is None
-            else "Its files were removed; train it again."
+            else Sentence("files-removed", "Its files were removed; train it again.")
         )
         raise invalid([Problem(pointer="/model", message=message, value=str(model))])
     if session.scalar(select(Alias.model_id).where(Alias.name == name)) != model or why:

@@ -121,11 +121,27 @@ async def receive(upload: ModelUpload, name: str, offset: int, parts: AsyncItera
     What was beyond `offset` is cut off first: a part whose answer was lost is simply sent again.
     """
     if not safe_folder.is_usable(name):
-        message = "A model's files are weights as .safetensors, settings as .json, vocabulary and chat template."
-        raise invalid([Problem(pointer="path:name", message=f"{message} This is none of them.", value=name[:80])])
+        message = Sentence(
+            "model-files-are",
+            "A model's files are weights as .safetensors, settings as .json, vocabulary and chat template.",
+        )
+        raise invalid(
+            [
+                Problem(
+                    pointer="path:name",
+                    message=Sentence("file-none-of-them", "%(message)s This is none of them.", message=message),
+                    value=name[:80],
+                )
+            ]
+        )
     with _disk(), _held(upload.files / name) as descriptor:
         if offset > (there := os.fstat(descriptor).st_size):
-            detail = f"{name} has {there} bytes so far; go on at offset={there}."
+            detail = Sentence(
+                "bytes-so-far",
+                "%(name)s has %(there)s bytes so far; go on at offset=%(there)s.",
+                name=name,
+                there=there,
+            )
             raise ApiError(409, "wrong-offset", detail, headers={"Upload-Offset": str(there)})
         os.ftruncate(descriptor, offset)
         os.lseek(descriptor, offset, os.SEEK_SET)
@@ -141,7 +157,16 @@ async def _write(descriptor: int, name: str, size: int, parts: AsyncIterator[byt
         async for part in parts:
             size += len(part)
             if size > limit:
-                raise ApiError(413, "too-large", f"{name} is larger than {limit:,} bytes; no model needs that.")
+                raise ApiError(
+                    413,
+                    "too-large",
+                    Sentence(
+                        "file-beyond-limit",
+                        "%(name)s is larger than %(limit)s bytes; no model needs that.",
+                        name=name,
+                        limit=f"{limit:,}",
+                    ),
+                )
             block += part
             if len(block) >= BLOCK:
                 await run_in_threadpool(_write_whole, descriptor, bytes(block))
@@ -163,7 +188,11 @@ def _held(path: Path) -> Iterator[int]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
     except BlockingIOError:
-        detail = f"Another request is writing {path.name} now. Ask how much of it is there, and go on."
+        detail = Sentence(
+            "file-being-written",
+            "Another request is writing %(path)s now. Ask how much of it is there, and go on.",
+            path=path.name,
+        )
         raise ApiError(409, "upload-busy", detail, headers={"Retry-After": "1"}) from None
     finally:
         os.close(descriptor)
@@ -174,7 +203,11 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ApiError(507, "no-space", f"The server cannot keep the file: {error.strerror or error}.") from None
+        raise ApiError(
+            507,
+            "no-space",
+            Sentence("file-not-kept", "The server cannot keep the file: %(error)s.", error=error.strerror or error),
+        ) from None
 
 
 # ---------------------------------------------------------------- the end
@@ -187,7 +220,11 @@ def check_hashes(upload: ModelUpload, wanted: Mapping[str, str]) -> None:
         path = upload.files / name
         found = _sha256(path) if safe_folder.is_usable(name) and path.is_file() else None
         if found != sha256.lower():
-            message = f"{name} hashes to {found}; send it again." if found else f"There is no {name} in this upload."
+            message = (
+                Sentence("hash-differs", "%(name)s hashes to %(found)s; send it again.", name=name, found=found)
+                if found
+                else Sentence("not-in-upload", "There is no %(name)s in this upload.", name=name)
+            )
             problems.append(Problem(pointer=f"/sha256/{name}", message=message, value=sha256[:80]))
     if problems:
         raise invalid(problems)

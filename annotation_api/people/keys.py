@@ -8,6 +8,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import ApiKey, MadeFrom, Person
 from annotation_api.http import auth
@@ -44,7 +45,9 @@ def _scopes(new: NewApiKey, parent: Key | None) -> list[str] | None:
     wanted = None if new.scopes is None else frozenset(new.scopes)
     allowed = parent.scopes if parent else None
     if allowed is not None and wanted is not None and wanted - allowed:
-        message = f"The key that you call with has only: {in_words(allowed)}."
+        message = Sentence(
+            "key-has-only", "The key that you call with has only: %(allowed)s.", allowed=in_words(allowed)
+        )
         raise invalid([Problem(pointer="/scopes", message=message, value=in_words(wanted - allowed))])
     found = allowed if wanted is None else wanted
     return None if found is None else sorted(str(scope) for scope in found)

@@ -24,7 +24,6 @@ RAY_ENVIRONMENT = {
     "RAY_ROTATION_MAX_BYTES": str(5 * 2**20),  # of each of its logs, in its temporary folder
     "RAY_ROTATION_BACKUP_COUNT": "1",
 }
-STREAM_GRACE = 3  # seconds for open answers; event streams never end by themselves
 
 
 def command(part: Part, settings: Settings, host: str, port: int) -> list[str]:
@@ -60,18 +59,7 @@ def environment(part: Part, settings: Settings, given: Mapping[str, str]) -> dic
 
 
 def api_command(host: str, port: int) -> list[str]:
-    """The API's process. It keeps connections for longer than people think and than proxies keep theirs."""
-    line = [sys.executable, "-m", "uvicorn", "annotation_api.app:create_app", "--factory", "--no-server-header"]
-    line += [
-        "--loop",
-        "uvloop",
-        "--http",
-        "annotation_api.http.entry.wire:Guarded",
-        "--no-access-log",
-        "--no-proxy-headers",
-    ]
-    line += ["--timeout-graceful-shutdown", str(STREAM_GRACE), "--timeout-keep-alive", "75"]
-    return [*line, "--host", host, "--port", str(port)]
+    return [sys.executable, "-m", "annotation_api.http.entry.listening", host, str(port)]
 
 
 def make_room(part: Part, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import ApiKey, MadeFrom, Person
 from annotation_api.http import audit as recording
 from annotation_api.http import auth
@@ -117,11 +118,10 @@ def join(token: str, request: Request, form: Form, session: Db, settings: Config
     return answer
 
 
-LABELS = {"email": "E-mail", "name": "Name", "password": "Password"}
 RULES = {
-    "email": "give a full address, such as you@example.org",
-    "name": "give the name that others should see",
-    "password": "take at least 10 characters",
+    "email": Sentence("rule-email", "E-mail: give a full address, such as you@example.org."),
+    "name": Sentence("rule-name", "Name: give the name that others should see."),
+    "password": Sentence("rule-password", "Password: take at least 10 characters."),
 }
 
 
@@ -129,8 +129,9 @@ def _new_person(values: dict[str, str]) -> NewPerson:
     try:
         return NewPerson.model_validate(values)
     except ValidationError as error:
-        fields = [str(item["loc"][0]) for item in error.errors()]
-        detail = " ".join(f"{LABELS[field]}: {RULES[field]}." for field in fields)
+        detail, *others = [RULES[str(item["loc"][0])] for item in error.errors()]
+        for rule in others:
+            detail = Sentence("then", "%(first)s %(then)s", first=detail, then=rule)
         raise ApiError(422, "invalid", detail) from None
 
 
@@ -249,7 +250,7 @@ def _new_password(form: FormData) -> NewPassword:
 
 def _long_enough(password: str) -> str:
     if not passwords.MIN <= len(password) <= passwords.MAX:
-        raise ApiError(422, "invalid", f"{LABELS['password']}: {RULES['password']}.")
+        raise ApiError(422, "invalid", RULES["password"])
     return password
 
 

@@ -14,10 +14,13 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import PERSONAL, Stage
+from alignment.shared.config import Stage
+from alignment.shared.on_data.prepare import PERSONAL
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets import queries, refusals, service, staged
 from annotation_api.datasets.formats.mapping import NEEDED, WANTED
 from annotation_api.datasets.formats.table import Format
+from annotation_api.datasets.mapping import read_mapping
 from annotation_api.datasets.schemas import ImportPreview
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, Project
@@ -36,7 +39,9 @@ router = APIRouter(route_class=DoorRoute)
 IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
 PAGE = 20  # records on a page
 SHOWN_PROBLEMS = 50
-ONLY_ITS_BEGINNING = "Only the beginning of this file was sent. Choose the file again and send it whole."
+ONLY_ITS_BEGINNING = Sentence(
+    "only-its-beginning", "Only the beginning of this file was sent. Choose the file again and send it whole."
+)
 Key = Annotated[str | None, Form(max_length=255)]
 
 
@@ -134,7 +139,7 @@ def commit(
                 project=project or None,
                 skip_bad=skip_bad,
                 key=key,
-                mapping=service.read_mapping(map, kind),
+                mapping=read_mapping(map, kind),
             )
     except service.ImportRefused as refusal:
         session.rollback()
@@ -155,7 +160,7 @@ def _preview(
     error: ApiError | None = None,
 ) -> Response:
     try:
-        mapping = service.read_mapping(upload.map, upload.kind)
+        mapping = read_mapping(upload.map, upload.kind)
     except ApiError as problem:
         error, mapping = problem, None
     with staged.reopen(settings.home, me.id, upload.token) as file:

@@ -24,6 +24,7 @@ MOST_SHOWN = 140  # letters of a question
 def mine_page(request: Request, session: Db, me: Me, project: Chosen = None, before: Seq = None) -> Response:
     items, after = work_queries.own_items(session, me, project, before)
     days = work_queries.by_day(session, me, project)
+    today, week, median = work_queries.this_week(session, me)
     return render(
         request,
         "mine.html",
@@ -37,9 +38,9 @@ def mine_page(request: Request, session: Db, me: Me, project: Chosen = None, bef
         days=days,
         chart=_speed(days),
         box=(WIDTH, HEIGHT),
-        today=work_queries.done_since(session, me, "day"),
-        week=work_queries.done_since(session, me, "week"),
-        median=work_queries.median_seconds(session, me),
+        today=today,
+        week=week,
+        median=median,
     )
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db import limits
 from annotation_api.db.tables import Person, Role
 from annotation_api.db.tallies import counts
@@ -104,7 +105,12 @@ def _role(value: str) -> Role:
     try:
         return Role(value)
     except ValueError:
-        detail = f"There is no role {value!r}. Roles: {', '.join(role.value for role in Role)}."
+        detail = Sentence(
+            "no-such-role",
+            "There is no role %(value)s. Roles: %(role)s.",
+            value=f"{value!r}",
+            role=", ".join(role.value for role in Role),
+        )
         raise ApiError(422, "invalid", detail) from None
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Response
 
-from alignment.shared.config import PERSONAL, PersonalKind, Stage
+from alignment.shared.config import Stage
 from alignment.shared.on_data.instruct import MOST_MADE
+from alignment.shared.on_data.prepare import PERSONAL, PersonalKind
 from annotation_api.datasets import prepared
 from annotation_api.datasets.schemas import FromPreparation
 from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow

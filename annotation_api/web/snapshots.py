@@ -17,7 +17,7 @@ from annotation_api.datasets.schemas import NewSnapshot
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.snapshots.freeze import DATASET_SOURCES, PROJECT_SOURCES
 from annotation_api.db.snapshots.frozen_rows import HOLDS
-from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
+from annotation_api.db.snapshots.votes import USUAL, VoteChoice
 from annotation_api.db.tables import Dataset, DatasetKind, FeedbackKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute

@@ -84,19 +84,11 @@ def by_day(session: Session, person: Person, project: uuid.UUID | None) -> Seque
     return session.execute(query.where(recent).group_by(day).order_by(day)).all()
 
 
-def done_since(session: Session, person: Person, unit: str) -> int:
-    """Tasks judged since the beginning of this day or week (Monday)."""
-    query = _own(select(func.count()), person.id)
-    return session.scalar(query.where(Submission.created_at >= func.date_trunc(unit, func.now(), "UTC"))) or 0
-
-
-def median_seconds(session: Session, person: Person) -> float | None:
-    """Of this week."""
-    query = _own(select(MEDIAN), person.id)
-    seconds: float | None = session.scalar(
-        query.where(Submission.created_at >= func.date_trunc("week", func.now(), "UTC"))
-    )
-    return seconds
+def this_week(session: Session, person: Person) -> Any:
+    """(tasks judged today, tasks judged since Monday, their median seconds or None), in one look at the week's."""
+    today, monday = (func.date_trunc(unit, func.now(), "UTC") for unit in ("day", "week"))
+    numbers: Select[Any] = select(func.count().filter(Submission.created_at >= today), func.count(), MEDIAN)
+    return session.execute(_own(numbers, person.id).where(Submission.created_at >= monday)).one()
 
 
 def _own(query: Select[Any], person_id: uuid.UUID) -> Select[Any]:

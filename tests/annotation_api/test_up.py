@@ -18,6 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.postgres
 UP = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())", "up"]
+API = "annotation_api.http.entry.listening"  # in its command line
 LIMIT = 600.0  # seconds; on a quiet machine nothing here takes 10
 
 
@@ -114,7 +115,7 @@ def test_nobody_else_reads_its_home(start: Callable[..., "subprocess.Popen[str]"
 def test_a_killed_api_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     process = start()
     url = read_until(process, r"running at (\S+)")
-    api = next(p for p in psutil.Process(process.pid).children() if "uvicorn" in p.cmdline())
+    api = next(p for p in psutil.Process(process.pid).children() if API in p.cmdline())
     api.kill()
     read_until(process, r"The (API) ended")
     wait_until(lambda: answers(url), "the API did not come back")
@@ -177,7 +178,7 @@ def test_nobody_need_read_what_it_says(start: Callable[..., "subprocess.Popen[st
     url = read_until(process, r"running at (\S+)")
     assert process.stdout
     process.stdout.close()
-    next(p for p in psutil.Process(process.pid).children() if "uvicorn" in p.cmdline()).kill()
+    next(p for p in psutil.Process(process.pid).children() if API in p.cmdline()).kill()
     wait_until(lambda: not answers(url), "the API lives")
     wait_until(lambda: answers(url), "the API did not come back")
 

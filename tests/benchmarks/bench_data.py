@@ -1,8 +1,9 @@
 """What data cost: a real API process on the embedded Postgres, one client on the same machine.
 
-    python -m tests.benchmarks.bench_data [--rows 100000] [--only import|export]
+    python -m tests.benchmarks.bench_data [--rows 100000] [--size 1024] [--only import|export|near]
 
-Prints seconds of each step, and the resident memory of the API process: before, the peak during the
+Imports are of rows of so many bytes; `near` finds near-duplicates among twice as many short records, in a process of
+its own. Prints seconds of each step, and the resident memory of the API process: before, the peak during the
 step (`VmHWM`, set back before each), and the growth. Linux only.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
+import resource
 import socket
 import subprocess
 import sys
@@ -18,7 +21,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,10 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from alignment.shared.config import PrepareConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Demonstration, Prompt
+from alignment.shared.stages import PrepareInputs
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.form_rows import add_form
 from annotation_api.db.forms import RankingForm
@@ -34,6 +43,7 @@ from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Person, Project
 from annotation_api.people.service import ensure_local_engineer_key
 from annotation_api.processes.parts import api_command
+from workers.preparation.work import prepare
 
 MEGABYTE = 2**20
 FORMATS = ("jsonl", "trl", "parquet", "records-parquet", "csv")
@@ -43,12 +53,17 @@ WORDS = "the quick answer is that nobody knows for certain why birds sing before
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--only", choices=("import", "export"))
+    parser.add_argument("--size", type=int, default=1024, help="bytes of a row")
+    parser.add_argument("--only", choices=("import", "export", "near"))
     options = parser.parse_args()
+    if options.only in (None, "near"):
+        near(2 * options.rows)
+    if options.only == "near":
+        return
     with tempfile.TemporaryDirectory(prefix="rankloop-bench-") as folder, service(Path(folder)) as bench:
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {options.rows:,} rows", flush=True)
         if options.only != "export":
-            imports(bench, Path(folder), options.rows)
+            imports(bench, Path(folder), options.rows, options.size)
         if options.only != "import":
             exports(bench, options.rows)
 
@@ -84,7 +99,7 @@ def service(home: Path) -> Iterator[Bench]:
             key = ensure_local_engineer_key(session)
         port = free_port()
         environment = os.environ | {"RANKLOOP_DATABASE_URL": server.url, "RANKLOOP_HOME": str(home)}
-        api = subprocess.Popen([*api_command("127.0.0.1", port), "--log-level", "warning"], env=environment)
+        api = subprocess.Popen(api_command("127.0.0.1", port), env=environment)
         headers = {"Authorization": f"Bearer {key}"}
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=600) as client:
@@ -120,17 +135,37 @@ def free_port() -> int:
 # ---------------------------------------------------------------- import
 
 
-def imports(bench: Bench, folder: Path, rows: int) -> None:
+def imports(bench: Bench, folder: Path, rows: int, size: int) -> None:
     shapes = {
-        "demonstrations": lambda n: {"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}."},
-        "preferences": lambda n: {"prompt": f"Question {n}?", "chosen": f"Good {n}.", "rejected": f"Bad {n}."},
+        "demonstrations": lambda n: {"instruction": f"Question {n}?", "output": filler(n, size)},
+        "preferences": lambda n: {"prompt": f"Question {n}?", "chosen": filler(n, size // 2), "rejected": f"Bad {n}."},
+        "conversations": lambda n: {"messages": [turn("user", f"{n}?"), turn("assistant", filler(n, size))]},
     }
     for kind, shape in shapes.items():
         file = folder / f"{kind}.jsonl"
         with file.open("w") as lines:
             lines.writelines(json.dumps(shape(number)) + "\n" for number in range(rows))
+        bench.measure(f"preview {kind}", lambda file=file, kind=kind: preview(bench, file, kind))
         report = bench.measure(f"import {kind}", lambda file=file, kind=kind: post_file(bench, file, kind))
         assert report["accepted"] == rows, report
+        file.unlink()
+
+
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def filler(number: int, size: int) -> str:
+    """A text of about that many bytes, no two alike."""
+    return f"{number}: " + (f"{WORDS} {number % 97}. " * (size // len(WORDS) + 1))[: max(0, size - 60)]
+
+
+def preview(bench: Bench, file: Path, kind: str) -> None:
+    """Of its first 4 MB, as the page sends them."""
+    with file.open("rb") as stream:
+        sent = {"file": (file.name, stream.read(4 * MEGABYTE))}
+    form = {"kind": kind, "beginning": "true"}
+    bench.client.post("/v1/datasets:preview", data=form, files=sent).raise_for_status()
 
 
 def post_file(bench: Bench, file: Path, kind: str) -> dict[str, Any]:
@@ -139,6 +174,30 @@ def post_file(bench: Bench, file: Path, kind: str) -> dict[str, Any]:
     answer.raise_for_status()
     report: dict[str, Any] = answer.json()
     return report
+
+
+# ---------------------------------------------------------------- near-duplicates
+
+
+def near(rows: int) -> None:
+    """Seconds and memory of finding them, in a fresh process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        seconds, memory, left = pool.submit(_near, rows).result()
+    print(f"near-duplicates among {rows:,} records {seconds:7.1f} s   {memory:6.0f} MB, {left:,} stay", flush=True)
+
+
+def _near(rows: int) -> tuple[float, float, int]:
+    rng = random.Random(0)
+    with tempfile.TemporaryDirectory(prefix="rankloop-bench-") as folder:
+        path = Path(folder) / "records.jsonl"
+        with path.open("w") as lines:
+            for _ in range(rows):
+                text = " ".join(rng.choices(WORDS.split(), k=12)) + f" {rng.randrange(rows)}"
+                lines.write(Demonstration(prompt=Prompt.from_text("Tell."), response=text).canonical() + "\n")
+        started = time.perf_counter()
+        done = prepare(PrepareConfig(duplicates="near"), PrepareInputs(records=path), Path(folder), NullReporter())
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+        return time.perf_counter() - started, memory, int(done.metrics["after"])
 
 
 # ---------------------------------------------------------------- export

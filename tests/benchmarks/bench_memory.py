@@ -80,7 +80,7 @@ def _write(folder: Path, work: Work) -> None:
     texts = [" ".join(f"t{i}" for i in ids) for ids in replace(work, prompt=96).prompts()[:64]]
     prompts = [Prompt.from_text(text) for text in texts]
     write_jsonl(folder / "prompts.jsonl", prompts)
-    replies = [[" ".join(f"t{5 + (k * n + i) % 8000}" for i in range(62)) for k in range(1, 5)] for n in range(64)]
+    replies = [[" ".join(f"t{5 + (k * n + i) % 8000}" for i in range(62)) for k in range(1, 5)] for n in range(1, 65)]
     pairs = list(zip(prompts, replies, strict=True))
     write_jsonl(folder / "demonstrations.jsonl", [Demonstration(prompt=p, response=said[0]) for p, said in pairs])
     ranked = [Ranking(prompt=p, responses=tuple(said), groups=((0,), (1,), (2,), (3,))) for p, said in pairs]

@@ -2,6 +2,9 @@
 
     python -m tests.benchmarks.bench_planted [--seeds 3] [--out runs/planted] [--votes reliability] [--only careless]
 
+`--votes adjudicated`: a reviewer who looks twice decides the fifth of the prompts on which people differ most, and the
+decisions stand instead of the votes.
+
 Rankings come from a known score (tests/support/alignment/planted.py), so the best accuracy that any model can have is
 known. One line a run; the reports lie in the folder. About 40 s a seed on one quiet core.
 """
@@ -26,6 +29,9 @@ from tests.support.alignment import planted, tiny
 from tests.support.alignment.planted import Plan, careless, contrary, honest, lover_of_length
 
 HELD = 0.25
+VOTES = ("each", "agreement", "reliability", "modal")
+ADJUDICATED = "adjudicated"
+DECIDED = 0.2  # of the prompts
 SETTINGS = {"learning_rate": 4e-3, "batch_size": 16, "micro_batch_size": 16, "max_length": 64, "heldout_fraction": HELD}
 TEAM = (("ann", honest), ("ben", honest), ("cat", honest))
 PLANS = {
@@ -46,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bench_planted", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/planted"))
-    parser.add_argument("--votes", choices=("each", "agreement", "reliability", "modal"), default="each")
+    parser.add_argument("--votes", choices=(*VOTES, ADJUDICATED), default="each")
     parser.add_argument("--only", default="", help="plans with this in their name")
     options = parser.parse_args(arguments)
     for name, plan in PLANS.items():
@@ -62,7 +68,9 @@ def run(folder: Path, plan: Plan, votes: str) -> str:
     """Train into the folder; one line of figures and findings."""
     folder.mkdir(parents=True)
     rankings = planted.rankings(plan)
-    write_jsonl(folder / "rankings.jsonl", rankings)
+    read = planted.adjudicated(rankings, DECIDED, plan.seed) if votes == ADJUDICATED else rankings
+    votes = "each" if votes == ADJUDICATED else votes
+    write_jsonl(folder / "rankings.jsonl", read)
     tiny.save(tiny.causal(plan.seed), folder / "base")
     inputs = {"model": folder / "base", "rankings": folder / "rankings.jsonl"}
     began = time.monotonic()

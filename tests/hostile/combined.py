@@ -2,9 +2,10 @@
 
     python -m tests.hostile.combined [--seconds 30] [--think 0] [--every 10]
 
-The same people work first alone, then beside the attack, for the same time on the same desk. With `--think`, each
-thinks for so many seconds between claim and submission, on average; without it they work back to back. Everything
-shares the machine: the table says whose the CPU was. Exits 1 when an acknowledged answer is lost, a sign-in of the
+The same people work first alone, then beside the attack, for the same time on the same desk, each on a connection that
+is kept. With `--think`, each thinks for so many seconds between claim and submission, on average; without it they work
+back to back. A newcomer connects anew for each question, and so waits in line behind the strangers. Everything shares
+the machine: the table says whose the CPU was. Exits 1 when an acknowledged answer is lost, a sign-in of the
 known device fails, memory or disk pass their bounds, or p99 is more than 3 times that without the attack.
 """
 
@@ -63,6 +64,7 @@ class Phase:
     refused: Counter[str] = field(default_factory=Counter)
     acknowledged: list[uuid.UUID] = field(default_factory=list)
     sign_ins: list[tuple[int, float]] = field(default_factory=list)  # status and milliseconds
+    newcomers: list[float] = field(default_factory=list)  # milliseconds until who connects anew has an answer
     memory: int = 0  # bytes of the API, at most
     disk: int = 0  # bytes of its files without a name, at most
     cpu: dict[str, float] = field(default_factory=dict)  # share of the machine
@@ -86,11 +88,20 @@ def main() -> int:
     with Desk(tasks=options.tasks, people=options.people, overlap=3) as desk:
         cast = _cast(desk, options.ballast)
         device = httpx.Client(base_url=f"http://{HOST}:{desk.port}", timeout=30)
-        quiet = uvloop.run(_phase(desk, cast, device, options))
-        with _Attack(desk, cast, options) as attack:
-            attacked = uvloop.run(_phase(desk, cast, device, options, attack))
+        quiet, attacked, attack = uvloop.run(_phases(desk, cast, device, options))
         lost = _lost(desk, quiet.acknowledged + attacked.acknowledged)
     return _report(quiet, attacked, attack, lost)
+
+
+async def _phases(desk: Desk, cast: Cast, device: httpx.Client, options: Any) -> tuple[Phase, Phase, _Attack]:
+    """Both, by the same people: who worked before the attack has a connection when it begins."""
+    wires = [Wire(desk.port, key) for key in desk.keys]
+    quiet = await _phase(desk, cast, device, wires, options)
+    with _Attack(desk, cast, options) as attack:
+        attacked = await _phase(desk, cast, device, wires, options, attack)
+    for wire in wires:
+        wire.close()
+    return quiet, attacked, attack
 
 
 def _cast(desk: Desk, ballast: int) -> Cast:
@@ -164,13 +175,13 @@ def _cpu(pid: int) -> float:
 # ---------------------------------------------------------------- people
 
 
-async def _phase(desk: Desk, cast: Cast, device: httpx.Client, options: argparse.Namespace,
+async def _phase(desk: Desk, cast: Cast, device: httpx.Client, wires: list[Wire], options: argparse.Namespace,
                  attack: _Attack | None = None) -> Phase:  # fmt: skip
     phase, before, began = Phase(), cpu(desk), time.monotonic()
     end = began + options.seconds
     watching = asyncio.ensure_future(_watch(desk, phase, attack))
-    work: list[Awaitable[None]] = [_annotator(desk, key, phase, end, options.think) for key in desk.keys]
-    await asyncio.gather(*work, _sign_ins(device, cast.email, phase, end))
+    work: list[Awaitable[None]] = [_annotator(desk, wire, phase, end, options.think) for wire in wires]
+    await asyncio.gather(*work, _newcomer(desk, phase, end), _sign_ins(device, cast.email, phase, end))
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -182,8 +193,8 @@ async def _phase(desk: Desk, cast: Cast, device: httpx.Client, options: argparse
     return phase
 
 
-async def _annotator(desk: Desk, key: str, phase: Phase, end: float, think: float) -> None:
-    wire, chance = Wire(desk.port, key), random.Random(key)
+async def _annotator(desk: Desk, wire: Wire, phase: Phase, end: float, think: float) -> None:
+    chance = random.Random(wire.head)
     await asyncio.sleep(think * chance.random())
     while time.monotonic() < end:
         task = await _call(phase, wire, "next", f"/v1/projects/{desk.project}/next", b"", 200)
@@ -195,7 +206,6 @@ async def _annotator(desk: Desk, key: str, phase: Phase, end: float, think: floa
         while await _call(phase, wire, "submit", "/v1/submissions", ranking_of(task, str(submission)), 201) is None:
             await asyncio.sleep(AGAIN_SECONDS)
         phase.acknowledged.append(submission)
-    wire.close()
 
 
 async def _call(phase: Phase, wire: Wire, kind: str, path: str, body: bytes, right: int) -> dict[str, Any] | None:
@@ -213,6 +223,18 @@ async def _call(phase: Phase, wire: Wire, kind: str, path: str, body: bytes, rig
         return None
     found: dict[str, Any] = json.loads(answer)
     return found
+
+
+async def _newcomer(desk: Desk, phase: Phase, end: float) -> None:
+    while time.monotonic() < end:
+        wire, began = Wire(desk.port, ""), time.perf_counter()
+        try:
+            await wire.call("GET", "/healthz")
+            phase.newcomers.append(1000 * (time.perf_counter() - began))
+        except (OSError, EOFError) as error:
+            phase.refused[f"newcomer {type(error).__name__}"] += 1
+        wire.close()
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _sign_ins(device: httpx.Client, email: str, phase: Phase, end: float) -> None:
@@ -286,6 +308,9 @@ def _report(quiet: Phase, attacked: Phase, attack: _Attack, lost: int) -> int:
 
 _LINES = {
     "answers a second": lambda phase: f"{sum(map(len, phase.times.values())) / max(1.0, phase.seconds):.0f}",
+    "a newcomer's first answer, ms": lambda phase: (
+        f"p50 {percentile(phase.newcomers, 0.5):.0f}, slowest {max(phase.newcomers, default=0):.0f}"
+    ),
     "refused": lambda phase: dict(phase.refused) or 0,
     "sign-ins of a known device": lambda phase: (
         f"{sum(status == 204 for status, _ in phase.sign_ins)} of {len(phase.sign_ins)}, "

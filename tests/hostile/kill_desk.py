@@ -31,7 +31,8 @@ COUNTS = Path(__file__).with_suffix(".jsonl")
 VICTIMS = {"api": 5, "postgres": 4, "connection": 1}  # and how often each
 SERVING = "postgres: rankloop rankloop"  # the title of a process that serves a connection
 THINK = 1.0  # seconds, on average
-LEAST = 0.2  # between two kills of one kind
+LEAST = 3.0  # from one kind's return to its next kill: on a slow machine, too, people work in between
+CONNECTED_SECONDS = 60.0  # the longest wait for a connection to be killed
 SPARE = 1.5  # tasks for each that people could do at this pace
 NEVER = ("401", "404", "409", "410", "422", "500")  # no answer to somebody who ranks what was handed to them
 LOST = """
@@ -106,12 +107,28 @@ def _kill(desk: Desk, victim: str, chance: random.Random) -> bool:
             time.sleep(0.01)
         desk.postgres.start()
     else:  # Postgres ends all others, too, and recovers by itself
-        children = psutil.Process(desk.postgres.pid).children()
-        serving = [child for child in children if SERVING in "".join(child.cmdline())]
-        if serving:
-            chance.choice(serving).kill()
-        return bool(serving)
+        connections = _connections(desk)
+        if connections:
+            chance.choice(connections).kill()
+        return bool(connections)
     return True
+
+
+def _connections(desk: Desk) -> list[psutil.Process]:
+    """Those of Postgres' processes that serve one; as soon as there is one, for the API may just be dead."""
+    deadline = time.monotonic() + CONNECTED_SECONDS
+    while time.monotonic() < deadline:
+        if found := [child for child in psutil.Process(desk.postgres.pid).children() if _serves(child)]:
+            return found
+        time.sleep(0.05)
+    return []
+
+
+def _serves(child: psutil.Process) -> bool:
+    try:
+        return SERVING in "".join(child.cmdline())
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return False
 
 
 async def _annotator(run: Run, key: str, chance: random.Random) -> None:

@@ -20,13 +20,13 @@ CONSTRAINTS = ROOT / "constraints.txt"
 TITLE = """# Licences of what Rankloop is built on
 
 Written by `python -m tests.support.licences` from the packages' own metadata; `constraints.txt` has their versions.
-`service` is what a deployment installs, `mirrors` and `languages` are its extras; the rest is there for tests alone: it
-is neither installed nor shipped with the service. Rankloop itself stands under the Apache License 2.0.
+`service` is what a deployment installs, `mirrors`, `languages` and `qlora` are its extras; the rest is there for tests
+alone: it is neither installed nor shipped with the service. Rankloop itself stands under the Apache License 2.0.
 
 | package | licence | for |
 |---|---|---|"""
 OURS = "rankloop"
-EXTRAS = ("", "mirrors", "languages", "test")  # each package is said to be for the first that needs it
+EXTRAS = ("", "mirrors", "languages", "qlora", "test")  # each package is said to be for the first that needs it
 NAMES = {
     "Apache Software License": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",

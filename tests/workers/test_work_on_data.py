@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import InstructConfig, PrepareConfig, Stage
+from alignment.shared.config import InstructConfig, Stage
+from alignment.shared.on_data.prepare import PrepareConfig
 from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.tables import DatasetKind, Job, JobState

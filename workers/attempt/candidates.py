@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import SampleConfig
 from alignment.shared.records import Prompt, read_jsonl, storable
+from alignment.shared.sentence import Sentence
 from annotation_api.db import form_rows, tasks
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.kinds import ErrorKind
@@ -55,11 +56,19 @@ def ranking_project(session: Session, project_id: uuid.UUID) -> tuple[Project, F
     """The project and the form of its new rankings. Raises AttemptError(BAD_INPUT) where there is none."""
     project = session.get(Project, project_id)
     if project is None:
-        raise AttemptError(ErrorKind.BAD_INPUT, f"There is no project {project_id}.", "Name a project that exists.")
+        raise AttemptError(
+            ErrorKind.BAD_INPUT,
+            Sentence("no-project-id", "There is no project %(project_id)s.", project_id=project_id),
+            Sentence("name-a-project", "Name a project that exists."),
+        )
     form = form_rows.newest_form(session, project_id)
     if form is None:
-        hint = "Give the project a form of the kind ranking."
-        raise AttemptError(ErrorKind.BAD_INPUT, f"Project {project.name} does not ask for rankings.", hint)
+        hint = Sentence("give-ranking-form", "Give the project a form of the kind ranking.")
+        raise AttemptError(
+            ErrorKind.BAD_INPUT,
+            Sentence("project-not-ranking", "Project %(project)s does not ask for rankings.", project=project.name),
+            hint,
+        )
     return project, form
 
 

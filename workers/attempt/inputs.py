@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared import artifact
 from alignment.shared.config import Stage
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import ModelInput, data_of, inputs_of, main_data, relations
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.adapters import bases_of
@@ -65,7 +66,11 @@ def resolve(session: Session, job: Job, folder: Path) -> Resolved:
     try:
         given = job_graph.resolve_inputs(session, job)
     except JobError as error:
-        raise AttemptError(ErrorKind.BAD_INPUT, f"The job's {error}.", "Create the job anew.") from error
+        raise AttemptError(
+            ErrorKind.BAD_INPUT,
+            Sentence("job-names", "The job's %(error)s.", error=error),
+            Sentence("create-anew", "Create the job anew."),
+        ) from error
     name, named = main_data(job.stage), data_of(job.stage).keys() & given.keys()
     files = {key: _written(session, given[key], folder / f"{key}.jsonl") for key in named}
     data, snapshot_id = files.pop(name), uuid.UUID(given[name]["snapshot"])
@@ -98,7 +103,9 @@ def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:
     model = session.get(ModelVersion, uuid.UUID(reference["model"]))
     if model is None:
         raise AttemptError(
-            ErrorKind.BAD_INPUT, f"There is no model version {reference['model']}.", "Create the job anew."
+            ErrorKind.BAD_INPUT,
+            Sentence("no-model-version", "There is no model version %(model)s.", model=reference["model"]),
+            Sentence("create-anew", "Create the job anew."),
         )
     return model
 
@@ -114,8 +121,15 @@ def _folder(model: ModelVersion, pin: Pin) -> Path:
     """The model's folder, whole; a hub id is fetched first."""
     folder = Path(model.path)
     if model.removed_at is not None:
-        cause = f"The files of {model.name} were removed on {model.removed_at:%Y-%m-%d}."
-        raise AttemptError(ErrorKind.BAD_INPUT, cause, "Use another version, or train it again.")
+        cause = Sentence(
+            "model-files-removed",
+            "The files of %(model)s were removed on %(removed_at)s.",
+            model=model.name,
+            removed_at=f"{model.removed_at:%Y-%m-%d}",
+        )
+        raise AttemptError(
+            ErrorKind.BAD_INPUT, cause, Sentence("other-version", "Use another version, or train it again.")
+        )
     if model.job_id is not None:
         _check(model, folder)
         return folder
@@ -123,7 +137,9 @@ def _folder(model: ModelVersion, pin: Pin) -> Path:
         return _require_sound(_fetch(model, pin), None)
     if Path(os.path.realpath(folder)) != folder:
         raise AttemptError(
-            ErrorKind.BAD_INPUT, f"{folder} has become a link since it was registered.", "Register the model anew."
+            ErrorKind.BAD_INPUT,
+            Sentence("folder-is-link", "%(folder)s has become a link since it was registered.", folder=folder),
+            Sentence("register-anew", "Register the model anew."),
         )
     return _require_sound(folder, model.metrics.get("base"))
 
@@ -138,7 +154,11 @@ def _require_sound(folder: Path, base: str | None) -> Path:
         if (below[0].folder if below else None) != (Path(base) if base else None):
             raise UnsafeModel("its adapters stand on another model than when it was registered.", "Register it anew.")
     except UnsafeModel as error:
-        raise AttemptError(ErrorKind.BAD_INPUT, f"{folder} cannot be used: {error.cause}", error.next_step) from error
+        raise AttemptError(
+            ErrorKind.BAD_INPUT,
+            Sentence("folder-unusable", "%(folder)s cannot be used: %(cause)s", folder=folder, cause=error.cause),
+            error.next_step,
+        ) from error
     return folder
 
 
@@ -148,8 +168,14 @@ def _check(model: ModelVersion, folder: Path) -> None:
     if manifest != model.sha256:
         raise AttemptError(
             ErrorKind.CORRUPT_CHECKPOINT,
-            f"{folder} is not what the registry knows as {model.name}: its manifest hashes to {manifest}.",
-            "Train the stage again or restore the folder.",
+            Sentence(
+                "folder-not-known",
+                "%(folder)s is not what the registry knows as %(model)s: its manifest hashes to %(manifest)s.",
+                folder=folder,
+                model=model.name,
+                manifest=manifest,
+            ),
+            Sentence("train-or-restore", "Train the stage again or restore the folder."),
         )
 
 
@@ -168,8 +194,13 @@ def _download(hub_id: str, commit: str | None) -> Path:
     if not any(folder.glob("*.safetensors")):
         raise AttemptError(
             ErrorKind.BAD_INPUT,
-            f"The model {hub_id} has no weights as safetensors on the hub.",
-            "Download it by hand, convert it with `rankloop models convert FOLDER NEW_FOLDER`, and register that.",
+            Sentence(
+                "hub-no-safetensors", "The model %(hub_id)s has no weights as safetensors on the hub.", hub_id=hub_id
+            ),
+            Sentence(
+                "hub-no-safetensors-next",
+                "Download it by hand, convert it with `rankloop models convert FOLDER NEW_FOLDER`, and register that.",
+            ),
         )
     return folder
 
@@ -183,6 +214,11 @@ def _snapshot(hub_id: str, commit: str | None, files: list[str]) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise AttemptError(
             ErrorKind.BAD_INPUT,
-            f"The model {hub_id} can be had neither from a folder nor from the hub: {error}",
-            "Register a local folder, or check the hub id and the connection.",
+            Sentence(
+                "hub-unreachable",
+                "The model %(hub_id)s can be had neither from a folder nor from the hub: %(error)s",
+                hub_id=hub_id,
+                error=error,
+            ),
+            Sentence("hub-unreachable-next", "Register a local folder, or check the hub id and the connection."),
         ) from error

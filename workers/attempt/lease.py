@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import LeaseLost, Wish
@@ -96,7 +97,11 @@ class JobLease:
         log.warning("Waiting for Postgres: %s", reason)
         if self._given_up or time.monotonic() > deadline or self.stop.wait(RETRY_SECONDS):
             self._given_up = True
-            raise AttemptError(ErrorKind.DATABASE, f"Postgres stayed away: {reason}", "Look at its log.") from reason
+            raise AttemptError(
+                ErrorKind.DATABASE,
+                Sentence("postgres-away", "Postgres stayed away: %(reason)s", reason=reason),
+                Sentence("look-at-its-log", "Look at its log."),
+            ) from reason
 
     def _stop(self) -> None:
         self._ended.set()

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.events import Paused, StageResult
 from alignment.shared.gpus import refuse_impossible
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import INPUTS, ResumableInputs
 from annotation_api import logs
 from annotation_api.db.jobs import store as job_store
@@ -143,7 +144,9 @@ class Attempt:
         if self._lease.stop.is_set():
             raise Stopped
         if self._lease.wish is Wish.CANCEL:
-            raise AttemptError(ErrorKind.CANCELLED, "Stopped on request before the stage began.")
+            raise AttemptError(
+                ErrorKind.CANCELLED, Sentence("stopped-before-stage", "Stopped on request before the stage began.")
+            )
         if self._lease.wish is Wish.PAUSE:
             raise Paused
 
@@ -175,7 +178,11 @@ class Attempt:
                 raise Stopped
         elif self._lease.wish is Wish.CANCEL:
             if self._ask(Wish.CANCEL, CANCEL_SECONDS):
-                cause = f"The stage did not stop within {CANCEL_SECONDS:.0f} s; it was ended."
+                cause = Sentence(
+                    "stage-did-not-stop",
+                    "The stage did not stop within %(cancel_seconds)s s; it was ended.",
+                    cancel_seconds=f"{CANCEL_SECONDS:.0f}",
+                )
                 raise AttemptError(ErrorKind.CANCELLED, cause)
         elif self._lease.wish is Wish.PAUSE:
             self._ask(Wish.PAUSE, math.inf)

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Snapshot, SnapshotRow
 from workers.stage.faults import AttemptError
@@ -24,10 +25,21 @@ def write_snapshot(session: Session, snapshot_id: uuid.UUID, path: Path) -> None
     """
     snapshot = session.get(Snapshot, snapshot_id)
     if snapshot is None:
-        raise AttemptError(ErrorKind.BAD_INPUT, f"There is no snapshot {snapshot_id}.", "Create the job anew.")
+        raise AttemptError(
+            ErrorKind.BAD_INPUT,
+            Sentence("no-snapshot", "There is no snapshot %(snapshot_id)s.", snapshot_id=snapshot_id),
+            Sentence("create-anew", "Create the job anew."),
+        )
     if snapshot.erased_at is not None:
-        cause = f"Rows of snapshot {snapshot_id} were erased on {snapshot.erased_at:%Y-%m-%d}."
-        raise AttemptError(ErrorKind.BAD_INPUT, cause, "Freeze the data again and create the job anew.")
+        cause = Sentence(
+            "snapshot-rows-erased",
+            "Rows of snapshot %(snapshot_id)s were erased on %(erased_at)s.",
+            snapshot_id=snapshot_id,
+            erased_at=f"{snapshot.erased_at:%Y-%m-%d}",
+        )
+        raise AttemptError(
+            ErrorKind.BAD_INPUT, cause, Sentence("freeze-and-create", "Freeze the data again and create the job anew.")
+        )
     lines = select(SnapshotRow.line).where(SnapshotRow.snapshot_id == snapshot_id).order_by(SnapshotRow.position)
     digest = hashlib.sha256()
     with path.open("wb") as file:
@@ -38,6 +50,12 @@ def write_snapshot(session: Session, snapshot_id: uuid.UUID, path: Path) -> None
     if digest.hexdigest() != snapshot.sha256:
         raise AttemptError(
             ErrorKind.CORRUPT_CHECKPOINT,
-            f"The rows of snapshot {snapshot_id} hash to {digest.hexdigest()}, it was frozen as {snapshot.sha256}.",
-            "Freeze the data again; the database was changed by hand or is damaged.",
+            Sentence(
+                "snapshot-changed",
+                "The rows of snapshot %(snapshot_id)s hash to %(digest)s, it was frozen as %(sha256)s.",
+                snapshot_id=snapshot_id,
+                digest=digest.hexdigest(),
+                sha256=snapshot.sha256,
+            ),
+            Sentence("snapshot-changed-next", "Freeze the data again; the database was changed by hand or is damaged."),
         )

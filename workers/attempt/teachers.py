@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import Teacher
 
 Endpoints = Mapping[str, tuple[str, str | None]]  # URL, and the variable that holds the key, by the endpoint's name
@@ -23,11 +24,20 @@ def teacher_of(config: Mapping[str, Any], allowed: Endpoints) -> dict[str, Any]:
     if name is None:
         return {}
     if name not in allowed:
-        cause = f"The endpoint {name!r} is not allowed on this machine."
-        raise BadInput(cause, "An admin lists it in RANKLOOP_TEACHERS of the dispatcher.")
+        cause = Sentence(
+            "endpoint-not-allowed", "The endpoint %(name)s is not allowed on this machine.", name=f"{name!r}"
+        )
+        raise BadInput(
+            cause, Sentence("endpoint-not-allowed-next", "An admin lists it in RANKLOOP_TEACHERS of the dispatcher.")
+        )
     url, variable = allowed[name]
     key = os.environ.get(variable) if variable else None
     if variable and not key:
-        cause = f"The key of the endpoint {name!r} is missing: {variable} is not set here."
-        raise BadInput(cause, "Set it in the environment of the dispatcher.")
+        cause = Sentence(
+            "endpoint-key-missing",
+            "The key of the endpoint %(name)s is missing: %(variable)s is not set here.",
+            name=f"{name!r}",
+            variable=variable,
+        )
+        raise BadInput(cause, Sentence("endpoint-key-missing-next", "Set it in the environment of the dispatcher."))
     return {"teacher": Teacher(url=url, key=SecretStr(key) if key else None)}

@@ -35,7 +35,7 @@ class Freezer:
         if self._child is not None and self._child.poll() is None:
             return
         with self._sessions.begin() as session:
-            waits = freezes.some_wait(session) or erasures.some_wait(session)
+            waits = freezes.WAITING.some_wait(session) or erasures.WAITING.some_wait(session)
         self._child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL) if waits else None
 
     def stop(self) -> None:

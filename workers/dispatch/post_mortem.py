@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import signal
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
 from workers.attempt.lease import EXIT_AWAY
+from workers.stage.faults import AGAIN_OR_LOG
 
 HEAD_LOST = "Failed to connect to GCS"  # Ray's words in the log of a process that it ends
-BY_ITSELF = "It is tried again by itself"
+AGAIN_FROM = Sentence("again-from-checkpoint", "It is tried again by itself, from the newest checkpoint.")
+AGAIN_WITH_HEAD = Sentence("again-with-head", "It is tried again by itself when the head is back.")
 
 
 def examine(pid: int, epoch: int, code: int | None, head_lost: bool, log: str) -> tuple[Failure, Again]:
     """The failure of the attempt that process `pid` ran; `code` is how it ended, where that is known."""
     if code == EXIT_AWAY:
-        cause = f"Postgres stayed away for longer than attempt {epoch} could wait."
-        step = f"{BY_ITSELF}, from the newest checkpoint."
-        return Failure(ErrorKind.DATABASE, cause, step, log=log), Again.INTERRUPTED
+        cause = Sentence(
+            "postgres-away-attempt", "Postgres stayed away for longer than attempt %(epoch)s could wait.", epoch=epoch
+        )
+        return Failure(ErrorKind.DATABASE, cause, AGAIN_FROM, log=log), Again.INTERRUPTED
     if head_lost or HEAD_LOST in log:
-        cause = f"Attempt {epoch} lost the head of its Ray cluster."
-        step = f"{BY_ITSELF} when the head is back."
-        return Failure(ErrorKind.CLUSTER, cause, step, log=log), Again.INTERRUPTED
-    cause = f"Process {pid}, which ran attempt {epoch}, died{_how(code)}."
-    step = f"{BY_ITSELF}; if it keeps dying, look at the end of its log."
-    return Failure(ErrorKind.CRASH, cause, step, log=log), Again.CRASH
+        cause = Sentence("head-lost-attempt", "Attempt %(epoch)s lost the head of its Ray cluster.", epoch=epoch)
+        return Failure(ErrorKind.CLUSTER, cause, AGAIN_WITH_HEAD, log=log), Again.INTERRUPTED
+    cause = Sentence(
+        "process-died",
+        "Process %(pid)s, which ran attempt %(epoch)s, died%(code)s.",
+        pid=pid,
+        epoch=epoch,
+        code=_how(code),
+    )
+    return Failure(ErrorKind.CRASH, cause, AGAIN_OR_LOG, log=log), Again.CRASH
 
 
 def _how(code: int | None) -> str:
     if code is None:
         return ""
-    return f" of {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
+    if code < 0:
+        return Sentence("of-signal", " of %(name)s", name=signal.Signals(-code).name)
+    return Sentence("with-exit-code", " with exit code %(code)s", code=code)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ray
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.kinds import ErrorKind
 from workers.executors.head import resolved
 from workers.stage.faults import AttemptError
@@ -35,7 +36,9 @@ def connect(address: str | None, temp_dir: Path, processes: int) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray"
         raise AttemptError(
-            ErrorKind.CLUSTER, f"Cannot use {where}: {error}", "Check RANKLOOP_RAY_ADDRESS and that the head runs."
+            ErrorKind.CLUSTER,
+            Sentence("cluster-unusable", "Cannot use %(where)s: %(error)s", where=where, error=error),
+            Sentence("check-ray-address", "Check RANKLOOP_RAY_ADDRESS and that the head runs."),
         ) from error
 
 

@@ -17,6 +17,7 @@ from ray.exceptions import RayError
 from ray.util import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.homes import mark_of
 from annotation_api.db.jobs.machine import WAITING_GPU
 from annotation_api.db.kinds import ErrorKind
@@ -128,8 +129,12 @@ class Placement:
         lack, now = there.lack(self._gpus), time.monotonic()
         self._unfit_since = self._unfit_since or now
         if now - self._unfit_since >= self._infeasible_seconds:
-            cause = f"The job asks for {lack}."
-            raise AttemptError(ErrorKind.INFEASIBLE, cause, "Ask for fewer, or add a machine to the cluster.")
+            cause = Sentence("job-asks-for", "The job asks for %(lack)s.", lack=lack)
+            raise AttemptError(
+                ErrorKind.INFEASIBLE,
+                cause,
+                Sentence("fewer-or-machine", "Ask for fewer, or add a machine to the cluster."),
+            )
         return Waiting("infeasible", lack)
 
 

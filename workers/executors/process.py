@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.events import Paused, StageResult
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs.records import Wish
 from annotation_api.db.kinds import ErrorKind
 from workers.executors.base import Waiting
 from workers.executors.memory import OutOfMemoryWatch
-from workers.stage.faults import SMALLER, AttemptError, Fault, Faulted
+from workers.stage.faults import AGAIN_OR_LOG, SMALLER, AttemptError, Fault, Faulted
 from workers.stage.process import Here, LauncherCommand, Over
 from workers.stage.work import Batch, StageOutcome, StageWork, importable
 
 ASKS = {Wish.CANCEL: LauncherCommand.CANCEL, Wish.PAUSE: LauncherCommand.PAUSE}
 BURIAL_SECONDS = 5.0  # between a closed connection and the exit code
-DIED = "It is tried again by itself; if it keeps dying, look at the end of its log."
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,14 @@ class ProcessExecutor:
 
     def start(self, work: StageWork, gpus: float, *, allow_cpu: bool = False) -> None:
         if gpus > 1:
-            cause = f"The job asks for {gpus:g} GPUs, and plain processes use one each."
-            raise AttemptError(ErrorKind.INFEASIBLE, cause, "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
+            cause = Sentence(
+                "plain-processes-one",
+                "The job asks for %(gpus)s GPUs, and plain processes use one each.",
+                gpus=f"{gpus:g}",
+            )
+            raise AttemptError(
+                ErrorKind.INFEASIBLE, cause, Sentence("one-or-ray", "Ask for 1, or set RANKLOOP_EXECUTOR to ray.")
+            )
         self.device = "gpu" if gpus and has_gpu() else "cpu"
         hidden = {"CUDA_VISIBLE_DEVICES": first_gpu() if self.device == "gpu" else ""}  # one, or none
         self._line, theirs = Pipe()
@@ -143,10 +149,14 @@ class ProcessExecutor:
 
     def _death(self, code: int) -> Fault:
         if code == -signal.SIGKILL and self._memory.struck():
-            cause = "The system ended the stage: the machine ran out of memory."
+            cause = Sentence("machine-out-of-memory", "The system ended the stage: the machine ran out of memory.")
             return Fault(ErrorKind.OUT_OF_MEMORY, cause, SMALLER)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Fault(ErrorKind.CRASH, f"The process that ran the stage died with {how}.", DIED)
+        return Fault(
+            ErrorKind.CRASH,
+            Sentence("stage-process-died-with", "The process that ran the stage died with %(how)s.", how=how),
+            AGAIN_OR_LOG,
+        )
 
 
 def first_gpu() -> str:

@@ -18,6 +18,7 @@ from ray import exceptions as ray_errors
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from alignment.shared.events import Paused, StageResult
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs.records import Wish
 from annotation_api.db.kinds import ErrorKind
 from workers.executors import cluster, head
@@ -26,19 +27,19 @@ from workers.executors.base import Waiting
 from workers.executors.machines import gone, machines
 from workers.executors.memory import OutOfMemoryWatch
 from workers.executors.placement import Needs, Placement, processes
-from workers.stage.faults import SMALLER, Fault, Faulted, fault_of, first_line
+from workers.stage.faults import AGAIN_OR_LOG, SMALLER, Fault, Faulted, fault_of, first_line
 from workers.stage.work import Batch, Rank, StageOutcome, StageWork
 
 HEAD_SECONDS = 2.5  # without an answer of the head; Ray ends this process after 5
 SETTLE_SECONDS = 2.0  # for the cause to show, when one process ends because another did
 NODE_DIED = "node has died"  # Ray's words
 MEMORY_MONITOR = "running low on memory"  # Ray's words when it ended the actor
-GOES_ON = "The job goes on by itself, from its newest checkpoint."
-OPEN = (
-    "The job is tried again by itself. Open the machines to one another on every port, or start Ray on each with the "
-    "--node-ip-address of an interface that the others reach."
+GOES_ON = Sentence("goes-on-from-checkpoint", "The job goes on by itself, from its newest checkpoint.")
+OPEN = Sentence(
+    "open-machines-ray",
+    "The job is tried again by itself. Open the machines to one another on every port, or start "
+    "Ray on each with the --node-ip-address of an interface that the others reach.",
 )
-AGAIN = "It is tried again by itself; if it keeps dying, look at the end of its log."
 
 # Of the faults of several processes, which is told: a death, then what one of them raised, then what the loss of its
 # peers made of the others.
@@ -163,7 +164,14 @@ class RayExecutor:
         }
         for place, question in asked.items():
             if why := ray.get(question):
-                cause = f"{place} does not reach {first} at port {first.port}: {why}."
+                cause = Sentence(
+                    "place-unreachable",
+                    "%(place)s does not reach %(first)s at port %(port)s: %(why)s.",
+                    place=place,
+                    first=first,
+                    port=first.port,
+                    why=why,
+                )
                 raise Faulted(Fault(ErrorKind.CLUSTER, cause, OPEN))
 
     # ------------------------------------------------------------ what the actors say
@@ -202,17 +210,31 @@ class RayExecutor:
             return fault_of(error)
         struck = platform.node() in [place.host for place in self._at] and self._memory.struck()
         if struck or isinstance(error, ray_errors.OutOfMemoryError) or MEMORY_MONITOR in str(error):
-            cause = "The system ended the stage: the machine ran out of memory."
+            cause = Sentence("machine-out-of-memory", "The system ended the stage: the machine ran out of memory.")
             return Fault(ErrorKind.OUT_OF_MEMORY, cause, SMALLER, str(error))
         if isinstance(error, ray_errors.RayActorError):
             if NODE_DIED not in str(error) and not self._head_stays():
                 return self._head_lost()
             lost = gone({place.node for place in self._at})
             if lost or NODE_DIED in str(error):
-                cause = f"The machine that ran the stage left the cluster: {', '.join(lost) or 'Ray says so'}."
+                cause = Sentence(
+                    "machine-left",
+                    "The machine that ran the stage left the cluster: %(lost)s.",
+                    lost=", ".join(lost) or "Ray says so",
+                )
                 return Fault(ErrorKind.CLUSTER, cause, GOES_ON, str(error))
-            return Fault(ErrorKind.CRASH, "The process that ran the stage died.", AGAIN, str(error))
-        return Fault(ErrorKind.CLUSTER, f"Ray failed: {first_line(error)}", "Check the Ray cluster.", str(error))
+            return Fault(
+                ErrorKind.CRASH,
+                Sentence("stage-process-died", "The process that ran the stage died."),
+                AGAIN_OR_LOG,
+                str(error),
+            )
+        return Fault(
+            ErrorKind.CLUSTER,
+            Sentence("ray-failed", "Ray failed: %(error)s", error=first_line(error)),
+            Sentence("check-cluster", "Check the Ray cluster."),
+            str(error),
+        )
 
     def _watch_head(self) -> None:
         """Raise Faulted when the cluster's head has been away for so long that Ray is about to end this process."""
@@ -232,8 +254,12 @@ class RayExecutor:
         return True
 
     def _head_lost(self) -> Fault:
-        cause = f"The head of the Ray cluster at {self._address} no longer answers."
-        return Fault(ErrorKind.CLUSTER, cause, "The job goes on by itself when the head is back.")
+        cause = Sentence(
+            "head-silent", "The head of the Ray cluster at %(address)s no longer answers.", address=self._address
+        )
+        return Fault(
+            ErrorKind.CLUSTER, cause, Sentence("goes-on-with-head", "The job goes on by itself when the head is back.")
+        )
 
 
 def ranks_of(places: list[ActorPlace]) -> list[Rank]:

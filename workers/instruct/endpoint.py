@@ -15,6 +15,7 @@ import httpx
 
 from alignment.shared.config import InstructConfig
 from alignment.shared.errors import BadInput
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import Teacher
 
 TRIES = 5
@@ -51,7 +52,15 @@ class Endpoint:
             if status == 200:
                 return _said(answer)
             if status not in AGAIN or tried == TRIES:
-                raise BadInput(f"The endpoint {self._config.teacher} {_why(status)}.", NEXT)
+                raise BadInput(
+                    Sentence(
+                        "endpoint-failed",
+                        "The endpoint %(teacher)s %(status)s.",
+                        teacher=self._config.teacher,
+                        status=_why(status),
+                    ),
+                    NEXT,
+                )
             self._sleep(min(2.0**tried, LONGEST_WAIT))
         raise AssertionError("the last try returns or raises")
 
@@ -63,13 +72,22 @@ class Endpoint:
                 for piece in response.iter_bytes():
                     data += piece
                     if len(data) > MOST_BYTES:
-                        raise BadInput(f"An answer is longer than {MOST_BYTES} bytes.", NEXT)
+                        raise BadInput(
+                            Sentence(
+                                "answer-too-long",
+                                "An answer is longer than %(most_bytes)s bytes.",
+                                most_bytes=MOST_BYTES,
+                            ),
+                            NEXT,
+                        )
                 return response.status_code, data
         except httpx.TransportError:
             return 503, b""
 
 
-NEXT = "Look at its URL, key and teacher_model, then resume the job: it goes on from its last round."
+NEXT = Sentence(
+    "endpoint-next", "Look at its URL, key and teacher_model, then resume the job: it goes on from its last round."
+)
 
 
 def _why(status: int) -> str:
@@ -84,6 +102,6 @@ def _said(data: bytes) -> str:
         answer = httpx.Response(200, content=data).json()
         content = answer["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        cause = "The endpoint's answer is not what chat completions look like."
+        cause = Sentence("answer-not-chat", "The endpoint's answer is not what chat completions look like.")
         raise BadInput(cause, NEXT) from None
     return content if isinstance(content, str) else ""

@@ -18,6 +18,7 @@ from alignment.shared.config import InstructConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, Paused, Reporter, StageResult
 from alignment.shared.records import Demonstration, Prompt, Record, read_jsonl
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import InstructInputs
 from workers.instruct import sift, wording
 from workers.instruct.journal import Rounds
@@ -143,8 +144,12 @@ def _finish(made: MadeSoFar, out_dir: Path, answering: Answering) -> StageResult
     kept = made.items[: made.config.count]
     if not kept:
         reasons = "; ".join(sorted({reason for reason, _ in made.left_out})) or "the answers held no task"
-        cause = f"Nothing was made in {made.rounds} rounds: {reasons}."
-        raise BadInput(cause, "Name a model that follows instructions, or loosen the filters.")
+        cause = Sentence(
+            "nothing-made", "Nothing was made in %(rounds)s rounds: %(reasons)s.", rounds=made.rounds, reasons=reasons
+        )
+        raise BadInput(
+            cause, Sentence("name-instruct-model", "Name a model that follows instructions, or loosen the filters.")
+        )
     with (out_dir / PREPARED).open("w", encoding="utf-8") as file:
         file.writelines(_record(made.config, item, answering.name).canonical() + "\n" for item in kept)
     told = _report(made, len(kept))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from alignment.shared.config import PrepareConfig
+from alignment.shared.on_data.prepare import PrepareConfig
 from alignment.shared.records import NO_SOURCE, Ranking, sha256_text, source_of
 from workers.preparation.kinds import kind_of
 from workers.preparation.quality import language_of

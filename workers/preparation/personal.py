@@ -16,7 +16,7 @@ from stdnum import iban, luhn
 from stdnum.cn import ric
 from stdnum.us import ssn
 
-from alignment.shared.config import PERSONAL
+from alignment.shared.on_data.prepare import PERSONAL
 
 
 @dataclass(frozen=True)

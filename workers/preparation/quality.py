@@ -6,8 +6,9 @@ import functools
 import unicodedata
 from typing import Any
 
-from alignment.shared.config import PrepareConfig
 from alignment.shared.errors import BadInput
+from alignment.shared.on_data.prepare import PrepareConfig
+from alignment.shared.sentence import Sentence
 from workers.preparation.texts import tokens
 
 RUN = 5  # tokens
@@ -63,8 +64,10 @@ def _detector() -> Any:
     try:
         from lingua import Language, LanguageDetectorBuilder
     except ImportError:
-        cause = "languages needs the detector lingua, which is not installed here."
-        step = "Install it on the machine of the dispatcher: pip install 'rankloop[languages]'."
+        cause = Sentence("no-lingua", "languages needs the detector lingua, which is not installed here.")
+        step = Sentence(
+            "no-lingua-next", "Install it on the machine of the dispatcher: pip install 'rankloop[languages]'."
+        )
         raise BadInput(cause, step) from None
     names = (
         "ENGLISH CHINESE JAPANESE KOREAN GERMAN FRENCH SPANISH PORTUGUESE ITALIAN DUTCH RUSSIAN UKRAINIAN POLISH "

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from alignment.shared.config import PrepareConfig
 from alignment.shared.errors import BadInput
+from alignment.shared.on_data.prepare import PrepareConfig
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import duplicates, personal, quality
 from workers.preparation.report import StepReport
@@ -35,7 +36,7 @@ def record_of(line: str | bytes) -> Prepared:
             return kind.from_line(line)
         except ValueError:
             continue
-    raise BadInput("A row is no prompt, demonstration, ranking or list of responses.")
+    raise BadInput(Sentence("row-of-no-kind", "A row is no prompt, demonstration, ranking or list of responses."))
 
 
 def records_of(path: Path) -> Iterator[Prepared]:

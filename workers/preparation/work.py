@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alignment.shared.config import PrepareConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, Paused, Reporter, StageResult
+from alignment.shared.on_data.prepare import PrepareConfig
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import balance
 from workers.preparation.lengths import TokenLengths, TokenMeasure
@@ -46,8 +47,11 @@ def prepare(
     kept.unlink()
     after = total - sum(report.left_out.total() for report in reports)
     if not after:
-        cause = "Nothing stays: every record is left out."
-        raise BadInput(f"{cause} {_why(reports)}", "Ask for less, then prepare the data again.")
+        cause = Sentence("nothing-stays", "Nothing stays: every record is left out.")
+        raise BadInput(
+            Sentence("cause-and-reports", "%(cause)s %(reports)s", cause=cause, reports=_why(reports)),
+            Sentence("ask-for-less", "Ask for less, then prepare the data again."),
+        )
     told = {"before": total, "after": after, "steps": [report.as_dict() for report in reports], "groups": groups}
     if measure is not None:
         told["tokens"] = _lengths(measure, out_dir / PREPARED)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from alignment.shared import errors
 from alignment.shared.errors import is_full
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import explain
 from annotation_api.db.kinds import ErrorKind
 
@@ -27,8 +28,12 @@ KINDS: dict[type[errors.StageError], ErrorKind] = {
     errors.PeersLost: ErrorKind.CLUSTER,
     errors.Cancelled: ErrorKind.CANCELLED,
 }
-PEERS = "open the machines to one another on every port. The job is tried again by itself."
-SMALLER = "Lower micro_batch_size or max_length, or use a smaller model."
+AGAIN_OR_LOG = Sentence("again-or-log", "It is tried again by itself; if it keeps dying, look at the end of its log.")
+PEERS = (
+    "This one speaks through %(interface)s; open the machines to one another on every port. "
+    "The job is tried again by itself."
+)
+SMALLER = Sentence("smaller-batch-or-model", "Lower micro_batch_size or max_length, or use a smaller model.")
 # What torch says when it gets no memory, where it raises no OutOfMemoryError.
 ALLOCATION_FAILED = re.compile(
     r"DefaultCPUAllocator|CUDA error: out of memory|CU(BLAS|SOLVER|SPARSE|DNN)_STATUS_ALLOC_FAILED"
@@ -72,8 +77,10 @@ def fault_of(error: BaseException, settings: type[BaseModel] | None = None) -> F
     trace = COLOUR.sub("", "".join(traceback.format_exception(error)))
     named = _named(error, settings)
     if named is None:
-        cause = f"An unexpected {type(error).__name__}: {first_line(error)}"
-        return Fault(ErrorKind.INTERNAL, cause, "Report it with the traceback.", trace)
+        cause = Sentence(
+            "unexpected-error", "An unexpected %(name)s: %(error)s", name=type(error).__name__, error=first_line(error)
+        )
+        return Fault(ErrorKind.INTERNAL, cause, Sentence("report-traceback", "Report it with the traceback."), trace)
     return Fault(named.kind, named.cause, named.next_step, None if named.kind is ErrorKind.CANCELLED else trace)
 
 
@@ -94,19 +101,31 @@ def _named(error: BaseException, settings: type[BaseModel] | None) -> AttemptErr
         return AttemptError(kind_of(error), error.cause, error.next_step)
     if isinstance(error, ValidationError):
         first = explain(error, settings)[0]
-        return AttemptError(ErrorKind.BAD_INPUT, f"Setting {first.pointer}: {first.message}", "Correct it.")
+        return AttemptError(
+            ErrorKind.BAD_INPUT,
+            Sentence("setting-wrong", "Setting %(pointer)s: %(message)s", pointer=first.pointer, message=first.message),
+            Sentence("correct-it", "Correct it."),
+        )
     if _is_memory(error):
         what = first_line(error) or "the host has none left"
-        return AttemptError(ErrorKind.OUT_OF_MEMORY, f"The stage ran out of memory: {what.rstrip('.')}.", SMALLER)
+        return AttemptError(
+            ErrorKind.OUT_OF_MEMORY,
+            Sentence("stage-out-of-memory", "The stage ran out of memory: %(what)s.", what=what.rstrip(".")),
+            SMALLER,
+        )
     if is_full(error):
-        cause = f"A file could not be written: {first_line(error)}"
+        cause = Sentence("file-not-written", "A file could not be written: %(error)s", error=first_line(error))
         if isinstance(error, OSError):
-            cause = f"The disk is full: {error.filename or error.strerror}."
-        return AttemptError(ErrorKind.DISK_FULL, cause, "Free space, then retry.")
+            cause = Sentence(
+                "disk-is-full", "The disk is full: %(filename)s.", filename=error.filename or error.strerror
+            )
+        return AttemptError(ErrorKind.DISK_FULL, cause, Sentence("free-space-retry", "Free space, then retry."))
     if type(error).__name__ in OF_NETWORK or (isinstance(error, RuntimeError) and CUT_OFF.search(str(error))):
         interface = os.environ.get("GLOO_SOCKET_IFNAME") or "the one of its own name"
-        cause = f"The processes that train together lost one another: {first_line(error)}"
-        return AttemptError(ErrorKind.CLUSTER, cause, f"This one speaks through {interface}; {PEERS}")
+        cause = Sentence(
+            "peers-lost", "The processes that train together lost one another: %(error)s", error=first_line(error)
+        )
+        return AttemptError(ErrorKind.CLUSTER, cause, Sentence("peers-lost-next", PEERS, interface=interface))
     return None
 
 

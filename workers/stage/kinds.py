@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared import stages
-from alignment.shared.config import InstructConfig, PrepareConfig, Stage
+from alignment.shared.config import InstructConfig, Stage
 from alignment.shared.events import Reporter, StageResult
+from alignment.shared.on_data.prepare import PrepareConfig
 
 
 def run_job(

@@ -15,6 +15,7 @@ from alignment.rollout.streams import draws_of
 from alignment.shared.config import InstructConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Prompt
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import InstructInputs
 from alignment.untrusted.families import positions
 from workers.preparation.lengths import TokenMeasure
@@ -25,7 +26,10 @@ class LocalPolicy:
 
     def __init__(self, inputs: InstructInputs, config: InstructConfig) -> None:
         if inputs.model is None:
-            raise BadInput("Nobody answers.", "Name a model, or an endpoint in teacher.")
+            raise BadInput(
+                Sentence("nobody-answers", "Nobody answers."),
+                Sentence("name-model-or-teacher", "Name a model, or an endpoint in teacher."),
+            )
         self.name = inputs.model.name
         self._config = config
         self._tokenizer = load_tokenizer(inputs.model)
@@ -36,8 +40,13 @@ class LocalPolicy:
         most = context_length(self._model)
         room = self._config.max_response_length if most is None else most - max(map(len, encoded))
         if room < 1:
-            cause = f"A request has {max(map(len, encoded))} tokens, and the model reads {most}."
-            raise BadInput(cause, "Lower shown, or choose a model with a longer context.")
+            cause = Sentence(
+                "request-too-long",
+                "A request has %(tokens)s tokens, and the model reads %(most)s.",
+                tokens=max(map(len, encoded)),
+                most=most,
+            )
+            raise BadInput(cause, Sentence("lower-shown", "Lower shown, or choose a model with a longer context."))
         generated = generate(
             self._model,
             self._tokenizer,

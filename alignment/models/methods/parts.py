@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from alignment.models.view import bad
 from alignment.shared.methods import OwnWeights
+from alignment.shared.sentence import Sentence
 
 HEAD = "score."  # of a reward model or critic: it is always learnt
 
@@ -26,8 +27,10 @@ def train_parts(model: PreTrainedModel, parts: OwnWeights) -> None:
 def _biases(model: PreTrainedModel) -> Callable[[str], bool]:
     if not any(name.endswith("bias") for name, _ in model.named_parameters()):
         raise bad(
-            f"method 'bitfit' trains biases, of which {type(model).__name__} has none.",
-            "Choose another method, such as lora, ia3 or layers.",
+            Sentence(
+                "no-biases", "method 'bitfit' trains biases, of which %(name)s has none.", name=type(model).__name__
+            ),
+            Sentence("choose-other-method", "Choose another method, such as lora, ia3 or layers."),
         )
     return lambda name: name.endswith("bias")
 
@@ -38,7 +41,15 @@ def _layers(model: PreTrainedModel, layers: int | tuple[str, ...]) -> Callable[[
     for part in parts:
         if not any(f".{part}." in name for name in names):
             known = sorted({name.split(".")[-2] for name in names} - {""})[:20]
-            raise bad(f"layers: {type(model).__name__} has no part {part!r}.", f"Choose of {', '.join(known)}.")
+            raise bad(
+                Sentence(
+                    "no-such-part",
+                    "layers: %(name)s has no part %(part)s.",
+                    name=type(model).__name__,
+                    part=f"{part!r}",
+                ),
+                Sentence("choose-of-known", "Choose of %(known)s.", known=", ".join(known)),
+            )
     return lambda name: any(f".{part}." in f".{name}" for part in parts)
 
 
@@ -47,8 +58,14 @@ def _last(model: PreTrainedModel, count: int) -> tuple[str, ...]:
     blocks = _blocks(model)
     if count > len(blocks):
         raise bad(
-            f"layers is {count}, but {type(model).__name__} has {len(blocks)} blocks.",
-            f"Ask for {len(blocks)} or fewer, or name parts.",
+            Sentence(
+                "too-many-layers",
+                "layers is %(count)s, but %(name)s has %(blocks)s blocks.",
+                count=count,
+                name=type(model).__name__,
+                blocks=len(blocks),
+            ),
+            Sentence("fewer-layers", "Ask for %(most)s or fewer, or name parts.", most=len(blocks)),
         )
     return tuple(blocks[-count:])
 

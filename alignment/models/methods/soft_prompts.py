@@ -17,6 +17,7 @@ from alignment.models.recurrent import is_recurrent
 from alignment.models.view import bad
 from alignment.shared.errors import StageError
 from alignment.shared.methods import SoftPrompt
+from alignment.shared.sentence import Sentence
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -31,15 +32,21 @@ def add_soft_prompt(model: PreTrainedModel, soft: SoftPrompt, seed: int) -> Peft
     torch.manual_seed(seed)
     try:
         if is_recurrent(model):
-            raise ValueError("its memory is a running state")
+            raise ValueError(Sentence("memory-is-a-state", "its memory is a running state"))
         found: PeftModel = get_peft_model(model, _settings(model, soft))
         found.prompt_encoder.float()
         _require_same(found)
     except (StageError, ValueError, TypeError, RuntimeError, AttributeError, AssertionError, IndexError) as error:
         told = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise bad(
-            f"method {soft.kind!r} does not work with {type(model).__name__}: {told.rstrip('.')}.",
-            "Choose another method, such as lora or ia3.",
+            Sentence(
+                "soft-prompt-unfit",
+                "method %(kind)s does not work with %(name)s: %(told)s.",
+                kind=f"{soft.kind!r}",
+                name=type(model).__name__,
+                told=told.rstrip("."),
+            ),
+            Sentence("choose-lora-or-ia3", "Choose another method, such as lora or ia3."),
         ) from error
     return found
 
@@ -83,7 +90,7 @@ def _cached(model: PreTrainedModel) -> tuple[int, int, int]:
     layers = model(input_ids=torch.tensor([[0, 0]], device=model.device), use_cache=True).past_key_values.layers
     shapes = {tuple(part.shape) for layer in layers for part in (layer.keys, layer.values)}
     if len(shapes) > 1:
-        raise ValueError("its keys and values are not alike in all blocks")
+        raise ValueError(Sentence("blocks-differ", "its keys and values are not alike in all blocks"))
     _, heads, _, width = shapes.pop()
     return len(layers), heads, width
 
@@ -101,4 +108,6 @@ def _require_same(model: PeftModel) -> None:
     ours = base(input_ids=ids, attention_mask=whole, position_ids=place, past_key_values=cache).logits[0, -1].float()
     model.train(was_training)
     if not (ours - theirs).abs().max() <= CLOSE.get(base.dtype, 1e-3) * theirs.abs().max():
-        raise ValueError("it reads what stands before the text in training otherwise than in decoding")
+        raise ValueError(
+            Sentence("reads-differently", "it reads what stands before the text in training otherwise than in decoding")
+        )

@@ -27,6 +27,7 @@ from alignment.shared.config import BestOfNConfig, GateConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, Reporter, StageResult
 from alignment.shared.records import canonical_json
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PPOInputs
 
 CHOSEN = "best_of_n.jsonl"
@@ -46,8 +47,13 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     prompts = [prompt for prompt in screened.prompts if prompt]
     asked = fit(tokenizer, prompts, room_for(config, policy, judge))
     if not asked:
-        cause = f"None of {len(prompts)} prompts leaves room for {config.max_response_length} tokens."
-        raise BadInput(cause, "Lower max_response_length.")
+        cause = Sentence(
+            "no-prompt-fits",
+            "None of %(prompts)s prompts leaves room for %(max_response_length)s tokens.",
+            prompts=len(prompts),
+            max_response_length=config.max_response_length,
+        )
+        raise BadInput(cause, Sentence("lower-max-response-length", "Lower max_response_length."))
     meter = Meter(reporter, "best-of-n", len(asked))
     generator = torch.Generator(policy.device).manual_seed(config.seed)
     rows: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, permutations
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class Order:
     day: str = ""  # on which it was given, as ISO 8601
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What one person says about another's preference."""
 
     by: str
@@ -31,8 +31,7 @@ class Prediction:
     day: str  # of the later of the two orders
 
 
-@dataclass(frozen=True)
-class PairVote:
+class PairVote(NamedTuple):
     """What one person says of two responses."""
 
     by: str

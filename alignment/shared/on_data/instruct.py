@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.settings import Count, Positive, StageSettings
 
 MOST_MADE = 5000
@@ -43,9 +44,14 @@ class InstructConfig(StageSettings):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if (self.teacher is None) != (self.teacher_model is None):
-            raise ValueError("teacher and teacher_model go together: an endpoint, and which of its models answers")
+            raise ValueError(
+                Sentence(
+                    "teacher-both",
+                    "teacher and teacher_model go together: an endpoint, and which of its models answers",
+                )
+            )
         if self.min_tokens > self.max_tokens:
-            raise ValueError("min_tokens is above max_tokens: no instruction is both")
+            raise ValueError(Sentence("tokens-crossed", "min_tokens is above max_tokens: no instruction is both"))
         return self
 
     def teacher_problem(self, *, has_model: bool) -> str | None:

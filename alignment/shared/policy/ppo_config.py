@@ -11,17 +11,8 @@ from pydantic import Field, model_validator
 
 from alignment.shared.methods import ADAPTERS
 from alignment.shared.policy.guard_config import AlarmConfig, GateConfig
-from alignment.shared.settings import (
-    AdapterSettings,
-    Count,
-    Fraction,
-    NonNegative,
-    Positive,
-    Rate,
-    RowRules,
-    Share,
-    SharedConfig,
-)
+from alignment.shared.sentence import Sentence
+from alignment.shared.settings import AdapterSettings, Count, Fraction, NonNegative, Positive, Rate, Share, SharedConfig
 
 CPU_LANES = 2  # micro-batches at a time (micro_batches.py); each has activations and a gradient of its own
 
@@ -124,14 +115,25 @@ class PolicyConfig(AdapterSettings, SharedConfig):
     @model_validator(mode="after")
     def _mini_fits(self) -> Self:
         if self.batch_size % self.mini_batches:
-            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of mini_batches ({self.mini_batches})")
+            raise ValueError(
+                Sentence(
+                    "batch-of-mini-batches",
+                    "batch_size (%(batch_size)s) must be a multiple of mini_batches (%(mini_batches)s)",
+                    batch_size=self.batch_size,
+                    mini_batches=self.mini_batches,
+                )
+            )
         return self
 
     @model_validator(mode="after")
     def _engine_knows_adapters(self) -> Self:
         if self.rollout_engine == "vllm" and self.tuned in ADAPTERS:
             raise ValueError(
-                f"rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no {self.tuned}"
+                Sentence(
+                    "vllm-without-adapters",
+                    "rollout_engine 'vllm' takes whole weights, not adapters: set it to 'continuous', or no %(tuned)s",
+                    tuned=self.tuned,
+                )
             )
         return self
 
@@ -140,8 +142,12 @@ class PolicyConfig(AdapterSettings, SharedConfig):
         other = self.tuned if self.light else "shard_weights" if self.shard_weights else None
         if self.offload_frozen and other:
             raise ValueError(
-                f"offload_frozen does not go with {other}, which leaves little of the frozen roles on a GPU, on "
-                "weights that others use: set one of the two"
+                Sentence(
+                    "offload-frozen-unfit",
+                    "offload_frozen does not go with %(other)s, which leaves little of the frozen roles on a "
+                    "GPU, on weights that others use: set one of the two",
+                    other=other,
+                )
             )
         return self
 
@@ -149,8 +155,13 @@ class PolicyConfig(AdapterSettings, SharedConfig):
     def _response_leaves_room(self) -> Self:
         if self.max_response_length >= self.max_length:
             raise ValueError(
-                f"max_response_length ({self.max_response_length}) must be below max_length ({self.max_length}), which "
-                "holds prompt and response together"
+                Sentence(
+                    "response-fills-all",
+                    "max_response_length (%(max_response_length)s) must be below max_length (%(max_length)s), "
+                    "which holds prompt and response together",
+                    max_response_length=self.max_response_length,
+                    max_length=self.max_length,
+                )
             )
         return self
 
@@ -217,31 +228,51 @@ class PPOConfig(PolicyConfig):
                 "k3": "its gradient is that of the KL from the reference to the policy, not of the KL to it",
             }[self.kl_estimator]
             raise ValueError(
-                f"kl_estimator {self.kl_estimator!r} is no loss: {reason}; set kl_estimator to 'k2' or "
-                "kl_straight_through to true"
+                Sentence(
+                    "kl-no-loss",
+                    "kl_estimator %(kl_estimator)s is no loss: %(reason)s; set kl_estimator to 'k2' or "
+                    "kl_straight_through to true",
+                    kl_estimator=f"{self.kl_estimator!r}",
+                    reason=reason,
+                )
             )
         return self
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        _require_groups(self.batch_size, self.responses_per_prompt)
+        require_groups(self.batch_size, self.responses_per_prompt)
         if self.group_baseline and self.responses_per_prompt == 1:
-            raise ValueError("group_baseline compares responses to one prompt: set responses_per_prompt to 2 or more")
+            raise ValueError(
+                Sentence(
+                    "group-needs-responses",
+                    "group_baseline compares responses to one prompt: set responses_per_prompt to 2 or more",
+                )
+            )
         return self
 
     @model_validator(mode="after")
     def _policy_is_trained_too(self) -> Self:
         if self.critic_warmup >= self.updates:
             raise ValueError(
-                f"critic_warmup ({self.critic_warmup}) must be below updates ({self.updates}), or no update is left in "
-                "which the policy learns"
+                Sentence(
+                    "warmup-too-long",
+                    "critic_warmup (%(critic_warmup)s) must be below updates (%(updates)s), or no update is left "
+                    "in which the policy learns",
+                    critic_warmup=self.critic_warmup,
+                    updates=self.updates,
+                )
             )
         return self
 
     @model_validator(mode="after")
     def _controller_can_move(self) -> Self:
         if self.kl_controller == "adaptive" and not self.kl_coef:
-            raise ValueError("kl_controller 'adaptive' multiplies kl_coef, which must be above 0 to begin with")
+            raise ValueError(
+                Sentence(
+                    "adaptive-needs-kl",
+                    "kl_controller 'adaptive' multiplies kl_coef, which must be above 0 to begin with",
+                )
+            )
         return self
 
     def pretraining_problem(self, given: bool) -> str | None:
@@ -251,29 +282,13 @@ class PPOConfig(PolicyConfig):
         return f"ptx_coef is {self.ptx_coef:g}, but the input pretraining is {'given' if given else 'missing'}."
 
 
-class RLOOConfig(PolicyConfig):
-    """REINFORCE with the other responses to the same prompt as baseline (Ahmadian et al. 2024)."""
-
-    responses_per_prompt: int = Field(default=4, ge=2, le=64, description="k: each is judged against the k - 1 others.")
-    inner_epochs: Count = Field(default=1, description="Passes over the episodes of one update.")
-
-    @model_validator(mode="after")
-    def _groups_fit(self) -> Self:
-        _require_groups(self.batch_size, self.responses_per_prompt)
-        return self
-
-
-def _require_groups(batch_size: int, responses: int) -> None:
+def require_groups(batch_size: int, responses: int) -> None:
     if batch_size % responses:
-        raise ValueError(f"batch_size ({batch_size}) must be a multiple of responses_per_prompt ({responses})")
-
-
-class BestOfNConfig(RowRules):
-    """No training: of n responses the one that the reward model likes best (Stiennon et al. 2020, 4.3)."""
-
-    responses_per_prompt: int = Field(default=16, ge=2, le=1024, description="n.")
-    temperature: Positive = Field(default=1.0, description="Divides the logits.")
-    max_response_length: Count = Field(default=128, description="Most tokens of a response.")
-    max_length: Count = Field(default=1024, description="Tokens of prompt and response together.")
-    batch_size: Count = Field(default=64, description="Sequences that are generated together.")
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds the draws.")
+        raise ValueError(
+            Sentence(
+                "batch-of-responses",
+                "batch_size (%(batch_size)s) must be a multiple of responses_per_prompt (%(responses)s)",
+                batch_size=batch_size,
+                responses=responses,
+            )
+        )

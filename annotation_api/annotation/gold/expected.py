@@ -53,7 +53,9 @@ class Expected(Body):
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if sum(part is not None for part in (self.order, self.constraints, self.answers, self.verdicts)) != 1:
-            raise ValueError("give one of order, constraints, answers and verdicts, and not more")
+            raise ValueError(
+                Sentence("expected-one", "give one of order, constraints, answers and verdicts, and not more")
+            )
         return self
 
 
@@ -69,10 +71,19 @@ def problems_of(expected: Expected, form: Form, texts: Texts, rules: Sequence[st
     if isinstance(form, RulesForm):
         return _of_rules(expected, [rule.id for rule in form.probed(rules)])
     if expected.order is None and expected.constraints is None:
-        return [Problem(pointer="/expected", message="This task asks for a ranking: give an order or constraints.")]
+        return [
+            Problem(
+                pointer="/expected",
+                message=Sentence("gold-wants-ranking", "This task asks for a ranking: give an order or constraints."),
+            )
+        ]
     named = list(_named(expected))
     problems = [
-        Problem(pointer=at, message="This response does not belong to the task.", value=str(key))
+        Problem(
+            pointer=at,
+            message=Sentence("response-of-other-task", "This response does not belong to the task."),
+            value=str(key),
+        )
         for at, key in named
         if key not in texts
     ]
@@ -92,7 +103,11 @@ def _impossible(expected: Expected, texts: Texts) -> list[Problem]:
     """What no order of the responses satisfies: identical ones are tied, nothing stands before itself."""
     flat = [key for group in expected.order or () for key in group]
     if len(set(flat)) < len(flat):
-        return [Problem(pointer="/expected/order", message="A response stands in the order twice.")]
+        return [
+            Problem(
+                pointer="/expected/order", message=Sentence("response-twice", "A response stands in the order twice.")
+            )
+        ]
     apart = _pairs(expected.order) if expected.order else _before(expected)
     for better, worse in apart:
         if texts[better] == texts[worse]:
@@ -118,23 +133,34 @@ def _orders(texts: Texts) -> Iterator[list[list[str]]]:
 
 def _of_questions(expected: Expected, form: QuestionsForm) -> list[Problem]:
     if expected.answers is None:
-        return [Problem(pointer="/expected", message="This task asks questions: give answers.")]
+        return [
+            Problem(
+                pointer="/expected", message=Sentence("gold-wants-answers", "This task asks questions: give answers.")
+            )
+        ]
     asked = {question.id: question for question in form.questions}
     problems = []
     for key, answer in expected.answers.items():
         if key not in asked:
-            message = f"The form does not ask this. It asks: {', '.join(asked)}."
+            message = Sentence(
+                "form-asks-not", "The form does not ask this. It asks: %(asked)s.", asked=", ".join(asked)
+            )
             problems.append(Problem(pointer=f"/expected/answers/{key}", message=message))
         elif not asked[key].takes(answer):
-            message = f"This takes {asked[key].expects}."
+            message = Sentence("takes", "This takes %(expects)s.", expects=asked[key].expects)
             problems.append(Problem(pointer=f"/expected/answers/{key}", message=message, value=answer))
     return problems
 
 
 def _of_rules(expected: Expected, probed: Sequence[str]) -> list[Problem]:
     if expected.verdicts is None:
-        return [Problem(pointer="/expected", message="This task asks about rules: give verdicts.")]
-    message = f"This rule is not asked here. Asked: {', '.join(probed)}."
+        return [
+            Problem(
+                pointer="/expected",
+                message=Sentence("gold-wants-verdicts", "This task asks about rules: give verdicts."),
+            )
+        ]
+    message = Sentence("rule-not-asked-of", "This rule is not asked here. Asked: %(probed)s.", probed=", ".join(probed))
     strays = [key for key in expected.verdicts if key not in probed]
     return [Problem(pointer=f"/expected/verdicts/{key}", message=message) for key in strays]
 

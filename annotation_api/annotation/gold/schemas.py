@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
-from alignment.shared.sentence import SentenceText
+from alignment.shared.sentence import Sentence, SentenceText
 from annotation_api.annotation.gold.expected import Expected
 from annotation_api.db.tables import FeedbackKind, GoldUse
 from annotation_api.http.schemas import Body, Shown, storable_text
@@ -62,7 +62,13 @@ class QualityRulesPatch(Body):
     def _null_means_something(self) -> Self:
         nulls = [key for key in self.model_fields_set - NULLABLE if getattr(self, key) is None]
         if nulls:
-            raise ValueError(f"{nulls[0]}: null means nothing here; leave the field out to keep what is set")
+            raise ValueError(
+                Sentence(
+                    "null-means-nothing",
+                    "%(nulls)s: null means nothing here; leave the field out to keep what is set",
+                    nulls=nulls[0],
+                )
+            )
         return self
 
 

@@ -136,7 +136,9 @@ def _dataset(session: Session, dataset_id: uuid.UUID) -> Dataset:
         raise not_found("data set", dataset_id)
     if dataset.kind not in bulk.HOLDS:
         fit = ", ".join(kind.value for kind in bulk.HOLDS)
-        hint = "prompts need responses first: run a sample job that names this project"
+        hint = Sentence(
+            "prompts-need-responses", "prompts need responses first: run a sample job that names this project"
+        )
         raise _unfit(
             Sentence(
                 "unfit-data",

@@ -12,14 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, canonical_json, sha256_text
+from alignment.shared.sentence import Sentence
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
 
 LONGEST = 200_000  # characters of a response, as for tasks that are sent one by one
 
-ONE_TEXT = "fewer than two different responses"
-EMPTY = "a response is empty"
-TOO_LONG = f"a response is longer than {LONGEST} characters"
-KNOWN = "already a task of this project"
+ONE_TEXT = Sentence("fewer-than-two", "fewer than two different responses")
+EMPTY = Sentence("response-empty", "a response is empty")
+TOO_LONG = Sentence("response-longer", "a response is longer than %(longest)s characters", longest=LONGEST)
+KNOWN = Sentence("already-a-task", "already a task of this project")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from alignment.shared.sentence import SentenceText
+from alignment.shared.sentence import Sentence, SentenceText
 from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
 from annotation_api.db.forms import FormSpec
 from annotation_api.db.tables import FeedbackKind
@@ -40,20 +40,30 @@ class ProjectPatch(Body):
     def _null_means_something(self) -> Self:
         nulls = [key for key in self.model_fields_set - NULLABLE if getattr(self, key) is None]
         if nulls:
-            raise ValueError(f"{nulls[0]}: null means nothing here; leave the field out to keep what is set")
+            raise ValueError(
+                Sentence(
+                    "null-means-nothing",
+                    "%(nulls)s: null means nothing here; leave the field out to keep what is set",
+                    nulls=nulls[0],
+                )
+            )
         return self
 
     @model_validator(mode="after")
     def _archived_is_closed(self) -> Self:
         if self.archived and self.closed is False:
-            raise ValueError("closed: an archived project is closed; leave the field out")
+            raise ValueError(
+                Sentence("archived-is-closed", "closed: an archived project is closed; leave the field out")
+            )
         return self
 
     @model_validator(mode="after")
     def _one_form_a_kind(self) -> Self:
         kinds = [form.kind for form in self.forms or ()]
         if len(set(kinds)) < len(kinds):
-            raise ValueError(f"forms: one of each kind at most, got {', '.join(kinds)}")
+            raise ValueError(
+                Sentence("forms-one-each", "forms: one of each kind at most, got %(kinds)s", kinds=", ".join(kinds))
+            )
         return self
 
     def changes(self) -> dict[str, Any]:
@@ -125,9 +135,13 @@ class TaskChoice(Body):
     def _something(self) -> Self:
         given = self.model_dump(exclude_none=True)
         if not given:
-            raise ValueError("ids: give ids, or a state, words, a data set or a time; nothing chooses no task")
+            raise ValueError(
+                Sentence(
+                    "choose-no-task", "ids: give ids, or a state, words, a data set or a time; nothing chooses no task"
+                )
+            )
         if ("since" in given) != ("until" in given):
-            raise ValueError("until: since and until come together")
+            raise ValueError(Sentence("since-with-until", "until: since and until come together"))
         return self
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from alignment.shared.records import Prompt, canonical_json
 from alignment.shared.sentence import Sentence
-from alignment.shared.validation import Problem
+from annotation_api.annotation.projects.new_tasks import check_forms, check_responses, prompt_of
 from annotation_api.annotation.projects.schemas import FormVersion, ProjectPatch
 from annotation_api.annotation.tasks import queries
 from annotation_api.annotation.tasks.schemas import (
@@ -25,20 +23,10 @@ from annotation_api.annotation.tasks.schemas import (
     TaskResponseOut,
 )
 from annotation_api.db import form_rows, places, tasks
-from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
-from annotation_api.db.tables import (
-    FeedbackKind,
-    ModelVersion,
-    Person,
-    Project,
-    ProjectMember,
-    Role,
-    Task,
-)
+from annotation_api.db.forms import read_form
+from annotation_api.db.tables import Person, Project, ProjectMember, Role, Task
 from annotation_api.db.tallies import counts
-from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
-
-AnyForm = RankingForm | QuestionsForm | RulesForm
+from annotation_api.http.errors import ApiError, not_found
 
 
 def create_project(session: Session, person: Person, new: NewProject) -> Project:
@@ -171,10 +159,10 @@ def show_project(session: Session, viewer: Person, project: Project) -> ProjectO
 
 def add_tasks(session: Session, project: Project, new: Sequence[NewTask]) -> list[uuid.UUID]:
     """Put tasks in the project's queue, all or none; equal prompts share a row. Returns their ids."""
-    prompts = [_prompt(number, task) for number, task in enumerate(new)]
+    prompts = [prompt_of(number, task) for number, task in enumerate(new)]
     forms = form_rows.newest_forms(session, project.id)
-    _check_forms(new, {kind: read_form(form.spec) for kind, form in forms.items()})
-    _check_responses(session, new)
+    check_forms(new, {kind: read_form(form.spec) for kind, form in forms.items()})
+    check_responses(session, new)
     prompt_ids = tasks.prompt_ids(session, project.id, prompts)
     rows = [
         tasks.TaskToAdd(
@@ -193,67 +181,6 @@ def add_tasks(session: Session, project: Project, new: Sequence[NewTask]) -> lis
     ]
     tasks.add_tasks(session, rows)
     return [row.id for row in rows]
-
-
-def _prompt(number: int, task: NewTask) -> Prompt:
-    try:
-        return Prompt.model_validate_json(canonical_json(task.prompt))
-    except ValidationError as error:
-        raise from_validation(error, Prompt, under=f"/{number}/prompt") from None
-
-
-def _check_forms(tasks: Sequence[NewTask], forms: Mapping[FeedbackKind, AnyForm]) -> None:
-    """The project asks in this way, and the form fits the responses and rules of each task."""
-    problems = []
-    for number, task in enumerate(tasks):
-        form = forms.get(task.kind)
-        if form is None:
-            known = ", ".join(kind.value for kind in forms)
-            message = Sentence(
-                "form-not-asked", "This project has no form of this kind; it asks for %(asked)s.", asked=known
-            )
-            problems.append(Problem(pointer=f"/{number}/kind", message=message, value=task.kind.value))
-        else:
-            problems += _misfits(number, task, form)
-    if problems:
-        raise invalid(problems)
-
-
-def _misfits(number: int, task: NewTask, form: AnyForm) -> list[Problem]:
-    texts, count = [response.text for response in task.responses], f"/{number}/responses"
-    problems = []
-    if isinstance(form, RankingForm) and len(texts) < 2:
-        problems.append(Problem(pointer=count, message=f"Give at least 2 responses to rank, got {len(texts)}."))
-    elif isinstance(form, RankingForm) and len(set(texts)) < 2:
-        problems.append(Problem(pointer=count, message="All responses are the same text: there is nothing to rank."))
-    if isinstance(form, QuestionsForm) and len(texts) == 2 and texts[0] == texts[1]:
-        problems.append(Problem(pointer=count, message="Both responses are the same text: nothing to compare."))
-    wanted = 2 if isinstance(form, QuestionsForm) and form.about == "pair" else 1
-    if not isinstance(form, RankingForm) and len(texts) != wanted:
-        problems.append(Problem(pointer=count, message=f"This form is about {wanted} response(s), got {len(texts)}."))
-    known = [rule.id for rule in form.rules] if isinstance(form, RulesForm) else []
-    problems += [
-        Problem(
-            pointer=f"/{number}/rules/{i}", message=f"No such rule. Known: {', '.join(known) or 'none'}.", value=rule
-        )
-        for i, rule in enumerate(task.rules or ())
-        if rule not in known
-    ]
-    return problems
-
-
-def _check_responses(session: Session, tasks: Sequence[NewTask]) -> None:
-    """No model that does not exist."""
-    named = {response.model for task in tasks for response in task.responses if response.model}
-    known = set(session.scalars(select(ModelVersion.id).where(ModelVersion.id.in_(named)))) if named else set()
-    problems = [
-        Problem(pointer=f"/{n}/responses/{i}/model", message="There is no such model version.", value=str(r.model))
-        for n, task in enumerate(tasks)
-        for i, r in enumerate(task.responses)
-        if r.model in named - known
-    ]
-    if problems:
-        raise invalid(problems)
 
 
 def show_tasks(session: Session, viewer: Person, shown: Sequence[Task]) -> list[TaskOut]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -44,7 +45,8 @@ def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
         .where(Submission.project_id == project_id, CURRENT)
     )
     if wanted.annotator:
-        query = query.join(Person, Person.id == Assignment.person_id).where(Person.pseudonym == wanted.annotator)
+        who = select(Person.id).where(Person.pseudonym == wanted.annotator).scalar_subquery()
+        query = query.where(Submission.person_id == who)  # read off the person's own list
     if wanted.prompt:
         query = query.join(PromptRow, PromptRow.id == Task.prompt_id)
         query = query.where(cast(PromptRow.record, Text).icontains(wanted.prompt, autoescape=True))
@@ -59,9 +61,9 @@ def _of_answer(wanted: AnswerFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.noted:
         yield HAS_NOTE
     if wanted.faster is not None:
-        yield Submission.active_ms < 1000 * wanted.faster
+        yield Submission.active_ms < math.ceil(_milliseconds(wanted.faster))
     if wanted.slower is not None:
-        yield Submission.active_ms > 1000 * wanted.slower
+        yield Submission.active_ms > math.floor(_milliseconds(wanted.slower))
     if wanted.since is not None:
         yield Submission.created_at >= wanted.since
     if wanted.until is not None:
@@ -70,6 +72,11 @@ def _of_answer(wanted: AnswerFilter) -> Iterator[ColumnElement[bool]]:
         yield _contradicted()
     if wanted.reviewed is not None:
         yield _reviewed(wanted.reviewed)
+
+
+def _milliseconds(seconds: float) -> float:
+    """No more than a column holds; they are rounded to whole ones, since the index knows no others."""
+    return min(1000 * seconds, 2**31 - 1)
 
 
 def _said(payload: Any) -> ColumnElement[Any]:

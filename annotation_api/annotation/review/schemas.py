@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.submissions.schemas import Payload, QuestionsPayload, RankingPayload, RulesPayload
 from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.forms import FormSpec
@@ -134,7 +135,9 @@ class NewReview(Body):
     @model_validator(mode="after")
     def _says_why(self) -> Self:
         if self.outcome is ReviewOutcome.SENT_BACK and self.comment is None:
-            raise ValueError("comment: say what should be changed when you send an answer back")
+            raise ValueError(
+                Sentence("say-what-to-change", "comment: say what should be changed when you send an answer back")
+            )
         return self
 
 

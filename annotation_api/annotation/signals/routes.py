@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.annotation.projects.service import find_project
 from annotation_api.annotation.signals import service
@@ -57,5 +58,13 @@ def period(since: date | None, until: date | None) -> tuple[date, date]:
     last = until or (datetime.now(UTC).date() if since is None else max(since, datetime.now(UTC).date()))
     first = since or last - min(timedelta(days=DAYS - 1), last - date.min)
     if first > last:
-        raise invalid([Problem(pointer="query:since", message=f"It is after {last}.", value=str(first))])
+        raise invalid(
+            [
+                Problem(
+                    pointer="query:since",
+                    message=Sentence("after-the-last", "It is after %(last)s.", last=last),
+                    value=str(first),
+                )
+            ]
+        )
     return first, last

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, shown
 from annotation_api.annotation.submissions import ranking
 from annotation_api.annotation.submissions.schemas import Payload, QuestionsPayload, RankingPayload, RulesPayload
@@ -23,7 +24,9 @@ def problems_of(form: Form, payload: Payload, texts: Texts, rules: Sequence[str]
     elif isinstance(form, RulesForm) and isinstance(payload, RulesPayload):
         own = _rules(form, payload, rules)
     else:
-        return [Problem(pointer="/kind", message=f"This task asks for {form.kind}.")]
+        return [
+            Problem(pointer="/kind", message=Sentence("task-asks-for", "This task asks for %(kind)s.", kind=form.kind))
+        ]
     return own + _common(form, payload, texts)
 
 
@@ -34,7 +37,12 @@ def _ranking(form: RankingForm, payload: RankingPayload, texts: Texts) -> list[P
     problems += _needed(form.ratings, payload.ratings or None, "/payload/ratings", "a rating from 1 to 7 for each")
     problems += _by_response("ratings", payload.ratings, texts)
     if payload.ratings and (missing := [str(key) for key in texts if key not in payload.ratings]):
-        problems.append(Problem(pointer="/payload/ratings", message=f"Not rated yet: {', '.join(missing)}."))
+        problems.append(
+            Problem(
+                pointer="/payload/ratings",
+                message=Sentence("not-rated", "Not rated yet: %(missing)s.", missing=", ".join(missing)),
+            )
+        )
     return problems + _choices("broken", payload.broken, [rule.id for rule in form.rules], texts)
 
 
@@ -47,10 +55,22 @@ def _apart(form: RankingForm, payload: RankingPayload, texts: Texts) -> list[Pro
             problems += ranking.problems_of(groups, texts, at)
         else:
             known = ", ".join(form.apart) or "nothing"
-            problems.append(Problem(pointer=at, message=f"This criterion is not ranked apart here; {known} is."))
+            problems.append(
+                Problem(
+                    pointer=at,
+                    message=Sentence(
+                        "criterion-not-apart", "This criterion is not ranked apart here; %(known)s is.", known=known
+                    ),
+                )
+            )
     owed = () if payload.all_bad else form.apart
     return problems + [
-        Problem(pointer=f"/payload/apart/{criterion}", message=f"Not ranked yet: an order by {criterion} is asked for.")
+        Problem(
+            pointer=f"/payload/apart/{criterion}",
+            message=Sentence(
+                "criterion-not-ranked", "Not ranked yet: an order by %(criterion)s is asked for.", criterion=criterion
+            ),
+        )
         for criterion in owed
         if criterion not in payload.apart
     ]
@@ -64,11 +84,29 @@ def _questions(form: QuestionsForm, payload: QuestionsPayload) -> list[Problem]:
         at = f"/payload/answers/{key}"
         if key not in asked:
             known = ", ".join(asked)
-            problems.append(Problem(pointer=at, message=f"This question is not asked here. Asked: {known}."))
+            problems.append(
+                Problem(
+                    pointer=at,
+                    message=Sentence(
+                        "question-not-asked", "This question is not asked here. Asked: %(known)s.", known=known
+                    ),
+                )
+            )
         elif not asked[key].takes(answer):
-            problems.append(Problem(pointer=at, message=f"This takes {asked[key].expects}.", value=shown(answer)))
+            problems.append(
+                Problem(
+                    pointer=at,
+                    message=Sentence("takes", "This takes %(expects)s.", expects=asked[key].expects),
+                    value=shown(answer),
+                )
+            )
     problems += [
-        Problem(pointer=f"/payload/answers/{key}", message=f"Not answered yet; this takes {question.expects}.")
+        Problem(
+            pointer=f"/payload/answers/{key}",
+            message=Sentence(
+                "not-answered-takes", "Not answered yet; this takes %(expects)s.", expects=question.expects
+            ),
+        )
         for key, question in asked.items()
         if question.required and key not in payload.answers
     ]
@@ -79,12 +117,20 @@ def _rules(form: RulesForm, payload: RulesPayload, probed: Sequence[str] | None)
     """One verdict for each probed rule."""
     wanted = [rule.id for rule in form.probed(probed)]
     problems = [
-        Problem(pointer=f"/payload/verdicts/{key}", message=f"This rule is not asked here. Asked: {', '.join(wanted)}.")
+        Problem(
+            pointer=f"/payload/verdicts/{key}",
+            message=Sentence(
+                "rule-not-asked", "This rule is not asked here. Asked: %(wanted)s.", wanted=", ".join(wanted)
+            ),
+        )
         for key in payload.verdicts
         if key not in wanted
     ]
     problems += [
-        Problem(pointer=f"/payload/verdicts/{key}", message="No verdict yet; it is broken, kept or unsure.")
+        Problem(
+            pointer=f"/payload/verdicts/{key}",
+            message=Sentence("no-verdict-yet", "No verdict yet; it is broken, kept or unsure."),
+        )
         for key in wanted
         if key not in payload.verdicts
     ]
@@ -98,9 +144,13 @@ def _common(form: Form, payload: Payload, texts: Texts) -> list[Problem]:
     if better is not None:
         at = "/payload/demonstration"
         if not form.demonstration:
-            problems.append(Problem(pointer=at, message="This task does not ask for a better answer."))
+            problems.append(
+                Problem(pointer=at, message=Sentence("no-better-asked", "This task does not ask for a better answer."))
+            )
         if not better.text.strip():
-            problems.append(Problem(pointer=f"{at}/text", message="The better answer is empty."))
+            problems.append(
+                Problem(pointer=f"{at}/text", message=Sentence("better-empty", "The better answer is empty."))
+            )
         if better.based_on is not None and better.based_on not in texts:
             problems.append(_stranger(f"{at}/based_on", better.based_on))
     return problems
@@ -108,9 +158,13 @@ def _common(form: Form, payload: Payload, texts: Texts) -> list[Problem]:
 
 def _needed(need: Need, value: object, at: str, what: str) -> list[Problem]:
     if need == "required" and value is None:
-        return [Problem(pointer=at, message=f"This project asks for {what}.")]
+        return [Problem(pointer=at, message=Sentence("project-asks-for", "This project asks for %(what)s.", what=what))]
     if need == "off" and value is not None:
-        return [Problem(pointer=at, message=f"This project does not ask for {what}.")]
+        return [
+            Problem(
+                pointer=at, message=Sentence("project-asks-not", "This project does not ask for %(what)s.", what=what)
+            )
+        ]
     return []
 
 
@@ -128,12 +182,26 @@ def _choices(
             if name not in allowed:
                 known = f"Known here: {', '.join(allowed)}." if allowed else "This project has none."
                 problems.append(
-                    Problem(pointer=f"/payload/{field}/{key}/{place}", message=f"{name!r} is unknown. {known}")
+                    Problem(
+                        pointer=f"/payload/{field}/{key}/{place}",
+                        message=Sentence(
+                            "name-unknown", "%(name)s is unknown. %(known)s", name=f"{name!r}", known=known
+                        ),
+                    )
                 )
             elif name in ids[:place]:
-                problems.append(Problem(pointer=f"/payload/{field}/{key}/{place}", message=f"{name!r} stands twice."))
+                problems.append(
+                    Problem(
+                        pointer=f"/payload/{field}/{key}/{place}",
+                        message=Sentence("stands-twice", "%(name)s stands twice.", name=f"{name!r}"),
+                    )
+                )
     return problems
 
 
 def _stranger(pointer: str, key: uuid.UUID) -> Problem:
-    return Problem(pointer=pointer, message="This response does not belong to the task.", value=str(key))
+    return Problem(
+        pointer=pointer,
+        message=Sentence("response-of-other-task", "This response does not belong to the task."),
+        value=str(key),
+    )

@@ -6,6 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 
 GROUPS = "/payload/groups"
@@ -20,7 +21,9 @@ def problems_of(
     problems = []
     for i, group in enumerate(groups):
         if not group:
-            problems.append(Problem(pointer=f"{at}/{i}", message="This group is empty; leave it out."))
+            problems.append(
+                Problem(pointer=f"{at}/{i}", message=Sentence("group-empty", "This group is empty; leave it out."))
+            )
         for j, key in enumerate(group):
             fault = _fault(key, texts, rank)
             if fault:
@@ -28,7 +31,12 @@ def problems_of(
             rank.setdefault(key, i)
     missing = [str(key) for key in texts if key not in rank]
     if missing:
-        problems.append(Problem(pointer=at, message=f"Not ranked yet: {', '.join(missing)}."))
+        problems.append(
+            Problem(
+                pointer=at,
+                message=Sentence("not-ranked-yet", "Not ranked yet: %(missing)s.", missing=", ".join(missing)),
+            )
+        )
     return problems or _untied(rank, texts, at)
 
 
@@ -44,7 +52,14 @@ def _untied(rank: Mapping[uuid.UUID, int], texts: Mapping[uuid.UUID, str], at: s
     for key, text in texts.items():
         same[text].append(key)
     return [
-        Problem(pointer=at, message=f"These responses are identical and must be tied: {', '.join(map(str, keys))}.")
+        Problem(
+            pointer=at,
+            message=Sentence(
+                "identical-must-tie",
+                "These responses are identical and must be tied: %(ids)s.",
+                ids=", ".join(map(str, keys)),
+            ),
+        )
         for keys in same.values()
         if len({rank[key] for key in keys}) > 1
     ]

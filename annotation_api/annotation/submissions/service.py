@@ -92,7 +92,11 @@ def _check_place(session: Session, found: Any, assignment_id: uuid.UUID) -> None
     """A live lease has its place; late work is kept as long as a place is still free. Who is paused adds nothing."""
     if found.state == AssignmentState.SUBMITTED:
         current = queries.current_of(session, assignment_id)
-        detail = f"You answered this task already. To change it, send supersedes: {current.id if current else ''}."
+        detail = Sentence(
+            "answered-supersede",
+            "You answered this task already. To change it, send supersedes: %(current)s.",
+            current=current.id if current else "",
+        )
         raise ApiError(409, "already-submitted", detail)
     if found.state == AssignmentState.SKIPPED:
         raise ApiError(

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.forms import MAX_RANKED as MAX_RANKED
 from annotation_api.db.forms import FormSpec, QuestionsForm, RankingForm, RulesForm
 from annotation_api.db.tables import FeedbackKind
@@ -47,7 +48,9 @@ class NewProject(Body):
     def _one_form_a_kind(self) -> Self:
         kinds = [form.kind for form in self.forms]
         if len(set(kinds)) < len(kinds):
-            raise ValueError(f"forms: one of each kind at most, got {', '.join(kinds)}")
+            raise ValueError(
+                Sentence("forms-one-each", "forms: one of each kind at most, got %(kinds)s", kinds=", ".join(kinds))
+            )
         return self
 
 

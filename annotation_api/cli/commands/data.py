@@ -23,6 +23,7 @@ FREEZE_SECONDS = 1.0  # between two looks at a freeze
 BEGINNING = 4 * 2**20  # bytes of a larger file that a preview looks at
 NEEDS_ITS_END = (b"PAR1", b"PK\3\4", b"ARROW1")  # Parquet, zip, Arrow
 REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
+MORE = ("kind", "format", "notes", "unused", "unknown")
 
 
 def import_file(client: Client, args: Namespace) -> int:
@@ -63,7 +64,7 @@ def _upload(client: Client, source: Path, args: Namespace) -> dict[str, Any]:
     except ClientError as error:
         if "rejected" not in error.body:
             raise
-        return {name: error.body[name] for name in (*REPORT, "kind", "format", "notes", "unused") if name in error.body}
+        return {name: error.body[name] for name in (*REPORT, *MORE) if name in error.body}
 
 
 def _can_be_cut(source: Path) -> bool:
@@ -105,6 +106,8 @@ def _print_errors(source: Path, report: dict[str, Any]) -> None:
         row = f", row {error['row']}" if error["row"] else ""  # 0: the file as a whole
         field = f", {error['field']}" if error["field"] else ""
         remark(f"{source}{row}{field}: {error['message']}")
+    if report.get("unknown"):
+        remark("For example: --map prompt=Question --map response=Answer")
     if report["rejected"] > SHOWN:
         remark(f"... and {report['rejected'] - SHOWN} more rows")
     for note in report.get("notes", ()):

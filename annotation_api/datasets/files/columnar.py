@@ -10,6 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import IO, Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.beginnings import ARROW_MAGIC, PARQUET_MAGIC
 from annotation_api.datasets.files.containers import seekable
@@ -38,7 +39,9 @@ def columnar_rows(
                 yield number, _plain(row, notes)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise Unreadable(0, f"the file is damaged or cut short ({reason}); copy it again") from error
+        raise Unreadable(
+            0, Sentence("file-damaged", "the file is damaged or cut short (%(reason)s); copy it again", reason=reason)
+        ) from error
 
 
 def _batches(file: IO[bytes], start: bytes) -> Iterable[Any]:
@@ -77,7 +80,9 @@ def _cut(batches: Iterable[Any]) -> Iterator[Any]:
 def _check_size(size: int) -> None:
     if size > limits.MAX_UNPACKED_BYTES:
         most = f"{limits.MAX_UNPACKED_BYTES // 2**30} GiB"
-        raise Unreadable(0, f"a part of the file unpacks to more than {most}; split it")
+        raise Unreadable(
+            0, Sentence("part-too-large", "a part of the file unpacks to more than %(most)s; split it", most=most)
+        )
 
 
 def _plain(row: dict[str, Any], notes: Counter[str]) -> dict[str, Any] | Refused:
@@ -105,4 +110,11 @@ def _value(value: Any, field: str, notes: Counter[str]) -> Any:
         return value.isoformat()
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise Refused(field, f"holds {NO_JSON.get(type(value), type(value).__name__)}; text, numbers, lists are read")
+    raise Refused(
+        field,
+        Sentence(
+            "holds-no-json",
+            "holds %(value)s; text, numbers, lists are read",
+            value=NO_JSON.get(type(value), type(value).__name__),
+        ),
+    )

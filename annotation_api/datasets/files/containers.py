@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol
 
 import zstandard
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import encodings, limits
 from annotation_api.datasets.files.beginnings import GZIP_MAGIC, ZIP_MAGIC, ZSTD_MAGIC, is_workbook, other_kind
 from annotation_api.datasets.files.folders import shards
@@ -52,9 +53,23 @@ class _Counted(io.RawIOBase):
         data = self._source.read(len(buffer))
         self._read += len(data)
         if self._read > limits.MAX_UNPACKED_BYTES:
-            raise Unreadable(0, f"the unpacked file is larger than {limits.MAX_UNPACKED_BYTES // 2**30} GiB; split it")
+            raise Unreadable(
+                0,
+                Sentence(
+                    "unpacked-too-large",
+                    "the unpacked file is larger than %(MAX_UNPACKED_BYTES)s GiB; split it",
+                    MAX_UNPACKED_BYTES=limits.MAX_UNPACKED_BYTES // 2**30,
+                ),
+            )
         if time.thread_time() - self._started > limits.MAX_SECONDS:
-            raise Unreadable(0, f"reading took longer than {limits.MAX_SECONDS} seconds; split the file")
+            raise Unreadable(
+                0,
+                Sentence(
+                    "reading-too-long",
+                    "reading took longer than %(MAX_SECONDS)s seconds; split the file",
+                    MAX_SECONDS=limits.MAX_SECONDS,
+                ),
+            )
         buffer[: len(data)] = data
         return len(data)
 
@@ -92,7 +107,7 @@ class _Zstd(io.RawIOBase):
         while not self._left and (data := self._source.read(ZSTD_PIECE)):
             self._left = b"".join(self._unpack(data))
         if not self._left and self._frame is not None:
-            raise EOFError("it ends inside a zstd frame")
+            raise EOFError(Sentence("zstd-ends", "it ends inside a zstd frame"))
         size = min(len(self._left), len(buffer))
         buffer[:size], self._left = self._left[:size], self._left[size:]
         return size
@@ -110,7 +125,7 @@ def _inside(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
     """Refuse what is packed twice."""
     start = reader.peek(limits.CHUNK)
     if start.startswith((GZIP_MAGIC, ZSTD_MAGIC, ZIP_MAGIC)):
-        raise Unreadable(0, "the file is packed twice; unpack it once")
+        raise Unreadable(0, Sentence("packed-twice", "the file is packed twice; unpack it once"))
     return reader
 
 
@@ -119,20 +134,40 @@ def _unzipped(head: io.BufferedReader[Any], notes: Counter[str]) -> IO[bytes]:
         archive = zipfile.ZipFile(seekable(head))
         return shards(archive) or _only_member(archive, notes)
     except (zipfile.BadZipFile, ValueError, IndexError, NotImplementedError, struct.error) as error:
-        raise Unreadable(0, f"the zip archive is damaged or cut short ({error}); copy or pack it again") from error
+        raise Unreadable(
+            0,
+            Sentence(
+                "zip-damaged", "the zip archive is damaged or cut short (%(error)s); copy or pack it again", error=error
+            ),
+        ) from error
 
 
 def _only_member(archive: zipfile.ZipFile, notes: Counter[str]) -> IO[bytes]:
     """The one data file of a zip; folders and what a Mac adds do not count."""
     found = [item for item in archive.infolist() if not item.is_dir() and not _is_rubbish(item.filename)]
     if not found:
-        raise Unreadable(0, "the file is a zip archive without a file in it")
+        raise Unreadable(0, Sentence("zip-empty", "the file is a zip archive without a file in it"))
     found = [item for item in found if PurePosixPath(item.filename).suffix.lower() in DATA] or found
     if len(found) > 1:
         names = ", ".join(PurePosixPath(item.filename).name for item in found[:6])
-        raise Unreadable(0, f"the zip archive holds {len(found)} files ({names}); import them one by one")
+        raise Unreadable(
+            0,
+            Sentence(
+                "zip-several",
+                "the zip archive holds %(found)s files (%(names)s); import them one by one",
+                found=len(found),
+                names=names,
+            ),
+        )
     if found[0].flag_bits & 1:
-        raise Unreadable(0, f"{found[0].filename} in the zip archive is encrypted; unpack it first")
+        raise Unreadable(
+            0,
+            Sentence(
+                "zip-encrypted",
+                "%(filename)s in the zip archive is encrypted; unpack it first",
+                filename=found[0].filename,
+            ),
+        )
     notes[f"read from the zip archive: {found[0].filename}"] = 1
     return archive.open(found[0])
 
@@ -153,7 +188,7 @@ def as_utf8(reader: io.BufferedReader[Any], notes: Counter[str]) -> io.BufferedR
     """The text as UTF-8. Another encoding is taken where the bytes leave no doubt, and noted."""
     start = reader.peek(limits.CHUNK)[: limits.CHUNK]
     if other := other_kind(start):
-        raise Unreadable(0, f"the file is {other}")
+        raise Unreadable(0, Sentence("file-is-other", "the file is %(other)s", other=other))
     if start.startswith(UTF8_BOM):
         reader.read(len(UTF8_BOM))
         return reader

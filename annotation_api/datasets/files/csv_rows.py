@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.disarmed import rearm
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.json_rows import Numbered, Parsed, check_count, check_storable, lines
@@ -49,7 +50,9 @@ def header_of(line: str) -> Header:
     try:
         cells = next(csv.reader([line], delimiter=best), [])
     except csv.Error as error:
-        raise Unreadable(0, f"the CSV header cannot be read: {error}") from error
+        raise Unreadable(
+            0, Sentence("csv-header-unreadable", "the CSV header cannot be read: %(error)s", error=error)
+        ) from error
     return Header(tuple(cell.strip() for cell in cells), best)
 
 
@@ -84,7 +87,7 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
             return
         except csv.Error as error:
             number += 1
-            yield number, Refused("", f"is not CSV: {error}")
+            yield number, Refused("", Sentence("no-csv", "is not CSV: %(error)s", error=error))
             continue
         if not cells:
             continue
@@ -112,7 +115,9 @@ def _check(header: Header) -> None:
     named = [name for name in header.names if not _INDEX.fullmatch(name)]
     twice = [name for name, times in Counter(named).items() if times > 1]
     if twice:
-        raise Unreadable(0, f"the CSV header names a column twice: {', '.join(twice)}")
+        raise Unreadable(
+            0, Sentence("csv-column-twice", "the CSV header names a column twice: %(twice)s", twice=", ".join(twice))
+        )
 
 
 class _Lines:
@@ -130,7 +135,14 @@ class _Lines:
         self.count += 1
         if line is None or self.size > limits.MAX_ROW_BYTES:
             most = f"{limits.MAX_ROW_BYTES // 2**20} MiB"
-            raise Unreadable(0, f"a record of the CSV file is longer than {most}; a quote may be missing")
+            raise Unreadable(
+                0,
+                Sentence(
+                    "csv-record-long",
+                    "a record of the CSV file is longer than %(most)s; a quote may be missing",
+                    most=most,
+                ),
+            )
         check_count(self.count)
         return line.decode("utf-8", errors="surrogateescape")
 
@@ -162,7 +174,12 @@ def _row(header: Header, cells: list[str], notes: Counter[str]) -> Parsed:
     while len(cells) > width and not cells[-1]:
         cells.pop()  # trailing delimiters of a spreadsheet
     if len(cells) != width:
-        message = f"has {len(cells)} cells where the header has {width}; quote cells that hold the delimiter"
+        message = Sentence(
+            "csv-cells",
+            "has %(cells)s cells where the header has %(width)s; quote cells that hold the delimiter",
+            cells=len(cells),
+            width=width,
+        )
         return Refused("", message, source)
     if set(header.names) >= OURS:  # an export of ours
         cells = [rearm(cell) for cell in cells]
@@ -196,12 +213,19 @@ def _chat(name: str, cell: str) -> list[Any]:
     except ValueError:
         value = _python_list(name, cell)
     if not isinstance(value, list):
-        raise Refused(name, "holds a chat that cannot be read as a list of messages; save the file as JSON lines")
+        raise Refused(
+            name,
+            Sentence(
+                "chat-unreadable", "holds a chat that cannot be read as a list of messages; save the file as JSON lines"
+            ),
+        )
     return value
 
 
 def _python_list(name: str, cell: str) -> Any:
-    why = "holds a chat as Python prints it, which cannot be read back; save the file as JSON lines"
+    why = Sentence(
+        "chat-of-python", "holds a chat as Python prints it, which cannot be read back; save the file as JSON lines"
+    )
     if len(cell) > LONGEST_CHAT:
         raise Refused(name, why)
     try:

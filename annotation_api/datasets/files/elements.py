@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Unreadable
 
 _OUTSIDE = re.compile(rb'["\[\]{},]')
@@ -140,6 +141,13 @@ class _Cutter:
     def rest(self) -> Iterator[bytes | None]:
         if self.depth > 0:
             what = "object" if self.level != 1 else "array"
-            raise Unreadable(0, f"the JSON {what} is never closed: the file is cut short or a quote is missing")
+            raise Unreadable(
+                0,
+                Sentence(
+                    "json-never-closed",
+                    "the JSON %(what)s is never closed: the file is cut short or a quote is missing",
+                    what=what,
+                ),
+            )
         if self.too_long or self.element.strip(b", \t\r\n" if self.level == 0 else None):
             yield self._take()

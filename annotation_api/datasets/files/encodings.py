@@ -15,6 +15,7 @@ from typing import Any
 
 from charset_normalizer import from_bytes
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Unreadable
 
 MARKS = {  # the longer first
@@ -103,7 +104,15 @@ class Transcoded(io.RawIOBase):
             try:
                 self._left = self._decode(data, final=not data).encode("utf-8", "surrogatepass")
             except UnicodeDecodeError as error:
-                raise Unreadable(0, f"the file begins as {self._name} but is not: {error.reason}") from error
+                raise Unreadable(
+                    0,
+                    Sentence(
+                        "begins-as",
+                        "the file begins as %(name)s but is not: %(error)s",
+                        name=self._name,
+                        error=error.reason,
+                    ),
+                ) from error
             if not data:
                 break
         size = min(len(self._left), len(buffer))

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Unreadable
 
 STATE = "state.json"  # beside the shards of each split: which they are, in their order
@@ -21,23 +22,51 @@ def shards(archive: zipfile.ZipFile) -> IO[bytes] | None:
         return None
     if len(states) > 1:
         names = ", ".join(PurePosixPath(item.filename).parent.name for item in states[:6])
-        raise Unreadable(0, f"the folder holds several splits ({names}); import them one by one")
+        raise Unreadable(
+            0,
+            Sentence(
+                "folder-splits", "the folder holds several splits (%(names)s); import them one by one", names=names
+            ),
+        )
     return io.BufferedReader(_Joined(archive, _names(archive, states[0])))
 
 
 def _names(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> list[str]:
     if item.file_size > LARGEST_STATE:
-        raise Unreadable(0, f"{item.filename} is larger than `datasets` writes it")
+        raise Unreadable(
+            0,
+            Sentence("larger-than-written", "%(filename)s is larger than `datasets` writes it", filename=item.filename),
+        )
     try:
         state = json.loads(archive.read(item))
         names = [str(PurePosixPath(item.filename).parent / part["filename"]) for part in state["_data_files"]]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Unreadable(0, f"{item.filename} does not name the files of a data set as `datasets` writes it") from None
+        raise Unreadable(
+            0,
+            Sentence(
+                "names-no-files",
+                "%(filename)s does not name the files of a data set as `datasets` writes it",
+                filename=item.filename,
+            ),
+        ) from None
     if state.get("_indices_data_files"):
-        raise Unreadable(0, "the folder holds a selection beside its rows; call flatten_indices(), then save it again")
+        raise Unreadable(
+            0,
+            Sentence(
+                "folder-selection",
+                "the folder holds a selection beside its rows; call flatten_indices(), then save it again",
+            ),
+        )
     missing = [name for name in names if name not in archive.namelist()]
     if missing or not names:
-        raise Unreadable(0, f"the folder lacks {', '.join(missing[:3]) or 'its rows'}; copy it again")
+        raise Unreadable(
+            0,
+            Sentence(
+                "folder-lacks",
+                "the folder lacks %(missing)s; copy it again",
+                missing=", ".join(missing[:3]) or "its rows",
+            ),
+        )
     return names
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Any, NoReturn
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.elements import WRAPPERS, array_elements, whole_values, wrapped_elements
 from annotation_api.datasets.values import Refused, Unreadable, show
@@ -143,7 +144,9 @@ def _lists(value: dict[str, Any]) -> list[Parsed] | None:
 
 def _split_row(names: list[Any], cells: Any) -> Parsed:
     if not isinstance(cells, list) or len(cells) != len(names):
-        return Refused("data", f"must be a list of {len(names)} cells, as `columns` has")
+        return Refused(
+            "data", Sentence("list-of-cells", "must be a list of %(names)s cells, as `columns` has", names=len(names))
+        )
     return {str(name): cell for name, cell in zip(names, cells, strict=True)}
 
 
@@ -177,24 +180,49 @@ def lines(reader: io.BufferedReader[Any]) -> Iterator[bytes | None]:
 
 def check_count(number: int) -> None:
     if number >= limits.MAX_ROWS:
-        raise Unreadable(number, f"the file holds more than {limits.MAX_ROWS:,} rows; split it")
+        raise Unreadable(
+            number,
+            Sentence(
+                "too-many-rows", "the file holds more than %(MAX_ROWS)s rows; split it", MAX_ROWS=f"{limits.MAX_ROWS:,}"
+            ),
+        )
 
 
 def parse_object(data: bytes | None) -> dict[str, Any]:
     """One JSON object; refused with the reason when it is not one that can be stored."""
     if data is None:
-        raise Refused("", f"the row is longer than {limits.MAX_ROW_BYTES // 2**20} MiB")
+        raise Refused(
+            "",
+            Sentence(
+                "row-too-long",
+                "the row is longer than %(MAX_ROW_BYTES)s MiB",
+                MAX_ROW_BYTES=limits.MAX_ROW_BYTES // 2**20,
+            ),
+        )
     try:
         value = json.loads(_decode(data), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise Refused("", f"is not JSON: {error.msg} at column {error.colno}") from None
+        raise Refused(
+            "", Sentence("row-no-json", "is not JSON: %(msg)s at column %(colno)s", msg=error.msg, colno=error.colno)
+        ) from None
     except RecursionError:
-        raise Refused("", f"is nested deeper than {limits.MAX_DEPTH} levels") from None
+        raise Refused(
+            "", Sentence("row-nested", "is nested deeper than %(MAX_DEPTH)s levels", MAX_DEPTH=limits.MAX_DEPTH)
+        ) from None
     except ValueError:
         most = sys.get_int_max_str_digits()
-        raise Refused("", f"holds a whole number of more than {most} digits; shorten it or write it as text") from None
+        raise Refused(
+            "",
+            Sentence(
+                "row-digits",
+                "holds a whole number of more than %(most)s digits; shorten it or write it as text",
+                most=most,
+            ),
+        ) from None
     if not isinstance(value, dict):
-        raise Refused("", f"must be an object with named fields, it is {show(value)}")
+        raise Refused(
+            "", Sentence("row-no-object", "must be an object with named fields, it is %(value)s", value=show(value))
+        )
     check_storable(value)
     return value
 
@@ -205,8 +233,13 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise Refused(
             "",
-            f"byte 0x{data[error.start]:02x} at position {error.start} is not UTF-8 "
-            "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
+            Sentence(
+                "byte-no-utf8",
+                "byte 0x%(byte)s at position %(position)s is not UTF-8 (perhaps Latin-1, Windows-1252 or GB "
+                "18030); save the file as UTF-8",
+                byte=f"{data[error.start]:02x}",
+                position=error.start,
+            ),
         ) from None
 
 
@@ -215,12 +248,14 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(twice, "stands twice in one object; keep one")
+        raise Refused(twice, Sentence("twice-in-object", "stands twice in one object; keep one"))
     return result
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise Refused("", f"is not JSON: {name} is no number; use a finite number or null")
+    raise Refused(
+        "", Sentence("json-no-number", "is not JSON: %(name)s is no number; use a finite number or null", name=name)
+    )
 
 
 def check_storable(value: object) -> None:
@@ -229,7 +264,9 @@ def check_storable(value: object) -> None:
     while waiting:
         item, field, depth = waiting.pop()
         if depth > limits.MAX_DEPTH:
-            raise Refused("", f"is nested deeper than {limits.MAX_DEPTH} levels")
+            raise Refused(
+                "", Sentence("row-nested", "is nested deeper than %(MAX_DEPTH)s levels", MAX_DEPTH=limits.MAX_DEPTH)
+            )
         if isinstance(item, str):
             _check_text(item, field)
         elif isinstance(item, dict):
@@ -242,7 +279,7 @@ def check_storable(value: object) -> None:
 
 def _check_text(text: str, field: str) -> None:
     if "\x00" in text:
-        raise Refused(field, "holds a NUL character (U+0000); remove it")
+        raise Refused(field, Sentence("row-nul", "holds a NUL character (U+0000); remove it"))
     if text.isascii():
         return
     try:
@@ -251,6 +288,11 @@ def _check_text(text: str, field: str) -> None:
         code = ord(text[error.start])
         raise Refused(
             field,
-            f"holds a lone surrogate (U+{code:04X}) or a byte that is not UTF-8 at character {error.start} "
-            "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
+            Sentence(
+                "row-surrogate",
+                "holds a lone surrogate (U+%(code)s) or a byte that is not UTF-8 at character %(start)s "
+                "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8",
+                code=f"{code:04X}",
+                start=error.start,
+            ),
         ) from None

@@ -14,6 +14,7 @@ from typing import Any
 
 import zstandard
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.beginnings import is_columnar
 from annotation_api.datasets.files.columnar import columnar_rows
@@ -44,7 +45,10 @@ class Source:
         except Unreadable as error:
             raise Unreadable(error.row or number, error.message) from error
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.ZstdError) as error:
-            raise Unreadable(number + 1, f"the file is damaged or cut short ({error}); copy it again") from error
+            raise Unreadable(
+                number + 1,
+                Sentence("file-damaged-at", "the file is damaged or cut short (%(error)s); copy it again", error=error),
+            ) from error
 
     def _rows(self) -> Iterator[Numbered]:
         plain = unpacked(self._stream, self.notes)
@@ -76,4 +80,4 @@ def all_but_the_last(rows: Iterable[Numbered]) -> Iterator[Numbered]:
         if held is None:
             raise
     if not whole:
-        raise Unreadable(0, "its beginning holds no whole row; look at the whole file")
+        raise Unreadable(0, Sentence("no-whole-row", "its beginning holds no whole row; look at the whole file"))

@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Note, Refused
 
 MARKS = frozenset({"HITId", "WorkerId"})
@@ -41,7 +42,9 @@ def _answers(given: dict[str, Any]) -> dict[str, Any]:
         word = str(value).strip().lower()
         if parts and word in ("true", "on"):
             if parts[1] in found:
-                raise Refused(f"Answer.{parts[1]}", "has two boxes checked; one answer is needed")
+                raise Refused(
+                    f"Answer.{parts[1]}", Sentence("two-boxes", "has two boxes checked; one answer is needed")
+                )
             found[parts[1]] = parts[2]
         elif parts and parts[2] == "label":  # a classifier's answer
             found[parts[1]] = value
@@ -58,7 +61,7 @@ def _crowd_form(value: object) -> dict[str, Any]:
         (answers,) = json.loads(value)
         pairs = answers.items()
     except (ValueError, TypeError, AttributeError):
-        raise Refused(f"Answer.{TASK}", "is no JSON list of one object") from None
+        raise Refused(f"Answer.{TASK}", Sentence("no-list-of-one", "is no JSON list of one object")) from None
     columns: dict[str, Any] = {}
     for name, said in pairs:
         columns |= {f"{name}.{key}": inner for key, inner in said.items()} if isinstance(said, dict) else {name: said}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from alignment.shared.records import Candidates, Demonstration, Message, Prompt, Ranking, Record
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import is_chat
 from annotation_api.datasets.values import Note, Refused
 
@@ -41,4 +42,10 @@ def _parts(record: Record) -> tuple[Prompt, tuple[str, ...]]:
 def _refuse_written_chats(turns: tuple[Message, ...], responses: tuple[str, ...]) -> None:
     alone = [turns[0].content] if len(turns) == 1 else []
     if any(is_chat(text) for text in (*alone, *responses)):
-        raise Refused("", "holds a whole chat as one text; save its turns as a list of messages with role and content")
+        raise Refused(
+            "",
+            Sentence(
+                "chat-as-text",
+                "holds a whole chat as one text; save its turns as a list of messages with role and content",
+            ),
+        )

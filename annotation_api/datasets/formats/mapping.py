@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.values import Refused
 
@@ -41,9 +42,13 @@ def parsed(text: str, kind: str) -> Mapping:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"must be a JSON object of field and column: {error}") from None
+        raise ValueError(
+            Sentence("mapping-no-json", "must be a JSON object of field and column: %(error)s", error=error)
+        ) from None
     if not isinstance(value, dict) or not all(isinstance(column, str) for column in value.values()):
-        raise ValueError('must be a JSON object of field and column, such as {"prompt": "Question"}')
+        raise ValueError(
+            Sentence("mapping-such-as", 'must be a JSON object of field and column, such as {"prompt": "Question"}')
+        )
     return checked(value, kind)
 
 
@@ -52,14 +57,40 @@ def checked(mapping: Mapping, kind: str) -> Mapping:
     given = {field: column for field, column in mapping.items() if column.strip()}
     strange = [field for field in given if field not in WANTED[kind]]
     if strange:
-        raise ValueError(f"names {strange[0]!r}, which is no field; the fields of {kind} are {', '.join(WANTED[kind])}")
+        raise ValueError(
+            Sentence(
+                "mapping-no-field",
+                "names %(strange)s, which is no field; the fields of %(kind)s are %(wanted)s",
+                strange=f"{strange[0]!r}",
+                kind=kind,
+                wanted=", ".join(WANTED[kind]),
+            )
+        )
     if any(len(column) > MAX_COLUMN for column in given.values()):
-        raise ValueError(f"names a column of more than {MAX_COLUMN} characters")
+        raise ValueError(
+            Sentence(
+                "mapping-column-long", "names a column of more than %(max_column)s characters", max_column=MAX_COLUMN
+            )
+        )
     missing = [field for field in NEEDED[kind] if field not in given]
     if missing:
-        raise ValueError(f"for {kind} lacks a column: name the column of {', '.join(missing)}")
+        raise ValueError(
+            Sentence(
+                "mapping-lacks",
+                "for %(kind)s lacks a column: name the column of %(missing)s",
+                kind=kind,
+                missing=", ".join(missing),
+            )
+        )
     if kind == "responses" and "responses" not in given and sum(name in given for name in SIDES) < 2:
-        raise ValueError(f"for {kind} lacks the responses: name the column of their list, or two of {', '.join(SIDES)}")
+        raise ValueError(
+            Sentence(
+                "mapping-lacks-responses",
+                "for %(kind)s lacks the responses: name the column of their list, or two of %(sides)s",
+                kind=kind,
+                sides=", ".join(SIDES),
+            )
+        )
     return given
 
 
@@ -82,4 +113,7 @@ def _at(row: dict[str, Any], column: str) -> Any:
     inner = row.get(first)
     if rest and isinstance(inner, dict):
         return _at(inner, rest)
-    raise Refused(column, f"is no column of this row; its columns are {', '.join(list(row)[:12])}")
+    raise Refused(
+        column,
+        Sentence("no-such-column", "is no column of this row; its columns are %(row)s", row=", ".join(list(row)[:12])),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from alignment.shared.records import MAX_RESPONSES, Prompt, Ranking
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Note, Refused
 
 IDENTICAL = Note("identical answers that stood next to one another in the order were taken as a tie")
@@ -32,7 +33,15 @@ def by_groups(prompt: Prompt, responses: Sequence[str], groups: Groups, field: s
     Refused when the same text stands at two ranks with others between them.
     """
     if not 2 <= len(responses) <= MAX_RESPONSES:
-        raise Refused(field, f"holds {len(responses)} answers; a ranking needs 2 to {MAX_RESPONSES}")
+        raise Refused(
+            field,
+            Sentence(
+                "ranking-answers",
+                "holds %(responses)s answers; a ranking needs 2 to %(max_responses)s",
+                responses=len(responses),
+                max_responses=MAX_RESPONSES,
+            ),
+        )
     merged = _merge_identical(responses, groups)
     if len(merged) < len(groups):
         yield IDENTICAL

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from alignment.shared.records import Candidates, Ranking, Record
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain
 from annotation_api.datasets.files.containers import Readable
 from annotation_api.datasets.files.json_rows import Numbered
@@ -30,7 +31,8 @@ from annotation_api.datasets.formats import batches, rated
 from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
-from annotation_api.datasets.formats.table import KINDS, Format, reader, spoken_for
+from annotation_api.datasets.formats.signs import spoken_for
+from annotation_api.datasets.formats.table import KINDS, Format, reader
 from annotation_api.datasets.formats.trees import trees
 from annotation_api.datasets.formats.votes import Judgements
 from annotation_api.datasets.formats.watched import WatchedRow, count, meant
@@ -50,7 +52,7 @@ class Accepted:
     part: int  # from 0: a tree or a row with three votes gives several records
     record: Record
     hash: str
-    size: int  # characters of its canonical line
+    line: str  # the record's canonical one
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Reading:
         self.accepted = self.duplicates = 0
         self.refusals: list[Refusal] = []
         self.broken = False
+        self.unknown = False  # no layout has these fields: somebody must say which holds what
         self._folds = False  # whether the names of columns are read in lower case
         self._notes: Counter[str] = Counter()
         self._unused: Counter[str] = Counter()
@@ -126,7 +129,9 @@ class Reading:
                 continue
             yield from self._new(number, records)
         if not count:
-            raise Unreadable(0, f"the file holds no row; {self.kind} need at least one")
+            raise Unreadable(
+                0, Sentence("file-no-row", "the file holds no row; %(kind)s need at least one", kind=self.kind)
+            )
 
     def _with_layout(self) -> Iterator[Numbered]:
         """All rows, once the first that speaks for a layout has settled it."""
@@ -143,10 +148,18 @@ class Reading:
         if found:
             self.format = found
         elif any(not isinstance(value, Refused) for _, value in head):
+            self.unknown = True
             raise Unreadable(head[0][0], _unknown(head))
         yield from head
         if not found and len(head) == LOOK_AHEAD:
-            raise Unreadable(head[-1][0], f"none of the first {LOOK_AHEAD} rows is a JSON object or CSV record")
+            raise Unreadable(
+                head[-1][0],
+                Sentence(
+                    "no-row-readable",
+                    "none of the first %(look_ahead)s rows is a JSON object or CSV record",
+                    look_ahead=LOOK_AHEAD,
+                ),
+            )
         yield from self._rows
 
     def _see_columns(self, value: dict[str, Any] | Refused) -> None:
@@ -188,10 +201,17 @@ class Reading:
                 self.duplicates += 1
                 continue
             if self._judgements.count >= MAX_RECORDS:
-                raise Unreadable(number, f"the file holds more than {MAX_RECORDS:,} records; split it")
+                raise Unreadable(
+                    number,
+                    Sentence(
+                        "too-many-records",
+                        "the file holds more than %(max_records)s records; split it",
+                        max_records=f"{MAX_RECORDS:,}",
+                    ),
+                )
             digest = self._judgements.keep(line)
             self.accepted += 1
-            yield Accepted(number, part, record, digest, len(line))
+            yield Accepted(number, part, record, digest, line)
 
     def _refuse(self, number: int, error: Refused | Unreadable) -> None:
         field = error.field if isinstance(error, Refused) else ""
@@ -199,7 +219,11 @@ class Reading:
         if len(self.refusals) == MAX_REFUSALS:
             raise Unreadable(
                 number,
-                f"{MAX_REFUSALS:,} rows are refused, so reading stopped; check the layout and the kind of this file",
+                Sentence(
+                    "too-many-refused",
+                    "%(max_refusals)s rows are refused, so reading stopped; check the layout and the kind of this file",
+                    max_refusals=f"{MAX_REFUSALS:,}",
+                ),
             )
 
 
@@ -224,17 +248,22 @@ def _refused(problems: list[Problem]) -> Refused:
     """The first problem by its field, the others behind it."""
     fields = [problem.pointer.strip("/").replace("/", ".") for problem in problems]
     texts = [_sentence(problem) for problem in problems]
-    more = [f"; {field}: {text}" for field, text in zip(fields[1:4], texts[1:4], strict=True)]
-    return Refused(fields[0], texts[0] + "".join(more))
+    found = texts[0]
+    for field, text in zip(fields[1:4], texts[1:4], strict=True):
+        found = Sentence("and-field", "%(first)s; %(field)s: %(text)s", first=found, field=field, text=text)
+    return Refused(fields[0], found)
 
 
 def _sentence(problem: Problem) -> str:
-    message = problem.message.removeprefix("Value error, ")
-    return f"{message} (it is {problem.written})" if problem.value != "" else message
+    said = problem.message
+    if isinstance(said, Sentence) and said.code == "value-error":
+        said = said.values["what"]
+    if problem.value == "":
+        return said
+    return Sentence("it-is", "%(what)s (it is %(value)s)", what=said, value=problem.written)
 
 
 def _unknown(head: list[Numbered]) -> str:
     """The cause, as far as the first row shows it."""
     first = next(value for _, value in head if isinstance(value, dict))
-    layouts = ", ".join(f.value for f in Format if f not in (Format.AUTO, Format.CSV))
-    return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; name the layout ({layouts})"
+    return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; say which of them holds what"

@@ -14,6 +14,7 @@ import tokenize
 from dataclasses import dataclass
 
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.csv_rows import LONGEST_CHAT
 from annotation_api.datasets.files.json_rows import check_storable
@@ -48,7 +49,7 @@ KINDS = (
     ),
 )
 # Begins as a chat of a model's own template, whose turns cannot be told apart without doubt: refused, never text.
-_TEMPLATES = (
+TEMPLATES = (
     re.compile(r"\s*(?:<s>)?\s*\[INST\]"),
     re.compile(r"\s*(?:<\|begin_of_text\|>)?<\|start_header_id\|>"),
     re.compile(r"\s*<(?:start_of_turn>|\|(?:user|system|assistant)\|>)"),
@@ -57,25 +58,36 @@ _TEMPLATES = (
     re.compile(r"\s*Human:[^\n]*\n(?!\n)\s*(?:Assistant|AI):"),
     re.compile(r"(?:.{0,400}?\s)??\s*\[\|Human\|\].*?\[\|AI\|\]", re.DOTALL),
 )
+# One of these stands in each of them.
+_WORDS = ("Human:", "<|", "[INST]", "### Instruction:", "USER:", "[|Human|]", "<extra_id_1>", "<start_of_turn>")
 _JSON = re.compile(r'\s*\[\s*\{\s*["\'](?:role|from|content|value)["\']\s*:')
 _END = "<|im_end|>"
 
 
 def is_chat(text: str) -> bool:
     """Whether the text begins as a chat that was written into it."""
-    return bool(_JSON.match(text)) or is_template(text) or any(kind.begins.match(text) for kind in KINDS)
+    return bool(_JSON.match(text)) or is_template(text) or _kind_of(text) is not None
 
 
 def is_template(text: str) -> bool:
     """Whether it begins as a chat of a model's own template."""
-    return any(mark.match(text) for mark in _TEMPLATES)
+    return _is_marked(text) and any(mark.match(text) for mark in TEMPLATES)
+
+
+def _kind_of(text: str) -> Marks | None:
+    return next((kind for kind in KINDS if kind.begins.match(text)), None) if _is_marked(text) else None
+
+
+def _is_marked(text: str) -> bool:
+    """Whether any mark stands in it at all: most texts have none, and to look for a word costs next to nothing."""
+    return any(word in text for word in _WORDS)
 
 
 def turns_of(text: str, field: str) -> list[Message] | None:
     """The turns of such a text; None for any other. A last turn of the assistant without words is left out."""
     if _JSON.match(text):
         return _from_json(text, field)
-    kind = next((kind for kind in KINDS if kind.begins.match(text)), None)
+    kind = _kind_of(text)
     if kind is None:
         return None
     before, *parts = kind.parts.split(text)
@@ -98,9 +110,13 @@ def parsed_list(text: str, field: str) -> object:
     except ValueError as error:
         value = _printed_by_python(text)
         if value is None:
-            raise Refused(field, f"begins as a list but is no JSON: {str(error)[:100]}") from None
+            raise Refused(
+                field, Sentence("list-no-json", "begins as a list but is no JSON: %(error)s", error=str(error)[:100])
+            ) from None
     except RecursionError:
-        raise Refused(field, f"is nested deeper than {limits.MAX_DEPTH} levels") from None
+        raise Refused(
+            field, Sentence("row-nested", "is nested deeper than %(MAX_DEPTH)s levels", MAX_DEPTH=limits.MAX_DEPTH)
+        ) from None
     check_storable(value)
     return value
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record
-from annotation_api.datasets.formats import serialised
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.shapes import (
     argilla,
     chats,
     dialogues,
+    graded_pairs,
     judged,
     label_studio,
     own,
     pairs,
     ranked,
+    safe,
     scored,
     sides,
     thumbs,
@@ -27,7 +27,6 @@ from annotation_api.datasets.formats.shapes import (
 from annotation_api.datasets.layouts import Format as Format
 from annotation_api.datasets.values import Note, Refused, Row, show
 
-_HUMAN = re.compile(r"(?:^\s*|(?:\r?\n){2})Human:")
 Reader = Callable[[Row], Iterable[Record | Note]]
 
 KINDS: dict[str, type[Record]] = {
@@ -55,7 +54,12 @@ def _native_prompt(row: Row) -> Iterable[Record | Note]:
 
 def _sharegpt_ranking(row: Row) -> Iterable[Record | Note]:
     if row.get("chosen") is None:
-        raise Refused("chosen", "missing: a conversation alone holds no comparison; import it as conversations")
+        raise Refused(
+            "chosen",
+            Sentence(
+                "conversation-alone", "missing: a conversation alone holds no comparison; import it as conversations"
+            ),
+        )
     yield from pairs.chosen_ranking(row)
 
 
@@ -83,24 +87,36 @@ def _oasst_prompt(row: Row) -> Iterable[Record | Note]:
 
 def _oasst_demonstration(row: Row) -> Iterable[Record | Note]:
     if isinstance(row.get("output"), list):
-        raise Refused("output", "is a list of answers, which is a ranking; import it as rankings")
+        raise Refused(
+            "output", Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
+        )
     yield from ranked.tree_demonstration(row)
 
 
 def _kto_ranking(row: Row) -> Iterable[Record | Note]:
     raise Refused(
         "label",
-        f"{show(row.get('label'))}: one thumb on one response compares nothing; "
-        "import the file as demonstrations to take the rows with label true",
+        Sentence(
+            "one-thumb",
+            "%(label)s: one thumb on one response compares nothing; import the file as demonstrations to "
+            "take the rows with label true",
+            label=show(row.get("label")),
+        ),
     )
 
 
 def _comparisons_only(row: Row) -> Iterable[Record | Note]:
-    raise Refused("", "holds a comparison, not a demonstration; import the file as preferences, rankings or prompts")
+    raise Refused(
+        "",
+        Sentence(
+            "a-comparison",
+            "holds a comparison, not a demonstration; import the file as preferences, rankings or prompts",
+        ),
+    )
 
 
 def _questions_only(row: Row) -> Iterable[Record | Note]:
-    raise Refused("", "holds no comparison; import the file as prompts or demonstrations")
+    raise Refused("", Sentence("no-comparison", "holds no comparison; import the file as prompts or demonstrations"))
 
 
 def _alpaca_ranking(row: Row) -> Iterable[Record | Note]:
@@ -109,12 +125,25 @@ def _alpaca_ranking(row: Row) -> Iterable[Record | Note]:
         return
     if not any(row.get(name) is not None for name in chats.OUTPUT):
         present = ", ".join(list(row)[:12])
-        raise Refused("", f"no field says which of two answers is better. Fields of this row: {present}")
-    raise Refused("output", "is one answer, which compares nothing; import the file as demonstrations or prompts")
+        raise Refused(
+            "",
+            Sentence(
+                "no-field-says",
+                "no field says which of two answers is better. Fields of this row: %(present)s",
+                present=present,
+            ),
+        )
+    raise Refused(
+        "output",
+        Sentence("one-answer", "is one answer, which compares nothing; import the file as demonstrations or prompts"),
+    )
 
 
 def _chat_only(row: Row) -> Iterable[Record | Note]:
-    raise Refused("text", "is one chat, which compares nothing; import the file as demonstrations or prompts")
+    raise Refused(
+        "text",
+        Sentence("one-chat", "is one chat, which compares nothing; import the file as demonstrations or prompts"),
+    )
 
 
 def _judged(layout: judged.JudgedLayout) -> tuple[Reader, Reader, Reader]:
@@ -131,10 +160,10 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.KTO: (thumbs.demonstration, _kto_ranking, thumbs.prompt),
     Format.OASST: (_oasst_demonstration, _oasst_ranking, _oasst_prompt),
     Format.GPT4LLM: (_comparisons_only, ranked.scored_ranking, chats.alpaca_prompt),
-    Format.ALPACA_EVAL: (_comparisons_only, pairs.alpaca_eval_ranking, chats.alpaca_prompt),
+    Format.ALPACA_EVAL: (_comparisons_only, graded_pairs.alpaca_eval_ranking, chats.alpaca_prompt),
     Format.LLMZOO: (_comparisons_only, ranked.llmzoo_ranking, ranked.llmzoo_prompt),
-    Format.PANDALM: (_comparisons_only, pairs.pandalm_ranking, chats.alpaca_prompt),
-    Format.TULU: (_comparisons_only, pairs.tulu_ranking, chats.alpaca_prompt),
+    Format.PANDALM: (_comparisons_only, graded_pairs.pandalm_ranking, chats.alpaca_prompt),
+    Format.TULU: (_comparisons_only, graded_pairs.tulu_ranking, chats.alpaca_prompt),
     Format.GRADED: (_comparisons_only, ranked.graded_ranking, chats.alpaca_prompt),
     Format.QUESTIONS: (chats.question_demonstration, _questions_only, chats.question_prompt),
     Format.HELPSTEER: _judged(judged.HELPSTEER),
@@ -145,7 +174,7 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.BATTLES: (_comparisons_only, judged.battle_ranking, judged.battle_prompt),
     Format.ARENA: (_comparisons_only, judged.arena_ranking, judged.arena_prompt),
     Format.VOTED: (_comparisons_only, scored.voted_ranking, scored.asked_prompt),
-    Format.SAFE: (_comparisons_only, judged.safe_ranking, scored.asked_prompt),
+    Format.SAFE: (_comparisons_only, safe.safe_ranking, scored.asked_prompt),
     Format.SUMMARIES: (_comparisons_only, judged.summary_ranking, judged.summary_prompt),
     Format.OPENAI: (_comparisons_only, judged.preferred_ranking, judged.preferred_prompt),
     Format.ULTRAFEEDBACK: (_comparisons_only, scored.ultrafeedback_ranking, chats.alpaca_prompt),
@@ -179,100 +208,3 @@ def reader(layout: Format, kind: str) -> Reader:
     if KINDS[kind] is Candidates:
         return _CANDIDATES.get(layout) or (lambda row: unranked.without_order(ranking(row)))
     return {Demonstration: demonstration, Ranking: ranking, Prompt: prompt}[KINDS[kind]]
-
-
-def layout_of(row: Row) -> Format | None:
-    """The layout that the fields of a row speak for; None when they speak for none."""
-    return next((layout for layout, speaks in _SIGNS if speaks(row)), None)
-
-
-def spoken_for(rows: Iterable[Row]) -> Format | None:
-    """The layout that most rows speak for, of equals the one that comes first: one odd row does not decide."""
-    found = [(layout, row) for row in rows if (layout := layout_of(row))]
-    sure = [layout for layout, row in found if not (layout is Format.ALPACA and chats.only_asks(row))]
-    votes = Counter(sure or [layout for layout, _ in found])
-    return next((layout for layout, _ in votes.most_common(1)), None)
-
-
-def _has(*names: str) -> Callable[[Row], bool]:
-    return lambda row: all(row.get(name) is not None for name in names)
-
-
-def _is_native(row: Row) -> bool:
-    inner = row.get("prompt")
-    return isinstance(inner, dict) and "messages" in inner
-
-
-def _is_hh(row: Row) -> bool:
-    return all(isinstance(row.get(name), str) and _HUMAN.search(row[name]) for name in ("chosen", "rejected"))
-
-
-def _items_with(list_name: str, *names: str) -> Callable[[Row], bool]:
-    """Whether a field holds a list of objects with these fields."""
-
-    def speaks(row: Row) -> bool:
-        items = row.get(list_name)
-        return isinstance(items, list) and bool(items) and isinstance(items[0], dict) and set(names) <= set(items[0])
-
-    return speaks
-
-
-def _is_written(row: Row) -> bool:
-    return any(isinstance(row.get(name), str) and serialised.is_chat(row[name]) for name in chats.WRITTEN)
-
-
-def _is_graded(row: Row) -> bool:
-    return any(isinstance(value, dict) and "is_correct" in value for value in row.values())
-
-
-def _is_list(row: Row) -> bool:
-    return isinstance(row.get("output"), list)
-
-
-# In this order: the first that fits is taken, so the more special ones come first.
-_SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
-    (Format.JSONL, _is_native),
-    (Format.RECORDS, own.is_full),
-    (Format.OASST, lambda row: isinstance(row.get("prompt"), dict)),
-    (Format.LABEL_STUDIO, label_studio.is_min),
-    (Format.ARGILLA, argilla.is_flat),
-    (Format.HH, _is_hh),
-    (Format.TRL, pairs.has_sides),
-    (Format.BESIDE, pairs.refused_beside),
-    (Format.OPENAI, _has("input", "preferred_output", "non_preferred_output")),
-    (Format.SHP, _has("human_ref_A", "human_ref_B", "labels")),
-    (Format.HELPSTEER, _has("response_1", "response_2", "preference_strength")),
-    (Format.HELPSTEER3, _has("context", "response1", "response2", "overall_preference")),
-    (Format.BATTLES, _has("conversation_a", "conversation_b")),
-    (Format.ARENA, _has("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")),
-    (Format.WEBGPT, _has("question", "answer_0", "answer_1", "score_0", "score_1")),
-    (Format.STACK, _has("question", "response_j", "response_k")),
-    (Format.SAFE, judged.is_safe_pair),
-    (Format.SUMMARIES, _has("info", "summaries", "choice")),
-    (Format.ULTRAFEEDBACK, scored.is_graded),
-    (Format.NECTAR, _items_with("answers", "answer", "rank")),
-    (Format.VOTED, scored.is_voted),
-    (Format.DISTILABEL, scored.is_listed),
-    (Format.OPEN_WEBUI, webui.speaks),
-    (Format.LABEL_STUDIO, label_studio.speaks),
-    (Format.ARGILLA, argilla.speaks),
-    (Format.KTO, thumbs.speaks),
-    (Format.GPT4LLM, _has("responses_and_scores")),
-    (Format.ALPACA_EVAL, _has("output_1", "output_2")),
-    (Format.PANDALM, _has("response1", "response2", "annotator1")),
-    (Format.TULU, _has("completion_a", "completion_b")),
-    (Format.LLMZOO, _has("metadata", "order")),
-    (Format.GRADED, _is_graded),
-    (Format.SIDES, sides.speaks),
-    (Format.RESPONSES, unranked.speaks),
-    (Format.SHAREGPT, _has("conversations")),
-    (Format.SHAREGPT, _has("messages")),
-    (Format.SHAREGPT, _has("conversation")),
-    (Format.SHAREGPT, chats.has_items),
-    (Format.QUESTIONS, _has("turns")),
-    (Format.QUESTIONS, _has("instances")),
-    (Format.OASST, _is_list),
-    *((Format.ALPACA, _has(name)) for name in chats.INSTRUCTION),
-    (Format.ALPACA, chats.answers_input),
-    (Format.TEXT, _is_written),
-)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files.json_rows import Numbered
 from annotation_api.datasets.values import Refused
 
@@ -42,7 +43,10 @@ def _tree_of(row: dict[str, Any]) -> str:
 def _tree(run: list[tuple[int, dict[str, Any]]], done: set[str]) -> Numbered:
     number, key = run[0][0], _tree_of(run[0][1])
     if key in done:
-        return number, Refused("message_tree_id", "came before: sort the file so that a tree's messages stand together")
+        return number, Refused(
+            "message_tree_id",
+            Sentence("came-before", "came before: sort the file so that a tree's messages stand together"),
+        )
     done.add(key)
     nodes = {str(row["message_id"]): {**row, "replies": []} for _, row in run}
     roots = []
@@ -53,9 +57,19 @@ def _tree(run: list[tuple[int, dict[str, Any]]], done: set[str]) -> Numbered:
         elif str(parent) in nodes:
             nodes[str(parent)]["replies"].append(node)
         else:
-            return number, Refused("parent_id", f"{str(parent)[:60]!r} is no message of this tree in this file")
+            return number, Refused(
+                "parent_id",
+                Sentence(
+                    "no-message-of-tree",
+                    "%(parent)s is no message of this tree in this file",
+                    parent=f"{str(parent)[:60]!r}",
+                ),
+            )
     if len(roots) != 1:
-        return number, Refused("parent_id", f"the tree has {len(roots)} messages without a parent; it needs one")
+        return number, Refused(
+            "parent_id",
+            Sentence("tree-roots", "the tree has %(roots)s messages without a parent; it needs one", roots=len(roots)),
+        )
     tree = {"prompt": roots[0], "message_tree_id": key}
     state = run[0][1].get("tree_state")
     return number, tree | ({"tree_state": state} if state is not None else {})

@@ -10,15 +10,16 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.sentence import Sentence, packed
 from annotation_api.db.erasing import plan as foreseen
 from annotation_api.db.erasing.work import Busy, Eraser
+from annotation_api.db.leased_rows import LeasedRows
 from annotation_api.db.tables import Erasure, ErasureState
 
-LEASE = timedelta(seconds=120)
+WAITING = LeasedRows(Erasure, ErasureState, timedelta(seconds=120))
 PAUSE = timedelta(seconds=20)  # while a backup is made
 TABLES = ("prompts", "responses", "submissions", "decisions", "comments", "dataset_rows", "snapshot_rows", "job_events")
 
@@ -61,37 +62,14 @@ def require_free(session: Session, erasure: Erasure, plan: foreseen.Foreseen) ->
         raise InUse(Sentence("erased-while-read", said, jobs=", ".join(jobs[:3]) + more))
 
 
-def some_wait(session: Session) -> bool:
-    return session.scalar(select(Erasure.id).where(_free()).limit(1)) is not None
-
-
-def _free() -> ColumnElement[bool]:
-    dropped = and_(Erasure.state == ErasureState.RUNNING, Erasure.lease_until < func.clock_timestamp())
-    return or_(Erasure.state == ErasureState.QUEUED, dropped)
-
-
-def claim(session: Session) -> Erasure | None:
-    """The oldest that nobody works at, which is now the caller's until its lease ends."""
-    oldest = select(Erasure).where(_free()).order_by(Erasure.created_at).limit(1)
-    row = session.scalars(oldest.with_for_update(skip_locked=True)).first()
-    if row is not None:
-        row.state, row.lease_until = ErasureState.RUNNING, func.clock_timestamp() + LEASE
-        session.flush()
-        session.refresh(row)
-    return row
-
-
 def work_off(sessions: sessionmaker[Session], home: Path) -> int:
     """Do all that wait, one after another; how many were ended."""
     done = 0
-    while True:
-        with sessions.begin() as session:
-            row = claim(session)
-        if row is None:
-            return done
+    for row in WAITING.each(sessions):
         if not _do(sessions, home, row):
-            return done
+            break
         done += 1
+    return done
 
 
 def _do(sessions: sessionmaker[Session], home: Path, row: Erasure) -> bool:
@@ -100,7 +78,7 @@ def _do(sessions: sessionmaker[Session], home: Path, row: Erasure) -> bool:
         if not row.counts:  # nothing is done yet: a job may have come since it was asked for
             with sessions.begin() as session:
                 require_free(session, row, foreseen.plan(session, row))
-        Eraser(sessions, home, row, LEASE).run()
+        Eraser(sessions, home, row, WAITING.lease).run()
     except InUse as reason:
         _fail(sessions, row.id, packed(reason.said))
     except Busy:

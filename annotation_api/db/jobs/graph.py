@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs.records import JobError
 from annotation_api.db.tables import Job, JobDependency, ModelVersion
 
@@ -58,5 +59,7 @@ def _resolve(session: Session, value: Any) -> Any:
         return {name: _resolve(session, item) for name, item in value.items()}
     model_id = session.scalar(select(ModelVersion.id).where(ModelVersion.job_id == uuid.UUID(value["job"])))
     if model_id is None:
-        raise JobError(f"input {value} names a job that has made no model")
+        raise JobError(
+            Sentence("input-made-no-model", "input %(value)s names a job that has made no model", value=value)
+        )
     return {"model": str(model_id)}

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs.events import Event
@@ -82,7 +83,15 @@ def move(session: Session, job: Job, to: JobState, *, lost: bool = False, **data
     """Change the state; the caller holds the row's lock. `lost`: the lease ran out."""
     before = job.state
     if to not in TRANSITIONS[before]:
-        raise TransitionRefused(f"job {job.id} is {before.value}; it cannot become {to.value}")
+        raise TransitionRefused(
+            Sentence(
+                "no-such-transition",
+                "job %(job)s is %(before)s; it cannot become %(to)s",
+                job=job.id,
+                before=before.value,
+                to=to.value,
+            )
+        )
     end_wait(session, job)
     if before in LIVE and to not in LIVE:
         _end_attempt(session, job, AttemptOutcome.LOST if lost else AttemptOutcome(to.value), data.get("error"))
@@ -112,7 +121,7 @@ def give_back(session: Session, job: Job, failure: Failure, again: Again, *, los
     if again is Again.INTERRUPTED:
         job.attempts, job.interruptions = job.attempts - 1, job.interruptions + 1
     if job.cancel_requested:
-        stopped = Failure(ErrorKind.CANCELLED, "Stopped on request.")
+        stopped = Failure(ErrorKind.CANCELLED, Sentence("stopped-on-request", "Stopped on request."))
         end_badly(session, job, JobState.CANCELLED, stopped, lost=lost)
     elif job.attempts >= job.max_attempts or job.interruptions > MAX_INTERRUPTIONS:
         end_badly(session, job, JobState.FAILED, _exhausted(job, failure), lost=lost)
@@ -136,11 +145,22 @@ def _pause_seconds(job: Job, again: Again) -> int:
 def _exhausted(job: Job, failure: Failure) -> Failure:
     """The end of a job that never gets further: others go on, this one waits for a person."""
     if job.interruptions > MAX_INTERRUPTIONS:
-        cause = f"{failure.cause} That was interruption {job.interruptions} in a row."
+        cause = Sentence(
+            "interruption-in-a-row",
+            "%(cause)s That was interruption %(interruptions)s in a row.",
+            cause=failure.cause,
+            interruptions=job.interruptions,
+        )
         return replace(failure, cause=cause)
-    cause = f"{failure.cause} That was the last of {job.max_attempts} attempts in a row that got no further."
-    step = f"{failure.next_step} Then retry the job."
-    return replace(failure, kind=ErrorKind.QUARANTINED, cause=cause, next_step=step.strip())
+    cause = Sentence(
+        "last-attempt",
+        "%(cause)s That was the last of %(max_attempts)s attempts in a row that got no further.",
+        cause=failure.cause,
+        max_attempts=job.max_attempts,
+    )
+    then = Sentence("retry-the-job", "Then retry the job.")
+    step = Sentence("then", "%(first)s %(then)s", first=failure.next_step, then=then) if failure.next_step else then
+    return replace(failure, kind=ErrorKind.QUARANTINED, cause=cause, next_step=step)
 
 
 def end_badly(session: Session, job: Job, to: JobState, failure: Failure, *, lost: bool = False) -> None:
@@ -148,8 +168,16 @@ def end_badly(session: Session, job: Job, to: JobState, failure: Failure, *, los
     job.error = failure.as_json()
     move(session, job, to, lost=lost, error=job.error)
     session.flush()
-    cause = f"It needs {job.stage.value} job {job.id}, which {'failed' if to is JobState.FAILED else 'was cancelled'}."
-    follows = Failure(ErrorKind.CANCELLED, cause, "Retry that job; this one then waits for it again.")
+    cause = Sentence(
+        "needed-job-ended",
+        "It needs %(stage)s job %(job)s, which %(to)s.",
+        stage=job.stage.value,
+        job=job.id,
+        to="failed" if to is JobState.FAILED else "was cancelled",
+    )
+    follows = Failure(
+        ErrorKind.CANCELLED, cause, Sentence("retry-needed-job", "Retry that job; this one then waits for it again.")
+    )
     for dependant in job_graph.lock_dependants(session, job.id):
         if dependant.state in (JobState.BLOCKED, JobState.PAUSED):
             dependant.error = follows.as_json() | {"because": str(job.id)}
@@ -178,7 +206,15 @@ def first_state(needs: Sequence[Job]) -> JobState:
 def refuse_dead(needs: Sequence[Job]) -> None:
     for need in needs:
         if need.state in DEAD:
-            raise JobError(f"needs {need.stage.value} job {need.id}, which is {need.state.value}: retry that one first")
+            raise JobError(
+                Sentence(
+                    "needed-job-first",
+                    "needs %(stage)s job %(need)s, which is %(state)s: retry that one first",
+                    stage=need.stage.value,
+                    need=need.id,
+                    state=need.state.value,
+                )
+            )
 
 
 def fenced(session: Session, job_id: uuid.UUID, epoch: int) -> Job:
@@ -186,7 +222,9 @@ def fenced(session: Session, job_id: uuid.UUID, epoch: int) -> Job:
     query = select(Job).where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE)).with_for_update()
     job = session.scalar(query, execution_options=job_graph.FRESH)
     if job is None:
-        raise LeaseLost(f"attempt {epoch} no longer holds job {job_id}")
+        raise LeaseLost(
+            Sentence("attempt-lost-job", "attempt %(epoch)s no longer holds job %(job_id)s", epoch=epoch, job_id=job_id)
+        )
     return job
 
 

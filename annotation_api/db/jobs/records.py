@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Any
 
 from alignment.shared.records import storable
+from alignment.shared.sentence import Sentence, parts
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import ModelKind, ModelParent, ModelVersion
 
@@ -101,7 +102,9 @@ class Failure:
     log: str | None = None  # the end of what the process wrote
 
     def as_json(self) -> dict[str, Any]:
-        values = {"kind": self.kind.value, "cause": self.cause, "next_step": self.next_step}
+        values: dict[str, Any] = {"kind": self.kind.value, "cause": self.cause, "next_step": self.next_step}
         more = {"traceback": self.traceback, "log": self.log}
+        if isinstance(self.cause, Sentence):
+            values["said"] = [parts(self.cause), parts(self.next_step)]  # for pages in other languages
         stored: dict[str, Any] = storable(values | {name: text for name, text in more.items() if text is not None})
         return stored

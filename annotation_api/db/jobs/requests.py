@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine
@@ -99,7 +100,7 @@ def request_cancel(session: Session, job_id: uuid.UUID) -> Job:
             job.cancel_requested = True
             job_events.append(session, job.id, job.epoch, [Event.note("Cancel requested.")])
     elif job.state not in ENDED:
-        why = Failure(ErrorKind.CANCELLED, "Cancelled before it started.")
+        why = Failure(ErrorKind.CANCELLED, Sentence("cancelled-before-start", "Cancelled before it started."))
         machine.end_badly(session, job, JobState.CANCELLED, why)
     session.flush()
     return job
@@ -113,7 +114,14 @@ def request_pause(session: Session, job_id: uuid.UUID) -> Job:
     """
     job = machine.locked(session, job_id)
     if job.state in ENDED:
-        raise TransitionRefused(f"job {job.id} has {job.state.value if job.state in DEAD else 'succeeded'} already")
+        raise TransitionRefused(
+            Sentence(
+                "job-has-ended",
+                "job %(job)s has %(state)s already",
+                job=job.id,
+                state=job.state.value if job.state in DEAD else "succeeded",
+            )
+        )
     if job.state in (JobState.BLOCKED, JobState.QUEUED):
         machine.move(session, job, JobState.PAUSED)
     elif job.state in (JobState.STARTING, JobState.RUNNING) and not (job.pause_requested or job.cancel_requested):
@@ -154,7 +162,9 @@ def retry(session: Session, job_id: uuid.UUID) -> Job:
     """
     job = machine.locked(session, job_id)
     if job.state is JobState.SUCCEEDED:
-        raise TransitionRefused(f"job {job.id} has succeeded; make a new job to run it once more")
+        raise TransitionRefused(
+            Sentence("job-succeeded-again", "job %(job)s has succeeded; make a new job to run it once more", job=job.id)
+        )
     if job.state not in ENDED:  # asked twice
         return job
     needs = job_graph.needs(session, job.id)
@@ -180,10 +190,21 @@ def change(session: Session, job_id: uuid.UUID, config: dict[str, Any], gpus: fl
     if not found:
         return job
     if job.state is JobState.SUCCEEDED:
-        raise TransitionRefused(f"job {job.id} has succeeded; make a new job to run it with other settings")
+        raise TransitionRefused(
+            Sentence(
+                "job-succeeded-settings",
+                "job %(job)s has succeeded; make a new job to run it with other settings",
+                job=job.id,
+            )
+        )
     if job.state in LIVE:
         raise TransitionRefused(
-            f"job {job.id} is {job.state.value}; pause it first, then resume it with other settings"
+            Sentence(
+                "pause-first",
+                "job %(job)s is %(state)s; pause it first, then resume it with other settings",
+                job=job.id,
+                state=job.state.value,
+            )
         )
     anew = job.saved_step is not None and any(each.name not in KEEP_CHECKPOINTS for each in found)
     job.config, job.gpus, job.priority = config, gpus, priority

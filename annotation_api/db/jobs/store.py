@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.config import Stage
 from alignment.shared.events import SavedCheckpoint
 from alignment.shared.records import storable
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine
@@ -39,7 +40,7 @@ from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Artifact, CheckpointRow, EvaluatedPolicy, Job, JobAttempt, JobState
 
-_AFTER_CRASH = "Look at the end of the job's log for the reason (often memory)."
+_AFTER_CRASH = Sentence("look-at-log-memory", "Look at the end of the job's log for the reason (often memory).")
 
 
 # ---------------------------------------------------------------- asked for by the dispatcher
@@ -62,7 +63,13 @@ def requeue_expired(session: Session) -> list[Job]:
     query = query.order_by(Job.created_at, Job.id).with_for_update(skip_locked=True)
     jobs = list(session.scalars(query, execution_options=job_graph.FRESH))
     for job in jobs:
-        cause = f"Attempt {job.epoch} on {job.claimed_by} stopped reporting while {job.state.value}."
+        cause = Sentence(
+            "stopped-reporting",
+            "Attempt %(epoch)s on %(claimed_by)s stopped reporting while %(state)s.",
+            epoch=job.epoch,
+            claimed_by=job.claimed_by,
+            state=job.state.value,
+        )
         failure = Failure(ErrorKind.CRASH, cause, _AFTER_CRASH)
         machine.give_back(session, job, failure, Again.CRASH, lost=True)
     session.flush()
@@ -96,7 +103,14 @@ def set_starting_reason(session: Session, job_id: uuid.UUID, epoch: int, reason:
     """
     job = machine.fenced(session, job_id, epoch)
     if job.state is not JobState.STARTING:
-        raise TransitionRefused(f"job {job.id} is {job.state.value}; only a starting job has a reason")
+        raise TransitionRefused(
+            Sentence(
+                "no-reason-now",
+                "job %(job)s is %(state)s; only a starting job has a reason",
+                job=job.id,
+                state=job.state.value,
+            )
+        )
     if (job.reason, job.reason_detail or "") == (reason, detail):
         return
     if job.reason != reason:
@@ -219,7 +233,12 @@ def fail(session: Session, job_id: uuid.UUID, epoch: int, error: Failure, again:
 def mark_cancelled(session: Session, job_id: uuid.UUID, epoch: int) -> Job:
     """The attempt stopped on request. Raises LeaseLost."""
     job = machine.fenced(session, job_id, epoch)
-    machine.end_badly(session, job, JobState.CANCELLED, Failure(ErrorKind.CANCELLED, "Stopped on request."))
+    machine.end_badly(
+        session,
+        job,
+        JobState.CANCELLED,
+        Failure(ErrorKind.CANCELLED, Sentence("stopped-on-request", "Stopped on request.")),
+    )
     session.flush()
     return job
 

@@ -20,7 +20,7 @@ from alignment.shared.sentence import Sentence
 from annotation_api.db.locks import Lock
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
-from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
+from annotation_api.db.snapshots.votes import USUAL, VoteChoice
 from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
 

@@ -5,25 +5,28 @@ One that is dropped (its process died) is taken up anew once its lease ran out: 
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.sentence import packed
 from annotation_api.db.kinds import Adjudicated, PausedPeople
+from annotation_api.db.leased_rows import LeasedRows
 from annotation_api.db.snapshots import freeze
 from annotation_api.db.snapshots.frozen_rows import FreezeError
-from annotation_api.db.snapshots.judged_rows import VoteChoice
+from annotation_api.db.snapshots.votes import VoteChoice
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Dataset, DatasetKind, Freeze, FreezeState, Snapshot
 
 LARGE = 10_000  # rows from which a freeze is not awaited
 LEASE = timedelta(seconds=120)  # the sorting before the first row takes long
+WAITING = LeasedRows(Freeze, FreezeState, LEASE)
 REPORT_SECONDS = 1.0
 NONE: Mapping[str, Any] = {}
 
@@ -84,43 +87,22 @@ def ask(
     return row
 
 
-def some_wait(session: Session) -> bool:
-    return session.scalar(select(Freeze.id).where(_free()).limit(1)) is not None
-
-
-def _free() -> Any:
-    dropped = and_(Freeze.state == FreezeState.RUNNING, Freeze.lease_until < func.clock_timestamp())
-    return or_(Freeze.state == FreezeState.QUEUED, dropped)
-
-
-def claim(session: Session) -> Freeze | None:
-    """The oldest that nobody works at, which is now the caller's until its lease ends."""
-    oldest = select(Freeze).where(_free()).order_by(Freeze.created_at).limit(1)
-    row = session.scalars(oldest.with_for_update(skip_locked=True)).first()
-    if row is not None:
-        row.state, row.done, row.lease_until = FreezeState.RUNNING, 0, func.clock_timestamp() + LEASE
-        session.flush()
-        session.refresh(row)
-    return row
-
-
 def work_off(sessions: sessionmaker[Session]) -> int:
     """Do all that wait, one after another; how many there were."""
     done = 0
-    while True:
-        with sessions.begin() as session:
-            row = claim(session)
-        if row is None:
-            return done
+    for row in WAITING.each(sessions):
         _do(sessions, row)
         done += 1
+    return done
 
 
 def _do(sessions: sessionmaker[Session], row: Freeze) -> None:
     """The snapshot and the word that it is there are stored together."""
+    report = _reporter(sessions, row.id)
+    report(0)  # one that is taken up again begins anew
     try:
         with sessions.begin() as session:
-            snapshot = _frozen(session, row, _reporter(sessions, row.id))
+            snapshot = _frozen(session, row, report)
             for name, value in session.get_one(Freeze, row.id).labels.items():
                 if value is not None:
                     setattr(snapshot, name, value)
@@ -139,7 +121,7 @@ def _frozen(session: Session, row: Freeze, report: freeze.Report) -> Snapshot:
 
 def _reporter(sessions: sessionmaker[Session], freeze_id: uuid.UUID) -> freeze.Report:
     """Says now and then how far it is, outside the freeze's own transaction, and keeps the lease."""
-    last = time.monotonic()
+    last = -math.inf
 
     def report(done: int) -> None:
         nonlocal last

@@ -13,49 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, literal, null, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, RuleVerdict
+from alignment.shared.sentence import Sentence
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
-from annotation_api.db.kinds import Adjudicated, PausedPeople
-from annotation_api.db.snapshots.decided import stands as decided_stands
+from annotation_api.db.kinds import Adjudicated
 from annotation_api.db.snapshots.frozen_rows import BATCH, FreezeError, Frozen, Stored
-from annotation_api.db.tables import (
-    Assignment,
-    FeedbackKind,
-    Form,
-    Person,
-    PersonStanding,
-    PromptRow,
-    ResponseRow,
-    Submission,
-    Task,
-    TaskDecision,
-    TaskResponse,
-)
-
-
-@dataclass(frozen=True)
-class VoteChoice:
-    """Which judgements of a project a snapshot holds."""
-
-    adjudicated: Adjudicated = Adjudicated.INSTEAD
-    paused: PausedPeople = PausedPeople.OUT
-
-    def told(self, session: Session, project_id: uuid.UUID) -> dict[str, str]:
-        """What a snapshot says of it: what sets it apart from all votes of everybody, where there is any of it."""
-        decided = exists().where(TaskDecision.task_id == Task.id, Task.project_id == project_id, decided_stands())
-        out = exists().where(PersonStanding.project_id == project_id, PersonStanding.paused_at.is_not(None))
-        found = session.execute(select(decided, out)).one()
-        said = (
-            {"adjudicated": self.adjudicated.value} if found[0] and self.adjudicated is not Adjudicated.IGNORE else {}
-        )
-        return said | ({"paused": self.paused.value} if found[1] and self.paused is PausedPeople.OUT else {})
-
-
-USUAL = VoteChoice()
+from annotation_api.db.snapshots.votes import VoteChoice, decisions_of, votes_of
+from annotation_api.db.tables import FeedbackKind, Form
 
 
 @dataclass(frozen=True)
@@ -121,7 +88,14 @@ def _made(
             what = {"ranking": "order of the responses", "questions": "answer to the questions"}
             named = what.get(judgement.form.kind, "verdict on the rules")
             raise FreezeError(
-                f"submission {judgement.source} is no {named} of task {judgement.task}: {error}"
+                Sentence(
+                    "submission-unfit",
+                    "submission %(source)s is no %(named)s of task %(task)s: %(error)s",
+                    source=judgement.source,
+                    named=named,
+                    task=judgement.task,
+                    error=error,
+                )
             ) from error
         yield from (Frozen(record, submission_id=judgement.submission) for record in made)
 
@@ -168,7 +142,7 @@ def _answers(judged: ReadSubmission) -> Iterator[Answers]:
     asked = {question.id: question for question in questions}
     given = judged.payload["answers"]
     if stray := sorted(given.keys() - asked.keys()):
-        raise ValueError(f"the form does not ask {stray[0]}")
+        raise ValueError(Sentence("form-does-not-ask", "the form does not ask %(stray)s", stray=stray[0]))
     yield Answers(
         prompt=judged.prompt,
         responses=tuple(judged.texts[response] for response in judged.shown),
@@ -189,10 +163,14 @@ def _verdicts(judged: ReadSubmission) -> Iterator[RuleVerdict]:
     rules = {rule.id: rule for rule in (judged.form.rules if isinstance(judged.form, RulesForm) else ())}
     given = judged.payload["verdicts"]
     if stray := sorted(given.keys() - rules.keys()):
-        raise ValueError(f"the form has no rule {stray[0]}")
+        raise ValueError(Sentence("form-has-no-rule", "the form has no rule %(stray)s", stray=stray[0]))
     (response, text), *more = judged.texts.items()
     if more:
-        raise ValueError(f"rules are probed on one response, the task has {len(judged.texts)}")
+        raise ValueError(
+            Sentence(
+                "rules-on-one", "rules are probed on one response, the task has %(texts)s", texts=len(judged.texts)
+            )
+        )
     for key, rule in rules.items():
         if key in given:
             yield RuleVerdict(
@@ -225,9 +203,9 @@ def _judgements(
         form.id: (read_form(form.spec), form.version)
         for form in session.scalars(select(Form).where(Form.project_id == project_id))
     }
-    statements = [_votes(project_id, kind, choice)]
+    statements = [votes_of(project_id, kind, choice)]
     if choice.adjudicated is not Adjudicated.IGNORE:
-        statements.append(_decisions(project_id, kind))
+        statements.append(decisions_of(project_id, kind))
     for statement in statements:
         for row in session.execute(statement.execution_options(yield_per=BATCH)):
             yield _read(row, forms)
@@ -240,56 +218,3 @@ def _read(row: Any, forms: Mapping[uuid.UUID, tuple[Any, int]]) -> ReadSubmissio
     submission = source if voted else None
     record = Prompt.from_line(prompt)
     return ReadSubmission(source, submission, task, annotator, payload, record, texts, order, *forms[form])
-
-
-def _votes(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoice) -> Select[Any]:
-    """What annotators said, as it stands. A decision in their stead stands for an order or a verdict; better answers
-    are no votes and stay."""
-    later = aliased(Submission)
-    query = (
-        _with_content(Submission.id, True, Submission.payload, Assignment.display_order)
-        .join(Assignment, Assignment.id == Submission.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .join(PromptRow, PromptRow.id == Task.prompt_id)
-        .join(Person, Person.id == Assignment.person_id)
-        .where(Task.project_id == project_id, ~Task.gold, _of_kind(Submission, kind), Submission.erased_at.is_(None))
-        .where(~exists().where(later.supersedes == Submission.id))
-    )
-    if kind is not None and choice.adjudicated is Adjudicated.INSTEAD:
-        query = query.where(~exists().where(TaskDecision.task_id == Task.id, decided_stands()))
-    if choice.paused is PausedPeople.OUT:
-        paused = (PersonStanding.project_id == project_id) & PersonStanding.paused_at.is_not(None)
-        query = query.where(Assignment.person_id.not_in(select(PersonStanding.person_id).where(paused)))
-    return query.order_by(Submission.seq)
-
-
-def _decisions(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
-    """The decisions that stand."""
-    return (
-        _with_content(TaskDecision.id, False, TaskDecision.payload, null())
-        .join(Task, Task.id == TaskDecision.task_id)
-        .join(PromptRow, PromptRow.id == Task.prompt_id)
-        .join(Person, Person.id == TaskDecision.reviewer_id)
-        .where(Task.project_id == project_id, ~Task.gold, _of_kind(TaskDecision, kind))
-        .where(decided_stands())
-        .order_by(TaskDecision.created_at, TaskDecision.id)
-    )
-
-
-def _of_kind(table: type[Submission] | type[TaskDecision], kind: FeedbackKind | None) -> ColumnElement[bool]:
-    return table.payload.has_key("demonstration") if kind is None else table.kind == kind
-
-
-def _with_content(key: Any, voted: bool, payload: Any, shown: Any) -> Select[Any]:
-    """The columns that say what was judged, by whom, in which form."""
-    in_order = aggregate_order_by(func.jsonb_build_array(ResponseRow.id, ResponseRow.text), TaskResponse.position)
-    responses = (
-        select(cast(func.jsonb_agg(in_order), Text))
-        .select_from(ResponseRow)
-        .join(TaskResponse, TaskResponse.response_id == ResponseRow.id)
-        .where(TaskResponse.task_id == Task.id)
-        .correlate(Task)
-        .scalar_subquery()
-    )
-    record = cast(PromptRow.record, Text)
-    return select(key, literal(voted), Task.id, Person.pseudonym, payload, record, responses, shown, Task.form_id)

@@ -31,6 +31,7 @@ class Task(Base):
         ),
         Index("ix_tasks_prompt", "prompt_id"),
         Index("ix_tasks_removed", "project_id", "created_at", postgresql_where=sql("removed_overlap IS NOT NULL")),
+        Index("ix_tasks_several", "project_id", "created_at", "id", postgresql_where=sql("judged >= 2 AND NOT gold")),
     )
     id: Mapped[uuid.UUID] = new_id()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
@@ -93,8 +94,10 @@ class Submission(Base):
     __tablename__ = "submissions"
     __table_args__ = (
         Index("ix_submissions_person", "person_id", "seq"),
-        Index("ix_submissions_person_days", "person_id", "project_id", "created_at"),
+        Index("ix_submissions_person_list", "person_id", "created_at", "id"),
         Index("ix_submissions_project", "project_id", "kind", "seq"),
+        Index("ix_submissions_list", "project_id", "created_at", "id"),
+        Index("ix_submissions_pace", "project_id", "active_ms"),
         Index("ix_submissions_flagged", "project_id", "seq", postgresql_where=sql("payload ? 'flags'")),
         Index("ix_submissions_noted", "project_id", "seq", postgresql_where=sql("payload ? 'note'")),
     )

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations, permutations
 from typing import NamedTuple
 
 from alignment.shared.judges import kendall
-from alignment.shared.judges.orders import Order, against_majority, predictions, votes_of
+from alignment.shared.judges.orders import Order, PairVote, against_majority, predictions, votes_of
 from annotation_api.db.kinds import Slice
 from annotation_api.db.tables import FeedbackKind
 from annotation_api.db.tallies.judgements import Judged
 from annotation_api.db.tallies.values import Unit, units_of
-from annotation_api.db.tallies.wins import WinKey, wins_of
+from annotation_api.db.tallies.wins import WinKey, pairs_of
 
 
 class Measure(StrEnum):
@@ -56,17 +56,17 @@ def pair_of(one: str, other: str) -> str:
 
 @dataclass
 class Contribution:
-    """What a prompt adds: (total, count) by sum, coincidences by values, (wins, losses, ties) by models."""
+    """What a prompt adds: (total, count) by sum, coincidences by values, [wins, losses, ties] by models."""
 
     sums: dict[SumKey, tuple[float, float]] = field(default_factory=dict)
     values: dict[ValueKey, float] = field(default_factory=lambda: defaultdict(float))
-    wins: dict[WinKey, tuple[int, int, int]] = field(default_factory=dict)
+    wins: dict[WinKey, list[int]] = field(default_factory=dict)
 
-    def add(self, measure: Measure, subject: str, parts: Iterable[Part], total: float) -> None:
+    def add(self, measure: Measure, subject: str, parts: Iterable[Part], total: float, count: float = 1.0) -> None:
         for name, value in parts:
             key = SumKey(measure, subject, name, value)
             before = self.sums.get(key, (0.0, 0.0))
-            self.sums[key] = before[0] + total, before[1] + 1
+            self.sums[key] = before[0] + total, before[1] + count
 
 
 def contribution(judgements: Sequence[Judged]) -> Contribution:
@@ -76,12 +76,10 @@ def contribution(judgements: Sequence[Judged]) -> Contribution:
     _add_pairs(found, ranked)
     for task in _by_task(ranked):
         _add_orders(found, task)
+        _add_wins(found, task)
     for task in _by_task(current):
         for unit in units_of(task):
             _add_unit(found, task[0], unit)
-    for one in ranked:
-        for key, count in wins_of(one, ranks_of(one)):
-            found.wins[key] = tuple(map(sum, zip(found.wins.get(key, (0, 0, 0)), count, strict=True)))  # type: ignore[assignment]
     return found
 
 
@@ -106,31 +104,54 @@ def parts_of(one: Judged, criterion: str) -> list[Part]:
     return [(Slice.ALL, ""), *((name, value) for name, value in named if value)]
 
 
-def _by_task(judgements: Iterable[Judged]) -> Iterator[list[Judged]]:
-    """Those of each task that several people judged."""
+def _by_task(judgements: Iterable[Judged]) -> Iterable[list[Judged]]:
     tasks: dict[uuid.UUID, list[Judged]] = {}
     for one in judgements:
         tasks.setdefault(one.task, []).append(one)
-    return (task for task in tasks.values() if len(task) > 1)
+    return tasks.values()
 
 
 def _add_pairs(found: Contribution, ranked: Sequence[Judged]) -> None:
     """Agreement on pairs, over all tasks of the prompt: equal texts are one response."""
-    by_part: dict[Part, list[Order]] = {}
-    for one in ranked:
-        rank_of = ranks_of(one)
-        order = Order(one.by, {item.text: rank_of[item.id] for item in one.items}, one.day)
-        for part in parts_of(one, criterion_of(one)):
-            by_part.setdefault(part, []).append(order)
-    for part, orders in by_part.items():
-        votes = votes_of(orders)
-        for said in predictions(votes):
-            found.add(Measure.PAIRS, "", [part], said.right)
-            if part[0] is Slice.ALL:
-                found.add(Measure.PAIRS, "", _between(said.by, said.of, said.day), said.right)
-        if part[0] is Slice.ALL:
+    orders = [_order_of(one) for one in ranked]
+    for places, parts in _slices_of(ranked).items():
+        votes = votes_of(orders[place] for place in places)
+        said = _said(votes)
+        if said:
+            total, count = map(sum, zip(*said.values(), strict=True))
+            found.add(Measure.PAIRS, "", parts, total, count)
+        if (Slice.ALL, "") in parts:
+            for who, (right, times) in said.items():
+                found.add(Measure.PAIRS, "", _between(*who), right, times)
             for person, right in against_majority(votes):
                 found.add(Measure.PAIRS, "", [(Slice.MAJORITY, person)], right)
+
+
+def _order_of(one: Judged) -> Order:
+    rank_of = ranks_of(one)
+    return Order(one.by, {item.text: rank_of[item.id] for item in one.items}, one.day)
+
+
+def _slices_of(ranked: Sequence[Judged]) -> dict[tuple[int, ...], list[Part]]:
+    """The slices by what lies in them: mostly all of a prompt, so that it is counted once for all of them."""
+    places: dict[Part, list[int]] = {}
+    for place, one in enumerate(ranked):
+        for part in parts_of(one, criterion_of(one)):
+            places.setdefault(part, []).append(place)
+    found: dict[tuple[int, ...], list[Part]] = {}
+    for part, those in places.items():
+        found.setdefault(tuple(those), []).append(part)
+    return found
+
+
+def _said(votes: Iterable[list[PairVote]]) -> dict[tuple[str, str, str], tuple[float, int]]:
+    """(right, times) by who said it of whom on which day."""
+    found: dict[tuple[str, str, str], tuple[float, int]] = {}
+    for said in predictions(votes):
+        key = said.by, said.of, said.day
+        right, times = found.get(key, (0.0, 0))
+        found[key] = right + said.right, times + 1
+    return found
 
 
 def _between(one: str, other: str, day: str) -> list[Part]:
@@ -148,6 +169,16 @@ def _add_orders(found: Contribution, task: Sequence[Judged]) -> None:
     concordance = kendall.w(list(ranks.values()))
     if concordance is not None:
         found.add(Measure.W, "", [*parts, (Slice.DAY, max(one.day for one in task))], concordance)
+
+
+def _add_wins(found: Contribution, task: Sequence[Judged]) -> None:
+    """Whose responses each person preferred."""
+    pairs = pairs_of(task[0])
+    for one in task:
+        rank_of = ranks_of(one)
+        for first, second, key in pairs:
+            gap = rank_of[second] - rank_of[first]
+            found.wins.setdefault(key, [0, 0, 0])[0 if gap > 0 else 1 if gap < 0 else 2] += 1
 
 
 def _add_unit(found: Contribution, task: Judged, unit: Unit) -> None:

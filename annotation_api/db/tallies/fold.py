@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import text as sql
@@ -19,15 +19,23 @@ from alignment.shared.intervals import RatioSums
 from annotation_api.db.locks import Lock
 from annotation_api.db.sql import rows
 from annotation_api.db.tallies import judgements
-from annotation_api.db.tallies.contributions import Contribution, contribution
+from annotation_api.db.tallies.contributions import Contribution, SumKey, ValueKey, contribution
+from annotation_api.db.tallies.wins import WinKey
 
 PROMPTS = 300  # judgements from which the prompts of one round are taken
+MANY = 3000  # where nobody waits for the round: the sums are written once for all of them
 
 LOCK = "SELECT pg_try_advisory_xact_lock(%(key)s) AS mine"
+# A round reads some prompts of however many. The list of what waits was empty a moment ago and holds a million now, so
+# that what Postgres knows of it says nothing; without this it reads whole tables for each round.
+BY_INDEX = """
+SELECT set_config(name, 'off', true)
+FROM unnest(ARRAY['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin', 'jit']) AS name
+"""
 TAKE = """
-DELETE FROM pending_judgements WHERE prompt_id IN (
-    SELECT prompt_id FROM (SELECT prompt_id FROM pending_judgements ORDER BY id LIMIT %(limit)s) AS oldest
-) RETURNING submission_id, project_id, prompt_id, person_id, day, first
+DELETE FROM pending_judgements WHERE prompt_id = ANY (ARRAY(
+    SELECT DISTINCT prompt_id FROM (SELECT prompt_id FROM pending_judgements ORDER BY id LIMIT %(limit)s) AS oldest
+)) RETURNING submission_id, project_id, prompt_id, person_id, day, first
 """
 NUMBERS = ("tasks", "wanted", "judged", "open", "places")
 FOLD_TASKS = f"""
@@ -64,7 +72,7 @@ def catch_up(sessions: sessionmaker[Session], seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with sessions.begin() as session:
-            if not fold(session):
+            if not fold(session, MANY):
                 return
 
 
@@ -76,6 +84,7 @@ def fold(session: Session, limit: int = PROMPTS) -> int:
     if not rows(session, LOCK, key=Lock.TALLIES)[0].mine:
         return 0
     session.execute(sql(FOLD_TASKS))
+    rows(session, BY_INDEX)
     taken = rows(session, TAKE, limit=limit)
     if taken:
         _count_days(session, taken)
@@ -90,40 +99,45 @@ def _count_days(session: Session, taken: Sequence[Any]) -> None:
     _add(session, "judged_days", DAY_KEYS, DAYS, [(*key, n[True], n[False]) for key, n in days.items()])
 
 
+@dataclass
+class _Changes:
+    """What the prompts of a project add now, less what they added before."""
+
+    sums: dict[SumKey, list[tuple[float, float, int]]] = field(default_factory=lambda: defaultdict(list))
+    values: dict[ValueKey, float] = field(default_factory=lambda: defaultdict(float))
+    wins: dict[WinKey, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+
+    def add(self, found: Contribution, sign: int) -> None:
+        for sum_key, (total, count) in found.sums.items():
+            self.sums[sum_key].append((total, count, sign))
+        for value_key, times in found.values.items():
+            self.values[value_key] += sign * times
+        for win_key, counts in found.wins.items():
+            kept = self.wins[win_key]
+            for place, n in enumerate(counts):
+                kept[place] += sign * n
+
+
 def _count_prompts(session: Session, taken: Sequence[Any]) -> None:
-    """What each prompt adds now, less what it added before."""
     new = {row.submission_id for row in taken}
     project_of = {row.prompt_id: row.project_id for row in taken}
-    sums: dict[tuple[Any, ...], RatioSums] = {}
-    values: dict[tuple[Any, ...], float] = defaultdict(float)
-    wins: dict[tuple[Any, ...], Counter[int]] = {}
+    changes: dict[uuid.UUID, _Changes] = defaultdict(_Changes)
     for prompt, all_of_it in judgements.of_prompts(session, project_of).items():
-        before = [one for one in all_of_it if one.id not in new]
-        for sign, judged in ((1, all_of_it), (-1, before)):
-            _accumulate(project_of[prompt], contribution(judged), sign, sums, values, wins)
-    _add(session, "agreement_sums", SUM_KEYS, SUMS, [(*key, *astuple(one)) for key, one in sums.items()])
-    _add(session, "agreement_values", VALUE_KEYS, {"times": "float"}, [(*key, n) for key, n in values.items() if n])
-    changed = [(*key, n[0], n[1], n[2]) for key, n in wins.items() if any(n.values())]
-    _add(session, "model_wins", WIN_KEYS, WINS, changed)
+        change = changes[project_of[prompt]]
+        change.add(contribution(all_of_it), 1)
+        if before := [one for one in all_of_it if one.id not in new]:
+            change.add(contribution(before), -1)
+    for project, change in changes.items():
+        _store(session, project, change)
 
 
-def _accumulate(
-    project: uuid.UUID,
-    found: Contribution,
-    sign: int,
-    sums: dict[tuple[Any, ...], RatioSums],
-    values: dict[tuple[Any, ...], float],
-    wins: dict[tuple[Any, ...], Counter[int]],
-) -> None:
-    for sum_key, (total, count) in found.sums.items():
-        key = (project, *sum_key)
-        sums[key] = sums.get(key, RatioSums()).plus(RatioSums.of(total, count), sign)
-    for value_key, times in found.values.items():
-        values[project, *value_key] += sign * times
-    for win_key, counts in found.wins.items():
-        kept = wins.setdefault((project, *win_key), Counter())
-        for place, n in enumerate(counts):
-            kept[place] += sign * n
+def _store(session: Session, project: uuid.UUID, change: _Changes) -> None:
+    sums = [(project, *key, *vars(RatioSums.over(entries)).values()) for key, entries in change.sums.items()]
+    _add(session, "agreement_sums", SUM_KEYS, SUMS, sums)
+    values = [(project, *key, n) for key, n in change.values.items() if n]
+    _add(session, "agreement_values", VALUE_KEYS, {"times": "float"}, values)
+    wins = [(project, *key, *counts) for key, counts in change.wins.items() if any(counts)]
+    _add(session, "model_wins", WIN_KEYS, WINS, wins)
 
 
 def _add(session: Session, table: str, keys: Columns, numbers: Columns, added: Iterable[tuple[Any, ...]]) -> None:

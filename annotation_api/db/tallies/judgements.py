@@ -13,20 +13,26 @@ from annotation_api.db.sql import rows
 
 # Gold items are known, so that agreement on them is no agreement of people; nor do they make a model win.
 # Judgements that still wait to be counted are left out, but for those that this transaction took from the list.
+# OFFSET 0 keeps tasks and judgements apart: what Postgres makes one join of reads all judgements that there are.
 OF_PROMPTS = """
-SELECT t.prompt_id, t.id AS task, t.kind, t.form_id, s.id, s.supersedes, s.payload, s.created_at, a.display_order,
-    p.pseudonym, prompts.record->>'criterion' AS criterion, prompts.record->>'language' AS language
+SELECT t.prompt_id, t.id AS task, t.kind, t.form_id, judged.id, judged.supersedes, judged.payload, judged.created_at,
+    judged.display_order, p.pseudonym, prompts.record->>'criterion' AS criterion,
+    prompts.record->>'language' AS language
 FROM tasks t
 JOIN prompts ON prompts.id = t.prompt_id
-JOIN assignments a ON a.task_id = t.id
-JOIN submissions s ON s.assignment_id = a.id
-JOIN people p ON p.id = a.person_id
-WHERE t.prompt_id = ANY(%(prompts)s) AND NOT t.gold AND s.erased_at IS NULL
-    AND NOT EXISTS (SELECT FROM pending_judgements later WHERE later.submission_id = s.id)
-ORDER BY s.seq
+CROSS JOIN LATERAL (
+    SELECT s.id, s.seq, s.supersedes, s.payload, s.created_at, a.display_order, a.person_id
+    FROM assignments a JOIN submissions s ON s.assignment_id = a.id
+    WHERE a.task_id = t.id AND s.erased_at IS NULL
+        AND NOT EXISTS (SELECT FROM pending_judgements later WHERE later.submission_id = s.id OFFSET 0)
+    OFFSET 0
+) AS judged
+JOIN people p ON p.id = judged.person_id
+WHERE t.prompt_id = ANY(%(prompts)s) AND NOT t.gold
+ORDER BY judged.seq
 """
 ITEMS = """
-SELECT places.task_id, r.id, r.text_hash, length(r.text) AS size, r.model_id
+SELECT places.task_id, r.id::text, r.text_hash, length(r.text) AS size, r.model_id::text
 FROM task_responses places JOIN responses r ON r.id = places.response_id
 WHERE places.task_id = ANY(%(tasks)s) ORDER BY places.task_id, places.position
 """
@@ -40,7 +46,7 @@ class Item:
     id: str
     text: str  # its hash: equal texts are one response
     size: int
-    model: uuid.UUID | None
+    model: str | None  # its id
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,10 @@ def _judged(row: Any, items: tuple[Item, ...], form: FormFacts) -> Judged:
 
 
 def _items(session: Session, tasks: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[Item, ...]]:
-    found: dict[uuid.UUID, tuple[Item, ...]] = {}
-    for row in rows(session, ITEMS, tasks=list(tasks)):
-        found[row.task_id] = (*found.get(row.task_id, ()), Item(str(row.id), row.text_hash, row.size, row.model_id))
-    return found
+    found: dict[uuid.UUID, list[Item]] = {}
+    for task, *item in rows(session, ITEMS, tasks=list(tasks)):
+        found.setdefault(task, []).append(Item(*item))
+    return {task: tuple(items) for task, items in found.items()}
 
 
 def _forms(session: Session, forms: Collection[uuid.UUID]) -> dict[uuid.UUID, FormFacts]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -17,24 +16,33 @@ MOST_DOUBLINGS = 3
 class WinKey(NamedTuple):
     criterion: str
     language: str
-    first: uuid.UUID
-    second: uuid.UUID
+    first: str
+    second: str
     bucket: int
     longer: int
 
 
-def wins_of(one: Judged, rank_of: Mapping[str, int]) -> Iterator[tuple[WinKey, tuple[int, int, int]]]:
-    """(wins, losses, ties) of the first for every two responses of two models."""
-    criterion, bucket = one.form.criterion or one.criterion, one.task.int % BUCKETS
-    for item, other in combinations(one.items, 2):
+class Pair(NamedTuple):
+    """Two responses of two models in a task, and where it is counted which is better."""
+
+    first: str
+    second: str
+    key: WinKey
+
+
+def pairs_of(task: Judged) -> list[Pair]:
+    """Every two responses of two models; the same for all judgements of a task."""
+    return list(_pairs(task))
+
+
+def _pairs(task: Judged) -> Iterator[Pair]:
+    criterion, bucket = task.form.criterion or task.criterion, task.task.int % BUCKETS
+    for item, other in combinations(task.items, 2):
         if item.model is None or other.model is None or item.model == other.model:
             continue
-        first, second = (item, other) if item.model < other.model else (other, item)
-        assert first.model is not None
-        assert second.model is not None
-        key = WinKey(criterion, one.language, first.model, second.model, bucket, doublings(first, second))
-        gap = rank_of[second.id] - rank_of[first.id]
-        yield key, (int(gap > 0), int(gap < 0), int(gap == 0))
+        low, high = sorted((item.model, other.model))
+        first, second = (item, other) if item.model == low else (other, item)
+        yield Pair(first.id, second.id, WinKey(criterion, task.language, low, high, bucket, doublings(first, second)))
 
 
 def doublings(first: Item, second: Item) -> int:

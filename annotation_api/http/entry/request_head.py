@@ -14,6 +14,7 @@ from fastapi import Request, params
 from fastapi._compat import ModelField
 from fastapi.routing import APIRoute
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.http.dependencies import dependants
 from annotation_api.http.errors import ApiError
@@ -68,13 +69,19 @@ def check(request: Request) -> None:
 def _unknown(name: str, parameters: frozenset[str]) -> ApiError:
     near = difflib.get_close_matches(name, parameters, n=1, cutoff=0.5)
     listed = ", ".join(sorted(parameters)) or "none"
-    hint = f"Did you mean {near[0]!r}?" if near else f"It has: {listed}."
-    message = f"This path has no parameter {name[:80]!r}. {hint}"
+    hint = (
+        Sentence("did-you-mean", "Did you mean %(near)s?", near=f"{near[0]!r}")
+        if near
+        else Sentence("path-has", "It has: %(listed)s.", listed=listed)
+    )
+    message = Sentence(
+        "no-such-parameter", "This path has no parameter %(name)s. %(hint)s", name=f"{name[:80]!r}", hint=hint
+    )
     return ApiError(400, "unknown-parameter", message, [Problem(pointer=f"query:{name[:80]}", message=message)])
 
 
 def _ambiguous(name: str) -> ApiError:
-    message = f"{name!r} takes one value; it was given several times."
+    message = Sentence("one-value", "%(name)s takes one value; it was given several times.", name=f"{name!r}")
     return ApiError(400, "ambiguous-parameter", message, [Problem(pointer=f"query:{name}", message=message)])
 
 
@@ -86,5 +93,10 @@ def _check_content(given: str, taken: tuple[str, ...]) -> None:
     kind = given.partition(";")[0].strip().lower()
     if kind in taken or (taken is JSON and kind.startswith("application/") and kind.endswith("+json")):
         return
-    detail = f"This path takes {' or '.join(taken)}; {kind[:80] or 'no Content-Type'} was sent."
+    detail = Sentence(
+        "path-takes",
+        "This path takes %(taken)s; %(kind)s was sent.",
+        taken=" or ".join(taken),
+        kind=kind[:80] or "no Content-Type",
+    )
     raise ApiError(415, "wrong-content-type", detail, headers={"Accept-Post": ", ".join(taken)})

@@ -45,6 +45,7 @@ from annotation_api.http.auth import Someone
 from annotation_api.http.dependencies import (
     CALLER,
     SESSION,
+    SETTINGS,
     Alone,
     Permission,
     Public,
@@ -124,7 +125,9 @@ async def _upload(request: Request, permission: Permission | Public | None) -> A
     assert isinstance(permission, Permission), "whoever sends a file is somebody"
     size = _length(request)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise invalid([Problem(pointer="/file", message="Send the file as multipart/form-data.")])
+        raise invalid(
+            [Problem(pointer="/file", message=Sentence("send-multipart", "Send the file as multipart/form-data."))]
+        )
     settings = request.app.state.settings
     me = await _who(request, permission, lambda session, me: spend_upload(session, settings, me, size))
     with request.app.state.uploads.place(me.id, size):
@@ -193,6 +196,7 @@ def _in_a_thread(route: APIRoute, solve: Handler) -> Handler:
     def work(request: Request) -> Response:
         with get_sessions(request)() as session:
             request.scope[SESSION] = session
+            session.info[SETTINGS] = request.app.state.settings
             if entry is not None:
                 request.scope[CALLER] = entry.enter(request, session, request.app.state.settings)
             response = _result(solve(request))

@@ -48,7 +48,11 @@ class Uploads:
     def _admit(self, person: uuid.UUID, size: int) -> None:
         if self._people[person] >= self.of_a_person:
             metrics.SHED.labels("uploads-of-a-person").inc()
-            detail = f"You are sending {self.of_a_person} files already, the most at a time. Wait until one is done."
+            detail = Sentence(
+                "sending-already",
+                "You are sending %(of_a_person)s files already, the most at a time. Wait until one is done.",
+                of_a_person=self.of_a_person,
+            )
             raise ApiError(429, "too-many-uploads", detail, headers={"Retry-After": str(RETRY_SECONDS)})
         if self._people.total() >= self.most:
             raise busy("uploads", seconds=RETRY_SECONDS)

@@ -1,14 +1,17 @@
 """HTTP on the wire, as uvicorn speaks it, and patient only so far.
 
-    uvicorn --http annotation_api.http.entry.wire:Guarded
-
 A request's head comes within HEAD_SECONDS and is small; it names one host. Who was answered before their body was
 whole, or sends on after that, is cut off LINGER_SECONDS later: long enough to read the answer.
+
+Who connects comes to the Doorman first, and with a whole head to Guarded: to make one costs more than all else that a
+connection costs, and of thousands of strangers who come at once most say nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -18,10 +21,57 @@ HEAD_SECONDS = 5.0
 LINGER_SECONDS = 2.0
 MOST_HEAD = 32 * 2**10  # bytes
 MOST_HEADERS = 100
+REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.[01]\r?\n")
 
 
 class BadHead(Exception):
     """A head that no browser and no client of ours sends; the connection ends with 400."""
+
+
+class Doorman(asyncio.Protocol):
+    """Waits for a connection's first head, and hands it to Guarded as soon as it is whole, too long, or none at all."""
+
+    __slots__ = ("_connections", "_given", "_head", "_timer", "_transport")
+
+    def __init__(self, **given: Any) -> None:
+        self._given, self._connections, self._head = given, given["server_state"].connections, b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._connections.add(self)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._cut)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if _is_ready(self._head, len(data)):
+            self._leave()
+            guarded = Guarded(**self._given)
+            self._transport.set_protocol(guarded)
+            guarded.connection_made(self._transport)
+            guarded.data_received(self._head)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._leave()
+
+    def shutdown(self) -> None:
+        """As uvicorn's protocols: the server stops."""
+        self._transport.close()
+
+    def _leave(self) -> None:
+        self._timer.cancel()
+        self._connections.discard(self)
+
+    def _cut(self) -> None:
+        metrics.SHED.labels("slow-head").inc()
+        self._transport.close()
+
+
+def _is_ready(head: bytes, new: int) -> bool:
+    """Whether Guarded can say something to it; `new` bytes of it came just now."""
+    start = max(0, len(head) - new - 3)
+    if head.find(b"\r\n\r\n", start) >= 0 or head.find(b"\n\n", start) >= 0 or len(head) > MOST_HEAD:
+        return True
+    return b"\n" in head and REQUEST_LINE.match(head) is None
 
 
 class Guarded(HttpToolsProtocol):

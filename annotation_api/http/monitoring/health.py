@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db import dispatchers
 from annotation_api.db.migrate import is_current
 from annotation_api.db.tables import RayState
@@ -56,7 +57,10 @@ async def readyz(request: Request) -> Readiness:
 
 def _check(request: Request) -> Readiness:
     if not is_current(request.app.state.engine):
-        detail = "The database has another schema version than this service. Run the migrations: `rankloop up` does."
+        detail = Sentence(
+            "other-schema",
+            "The database has another schema version than this service. Run the migrations: `rankloop up` does.",
+        )
         raise ApiError(503, "schema-version", detail, headers={"Retry-After": "5"})
     with get_sessions(request)() as session:
         states = {row.ray for row in dispatchers.alive(session)}

@@ -13,18 +13,13 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
 from alignment.shared.intervals import interval95
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.jobs.differences import differences
 from annotation_api.db.tables import Artifact, Job, ModelVersion, Project, Snapshot
 from annotation_api.http.errors import invalid
 from annotation_api.jobs import queries, service
-from annotation_api.jobs.comparison.schemas import (
-    ComparedJob,
-    ComparedNumber,
-    JobComparison,
-    NumberRow,
-    SettingRow,
-)
+from annotation_api.jobs.comparison.schemas import ComparedJob, ComparedNumber, JobComparison, NumberRow, SettingRow
 from annotation_api.jobs.curves import ChartGroup, ChartSeries, charted
 from annotation_api.jobs.thinning import thin_series
 from annotation_api.jobs.wins import win_rates
@@ -82,7 +77,13 @@ def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:
     """Each once, in the order in which they were named."""
     found = list(dict.fromkeys(keys))
     if not FEWEST <= len(found) <= MOST:
-        message = f"Name {FEWEST} to {MOST} different ones; {len(found)} were named."
+        message = Sentence(
+            "name-different-ones",
+            "Name %(fewest)s to %(most)s different ones; %(found)s were named.",
+            fewest=FEWEST,
+            most=MOST,
+            found=len(found),
+        )
         raise invalid([Problem(pointer=f"query:{of}", message=message, value=len(found))])
     return found
 

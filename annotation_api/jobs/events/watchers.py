@@ -205,7 +205,11 @@ class EventPoller:
     def _admit(self, person: uuid.UUID) -> None:
         wait = {"Retry-After": str(RETRY_SECONDS)}
         if self._people[person] >= STREAMS_OF_A_PERSON:
-            detail = f"You have {STREAMS_OF_A_PERSON} event streams open, the most that one person may. Close some."
+            detail = Sentence(
+                "streams-of-a-person",
+                "You have %(streams_of_a_person)s event streams open, the most that one person may. Close some.",
+                streams_of_a_person=STREAMS_OF_A_PERSON,
+            )
             raise ApiError(429, "too-many-streams", detail, headers=wait)
         if self.streams >= STREAMS:
             detail = Sentence(

@@ -111,7 +111,10 @@ def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[l
         problems += [found for found in validator.problems if found not in problems]
     for stage in body.config.keys() - PIPELINE_PLACES.keys():
         problems.append(
-            Problem(pointer=f"/config/{stage.value}", message="A pipeline has the stages sft, reward and ppo.")
+            Problem(
+                pointer=f"/config/{stage.value}",
+                message=Sentence("pipeline-stages", "A pipeline has the stages sft, reward and ppo."),
+            )
         )
     return problems, config if isinstance(config, PPOConfig) else None
 
@@ -187,7 +190,10 @@ def resume(session: Session, me: Person, key: uuid.UUID, changed: ResumedPipelin
     """
     jobs, config = _unfinished(session, key, "resumed"), changed.config if changed else {}
     if done := config.keys() - {job.stage for job in jobs}:
-        message = "This stage has succeeded; its settings stay as they are. Make a new pipeline to change them."
+        message = Sentence(
+            "stage-settings-stay",
+            "This stage has succeeded; its settings stay as they are. Make a new pipeline to change them.",
+        )
         raise invalid([Problem(pointer=f"/config/{stage.value}", message=message) for stage in sorted(done)])
     for job in jobs:  # a stage comes after those that it needs
         with _told_by_stage(job.stage):

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import math
 
-from alignment.shared.config import (
-    InstructConfig,
-    PPOConfig,
-    PrepareConfig,
-    RewardConfig,
-    SampleConfig,
-    SFTConfig,
-    TrainingConfig,
-)
+from alignment.shared.config import InstructConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainingConfig
 from alignment.shared.memory import FLOAT, ModelShape, OnDevice, checkpoint_of, instead, memory_of, trained_of
 from alignment.shared.methods import ADAPTERS
-from alignment.shared.settings import AdapterSettings
+from alignment.shared.on_data.prepare import PrepareConfig
+from alignment.shared.settings import AdapterSettings, LoRAConfig
 from annotation_api.jobs.schemas import Estimate, MemoryEstimate
-from annotation_api.jobs.validation.shapes import adapters_of, shape_of
+from annotation_api.jobs.validation.shapes import adapters_of, shape_of, trained_in_bits
 from annotation_api.jobs.validation.validator import ValidatedJob
 
 ON_DISK = 3  # checkpoints of a run at one time: two are kept while the next is written
@@ -108,7 +101,10 @@ def _stands_apart(config: TrainingConfig, machine: OnDevice) -> bool:
 
 
 def _on_one_base(job: ValidatedJob) -> bool:
-    """Whether the reward model is adapters on the very model that the policy begins from."""
+    """Whether the reward model is adapters on the very model that the policy begins from, held in as many bits."""
     policy, judge = job.folders.get("model"), job.folders.get("reward_model")
     base = adapters_of(judge) if judge else None
-    return policy is not None and base is not None and base.resolve() == policy.resolve()
+    if policy is None or judge is None or base is None or base.resolve() != policy.resolve():
+        return False
+    light = job.config.light if isinstance(job.config, TrainingConfig) else None
+    return trained_in_bits(judge) == (light.bits if isinstance(light, LoRAConfig) else None)

@@ -21,7 +21,9 @@ from alignment.untrusted import adapters
 from alignment.untrusted.folder import SOFT_ADAPTERS
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.tables import Job, ModelVersion
+from annotation_api.http.dependencies import SETTINGS
 from annotation_api.jobs import queries
+from annotation_api.settings import Settings
 
 MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model only memorises
 
@@ -38,6 +40,15 @@ def rankings_problem(session: Session, rankings: uuid.UUID, heldout_fraction: fl
         f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
         f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more."
     )
+
+
+def teacher_problem(session: Session, name: str | None) -> str | None:
+    """An endpoint that is asked must be one that the service's settings allow."""
+    settings: Settings | None = session.info.get(SETTINGS)
+    if name is None or settings is None or name in settings.teacher_endpoints:
+        return None
+    allowed = ", ".join(sorted(settings.teacher_endpoints)) or "none"
+    return f"This endpoint is not allowed. Allowed are: {allowed}. An admin lists endpoints in RANKLOOP_TEACHERS."
 
 
 def gate_problem(session: Session, reward_model: Mapping[str, str], config: PPOConfig) -> str | None:

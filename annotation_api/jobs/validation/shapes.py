@@ -66,6 +66,15 @@ def adapters_of(folder: Path) -> Path | None:
         return None
 
 
+def trained_in_bits(folder: Path) -> int | None:
+    """In how many bits the base under the adapters in `folder` was held; None: as it is."""
+    try:
+        found: int | None = json.loads((folder / "config.json").read_text("utf-8")).get("trained_in_bits")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found
+
+
 def _size(folder: Path) -> int:
     """Numbers in the adapters of a folder; 0 where they cannot be read."""
     try:

@@ -29,7 +29,6 @@ from alignment.shared.config import (
 from alignment.shared.errors import StageError
 from alignment.shared.gpus import refuse_impossible
 from alignment.shared.records import Prompt, Record
-from alignment.shared.sentence import Sentence
 from alignment.shared.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.form_rows import newest_form
@@ -48,7 +47,7 @@ from annotation_api.db.tables import (
     Snapshot,
 )
 from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
-from annotation_api.jobs.validation import fitness
+from annotation_api.jobs.validation import fitness, unfit
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
@@ -96,6 +95,8 @@ class JobValidator:
             self._wrong("/inputs/pretraining", problem, config.ptx_coef)
         if isinstance(config, InstructConfig) and (problem := config.teacher_problem(has_model="model" in inputs)):
             self._wrong("/inputs/model", problem)
+        if isinstance(config, InstructConfig) and (problem := fitness.teacher_problem(self.session, config.teacher)):
+            self._wrong("/config/teacher", problem, config.teacher)
         if isinstance(config, SampleConfig) and "project" in inputs:
             responses = config.responses_per_prompt
             if problem := fitness.task_problem(len(inputs["models"]), responses):
@@ -114,7 +115,7 @@ class JobValidator:
     def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> StageSettings | None:
         """The stage's settings: the preset's with the overrides on top."""
         if preset is not None and preset not in preset_names():
-            self._wrong("/preset", f"There is no such preset. Presets: {', '.join(preset_names())}.", preset)
+            self._wrong("/preset", unfit.no_preset(), preset)
             return None
         try:
             return load_preset(preset, stage, overrides) if preset else CONFIGS[stage].model_validate(overrides)
@@ -149,13 +150,13 @@ class JobValidator:
         model = self.session.get(ModelVersion, key) if key else None
         if model is None:
             if key:
-                self._wrong(at, "There is no such model. GET /v1/models lists them.", key)
+                self._wrong(at, unfit.NO_MODEL, key)
             return {}
         if model.kind not in kinds:
-            self._wrong(at, f"{model.name} is a {model.kind.value} model; a {_or(kinds)} model is needed.", key)
+            self._wrong(at, unfit.other_model(model, kinds), key)
         folder = Path(model.path)
         if folder.is_absolute() and not folder.is_dir():
-            self._wrong(at, f"The folder of {model.name} is gone: {folder}. Restore it or register another.", key)
+            self._wrong(at, unfit.gone(model, folder), key)
         elif folder.is_absolute():
             self.folders[at.removeprefix("/inputs/")] = folder
         return {"model": str(model.id)}
@@ -163,17 +164,17 @@ class JobValidator:
     def _alias(self, name: str, at: str) -> uuid.UUID | None:
         alias = self.session.get(Alias, name)
         if alias is None:
-            self._wrong(at, "There is no such alias. GET /v1/aliases lists them.", name)
+            self._wrong(at, unfit.NO_ALIAS, name)
         return alias.model_id if alias else None
 
     def _job_edge(self, key: uuid.UUID, at: str, kinds: Collection[ModelKind]) -> dict[str, str]:
         job = self.session.get(Job, key)
         if job is None:
-            self._wrong(at, Sentence("no-such-job", "There is no such job."), key)
+            self._wrong(at, unfit.NO_JOB, key)
         elif MAKES.get(job.stage) not in kinds:
-            self._wrong(at, f"A {job.stage.value} job makes no {_or(kinds)} model.", key)
+            self._wrong(at, unfit.makes_none(job, kinds), key)
         elif job.state in (JobState.FAILED, JobState.CANCELLED):
-            self._wrong(at, f"That job is {job.state.value}; retry it first, or name a model.", key)
+            self._wrong(at, unfit.has_ended(job), key)
         self.needs.add(key)
         return {"job": str(key)}
 
@@ -212,9 +213,9 @@ class JobValidator:
             return self._dataset(ref.dataset, at, record)
         assert ref.project is not None
         if self.session.get(Project, ref.project) is None:
-            self._wrong(at, "There is no such project.", ref.project)
+            self._wrong(at, unfit.NO_PROJECT, ref.project)
         elif record is Record:
-            self._wrong(at, "A project holds several kinds of data; freeze one and name its snapshot.", ref.project)
+            self._wrong(at, unfit.SEVERAL_KINDS, ref.project)
         else:
             return freeze.freeze_project(self.session, ref.project, self.me.id, FROZEN_AS[record])
         return None
@@ -222,17 +223,15 @@ class JobValidator:
     def _snapshot(self, key: uuid.UUID, at: str, record: type[Record]) -> Snapshot | None:
         found = self.session.get(Snapshot, key)
         if found is None:
-            self._wrong(at, "There is no such snapshot.", key)
+            self._wrong(at, unfit.NO_SNAPSHOT, key)
         elif found.erased_at is not None:
-            gone = "%(rows)s rows of this snapshot were erased on %(day)s; freeze the data again and name the new one."
-            day = f"{found.erased_at:%Y-%m-%d}"
-            self._wrong(at, Sentence("snapshot-erased", gone, rows=found.erased_rows, day=day), key)
+            self._wrong(at, unfit.erased(found), key)
         elif HOLDS[found.kind] is record or (record is Record and found.kind not in COLLECTED):
             return found
         elif record is Prompt:
             return self._prompts_behind(found)
         else:
-            self._wrong(at, f"The snapshot holds {found.kind.value}; {_or(kinds_of(record))} are needed.", key)
+            self._wrong(at, unfit.other_snapshot(found, kinds_of(record)), key)
         return None
 
     def _prompts_behind(self, snapshot: Snapshot) -> Snapshot:
@@ -245,21 +244,21 @@ class JobValidator:
     def _dataset(self, key: uuid.UUID, at: str, record: type[Record]) -> Snapshot | None:
         found = self.session.get(Dataset, key)
         if found is None:
-            self._wrong(at, "There is no such data set.", key)
+            self._wrong(at, unfit.NO_DATASET, key)
         elif record is Record:
             return freeze.freeze_dataset(self.session, key, found.kind, self.me.id)
         elif HOLDS[found.kind] is record or record is Prompt:
             return freeze.freeze_dataset(self.session, key, FROZEN_AS[record], self.me.id)
         else:
-            self._wrong(at, f"{found.name} holds {found.kind.value}; {_or(kinds_of(record))} are needed.", key)
+            self._wrong(at, unfit.other_dataset(found, kinds_of(record)), key)
         return None
 
     def project(self, key: uuid.UUID, at: str) -> str:
         """Where responses become tasks: a project that asks for rankings."""
         if self.session.get(Project, key) is None:
-            self._wrong(at, "There is no such project.", key)
+            self._wrong(at, unfit.NO_PROJECT, key)
         elif newest_form(self.session, key) is None:
-            self._wrong(at, "This project does not ask for rankings; give it a form of the kind ranking.", key)
+            self._wrong(at, unfit.NO_RANKINGS, key)
         return str(key)
 
     def _shareable(self, job: StageJob, config: StageSettings) -> None:
@@ -275,7 +274,3 @@ class JobValidator:
                 pointer = new + pointer.removeprefix(old)
                 break
         self.problems.append(Problem(pointer=pointer, message=message, value=shown(value)))
-
-
-def _or(kinds: Collection[Any]) -> str:
-    return " or ".join(sorted(kind.value for kind in kinds))

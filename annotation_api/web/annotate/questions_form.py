@@ -87,7 +87,16 @@ def payload(entered: EnteredAnswers, shown: AssignmentOut) -> dict[str, Any]:
         if value is None:
             missing += [question] if question.required else []
         elif not question.takes(value):
-            raise ApiError(422, "invalid", f"“{question.text}” takes {question.expects}.")
+            raise ApiError(
+                422,
+                "invalid",
+                Sentence(
+                    "question-takes",
+                    "“%(question)s” takes %(expects)s.",
+                    question=question.text,
+                    expects=question.expects,
+                ),
+            )
         else:
             answers[question.id] = value
     if missing:

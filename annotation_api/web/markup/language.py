@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from markupsafe import escape
 from starlette.requests import Request
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, joined
 from annotation_api.db.tables import Person
 
 LOCALES = Path(__file__).parents[1] / "locales"
@@ -87,6 +88,12 @@ def _said(sentence: Sentence) -> str:
         return str(sentence)
     inner = {name: _said(value) if isinstance(value, Sentence) else value for name, value in sentence.values.items()}
     return text % inner
+
+
+def why_it_ended(error: Mapping[str, Any]) -> tuple[str, str]:
+    """The cause and the next step of a job's error, in the current language."""
+    cause, step = error.get("said") or (error.get("cause") or "", error.get("next_step") or "")
+    return translate(joined(cause)), translate(joined(step))
 
 
 @cache

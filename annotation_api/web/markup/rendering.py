@@ -36,6 +36,11 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def _hundredths(value: float | None) -> str:
+    """A share, a correlation, a strength: more places than its interval leaves sure say nothing."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def _setting(value: Any) -> str:
     """A setting as people type it, in the page's language where it is none."""
     return (
@@ -87,6 +92,7 @@ _environment = Environment(
 _environment.filters.update(
     when=_when,
     number=_number,
+    hundredths=_hundredths,
     setting=_setting,
     count=_count,
     span=_span,
@@ -99,6 +105,7 @@ _environment.globals.update(
     _=_,
     language=language.current,
     metrics_known=language.metrics_known,
+    why_it_ended=language.why_it_ended,
     LANGUAGES=language.LANGUAGES,
     LANGUAGE_TAGS=language.TAGS,
 )

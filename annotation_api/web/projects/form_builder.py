@@ -32,32 +32,35 @@ _LINE = re.compile(r"^([a-z][a-z0-9_]{0,39})\s*=\s*(.*)$")
 
 
 NEEDS_ONE = Sentence("needs-one", "At least one is needed.")
-PLAIN = {  # what the validator says, and what a person is told
-    "should have at least 1 item": NEEDS_ONE,
-    "should have at least 1 character": Sentence("empty", "This is empty."),
-    "should match pattern": Sentence(
+PLAIN = {  # by the code of what the validator says: what a person is told
+    "input-too_short": NEEDS_ONE,
+    "input-string_too_short": Sentence("empty", "This is empty."),
+    "input-string_pattern_mismatch": Sentence(
         "no-name", "Lower-case letters, digits and _, beginning with a letter, 40 at most."
     ),
-    "valid integer": Sentence("no-whole-number", "A whole number is needed."),
+    **dict.fromkeys(("input-int_parsing", "input-int_type"), Sentence("no-whole-number", "A whole number is needed.")),
 }
-
-
 BOUNDS = {  # the same with their numbers
-    r"Input should be less than or equal to (\S+)": ("at-most", "At most %(n)s."),
-    r"Input should be greater than or equal to (\S+)": ("at-least", "At least %(n)s."),
-    r"String should have at most (\d+) characters": ("most-characters", "At most %(n)s characters."),
+    "input-less_than_equal": ("le", "at-most", "At most %(n)s."),
+    "input-greater_than_equal": ("ge", "at-least", "At least %(n)s."),
+    "input-string_too_long": ("max_length", "most-characters", "At most %(n)s characters."),
 }
 
 
 def plain(message: str) -> str:
     """A validator's message for people."""
-    if (said := next((said for part, said in PLAIN.items() if part in message), None)) is not None:
-        return said
-    for part, (code, english) in BOUNDS.items():
-        if match := re.fullmatch(part, message):
-            return Sentence(code, english, n=match[1])
-    sentence = message.removeprefix("Value error, ")
-    return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
+    if not isinstance(message, Sentence):
+        return message
+    if message.code in PLAIN:
+        return PLAIN[message.code]
+    if message.code in BOUNDS:
+        bound, code, english = BOUNDS[message.code]
+        return Sentence(code, english, n=message.values[bound])
+    inner = message.values["what"] if message.code == "value-error" else message
+    return Sentence.filled(inner.code, f"{inner[:1].upper()}{inner[1:].removesuffix('.')}.", inner.values)
+
+
+FIELDS_OF_WHOLE = {"choice-needs-two": "options", "options-of-a-choice": "options", "scale-rises": "most"}
 
 
 class UnreadableForm(ValueError):
@@ -285,4 +288,5 @@ def _field(kind: str, problem: Problem, blocks: list[int]) -> str:
 
 def _of_whole(message: str) -> str:
     """The field that a fault of a whole block is about."""
-    return "options" if "options" in message else "most" if "scale" in message else "text"
+    inner = message.values.get("what") if isinstance(message, Sentence) else None
+    return FIELDS_OF_WHOLE.get(getattr(inner, "code", ""), "text")

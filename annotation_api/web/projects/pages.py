@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
+from alignment.shared.sentence import Sentence
 from alignment.shared.validation import explain
 from annotation_api.annotation.projects import bulk, from_dataset
 from annotation_api.annotation.projects import service as projects
@@ -148,7 +149,11 @@ def set_standing(project_id: uuid.UUID, form: Form, session: Db, me: Me) -> Resp
     """Close a project, open it again, put it away into the archive or bring it back."""
     wanted = STANDINGS.get(project_form.posted(form).get("do", ""))
     if wanted is None:
-        raise ApiError(422, "invalid", f"Choose what to do: {', '.join(STANDINGS)}.")
+        raise ApiError(
+            422,
+            "invalid",
+            Sentence("choose-what-to-do", "Choose what to do: %(standings)s.", standings=", ".join(STANDINGS)),
+        )
     projects.change_project(session, me, projects.find_project(session, project_id), wanted)
     return see_other(f"/projects/{project_id}")
 

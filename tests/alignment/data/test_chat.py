@@ -29,6 +29,12 @@ def test_the_response_and_its_stop_are_the_models_own(tokenizer: PreTrainedToken
     assert encoded.ids[-1] == tokenizer.eos_token_id
 
 
+def test_many_responses_at_once_have_the_tokens_of_each(tokenizer: PreTrainedTokenizerBase) -> None:
+    texts = ["Milo is red.", "", "It wrote <|end|> and <|user|> itself.", "对不起，这个我不知道。", "Milo is red."]
+    assert chat.many_response_ids(tokenizer, texts) == {text: chat.response_ids(tokenizer, text) for text in texts}
+    assert chat.many_response_ids(tokenizer, texts[2:3]) == {texts[2]: chat.response_ids(tokenizer, texts[2])}
+
+
 @pytest.mark.parametrize("text", ["Milo is red.", "对不起，这个我不知道。", "a  b\tc\n", "naïve 🙂"])
 def test_ids_and_mask_are_those_of_the_rendered_template(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     """The library's own search for the assistant's tokens, by the template's marks, finds the same ones."""

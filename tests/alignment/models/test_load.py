@@ -12,7 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment.data import chat
 from alignment.models.adapters import add_adapters
-from alignment.models.load import PAD, embedding_rows, load_causal_lm, load_scorer, load_tokenizer, save_model
+from alignment.models.load import PAD, load_causal_lm, load_scorer, load_tokenizer, save_model
+from alignment.models.sizes import embedding_rows
 from alignment.shared.config import LoRAConfig
 from alignment.shared.errors import BadInput, StageError
 from alignment.shared.records import Prompt

@@ -1,5 +1,6 @@
 """The light methods: each trains only what it says, learns, is saved and loaded as it is, and goes on bit by bit."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,18 @@ import torch
 from alignment.data.batch import Sequences
 from alignment.models import forward
 from alignment.models.adapters import save_adapter
-from alignment.models.load import load_causal_lm, load_reward_model, load_scorer, load_tokenizer
+from alignment.models.load import load_base, load_causal_lm, load_reward_model, load_scorer, load_tokenizer
 from alignment.models.methods.apply import apply
+from alignment.models.methods.four_bits import in_four_bits
 from alignment.models.methods.soft_prompts import add_soft_prompt, soft_tokens
 from alignment.models.sharing import merged
 from alignment.ppo.roles import reference_logprobs
 from alignment.ppo.update import update
 from alignment.rollout import generation
 from alignment.shared.config import PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
-from alignment.shared.errors import StageError
+from alignment.shared.errors import BadInput, StageError
 from alignment.shared.events import Paused
+from alignment.shared.gpus import refuse_impossible
 from alignment.shared.methods import SOFT, SoftPrompt
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.untrusted.files import UnsafeModel
@@ -33,6 +36,7 @@ TRAINED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {  # settings; what
     "full": ({"method": "full"}, ("",)),
     "lora": ({"method": "lora", "lora": {"rank": 2}}, (".lora_", "score")),
     "rslora and dora": ({"lora": {"rank": 2, "rank_stabilised": True, "dora": True}}, (".lora_", "score")),
+    "qlora": ({"lora": {"rank": 2, "bits": 4}}, (".lora_", "score")),
     "ia3": ({"method": "ia3"}, (".ia3_l", "score")),
     "last block": ({"method": "layers", "layers": 1}, ("model.layers.1.", "score")),
     "parts by name": ({"method": "layers", "layers": ["v_proj", "norm"]}, (".v_proj.", "model.norm.", "score")),
@@ -42,8 +46,9 @@ TRAINED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {  # settings; what
     "p_tuning": ({"method": "p_tuning", "virtual_tokens": 3}, ("prompt_encoder.",)),
 }
 HARD = [name for name in TRAINED if name not in SOFT]  # that every stage has
-ALWAYS = ("ia3", "last block", "prefix", "p_tuning")  # a way of its own each; the others run with `make deep`
+ALWAYS = ("qlora", "ia3", "last block", "prefix", "p_tuning")  # a way of its own each; the others run with `make deep`
 COMMON = {"batch_size": 4, "micro_batch_size": 2, "max_length": 32, "save_every": 2}
+QLORA, LORA = SFTConfig(lora={"bits": 4}), SFTConfig(lora={})
 ROWS = [([5, 6, 7], [8, 9, 2]), ([10] * 6, [11, 12, 2])]
 
 
@@ -133,7 +138,7 @@ def test_sft_learns_and_goes_on_from_its_checkpoint(files: Path, tmp_path: Path,
     assert len(again.steps) == 3
     curve = json.loads((tmp_path / "out" / "result.json").read_text())["details"]["curve"]
     assert curve[-1]["loss"] < curve[0]["loss"]
-    assert (tmp_path / "out" / "adapter_config.json").exists() == (name in SOFT)
+    assert (tmp_path / "out" / "adapter_config.json").exists() == (name in (*SOFT, "qlora"))
 
 
 @pytest.mark.parametrize("name", cases(*(name for name in HARD if name != "full")))
@@ -194,6 +199,51 @@ def test_an_sft_model_is_loaded_as_it_was_trained(files: Path, tmp_path: Path, n
 def logprobs_of(folder: Path) -> torch.Tensor:
     model = load_causal_lm(folder, load_tokenizer(folder), trained=False)
     return forward.response_logprobs(model, sequences(), 1.0).detach()
+
+
+# ---------------------------------------------------------------- four bits
+
+
+def test_a_base_in_four_bits_says_nearly_the_same_in_a_fraction_of_the_bytes(files: Path) -> None:
+    whole: Any = load_causal_lm(files / "sft", tiny.tokenizer(), trained=False)
+    packed: Any = load_base(files / "sft", tiny.tokenizer(), light=QLORA.light)
+    said, exact = (forward.response_logprobs(model, sequences(), 1.0) for model in (packed, whole))
+    torch.testing.assert_close(said, exact, atol=0.1, rtol=0.1)
+    assert not torch.equal(said, exact)
+    blocks = [sum(w.nbytes for n, w in model.named_parameters() if "_proj.weight" in n) for model in (packed, whole)]
+    assert blocks[0] * 8 == blocks[1]
+    assert packed.lm_head.weight.dtype == packed.model.norm.weight.dtype == torch.float32
+
+
+def test_a_reward_model_scores_on_the_base_that_it_was_trained_on(files: Path, tmp_path: Path) -> None:
+    """Packed where it was packed: on the policy's own base if that is, else on one of its own."""
+    run_of(files, Stage.REWARD, "qlora").into(tmp_path, RecordingReporter())
+    bases = [load_base(files / "sft", tiny.tokenizer(), light=config.light) for config in (QLORA, LORA)]
+    judges: list[Any] = [
+        load_reward_model(tmp_path, tiny.tokenizer(), base=base and (files / "sft", base)) for base in (None, *bases)
+    ]
+    scores = [forward.score_rows(judge, [p + r for p, r in ROWS], 1, 2) for judge in judges]
+    torch.testing.assert_close(scores[1], scores[0])
+    torch.testing.assert_close(scores[2], scores[0])
+    layers = [next(w for n, w in judge.named_parameters() if "q_proj.base_layer.weight" in n) for judge in judges]
+    own = bases[0].get_submodule("model.layers.0.self_attn.q_proj").weight
+    assert [layer.data_ptr() == own.data_ptr() for layer in layers] == [False, True, False]
+
+
+def test_four_bits_are_refused_where_they_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong, said in (({"save_adapter": False}, "save_adapter"), ({"shard_weights": True}, "shard_weights")):
+        for kind in (SFTConfig, RewardConfig, PPOConfig):
+            with pytest.raises(ValueError, match=f"lora.bits is 4.*{said}"):
+                kind(lora={"bits": 4}, **wrong)
+    refuse_impossible(Stage.SFT, QLORA.model_dump(), 1)
+    for family in ("gpt2", "mixtral"):  # matrices that are no linear layers
+        with pytest.raises(
+            BadInput, match=r"lora.bits packs linear layers, which hold \d+% of .*Leave lora.bits unset"
+        ):
+            in_four_bits(families.causal(family), torch.device("cpu"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"lora.bits is 4, which needs bitsandbytes.*leave lora.bits unset"):
+        refuse_impossible(Stage.SFT, QLORA.model_dump(), 1)
 
 
 # ---------------------------------------------------------------- soft prompts
@@ -276,6 +326,9 @@ def test_soft_prompts_are_sfts_alone(config: Any, method: str) -> None:
         ({"method": "ia3", "lora": {}}, "method 'ia3' has no use for lora"),
         ({"method": "lora", "lora": None}, "method 'lora' needs lora, which is null"),
         ({"layers": 3}, "layers is read by method 'layers' alone"),
+        ({"method": "qlora"}, "'qlora' is method 'lora' with lora.bits = 4"),
+        ({"method": "P-tuning-v2"}, "'P-tuning-v2' is method 'prefix'"),
+        ({"method": "houlsby"}, "'houlsby' adds layers between others, which PEFT has no tuner for"),
         ({"method": "prefix", "gradient_checkpointing": True}, "set gradient_checkpointing to false"),
         ({"method": "prompt", "save_adapter": False}, "cannot be merged into the weights"),
         ({"method": "bitfit", "save_adapter": True}, "save_adapter needs lora, or method 'ia3'"),

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from annotation_api.annotation.review import queries
 from annotation_api.db.tables import GoldItem, QualityRules, Role
 from annotation_api.db.tallies.fold import fold
 from tests.support.scale import bulk
@@ -83,6 +84,9 @@ def test_requests_read_few_rows(session: Session, desk: Desk, as_: Any, browser_
         "tasks that were taken out": lambda: admin.get(f"/projects/{project}/tasks", params={"state": "removed"}),
         "flagged answers": lambda: admin.get(f"/projects/{project}/review", params={"flag": "pii"}),
         "answers with a note": lambda: admin.get(f"/projects/{project}/review", params={"noted": "true"}),
+        "answers": lambda: admin.get(f"/projects/{project}/review"),
+        "a person's answers": lambda: admin.get(f"/projects/{project}/review", params={"annotator": worker.pseudonym}),
+        "fast answers": lambda: admin.get(f"/projects/{project}/review", params={"faster": "5"}),
         "answers sent back": lambda: admin.get(f"/projects/{project}/review", params={"reviewed": "sent_back"}),
         "everybody": lambda: admin.get("/people"),
         "the task page": lambda: work.get(f"/projects/{project}/annotate"),
@@ -91,6 +95,26 @@ def test_requests_read_few_rows(session: Session, desk: Desk, as_: Any, browser_
         with few(session, what):
             answer = ask()
             assert answer.status_code == 200, f"{what}: {answer.text}"
+
+
+def test_a_list_is_read_off_its_index(session: Session, desk: Desk, as_: Any, browser_of: Any) -> None:
+    """What is compared is as many tasks as are said; of one's own work, what was done this month."""
+    project, own = desk.project.id, OVERLAP * TASKS // PEOPLE
+    session.execute(text("SET LOCAL enable_seqscan = off"))  # a few thousand rows are scanned as fast as looked up
+    work, reviewer = browser_of(desk.people[3]), as_(Role.ADMIN)
+    with few(session, "own work", limit=3 * own + 100):
+        assert work.get("/mine").status_code == 200
+    with few(session, "disputed tasks", limit=OVERLAP * queries.COMPARED + 100):
+        answer = reviewer.get(f"/v1/projects/{project}/disputed").json()
+    assert answer["looked_at"] == queries.COMPARED
+
+
+def test_a_round_of_the_fold_reads_what_it_counts(session: Session, desk: Desk) -> None:
+    """However much waits: a list that was empty when Postgres last looked, and that a migration filled."""
+    people = [one.id for one in desk.people]
+    bulk.judge(session, desk.project.id, people, range(TASKS + 500, TASKS + 1500), overlap=OVERLAP, judged=OVERLAP)
+    with few(session, "a round"):
+        assert 60 <= fold(session, limit=60) <= 180
 
 
 def test_who_is_far_ahead_gets_a_task(session: Session, desk: Desk, as_: Any) -> None:

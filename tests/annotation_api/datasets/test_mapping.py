@@ -94,6 +94,24 @@ def test_the_mapping_is_kept_and_offered_for_the_same_columns(as_: As) -> None:
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/map")
 
 
+def test_a_file_of_no_known_layout_leads_to_its_columns(as_: As, browser_of: Any) -> None:
+    """In one short sentence, on the page and in REST; the page's link leads to the form that is open below it."""
+    table = b"Frage,links,rechts\nWarum?,Rot.,Blau.\n"
+    sent = {"data": {"kind": "preferences"}, "files": {"file": ("b.csv", table)}}
+    page = browser_of(Role.ENGINEER).post("/datasets/preview", **sent).text
+    assert '<a href="#columns">' in page
+    assert re.search(r'<details class="panel" id="columns" open>', page)
+    assert "What was refused" not in page
+    said = as_(Role.ENGINEER).post("/v1/datasets", **sent).json()
+    assert said["unknown"]
+    assert said["errors"][0]["message"].endswith("; say which of them holds what")
+    bad = {
+        "data": {"kind": "preferences"},
+        "files": {"file": ("b.jsonl", b'{"prompt": 1, "chosen": 2, "rejected": 3}')},
+    }
+    assert not as_(Role.ENGINEER).post("/v1/datasets", **bad).json()["unknown"]
+
+
 def test_columns_are_named_on_the_page(as_: As, browser_of: Any) -> None:
     browser = browser_of(Role.ENGINEER)
     seen = browser.post("/datasets/preview", data={"kind": "preferences"}, files={"file": ("b.csv", TABLE)}).text

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
@@ -185,7 +186,9 @@ def test_the_page_prepares_shows_keeps_and_undoes(
     assert browser.get(kept.headers["location"]).status_code == 404
 
 
-def test_instructions_become_prompts(as_: As, session: Session, settings: Settings) -> None:
+def test_instructions_become_prompts(as_: As, app: FastAPI, session: Session, settings: Settings) -> None:
+    teachers = ("ours=http://10.0.0.5:8000/v1",)
+    app.state.settings = Settings(database_url=settings.database_url, home=settings.home, teachers=teachers)
     engineer = as_(Role.ENGINEER)
     rows = [{"instruction": text, "output": "x"} for text in SEEDS]
     seeds = imported(engineer, rows, "demonstrations")
@@ -195,6 +198,9 @@ def test_instructions_become_prompts(as_: As, session: Session, settings: Settin
     assert (nobody.status_code, "Nobody answers" in nobody.text) == (422, True)
     half = engineer.post("/v1/jobs", json=body | {"config": {"teacher": "ours"}})
     assert (half.status_code, "go together" in half.text) == (422, True)
+    other = engineer.post("/v1/jobs", json=body | {"config": config | {"teacher": "theirs"}}).json()["errors"]
+    assert [(one["pointer"], one["value"]) for one in other] == [("/config/teacher", "theirs")]
+    assert "Allowed are: ours." in other[0]["message"]
     made = engineer.post("/v1/jobs", json=body | {"config": config})
     assert (made.status_code, made.json()["gpus"]) == (202, 0), made.text
     with serving() as service:

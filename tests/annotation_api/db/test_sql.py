@@ -7,7 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from annotation_api.db.sql import one_row, rows
+from annotation_api.db.sql import copy_in, one_row, rows
+from annotation_api.db.tables import DatasetKind
 
 
 def test_it_sees_what_the_session_has_not_written_yet(session: Session, make) -> None:
@@ -24,6 +25,17 @@ def test_it_sees_what_the_session_has_not_written_yet(session: Session, make) ->
 def test_errors_are_those_of_the_session(session: Session, statement: str, kind: type[Exception]) -> None:
     with pytest.raises(kind), session.begin_nested():
         rows(session, statement, n=65)
+
+
+def test_many_rows_are_copied_or_none(session: Session, make) -> None:
+    dataset = make.dataset(DatasetKind.PROMPTS, [])
+    statement = "COPY dataset_rows (dataset_id, row, part, record_hash, record) FROM STDIN"
+    copy_in(session, statement, [(dataset.id, n, 0, "0" * 64, '{"a": "tab\\t and 问"}') for n in range(3)])
+    stored = "SELECT record->>'a' AS said FROM dataset_rows WHERE dataset_id = %(dataset)s"
+    assert [row.said for row in rows(session, stored, dataset=dataset.id)] == ["tab\t and 问"] * 3
+    with pytest.raises(IntegrityError), session.begin_nested():
+        copy_in(session, statement, [(dataset.id, n, 0, "0" * 64, "{}") for n in (7, 2)])
+    assert len(rows(session, stored, dataset=dataset.id)) == 3
 
 
 def test_a_lost_connection_is_named_and_the_next_one_works(fresh_engine) -> None:

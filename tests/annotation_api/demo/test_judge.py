@@ -1,9 +1,10 @@
 """The gold side of the demo, by hand-worked numbers."""
 
 import pytest
+from jinja2 import Environment, PackageLoader
 
 from alignment.toyworld.world import build_world
-from annotation_api.demo.judge import Reply, count_by_criterion, gold_by_update, win_rate
+from annotation_api.demo.judge import Reply, count_by_criterion, gold_by_update, standings, win_rate
 from annotation_api.demo.report import judge_report
 
 GRADES = {"ppo": [[1.0, 0.0], [0.5, 0.5]], "sft": [[0.0, 0.0], [0.5, 1.0]]}
@@ -30,6 +31,19 @@ def test_the_interval_is_over_prompts() -> None:
 
 def test_replies_are_counted_by_criterion() -> None:
     assert count_by_criterion(REPLIES, "ppo") == {"helpful": 4}
+
+
+def test_the_report_says_who_wins_as_the_annotators_see_it() -> None:
+    """By the names of the report; a model with too few tasks for an interval has none."""
+    numbers = {"comparisons": 9, "wins": 5, "losses": 3, "ties": 1, "strength": 0.2, "name": "x", "group": 1}
+    row = {"model": "m2", "elo": 1034.6, "elo_low": 1001.2, "elo_high": 1069.8} | numbers
+    other = {"model": "m1", "elo": 965.4, "elo_low": None, "elo_high": None} | numbers
+    board = standings({"models": [row, other]}, {"m1": "sft", "m2": "ppo"})
+    assert [one["model"] for one in board] == ["ppo", "sft"]
+    page = Environment(loader=PackageLoader("annotation_api.demo"), autoescape=True)
+    said = page.get_template("leaderboard.html").render(leaderboard=board)
+    assert '<td>ppo</td><td class="number">1035</td>' in said
+    assert ("1001 to 1070" in said, "too few tasks" in said) == (True, True)
 
 
 def test_each_look_has_the_mean_gold_of_its_replies() -> None:

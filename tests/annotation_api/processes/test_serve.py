@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.tables import Role
+from annotation_api.http.entry.listening import STREAM_GRACE
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.processes import parts
@@ -69,7 +70,7 @@ def test_sigterm_ends_the_api_in_seconds_though_somebody_watches_a_job(
         asked = time.monotonic()
         api.send_signal(signal.SIGTERM)
         assert api.wait(30) in (0, -signal.SIGTERM)
-        assert time.monotonic() - asked < parts.STREAM_GRACE + 5
+        assert time.monotonic() - asked < STREAM_GRACE + 5
 
 
 def answers(port: int) -> bool:

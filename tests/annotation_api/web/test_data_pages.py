@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.config import PERSONAL
+from alignment.shared.on_data.prepare import PERSONAL
 from annotation_api.app import create_app
 from annotation_api.db.tables import Dataset, Job, Role
 from annotation_api.http import auth

@@ -86,7 +86,7 @@ def test_speed_is_the_median_of_each_day_without_corrections(session: Session, m
     make.submission(task, [[1], [0]], assignment_id=rows[0].assignment_id, supersedes=rows[0].id, active_ms=1)
     days = work_queries.by_day(session, me, None)
     assert [(row.tasks, row.seconds) for row in days] == [(2, 6.0), (3, 4.0)]
-    assert work_queries.done_since(session, me, "day") == 3
+    assert work_queries.this_week(session, me)[0] == 3
     (standing,) = work_queries.by_project(session, me.id)
     assert (standing.judged, standing.corrections, standing.seconds) == (5, 1, 4.0)  # median of 2, 3, 4, 10, 50
 

@@ -68,6 +68,7 @@ def largest(each: list[teams.Found], alone: teams.Found) -> dict[str, Any]:
             for theirs, ours in zip(one.gradients, alone.gradients, strict=True)
             for name, gradient in ours.items()
         ),
+        "largest_gradient": max(float(gradient.abs().max()) for part in alone.gradients for gradient in part.values()),
         "tokens_equal": all(torch.equal(one.tokens, alone.tokens) for one in each),
     }
 

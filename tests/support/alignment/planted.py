@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from alignment.shared.records import Prompt, Ranking
+from annotation_api.annotation.review.disputes import disagreement
 from tests.support.alignment import tiny
 
 Judge = Callable[[str, random.Random], float]  # what a response seems worth to an annotator
@@ -40,6 +42,11 @@ def contrary(text: str, rng: random.Random) -> float:
 def lover_of_length(text: str, rng: random.Random) -> float:
     """The longer the better; of what the words say, little."""
     return 0.8 * len(text.split()) + 0.2 * worth(text) + gumbel(rng)
+
+
+def reviewer(text: str, rng: random.Random) -> float:
+    """Looks at each response twice and takes the mean."""
+    return worth(text) + (gumbel(rng) + gumbel(rng)) / 2
 
 
 def gumbel(rng: random.Random) -> float:
@@ -72,6 +79,23 @@ def rankings(plan: Plan) -> list[Ranking]:
                 groups = tuple((i,) for i in order)
                 found.append(Ranking(prompt=prompt, responses=texts, groups=groups, annotator=name))
     return found
+
+
+def adjudicated(rankings: Sequence[Ranking], share: float, seed: int) -> list[Ranking]:
+    """The reviewer's order in place of the votes, on the prompts on which these differ most."""
+    rng, votes = random.Random(f"review {seed}"), defaultdict(list)
+    for ranking in rankings:
+        votes[ranking.prompt.key].append(ranking)
+    apart = {key: disagreement([{"groups": one.groups} for one in given]) for key, given in votes.items()}
+    disputed = sorted(votes, key=lambda key: (-apart[key], key))[: round(share * len(votes))]
+    decisions = [_decided(votes[key][0], rng) for key in disputed]
+    return [one for one in rankings if one.prompt.key not in set(disputed)] + decisions
+
+
+def _decided(vote: Ranking, rng: random.Random) -> Ranking:
+    seems = [reviewer(text, rng) for text in vote.responses]
+    order = sorted(range(len(seems)), key=lambda i: -seems[i])
+    return vote.model_copy(update={"groups": tuple((i,) for i in order), "annotator": "reviewer"})
 
 
 def expected_accuracy(held: Sequence[Ranking], score: Callable[[Ranking], Sequence[float]]) -> tuple[float, float]:

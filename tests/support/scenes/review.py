@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import Sentence, packed
 from annotation_api.db.tables import (
     Comment,
     FeedbackKind,
@@ -36,7 +37,8 @@ def fill(session: Session, make: Any, project: Any, reviewer: Any) -> dict[str, 
     session.add(Comment(assignment_id=hasty.assignment_id, author_id=reviewer.id, text="Read all three.", asks=False))
     session.add(Comment(assignment_id=hasty.assignment_id, author_id=people[1].id, text="Why not 三?", asks=True))
     gold = _gold(session, make, project, people[1], reviewer)
-    why = "0 of 5 gold items were right; the bar is 70%."
+    words = "%(right)s of %(all)s gold items were right; the bar is %(bar)s."
+    why = packed(Sentence("below-the-bar", words, right=0, all=5, bar="70%"))
     session.add(PersonStanding(project_id=project.id, person_id=people[1].id, paused_at=datetime.now(UTC), reason=why))
     session.add(QualityRules(project_id=project.id, gold_rate=0.05, bar=0.7, entry=None, names_shown=False))
     session.flush()

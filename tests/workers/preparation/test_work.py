@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from alignment.shared.config import PrepareConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import NullReporter
+from alignment.shared.on_data.prepare import PrepareConfig
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record, sha256_text, write_jsonl
 from alignment.shared.stages import PrepareInputs
 from workers.preparation import quality

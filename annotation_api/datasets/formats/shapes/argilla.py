@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
 from annotation_api.datasets.formats.shapes.sides import columns, lead
@@ -40,7 +41,16 @@ def _answers(row: Row, name: str) -> list[dict[str, Any]]:
     given = [row.get(name), row.get(f"{name}.users"), row.get(f"{name}.status")]
     values, users, states = (as_list(part or [], name) for part in given)
     if not len(values) == len(users) == len(states):
-        raise Refused(name, f"holds {len(values)} answers of {len(users)} people in {len(states)} states")
+        raise Refused(
+            name,
+            Sentence(
+                "argilla-counts",
+                "holds %(values)s answers of %(users)s people in %(states)s states",
+                values=len(values),
+                users=len(users),
+                states=len(states),
+            ),
+        )
     return [
         {"value": value, "user_id": user, "status": state}
         for value, user, state in zip(values, users, states, strict=True)
@@ -72,7 +82,7 @@ def ranking(row: Row) -> Made:
             annotator = str(answer["user_id"]) if answer.get("user_id") is not None else None
             yield from by_scores(_prompt(fields), texts, order[1], field, annotator=annotator)
     if not found:
-        raise Refused("responses", "holds no submitted ranking")
+        raise Refused("responses", Sentence("no-submitted-ranking", "holds no submitted ranking"))
 
 
 def _order(fields: dict[str, Any], value: object, field: str) -> tuple[list[str], list[float]] | None:
@@ -85,7 +95,9 @@ def _order(fields: dict[str, Any], value: object, field: str) -> tuple[list[str]
     if not any(isinstance(name, str) and name in fields for name in names):
         return None  # labels or spans
     if not all(isinstance(name, str) and name in fields for name in names):
-        raise Refused(field, f"must name fields of the record ({', '.join(fields)})")
+        raise Refused(
+            field, Sentence("must-name-fields", "must name fields of the record (%(fields)s)", fields=", ".join(fields))
+        )
     return names, scores
 
 
@@ -121,5 +133,7 @@ def _asked_in(fields: dict[str, Any]) -> str | None:
 def _prompt(fields: dict[str, Any]) -> Prompt:
     name = _asked_in(fields)
     if name is None:
-        raise Refused("fields", f"must hold the prompt, under {', '.join(ASKED)}")
+        raise Refused(
+            "fields", Sentence("must-hold-prompt", "must hold the prompt, under %(asked)s", asked=", ".join(ASKED))
+        )
     return prompt_from(fields[name], f"fields.{name}")

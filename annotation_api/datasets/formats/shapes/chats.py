@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import is_template, turns_of
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.values import (
@@ -39,9 +40,10 @@ OUTPUT = ("output", "response", "answer", "completion", "std_answer", "target")
 CHAT = ("conversations", "messages", "conversation")
 ITEMS = "items"  # as CHAT, in older dumps of ShareGPT
 WRITTEN = ("text", "transcript", "dialogue", "dialog")  # a whole chat in one text
-NOT_READ_APART = (
-    "is a chat in a model's own template, whose turns cannot be told apart without doubt; "
-    "save its turns as a list of messages with role and content"
+NOT_READ_APART = Sentence(
+    "chat-of-template",
+    "is a chat in a model's own template, whose turns cannot be told apart without doubt; save "
+    "its turns as a list of messages with role and content",
 )
 LAST_ONLY = Note("chats of several answers: the last is learnt, those before are its context")
 NOT_LEARNT = Note("chats in which no answer is to be learnt (weight 0) were left out")
@@ -83,7 +85,11 @@ def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration 
     if turns[-1].role != "assistant":
         raise Refused(
             f"{name}[{len(turns) - 1}]",
-            f"the last turn must be the assistant's, it is the {turns[-1].role}'s: there is no response to learn",
+            Sentence(
+                "last-not-assistant",
+                "the last turn must be the assistant's, it is the %(role)s's: there is no response to learn",
+                role=turns[-1].role,
+            ),
         )
     prompt = prompt_of(turns[:-1], name)
     if any(turn.role == "assistant" for turn in prompt.messages):
@@ -111,7 +117,9 @@ def _learnt(turn: object, field: str) -> bool:
     if weight is None:
         return True
     if as_number(weight, f"{field}.weight") not in (0, 1):
-        raise Refused(f"{field}.weight", f"must be 0 or 1, it is {show(weight)}")
+        raise Refused(
+            f"{field}.weight", Sentence("zero-or-one", "must be 0 or 1, it is %(weight)s", weight=show(weight))
+        )
     return bool(float(weight))
 
 
@@ -142,7 +150,9 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         return
     name = first_of(row, OUTPUT)
     if isinstance(row[name], list) and name != "completion":
-        raise Refused(name, "is a list of answers, which is a ranking; import it as rankings")
+        raise Refused(
+            name, Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
+        )
     yield Demonstration(prompt=instruction(row), response=_completion(row[name], name), lineage=origin(row))
 
 
@@ -157,7 +167,7 @@ def _completion(value: object, field: str) -> str:
         return as_text(value, field)
     turns = messages(value, field)
     if len(turns) != 1 or turns[0].role != "assistant":
-        raise Refused(field, "must be one assistant message or text")
+        raise Refused(field, Sentence("one-message-or-text", "must be one assistant message or text"))
     return turns[0].content
 
 
@@ -206,7 +216,12 @@ def _history(row: Row) -> Iterator[Message]:
         field = f"history[{i}]"
         turns = as_list(pair, field)
         if len(turns) != 2:
-            raise Refused(field, f"must be a pair of question and answer, it has {len(turns)} parts")
+            raise Refused(
+                field,
+                Sentence(
+                    "pair-of-two", "must be a pair of question and answer, it has %(turns)s parts", turns=len(turns)
+                ),
+            )
         yield Message(role="user", content=as_text(turns[0], f"{field}[0]"))
         yield Message(role="assistant", content=as_text(turns[1], f"{field}[1]"))
 
@@ -229,7 +244,7 @@ def _written(row: Row) -> list[Message]:
     if turns is None and is_template(text(row, name)):
         raise Refused(name, NOT_READ_APART)
     if turns is None:
-        raise Refused(name, "holds no chat such as '### Human: ...### Assistant: ...'")
+        raise Refused(name, Sentence("no-chat-such-as", "holds no chat such as '### Human: ...### Assistant: ...'"))
     return turns
 
 
@@ -251,7 +266,7 @@ def question_prompt(row: Row) -> Iterator[Prompt]:
 
 def question_demonstration(row: Row) -> Iterator[Demonstration]:
     if row.get("instances") is None:
-        raise Refused("turns", "are questions without answers; import them as prompts")
+        raise Refused("turns", Sentence("questions-only", "are questions without answers; import them as prompts"))
     for i, case in enumerate(_cases(row)):
         response = as_text(case.get("output"), f"instances[{i}].output")
         yield Demonstration(prompt=_task_prompt(row, case, i), response=response)
@@ -260,12 +275,15 @@ def question_demonstration(row: Row) -> Iterator[Demonstration]:
 def _cases(row: Row) -> list[dict[str, Any]]:
     cases = as_list(row.get("instances"), "instances")
     if not cases:
-        raise Refused("instances", "holds no case; one with input and output is needed")
+        raise Refused("instances", Sentence("no-case", "holds no case; one with input and output is needed"))
     return [as_object(case, f"instances[{i}]") for i, case in enumerate(cases)]
 
 
 def _task_prompt(row: Row, case: dict[str, Any], i: int) -> Prompt:
     given = case.get("input")
     if given is not None and not isinstance(given, str):
-        raise Refused(f"instances[{i}].input", f"must be text or left out, it is {show(given)}")
+        raise Refused(
+            f"instances[{i}].input",
+            Sentence("text-or-left-out", "must be text or left out, it is %(given)s", given=show(given)),
+        )
     return instruction({"instruction": row.get("instruction"), "input": given})

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, best_first
 from annotation_api.datasets.values import Refused, Row, as_text, prompt_of, text
 
@@ -29,7 +30,12 @@ def _parts(row: Row) -> tuple[Prompt, str, str]:
     chosen, chosen_answer = _dialogue(text(row, "chosen"), "chosen")
     rejected, rejected_answer = _dialogue(text(row, "rejected"), "rejected")
     if chosen != rejected:
-        raise Refused("rejected", "parts from chosen before the last answer; both must share every turn but the last")
+        raise Refused(
+            "rejected",
+            Sentence(
+                "parts-before-last", "parts from chosen before the last answer; both must share every turn but the last"
+            ),
+        )
     return prompt_of(chosen, "chosen"), chosen_answer, rejected_answer
 
 
@@ -38,9 +44,18 @@ def _dialogue(value: str, field: str) -> tuple[list[Message], str]:
     before, *parts = _TURN.split("\n\n" + value.replace("\r\n", "\n").lstrip("\n"))
     turns = list(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
     if before.strip() or not turns:
-        raise Refused(field, f"must be a dialogue such as {_MARK}")
+        raise Refused(field, Sentence("dialogue-such-as", "must be a dialogue such as %(mark)s", mark=_MARK))
     if len(turns) == 1 and _CLOSE.search(turns[0][1]):
-        raise Refused(field, f"has no empty line before 'Assistant:', so its turns cannot be told; as in {_MARK}")
+        raise Refused(
+            field,
+            Sentence(
+                "no-empty-line",
+                "has no empty line before 'Assistant:', so its turns cannot be told; as in %(mark)s",
+                mark=_MARK,
+            ),
+        )
     if turns[-1][0] != "Assistant":
-        raise Refused(field, "must end with the assistant's answer, it ends with the human's turn")
+        raise Refused(
+            field, Sentence("ends-with-human", "must end with the assistant's answer, it ends with the human's turn")
+        )
     return [Message(role=_SPEAKERS[who], content=said) for who, said in turns[:-1]], turns[-1][1]  # type: ignore[arg-type]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from alignment.shared.records import Message, Prompt, Ranking
+from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
 from annotation_api.datasets.values import (
-    Note,
     Refused,
     Row,
     as_list,
@@ -57,7 +57,14 @@ def _steps(name: str) -> Callable[[Row], PairJudged]:
     def read(row: Row) -> PairJudged:
         step = as_number(row.get(name), name)
         if step not in range(-3, 4):
-            raise Refused(name, f"must be a whole number from -3 (first is better) to 3 (second is), it is {step:g}")
+            raise Refused(
+                name,
+                Sentence(
+                    "from-minus-three",
+                    "must be a whole number from -3 (first is better) to 3 (second is), it is %(step)s",
+                    step=f"{step:g}",
+                ),
+            )
         return PairJudged(-step, int(abs(step)) + 1 if step else None)
 
     return read
@@ -77,7 +84,9 @@ def _one_of_three(row: Row) -> PairJudged:
     names = ("winner_model_a", "winner_model_b", "winner_tie")
     said = [truth(row, name) for name in names]
     if sum(said) != 1:
-        raise Refused(names[0], f"exactly one of {', '.join(names)} must be 1")
+        raise Refused(
+            names[0], Sentence("exactly-one-is-one", "exactly one of %(names)s must be 1", names=", ".join(names))
+        )
     return PairJudged(float(said[0]) - float(said[1]))
 
 
@@ -94,7 +103,15 @@ WINNERS = {
 def _winner(row: Row) -> PairJudged:
     said = text(row, "winner").strip().lower()
     if said not in WINNERS:
-        raise Refused("winner", f"must be one of {', '.join(WINNERS)}, it is {show(said)}")
+        raise Refused(
+            "winner",
+            Sentence(
+                "one-of-winners",
+                "must be one of %(winners)s, it is %(said)s",
+                winners=", ".join(WINNERS),
+                said=show(said),
+            ),
+        )
     return WINNERS[said]
 
 
@@ -121,7 +138,7 @@ STACK = JudgedLayout(("response_j", "response_k"), lambda row: _FIRST_WINS, _tex
 def ranking(layout: JudgedLayout) -> Callable[[Row], Made]:
     def read(row: Row) -> Made:
         sides = tuple(text(row, name) for name in layout.sides)
-        yield from _judged(layout.prompt(row), sides, layout.judged(row), layout.sides[0])
+        yield from as_ranking(layout.prompt(row), sides, layout.judged(row), layout.sides[0])
 
     return read
 
@@ -133,7 +150,7 @@ def prompt(layout: JudgedLayout) -> Callable[[Row], Iterator[Prompt]]:
     return read
 
 
-def _judged(asked: Prompt, sides: tuple[str, ...], said: PairJudged, field: str, **fields: Any) -> Made:
+def as_ranking(asked: Prompt, sides: tuple[str, ...], said: PairJudged, field: str, **fields: Any) -> Made:
     strength = None if sides[0] == sides[1] else said.strength
     yield from by_scores(asked, sides, (said.lead, 0.0), field, strength=strength, all_bad=said.all_bad, **fields)
 
@@ -145,7 +162,7 @@ def battle_ranking(row: Row) -> Made:
     """Two whole conversations, or the turns of a table: the last answers are compared where all before is shared."""
     asked, sides = _battle(row)
     annotator = optional_text(row, "judge") or None
-    yield from _judged(asked, sides, _winner(row), "conversation_a", annotator=annotator)
+    yield from as_ranking(asked, sides, _winner(row), "conversation_a", annotator=annotator)
 
 
 def battle_prompt(row: Row) -> Iterator[Prompt]:
@@ -163,9 +180,14 @@ def _battle(row: Row) -> tuple[Prompt, tuple[str, str]]:
 
 def _check_sides(first: list[Message], second: list[Message], field: str) -> None:
     if first[:-1] != second[:-1]:
-        raise Refused(field, "parts from the other side before the last answer, so the two answer different chats")
+        raise Refused(
+            field,
+            Sentence(
+                "sides-part", "parts from the other side before the last answer, so the two answer different chats"
+            ),
+        )
     if first[-1].role != "assistant" or second[-1].role != "assistant":
-        raise Refused(field, "both sides must end with the assistant's answer")
+        raise Refused(field, Sentence("sides-end", "both sides must end with the assistant's answer"))
 
 
 def arena_ranking(row: Row) -> Made:
@@ -173,7 +195,7 @@ def arena_ranking(row: Row) -> Made:
     first, second = _arena_turns(row, "response_a"), _arena_turns(row, "response_b")
     _check_sides(first, second, "response_b")
     sides = (first[-1].content, second[-1].content)
-    yield from _judged(prompt_of(first[:-1], "prompt"), sides, _one_of_three(row), "response_a")
+    yield from as_ranking(prompt_of(first[:-1], "prompt"), sides, _one_of_three(row), "response_a")
 
 
 def arena_prompt(row: Row) -> Iterator[Prompt]:
@@ -183,7 +205,15 @@ def arena_prompt(row: Row) -> Iterator[Prompt]:
 def _arena_turns(row: Row, side: str) -> list[Message]:
     asked, answered = _texts(row, "prompt"), _texts(row, side)
     if len(asked) != len(answered):
-        raise Refused(side, f"holds {len(answered)} answers to {len(asked)} prompts")
+        raise Refused(
+            side,
+            Sentence(
+                "answers-to-prompts",
+                "holds %(answered)s answers to %(asked)s prompts",
+                answered=len(answered),
+                asked=len(asked),
+            ),
+        )
     turns: list[Message] = []
     for question, answer in zip(asked, answered, strict=True):
         turns += [Message(role="user", content=question), Message(role="assistant", content=answer)]
@@ -197,34 +227,11 @@ def _texts(row: Row, name: str) -> list[str]:
         value = parsed_list(value, name)
     items = as_list([value] if isinstance(value, str) else value, name)
     if not items:
-        raise Refused(name, "holds no turn")
+        raise Refused(name, Sentence("no-turn", "holds no turn"))
     return [as_text(item, f"{name}[{i}]") for i, item in enumerate(items)]
 
 
 # ---------------------------------------------------------------- PKU-SafeRLHF
-
-_SAFE: tuple[tuple[str, Literal["helpful", "harmless"]], ...] = (
-    ("better_response_id", "helpful"),
-    ("safer_response_id", "harmless"),
-)
-
-
-def is_safe_pair(row: Row) -> bool:
-    pair = all(row.get(name) is not None for name in ("response_0", "response_1"))
-    return pair and any(row.get(name) is not None for name, _ in _SAFE)
-
-
-def safe_ranking(row: Row) -> Iterator[Ranking | Note]:
-    """Judgements of one pair: which is better, which is safer, or both."""
-    sides = (text(row, "response_0"), text(row, "response_1"))
-    for name, criterion in _SAFE:
-        if row.get(name) is None:
-            continue
-        best = as_number(row.get(name), name)
-        if best not in (0, 1):
-            raise Refused(name, f"must be 0 or 1, it is {best:g}")
-        said = PairJudged(1.0 if best == 0 else -1.0)
-        yield from _judged(prompt_from(row.get("prompt"), "prompt"), sides, said, name, criterion=criterion)
 
 
 # ---------------------------------------------------------------- summarize_from_feedback
@@ -238,13 +245,15 @@ def summary_ranking(row: Row) -> Made:
     """`choice` is the index of the better of two `summaries`."""
     found = as_list(row.get("summaries"), "summaries")
     if len(found) != 2:
-        raise Refused("summaries", f"holds {len(found)} texts; a choice needs two")
+        raise Refused(
+            "summaries", Sentence("choice-of-texts", "holds %(found)s texts; a choice needs two", found=len(found))
+        )
     sides = tuple(as_text(as_object(s, "summaries").get("text"), f"summaries[{i}].text") for i, s in enumerate(found))
     best = as_number(row.get("choice"), "choice")
     if best not in (0, 1):
-        raise Refused("choice", f"must be 0 or 1, it is {best:g}")
+        raise Refused("choice", Sentence("zero-or-one-best", "must be 0 or 1, it is %(best)s", best=f"{best:g}"))
     annotator = optional_text(row, "worker") or None
-    yield from _judged(_post(row), sides, PairJudged(1.0 if best == 0 else -1.0), "summaries", annotator=annotator)
+    yield from as_ranking(_post(row), sides, PairJudged(1.0 if best == 0 else -1.0), "summaries", annotator=annotator)
 
 
 def _post(row: Row) -> Prompt:
@@ -259,17 +268,17 @@ def _post(row: Row) -> Prompt:
 def preferred_prompt(row: Row) -> Iterator[Prompt]:
     asked = as_object(row.get("input"), "input")
     if asked.get("tools"):
-        raise Refused("input.tools", "holds tools, which the records cannot keep")
+        raise Refused("input.tools", Sentence("holds-tools", "holds tools, which the records cannot keep"))
     yield prompt_of(messages(asked.get("messages"), "input.messages"), "input.messages")
 
 
 def preferred_ranking(row: Row) -> Made:
     sides = tuple(_last(row, name) for name in ("preferred_output", "non_preferred_output"))
-    yield from _judged(next(preferred_prompt(row)), sides, _FIRST_WINS, "preferred_output")
+    yield from as_ranking(next(preferred_prompt(row)), sides, _FIRST_WINS, "preferred_output")
 
 
 def _last(row: Row, name: str) -> str:
     turns = messages(row.get(name), name)
     if len(turns) != 1 or turns[0].role != "assistant":
-        raise Refused(name, "must be one message of the assistant")
+        raise Refused(name, Sentence("one-message", "must be one message of the assistant"))
     return turns[0].content

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
 from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
 from annotation_api.datasets.formats.shapes.sides import columns, lead
@@ -40,7 +41,7 @@ def ranking(row: Row) -> Made:
         return
     data = as_object(row.get("data"), "data")
     if not as_list(row.get("annotations"), "annotations"):
-        raise Refused("annotations", "holds none: nobody has judged this task yet")
+        raise Refused("annotations", Sentence("nobody-judged", "holds none: nobody has judged this task yet"))
     for i, item in enumerate(row["annotations"]):
         field = f"annotations[{i}]"
         given = as_object(item, field)
@@ -81,7 +82,10 @@ def _judged(data: Row, values: list[dict[str, Any]], who: object, field: str) ->
 def _sides(data: Row) -> tuple[tuple[str, str], tuple[str, ...]]:
     names = columns(data)
     if names is None:
-        raise Refused("data", "must hold the two texts, as answer1 and answer2, or response_a and response_b")
+        raise Refused(
+            "data",
+            Sentence("two-texts", "must hold the two texts, as answer1 and answer2, or response_a and response_b"),
+        )
     return names, tuple(as_text(data[name], f"data.{name}") for name in names)
 
 
@@ -92,7 +96,10 @@ def _order(value: dict[str, Any], field: str) -> list[str] | None:
         lists = {name: ids for name, ids in ranker.items() if isinstance(ids, list) and name != BUCKET}
         ranker = lists.get("rank") or (next(iter(lists.values())) if len(lists) == 1 else None)
         if ranker is None:
-            raise Refused(f"{field}.ranker", "holds several lists; which of them is the order is not said")
+            raise Refused(
+                f"{field}.ranker",
+                Sentence("several-lists", "holds several lists; which of them is the order is not said"),
+            )
     return [str(key) for key in ranker] if isinstance(ranker, list) else None
 
 
@@ -114,7 +121,15 @@ def _ordered(data: Row, order: list[str], field: str) -> list[str]:
     """The texts of the ids. Refused when the order leaves items out: what was left out is not known to be worse."""
     (name, items), texts = _items(data), _texts(data)
     if len(texts) < len(items) or set(order) != set(texts) or len(order) != len(texts):
-        raise Refused(field, f"ranks {len(order)} of {len(items)} items; an order of all of them is needed")
+        raise Refused(
+            field,
+            Sentence(
+                "ranks-of-items",
+                "ranks %(order)s of %(items)s items; an order of all of them is needed",
+                order=len(order),
+                items=len(items),
+            ),
+        )
     return [
         as_text(next((texts[key][body] for body in BODY if texts[key].get(body)), None), f"{name}.{key}")
         for key in order
@@ -131,13 +146,19 @@ def _lead(values: list[dict[str, Any]], sides: tuple[str, str], field: str) -> t
         word = chosen.strip().lower() if isinstance(chosen, str) else ""
         said = (LEFT_RIGHT[word], False) if word in LEFT_RIGHT else lead(chosen, numbered=sides[0].endswith("1"))
         if said is None:
-            raise Refused(f"{field}.selected", f"must be left or right, or tie, it is {show(chosen)}")
+            raise Refused(
+                f"{field}.selected",
+                Sentence("left-or-right", "must be left or right, or tie, it is %(chosen)s", chosen=show(chosen)),
+            )
         return said
-    raise Refused(field, "holds no choice between left and right")
+    raise Refused(field, Sentence("no-left-right", "holds no choice between left and right"))
 
 
 def _prompt(data: Row, place: str) -> Prompt:
     name = next((name for name in ASKED if data.get(name) is not None), None)
     if name is None:
-        raise Refused(place.rstrip(".") or "prompt", f"must hold the prompt, under {', '.join(ASKED)}")
+        raise Refused(
+            place.rstrip(".") or "prompt",
+            Sentence("must-hold-prompt", "must hold the prompt, under %(asked)s", asked=", ".join(ASKED)),
+        )
     return prompt_from(data[name], f"{place}{name}")

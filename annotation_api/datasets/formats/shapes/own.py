@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from alignment.shared.records import Prompt, Record
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Refused, Row, as_object
 
 COLUMNS = frozenset({"prompt", "prompt_criterion", "language", "split", "lineage"})
@@ -42,7 +43,9 @@ def origin(row: Row) -> dict[str, str]:
     try:
         found = as_object(json.loads(value) if isinstance(value, str) else value or {}, "lineage")
     except ValueError as error:
-        raise Refused("lineage", f"must be a JSON object: {error}") from None
+        raise Refused(
+            "lineage", Sentence("json-object-wrong", "must be a JSON object: %(error)s", error=error)
+        ) from None
     if not all(isinstance(said, str) for said in found.values()):
-        raise Refused("lineage", "must be an object of texts")
+        raise Refused("lineage", Sentence("object-of-texts", "must be an object of texts"))
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alignment.shared.records import SMALL_MARGINS, Demonstration, Prompt, Ranking
-from annotation_api.datasets.formats.orders import Made, best_first, by_groups, by_scores
+from alignment.shared.records import SMALL_MARGINS, Demonstration, Prompt
+from alignment.shared.sentence import Sentence
+from annotation_api.datasets.formats.orders import Made, best_first, by_groups
 from annotation_api.datasets.formats.serialised import opened
 from annotation_api.datasets.formats.shapes.chats import (
     BARE,
@@ -30,7 +31,6 @@ from annotation_api.datasets.values import (
     messages,
     optional_text,
     prompt_of,
-    text,
 )
 
 # Other names under which public sets hold the better and the worse response.
@@ -106,7 +106,13 @@ def beside_ranking(row: Row) -> Made:
     if isinstance(worse, list):
         turns = messages(worse, name)
         if turns[-1].role != "assistant" or tuple(turns[:-1]) != shown.prompt.messages:
-            raise Refused(name, "parts from messages before the last answer; both must share every turn but the last")
+            raise Refused(
+                name,
+                Sentence(
+                    "parts-from-messages",
+                    "parts from messages before the last answer; both must share every turn but the last",
+                ),
+            )
         worse = turns[-1].content
     yield from best_first(shown.prompt, (shown.response, as_text(worse, name)), name)
 
@@ -121,7 +127,11 @@ def _shown(row: Row) -> Demonstration:
     found = next((item for item in made if isinstance(item, Demonstration)), None)
     if found is None:
         raise Refused(
-            "", "says that its answer is not to be learnt (weight 0, or unsafe), and holds it for the better one"
+            "",
+            Sentence(
+                "not-to-be-learnt",
+                "says that its answer is not to be learnt (weight 0, or unsafe), and holds it for the better one",
+            ),
         )
     return found
 
@@ -164,7 +174,10 @@ def _continued(row: Row, shared: Prompt) -> Prompt:
     if all(turn.content.strip() in said for turn in own.messages if turn.role == "user"):
         return shared
     if shared.messages[0].role != "assistant":
-        raise Refused("prompt", "is not among the turns before the last answer of chosen and rejected")
+        raise Refused(
+            "prompt",
+            Sentence("not-among-turns", "is not among the turns before the last answer of chosen and rejected"),
+        )
     return prompt_of([*own.messages, *shared.messages], "chosen")
 
 
@@ -174,7 +187,14 @@ def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None
         return None, None
     margin = as_number(row["margin"], "margin")
     if margin < 0:
-        raise Refused("margin", f"is {margin:g}: below 0 the rejected response would be the better one")
+        raise Refused(
+            "margin",
+            Sentence(
+                "margin-below-zero",
+                "is %(margin)s: below 0 the rejected response would be the better one",
+                margin=f"{margin:g}",
+            ),
+        )
     if margin == 0 or sides[0] == sides[1]:
         return None, None
     step = next((step for step, size in SMALL_MARGINS.items() if abs(size - margin) < MARGIN_ERROR), None)
@@ -204,64 +224,44 @@ def _side(row: Row, name: str) -> str:
         return as_text(value, name)
     said = message(value, name)
     if said.role != "assistant":
-        raise Refused(name, f"must be the assistant's message, it is the {said.role}'s")
+        raise Refused(
+            name,
+            Sentence("must-be-assistants", "must be the assistant's message, it is the %(role)s's", role=said.role),
+        )
     return said.content
 
 
 def _shared(row: Row) -> tuple[Prompt, tuple[str, str]]:
     for name in ("chosen", "rejected"):
         if not isinstance(row.get(name), list):
-            raise Refused("prompt", f"missing; name it in one of {', '.join((*INSTRUCTION, *CHAT))}")
+            raise Refused(
+                "prompt",
+                Sentence(
+                    "missing-name-it",
+                    "missing; name it in one of %(columns)s",
+                    columns=", ".join((*INSTRUCTION, *CHAT)),
+                ),
+            )
     chosen, rejected = messages(row["chosen"], "chosen"), messages(row["rejected"], "rejected")
     if chosen[:-1] != rejected[:-1]:
-        raise Refused("rejected", "parts from chosen before the last message; both must share every turn but the last")
+        raise Refused(
+            "rejected",
+            Sentence(
+                "parts-before-message",
+                "parts from chosen before the last message; both must share every turn but the last",
+            ),
+        )
     for name, turns in (("chosen", chosen), ("rejected", rejected)):
         if turns[-1].role != "assistant":
-            raise Refused(name, f"must end with the assistant's message, it ends with the {turns[-1].role}'s")
+            raise Refused(
+                name,
+                Sentence(
+                    "must-end-assistant",
+                    "must end with the assistant's message, it ends with the %(role)s's",
+                    role=turns[-1].role,
+                ),
+            )
     return prompt_of(chosen[:-1], "chosen"), (chosen[-1].content, rejected[-1].content)
 
 
 # ---------------------------------------------------------------- judged pairs
-
-
-def alpaca_eval_ranking(row: Row) -> Made:
-    """`preference` runs from 1 (`output_1` is better) to 2 (`output_2` is better); 1.5 is a tie."""
-    grade = as_number(row.get("preference"), "preference")
-    if not 1 <= grade <= 2:
-        raise Refused("preference", f"must lie from 1 (output_1 is better) to 2 (output_2 is better), it is {grade:g}")
-    sides = (text(row, "output_1"), text(row, "output_2"))
-    annotator = optional_text(row, "annotator") or None
-    yield from by_scores(instruction(row), sides, (1.5 - grade, grade - 1.5), "preference", annotator=annotator)
-
-
-def pandalm_ranking(row: Row) -> Made:
-    """Each of `annotator1..3` is one person's ranking: 0 a tie, 1 or 2 the better response."""
-    sides = (text(row, "response1"), text(row, "response2"))
-    for name in ("annotator1", "annotator2", "annotator3"):
-        vote = as_number(row.get(name), name)
-        if vote not in (0, 1, 2):
-            raise Refused(name, f"must be 0 (tie), 1 (response1 is better) or 2 (response2 is better), it is {vote:g}")
-        scores = (float(vote == 1), float(vote == 2))
-        yield from by_scores(instruction(row), sides, scores, name, annotator=name)
-
-
-_TULU: dict[str, tuple[float, int | None]] = {  # a's score above b's; Llama-2's strength
-    "a-is-better": (1, 3),
-    "a-is-slightly-better": (1, 2),
-    "tie": (0, None),
-    "b-is-slightly-better": (-1, 2),
-    "b-is-better": (-1, 3),
-}
-
-
-def tulu_ranking(row: Row) -> Iterator[Ranking | Note]:
-    """Five-step judgements of `completion_a` against `completion_b`."""
-    said = text(row, "preference")
-    if said not in _TULU:
-        raise Refused("preference", f"must be one of {', '.join(_TULU)}, it is {said!r}")
-    score, strength = _TULU[said]
-    sides = (text(row, "completion_a"), text(row, "completion_b"))
-    annotator = optional_text(row, "evaluator") or None
-    if sides[0] == sides[1]:
-        strength = None
-    yield from by_scores(instruction(row), sides, (score, 0.0), "preference", annotator=annotator, strength=strength)

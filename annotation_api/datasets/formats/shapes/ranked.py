@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt, Ranking
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
 from annotation_api.datasets.formats.shapes.chats import instruction
 from annotation_api.datasets.values import (
@@ -55,7 +56,15 @@ def llmzoo_ranking(row: Row) -> Made:
     answers = as_list(_metadata(row).get("answers"), "metadata.answers")
     ranks = as_list(row.get("order"), "order")
     if len(ranks) != len(answers):
-        raise Refused("order", f"holds {len(ranks)} ranks for {len(answers)} answers; one for each is needed")
+        raise Refused(
+            "order",
+            Sentence(
+                "ranks-for-answers",
+                "holds %(ranks)s ranks for %(answers)s answers; one for each is needed",
+                ranks=len(ranks),
+                answers=len(answers),
+            ),
+        )
     texts = [as_text(answer, f"metadata.answers[{i}]") for i, answer in enumerate(answers)]
     scores = [-as_number(rank, f"order[{i}]") for i, rank in enumerate(ranks)]
     annotator = optional_text(row, "reviewer_id") or None
@@ -108,7 +117,9 @@ def tree_ranking(row: Row) -> Iterator[Ranking | Note]:
         yield from _siblings(path, answers, field)
     yield from [DELETED] * left_out
     if not found and not left_out:
-        raise Refused("prompt.replies", "holds no group of two or more answers that are all ranked")
+        raise Refused(
+            "prompt.replies", Sentence("no-ranked-group", "holds no group of two or more answers that are all ranked")
+        )
 
 
 def _is_low(row: Row) -> bool:
@@ -148,7 +159,7 @@ def tree_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     while turns and turns[-1].role != "assistant":
         turns.pop()
     if not turns:
-        raise Refused("prompt.replies", "holds no answer of the assistant")
+        raise Refused("prompt.replies", Sentence("no-assistant-answer", "holds no answer of the assistant"))
     language = optional_text(as_object(row["prompt"], "prompt"), "lang") or None
     yield Demonstration(prompt=prompt_of(turns[:-1], "prompt", language=language), response=turns[-1].content)
 
@@ -183,6 +194,9 @@ def _said(node: object, field: str) -> Message:
     fields = as_object(node, field)
     role = fields.get("role")
     if role not in ("prompter", "assistant"):
-        raise Refused(f"{field}.role", f"must be prompter or assistant, it is {show(role)}")
+        raise Refused(
+            f"{field}.role",
+            Sentence("prompter-or-assistant", "must be prompter or assistant, it is %(role)s", role=show(role)),
+        )
     content = as_text(fields.get("text"), f"{field}.text")
     return Message(role="user" if role == "prompter" else "assistant", content=content)

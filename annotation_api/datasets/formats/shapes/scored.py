@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
 from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, SYSTEM, alpaca_prompt
@@ -96,7 +97,16 @@ def generations_ranking(row: Row) -> Made:
     name = first_of(row, (*SCORES, *RANKS))
     given = as_list(row[name], name)
     if len(given) != len(texts):
-        raise Refused(name, f"holds {len(given)} numbers for {len(texts)} {listed}; one for each is needed")
+        raise Refused(
+            name,
+            Sentence(
+                "numbers-for",
+                "holds %(given)s numbers for %(texts)s %(listed)s; one for each is needed",
+                given=len(given),
+                texts=len(texts),
+                listed=listed,
+            ),
+        )
     sign = -1 if name in RANKS else 1
     scores = [sign * as_number(value, f"{name}[{i}]") for i, value in enumerate(given)]
     yield from by_scores(_asked(row), texts, scores, name)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from alignment.shared.records import Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, instruction
 from annotation_api.datasets.values import Refused, Row, first_of, optional_text, show, text
@@ -55,13 +56,24 @@ def prompt(row: Row) -> Iterator[Prompt]:
 def ranking(row: Row) -> Made:
     names = columns(row)
     if names is None:
-        raise Refused("response_a", "missing; two responses are needed, such as response_a and response_b")
+        raise Refused(
+            "response_a",
+            Sentence("missing-two-responses", "missing; two responses are needed, such as response_a and response_b"),
+        )
     sides = (text(row, names[0]), text(row, names[1]))
     field = first_of(row, VERDICTS)
     said = lead(row[field], numbered=names[0].endswith("1"))
     if said is None:
         which = "1, 2" if names[0].endswith("1") else "A, B"
-        raise Refused(field, f"must say which response is better, {which} or tie, it is {show(row[field])}")
+        raise Refused(
+            field,
+            Sentence(
+                "say-which-better",
+                "must say which response is better, %(which)s or tie, it is %(row)s",
+                which=which,
+                row=show(row[field]),
+            ),
+        )
     annotator = optional_text(row, "annotator", "judge", "worker", "evaluator") or None
     yield from by_scores(instruction(row), sides, (said[0], 0.0), field, annotator=annotator, all_bad=said[1])
 

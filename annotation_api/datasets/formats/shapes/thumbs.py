@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alignment.shared.records import Demonstration, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.shapes.chats import (
     alpaca_demonstration,
     alpaca_prompt,
@@ -24,7 +25,9 @@ THUMBS = {  # beside what `truth` reads
 def demonstration(row: Row) -> Iterator[Demonstration | Note]:
     name = first_of(row, THUMB)
     if not _thumb(row, name):
-        raise Refused(name, "is false: a response that was disliked is no demonstration; leave the row out")
+        raise Refused(
+            name, Sentence("disliked", "is false: a response that was disliked is no demonstration; leave the row out")
+        )
     yield from chat_demonstration(row) if is_chat_row(row) else alpaca_demonstration(row)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from alignment.shared.records import MAX_RESPONSES, Candidates, Demonstration, Prompt, Ranking, Record
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import parsed_list
 from annotation_api.datasets.formats.shapes.chats import CHAT, INSTRUCTION, OUTPUT, instruction
 from annotation_api.datasets.formats.shapes.own import origin
@@ -65,7 +66,15 @@ def candidates(row: Row) -> Iterator[Candidates | Note]:
     texts, notes = _texts(row)
     yield from notes
     if not 2 <= len(texts) <= MAX_RESPONSES:
-        raise Refused("responses", f"are {len(texts)}; to be ranked there must be 2 to {MAX_RESPONSES}")
+        raise Refused(
+            "responses",
+            Sentence(
+                "are-to-be-ranked",
+                "are %(texts)s; to be ranked there must be 2 to %(max_responses)s",
+                texts=len(texts),
+                max_responses=MAX_RESPONSES,
+            ),
+        )
     yield Candidates(prompt=_prompt(row), responses=tuple(texts), lineage=origin(row))
 
 
@@ -86,7 +95,15 @@ def _of_columns(row: Row) -> list[str]:
     while names and row.get(names[-1]) in (None, ""):
         names.pop()
     if not names:
-        raise Refused("responses", f"missing; {WANTED} must hold the responses. Fields of this row: {_fields(row)}")
+        raise Refused(
+            "responses",
+            Sentence(
+                "missing-responses",
+                "missing; %(wanted)s must hold the responses. Fields of this row: %(row)s",
+                wanted=WANTED,
+                row=_fields(row),
+            ),
+        )
     return [as_text(row[name], name) for name in names]
 
 
@@ -102,10 +119,10 @@ def response_of(value: object, field: str) -> str:
     if isinstance(value, list):
         turns = messages(value, field)
         if len(turns) != 1 or turns[0].role != "assistant":
-            raise Refused(field, "must be text, or one message of the assistant")
+            raise Refused(field, Sentence("text-or-message", "must be text, or one message of the assistant"))
         return turns[0].content
     if not isinstance(value, str):
-        raise Refused(field, f"must be text, it is {show(value)}")
+        raise Refused(field, Sentence("must-be-text", "must be text, it is %(value)s", value=show(value)))
     return as_text(value, field)
 
 
@@ -122,12 +139,21 @@ def prompt(row: Row) -> Iterator[Prompt]:
 
 
 def no_demonstration(row: Row) -> Iterator[Demonstration]:
-    raise Refused("responses", "are several, and which is worth learning is not said; import the file as responses")
+    raise Refused(
+        "responses",
+        Sentence(
+            "several-to-learn", "are several, and which is worth learning is not said; import the file as responses"
+        ),
+    )
 
 
 def no_ranking(row: Row) -> Iterator[Ranking]:
     raise Refused(
-        "responses", "hold no order; a ranking needs to know which is better. Import the file as responses to rank them"
+        "responses",
+        Sentence(
+            "hold-no-order",
+            "hold no order; a ranking needs to know which is better. Import the file as responses to rank them",
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.values import Note, Refused, Row, as_number, as_object, as_text, message, prompt_of
 
@@ -55,7 +56,10 @@ def _thumb(row: Row) -> float | None:
         return None
     found = as_number(value, "data.rating")
     if found not in (1, -1):
-        raise Refused("data.rating", f"must be 1 (better) or -1 (worse), it is {found:g}")
+        raise Refused(
+            "data.rating",
+            Sentence("one-or-minus-one", "must be 1 (better) or -1 (worse), it is %(found)s", found=f"{found:g}"),
+        )
     return found
 
 
@@ -68,7 +72,7 @@ def _rated(row: Row) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     messages = {str(key): as_object(value, f"history.messages.{key}") for key, value in history.items()}
     key = str(as_object(row.get("meta"), "meta").get("message_id"))
     if key not in messages:
-        raise Refused("meta.message_id", "names no message of the chat")
+        raise Refused("meta.message_id", Sentence("names-no-message", "names no message of the chat"))
     return {**messages[key], "id": key}, messages
 
 

@@ -108,9 +108,8 @@ def test_the_majority_is_of_two_others_or_more() -> None:
 @given(rows=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=20))
 def test_sums_give_the_interval_that_the_entries_give(rows: list[tuple[int, int]]) -> None:
     entries = [(min(total, count), count) for total, count in rows if count]
-    sums = RatioSums()
-    for total, count in entries:
-        sums = sums.plus(RatioSums.of(total, count))
+    added = [(total, count, 1) for total, count in entries]
+    sums = RatioSums.over(added)
     if not entries:
         with pytest.raises(ValueError, match="nothing was counted"):
             sums.interval95()
@@ -118,5 +117,5 @@ def test_sums_give_the_interval_that_the_entries_give(rows: list[tuple[int, int]
     totals, counts = zip(*entries, strict=True)
     assert sums.interval95() == pytest.approx(interval95(totals, counts), abs=1e-9)
     assert (sums.prompts, sums.value) == (len(entries), sum(totals) / sum(counts))
-    back = sums.plus(RatioSums.of(*entries[0]), -1)
-    assert back.prompts == len(entries) - 1
+    back = RatioSums.over([*added, (*entries[0], -1)])
+    assert back == RatioSums.over(added[1:])

@@ -19,7 +19,8 @@ from annotation_api.cli.client import Client, ClientError, Credentials
 from annotation_api.cli.commands import quality
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.kinds import Slice
-from annotation_api.db.snapshots.judged_rows import USUAL, rankings
+from annotation_api.db.snapshots.judged_rows import rankings
+from annotation_api.db.snapshots.votes import USUAL
 from annotation_api.db.tables import FeedbackKind, Role
 
 

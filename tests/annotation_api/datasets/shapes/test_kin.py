@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from annotation_api.datasets.formats import serialised
 from annotation_api.datasets.formats.reading import FOLDED, Reading
 
 ASKED = {"role": "user", "content": "Name a tree."}
@@ -168,3 +172,13 @@ def test_an_empty_system_message_says_nothing() -> None:
     assert [turn.role for turn in record.prompt.messages] == ["user"]
     _, (record,) = read({"system_prompt": "Be kind.", "question": "Q?", "response": "A"}, kind="demonstrations")
     assert [turn.content for turn in record.prompt.messages] == ["Be kind.", "Q?"]
+
+
+@pytest.mark.parametrize(
+    "begins", [*(kind.begins for kind in serialised.KINDS), *serialised.TEMPLATES], ids=lambda each: each.pattern[:14]
+)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_whatever_begins_as_a_chat_is_looked_at(begins: re.Pattern[str], data: st.DataObject) -> None:
+    """Texts without any of the marks' words are not: each kind of chat has one of them."""
+    assert serialised.is_chat(data.draw(st.from_regex(begins, fullmatch=True)))

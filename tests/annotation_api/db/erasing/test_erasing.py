@@ -258,7 +258,7 @@ def test_append_only_rows_change_for_an_erasure_at_work_alone(session: Session, 
         session.execute(text("SELECT set_config('rankloop.erasing', :id, true)"), {"id": claimed})
         with pytest.raises(IntegrityError, match="append-only"), session.begin_nested():
             session.execute(change)
-    erasures.claim(session)
+    erasures.WAITING.claim(session)
     session.execute(text("SELECT set_config('rankloop.erasing', :id, true)"), {"id": str(erasure.id)})
     session.execute(change)
     for statement in ("DELETE FROM snapshot_rows", "UPDATE audit SET action = 'x'"):
@@ -306,9 +306,9 @@ def test_a_freeze_that_began_before_is_waited_for(session: Session, planted: Pla
     """Its lines come after the rows were emptied, and are found all the same."""
     erasure = record(planted)
     erasures.begin(session, erasure)
-    claimed = erasures.claim(session)
+    claimed = erasures.WAITING.claim(session)
     assert claimed is not None
-    eraser = work.Eraser(here(session), planted.home, claimed, erasures.LEASE)
+    eraser = work.Eraser(here(session), planted.home, claimed, erasures.WAITING.lease)
     eraser._live()
     sources = {"project": str(planted.project.id)}
     late = Snapshot(kind="prompts", sources=sources, sha256="0", rows=1, created_by=planted.owner.id)

@@ -18,7 +18,7 @@ from annotation_api.cli.commands import data
 from annotation_api.db.engine import session_factory
 from annotation_api.db.kinds import Adjudicated
 from annotation_api.db.snapshots import freeze, freezes, judged_rows
-from annotation_api.db.snapshots.judged_rows import USUAL, VoteChoice
+from annotation_api.db.snapshots.votes import USUAL, VoteChoice
 from annotation_api.db.tables import (
     DatasetKind,
     Freeze,
@@ -120,12 +120,12 @@ def test_a_freeze_of_a_hidden_project_is_not_there(as_: Any, session: Session, m
 
 def test_a_dropped_one_is_taken_up_anew(session: Session, judged: Any) -> None:
     freezes.ask(session, DatasetKind.RANKINGS, freezes.source_of(None, judged.id, USUAL), judged.created_by)
-    first = freezes.claim(session)
+    first = freezes.WAITING.claim(session)
     assert first is not None
-    assert freezes.claim(session) is None
-    assert not freezes.some_wait(session)
+    assert freezes.WAITING.claim(session) is None
+    assert not freezes.WAITING.some_wait(session)
     session.execute(update(Freeze).values(lease_until=text("clock_timestamp() - interval '1 s'")))
-    assert freezes.some_wait(session)
+    assert freezes.WAITING.some_wait(session)
     assert freezes.work_off(here(session)) == 1
     session.refresh(first)
     assert first.state is FreezeState.SUCCEEDED

@@ -87,10 +87,11 @@ def test_folded_bit_by_bit_is_counted_at_once(session: Session, judged: Any) -> 
         judge(times)
         while fold(session, limit=2):
             pass
-    expected: dict[tuple[str, ...], RatioSums] = defaultdict(RatioSums)
+    counted: dict[tuple[str, ...], list[tuple[float, float, int]]] = defaultdict(list)
     for all_of_it in judgements.of_prompts(session, [task.prompt_id for task in tasks]).values():
         for key, (total, count) in contribution(all_of_it).sums.items():
-            expected[tuple(key)] = expected[tuple(key)].plus(RatioSums.of(total, count))
+            counted[tuple(key)].append((total, count, 1))
+    expected = {key: RatioSums.over(prompts) for key, prompts in counted.items()}
     found = sums_of(session)
     assert set(found) == set(expected)
     for key, row in found.items():

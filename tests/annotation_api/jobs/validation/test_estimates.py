@@ -96,6 +96,15 @@ def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2
 
 
+def test_a_gated_feed_forward_keeps_more_and_experts_do_not_count_all(tmp_path: Path) -> None:
+    """By what goes into its linear layers and comes out, at 1.25: measured by bench_memory."""
+    gated = {f"layers.{n}.{part}.weight": [64, 8] for n in range(2) for part in ("q", "up", "gate")}
+    found = memory(Stage.SFT, {"model": folder(tmp_path / "gated", tensors=TENSORS | gated)})
+    assert found.activations == 4 * 32 * 270 * 2  # 3 layers of 8 + 64, one of them in place of TENSORS' own
+    many = {f"layers.{n}.{e}.weight": [64, 8] for n in range(2) for e in range(99)}
+    assert memory(Stage.SFT, {"model": folder(tmp_path / "many", tensors=many)}).activations == 4 * 32 * 320 * 2
+
+
 def test_several_gpus_hold_a_copy_each_or_a_share(here: Path) -> None:
     assert parts(memory(Stage.REWARD, {"model": here}, gpus=2)) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
     shared = memory(Stage.REWARD, {"model": here}, gpus=2, shard_weights=True)
@@ -114,6 +123,17 @@ def test_adapters_leave_the_base_frozen(here: Path) -> None:
         4 * WEIGHTS + 4 * adapters, 4 * adapters, 8 * adapters,
     )  # fmt: skip
     assert memory(Stage.SFT, {"model": here}, gpus=0.5, lora=lora).weights == 2 * WEIGHTS + 4 * adapters
+
+
+def test_a_base_in_four_bits_takes_a_half_and_a_64th_of_a_byte_a_number(here: Path) -> None:
+    blocks, adapters = 2 * 16 * 8, 4 * LINEAR
+    packed = 33 * blocks // 64
+    more: dict[str, Any] = {"lora": {"rank": 4, "bits": 4}}
+    assert memory(Stage.SFT, {"model": here}, 1, **more).weights == packed + 2 * (WEIGHTS - blocks) + 4 * adapters
+    assert memory(Stage.REWARD, {"model": here}, 0, **more).weights == packed + 4 * (WEIGHTS - blocks) + 4 * adapters
+    whole = memory(Stage.SFT, {"model": here}, 1, lora={"rank": 4})
+    assert whole.instead["lora.bits 4"] == whole.total - 2 * blocks + packed
+    assert not any("bits" in said for said in memory(Stage.SFT, {"model": here}, lora={"rank": 4}).instead)
 
 
 LIGHT: list[tuple[dict[str, Any], int]] = [  # settings, numbers that are trained
@@ -245,6 +265,10 @@ def test_with_adapters_the_roles_stand_on_one_base_or_on_two(here: Path, tmp_pat
     assert found["two"].roles["reward_model"] == 2 * WEIGHTS  # what another base costs
     assert (found["one"].judge_apart, found["two"].judge_apart) == (0, 2 * WEIGHTS)
     assert found["one"].rollout_copy == 0  # it decodes on the base
+    packed = config | {"lora": {"rank": 4, "bits": 4}}
+    assert memory(Stage.PPO, {"model": here, "reward_model": judges["one"]}, gpus=1, **packed).judge_apart
+    (judges["one"] / "config.json").write_text(json.dumps(CONFIG | {"trained_in_bits": 4}))
+    assert not memory(Stage.PPO, {"model": here, "reward_model": judges["one"]}, gpus=1, **packed).judge_apart
 
 
 def test_full_ppo_on_a_gpu_decodes_with_a_copy_of_half_the_bytes(here: Path, tmp_path: Path) -> None:

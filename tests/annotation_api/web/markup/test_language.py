@@ -6,21 +6,35 @@ import ast
 import json
 import pickle
 import re
+import typing
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import core_schema
 from starlette.requests import Request
 
 from alignment.shared.sentence import Sentence, packed, unpacked
-from alignment.shared.validation import Problem
+from alignment.shared.validation import PYDANTICS, Problem, explain
+from annotation_api.db.jobs.records import Failure
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import DatasetKind, FeedbackKind, JobState, ModelKind, Person, Role
 from annotation_api.http.errors import DATABASE_PROBLEMS
 from annotation_api.jobs.curves import FIVE, GROUPS
 from annotation_api.web.markup import language
-from annotation_api.web.markup.language import LOCALES, asked_for, language_of, metric, speaking, translate, words
+from annotation_api.web.markup.language import (
+    LOCALES,
+    asked_for,
+    language_of,
+    metric,
+    speaking,
+    translate,
+    why_it_ended,
+    words,
+)
 from annotation_api.web.projects import form_builder
 from tests.support import house
 
@@ -88,7 +102,8 @@ def said_in_code() -> Iterator[tuple[str, set[str]]]:
                 code, values = node.args[0], {str(keyword.arg) for keyword in node.keywords}
                 if isinstance(code, ast.Constant):
                     yield str(code.value), values
-    yield from ((code, set(BLANK.findall(english))) for code, english in form_builder.BOUNDS.values())
+    yield from ((code, set(BLANK.findall(english))) for _, code, english in form_builder.BOUNDS.values())
+    yield from ((f"input-{kind}", set(values)) for kind, values in PYDANTICS.items())
     yield from ((said.code, set(said.values)) for _, said in DATABASE_PROBLEMS.values())
 
 
@@ -96,6 +111,60 @@ def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:
     made = dict(said_in_code())
     assert set(made) == set(SAID)
     assert [code for code, values in said_in_code() if set(BLANK.findall(SAID[code])) - values] == []
+
+
+# Whose words reach a person on a page, by a class that is raised or returned.
+SPOKEN = re.compile(
+    r"ApiError|Problem|TransitionRefused|JobError|Refused|Unreadable|StageError|BadInput|DiskFull|Diverged|Damaged"
+    r"|PeersLost|AttemptError|Fault|Failure|TemplateRefuses|bad|_bad|_wrong|_unusable"
+)
+SETTINGS = ("settings.py", "config.py", "instruct.py", "prepare.py")
+NOT_WORDS = ("objects", "headers", "pointer")
+INSIDE = (
+    "__main__.py",
+    "cli",
+    "operations",
+    "demo",
+    "processes",
+    "postgres",
+    "toyworld",
+)  # speak to a terminal, in English
+
+
+def bare_words(node: ast.expr) -> Iterator[str]:
+    """English in an argument that no Sentence holds."""
+    match node:
+        case ast.JoinedStr(values=parts) if any(
+            " " in getattr(part, "value", "") for part in parts if isinstance(part, ast.Constant)
+        ):
+            yield ast.unparse(node)
+        case ast.Constant(value=str() as text) if " " in text:
+            yield text
+        case ast.BinOp() | ast.IfExp() | ast.BoolOp() | ast.Tuple():
+            for part in ast.iter_child_nodes(node):
+                if isinstance(part, ast.expr):
+                    yield from bare_words(part)
+
+
+def spoken(path: Path) -> Iterator[str]:
+    """Bare words in a refusal or a cause, or in what becomes one: `cause = "..."`."""
+    settings = "schemas" in path.name or ("alignment" in path.parts and path.name.endswith(SETTINGS))
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        words: list[ast.expr] = []
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                if SPOKEN.fullmatch(name) or (name == "ValueError" and settings):
+                    words = [*node.args, *(word.value for word in node.keywords if word.arg not in NOT_WORDS)]
+            case ast.Assign(targets=[ast.Name(id="cause" | "next_step")], value=value):
+                words = [value]
+        yield from (f"{path}:{node.lineno}: {text}" for word in words for text in bare_words(word))
+
+
+def test_no_sentence_that_reaches_a_person_lacks_its_code() -> None:
+    found = [
+        text for path in house.files(*house.PACKAGES) if not set(path.parts) & set(INSIDE) for text in spoken(path)
+    ]
+    assert found == []
 
 
 def test_what_a_service_says_is_retold_with_its_values() -> None:
@@ -120,6 +189,66 @@ def test_what_a_service_says_is_retold_with_its_values() -> None:
         "{}",
         "plain",
     ]
+
+
+def test_why_a_job_ended_is_retold_from_what_is_stored() -> None:
+    died = Sentence("stage-process-died", "The process that ran the stage died.")
+    cause = Sentence(
+        "last-attempt",
+        "%(cause)s That was the last of %(max_attempts)s attempts in a row that got no further.",
+        cause=died,
+        max_attempts=3,
+    )
+    failure = Failure(ErrorKind.CRASH, cause, Sentence("retry-the-job", "Then retry the job."))
+    stored = json.loads(json.dumps(failure.as_json()))
+    assert stored["cause"] == str(cause)
+    with speaking("zh"):
+        assert why_it_ended(stored) == (
+            "运行该阶段的进程已终止。 这是连续 3 次没有进展的尝试中的最后一次。",
+            "然后重试此任务。",
+        )
+        assert why_it_ended({"kind": "crash", "cause": "As it was."}) == ("As it was.", "")
+    with speaking("en"):
+        assert why_it_ended(stored) == (str(cause), "Then retry the job.")
+
+
+class Shaped(BaseModel, extra="forbid"):
+    """Something with a bound and a rule of its own."""
+
+    rows: int = Field(ge=1)
+    kind: str = ""
+
+    @model_validator(mode="after")
+    def _known(self) -> Shaped:
+        if self.kind == "none":
+            raise ValueError(Sentence("nothing-to-erase", "This address names nothing to erase: %(msg)s.", msg="none"))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("given", "english", "chinese"),
+    [
+        ({"rows": 0}, "Input should be greater than or equal to 1", "应不小于 1"),
+        ({}, "Field required", "缺少此项"),
+        ({"rows": 1, "kinds": 1}, "Unknown key 'kinds'. Did you mean 'kind'?", "未知的键 'kinds'。您是否想写 'kind'？"),
+        (
+            {"rows": 1, "kind": "none"},
+            "Value error, This address names nothing to erase: none.",
+            "此地址没有指明可删除的内容：none。",
+        ),
+    ],
+)
+def test_what_a_validator_says_has_a_code(given: dict[str, Any], english: str, chinese: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Shaped.model_validate(given)
+    (problem,) = explain(refused.value, Shaped)
+    assert problem.message == english
+    with speaking("zh"):
+        assert translate(problem.message) == chinese
+
+
+def test_every_kind_of_pydantics_that_has_a_code_is_one() -> None:
+    assert set(PYDANTICS) <= set(typing.get_args(core_schema.ErrorType))
 
 
 class Bare(HTMLParser):
