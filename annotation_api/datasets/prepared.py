@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,7 @@ IN_TASKS = "SELECT 1 FROM responses WHERE sampling ->> 'dataset' = :dataset LIMI
 def keep(session: Session, me: Person, home: Path, body: FromPreparation) -> Dataset:
     """Write the new data set, whole. 422 for another job, 409 where it is kept already, 410 where the file is gone."""
     job = _job(session, body.job)
+    _take_turn(session, job)
     taken = session.scalar(select(Dataset).where(Dataset.origin["job"].astext == str(job.id)))
     if taken is not None:
         raise ApiError(
@@ -59,6 +60,13 @@ def keep(session: Session, me: Person, home: Path, body: FromPreparation) -> Dat
         batch = lines[first : first + INSERT_BATCH]
         session.execute(insert(DatasetRow), [_row(dataset, place, line) for place, line in enumerate(batch, first + 1)])
     return dataset
+
+
+def _take_turn(session: Session, job: Job) -> None:
+    """Until this transaction ends nobody else keeps it: a button may be pressed twice."""
+    if not session.scalar(select(func.pg_try_advisory_xact_lock(job.id.int >> 65))):
+        detail = Sentence("keeping", "This preparation is just being kept. Look again in a moment.")
+        raise ApiError(409, "keeping", detail, headers={"Retry-After": "1"})
 
 
 def _job(session: Session, key: uuid.UUID) -> Job:

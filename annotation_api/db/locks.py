@@ -1,7 +1,7 @@
 """Locks of Postgres's that are of no row: their numbers; and who is locked in a session's transaction.
 
 Advisory locks share one space of numbers in a database: two uses of one number stop each other. So the fixed ones
-stand in `Lock` and nowhere else; those of a project, an Idempotency-Key or a model's path are 64 bits of what it is.
+stand in `Lock` and nowhere else; those of a project, a job, a key or a model's path are 64 bits of what it is.
 """
 
 from __future__ import annotations

@@ -5,12 +5,14 @@ What stands between a session and the driver costs four times as much as the dri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
+from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, literal
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -55,6 +57,12 @@ def one_row(session: Session, statement: str, **values: object) -> Any:
     """The only row, or None."""
     found = rows(session, statement, **values)
     return found[0] if found else None
+
+
+def one_of(column: Any, keys: Collection[uuid.UUID]) -> ColumnElement[bool]:
+    """The column is one of the keys: a single parameter, however many there are. A statement takes 65,535 of them."""
+    found: ColumnElement[bool] = column == any_(literal(list(keys), ARRAY(Uuid)))
+    return found
 
 
 def commit_lightly(session: Session) -> None:

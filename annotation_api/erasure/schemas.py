@@ -36,13 +36,14 @@ class ErasureTarget(Body):
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        given = {
-            ErasureScope.RECORD: (self.task is not None) != (self.dataset is not None and self.row is not None),
-            ErasureScope.PERSON: self.person is not None and self.task is None and self.dataset is None,
-            ErasureScope.PROJECT: self.project is not None
-            and (self.task, self.dataset, self.person) == (None, None, None),
+        given = {name for name in ("task", "dataset", "row", "person") if getattr(self, name) is not None}
+        given |= {"part"} if self.part else set()
+        fits = {
+            ErasureScope.RECORD: given - {"part"} == {"dataset", "row"} or given == {"task"},
+            ErasureScope.PERSON: given == {"person"},
+            ErasureScope.PROJECT: self.project is not None and not given,
         }
-        if not given[self.scope]:
+        if not fits[self.scope]:
             raise ValueError(
                 Sentence(
                     "target-named-by",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 from sqlalchemy import Select
 
 from alignment.shared.sentence import Sentence
@@ -43,6 +43,14 @@ class Labels(Body):
     name: Name | None = Field(default=None, description="Shown in lists, and taken by the command line for the id.")
     notes: Notes | None = Field(default=None, description="What is worth knowing about it.")
     tags: Tags | None = Field(default=None, description=TAG)
+
+    @field_validator("name", "notes", "tags")
+    @classmethod
+    def _null_means_nothing(cls, value: Any, field: ValidationInfo) -> Any:
+        if value is None:
+            words = "%(nulls)s: null means nothing here; leave the field out to keep what is set"
+            raise ValueError(Sentence("null-means-nothing", words, nulls=field.field_name))
+        return value
 
 
 class Labelled(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,6 +13,8 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db import sql
 from annotation_api.db.tables import Alias, AliasMove, Job, ModelKind, ModelParent, ModelVersion, Snapshot, SnapshotRow
+
+A = TypeVar("A", Alias, AliasMove)
 
 
 def models(kind: ModelKind | None) -> Select[ModelVersion]:
@@ -71,13 +74,20 @@ def links_to(session: Session, models: Collection[uuid.UUID]) -> Sequence[ModelP
 
 
 def aliases(session: Session) -> Sequence[Alias]:
-    return session.scalars(select(Alias).order_by(Alias.name)).all()
+    return _of_seen(session, session.scalars(select(Alias).order_by(Alias.name)).all())
 
 
 def alias_moves(session: Session, names: Collection[str]) -> Sequence[AliasMove]:
     """The newest first."""
     query = select(AliasMove).where(AliasMove.name.in_(names))
-    return session.scalars(query.order_by(AliasMove.created_at.desc(), AliasMove.id)).all()
+    return _of_seen(session, session.scalars(query.order_by(AliasMove.created_at.desc(), AliasMove.id)).all())
+
+
+def _of_seen(session: Session, rows: Sequence[A]) -> list[A]:
+    """Without what says something of models that the caller may not see."""
+    keys = {row.model_id for row in rows}
+    seen = set(session.scalars(select(ModelVersion.id).where(ModelVersion.id.in_(keys))))
+    return [row for row in rows if row.model_id is None or row.model_id in seen]
 
 
 def drop_alias(session: Session, name: str) -> bool:

@@ -45,9 +45,9 @@ def erase(request: Request, form: Form, session: Db, me: Me) -> Response:
     try:
         row = service.ask(session, me, NewErasure.model_validate({**given, "reason": text_of(form, "reason").strip()}))
     except ValidationError:
-        return _plan(request, session, me, given, "Say why, in three letters or more.")
+        return _plan(request, session, me, given, "Say why, in three letters or more.", text_of(form, "reason"))
     except ApiError as refusal:
-        return _plan(request, session, me, given, refusal.detail)
+        return _plan(request, session, me, given, refusal.detail, text_of(form, "reason"))
     request.scope[recording.OBJECTS] = {"made": f"/v1/erasures/{row.id}"}
     return see_other(f"/erasures/{row.id}")
 
@@ -61,7 +61,9 @@ def erasure_page(erasure_id: uuid.UUID, request: Request, session: Db, me: Me) -
     )
 
 
-def _plan(request: Request, session: Session, me: Person, given: dict[str, str], error: str | None = None) -> Response:
+def _plan(
+    request: Request, session: Session, me: Person, given: dict[str, str], error: str | None = None, reason: str = ""
+) -> Response:
     try:
         target = ErasureTarget.model_validate(given)
     except ValidationError as wrong:
@@ -71,7 +73,7 @@ def _plan(request: Request, session: Session, me: Person, given: dict[str, str],
             Sentence("nothing-to-erase", "This address names nothing to erase: %(msg)s.", msg=wrong.errors()[0]["msg"]),
         ) from None
     plan = service.preview(session, me, target)
-    context = {"given": given, "plan": plan, "target": _words(session, target), "error": error}
+    context = {"given": given, "plan": plan, "target": _words(session, target), "error": error, "reason": reason}
     return render(request, "erasure_plan.html", me, 409 if error else 200, **context)
 
 

@@ -67,13 +67,19 @@ def test_the_whole_way_over_rest(as_: Any, session: Session, planted: Planted) -
     [
         {"scope": "record"},
         {"scope": "record", "task": "T", "dataset": "T", "row": 1},
+        {"scope": "record", "task": "T", "dataset": "T"},
+        {"scope": "record", "task": "T", "person": "T"},
+        {"scope": "record", "task": "T", "part": 1},
+        {"scope": "project", "project": "P", "row": 1},
         {"scope": "person", "task": "T"},
         {"scope": "project"},
         {"scope": "record", "task": "T", "reason": ""},
     ],
 )
 def test_a_target_that_names_nothing_is_refused(as_: Any, planted: Planted, target: dict[str, Any]) -> None:
-    sent = json.loads(json.dumps(target).replace('"T"', f'"{planted.task.id}"'))
+    sent = json.loads(
+        json.dumps(target).replace('"T"', f'"{planted.task.id}"').replace('"P"', f'"{planted.project.id}"')
+    )
     answer = as_(Role.ADMIN).post("/v1/erasures", json={"reason": "its author asked"} | sent)
     assert answer.status_code == 422
 
@@ -90,6 +96,42 @@ def test_who_made_a_project_erases_in_it(as_: Any, planted: Planted, make: Any) 
     assert made.status_code == 202
     assert other.get(made.headers["location"]).status_code == 404
     assert owner.get(made.headers["location"]).status_code == 200
+
+
+def test_where_the_last_decision_was_erased_the_votes_count_until_somebody_decides_anew(
+    as_: Any, person: Any, session: Session, planted: Planted
+) -> None:
+    url, other = f"/v1/projects/{planted.project.id}/tasks/{planted.task.id}", person(Role.REVIEWER)
+    reviewer, groups = as_(Role.REVIEWER), [[str(key)] for key in planted.make.response_ids(planted.task)]
+    first = reviewer.get(f"{url}/answers").json()["decision"]["id"]
+    newer = as_(other).post(f"{url}:decide", json={"payload": {"groups": groups}, "supersedes": first})
+    assert newer.status_code == 201
+    erased = {"scope": "person", "person": str(other.id), "reason": "they asked"}
+    assert as_(Role.ADMIN).post("/v1/erasures", json=erased).status_code == 202
+    work_off(session, planted)
+    assert reviewer.get(f"{url}/answers").json()["decision"] is None
+    body = {"project": str(planted.project.id), "kind": "rankings"}
+    frozen = as_(Role.ENGINEER).post("/v1/snapshots", json=body).json()
+    assert (frozen["rows"], frozen["sources"].get("adjudicated")) == (2, None)  # an answer to each task
+    again = reviewer.post(f"{url}:decide", json={"payload": {"groups": groups}})
+    assert again.status_code == 201, again.text
+    assert reviewer.get(f"{url}/answers").json()["decision"]["id"] == again.json()["id"]
+
+
+def test_an_answer_kept_for_a_repeat_holds_no_message_of_a_person(
+    as_: Any, session: Session, planted: Planted, person: Any, make: Any
+) -> None:
+    """They asked from a task in hand, and never answered it."""
+    asker, word = person(Role.ANNOTATOR), "Hqxasked"
+    held = make.assignment(planted.kept_task, asker, state="leased")
+    url = f"/v1/assignments/{held.id}/comments"
+    assert as_(asker).post(url, json={"text": word}).status_code == 201
+    said = as_(Role.REVIEWER).post(url, json={"text": "So it is."}, headers={"Idempotency-Key": "k"})
+    assert (said.status_code, word in said.text) == (201, True)
+    target = {"scope": "person", "person": str(asker.id), "reason": "they asked"}
+    assert as_(Role.ADMIN).post("/v1/erasures", json=target).status_code == 202
+    work_off(session, planted)
+    assert found(session, planted.home, word) == []
 
 
 def test_a_row_of_a_data_set_names_a_record(as_: Any, session: Session, planted: Planted) -> None:

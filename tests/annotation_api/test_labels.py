@@ -50,6 +50,7 @@ def test_what_is_named_is_found_by_its_name_and_tags(as_: As, places: dict[str, 
         ({"tags": ["two words"]}, "/tags/0"),
         ({"tags": [f"t{n}" for n in range(21)]}, "/tags"),
         ({"nam": "x"}, "/nam"),
+        ({"notes": None}, "/notes"),
     ],
 )
 def test_labels_that_cannot_be_are_refused_by_field(as_: As, places: dict[str, str], labels: Any, pointer: str) -> None:

@@ -14,6 +14,7 @@ from alignment.shared.records import Candidates, Demonstration, Ranking, sha256_
 from annotation_api.annotation.projects.planning import Plan
 from annotation_api.db import tasks
 from annotation_api.db.snapshots import frozen_rows
+from annotation_api.db.sql import one_of
 from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, FeedbackKind, Task
 
 BATCH = 1000  # records held in memory at once
@@ -57,7 +58,7 @@ def now(session: Session) -> datetime:
 
 def known(session: Session, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Those of the ids that are tasks already."""
-    return set(session.scalars(select(Task.id).where(Task.id.in_(ids))))
+    return set(session.scalars(select(Task.id).where(one_of(Task.id, ids))))
 
 
 @dataclass(frozen=True)

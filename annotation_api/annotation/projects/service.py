@@ -187,7 +187,7 @@ def show_tasks(session: Session, viewer: Person, shown: Sequence[Task]) -> list[
     """Tasks with their responses. Reviewers also rank, so model names are for engineers and admins."""
     ids = [task.id for task in shown]
     responses, judged = queries.responses_of(session, ids), queries.judged_counts(session, ids)
-    tells = viewer.role in (Role.ENGINEER, Role.ADMIN)
+    tells, prompts = viewer.role in (Role.ENGINEER, Role.ADMIN), queries.prompts_of(session, shown)
     return [
         TaskOut(
             id=task.id,
@@ -198,7 +198,7 @@ def show_tasks(session: Session, viewer: Person, shown: Sequence[Task]) -> list[
             priority=task.priority,
             judged=judged.get(task.id, 0),
             created_at=task.created_at,
-            prompt=queries.prompt_of(session, task).record,
+            prompt=prompts[task.prompt_id].record,
             responses=[
                 TaskResponseOut(id=row.id, text=row.text, model=row.model_id if tells else None)
                 for row in responses[task.id]

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from annotation_api.annotation.review.schemas import AnswerFilter, Reviewed
+from annotation_api.db.snapshots import decided
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
@@ -166,14 +167,17 @@ def drafts(session: Session, task_id: uuid.UUID) -> Sequence[Any]:
 
 def decision_of(session: Session, task_id: uuid.UUID) -> tuple[TaskDecision, str] | None:
     """The decision that stands, with the reviewer's pseudonym."""
-    newer = aliased(TaskDecision)
     row = session.execute(
         select(TaskDecision, Person.pseudonym)
         .join(Person, Person.id == TaskDecision.reviewer_id)
-        .where(TaskDecision.task_id == task_id, ~exists().where(newer.supersedes == TaskDecision.id))
-        .where(TaskDecision.erased_at.is_(None))
+        .where(TaskDecision.task_id == task_id, decided.stands())
     ).one_or_none()
     return (row[0], row[1]) if row else None
+
+
+def last_decision(session: Session, task_id: uuid.UUID) -> uuid.UUID | None:
+    """The one that the next replaces, whether it stands or was erased: a task's decisions are one chain."""
+    return session.scalar(select(TaskDecision.id).where(TaskDecision.task_id == task_id, decided.is_last()))
 
 
 _several = select(Task).where(Task.project_id == bindparam("project"), Task.judged >= 2, ~Task.gold)
@@ -182,13 +186,13 @@ _NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPAR
 
 def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
     """(task, kind, prompt's record, [payloads]) of the newest tasks with two answers or more that nobody decided."""
-    decided = exists().where(TaskDecision.task_id == _NEWEST.c.id, TaskDecision.erased_at.is_(None))
+    known = exists().where(TaskDecision.task_id == _NEWEST.c.id, decided.stands())
     return session.execute(
         select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, func.jsonb_agg(Submission.payload))
         .join(PromptRow, PromptRow.id == _NEWEST.c.prompt_id)
         .join(Assignment, Assignment.task_id == _NEWEST.c.id)
         .join(Submission, Submission.assignment_id == Assignment.id)
-        .where(CURRENT, ~decided)
+        .where(CURRENT, ~known)
         .group_by(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.id),
         {"project": project_id},
     ).all()

@@ -184,7 +184,7 @@ def decide(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid.UU
     row = TaskDecision(
         task_id=task.id,
         reviewer_id=me.id,
-        supersedes=new.supersedes,
+        supersedes=queries.last_decision(session, task.id),
         kind=content.kind,
         payload=payload,
         payload_hash=sha256_text(canonical_json(payload)),

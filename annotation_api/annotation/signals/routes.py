@@ -56,7 +56,7 @@ def show_hours(
 def period(since: date | None, until: date | None) -> tuple[date, date]:
     """The days that are meant. ApiError 422 for an end before the beginning."""
     last = until or (datetime.now(UTC).date() if since is None else max(since, datetime.now(UTC).date()))
-    first = since or last - timedelta(days=DAYS - 1)
+    first = since or last - min(timedelta(days=DAYS - 1), last - date.min)
     if first > last:
         raise invalid(
             [

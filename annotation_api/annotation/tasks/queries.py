@@ -89,8 +89,10 @@ def responses_of(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid
     return found
 
 
-def prompt_of(session: Session, task: Task) -> PromptRow:
-    return session.get_one(PromptRow, task.prompt_id)
+def prompts_of(session: Session, tasks: Collection[Task]) -> dict[uuid.UUID, PromptRow]:
+    """The prompts of the tasks by their ids."""
+    query = select(PromptRow).where(PromptRow.id.in_({task.prompt_id for task in tasks}))
+    return {row.id: row for row in session.scalars(query)}
 
 
 def projects() -> Select[Project]:

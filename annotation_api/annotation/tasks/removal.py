@@ -15,6 +15,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Select, Text, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from annotation_api.db.sql import one_of
 from annotation_api.db.tables import (
     Assignment,
     AssignmentState,
@@ -85,15 +86,17 @@ def remove(session: Session, choice: TaskFilter, ids: Collection[uuid.UUID] | No
     had = {
         key
         for column in (Assignment.task_id, TaskDecision.task_id)
-        for key in session.scalars(select(column).where(column.in_(keys)))
+        for key in session.scalars(select(column).where(one_of(column, keys)))
     }
     fresh = [key for key in keys if key not in had]
-    session.execute(delete(TaskResponse).where(TaskResponse.task_id.in_(fresh)))
-    session.execute(delete(Task).where(Task.id.in_(fresh)))
-    held = (Assignment.task_id.in_(had), Assignment.state == AssignmentState.LEASED)
-    session.execute(update(Assignment).where(*held).values(state=AssignmentState.EXPIRED))
-    out = update(Task).where(Task.id.in_(had)).values(removed_overlap=Task.overlap, overlap=Task.judged)
-    session.execute(out, execution_options={"synchronize_session": False})
+    unsynchronised = {"synchronize_session": False}
+    session.execute(delete(TaskResponse).where(one_of(TaskResponse.task_id, fresh)), execution_options=unsynchronised)
+    session.execute(delete(Task).where(one_of(Task.id, fresh)), execution_options=unsynchronised)
+    held = (one_of(Assignment.task_id, had), Assignment.state == AssignmentState.LEASED)
+    ended = update(Assignment).where(*held).values(state=AssignmentState.EXPIRED)
+    session.execute(ended, execution_options=unsynchronised)
+    out = update(Task).where(one_of(Task.id, had)).values(removed_overlap=Task.overlap, overlap=Task.judged)
+    session.execute(out, execution_options=unsynchronised)
     return Removed(len(fresh), len(had))
 
 
@@ -102,7 +105,7 @@ def bring_back(session: Session, choice: TaskFilter, ids: Collection[uuid.UUID] 
     whole = select(PromptRow.id).where(PromptRow.erased_at.is_(None))
     chosen = choice.tasks().where(Task.removed_overlap.is_not(None), Task.prompt_id.in_(whole))
     keys = _locked(session, chosen if ids is None else chosen.where(Task.id.in_(ids)))
-    back = update(Task).where(Task.id.in_(keys)).values(overlap=Task.removed_overlap, removed_overlap=None)
+    back = update(Task).where(one_of(Task.id, keys)).values(overlap=Task.removed_overlap, removed_overlap=None)
     session.execute(back, execution_options={"synchronize_session": False})
     return len(keys)
 

@@ -49,6 +49,8 @@ DELETE FROM idempotency_keys k WHERE k.person_id = %(person)s::uuid OR EXISTS (
         OR EXISTS (SELECT FROM assignments a LEFT JOIN submissions s ON s.assignment_id = a.id
             JOIN tasks t ON t.id = a.task_id JOIN prompts p ON p.id = t.prompt_id
             WHERE a.id = named.id[1]::uuid AND (p.erased_at IS NOT NULL OR s.erased_at IS NOT NULL))
+        OR EXISTS (SELECT FROM assignments a LEFT JOIN comments c ON c.assignment_id = a.id
+            WHERE a.id = named.id[1]::uuid AND %(person)s::uuid IN (a.person_id, c.author_id))
         OR EXISTS (SELECT FROM submissions s WHERE s.id = named.id[1]::uuid AND s.erased_at IS NOT NULL)
         OR EXISTS (SELECT FROM dataset_rows d WHERE d.dataset_id = named.id[1]::uuid AND d.erased_at IS NOT NULL)
 )

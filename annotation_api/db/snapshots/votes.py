@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from annotation_api.db.kinds import Adjudicated, PausedPeople
+from annotation_api.db.snapshots import decided
 from annotation_api.db.tables import (
     Assignment,
     FeedbackKind,
@@ -34,11 +35,9 @@ class VoteChoice:
 
     def told(self, session: Session, project_id: uuid.UUID) -> dict[str, str]:
         """What a snapshot says of it: what sets it apart from all votes of everybody, where there is any of it."""
-        decided = exists().where(
-            TaskDecision.task_id == Task.id, Task.project_id == project_id, TaskDecision.erased_at.is_(None)
-        )
+        known = exists().where(TaskDecision.task_id == Task.id, Task.project_id == project_id, decided.stands())
         out = exists().where(PersonStanding.project_id == project_id, PersonStanding.paused_at.is_not(None))
-        found = session.execute(select(decided, out)).one()
+        found = session.execute(select(known, out)).one()
         said = (
             {"adjudicated": self.adjudicated.value} if found[0] and self.adjudicated is not Adjudicated.IGNORE else {}
         )
@@ -62,7 +61,7 @@ def votes_of(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoic
         .where(~exists().where(later.supersedes == Submission.id))
     )
     if kind is not None and choice.adjudicated is Adjudicated.INSTEAD:
-        query = query.where(~exists().where(TaskDecision.task_id == Task.id, TaskDecision.erased_at.is_(None)))
+        query = query.where(~exists().where(TaskDecision.task_id == Task.id, decided.stands()))
     if choice.paused is PausedPeople.OUT:
         paused = (PersonStanding.project_id == project_id) & PersonStanding.paused_at.is_not(None)
         query = query.where(Assignment.person_id.not_in(select(PersonStanding.person_id).where(paused)))
@@ -71,15 +70,13 @@ def votes_of(project_id: uuid.UUID, kind: FeedbackKind | None, choice: VoteChoic
 
 def decisions_of(project_id: uuid.UUID, kind: FeedbackKind | None) -> Select[Any]:
     """The decisions that stand."""
-    later = aliased(TaskDecision)
     return (
         _with_content(TaskDecision.id, False, TaskDecision.payload, null())
         .join(Task, Task.id == TaskDecision.task_id)
         .join(PromptRow, PromptRow.id == Task.prompt_id)
         .join(Person, Person.id == TaskDecision.reviewer_id)
         .where(Task.project_id == project_id, ~Task.gold, _of_kind(TaskDecision, kind))
-        .where(TaskDecision.erased_at.is_(None))
-        .where(~exists().where(later.supersedes == TaskDecision.id))
+        .where(decided.stands())
         .order_by(TaskDecision.created_at, TaskDecision.id)
     )
 

@@ -17,7 +17,7 @@ from annotation_api.annotation.projects import members
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.projects.members import NewMember
 from annotation_api.annotation.projects.schemas import ProjectPatch
-from annotation_api.db.tables import Person, Project
+from annotation_api.db.tables import Person, Project, ProjectMember
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError, invalid
@@ -64,7 +64,7 @@ def remove(project_id: uuid.UUID, person_id: uuid.UUID, session: Db) -> Response
 def set_open(project_id: uuid.UUID, form: Form, session: Db, me: Me) -> Response:
     """To everybody, or to members and admins; who shuts it stays in."""
     project, wide = projects.find_project(session, project_id), text_of(form, "open") == "yes"
-    if not wide:
+    if not wide and session.get(ProjectMember, (project.id, me.id)) is None:  # who is in keeps their languages
         members.add(session, project, NewMember(person=str(me.id)))
     projects.change_project(session, me, project, ProjectPatch(open=wide))
     return see_other(f"/projects/{project_id}/members")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.toyworld.world import World, build_world
 from annotation_api.annotation.projects import service as projects
-from annotation_api.annotation.tasks import queries
 from annotation_api.annotation.tasks.schemas import NewProject, NewResponse, NewTask
 from annotation_api.db.forms import RankingForm
 from annotation_api.db.tables import Person, Project
@@ -34,9 +34,9 @@ def make(session: Session, person: Person, language: str) -> Project:
     """The toy project; the one that is there already, if the caller sees it (409 else)."""
     with speaking(language):
         name, guidelines = _(NAME), " ".join(map(_, GUIDELINES))
-    known = queries.project_named(session, name)
+    known = session.scalar(select(Project).where(Project.name == name))
     if known is not None:
-        return projects.find_project(session, known.id)
+        return known
     new = NewProject(name=name, guidelines=guidelines, responses_per_task=RESPONSES, forms=[RankingForm()])
     project = projects.create_project(session, person, new)
     projects.add_tasks(session, project, [_task(record) for record in _asked(language)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -110,7 +111,7 @@ def review_answer(
         service.review(session, me, project.id, answer_id, valid(NewReview, sent))
     except ApiError as error:
         session.rollback()
-        return _answer(request, session, me, project, answer_id, error)
+        return _answer(request, session, me, project, answer_id, error, typed=text_of(form, "comment"))
     return see_other(f"/projects/{project.id}/review/answers/{answer_id}")
 
 
@@ -121,6 +122,8 @@ def _answer(
     project: Project,
     answer_id: uuid.UUID,
     error: ApiError | None = None,
+    *,
+    typed: str = "",
 ) -> Response:
     row = service.find_answer(session, project.id, answer_id)
     answer = service.show_answers(session, me, project.id, [row])[0]
@@ -141,6 +144,7 @@ def _answer(
         thread=threads.show(session, me, session.get_one(Assignment, row.assignment_id), task),
         reviews=me.role in REVIEWS,
         error=error.shown if error else None,
+        typed=typed,
     )
 
 
@@ -195,7 +199,10 @@ def side_by_side(
     task_id: uuid.UUID,
     work: TaskPage | None = None,
     error: ApiError | None = None,
+    *,
+    expected: Mapping[str, str] | None = None,
 ) -> Response:
+    """`expected` is what was typed into the form of a gold item."""
     found = service.show_task(session, me, project.id, task_id)
     shown, names = as_task(found, project), said.letters(found.responses)
     standing = found.decision
@@ -220,6 +227,7 @@ def side_by_side(
         extras=work.extras,
         reviews=me.role in REVIEWS,
         gold=_gold(session, found, names),
+        expected=expected or {},
         error=error.shown if error else None,
     )
 

@@ -113,7 +113,8 @@ def make_gold(project_id: uuid.UUID, task_id: uuid.UUID, request: Request, form:
         service.make_gold(session, me, project.id, task_id, valid(NewGold, sent))
     except ApiError as error:
         session.rollback()
-        return side_by_side(request, session, me, project, task_id, error=error)
+        typed = {name: value for name, value in form.items() if isinstance(value, str)}
+        return side_by_side(request, session, me, project, task_id, error=error, expected=typed)
     return see_other(f"/projects/{project.id}/review/tasks/{task_id}#gold")
 
 

@@ -60,7 +60,8 @@ def _as_made(session: Session, key: uuid.UUID) -> dict[str, list[str]]:
     now, usual = fields_of(job.stage, job.config), fields_of(job.stage, forms.resolved(job.stage, ""))
     changed = {field.name: [field.default] for path, field in now.items() if field.default != usual[path].default}
     labels = {"name": [job.name or ""], "notes": [job.notes], "tags": [", ".join(job.tags)]}
-    return given | changed | labels | {"gpus": [f"{job.gpus:g}"], "priority": [str(job.priority)]}
+    on_cpu = {"allow_cpu": ["yes"]} if job.allow_cpu else {}
+    return given | changed | labels | on_cpu | {"gpus": [f"{job.gpus:g}"], "priority": [str(job.priority)]}
 
 
 @router.post("/jobs", dependencies=[allow(*ENGINEERS), spends(Quota.JOBS)])

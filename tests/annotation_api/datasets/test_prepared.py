@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.events import NullReporter
@@ -67,7 +68,7 @@ def settings(app: Any) -> Settings:
     return found
 
 
-def test_shown_then_kept_then_undone(as_: As, session: Session, settings: Settings) -> None:
+def test_shown_then_kept_then_undone(as_: As, session: Session, settings: Settings, engine: Engine) -> None:
     engineer = as_(Role.ENGINEER)
     source = imported(engineer, ROWS)
     made = engineer.post("/v1/jobs", json=asked(source, duplicates="exact", personal="mask"))
@@ -83,6 +84,11 @@ def test_shown_then_kept_then_undone(as_: As, session: Session, settings: Settin
         ("duplicates", 3, 2, 0),
     ]
     assert len(engineer.get("/v1/datasets").json()["items"]) == 1  # nothing was written
+    with engine.connect() as other:  # the same button, pressed a moment before
+        other.execute(select(func.pg_advisory_lock(uuid.UUID(body["job"]).int >> 65)))
+        second = engineer.post("/v1/datasets:from-preparation", json=body)
+        assert (second.status_code, second.json()["type"]) == (409, "urn:rankloop:keeping")
+        other.execute(select(func.pg_advisory_unlock_all()))
     kept = engineer.post("/v1/datasets:from-preparation", json=body)
     assert kept.status_code == 201, kept.text
     dataset = kept.json()

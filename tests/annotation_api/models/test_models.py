@@ -166,6 +166,24 @@ def test_an_alias_moves(as_: As, make: Any) -> None:
     assert client.put("/v1/aliases/other", json={"model": str(uuid.uuid4())}).status_code == 422
 
 
+def test_an_alias_of_a_model_that_one_may_not_see_says_nothing(as_: As, browser_of: Any, make: Any) -> None:
+    secret = make.model(snapshot_id=_of_closed(make).id)
+    body = {"model": str(secret.id), "why": "Secret reason."}
+    assert as_(Role.ADMIN).put("/v1/aliases/champion", json=body).status_code == 200
+    stranger = as_(Role.ENGINEER)
+    assert stranger.get("/v1/aliases").json() == []
+    assert stranger.get("/v1/aliases/champion/history").status_code == 404
+    assert "Secret reason." not in browser_of(Role.ENGINEER).get("/models").text
+    assert "Secret reason." in browser_of(Role.ADMIN).get("/models").text
+
+
+def _of_closed(make: Any) -> Any:
+    """A snapshot of a closed project."""
+    project = make.project(open=False)
+    make.submission(make.task(make.prompt(project)), [[0], [1]])
+    return freeze.freeze_project(make.session, project.id, project.created_by)
+
+
 @pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.REVIEWER])
 def test_only_engineers_change_the_registry(as_: As, make: Any, role: Role, root: Path) -> None:
     client, model = as_(role), make.model()

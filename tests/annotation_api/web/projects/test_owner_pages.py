@@ -206,6 +206,13 @@ def test_an_open_project_that_is_shut_takes_back_what_others_hold(browser_of, ma
     session.expire_all()
     assert [held.state for held in holds] == [AssignmentState.EXPIRED, AssignmentState.LEASED]
     assert browser.get(path).status_code == 200  # who shuts it stays in
+    own = session.get_one(ProjectMember, (project.id, engineer.id))
+    own.languages = ["zh"]
+    session.commit()
+    for answer in ("yes", "no"):
+        assert browser.post(f"{path}/open", data={"open": answer}).status_code == 303
+    session.refresh(own)
+    assert own.languages == ["zh"]  # and gets prompts in their own languages as before
     assert browser_of(stranger).get(f"/projects/{project.id}").status_code == 404
 
 
@@ -230,6 +237,14 @@ def test_an_empty_home_leads_to_a_toy_project(browser_of, session: Session) -> N
     assert "Five steps" not in browser.get("/").text
     assert browser.post("/projects/toy").headers["location"] == f"/projects/{project.id}"
     assert tasks(session) == 6
+
+
+def test_a_toy_project_of_others_only_takes_the_name(browser_of, make, session: Session) -> None:
+    theirs = make.project(name="Toy project", open=False)
+    session.commit()
+    answer = browser_of(Role.ENGINEER).post("/projects/toy")
+    assert answer.status_code == 409
+    assert str(theirs.id) not in answer.text + str(answer.headers)
 
 
 def test_a_model_answers_prompts_without_the_command_line(browser_of, make, tmp_path, session: Session) -> None:

@@ -236,3 +236,4 @@ def test_hours_are_a_page_and_a_table(rooms: Rooms, browser_of: Browsers) -> Non
     assert any(f"{rooms.people[0].pseudonym},,1,0,0,61.0,61.0,61.0,61.0" in line for line in lines)
     assert browser.get(f"{rooms.url}/hours", params={"since": "", "until": ""}).status_code == 200
     assert browser.get(f"{rooms.url}/hours", params={"since": "2030-01-02", "until": "2030-01-01"}).status_code == 422
+    assert browser.get(f"{rooms.url}/hours", params={"until": "0001-01-02"}).status_code == 200  # the calendar begins

@@ -138,7 +138,10 @@ def test_a_new_job_begins_with_the_settings_of_another(
     browser = browser_of(Role.ENGINEER)
     browser.post("/jobs", data=sft(things) | {"set.epochs": "1.5"})
     job = session.scalars(select(Job)).one()
+    job.allow_cpu = True
+    session.commit()
     page = Page(browser.get("/jobs/new", params={"like": str(job.id)}).text)
+    assert "checked" in next(a for _, a in page.tags if a.get("name") == "allow_cpu")
     assert page.fields["set.epochs"] == "1.5"
     assert page.fields["set.learning_rate"] == "0.0005"  # the toy preset's
     assert page.fields["set.max_grad_norm"] == ""
