@@ -68,9 +68,9 @@ def _require_most(model: nn.Module, layers: list[tuple[str, nn.Linear]]) -> None
         raise bad(cause, Sentence("four-bits-unset", "Leave lora.bits unset."))
 
 
-def _packed(layer: nn.Linear, device: torch.device) -> nn.Module:
+def _packed(layer: nn.Linear, device: torch.device) -> Any:
     library: Any = importlib.import_module("bitsandbytes.nn")  # in the types of which nothing would hold
-    packed: nn.Module = library.Linear4bit(
+    packed = library.Linear4bit(
         layer.in_features,
         layer.out_features,
         bias=False,
