@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,7 @@ from annotation_api.db import form_rows
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
 from annotation_api.db.forms import read_form
 from annotation_api.db.migrate import NewerDatabase, alembic_config, is_current, upgrade
-from annotation_api.db.tables import Base, FeedbackKind, Task
+from annotation_api.db.tables import Base, Dataset, FeedbackKind, Snapshot, Task
 
 CATALOGUE = """
 SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || ' null:' || (NOT a.attnotnull)
@@ -131,6 +132,37 @@ def test_a_reachable_server_is_needed(tmp_path: Any) -> None:
     with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
         upgrade(f"postgresql://nobody@/none?host={tmp_path}")
     assert make_engine("postgresql://u:p@h/d").url.password == "p"
+
+
+def test_what_was_prepared_from_a_project_comes_to_belong_to_it(fresh_engine: Engine, factory: Any) -> None:
+    """And what was prepared from that, in turn; what comes from elsewhere stays nobody's."""
+    with fresh_engine.begin() as connection:
+        command.downgrade(config_on(connection), "0018")
+    with Session(fresh_engine) as session:
+        project = factory(session).project()
+        common = {"kind": "prompts", "created_by": project.created_by}
+        first, second, other = (
+            Dataset(
+                **common, name=name, format="prepared", sha256=name, accepted=1, duplicates=0, rejected=0, origin={}
+            )
+            for name in ("first", "second", "other")
+        )
+        session.add_all([first, second, other])
+        session.flush()
+        for made, sources in (
+            (first, {"project": str(project.id)}),
+            (second, {"datasets": [str(first.id)]}),
+            (other, {"datasets": [str(uuid.uuid4())]}),
+        ):
+            snapshot = Snapshot(**common, id=uuid.uuid4(), sources=sources, sha256=made.name, rows=1)
+            session.add(snapshot)
+            made.origin = {"snapshot": str(snapshot.id)}
+        session.commit()
+        keys = [project.id, first.id, second.id, other.id]
+    with fresh_engine.begin() as connection:
+        command.upgrade(config_on(connection), "head")
+    with Session(fresh_engine) as session:
+        assert [session.get_one(Dataset, key).project_id for key in keys[1:]] == [keys[0], keys[0], None]
 
 
 def test_what_was_collected_before_forms_keeps_its_meaning(fresh_engine: Engine) -> None:
