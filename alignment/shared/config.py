@@ -29,6 +29,7 @@ from alignment.shared.settings import TrainingConfig as TrainingConfig
 from alignment.shared.stage_names import Baseline as Baseline
 from alignment.shared.stage_names import Stage as Stage
 
+VIRTUAL_TOKENS = 20  # where none are asked for
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -76,8 +77,18 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
     )
     source_cap: int = Field(default=0, ge=0, description="At most so many of a source, drawn by seed; 0: all.")
     virtual_tokens: int = Field(
-        default=20, ge=1, le=1024, description="Learned tokens before the text, of prefix, prompt and p_tuning."
+        default=VIRTUAL_TOKENS,
+        ge=1,
+        le=1024,
+        description="Learned tokens before the text, of prefix, prompt and p_tuning.",
     )
+
+    @model_validator(mode="after")
+    def _virtual_tokens_are_read(self) -> Self:
+        if self.tuned not in SOFT and self.virtual_tokens != VIRTUAL_TOKENS:
+            english = "virtual_tokens is read by prefix, prompt and p_tuning alone, and method is %(tuned)s"
+            raise ValueError(Sentence("virtual-tokens-unread", english, tuned=repr(self.tuned)))
+        return self
 
     @property
     def light(self) -> Light | None:

@@ -51,7 +51,7 @@ class RowRules(StageSettings):
 class LoRAConfig(StageSettings):
     rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update matrices.")
     alpha: Positive = Field(default=32.0, description="Scale of the update; alpha / rank multiplies it.")
-    dropout: Fraction = Field(default=0.0, description="Dropout on the adapter's input.")
+    dropout: Share = Field(default=0.0, description="Dropout on the adapter's input.")
     targets: Literal["usual", "all_linear"] | LayerNames = Field(
         default="usual",
         description="Which linear layers: those of the text model without routers and experts, all, or the names.",

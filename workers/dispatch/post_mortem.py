@@ -39,5 +39,6 @@ def _how(code: int | None) -> str:
     if code is None:
         return ""
     if code < 0:
-        return Sentence("of-signal", " of %(name)s", name=signal.Signals(-code).name)
+        named = -code in signal.Signals.__members__.values()  # a real-time signal has a number alone
+        return Sentence("of-signal", " of %(name)s", name=signal.Signals(-code).name if named else f"signal {-code}")
     return Sentence("with-exit-code", " with exit code %(code)s", code=code)

@@ -81,7 +81,7 @@ class Endpoint:
                             NEXT,
                         )
                 return response.status_code, data
-        except httpx.TransportError:
+        except httpx.RequestError:  # an answer that cannot be unpacked, too
             return 503, b""
 
 

@@ -327,6 +327,8 @@ def test_soft_prompts_are_sfts_alone(config: Any, method: str) -> None:
         ({"method": "ia3", "lora": {}}, "method 'ia3' has no use for lora"),
         ({"method": "lora", "lora": None}, "method 'lora' needs lora, which is null"),
         ({"layers": 3}, "layers is read by method 'layers' alone"),
+        ({"virtual_tokens": 7}, "virtual_tokens is read by prefix, prompt and p_tuning alone, and method is 'full'"),
+        ({"method": "lora", "lora": {"dropout": 1.0}}, "less than 1"),
         ({"method": "qlora"}, "'qlora' is method 'lora', lora.bits = 4"),
         ({"method": "P-tuning-v2"}, "'P-tuning-v2' is method 'prefix'"),
         ({"method": "houlsby"}, "'houlsby' adds layers between others, which PEFT has no tuner for"),

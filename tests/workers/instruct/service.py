@@ -43,6 +43,8 @@ class Answer(BaseHTTPRequestHandler):
         self.send_response(status)
         if status == 307:
             self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+        if status == 206:
+            self.send_header("Content-Encoding", "gzip")  # which it is not
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

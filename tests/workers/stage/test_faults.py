@@ -122,6 +122,7 @@ def test_an_exception_that_is_nobodys_is_ours() -> None:
             Again.INTERRUPTED,
             "Attempt 2 lost the head of its Ray cluster.",
         ),
+        (-40, False, "", ErrorKind.CRASH, Again.CRASH, "Process 7, which ran attempt 2, died of signal 40."),
         (
             EXIT_AWAY,
             False,
