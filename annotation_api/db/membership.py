@@ -1,5 +1,5 @@
 """What belongs to the members of a project: it, its data sets, the snapshots made of either, and the jobs and models
-that read those.
+that read those, and the pipelines that hold such jobs.
 
 Whoever is neither a member nor an admin sees of a project that is not open nothing at all. That is not left to each
 query: a session that works for a person (`see_as`) adds the condition to every select of these tables through the
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Text, Uuid, bindparam, cast, event, func, 
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
-from annotation_api.db.tables import Dataset, Job, ModelVersion, Project, ProjectMember, Role, Snapshot
+from annotation_api.db.tables import Dataset, Job, ModelVersion, Pipeline, Project, ProjectMember, Role, Snapshot
 
 VIEWER = "viewer"  # in a session's info: for whom it works, if that one does not see everything
 EVERYTHING = {"everything": True}  # execution options of a statement that must know what nobody may see
@@ -75,6 +75,11 @@ def _jobs() -> ColumnElement[bool]:
     return ~snapshots.exists() & ~projects.exists()
 
 
+def _pipelines() -> ColumnElement[bool]:
+    """Seen with all their jobs, or not at all."""
+    return ~select(Job.id).where(Job.pipeline_id == Pipeline.id, ~_jobs()).exists()
+
+
 # Made once: to make one takes longer than to ask the database, and each select has one. So the person is a parameter.
 RULES: dict[type, ExecutableOption] = {
     kind: with_loader_criteria(kind, rule, propagate_to_loaders=False)
@@ -84,6 +89,7 @@ RULES: dict[type, ExecutableOption] = {
         Snapshot: _snapshots(),
         ModelVersion: _models(),
         Job: _jobs(),
+        Pipeline: _pipelines(),
     }.items()
 }
 

@@ -28,6 +28,7 @@ from annotation_api.db.tables import (
     ModelKind,
     ModelVersion,
     Person,
+    Pipeline,
     Project,
     ProjectMember,
     Role,
@@ -53,6 +54,10 @@ class Closed:
         self.snapshots = [self._snapshot(session, sources) for sources in self._sources()]
         reads = {"snapshot": str(self.snapshots[0].id)}
         self.job: Job = make.job(Stage.SFT, inputs={"model": {"model": str(make.model().id)}, "demonstrations": reads})
+        self.pipeline = Pipeline(spec={}, created_by=owner.id)
+        session.add(self.pipeline)
+        session.flush()
+        self.job.pipeline_id = self.pipeline.id
         fields = {"name": "secret model", "snapshot_id": self.snapshots[0].id, "job_id": self.job.id}
         self.model: ModelVersion = make.model(ModelKind.SFT, **fields)
         session.flush()
@@ -76,6 +81,7 @@ class Closed:
             "snapshot_id": [row.id for row in self.snapshots],
             "job_id": [self.job.id],
             "model_id": [self.model.id],
+            "pipeline_id": [self.pipeline.id],
             "submission_id": [self.submission.id],
             "answer_id": [self.submission.id],
             "task_id": [self.task.id],
@@ -109,6 +115,7 @@ NAMED = (
     "/v1/jobs/{job_id}/win_rate", "/v1/jobs/{job_id}/artifacts", "/v1/models/{model_id}",
     "/v1/models/{model_id}/lineage", "/v1/models/{model_id}/derived", "/v1/submissions/{submission_id}",
     "/projects/{project_id}", "/projects/{project_id}/edit", "/datasets/{dataset_id}", "/snapshots/{snapshot_id}",
+    "/v1/pipelines/{pipeline_id}", "/pipelines/{pipeline_id}",
     "/jobs/{job_id}", "/models/{model_id}", "/projects/{project_id}/tasks", "/projects/{project_id}/members",
     "/jobs/{job_id}/again", "/jobs/{job_id}/curves", "/projects/{project_id}/review",
     "/projects/{project_id}/review/annotators", "/projects/{project_id}/review/disputed",
@@ -148,6 +155,7 @@ def test_who_is_no_member_sees_nothing_of_it(as_: As, closed: Closed, role: Role
             assert client.get(path).status_code in (404, 403), path
     assert client.get(f"/v1/jobs/{closed.job.id}/events").status_code == 404
     assert client.get("/v1/submissions", params={"project": str(closed.project.id)}).json()["items"] == []
+    assert client.get("/v1/pipelines").json()["items"] == []
 
 
 def test_members_and_admins_see_it(as_: As, closed: Closed, member: Any, person: Any) -> None:
