@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 COMMON = {"learning_rate": 3e-3, "batch_size": 4, "micro_batch_size": 2, "max_length": 64, "save_every": 2}
 LORA = {"rank": 2, "dropout": 0.1}
 REWARD = {**COMMON, "epochs": 2.0, "heldout_fraction": 0.2}
-PPO = {**COMMON, "updates": 10, "evaluate_every": 3, "max_response_length": 6, "heldout_fraction": 0.3}
+PPO = {**COMMON, "updates": 16, "evaluate_every": 3, "max_response_length": 6, "heldout_fraction": 0.3}
 MOVING = {
     "kl_controller": "adaptive",
     "kl_horizon": 40,
@@ -41,9 +41,9 @@ RUNS: dict[str, tuple[Stage, dict[str, Any], int]] = {  # with the number of its
     "reward": (Stage.REWARD, {**REWARD, "epochs": 3.0}, 15),
     "ensemble": (Stage.REWARD, {**REWARD, "members": 2, "member_kind": "bootstrap"}, 20),
     "ensemble of adapters": (Stage.REWARD, {**REWARD, "members": 2, "member_kind": "adapter", "lora": LORA}, 20),
-    "ppo": (Stage.PPO, PPO, 10),
-    "ppo with all that moves": (Stage.PPO, {**PPO, **MOVING}, 10),
-    "ppo adapters": (Stage.PPO, {**PPO, "lora": {"rank": 2}}, 10),
+    "ppo": (Stage.PPO, PPO, 16),
+    "ppo with all that moves": (Stage.PPO, {**PPO, **MOVING}, 16),
+    "ppo adapters": (Stage.PPO, {**PPO, "lora": {"rank": 2}}, 16),
 }
 
 KILLED = ("sft", "reward", "ensemble of adapters", "ppo with all that moves")
@@ -118,7 +118,7 @@ def test_killed_at_five_steps_and_started_again(files: Path, undisturbed: Any, t
     ("name", "pause_at"),
     [
         *(("sft", 5), ("sft", 15), ("reward", 15), ("ensemble", 13), ("ppo", 3)),
-        pytest.param("ppo", 10, marks=pytest.mark.deep(reason="the last step of the other stages shows the same")),
+        pytest.param("ppo", 16, marks=pytest.mark.deep(reason="the last step of the other stages shows the same")),
     ],
 )
 def test_a_pause_saves_stops_and_goes_on(
@@ -274,7 +274,7 @@ def test_a_later_attempt_writes_to_a_folder_of_its_own(files: Path, undisturbed:
     run = Run(run.stage, run.config, run.inputs | {"resume_from": tmp_path / "job"})
     assert run.into(tmp_path / "out", reported) == undisturbed("ppo")
     assert reported.steps[0] == 6
-    assert reported.evaluations == [3, 6, 9, 10]  # the saved evaluation is reported again
+    assert reported.evaluations == [3, 6, 9, 12, 15, 16]  # the saved evaluation is reported again
     assert any(str(newest.parent) in note for note in reported.notes)
     assert all((tmp_path / "job" / "2" / saved.name).is_relative_to(tmp_path / "job" / "2") for saved in reported.saved)
     assert (tmp_path / "job" / "2" / reported.saved[-1].name).is_dir()
