@@ -129,7 +129,7 @@ def test_the_page_shows_what_rest_says(browser_of: Any, as_: Any, ranked: Any) -
     whole = figures(as_(Role.REVIEWER), project)
     page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement").text
     for row in whole.values():
-        assert f'<td class="n">{row["estimate"]:.4g}</td>' in page
+        assert f'<td class="n">{row["estimate"]:.2f}</td>' in page
         assert f'<td class="n">{row["items"]}</td>' in page
     assert "p0 · p1" in page
     empty = browser_of(Role.REVIEWER).get(f"/projects/{project.id}").text
@@ -145,7 +145,7 @@ def test_the_page_draws_agreement_over_days(browser_of: Any, session: Session, m
             make.submission(task, groups, person, created_at=datetime.fromisoformat(f"{day}T10:00:00+00:00"))
     page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement").text
     assert page.count("<polyline") == 2
-    assert "Agreement on pairs from 1 on 2026-11-01 to 0 on 2026-11-03" in page
+    assert "Agreement on pairs from 1.00 on 2026-11-01 to 0.00 on 2026-11-03" in page
 
 
 def test_the_command_prints_a_table(as_: Any, ranked: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,4 +181,4 @@ def test_whom_to_trust_is_told_by_person(as_: Any, browser_of: Any, make: Any) -
     assert min(weight for (name, _), weight in worth.items() if name != "p3") > 0.6
     assert found["people"][0]["person"] == "p3"
     page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement", params={"people": "true"}).text
-    assert f'<td class="n">{found["people"][0]["value"]:.4g}</td>' in page
+    assert f'<td class="n">{found["people"][0]["value"]:.2f}</td>' in page
