@@ -1,4 +1,4 @@
-"""Which layouts there are, how each is told by its fields, and who reads it into which record."""
+"""Which layouts there are, and who reads each into which record; signs.py tells them apart."""
 
 from __future__ import annotations
 
