@@ -68,7 +68,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     }
     model = load_to_train(lambda device: load_causal_lm(inputs.model, tokenizer, device=device, **more), config)
     limit = min(config.max_length, context_length(model) or config.max_length)
-    screened = screen(tokenizer, [(row.prompt, [row.response]) for row in demonstrations], config.template_refusals)
+    screened = screen(tokenizer, [(row.prompt, [row.reply]) for row in demonstrations], config.template_refusals)
     screened.note("demonstrations", reporter)
     read = [d.model_copy(update={"prompt": p}) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
     learnt = mixed(read, config.source_weights, config.source_cap, config.seed)
@@ -96,7 +96,7 @@ def encode_rows(
     """Token ids and labels of what fits into `limit` tokens, and the number that does not."""
     rows = []
     for item in demonstrations:
-        encoded = chat.encode(tokenizer, item.prompt, item.response, earlier_turns=train_on == "assistant_turns")
+        encoded = chat.encode(tokenizer, item.prompt, item.reply, earlier_turns=train_on == "assistant_turns")
         if len(encoded.ids) <= limit:
             labels = [i if counts else IGNORED for i, counts in zip(encoded.ids, encoded.response_mask, strict=True)]
             assert labels[-1] == turn_end(tokenizer), "the stop token must be trained"

@@ -9,13 +9,16 @@ searching for the assistant's turn instead misplaces the stop in templates that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.plain_text import control, hide, holds_control, ids_of_hidden
-from alignment.data.stops import turn_end
+from alignment.data.stops import marks, turn_end
+from alignment.data.tools import MarkedChat, Spoken, reply_text
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
 from alignment.shared.sentence import Sentence
@@ -73,9 +76,18 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
             Sentence("no-chat-template", "The tokenizer has no chat template."),
             Sentence("run-sft-first", "Run the SFT stage first."),
         )
+    with _refusals(prompt):
+        _require_whole(tokenizer, prompt, prompt.messages, begins=True)
+        return _ids_until_the_assistant(tokenizer, prompt, prompt.messages)
+
+
+@contextmanager
+def _refusals(prompt: Prompt, *, tools: bool = False) -> Iterator[None]:
+    """What a template raises, said of the prompt; one that knows no tools may stumble over them in any way."""
+    stumbles = (TypeError, ValueError, KeyError) if tools or prompt.uses_tools else ()
     try:
-        return _ids_until_the_assistant(tokenizer, prompt.messages)
-    except TemplateError as error:  # some templates know no system role, or insist on turns that alternate
+        yield
+    except (TemplateError, *stumbles) as error:  # some know no system role, or insist on turns that alternate
         cause = Sentence(
             "template-refuses",
             "The model's chat template refuses the prompt %(prompt)s: %(error)s",
@@ -85,13 +97,68 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         raise TemplateRefuses(cause, REFUSED_HOW) from error
 
 
-def _ids_until_the_assistant(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+def _require_whole(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Sequence[Message], *, begins: bool
+) -> None:
+    """Refuse a template that leaves out what is there of tools, though it raises nothing."""
+    if not prompt.tools and not any(message.uses_tools for message in messages):
+        return
+    marked = MarkedChat.of(messages, prompt.tools)
+    if lost := next(marked.left_out(_text(tokenizer, marked.spoken, begins=begins)), None):
+        cause = Sentence(
+            "template-leaves-out",
+            "The model's chat template leaves %(what)s out of the prompt %(prompt)s.",
+            what=lost,
+            prompt=f"{prompt.text[:60]!r}",
+        )
+        raise TemplateRefuses(cause, REFUSED_HOW)
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, spoken: Spoken, *, begins: bool) -> str:
+    """What the template makes of it; `begins`: up to where the assistant begins to speak."""
+    more: dict[str, Any] = {"tools": spoken.tools} if spoken.tools else {}
+    return str(tokenizer.apply_chat_template(spoken.messages, tokenize=False, add_generation_prompt=begins, **more))
+
+
+def _ids_until_the_assistant(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Sequence[Message]
+) -> list[int]:
     """The messages as token ids, and what stands before the assistant's next words."""
-    quotes = any(holds_control(tokenizer, message.content) for message in messages)
-    if quotes:
-        messages = [m.model_copy(update={"content": hide(tokenizer, m.content)}) for m in messages]
-    text = tokenizer.apply_chat_template(_messages(messages), tokenize=False, add_generation_prompt=True)
-    return ids_of_hidden(tokenizer, str(text)) if quotes else _ids(tokenizer, str(text))
+    tools = prompt.uses_tools
+    if tools or any(holds_control(tokenizer, message.content) for message in messages):
+        spoken = Spoken.of(messages, prompt.tools, lambda text: hide(tokenizer, text, tools))
+        return ids_of_hidden(tokenizer, _text(tokenizer, spoken, begins=True), tools)
+    return _ids(tokenizer, _text(tokenizer, Spoken.of(messages, None, str), begins=True))
+
+
+def reply_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, reply: str | Message) -> list[int]:
+    """The tokens of a reply and the stop token. Calls of tools are as the chat template writes them."""
+    if isinstance(reply, str) or not reply.tool_calls:
+        return response_ids(tokenizer, reply if isinstance(reply, str) else reply.content)
+    with _refusals(prompt, tools=True):
+        said = _said(tokenizer, prompt, prompt.messages, reply)
+    return [*ids_of_hidden(tokenizer, said, tools=True), turn_end(tokenizer)]
+
+
+def _said(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Sequence[Message], reply: Message) -> str:
+    """The text of a reply that calls tools, its control tokens hidden."""
+    turns = [*messages, reply]
+    _require_whole(tokenizer, prompt, turns, begins=False)
+
+    def hidden(turns: Sequence[Message], begins: bool) -> str:
+        spoken = Spoken.of(turns, prompt.tools, lambda text: hide(tokenizer, text, tools=True))
+        return _text(tokenizer, spoken, begins=begins)
+
+    stop = next((text for text, number in marks(tokenizer).items() if number == turn_end(tokenizer)), "")
+    said = reply_text(hidden(messages, True), hidden(turns, False), stop)
+    if said is None:
+        cause = Sentence(
+            "template-no-reply",
+            "The model's chat template writes a call of %(name)s otherwise than a model would say it.",
+            name=reply.tool_calls[0].function.name if reply.tool_calls else "",
+        )
+        raise TemplateRefuses(cause, REFUSED_HOW)
+    return said
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -110,31 +177,38 @@ def many_response_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) 
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str, *, earlier_turns: bool = False
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str | Message, *, earlier_turns: bool = False
 ) -> Encoded:
     """Prompt and response as one sequence, the loss falling on the response and its stop; with `earlier_turns` on what
     the assistant said before, too."""
-    before, after = prompt_ids(tokenizer, prompt), response_ids(tokenizer, response)
+    before, after = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, prompt, response)
     counts = [False] * len(before) + [True] * len(after)
-    for turn in _turns_of_the_assistant(tokenizer, prompt.messages, before) if earlier_turns else ():
+    for turn in _turns_of_the_assistant(tokenizer, prompt, before) if earlier_turns else ():
         counts[turn] = [True] * (turn.stop - turn.start)
     return Encoded(before + after, counts)
 
 
-def _turns_of_the_assistant(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], ids: list[int]
-) -> Iterator[slice]:
+def _turns_of_the_assistant(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, ids: list[int]) -> Iterator[slice]:
     """Where each turn stands in the prompt's ids, its stop included.
 
     A turn is found only where it reads as the model would have said it: some templates cut an earlier turn's thoughts
     or blanks, and that text the model never says.
     """
-    for number, message in enumerate(messages):
+    for number, message in enumerate(prompt.messages):
         if message.role == "assistant" and number:
-            before = _ids_until_the_assistant(tokenizer, messages[:number])
-            said = before + response_ids(tokenizer, message.content)
+            before = _ids_until_the_assistant(tokenizer, prompt, prompt.messages[:number])
+            said = before + _ids_of_turn(tokenizer, prompt, number)
             if ids[: len(said)] == said:
                 yield slice(len(before), len(said))
+
+
+def _ids_of_turn(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, number: int) -> list[int]:
+    """The tokens of an earlier turn, as if it were the reply."""
+    message = prompt.messages[number]
+    if not message.tool_calls:
+        return response_ids(tokenizer, message.content)
+    said = _said(tokenizer, prompt, prompt.messages[:number], message)
+    return [*ids_of_hidden(tokenizer, said, tools=True), turn_end(tokenizer)]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -147,7 +221,3 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
-
-
-def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]

@@ -23,6 +23,16 @@ from alignment.shared.errors import BadInput
 
 _HIDDEN = "\ue0f0{}\ue0f1"  # private use: stands for a mark in a text while the template is rendered
 _NAME = "\ue0f2{}\ue0f3"  # a control token's name in the twin
+# What a template is shown, to see which marks it writes.
+_TURNS: list[dict[str, Any]] = [{"role": role, "content": "."} for role in ("user", "assistant", "user")]
+_CALL = {"id": "call00001", "type": "function", "function": {"name": "f", "arguments": {"a": "."}}}
+_TOOL = {"type": "function", "function": {"name": "f", "description": ".", "parameters": {"type": "object"}}}
+_CALLED: list[dict[str, Any]] = [
+    _TURNS[0],
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+    {"role": "tool", "tool_call_id": "call00001", "name": "f", "content": "."},
+    _TURNS[1],
+]
 
 
 class NotText(BadInput):
@@ -36,36 +46,38 @@ class _Twin:
     ids: dict[int, int]  # of the twin's added tokens -> the tokenizer's own
 
 
-def control(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def control(tokenizer: PreTrainedTokenizerBase, tools: bool = False) -> dict[str, int]:
     """The tokens that nobody may write by typing: special ones, and those with which the template builds turns.
 
-    Others that were added, such as runs of blanks or <think>, are a part of texts.
+    Others that were added, such as runs of blanks or <think>, are a part of texts. In a chat with `tools` the marks in
+    which the template puts calls and results belong to it, too.
     """
-    return _control(tokenizer, len(tokenizer), str(tokenizer.chat_template or ""))
+    return _control(tokenizer, len(tokenizer), str(tokenizer.chat_template or ""), tools)
 
 
-def holds_control(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
-    return bool(_pattern(tokenizer).search(text))
+def holds_control(tokenizer: PreTrainedTokenizerBase, text: str, tools: bool = False) -> bool:
+    return bool(_pattern(tokenizer, tools).search(text))
 
 
-def hide(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+def hide(tokenizer: PreTrainedTokenizerBase, text: str, tools: bool = False) -> str:
     """The text with control tokens' texts put out of a template's and a tokenizer's sight."""
-    names = list(control(tokenizer))
-    return _pattern(tokenizer).sub(lambda found: _HIDDEN.format(names.index(found[0])), text)
+    names = list(control(tokenizer, tools))
+    return _pattern(tokenizer, tools).sub(lambda found: _HIDDEN.format(names.index(found[0])), text)
 
 
-def ids_of_hidden(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def ids_of_hidden(tokenizer: PreTrainedTokenizerBase, text: str, tools: bool = False) -> list[int]:
     """Token ids of a text in which marks are control tokens and what was hidden is text.
 
     Raises NotText where the tokenizer has no other pieces for it, or is of a kind that has no twin.
     """
-    twin = _twin(tokenizer, len(tokenizer), str(tokenizer.chat_template or ""))
-    meant = len(_pattern(tokenizer).findall(text))
-    named = _pattern(tokenizer).sub(lambda found: twin.names[found[0]], text)
-    for number, mark in enumerate(control(tokenizer)):
+    twin = _twin(tokenizer, len(tokenizer), str(tokenizer.chat_template or ""), tools)
+    pattern, marked = _pattern(tokenizer, tools), control(tokenizer, tools)
+    meant = len(pattern.findall(text))
+    named = pattern.sub(lambda found: twin.names[found[0]], text)
+    for number, mark in enumerate(marked):
         named = named.replace(_HIDDEN.format(number), mark)
     own = [twin.ids.get(i, i) for i in twin.tokenizer.encode(named, add_special_tokens=False).ids]
-    if sum(i in control(tokenizer).values() for i in own) != meant + _unknown(tokenizer, own):
+    if sum(i in marked.values() for i in own) != meant + _unknown(tokenizer, own):
         raise _not_text("has no other pieces for the text of a control token")
     return own
 
@@ -76,34 +88,36 @@ def _unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
     return 0 if unknown is None else sum(i == unknown for i in ids)
 
 
-def _pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    longest_first = sorted(control(tokenizer), key=len, reverse=True)
+def _pattern(tokenizer: PreTrainedTokenizerBase, tools: bool) -> re.Pattern[str]:
+    longest_first = sorted(control(tokenizer, tools), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)))
 
 
 @lru_cache(maxsize=16)
-def _control(tokenizer: PreTrainedTokenizerBase, size: int, template: str) -> dict[str, int]:
+def _control(tokenizer: PreTrainedTokenizerBase, size: int, template: str, tools: bool) -> dict[str, int]:
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    shown = _shown(tokenizer) if template else ""
+    shown = _shown(tokenizer, _TURNS) if template else ""
     wanted = {*tokenizer.all_special_tokens, *special, *(text for text in marks(tokenizer) if text in shown)}
+    if tools and template:
+        plain, called = _shown(tokenizer, _TURNS[:2]), _shown(tokenizer, _CALLED, tools=[_TOOL])
+        wanted |= {text for text in marks(tokenizer) if text in called and text not in plain}
     end = turn_end(tokenizer)
     return {text: number for text, number in marks(tokenizer).items() if text in wanted or number == end}
 
 
-def _shown(tokenizer: PreTrainedTokenizerBase) -> str:
-    turns = [{"role": role, "content": "."} for role in ("user", "assistant", "user")]
+def _shown(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], **more: Any) -> str:
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except (TemplateError, TypeError, ValueError):
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **more))
+    except (TemplateError, TypeError, ValueError, KeyError):
         return ""
 
 
-@lru_cache(maxsize=4)
-def _twin(tokenizer: PreTrainedTokenizerBase, size: int, template: str) -> _Twin:
+@lru_cache(maxsize=8)
+def _twin(tokenizer: PreTrainedTokenizerBase, size: int, template: str, tools: bool) -> _Twin:
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise _not_text("is of a kind without control over its special tokens")
-    names = {text: _NAME.format(number) for number, text in enumerate(control(tokenizer))}
+    names = {text: _NAME.format(number) for number, text in enumerate(control(tokenizer, tools))}
     state = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
     for token in state["added_tokens"]:
         token["content"] = names.get(token["content"], token["content"])

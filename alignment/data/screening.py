@@ -18,6 +18,7 @@ from alignment.shared.events import Reporter
 from alignment.shared.records import Message, Prompt
 
 Rule = Literal["refuse", "leave_out", "merge_turns"]
+Reply = str | Message  # a turn of the assistant, where it may call tools
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Screened:
             reporter.note(f"{self.quoted} of {total} {what} hold the text of a control token; it is read as text.")
 
 
-def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequence[str]]], rule: Rule) -> Screened:
+def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequence[Reply]]], rule: Rule) -> Screened:
     """Try each row: its prompt and its responses. Raises BadInput at the first refusal with `refuse`."""
     prompts: list[Prompt | None] = []
     reasons: list[str] = []
@@ -61,24 +62,24 @@ def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequ
 
 
 def merge_turns(prompt: Prompt) -> Prompt:
-    """The system's words at the head of the first user's, and neighbours of one role as one turn."""
+    """The system's words at the head of the first user's, and neighbours of one role as one turn; tools' stay apart."""
     turns: list[Message] = []
     for message in prompt.messages:
         role = "user" if message.role == "system" else message.role
-        if turns and turns[-1].role == role:
+        if turns and turns[-1].role == role and not (message.uses_tools or turns[-1].uses_tools):
             message = Message(role=role, content=f"{turns.pop().content}\n\n{message.content}")
-        turns.append(Message(role=role, content=message.content))
+        turns.append(message.model_copy(update={"role": role}))
     return prompt.model_copy(update={"messages": tuple(turns)})
 
 
 def _read(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, responses: Sequence[str], rule: Rule
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, responses: Sequence[Reply], rule: Rule
 ) -> tuple[Prompt | None, str]:
     try:
         chat.prompt_ids(tokenizer, prompt)
-        for text in responses:
-            if holds_control(tokenizer, text):
-                chat.response_ids(tokenizer, text)
+        for reply in responses:
+            if _calls(reply) or holds_control(tokenizer, _text(reply)):
+                chat.reply_ids(tokenizer, prompt, reply)
         return prompt, ""
     except (chat.TemplateRefuses, NotText) as error:
         if rule == "refuse":
@@ -88,6 +89,14 @@ def _read(
         return None, error.cause
 
 
-def _texts(prompt: Prompt, responses: Sequence[str]) -> Iterator[str]:
-    yield from (message.content for message in prompt.messages)
-    yield from responses
+def _texts(prompt: Prompt, responses: Sequence[Reply]) -> Iterator[str]:
+    yield from (message.text for message in prompt.messages)
+    yield from map(_text, responses)
+
+
+def _text(reply: Reply) -> str:
+    return reply if isinstance(reply, str) else reply.text
+
+
+def _calls(reply: Reply) -> bool:
+    return not isinstance(reply, str) and reply.tool_calls is not None

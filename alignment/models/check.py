@@ -32,6 +32,12 @@ from alignment.untrusted.families import after_head, positions, usually_adapted
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import SafeFolder
 
+WITH_TOOLS = Prompt.model_validate_json(
+    """{"tools": [{"function": {"name": "look", "description": "?", "parameters": {}}}], "messages": [
+        {"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [
+            {"id": "call00001", "function": {"name": "look", "arguments": {"at": "?"}}}]},
+        {"role": "tool", "tool_call_id": "call00001", "name": "look", "content": "?"}]}"""
+)
 OPTIMIZER = 12  # bytes a trained weight: gradient and AdamW's two moments in float32
 
 
@@ -80,9 +86,17 @@ def check(folder: Path) -> Checked:
         "context": positions(config.get_text_config()) or "unbounded",
         "stops": _names(tokenizer, settings.eos_token_id),
         "chat template": "its own" if has_template(tokenizer) else "none; SFT installs the project's",
+        "tools": _tools(tokenizer),
         "memory": _memory(weights, config),
     }
     return Checked(facts, [*safe.ignored, *_notes(model, tokenizer, config, sound)])
+
+
+def _tools(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Whether rows with tools can be learnt."""
+    if has_template(tokenizer) and not screen(tokenizer, [(WITH_TOOLS, ())], "leave_out").reasons:
+        return "its chat template takes them"
+    return "its chat template does not take them; template_refusals says what happens to such rows"
 
 
 def _adapters(below: list[SafeFolder]) -> dict[str, str]:

@@ -70,10 +70,10 @@ def read_rows(
         raise BadInput(
             str(error), Sentence("line-is-demonstration", "Each line must be one demonstration record.")
         ) from error
-    screened = screen(tokenizer, [(d.prompt, [d.response]) for d in found], rule)
+    screened = screen(tokenizer, [(d.prompt, [d.reply]) for d in found], rule)
     screened.note("pretraining rows", reporter)
     found = [d.model_copy(update={"prompt": p}) for d, p in zip(found, screened.prompts, strict=True) if p]
-    rows = [(chat.prompt_ids(tokenizer, d.prompt), chat.response_ids(tokenizer, d.response)) for d in found]
+    rows = [(chat.prompt_ids(tokenizer, d.prompt), chat.reply_ids(tokenizer, d.prompt, d.reply)) for d in found]
     fitting = [row for row in rows if len(row[0]) + len(row[1]) <= limit]
     if not fitting:
         raise BadInput(

@@ -65,9 +65,9 @@ def read(inputs: RewardInputs, config: RewardConfig) -> tuple[list[Ranking], lis
 
 
 def read_samples(inputs: RewardInputs) -> list[tuple[Prompt, str]]:
-    """What a policy wrote, where that is given; StageError names a bad line."""
+    """What a policy wrote, where that is given, without calls of tools; StageError names a bad line."""
     rows = _read(inputs.samples, Demonstration, "demonstration") if inputs.samples else []
-    return [(row.prompt, row.response) for row in rows]
+    return [(row.prompt, row.response) for row in rows if not row.tool_calls]
 
 
 def screened(

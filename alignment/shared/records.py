@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from alignment.shared.sentence import Sentence
+from alignment.shared.turns.base import Record as Record
+from alignment.shared.turns.base import canonical_json as canonical_json
+from alignment.shared.turns.base import is_unset
+from alignment.shared.turns.base import sha256_text as sha256_text
+from alignment.shared.turns.base import storable as storable
+from alignment.shared.turns.messages import Message as Message
+from alignment.shared.turns.messages import paired
+from alignment.shared.turns.tools import ToolCall as ToolCall
+from alignment.shared.turns.tools import ToolDefinition
 from alignment.shared.validation import sentences
 
 MAX_RESPONSES = 64  # a ranking of more is a fault in the file, not a ranking
@@ -25,32 +32,26 @@ Criterion = Literal["helpful", "honest", "harmless"]
 Split = Literal["train", "heldout"]
 
 
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    def canonical(self) -> str:
-        """One JSON line: sorted keys, no blanks, unset optional fields left out, text as UTF-8."""
-        return canonical_json(self.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
-
-    @classmethod
-    def from_line(cls, line: str | bytes) -> Self:
-        return cls.model_validate_json(line)
-
-
-class Message(Record):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
 class Prompt(Record):
-    """The messages before the response; the last one is the user's."""
+    """The messages before the response; the last one is the user's, or what a tool gave back."""
 
     messages: tuple[Message, ...] = Field(min_length=1)
     criterion: Criterion | None = Field(default=None, description="What a good response mainly needs here.")
     language: str | None = Field(default=None, description="BCP 47 tag, for example en or zh.")
+    tools: tuple[ToolDefinition, ...] | None = Field(
+        default=None, min_length=1, exclude_if=is_unset, description="What the assistant may call: JSON, one text each."
+    )
+
+    @model_validator(mode="after")
+    def _tools_answer_calls(self) -> Self:
+        for fault in paired(self.messages).faults[:1]:
+            raise ValueError(Sentence("turn-fault", "turn %(turn)s: %(why)s", turn=fault.turn + 1, why=fault.why))
+        return self
 
     @model_validator(mode="after")
     def _ends_with_user(self) -> Self:
+        if self.messages[-1].role == "tool":
+            return self
         if self.messages[-1].role != "user":
             raise ValueError(
                 Sentence(
@@ -72,20 +73,45 @@ class Prompt(Record):
         """The messages as one readable text (for logs and reports, not for a model)."""
         if len(self.messages) == 1:
             return self.messages[0].content
-        return "\n\n".join(f"{m.role}: {m.content}" for m in self.messages)
+        return "\n\n".join(f"{m.role}: {m.text}" for m in self.messages)
+
+    @property
+    def request(self) -> str:
+        """What the user asked last."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
+
+    @property
+    def uses_tools(self) -> bool:
+        return self.tools is not None or any(message.uses_tools for message in self.messages)
 
     @property
     def key(self) -> str:
-        """The hash of the messages alone: equal for two rows that ask the same."""
-        return sha256_text(canonical_json([[m.role, m.content] for m in self.messages]))
+        """The hash of the messages, and of the tools where there are any: equal for two rows that ask the same."""
+        return sha256_text(
+            canonical_json([*(m.identity for m in self.messages), *([self.tools] if self.tools else [])])
+        )
 
 
 class Demonstration(Record):
-    """A prompt and a response worth imitating (stage 1)."""
+    """A prompt and a response worth imitating (stage 1); the response may be, or end in, calls of tools."""
 
     prompt: Prompt
-    response: str = Field(min_length=1)
+    response: str
+    tool_calls: tuple[ToolCall, ...] | None = Field(default=None, min_length=1, exclude_if=is_unset)
     lineage: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.response and not self.tool_calls:
+            raise ValueError(Sentence("response-says-nothing", "response must hold text, or tool_calls beside it"))
+        for fault in paired([self.reply], whole=False).faults[:1]:
+            raise ValueError(fault.why)
+        return self
+
+    @property
+    def reply(self) -> Message:
+        """The response as the assistant's turn."""
+        return Message(role="assistant", content=self.response, tool_calls=self.tool_calls)
 
 
 NO_SOURCE = "none"  # of a record that says nothing of where it came from
@@ -238,26 +264,6 @@ def margin_of(ranks: Sequence[int], better: int, whole: float) -> float:
     the others' leads among themselves nothing was said.
     """
     return whole if ranks[better] == 0 else 0.0
-
-
-def canonical_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def storable(value: Any) -> Any:
-    """`value` as Postgres' jsonb takes it: numbers that are not finite become null, and characters
-    that it refuses (NUL, lone surrogates; a byte-level tokenizer can make them) become U+FFFD."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {storable(str(key)): storable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [storable(item) for item in value]
-    return (value if math.isfinite(value) else None) if isinstance(value, float) else value
-
-
-def sha256_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def split_of(prompt: Prompt, heldout_fraction: float) -> Split:

@@ -5,12 +5,12 @@ Flat rows use TRL's names. A ranking gives one row for each pair of a better and
 responses it has; `margin` is what the strength says of the pair (`records.margin_of`), 0 where none was
 given. A verdict is TRL's unpaired preference (`label`: the rule was kept; null: unsure).
 An answer gives one row for each question. `split` follows from the prompt alone, so that no prompt
-stands on both sides.
+stands on both sides. Tools have columns only where a record of the file has some (`with_tools`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from alignment.shared.config import RewardConfig
@@ -19,6 +19,7 @@ from alignment.shared.records import (
     Answers,
     Candidates,
     Demonstration,
+    Message,
     Prompt,
     Ranking,
     Record,
@@ -111,16 +112,29 @@ FULL: dict[type[Record], dict[str, str]] = {
 }
 
 
+def with_tools(columns: Mapping[str, str], *, whole: bool) -> dict[str, str]:
+    """The columns of records that hold tools: `tools` is a list of JSON texts in a `whole` record, else one, as TRL's.
+
+    The calls of a demonstration's response stand in its own message, and in a whole record in a column.
+    """
+    wide = {name: "turns" if kind == "messages" else kind for name, kind in columns.items()}
+    calls = {"tool_calls": "calls"} if whole and "response" in columns and "rule" not in columns else {}
+    return {**wide, **calls, "tools": "texts" if whole else "text"}
+
+
 def flat(record: Record) -> Iterator[Columns]:
     """The flat rows of one record; a ranking without a preference gives none."""
-    yield from _FLAT[type(record)](record)
+    tools = _prompt_of(record).tools
+    beside = {"tools": f"[{', '.join(tools)}]"} if tools else {}
+    yield from ({**row, **beside} for row in _FLAT[type(record)](record))
 
 
 def full(record: Record) -> Iterator[Columns]:
     """The record as one row, under its own names; answers hold their values as JSON text."""
-    prompt = record if isinstance(record, Prompt) else record.prompt  # type: ignore[attr-defined]
+    prompt = _prompt_of(record)
     row = record.model_dump(mode="json")
     row |= {"prompt": _messages(prompt), "prompt_criterion": prompt.criterion, "language": prompt.language}
+    row |= {"tools": list(prompt.tools)} if prompt.tools else {}
     for answer in row.get("answers", ()):
         answer["value"] = canonical_json(answer["value"])
     yield {**row, **_origin(prompt, row.get("lineage", {}))}
@@ -144,7 +158,7 @@ def _pairs(ranking: Ranking) -> Iterator[Columns]:
 def _demonstration(record: Demonstration) -> Iterator[Columns]:
     yield {
         "prompt": _messages(record.prompt),
-        "completion": _answer(record.response),
+        "completion": [turn_of(record.reply)],
         **_origin(record.prompt, record.lineage),
     }
 
@@ -201,8 +215,17 @@ _FLAT: dict[type[Record], Callable[[Any], Iterator[Columns]]] = {
 }
 
 
-def _messages(prompt: Prompt) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in prompt.messages]
+def _prompt_of(record: Record) -> Prompt:
+    return record if isinstance(record, Prompt) else record.prompt  # type: ignore[attr-defined]
+
+
+def _messages(prompt: Prompt) -> list[Columns]:
+    return [turn_of(message) for message in prompt.messages]
+
+
+def turn_of(message: Message) -> Columns:
+    """The message in OpenAI's shape."""
+    return message.model_dump(mode="json") if message.uses_tools else {"role": message.role, "content": message.content}
 
 
 def _answer(text: str) -> list[dict[str, str]]:

@@ -13,3 +13,6 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"  # TRL's columns
     RECORDS_PARQUET = "records-parquet"  # the records in full
     CSV = "csv"  # TRL's columns for spreadsheets; formulas are disarmed
+
+
+TABLES = frozenset({ExportFormat.PARQUET, ExportFormat.RECORDS_PARQUET, ExportFormat.CSV})  # columns are told first

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from alignment.shared.records import Record, canonical_json
-from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full
+from alignment.shared.turns.tools import holds_tools
+from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full, with_tools
 from annotation_api.datasets.disarmed import disarm
 from annotation_api.datasets.export_formats import ExportFormat as ExportFormat
 from annotation_api.db.snapshots.frozen_rows import HOLDS
@@ -40,24 +41,33 @@ SUFFIXES = {
 }
 
 
-def export(lines: Iterable[str], kind: str, format: ExportFormat) -> Iterator[bytes]:
-    """The bytes of the file, in pieces; `lines` are the canonical records of a snapshot of `kind`."""
+def export(lines: Iterable[str], kind: str, format: ExportFormat, *, tools: bool = False) -> Iterator[bytes]:
+    """The bytes of the file, in pieces; `lines` are the canonical records of a snapshot of `kind`.
+
+    `tools`: some of them hold tools (`holds_tools`); a table then has columns for them.
+    """
     held = HOLDS[DatasetKind(kind)]
     if format is ExportFormat.JSONL:
         return _gathered(f"{line}\n" for line in lines)
-    records = (held.from_line(line) for line in lines)
-    if format is ExportFormat.RECORDS_PARQUET:
-        return _parquet(_rows(records, full), FULL[held])
-    rows = _rows(records, flat)
-    if format is ExportFormat.PARQUET:
-        return _parquet(rows, FLAT[held])
-    if format is ExportFormat.CSV:
-        return _gathered(_csv(rows, list(FLAT[held])))
-    return _gathered(f"{canonical_json(row)}\n" for row in rows)
+    records = map(held.from_line, _fitting(lines, tools or format is ExportFormat.TRL))
+    if format is ExportFormat.TRL:
+        return _gathered(f"{canonical_json(row)}\n" for row in _rows(records, flat))
+    whole = format is ExportFormat.RECORDS_PARQUET
+    columns: Mapping[str, str] = FULL[held] if whole else FLAT[held]
+    columns = with_tools(columns, whole=whole) if tools else columns
+    rows = _rows(records, full if whole else flat)
+    return _gathered(_csv(rows, list(columns))) if format is ExportFormat.CSV else _parquet(rows, columns)
 
 
 def _rows(records: Iterable[Record], columns: Any) -> Iterator[Columns]:
     return itertools.chain.from_iterable(columns(record) for record in records)
+
+
+def _fitting(lines: Iterable[str], tools: bool) -> Iterator[str]:
+    """The lines, none of which holds tools that its table has no column for."""
+    for line in lines:
+        assert tools or not holds_tools(line), "the table has no column for tools"
+        yield line
 
 
 def _gathered(texts: Iterable[str], enough: int = PIECE) -> Iterator[bytes]:
@@ -82,7 +92,7 @@ def _csv(rows: Iterable[Columns], names: list[str]) -> Iterator[str]:
     line = csv.writer(_Echo(), lineterminator="\r\n").writerow  # returns what the file's `write` returned
     yield str(line(names))
     for row in rows:
-        yield str(line([cell(row[name]) for name in names]))
+        yield str(line([cell(row.get(name)) for name in names]))
 
 
 class _Echo:
@@ -108,7 +118,7 @@ def cell(value: object) -> str:
 
 def _readable(value: list[Any]) -> str:
     one = value[0] if len(value) == 1 else None
-    text = one.get("content") if isinstance(one, dict) else None
+    text = one.get("content") if isinstance(one, dict) and one.keys() == {"role", "content"} else None
     # A text like a list stays a message: it would come back as a list.
     return canonical_json(value) if not isinstance(text, str) or text.lstrip().startswith("[") else text
 
@@ -162,6 +172,10 @@ def _parquet(rows: Iterable[Columns], columns: Mapping[str, str]) -> Iterator[by
 
 def _schema(columns: Mapping[str, str], pyarrow: Any) -> Any:
     text, whole = pyarrow.string(), pyarrow.int32()
+    said = [("role", text), ("content", text)]
+    call = [("id", text), ("type", text), ("function", pyarrow.struct([("name", text), ("arguments", text)]))]
+    calls = pyarrow.list_(pyarrow.struct(call))
+    of_tools = [("tool_calls", calls), ("tool_call_id", text), ("name", text)]
     answer = [("question", text), ("text", text), ("value", text), ("criterion", text)]
     types = {
         "text": text,
@@ -172,7 +186,9 @@ def _schema(columns: Mapping[str, str], pyarrow: Any) -> Any:
         "groups": pyarrow.list_(pyarrow.list_(whole)),
         "number": pyarrow.float64(),
         "flag": pyarrow.bool_(),
-        "messages": pyarrow.list_(pyarrow.struct([("role", text), ("content", text)])),
+        "messages": pyarrow.list_(pyarrow.struct(said)),
+        "turns": pyarrow.list_(pyarrow.struct([*said, *of_tools])),
+        "calls": calls,
         "answers": pyarrow.list_(pyarrow.struct(answer)),
     }
     return pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])

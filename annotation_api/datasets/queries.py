@@ -6,11 +6,12 @@ import json
 import uuid
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment.shared.turns.tools import MARKS
 from annotation_api.db.tables import (
     Assignment,
     Dataset,
@@ -107,6 +108,12 @@ def snapshot_lines(sessions: sessionmaker[Session], snapshot: uuid.UUID) -> Iter
     while rows := _lines_after(sessions, snapshot, last):
         yield from (line for _, line in rows)
         last = rows[-1][0]
+
+
+def snapshot_holds_tools(session: Session, snapshot: uuid.UUID) -> bool:
+    """Whether a line holds tools, as `holds_tools` says of one line."""
+    marked = or_(*(func.strpos(SnapshotRow.line, mark) > 0 for mark in MARKS))
+    return bool(session.scalar(select(exists().where(SnapshotRow.snapshot_id == snapshot, marked))))
 
 
 def _lines_after(sessions: sessionmaker[Session], snapshot: uuid.UUID, last: int) -> list[tuple[int, str]]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
 from annotation_api.datasets import prepared, progress, queries, service
+from annotation_api.datasets.export_formats import TABLES
 from annotation_api.datasets.exports import MEDIA_TYPES, SUFFIXES, ExportFormat, export
 from annotation_api.datasets.formats.table import Format
 from annotation_api.datasets.mapping import read_mapping
@@ -225,7 +226,9 @@ def export_snapshot(
     """The snapshot as a file: our own records (`jsonl`, `records-parquet`), or TRL's columns (`trl`, `parquet`,
     and `csv` for spreadsheets, with formulas disarmed)."""
     snapshot = service.get_whole_snapshot(session, snapshot_id)
-    pieces = export(queries.snapshot_lines(get_sessions(request), snapshot_id), snapshot.kind.value, format)
+    lines = queries.snapshot_lines(get_sessions(request), snapshot_id)
+    tools = format in TABLES and queries.snapshot_holds_tools(session, snapshot_id)
+    pieces = export(lines, snapshot.kind.value, format, tools=tools)
     name = f"snapshot-{snapshot_id}.{SUFFIXES[format]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Download(pieces, request.app.state.download_threads, MEDIA_TYPES[format], headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +29,12 @@ ROLES = {
     "system": "system",
     "developer": "system",
 }
-TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "function_response"})
+CALL_ROLES = frozenset({"function_call", "tool_call"})  # ShareGPT: the role of a turn whose text is the call
+RESULT_ROLES = frozenset({"tool", "function", "observation", "function_response"})
 NO_TOOLS = Sentence(
-    "turn-of-tool", "is a turn of a tool, and records keep the turns of system, user and assistant only"
+    "turn-of-tool", "is a turn of a tool, and this layout keeps the turns of system, user and assistant only"
 )
+CALLS_A_TOOL = Sentence("calls-a-tool", "calls a tool, and only texts can be kept here")
 TRUTHS: dict[object, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 JSON_NAMES = {
     dict: "an object",
@@ -73,7 +75,7 @@ class Note:
 
 def show(value: object) -> str:
     """The value and its JSON type, short enough for one line."""
-    kind = JSON_NAMES.get(type(value), type(value).__name__)
+    kind = JSON_NAMES.get(dict if isinstance(value, dict) else type(value), type(value).__name__)
     if value is None or isinstance(value, dict | list):
         return kind
     return f"{kind} ({json.dumps(value, ensure_ascii=False)[:60]})"
@@ -170,30 +172,31 @@ def is_scalar(value: object) -> bool:
 
 def message(turn: object, field: str) -> Message:
     """One turn, as `{"role", "content"}` or as ShareGPT's `{"from", "value"}`, in any letter case."""
-    fields = _lower(as_object(turn, field))
-    role_name = "from" if "from" in fields else "role"
-    text_name = next((name for name in ("content", "value", "text") if fields.get(name) is not None), "content")
-    role = _role(fields.get(role_name), f"{field}.{role_name}")
+    fields, name, said = role_of(turn, field)
+    if said in CALL_ROLES | RESULT_ROLES:
+        raise Refused(f"{field}.{name}", NO_TOOLS)
     if fields.get("tool_calls") or fields.get("function_call"):
-        raise Refused(
-            field,
-            Sentence("calls-a-tool", "calls a tool, and records keep the turns of system, user and assistant only"),
-        )
-    return Message(role=role, content=_content(fields.get(text_name), f"{field}.{text_name}"))  # type: ignore[arg-type]
+        raise Refused(field, CALLS_A_TOOL)
+    return plain_message(fields, name, field)
 
 
-def _lower(fields: dict[str, Any]) -> dict[str, Any]:
-    """The names in lower case, as far as none then stands twice."""
-    if all(name.islower() or name == name.lower() for name in fields):
-        return fields
-    lower = {name.lower(): fields[name] for name in fields}
-    return lower if len(lower) == len(fields) else fields
+def role_of(turn: object, field: str) -> tuple[dict[str, Any], str, str]:
+    """The turn's fields by their names in lower case, the one that holds its role, and the role as it stands there."""
+    fields = _lower(as_object(turn, field))
+    name = "from" if "from" in fields else "role"
+    value = fields.get(name)
+    return fields, name, value.strip().lower() if isinstance(value, str) else ""
 
 
-def _role(value: object, field: str) -> str:
+def plain_message(fields: dict[str, Any], role_name: str, field: str) -> Message:
+    """A turn that says something, and nothing of tools."""
+    role = speaker(fields.get(role_name), f"{field}.{role_name}")
+    return Message(role=role, content=content_of(fields, field))  # type: ignore[arg-type]
+
+
+def speaker(value: object, field: str) -> str:
+    """Who speaks, by any of the names that files give: system, user or assistant."""
     said = value.strip().lower() if isinstance(value, str) else ""
-    if said in TOOL_ROLES:
-        raise Refused(field, NO_TOOLS)
     if said not in ROLES:
         raise Refused(
             field,
@@ -204,10 +207,26 @@ def _role(value: object, field: str) -> str:
     return ROLES[said]
 
 
-def _content(value: object, field: str) -> str:
+def _lower(fields: dict[str, Any]) -> dict[str, Any]:
+    """The names in lower case, as far as none then stands twice."""
+    if all(name.islower() or name == name.lower() for name in fields):
+        return fields
+    lower = {name.lower(): fields[name] for name in fields}
+    return lower if len(lower) == len(fields) else fields
+
+
+def content_of(fields: dict[str, Any], field: str, *, empty: bool = False) -> str:
+    """What the turn says; `empty`: it may say nothing."""
+    name = next((name for name in ("content", "value", "text") if fields.get(name) is not None), "content")
+    if empty and not fields.get(name):
+        return ""
+    return _content(fields.get(name), f"{field}.{name}", empty=empty)
+
+
+def _content(value: object, field: str, *, empty: bool) -> str:
     """Text, or the parts of OpenAI's messages, which must be text."""
     if not isinstance(value, list):
-        return as_text(value, field)
+        return value if empty and isinstance(value, str) else as_text(value, field)
     parts = [as_object(part, f"{field}[{i}]") for i, part in enumerate(value)]
     for i, part in enumerate(parts):
         if not isinstance(part.get("text"), str):
@@ -216,19 +235,18 @@ def _content(value: object, field: str) -> str:
                 Sentence("is-no-text", "is no text (%(kind)s); only text can be learnt", kind=show(part.get("type"))),
             )
         part.get("type")  # text, as was just seen
-    return as_text("".join(part["text"] for part in parts), field)
+    joined = "".join(part["text"] for part in parts)
+    return joined if empty else as_text(joined, field)
 
 
-def _is_empty_system(turn: object) -> bool:
+def is_empty_system(turn: object) -> bool:
     """A system message without words says nothing: many files have one in every chat."""
     return isinstance(turn, dict) and turn.get("role") == "system" and turn.get("content") in (None, "")
 
 
-def messages(value: object, field: str) -> list[Message]:
+def messages(value: object, field: str, read: Callable[[object, str], Message] = message) -> list[Message]:
     """A whole conversation: a system message only first, at least one turn."""
-    turns = [
-        message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field)) if not _is_empty_system(turn)
-    ]
+    turns = [read(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field)) if not is_empty_system(turn)]
     if not turns:
         raise Refused(field, Sentence("no-turn-of-user", "holds no turn; at least one message of the user is needed"))
     for i, turn in enumerate(turns):
@@ -238,13 +256,13 @@ def messages(value: object, field: str) -> list[Message]:
 
 
 def prompt_of(turns: list[Message], field: str, **fields: Any) -> Prompt:
-    """The turns as a prompt; the last one must be the user's."""
+    """The turns as a prompt; the last one must be the user's, or the result of a tool."""
     if not turns:
         raise Refused(
             field,
             Sentence("no-turn-before", "holds no turn before the response; at least one message of the user is needed"),
         )
-    if turns[-1].role != "user":
+    if turns[-1].role not in ("user", "tool"):
         raise Refused(
             field,
             Sentence(

@@ -71,7 +71,9 @@ def _erasure(session: Session, me: Person, asked: ErasureTarget, reason: str) ->
     if asked.scope is ErasureScope.RECORD:
         prompt = _prompt(session, asked)
         row.target = {"key": prompt.key}
-        row.sought = [message.model_dump(mode="json") for message in prompt.messages]
+        row.sought = prompt.model_dump(mode="json", include={"messages"}, exclude_none=True, exclude_defaults=True)[
+            "messages"
+        ]
     elif asked.scope is ErasureScope.PERSON:
         if asked.person is None or session.get(Person, asked.person) is None:
             raise not_found("person", asked.person)

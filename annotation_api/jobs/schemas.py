@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema
 
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage, preset_names
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, SentenceText
 from alignment.shared.stage_names import ON_DATA
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
@@ -262,6 +262,7 @@ class Estimate(BaseModel):
         description="Of one checkpoint; two are kept, and a third is there while it is written."
     )
     memory: MemoryEstimate | None
+    notes: list[SentenceText] = Field(default=[], description="What to know beforehand, a sentence each.")
 
 
 class Validation(BaseModel):

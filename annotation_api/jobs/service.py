@@ -18,7 +18,8 @@ from annotation_api.http.errors import ApiError, invalid, not_found, valid
 from annotation_api.http.labels import label
 from annotation_api.jobs import queries
 from annotation_api.jobs.queries import WAITING
-from annotation_api.jobs.schemas import JOBS, JobOut, NewJob, StageJob, Validation
+from annotation_api.jobs.schemas import JOBS, Estimate, JobOut, NewJob, StageJob, Validation
+from annotation_api.jobs.validation import tool_rows
 from annotation_api.jobs.validation.estimates import estimate
 from annotation_api.jobs.validation.validator import JobValidator, ValidatedJob
 
@@ -48,9 +49,13 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
             prepared = validator.check(job)
         except ApiError as error:
             validator.problems.extend(error.problems)
-        found = estimate(prepared, job.gpus) if prepared else None
+        found = _estimate(session, prepared, job) if prepared else None
         attempt.rollback()
     return Validation(ok=not validator.problems, problems=validator.problems, estimate=found)
+
+
+def _estimate(session: Session, prepared: ValidatedJob, job: StageJob) -> Estimate:
+    return estimate(prepared, job.gpus).model_copy(update={"notes": tool_rows.notes(session, prepared)})
 
 
 def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> ValidatedJob:

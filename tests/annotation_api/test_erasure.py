@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from alignment.shared.records import Prompt
 from annotation_api.annotation.tasks import contents
 from annotation_api.cli.client import Client, Credentials
 from annotation_api.cli.commands import quality
 from annotation_api.db.erasing import erasures
-from annotation_api.db.tables import AuditRow, Erasure, Job, ProjectMember, Role
+from annotation_api.db.tables import AuditRow, DatasetKind, Erasure, Job, ProjectMember, Role
 from tests.support.planted import WORD, Planted, found
 
 
@@ -139,6 +140,23 @@ def test_a_row_of_a_data_set_names_a_record(as_: Any, session: Session, planted:
     assert as_(Role.ADMIN).post("/v1/erasures:preview", json=row).json()["prompts"] == 1
     gone = as_(Role.ADMIN).post("/v1/erasures:preview", json=row | {"row": 9})
     assert gone.status_code == 404
+
+
+def test_a_record_with_calls_of_tools_is_found_in_every_row_that_holds_it(
+    as_: Any, session: Session, make: Any
+) -> None:
+    called = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "Q?"},
+        {"role": "assistant", "content": "", "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "c", "content": "It."},
+    ]
+    prompt = Prompt.model_validate_json(json.dumps({"messages": turns, "tools": [{"name": "look"}]}))
+    rows = [prompt, Prompt.from_text("Another?"), prompt.model_copy(update={"language": "en"})]
+    dataset = make.dataset(DatasetKind.PROMPTS, rows)
+    session.commit()
+    target = {"scope": "record", "dataset": str(dataset.id), "row": 1}
+    assert as_(Role.ADMIN).post("/v1/erasures:preview", json=target).json()["dataset_rows"] == 2
 
 
 def test_a_job_that_reads_it_stands_in_the_way(as_: Any, session: Session, planted: Planted, browser_of: Any) -> None:

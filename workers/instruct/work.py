@@ -92,7 +92,7 @@ def _begin(config: InstructConfig, path: Path) -> MadeSoFar:
 
 def _task(prompt: Prompt) -> str:
     """What the last turn asks; an input stands behind an empty line (datasets/formats/shapes/chats.py)."""
-    return prompt.messages[-1].content.partition("\n\n")[0]
+    return prompt.request.partition("\n\n")[0]
 
 
 def _round(made: MadeSoFar, answering: Answering) -> dict[str, Any]:

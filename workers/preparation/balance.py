@@ -18,7 +18,7 @@ def group_of(record: Prepared, config: PrepareConfig) -> str:
     if config.cap_by == "criterion":
         return getattr(record, "criterion", None) or prompt.criterion or NONE
     if config.cap_by == "kind":
-        return kind_of(prompt.messages[-1].content)
+        return kind_of(prompt.request)
     if config.cap_by == "language":
         return prompt.language or language_of(learnt_text(record)) or NONE
     return source_of(record)

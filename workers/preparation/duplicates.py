@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from rensa import RMinHash, RMinHashLSH
 
 from alignment.shared.records import Ranking
-from workers.preparation.texts import Prepared, normalised, prompt_of, responses_of
+from workers.preparation.texts import Prepared, normalised, prompt_of, prompt_texts, responses_of
 
 PERMUTATIONS = 128
 BANDS = 32  # of 4 hashes: a pair of similarity 0.8 is missed once in 10 million, one of 0.6 once in 90
@@ -26,7 +26,7 @@ def _digest(text: str) -> bytes:
 
 def said(record: Prepared) -> str:
     """The texts as one, in which the order of responses says nothing."""
-    turns = [normalised(turn.content) for turn in prompt_of(record).messages]
+    turns = [normalised(text) for text in prompt_texts(prompt_of(record))]
     return "\n".join([*turns, *sorted(normalised(text) for text in responses_of(record))])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workers.preparation.texts import Prepared, all_texts, is_chinese, prompt_of, tokens
+from workers.preparation.texts import Prepared, all_texts, is_chinese, prompt_of, prompt_texts, tokens
 
 BATCH = 256  # records that are counted together
 OTHER = "other"
@@ -48,7 +48,7 @@ class TokenLengths:
         counts = iter(self._measure.count([text for of_one in texts for text in of_one]))
         for record, of_one in zip(self._waiting, texts, strict=True):
             lengths, language = [next(counts) for _ in of_one], language_of(record)
-            turns = len(prompt_of(record).messages)
+            turns = len(prompt_texts(prompt_of(record)))
             self._tokens[language].append(sum(lengths[:turns]) + max(lengths[turns:], default=0))
             self._all[language] += sum(lengths)
             self._words[language] += sum(len(tokens(text)) for text in of_one)

@@ -20,6 +20,7 @@ LONGEST = 200_000  # characters of a response, as for tasks that are sent one by
 ONE_TEXT = Sentence("fewer-than-two", "fewer than two different responses")
 EMPTY = Sentence("response-empty", "a response is empty")
 TOO_LONG = Sentence("response-longer", "a response is longer than %(longest)s characters", longest=LONGEST)
+CALLS = Sentence("response-calls-tool", "the response calls a tool; only texts can be judged")
 KNOWN = Sentence("already-a-task", "already a task of this project")
 
 
@@ -49,6 +50,9 @@ def plans_of(
     record: Ranking | Candidates | Demonstration, form: RankingForm | QuestionsForm | RulesForm, most: int
 ) -> Iterator[Plan | Skipped]:
     """The tasks of one record: an order of up to `most` responses, a pair, or each response by itself."""
+    if isinstance(record, Demonstration) and record.tool_calls:
+        yield Skipped(CALLS)
+        return
     texts = (record.response,) if isinstance(record, Demonstration) else record.responses
     distinct = tuple(dict.fromkeys(texts))
     pair = isinstance(form, QuestionsForm) and form.about == "pair"

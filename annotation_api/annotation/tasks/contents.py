@@ -60,7 +60,7 @@ class Content:
     @property
     def size(self) -> int:
         """Characters, roughly."""
-        return OVERHEAD + sum(map(len, self.texts.values())) + sum(len(m["content"]) for m in self.prompt["messages"])
+        return OVERHEAD + sum(map(len, self.texts.values())) + len(json.dumps(self.prompt, ensure_ascii=False))
 
 
 class Contents:

@@ -100,7 +100,7 @@ class NewResponse(Body):
 
 class NewTask(Body):
     prompt: dict[str, Any] = Field(
-        description="{messages: [{role: system|user|assistant, content}, ...], criterion?, language?}; "
+        description="{messages: [{role: system|user|assistant|tool, content}, ...], criterion?, language?, tools?}; "
         "the last message is the user's."
     )
     kind: FeedbackKind = Field(default=FeedbackKind.RANKING, description="Which of the project's forms is asked.")

@@ -26,6 +26,8 @@ def print_estimate(answer: dict[str, Any]) -> None:
         print(f"  of it {size(apart)} since the reward model is no adapter on this policy's base: {ON_BASE}")
     for said, total in (found["memory"] or {}).get("instead", {}).items():
         print(f"  with {said}: {size(total)}.")
+    for note in found.get("notes", ()):
+        print(f"Note: {note}")
     print("Settings:")
     facts(found["config"])
 

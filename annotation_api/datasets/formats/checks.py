@@ -21,7 +21,7 @@ def notes_on(record: Record) -> Iterator[Note]:
     """What a person should know. Refused when a text holds a whole chat that was not taken apart."""
     prompt, responses = _parts(record)
     _refuse_written_chats(prompt.messages, responses)
-    speakers = [turn.role for turn in prompt.messages if turn.role != "system"]
+    speakers = [turn.role for turn in prompt.messages if turn.role not in ("system", "tool")]
     if speakers[0] == "assistant":
         yield STARTS_WITH_ASSISTANT
     if any(one == other for one, other in pairwise(speakers)):

@@ -18,6 +18,7 @@ from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.csv_rows import LONGEST_CHAT
 from annotation_api.datasets.files.json_rows import check_storable
+from annotation_api.datasets.formats.tool_turns import conversation
 from annotation_api.datasets.values import Refused, as_text, messages, prompt_of
 
 _SPEAKERS = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
@@ -100,7 +101,7 @@ def turns_of(text: str, field: str) -> list[Message] | None:
 
 
 def _from_json(text: str, field: str) -> list[Message]:
-    return messages(parsed_list(text, field), field)
+    return conversation(parsed_list(text, field), field)
 
 
 def parsed_list(text: str, field: str) -> object:
@@ -152,7 +153,7 @@ def opened(value: object, field: str) -> object:
 def prompt_from(value: object, field: str) -> Prompt:
     """A prompt from a list of messages, from a text with a chat in it, or from a text."""
     if isinstance(value, list):
-        return prompt_of(messages(value, field), field)
+        return prompt_of(conversation(value, field), field)
     said = as_text(value, field)
     turns = turns_of(said, field)
     return Prompt.from_text(said) if turns is None else prompt_of(turns, field)

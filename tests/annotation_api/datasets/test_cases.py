@@ -63,29 +63,19 @@ EXPECTED: dict[tuple[str, str, str], tuple[str, int, int, str]] = {
     ),
     ("openai_tools.jsonl", "demonstrations", "auto"): (
         "sharegpt",
-        0,
-        1,
-        "calls a tool, and records keep the turns of ",
-    ),
-    ("openai_tools_def_only.jsonl", "demonstrations", "auto"): (
-        "sharegpt",
         1,
         0,
-        "the field tools changes what a row means, an",
+        "chats of several answers: the last is learnt",
     ),
+    ("openai_tools_def_only.jsonl", "demonstrations", "auto"): ("sharegpt", 1, 0, ""),
     ("developer_role.jsonl", "demonstrations", "auto"): ("sharegpt", 1, 0, ""),
     ("sharegpt_tools.json", "demonstrations", "auto"): (
         "sharegpt",
-        0,
-        1,
-        "is a turn of a tool, and records keep the tu",
-    ),
-    ("sharegpt_tools_column.json", "demonstrations", "auto"): (
-        "sharegpt",
         1,
         0,
-        "the field tools changes what a row means, an",
+        "chats of several answers: the last is learnt",
     ),
+    ("sharegpt_tools_column.json", "demonstrations", "auto"): ("sharegpt", 1, 0, ""),
     ("sharegpt_gpt_first.jsonl", "demonstrations", "auto"): (
         "sharegpt",
         2,

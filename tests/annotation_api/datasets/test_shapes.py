@@ -135,8 +135,8 @@ def test_a_chat_in_an_answer_is_refused() -> None:
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ({"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]}, "calls a tool"),
-        ({"messages": [ASKED, {"role": "tool", "content": "x"}, OAK]}, "turn of a tool"),
+        ({"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]}, "required"),
+        ({"messages": [ASKED, {"role": "tool", "content": "x"}, OAK]}, "no turn before it calls one"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, OAK]}, "only text can be learnt"),
         ({"messages": [ASKED, OAK | {"weight": 2}]}, "must be 0 or 1"),
     ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import CONFIGS, Stage, load_preset
+from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
@@ -114,6 +117,29 @@ def test_a_dry_run_tells_steps_and_disk_and_creates_nothing(as_: As, body: Body,
     draws = client.post("/v1/jobs:validate", json=body("sample", {"batch_size": 8})).json()["estimate"]
     assert draws["steps"] == 10  # 10 prompts x 4 responses x 2 draws, 8 at a time
     assert counts(session) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (None, "of which the model's chat template says nothing"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "of which the model's chat template says nothing"),
+        ("{{ tools | tojson }}", "where the chat template leaves something of them out"),
+    ],
+)
+def test_a_dry_run_says_how_many_rows_hold_tools(
+    template: str | None, said: str, as_: As, body: Body, make: Any, tmp_path: Path
+) -> None:
+    if template:
+        (tmp_path / "tiny" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    plain, tools = Prompt.from_text("Q?"), ('{"name": "look"}',)
+    rows = [Demonstration(prompt=prompt, response="a") for prompt in (plain, plain.model_copy(update={"tools": tools}))]
+    given = {"dataset": str(make.dataset(DatasetKind.DEMONSTRATIONS, rows).id)}
+    client = as_(Role.ENGINEER)
+    (note,) = client.post("/v1/jobs:validate", json=body("sft", demonstrations=given)).json()["estimate"]["notes"]
+    assert note.startswith("1 rows hold tools")
+    assert said in note
+    assert client.post("/v1/jobs:validate", json=body("sft")).json()["estimate"]["notes"] == []
 
 
 def test_a_preset_lies_under_the_given_settings(as_: As, body: Body) -> None:

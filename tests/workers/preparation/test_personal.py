@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
 
+from alignment.shared.records import Demonstration, Prompt, sha256_text
 from tests.workers.preparation.samples import MADE, sentences
 from workers.preparation.personal import Masks, find
+from workers.preparation.texts import rewritten, written_texts
 
 PRECISION, RECALL = 0.95, 0.9  # the floors of the kinds with numbers
 
@@ -52,3 +55,41 @@ def test_a_value_has_one_mask_wherever_it_comes_up() -> None:
 
 def test_only_the_kinds_that_were_asked_for() -> None:
     assert Masks(["email"])("a@example.com 13812345678") == "[email 1] 13812345678"
+
+
+def test_what_stands_in_calls_of_tools_is_masked_too() -> None:
+    """Texts and numbers in arguments, results and descriptions; whose call a result answers stays."""
+    called = {
+        "id": "c1",
+        "function": {"name": "call", "arguments": {"to": 13812345678, "cc": ["li@example.com", True]}},
+    }
+    turns = [
+        {"role": "user", "content": "Ring Li."},
+        {"role": "assistant", "content": "", "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "c1", "content": "rang 13812345678"},
+    ]
+    tools = [{"name": "call", "description": "as li@example.com"}]
+    record = Demonstration.model_validate_json(
+        json.dumps({"prompt": {"messages": turns, "tools": tools}, "response": "", "tool_calls": [called]})
+    )
+    assert {one.kind for text in written_texts(record) for one in find(text)} == {"phone", "email"}
+    masked = rewritten(record, Masks())
+    assert isinstance(masked, Demonstration)
+    line = masked.canonical()
+    assert ("13812345678" in line, "li@example.com" in line) == (False, False)
+    (again,) = masked.tool_calls or ()
+    assert json.loads(again.function.arguments) == {"to": "[phone 1]", "cc": ["[email 1]", True]}
+    assert masked.prompt.messages[2].content == "rang [phone 1]"
+    assert masked.lineage["original"] == sha256_text(record.canonical())
+
+
+def test_a_record_of_tools_without_personal_data_stays_as_it_was() -> None:
+    text = '{"a":  1.50,"b":"x"}'
+    prompt = Prompt.from_text("Q?")
+    record = Demonstration.model_validate_json(
+        json.dumps({"prompt": prompt.model_dump(), "response": "", "tool_calls": [
+            {"function": {"name": "f", "arguments": text}}]})
+    )  # fmt: skip
+    after = rewritten(record, lambda text: text)
+    assert isinstance(after, Demonstration)
+    assert after.tool_calls == record.tool_calls

@@ -14,7 +14,9 @@ from alignment.shared.records import Demonstration, Message, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import is_template, turns_of
 from annotation_api.datasets.formats.shapes.own import origin
+from annotation_api.datasets.formats.tool_turns import conversation, demonstrated, with_tools
 from annotation_api.datasets.values import (
+    CALL_ROLES,
     ROLES,
     Note,
     Refused,
@@ -24,7 +26,6 @@ from annotation_api.datasets.values import (
     as_object,
     as_text,
     first_of,
-    messages,
     optional_text,
     prompt_of,
     show,
@@ -65,7 +66,8 @@ def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         return
     if until < len(items):
         yield CUT
-    yield from demonstration_of(_with_system(row, messages(items[:until], name)), name)
+    for made in demonstration_of(_with_system(row, conversation(items[:until], name)), name):
+        yield made if isinstance(made, Note) else made.model_copy(update={"prompt": with_tools(row, made.prompt)})
 
 
 def chat_of(row: Row) -> str:
@@ -94,7 +96,7 @@ def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration 
     prompt = prompt_of(turns[:-1], name)
     if any(turn.role == "assistant" for turn in prompt.messages):
         yield LAST_ONLY
-    yield Demonstration(prompt=prompt, response=turns[-1].content)
+    yield demonstrated(prompt, turns[-1])
 
 
 def _learnt_until(turns: list[Any], name: str) -> int:
@@ -109,7 +111,8 @@ def _learnt_until(turns: list[Any], name: str) -> int:
 def is_answer(turn: object) -> bool:
     """Whether the turn is the assistant's, as far as its role says so."""
     said = (turn.get("role") or turn.get("from")) if isinstance(turn, dict) else None
-    return isinstance(said, str) and ROLES.get(said.strip().lower()) == "assistant"
+    role = said.strip().lower() if isinstance(said, str) else ""
+    return ROLES.get(role) == "assistant" or role in CALL_ROLES
 
 
 def _learnt(turn: object, field: str) -> bool:
@@ -126,9 +129,9 @@ def _learnt(turn: object, field: str) -> bool:
 def chat_prompt(row: Row) -> Iterator[Prompt]:
     """The turns up to the last of the user; what else our own prompts hold is kept."""
     name = chat_of(row)
-    turns = _with_system(row, messages(row[name], name))
+    turns = _with_system(row, conversation(row[name], name))
     own = {key: row[key] for key in ("criterion", "language") if key in row} if row.keys() <= OWN_FIELDS else {}
-    yield prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, name, **own)
+    yield with_tools(row, prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, name, **own))
 
 
 def _with_system(row: Row, turns: list[Message]) -> list[Message]:
@@ -153,7 +156,7 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         raise Refused(
             name, Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
         )
-    yield Demonstration(prompt=instruction(row), response=_completion(row[name], name), lineage=origin(row))
+    yield demonstrated(instruction(row), _completion(row[name], name), lineage=origin(row))
 
 
 def alpaca_prompt(row: Row) -> Iterator[Prompt]:
@@ -161,14 +164,14 @@ def alpaca_prompt(row: Row) -> Iterator[Prompt]:
     yield instruction(row)
 
 
-def _completion(value: object, field: str) -> str:
+def _completion(value: object, field: str) -> Message:
     """Text, or TRL's list of one assistant message."""
     if not isinstance(value, list):
-        return as_text(value, field)
-    turns = messages(value, field)
+        return Message(role="assistant", content=as_text(value, field))
+    turns = conversation(value, field)
     if len(turns) != 1 or turns[0].role != "assistant":
         raise Refused(field, Sentence("one-message-or-text", "must be one assistant message or text"))
-    return turns[0].content
+    return turns[0]
 
 
 def instruction(row: Row, **fields: Any) -> Prompt:
@@ -179,12 +182,12 @@ def instruction(row: Row, **fields: Any) -> Prompt:
     name = asked_in(row) or first_of(row, INSTRUCTION)
     system = optional_text(row, *SYSTEM)
     if isinstance(row[name], list):
-        turns = messages(row[name], name)
+        turns = conversation(row[name], name)
         said = [Message(role="system", content=system)] if system.strip() and turns[0].role != "system" else []
-        return prompt_of([*said, *turns], name, **fields)
+        return with_tools(row, prompt_of([*said, *turns], name, **fields))
     asked = turns_of(text(row, name), name) or [Message(role="user", content=_with_input(row, name))]
     turns = [Message(role="system", content=system)] if system.strip() and asked[0].role != "system" else []
-    return prompt_of([*turns, *_history(row), *asked], name, **fields)
+    return with_tools(row, prompt_of([*turns, *_history(row), *asked], name, **fields))
 
 
 def asked_in(row: Row) -> str | None:

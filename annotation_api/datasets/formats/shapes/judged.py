@@ -14,6 +14,7 @@ from alignment.shared.records import Message, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
+from annotation_api.datasets.formats.tool_turns import conversation, with_tools
 from annotation_api.datasets.values import (
     Refused,
     Row,
@@ -267,9 +268,9 @@ def _post(row: Row) -> Prompt:
 
 def preferred_prompt(row: Row) -> Iterator[Prompt]:
     asked = as_object(row.get("input"), "input")
-    if asked.get("tools"):
-        raise Refused("input.tools", Sentence("holds-tools", "holds tools, which the records cannot keep"))
-    yield prompt_of(messages(asked.get("messages"), "input.messages"), "input.messages")
+    yield with_tools(
+        asked, prompt_of(conversation(asked.get("messages"), "input.messages"), "input.messages"), "input."
+    )
 
 
 def preferred_ranking(row: Row) -> Made:

@@ -22,6 +22,7 @@ def full(kind: type[Record]) -> Callable[[Row], Iterator[Record]]:
 
     def read(row: Row) -> Iterator[Record]:
         asked = {"messages": row["prompt"], "criterion": row.get("prompt_criterion"), "language": row.get("language")}
+        asked |= {"tools": row["tools"]} if row.get("tools") is not None else {}
         if kind is Prompt:
             origin(row)
             value = asked

@@ -20,6 +20,7 @@ from annotation_api.datasets.formats.shapes.chats import (
     instruction,
 )
 from annotation_api.datasets.formats.shapes.own import origin
+from annotation_api.datasets.formats.tool_turns import DEFINITIONS, conversation, only_text, with_tools
 from annotation_api.datasets.values import (
     Note,
     Refused,
@@ -28,7 +29,6 @@ from annotation_api.datasets.values import (
     as_text,
     first_of,
     message,
-    messages,
     optional_text,
     prompt_of,
 )
@@ -41,7 +41,7 @@ SIDES = (
     ("win", "lose"), ("accepted", "rejected"), ("good_edited_response", "bad_edited_response"),
     ("chosen-response", "rejected-response"), ("chosen response", "rejected response"),
 )  # fmt: skip
-BESIDE = (*INPUT, *SYSTEM, "history", "margin", "weight", "annotator", "split", "lineage")
+BESIDE = (*INPUT, *SYSTEM, *DEFINITIONS, "history", "margin", "weight", "annotator", "split", "lineage")
 REFUSED_SIDE = ("rejected_response", "rejected_messages")  # beside a whole chat or one answer (ms-swift)
 MARGIN_ERROR = 1e-6
 MARGIN_LOST = Note("margins that are none of the steps 1/3, 2/3 and 1 were left out")
@@ -104,7 +104,7 @@ def beside_ranking(row: Row) -> Made:
     shown = _shown(row)
     worse = row[name]
     if isinstance(worse, list):
-        turns = messages(worse, name)
+        turns = conversation(worse, name)
         if turns[-1].role != "assistant" or tuple(turns[:-1]) != shown.prompt.messages:
             raise Refused(
                 name,
@@ -113,8 +113,8 @@ def beside_ranking(row: Row) -> Made:
                     "parts from messages before the last answer; both must share every turn but the last",
                 ),
             )
-        worse = turns[-1].content
-    yield from best_first(shown.prompt, (shown.response, as_text(worse, name)), name)
+        worse = only_text(turns[-1], f"{name}[{len(turns) - 1}]")
+    yield from best_first(shown.prompt, (only_text(shown.reply, ""), as_text(worse, name)), name)
 
 
 def beside_prompt(row: Row) -> Iterator[Prompt]:
@@ -178,7 +178,7 @@ def _continued(row: Row, shared: Prompt) -> Prompt:
             "prompt",
             Sentence("not-among-turns", "is not among the turns before the last answer of chosen and rejected"),
         )
-    return prompt_of([*own.messages, *shared.messages], "chosen")
+    return with_tools(row, prompt_of([*own.messages, *shared.messages], "chosen"))
 
 
 def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None]:
@@ -206,13 +206,11 @@ def _has_own_prompt(row: Row) -> bool:
 
 
 def _own_prompt(row: Row) -> Prompt:
-    if any(row.get(name) is not None for name in CHAT) and not any(row.get(name) is not None for name in INSTRUCTION):
-        name = first_of(row, CHAT)
-        return prompt_of(messages(row[name], name), name)
-    if asked_in(row) is not None:
+    chat = any(row.get(name) is not None for name in CHAT)
+    if asked_in(row) is not None and not (chat and not any(row.get(name) is not None for name in INSTRUCTION)):
         return instruction(row)
     name = first_of(row, CHAT)
-    return prompt_of(messages(row[name], name), name)
+    return with_tools(row, prompt_of(conversation(row[name], name), name))
 
 
 def _side(row: Row, name: str) -> str:
@@ -242,7 +240,7 @@ def _shared(row: Row) -> tuple[Prompt, tuple[str, str]]:
                     columns=", ".join((*INSTRUCTION, *CHAT)),
                 ),
             )
-    chosen, rejected = messages(row["chosen"], "chosen"), messages(row["rejected"], "rejected")
+    chosen, rejected = conversation(row["chosen"], "chosen"), conversation(row["rejected"], "rejected")
     if chosen[:-1] != rejected[:-1]:
         raise Refused(
             "rejected",
@@ -261,7 +259,9 @@ def _shared(row: Row) -> tuple[Prompt, tuple[str, str]]:
                     role=turns[-1].role,
                 ),
             )
-    return prompt_of(chosen[:-1], "chosen"), (chosen[-1].content, rejected[-1].content)
+    last = len(chosen) - 1
+    sides = only_text(chosen[last], f"chosen[{last}]"), only_text(rejected[last], f"rejected[{last}]")
+    return with_tools(row, prompt_of(chosen[:-1], "chosen")), sides
 
 
 # ---------------------------------------------------------------- judged pairs

@@ -10,6 +10,7 @@ from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import parsed_list
 from annotation_api.datasets.formats.shapes.chats import CHAT, INSTRUCTION, OUTPUT, instruction
 from annotation_api.datasets.formats.shapes.own import origin
+from annotation_api.datasets.formats.tool_turns import conversation, with_tools
 from annotation_api.datasets.values import (
     ROLES,
     Note,
@@ -130,7 +131,7 @@ def _prompt(row: Row) -> Prompt:
     if any(row.get(name) is not None for name in INSTRUCTION):
         return instruction(row)
     name = first_of(row, CHAT)
-    return prompt_of(messages(row[name], name), name)
+    return with_tools(row, prompt_of(conversation(row[name], name), name))
 
 
 def prompt(row: Row) -> Iterator[Prompt]:
