@@ -150,7 +150,7 @@ def _said(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Sequence
         return _text(tokenizer, spoken, begins=begins)
 
     stop = next((text for text, number in marks(tokenizer).items() if number == turn_end(tokenizer)), "")
-    said = reply_text(hidden(messages, True), hidden(turns, False), stop)
+    said = reply_text(hidden(messages, True), hidden(turns, False), stop, control(tokenizer))
     if said is None:
         cause = Sentence(
             "template-no-reply",

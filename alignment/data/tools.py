@@ -8,7 +8,7 @@ results: what is not in that text, the model would never read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,13 +102,17 @@ class MarkedChat:
         return word
 
 
-def reply_text(before: str, whole: str, stop: str) -> str | None:
+def reply_text(before: str, whole: str, stop: str, control: Collection[str]) -> str | None:
     """What the assistant says, as the template writes it: behind what stands before a reply, and before its stop.
 
-    None where it writes such a turn otherwise than a model would say it: it begins as no reply does, or ends twice.
+    None where it writes such a turn otherwise than a model would say it: it begins as no reply does, ends twice, or
+    ends by another token than replies do.
     """
     if not whole.startswith(before):
         return None
     said = whole[len(before) :].rstrip()
-    said = said.removesuffix(stop) if stop else said
+    if stop and said.endswith(stop):
+        said = said.removesuffix(stop)
+    elif any(said.endswith(mark) for mark in control):
+        return None
     return said if said.strip() and (not stop or stop not in said) else None

@@ -146,6 +146,8 @@ NO_WORDS = CHATML.replace("{{ m.content }}{% for c", "{{ m.content if not m.tool
 NO_ARGUMENTS = CHATML.replace("{{ c.function.arguments | tojson }}", "{}")
 STUMBLES = CHATML.replace("{{ c.function.name }}", "{{ c['name'] + '' }}")
 OTHERWISE = CHATML.replace("<tool_call>\n{", "<|im_end|>\n<|im_start|>calls\n{")
+END = "{{ '<|im_start|>' if m.tool_calls else '<|im_end|>' }}"  # as templates with a token for "it calls" do
+ENDS_OTHERWISE = CHATML.replace("{% endfor %}<|im_end|>", "{% endfor %}" + END)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +162,7 @@ OTHERWISE = CHATML.replace("<tool_call>\n{", "<|im_end|>\n<|im_start|>calls\n{")
         (NO_WORDS, ASKED, asks(call(), beside="Hm."), "leaves what is said beside a call out"),
         (STUMBLES, TOLD, "Dry.", "refuses the prompt"),
         (OTHERWISE, ASKED, asks(call()), "otherwise than a model would say it"),
+        (ENDS_OTHERWISE, ASKED, asks(call()), "otherwise than a model would say it"),
         (chat.TEMPLATE, ASKED, "Dry.", "leaves the tool weather out"),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_dry_run_tells_steps_and_disk_and_creates_nothing(as_: As, body: Body,
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("written", "said"),
     [
         (None, "of which the model's chat template says nothing"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "of which the model's chat template says nothing"),
@@ -128,10 +128,10 @@ def test_a_dry_run_tells_steps_and_disk_and_creates_nothing(as_: As, body: Body,
     ],
 )
 def test_a_dry_run_says_how_many_rows_hold_tools(
-    template: str | None, said: str, as_: As, body: Body, make: Any, tmp_path: Path
+    written: str | None, said: str, as_: As, body: Body, make: Any, tmp_path: Path
 ) -> None:
-    if template:
-        (tmp_path / "tiny" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    if written:
+        (tmp_path / "tiny" / "tokenizer_config.json").write_text(json.dumps({"chat_template": written}))
     plain, tools = Prompt.from_text("Q?"), ('{"name": "look"}',)
     rows = [Demonstration(prompt=prompt, response="a") for prompt in (plain, plain.model_copy(update={"tools": tools}))]
     given = {"dataset": str(make.dataset(DatasetKind.DEMONSTRATIONS, rows).id)}
