@@ -147,7 +147,7 @@ NO_ARGUMENTS = CHATML.replace("{{ c.function.arguments | tojson }}", "{}")
 STUMBLES = CHATML.replace("{{ c.function.name }}", "{{ c['name'] + '' }}")
 OTHERWISE = CHATML.replace("<tool_call>\n{", "<|im_end|>\n<|im_start|>calls\n{")
 END = "{{ '<|im_start|>' if m.tool_calls else '<|im_end|>' }}"  # as templates with a token for "it calls" do
-ENDS_OTHERWISE = CHATML.replace("{% endfor %}<|im_end|>", "{% endfor %}" + END)
+ENDS_OTHERWISE = CHATML.replace("</tool_call>{% endfor %}<|im_end|>", "</tool_call>{% endfor %}" + END)
 
 
 @pytest.mark.parametrize(
