@@ -24,6 +24,7 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
 from annotation_api.models.descent import derived
 from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
 from annotation_api.web.queries import kinds_asked, newest
 
@@ -132,12 +133,21 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, list[str]]:
 
 @router.get("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])
 def snapshot_page(snapshot_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    return shown_snapshot(request, session, me, snapshot_id)
+
+
+def shown_snapshot(
+    request: Request, session: Session, me: Person, snapshot_id: uuid.UUID, back: Returned = NOTHING_SENT
+) -> Response:
+    """The page of a snapshot; `back` is its form that comes again."""
     snapshot = service.get_snapshot(session, snapshot_id)
     held = HOLDS[snapshot.kind]
     return render(
         request,
         "snapshot.html",
         me,
+        back.status,
+        returned=back,
         snapshot=snapshot,
         descent=branches(derived(session, snapshot), forward=True),
         origin=origin(session, snapshot),
