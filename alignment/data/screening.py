@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from alignment.data import chat
 from alignment.data.plain_text import NotText, holds_control
 from alignment.shared.events import Reporter
-from alignment.shared.records import Message, Prompt
+from alignment.shared.records import Demonstration, Message, Prompt
 
 Rule = Literal["refuse", "leave_out", "merge_turns"]
 
@@ -62,13 +63,30 @@ def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequ
 
 def merge_turns(prompt: Prompt) -> Prompt:
     """The system's words at the head of the first user's, and neighbours of one role as one turn."""
-    turns: list[Message] = []
-    for message in prompt.messages:
-        role = "user" if message.role == "system" else message.role
-        if turns and turns[-1].role == role:
-            message = Message(role=role, content=f"{turns.pop().content}\n\n{message.content}")
-        turns.append(Message(role=role, content=message.content))
+    turns = [
+        Message(role=role, content="\n\n".join(prompt.messages[place].content for place in places))
+        for role, places in _joined(prompt)
+    ]
     return prompt.model_copy(update={"messages": tuple(turns)})
+
+
+def shown_as(row: Demonstration, prompt: Prompt) -> Demonstration:
+    """The demonstration with the prompt that it is read with: of joined turns none is learnt if one of them is not."""
+    if prompt == row.prompt:
+        return row
+    kept_out = set(row.not_learnt)
+    places = tuple(new for new, (_, old) in enumerate(_joined(row.prompt)) if kept_out & set(old))
+    return row.model_copy(update={"prompt": prompt, "not_learnt": places})
+
+
+def _joined(prompt: Prompt) -> Iterator[tuple[Literal["user", "assistant"], list[int]]]:
+    """The roles of joined turns, with the places of the messages that each is joined of."""
+
+    def role(place: int) -> Literal["user", "assistant"]:
+        return "assistant" if prompt.messages[place].role == "assistant" else "user"
+
+    for speaker, places in groupby(range(len(prompt.messages)), key=role):
+        yield speaker, list(places)
 
 
 def _read(

@@ -85,7 +85,24 @@ class Demonstration(Record):
 
     prompt: Prompt
     response: str = Field(min_length=1)
+    not_learnt: tuple[int, ...] = Field(
+        default=(), description="Places of the assistant's messages in the prompt that are never learnt (weight 0)."
+    )
     lineage: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_the_assistants(self) -> Self:
+        said = {place for place, message in enumerate(self.prompt.messages) if message.role == "assistant"}
+        if wrong := sorted(set(self.not_learnt) - said):
+            raise ValueError(
+                Sentence(
+                    "not-learnt-places",
+                    "not_learnt names %(wrong)s, where no message of the assistant stands; they stand at %(said)s",
+                    wrong=wrong,
+                    said=sorted(said),
+                )
+            )
+        return self
 
 
 NO_SOURCE = "none"  # of a record that says nothing of where it came from

@@ -219,7 +219,7 @@ def _content(value: object, field: str) -> str:
     return as_text("".join(part["text"] for part in parts), field)
 
 
-def _is_empty_system(turn: object) -> bool:
+def is_empty_system(turn: object) -> bool:
     """A system message without words says nothing: many files have one in every chat."""
     return isinstance(turn, dict) and turn.get("role") == "system" and turn.get("content") in (None, "")
 
@@ -227,7 +227,7 @@ def _is_empty_system(turn: object) -> bool:
 def messages(value: object, field: str) -> list[Message]:
     """A whole conversation: a system message only first, at least one turn."""
     turns = [
-        message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field)) if not _is_empty_system(turn)
+        message(turn, f"{field}[{i}]") for i, turn in enumerate(as_list(value, field)) if not is_empty_system(turn)
     ]
     if not turns:
         raise Refused(field, Sentence("no-turn-of-user", "holds no turn; at least one message of the user is needed"))

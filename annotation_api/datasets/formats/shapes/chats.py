@@ -24,6 +24,8 @@ from annotation_api.datasets.values import (
     as_object,
     as_text,
     first_of,
+    is_empty_system,
+    message,
     messages,
     optional_text,
     prompt_of,
@@ -65,7 +67,8 @@ def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         return
     if until < len(items):
         yield CUT
-    yield from demonstration_of(_with_system(row, messages(items[:until], name)), name)
+    turns = _with_system(row, messages(items[:until], name))
+    yield from demonstration_of(turns, name, tuple(_kept_out(items[:until], name, len(turns))))
 
 
 def chat_of(row: Row) -> str:
@@ -80,8 +83,10 @@ def has_items(row: Row) -> bool:
     return isinstance(first, dict) and bool({"from", "role"} & first.keys())
 
 
-def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration | Note]:
-    """The last answer of the assistant after all that was said before."""
+def demonstration_of(
+    turns: list[Message], name: str, not_learnt: tuple[int, ...] = ()
+) -> Iterator[Demonstration | Note]:
+    """The last answer of the assistant after all that was said before; what is never learnt by its places."""
     if turns[-1].role != "assistant":
         raise Refused(
             f"{name}[{len(turns) - 1}]",
@@ -94,7 +99,7 @@ def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration 
     prompt = prompt_of(turns[:-1], name)
     if any(turn.role == "assistant" for turn in prompt.messages):
         yield LAST_ONLY
-    yield Demonstration(prompt=prompt, response=turns[-1].content)
+    yield Demonstration(prompt=prompt, response=turns[-1].content, not_learnt=not_learnt)
 
 
 def _learnt_until(turns: list[Any], name: str) -> int:
@@ -106,6 +111,15 @@ def _learnt_until(turns: list[Any], name: str) -> int:
     return answers[-1] + 1 if answers else 0
 
 
+def _kept_out(items: list[Any], name: str, turns: int) -> Iterator[int]:
+    """The places of answers with weight 0 among the turns that were read of the items."""
+    read = [(turn, f"{name}[{i}]") for i, turn in enumerate(items) if not is_empty_system(turn)]
+    moved = turns - len(read)  # a system message that stood beside the chat is the first turn
+    for place, (turn, field) in enumerate(read, moved):
+        if not _learnt(turn, field) and message(turn, field).role == "assistant":
+            yield place
+
+
 def is_answer(turn: object) -> bool:
     """Whether the turn is the assistant's, as far as its role says so."""
     said = (turn.get("role") or turn.get("from")) if isinstance(turn, dict) else None
@@ -113,6 +127,7 @@ def is_answer(turn: object) -> bool:
 
 
 def _learnt(turn: object, field: str) -> bool:
+    """Whether OpenAI's `weight` lets the turn be learnt."""
     weight = turn.get("weight") if isinstance(turn, dict) else None
     if weight is None:
         return True
@@ -153,7 +168,18 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         raise Refused(
             name, Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
         )
-    yield Demonstration(prompt=instruction(row), response=_completion(row[name], name), lineage=origin(row))
+    if isinstance(row[name], list) and not all(_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(row[name])):
+        yield NOT_LEARNT
+        return
+    prompt, response = instruction(row), _completion(row[name], name)
+    kept_out = _kept_out_of_prompt(row, len(prompt.messages))
+    yield Demonstration(prompt=prompt, response=response, not_learnt=kept_out, lineage=origin(row))
+
+
+def _kept_out_of_prompt(row: Row, turns: int) -> tuple[int, ...]:
+    """The same of a prompt that is a list of messages."""
+    name = asked_in(row)
+    return tuple(_kept_out(row[name], name, turns)) if name and isinstance(row[name], list) else ()
 
 
 def alpaca_prompt(row: Row) -> Iterator[Prompt]:
