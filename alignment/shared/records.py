@@ -92,16 +92,10 @@ class Demonstration(Record):
 
     @model_validator(mode="after")
     def _names_the_assistants(self) -> Self:
-        said = {place for place, message in enumerate(self.prompt.messages) if message.role == "assistant"}
-        if wrong := sorted(set(self.not_learnt) - said):
-            raise ValueError(
-                Sentence(
-                    "not-learnt-places",
-                    "not_learnt names %(wrong)s, where no message of the assistant stands; they stand at %(said)s",
-                    wrong=wrong,
-                    said=sorted(said),
-                )
-            )
+        said = [place for place, message in enumerate(self.prompt.messages) if message.role == "assistant"]
+        if wrong := sorted(set(self.not_learnt).difference(said)):
+            text = "not_learnt names %(wrong)s, where no message of the assistant stands; they stand at %(said)s"
+            raise ValueError(Sentence("not-learnt-places", text, wrong=wrong, said=said))
         return self
 
 

@@ -14,18 +14,15 @@ from alignment.shared.records import Demonstration, Message, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import is_template, turns_of
 from annotation_api.datasets.formats.shapes.own import origin
+from annotation_api.datasets.formats.weights import is_learnt, kept_out, learnt_until
 from annotation_api.datasets.values import (
-    ROLES,
     Note,
     Refused,
     Row,
     as_list,
-    as_number,
     as_object,
     as_text,
     first_of,
-    is_empty_system,
-    message,
     messages,
     optional_text,
     prompt_of,
@@ -61,14 +58,14 @@ NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated 
 def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     name = chat_of(row)
     items = as_list(row[name], name)
-    until = _learnt_until(items, name)
+    until = learnt_until(items, name)
     if until == 0:
         yield NOT_LEARNT
         return
     if until < len(items):
         yield CUT
     turns = _with_system(row, messages(items[:until], name))
-    yield from demonstration_of(turns, name, tuple(_kept_out(items[:until], name, len(turns))))
+    yield from demonstration_of(turns, name, tuple(kept_out(items[:until], name, len(turns))))
 
 
 def chat_of(row: Row) -> str:
@@ -102,42 +99,6 @@ def demonstration_of(
     yield Demonstration(prompt=prompt, response=turns[-1].content, not_learnt=not_learnt)
 
 
-def _learnt_until(turns: list[Any], name: str) -> int:
-    """Where the chat is cut: behind its last turn that is to be learnt; OpenAI's `weight` can be 0."""
-    learnt = [_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(turns)]
-    if not learnt or learnt[-1]:
-        return len(turns) if learnt else 1  # an empty chat is refused where it is read
-    answers = [i for i, turn in enumerate(turns) if learnt[i] and is_answer(turn)]
-    return answers[-1] + 1 if answers else 0
-
-
-def _kept_out(items: list[Any], name: str, turns: int) -> Iterator[int]:
-    """The places of answers with weight 0 among the turns that were read of the items."""
-    read = [(turn, f"{name}[{i}]") for i, turn in enumerate(items) if not is_empty_system(turn)]
-    moved = turns - len(read)  # a system message that stood beside the chat is the first turn
-    for place, (turn, field) in enumerate(read, moved):
-        if not _learnt(turn, field) and message(turn, field).role == "assistant":
-            yield place
-
-
-def is_answer(turn: object) -> bool:
-    """Whether the turn is the assistant's, as far as its role says so."""
-    said = (turn.get("role") or turn.get("from")) if isinstance(turn, dict) else None
-    return isinstance(said, str) and ROLES.get(said.strip().lower()) == "assistant"
-
-
-def _learnt(turn: object, field: str) -> bool:
-    """Whether OpenAI's `weight` lets the turn be learnt."""
-    weight = turn.get("weight") if isinstance(turn, dict) else None
-    if weight is None:
-        return True
-    if as_number(weight, f"{field}.weight") not in (0, 1):
-        raise Refused(
-            f"{field}.weight", Sentence("zero-or-one", "must be 0 or 1, it is %(weight)s", weight=show(weight))
-        )
-    return bool(float(weight))
-
-
 def chat_prompt(row: Row) -> Iterator[Prompt]:
     """The turns up to the last of the user; what else our own prompts hold is kept."""
     name = chat_of(row)
@@ -168,7 +129,7 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         raise Refused(
             name, Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
         )
-    if isinstance(row[name], list) and not all(_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(row[name])):
+    if isinstance(row[name], list) and not all(is_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(row[name])):
         yield NOT_LEARNT
         return
     prompt, response = instruction(row), _completion(row[name], name)
@@ -179,7 +140,7 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
 def _kept_out_of_prompt(row: Row, turns: int) -> tuple[int, ...]:
     """The same of a prompt that is a list of messages."""
     name = asked_in(row)
-    return tuple(_kept_out(row[name], name, turns)) if name and isinstance(row[name], list) else ()
+    return tuple(kept_out(row[name], name, turns)) if name and isinstance(row[name], list) else ()
 
 
 def alpaca_prompt(row: Row) -> Iterator[Prompt]:
