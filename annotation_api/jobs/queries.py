@@ -23,7 +23,6 @@ from annotation_api.db.tables import (
     JobDependency,
     JobState,
     Metric,
-    Person,
     Pipeline,
     SnapshotRow,
 )
@@ -101,11 +100,6 @@ LEFT JOIN LATERAL (
 ) e ON true
 ORDER BY j.id, e.seq
 """
-
-
-def retired(session: Session, people: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the people who may not sign in any more."""
-    return set(session.scalars(select(Person.id).where(Person.id.in_(people), ~Person.active)))
 
 
 def next_events(session: Session, sent: Mapping[uuid.UUID, int], limit: int) -> list[NextEvents]:
