@@ -58,7 +58,7 @@ def commit(session: Session, folders: Folders, resolved: Resolved, published: Pu
         session,
         job.id,
         folders.epoch,
-        result={"metrics": result.metrics, "details": result.details | dealt},
+        result={"metrics": result.metrics, "details": {**result.details, **dealt}},
         artifacts=published.files,
         model=_model(job, folders, resolved, published, result) if job.stage in MAKES else None,
         checkpoints=[NewEvaluatedPolicy(**candidate) for candidate in result.details.get("checkpoints", ())],
