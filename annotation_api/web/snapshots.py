@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence, unpacked
@@ -94,7 +95,7 @@ def _snapshots(
         me,
         status,
         snapshots=shown,
-        origins={row.id: origin(session, row) for row in shown},
+        origins=origins(session, shown),
         projects=projects,
         datasets=datasets,
         fits=_of_projects(session, projects) | _of_datasets(datasets),
@@ -150,7 +151,7 @@ def shown_snapshot(
         returned=back,
         snapshot=snapshot,
         descent=branches(derived(session, snapshot), forward=True),
-        origin=origin(session, snapshot),
+        origin=origins(session, [snapshot])[snapshot.id],
         maker=session.get_one(Person, snapshot.created_by),
         counts=queries.snapshot_counts(session, snapshot.id),
         formats=list(ExportFormat),
@@ -162,12 +163,18 @@ def shown_snapshot(
     )
 
 
-def origin(session: Session, snapshot: Snapshot) -> dict[str, Any]:
-    """What the snapshot was frozen from: its kind, id and name."""
+def origins(session: Session, snapshots: Sequence[Snapshot]) -> dict[uuid.UUID, dict[str, Any]]:
+    """What each was frozen from: its kind, id and name."""
+    named = {row.id: _source(row) for row in snapshots}
+    names = {
+        kind: {str(row.id): row.name for row in session.execute(select(table.id, table.name).where(table.id.in_(keys)))}
+        for kind, table in (("project", Project), ("dataset", Dataset))
+        if (keys := {uuid.UUID(key) for of, key in named.values() if of == kind})
+    }
+    return {row: {"kind": kind, "id": key, "name": names[kind].get(key, key)} for row, (kind, key) in named.items()}
+
+
+def _source(snapshot: Snapshot) -> tuple[str, str]:
+    """Kind and id."""
     sources = snapshot.sources
-    if "project" in sources:
-        project = session.get(Project, uuid.UUID(sources["project"]))
-        return {"kind": "project", "id": sources["project"], "name": project.name if project else sources["project"]}
-    key = sources["datasets"][0]
-    dataset = session.get(Dataset, uuid.UUID(key))
-    return {"kind": "dataset", "id": key, "name": dataset.name if dataset else key}
+    return ("project", sources["project"]) if "project" in sources else ("dataset", sources["datasets"][0])
