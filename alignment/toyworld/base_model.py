@@ -16,14 +16,19 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast, set_seed
 
 from alignment.data import chat
-from alignment.models.device import autocast, pick_device
+from alignment.data.batch import Sequences
+from alignment.models.device import pick_device
+from alignment.models.forward import response_logprobs
 from alignment.models.load import PAD, save_model
+from alignment.models.micro_batches import Loss, accumulate
 from alignment.shared.config import BaseModelConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, Reporter, StageResult
+from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Demonstration
 
 EOS = "<|end|>"
@@ -38,7 +43,7 @@ def train_base_model(
         raise BadInput("The corpus is empty.", "Give at least one text.")
     set_seed(config.seed)
     tokenizer = train_tokenizer(corpus, config)
-    texts = [ids[: config.max_length] for ids in _encoded(tokenizer, corpus)]
+    texts = [ids[: config.max_length] for ids in _encoded(tokenizer, corpus) if len(ids) > 1]  # one token predicts none
     model = _new_model(tokenizer, config)
     losses = _fit(model, texts, config, Meter(reporter, "pretrain", config.steps))
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -121,17 +126,27 @@ def _fit(model: LlamaForCausalLM, texts: list[list[int]], config: BaseModelConfi
     model.train()
     batches = _batches(texts, config)
     for _ in range(config.steps):
-        ids, labels = _collate(next(batches), model)
-        with autocast(ids.device):
-            loss = model(input_ids=ids, labels=labels, use_cache=False).loss
-        loss.backward()
+        losses.append(_learn(model, _sequences(next(batches), model)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
         meter.step({"loss": losses[-1]})
     return losses
+
+
+def _learn(model: LlamaForCausalLM, batch: Sequences) -> float:
+    """Add the gradient of the mean loss of all tokens but the first of each text; returns that mean."""
+    tokens = batch.response_lengths.sum()
+
+    def losses(rows: Tensor) -> list[Loss]:
+        def loss() -> tuple[Tensor, dict[str, Tensor]]:
+            share = -response_logprobs(model, batch.select(rows), temperature=1.0).sum() / tokens
+            return share, {"loss": share}
+
+        return [loss]
+
+    return accumulate([model], batch.lengths, -(-len(batch) // CPU_LANES), losses)["loss"]
 
 
 def _batches(texts: list[list[int]], config: BaseModelConfig) -> Iterator[list[list[int]]]:
@@ -148,10 +163,7 @@ def _batches(texts: list[list[int]], config: BaseModelConfig) -> Iterator[list[l
             yield from batches
 
 
-def _collate(batch: list[list[int]], model: LlamaForCausalLM) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels `(B, T)`, padded on the right; causal attention never looks at that padding."""
-    width = max(map(len, batch))
-    pad = int(model.config.pad_token_id or 0)
-    ids = torch.tensor([text + [pad] * (width - len(text)) for text in batch], device=model.device)
-    labels = torch.tensor([text + [-100] * (width - len(text)) for text in batch], device=model.device)
-    return ids, labels
+def _sequences(batch: list[list[int]], model: LlamaForCausalLM) -> Sequences:
+    """Each text as a response to its own first token."""
+    firsts, rests = [text[:1] for text in batch], [text[1:] for text in batch]
+    return Sequences.join(firsts, rests, [True] * len(batch), int(model.config.pad_token_id or 0)).to(model.device)

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--toy", type=Path)
     args = parser.parse_args()
     with Head(gpus=args.gpus) as head:
-        os.environ.update(head.environment)
+        os.environ.update(head.environment | {"RANKLOOP_EXECUTOR": "ray"})
         run.Settings = functools.partial(Settings, ray_address=head.address)  # type: ignore[misc, assignment]
         run.Engineer.post = _on(args.gpus, run.Engineer.post)  # type: ignore[method-assign]
         if args.toy:
