@@ -192,7 +192,7 @@ def left_of(session: Session, person: Someone, projects: Collection[uuid.UUID]) 
     return {key: wanted.get(key, 0) - had.get(key, 0) for key in projects}
 
 
-def _wanted_by(person: Someone, projects: Collection[uuid.UUID]) -> Select[Any]:
+def _wanted_by(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.UUID, int]:
     """How many tasks of each project want more judgements, in the person's languages; of a closed one none does."""
     language = PromptRow.record["language"].as_string()
     spoken = or_(ProjectMember.languages.is_(None), language.is_(None), language == func.any(ProjectMember.languages))
@@ -207,7 +207,7 @@ def _wanted_by(person: Someone, projects: Collection[uuid.UUID]) -> Select[Any]:
     )
 
 
-def _by_project(session: Session, query: Select[Any]) -> dict[uuid.UUID, int]:
+def _by_project(session: Session, query: Select[uuid.UUID, int]) -> dict[uuid.UUID, int]:
     return {row[0]: row[1] for row in session.execute(query)}
 
 
