@@ -19,7 +19,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from alignment.data import chat
 from alignment.data.mixture import by_source, mixed
-from alignment.data.screening import screen
+from alignment.data.screening import screen, shown_as
 from alignment.data.stops import turn_end
 from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_adapter, save_model, saved_type
 from alignment.shared.config import SFTConfig, Stage
@@ -70,7 +70,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     limit = min(config.max_length, context_length(model) or config.max_length)
     screened = screen(tokenizer, [(row.prompt, [row.reply]) for row in demonstrations], config.template_refusals)
     screened.note("demonstrations", reporter)
-    read = [d.model_copy(update={"prompt": p}) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
+    read = [shown_as(d, p) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
     learnt = mixed(read, config.source_weights, config.source_cap, config.seed)
     rows, too_long = encode_rows(tokenizer, learnt, limit, config.train_on)
     counts = {"demonstrations": len(demonstrations), "used": len(rows), "too_long": too_long, **screened.counts()}
@@ -96,7 +96,8 @@ def encode_rows(
     """Token ids and labels of what fits into `limit` tokens, and the number that does not."""
     rows = []
     for item in demonstrations:
-        encoded = chat.encode(tokenizer, item.prompt, item.reply, earlier_turns=train_on == "assistant_turns")
+        earlier = train_on == "assistant_turns"
+        encoded = chat.encode(tokenizer, item.prompt, item.reply, earlier_turns=earlier, but=item.not_learnt)
         if len(encoded.ids) <= limit:
             labels = [i if counts else IGNORED for i, counts in zip(encoded.ids, encoded.response_mask, strict=True)]
             assert labels[-1] == turn_end(tokenizer), "the stop token must be trained"

@@ -8,7 +8,7 @@ searching for the assistant's turn instead misplaces the stop in templates that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -177,25 +177,32 @@ def many_response_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) 
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str | Message, *, earlier_turns: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    response: str | Message,
+    *,
+    earlier_turns: bool = False,
+    but: Collection[int] = (),
 ) -> Encoded:
     """Prompt and response as one sequence, the loss falling on the response and its stop; with `earlier_turns` on what
-    the assistant said before, too."""
+    the assistant said before, too, except for the messages at the places of `but`."""
     before, after = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, prompt, response)
     counts = [False] * len(before) + [True] * len(after)
-    for turn in _turns_of_the_assistant(tokenizer, prompt, before) if earlier_turns else ():
+    for turn in _turns_of_the_assistant(tokenizer, prompt, before, but) if earlier_turns else ():
         counts[turn] = [True] * (turn.stop - turn.start)
     return Encoded(before + after, counts)
 
 
-def _turns_of_the_assistant(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, ids: list[int]) -> Iterator[slice]:
-    """Where each turn stands in the prompt's ids, its stop included.
+def _turns_of_the_assistant(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, ids: list[int], but: Collection[int]
+) -> Iterator[slice]:
+    """Where each turn that is not at a place of `but` stands in the prompt's ids, its stop included.
 
     A turn is found only where it reads as the model would have said it: some templates cut an earlier turn's thoughts
     or blanks, and that text the model never says.
     """
     for number, message in enumerate(prompt.messages):
-        if message.role == "assistant" and number:
+        if message.role == "assistant" and number and number not in but:
             before = _ids_until_the_assistant(tokenizer, prompt, prompt.messages[:number])
             said = before + _ids_of_turn(tokenizer, prompt, number)
             if ids[: len(said)] == said:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from alignment.data import chat
 from alignment.data.plain_text import NotText, holds_control
 from alignment.shared.events import Reporter
-from alignment.shared.records import Message, Prompt
+from alignment.shared.records import Demonstration, Message, Prompt
 
 Rule = Literal["refuse", "leave_out", "merge_turns"]
 Reply = str | Message  # a turn of the assistant, where it may call tools
@@ -63,13 +63,39 @@ def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequ
 
 def merge_turns(prompt: Prompt) -> Prompt:
     """The system's words at the head of the first user's, and neighbours of one role as one turn; tools' stay apart."""
-    turns: list[Message] = []
-    for message in prompt.messages:
-        role = "user" if message.role == "system" else message.role
-        if turns and turns[-1].role == role and not (message.uses_tools or turns[-1].uses_tools):
-            message = Message(role=role, content=f"{turns.pop().content}\n\n{message.content}")
-        turns.append(message.model_copy(update={"role": role}))
+    turns = [_as_one([prompt.messages[place] for place in places]) for places in _joined(prompt)]
     return prompt.model_copy(update={"messages": tuple(turns)})
+
+
+def shown_as(row: Demonstration, prompt: Prompt) -> Demonstration:
+    """The demonstration with the prompt that it is read with: of joined turns none is learnt if one of them is not."""
+    if prompt == row.prompt:
+        return row
+    kept_out = set(row.not_learnt)
+    places = tuple(new for new, old in enumerate(_joined(row.prompt)) if kept_out & set(old))
+    return row.model_copy(update={"prompt": prompt, "not_learnt": places})
+
+
+def _joined(prompt: Prompt) -> list[list[int]]:
+    """The places of the messages that each joined turn is made of."""
+    turns: list[list[int]] = []
+    for place, message in enumerate(prompt.messages):
+        before = prompt.messages[place - 1]
+        apart = not place or message.uses_tools or before.uses_tools
+        if apart or _speaker(before) != _speaker(message):
+            turns.append([])
+        turns[-1].append(place)
+    return turns
+
+
+def _as_one(messages: Sequence[Message]) -> Message:
+    if len(messages) == 1:
+        return messages[0].model_copy(update={"role": _speaker(messages[0])})
+    return Message(role=_speaker(messages[0]), content="\n\n".join(message.content for message in messages))
+
+
+def _speaker(message: Message) -> Literal["user", "assistant", "tool"]:
+    return "user" if message.role == "system" else message.role
 
 
 def _read(

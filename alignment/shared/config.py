@@ -63,7 +63,7 @@ class SFTConfig(SupervisedConfig, AdapterSettings):
     train_on: Literal["last_turn", "assistant_turns"] = Field(
         default="last_turn",
         description="The loss falls on the response, or on all that the assistant said before it, too, for chats that "
-        "are one demonstration each.",
+        "are one demonstration each; never on what has weight 0.",
     )
     packing: bool = Field(
         default=False,

@@ -98,6 +98,11 @@ class Demonstration(Record):
     prompt: Prompt
     response: str
     tool_calls: tuple[ToolCall, ...] | None = Field(default=None, min_length=1, exclude_if=is_unset)
+    not_learnt: tuple[int, ...] = Field(
+        default=(),
+        exclude_if=is_unset,
+        description="Places of the assistant's messages in the prompt that are never learnt (weight 0).",
+    )
     lineage: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -106,6 +111,14 @@ class Demonstration(Record):
             raise ValueError(Sentence("response-says-nothing", "response must hold text, or tool_calls beside it"))
         for fault in paired([self.reply], whole=False).faults[:1]:
             raise ValueError(fault.why)
+        return self
+
+    @model_validator(mode="after")
+    def _names_the_assistants(self) -> Self:
+        said = [place for place, message in enumerate(self.prompt.messages) if message.role == "assistant"]
+        if wrong := sorted(set(self.not_learnt).difference(said)):
+            text = "not_learnt names %(wrong)s, where no message of the assistant stands; they stand at %(said)s"
+            raise ValueError(Sentence("not-learnt-places", text, wrong=wrong, said=said))
         return self
 
     @property

@@ -163,8 +163,13 @@ class ResumingTrainer(Trainer):
         super().__init__(args=args, **more)
 
     def go_on(self) -> list[dict[str, Any]]:
-        """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken."""
-        newest = self.checkpoints.newest()
+        """Train to the end, from the newest checkpoint if there is one; return the log of every step ever taken.
+
+        The first process finds it, and the others are told: where one is written or lost meanwhile, two that look for
+        themselves could go on from different steps.
+        """
+        team = _team()
+        newest = team.from_first(self.checkpoints.newest() if team.first else None)
         if newest is None:
             self.train()
         else:

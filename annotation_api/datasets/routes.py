@@ -66,6 +66,7 @@ def import_dataset(
 ) -> Response:
     """Import a file whole. A refused row stops the import (422, with every refused row) unless `skip_bad`."""
     title = name or file.filename or "upload"
+    session.commit()  # the caller is known; a connection is not held while the file is hashed
     asked = f"{service.sha256_of(file.file)} {kind} {format} {project} {skip_bad} {title}" + (f" {map}" if map else "")
     mapping = read_mapping(map, kind)
     return once.run(

@@ -105,6 +105,7 @@ def preview(
 ) -> ImportPreview:
     """What importing the file would report, and its first records; stores nothing. `beginning`: the file was cut."""
     refuse_collected(kind)
+    session.commit()  # the caller is known; a connection is not held while the file is read
     first: list[RecordOut] = []
     size = 0
     with progress.watched(file, me.id, key) as watched:

@@ -1,6 +1,9 @@
 """What belongs to the members of a project: it, its data sets, the snapshots made of either, and the jobs and models
 that read those, and the pipelines that hold such jobs.
 
+What descends from such a model and itself read nothing of the project is seen by all who see what it read: it belongs
+to them. The walk back from it ends before what is hidden (`models.lineage`).
+
 Whoever is neither a member nor an admin sees of a project that is not open nothing at all. That is not left to each
 query: a session that works for a person (`see_as`) adds the condition to every select of these tables through the
 mapper, `session.get` included. Statements that go straight to the driver say it themselves (`SEES`).
@@ -63,8 +66,10 @@ def _snapshots() -> ColumnElement[bool]:
 
 
 def _models() -> ColumnElement[bool]:
+    """By the snapshot that it was trained on, and by all else that its job read: verdicts, prompts, a project."""
     hidden = select(Snapshot.id).where(~_snapshots())
-    return or_(ModelVersion.snapshot_id.is_(None), ModelVersion.snapshot_id.not_in(hidden))
+    of_hidden = select(Job.id).where(Job.id == ModelVersion.job_id, ~_jobs())
+    return or_(ModelVersion.snapshot_id.is_(None), ModelVersion.snapshot_id.not_in(hidden)) & ~of_hidden.exists()
 
 
 def _jobs() -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from annotation_api.jobs.detail_schemas import (
     SavedOut,
     Series,
 )
+from annotation_api.jobs.events.admission import LetIn
 from annotation_api.jobs.events.schemas import JobEvent
 from annotation_api.jobs.events.stream import EventStream
 from annotation_api.jobs.events.watchers import EventPoller
@@ -46,9 +47,11 @@ async def get_streams(request: Request) -> EventPoller:
     responses={200: {"model": JobEvent, "description": "Server-sent events; `data` is JSON on one line."}},
 )
 def job_events(
+    request: Request,
     job_id: uuid.UUID,
     session: Db,
     me: Me,
+    settings: Config,
     streams: Annotated[EventPoller, Depends(get_streams)],
     after: Annotated[EventNumber, Query(description="As the header, for a client that cannot set it.")] = 0,
     last_event_id: Annotated[EventNumber | None, Header(description="Events after this one are sent.")] = None,
@@ -58,7 +61,8 @@ def job_events(
     Resumes after `Last-Event-ID`.
     """
     service.get(session, job_id)
-    return EventStream(streams, me.id, job_id, after if last_event_id is None else last_event_id)
+    who = LetIn.of(request, me, settings)
+    return EventStream(streams, who, job_id, after if last_event_id is None else last_event_id)
 
 
 @router.get("/metrics")

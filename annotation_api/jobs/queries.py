@@ -23,7 +23,6 @@ from annotation_api.db.tables import (
     JobDependency,
     JobState,
     Metric,
-    Person,
     Pipeline,
     SnapshotRow,
 )
@@ -103,11 +102,6 @@ ORDER BY j.id, e.seq
 """
 
 
-def retired(session: Session, people: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the people who may not sign in any more."""
-    return set(session.scalars(select(Person.id).where(Person.id.in_(people), ~Person.active)))
-
-
 def next_events(session: Session, sent: Mapping[uuid.UUID, int], limit: int) -> list[NextEvents]:
     """Of each job the first `limit` events after the number that it is given with."""
     found = sql.rows(session, _NEXT_EVENTS, jobs=list(sent), sent=list(sent.values()), limit=limit)
@@ -153,7 +147,7 @@ def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:
 
 
 _COMPARISONS = """
-SELECT (look.data->>'update')::int AS update, pair->>'before' = pair->>'response' AS identical,
+SELECT look.job_id AS job, (look.data->>'update')::int AS update, pair->>'before' = pair->>'response' AS identical,
     (pair->>'score')::float AS score, (pair->>'score_before')::float AS score_before, (pair->>'kl')::float AS kl,
     coalesce(task.judged < task.overlap, false) AS waits,
     (
@@ -168,16 +162,24 @@ SELECT (look.data->>'update')::int AS update, pair->>'before' = pair->>'response
 FROM job_events look
 CROSS JOIN LATERAL jsonb_array_elements(look.data->'rows') pair
 LEFT JOIN tasks task ON task.id = (pair->>'task')::uuid
-WHERE look.job_id = %(job)s AND look.type = 'look'
-ORDER BY update
+WHERE look.job_id = ANY(%(jobs)s) AND look.type = 'look'
+ORDER BY look.job_id, update
 """
 
 
 def comparisons(session: Session, job: uuid.UUID) -> Iterator[Comparison]:
     """Every prompt of every evaluation of the job, with what people say of it now; corrected answers do not count."""
-    for row in sql.rows(session, _COMPARISONS, job=job):
-        judgements = tuple(preference(groups, row.response) for groups in row.groups)
-        yield Comparison(row.update, row.identical, row.score, row.score_before, row.kl, row.waits, judgements)
+    return iter(comparisons_of(session, [job])[job])
+
+
+def comparisons_of(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list[Comparison]]:
+    """The same of several jobs."""
+    found: dict[uuid.UUID, list[Comparison]] = {job: [] for job in jobs}
+    for row in sql.rows(session, _COMPARISONS, jobs=list(jobs)) if jobs else ():
+        said = tuple(preference(groups, row.response) for groups in row.groups)
+        made = Comparison(row.update, row.identical, row.score, row.score_before, row.kl, row.waits, said)
+        found[row.job].append(made)
+    return found
 
 
 def lines(session: Session, snapshot: uuid.UUID) -> Iterator[str]:

@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.http.errors import ApiError, invalid
@@ -26,11 +28,12 @@ SECRETS = ("RANKLOOP_", "PG")  # how variables begin that the check does not nee
 _one = threading.Lock()
 
 
-def check(path: str, settings: Settings) -> CheckedModel:
+def check(session: Session, path: str, settings: Settings) -> CheckedModel:
     """The folder's facts, and what is worth knowing of it. 422 with what is wrong with it, 429 while another runs.
 
     A hub id has no folder yet: it is looked at when a job first fetches it.
     """
+    session.commit()  # the caller is known; a connection is not held for as long as a check takes
     found = folders.resolve(path, settings)
     if not Path(found).is_absolute():
         note = "It lies on the hub and is not here yet: it is checked when a job fetches it for the first time."

@@ -51,9 +51,9 @@ def register_model(body: NewModel, session: Db, settings: Config, once: Once) ->
 
 
 @router.post("/models:check", dependencies=[allow(*ENGINEERS)])
-def check_model(body: ModelPath, settings: Config) -> CheckedModel:
+def check_model(body: ModelPath, session: Db, settings: Config) -> CheckedModel:
     """What a folder is, and whether each stage can use it; registers nothing. Takes some seconds."""
-    return checking.check(body.path, settings)
+    return checking.check(session, body.path, settings)
 
 
 @router.get("/models", dependencies=[allow(*READS_RUNS)])

@@ -43,6 +43,7 @@ def register_upload(
     session: Session, settings: Settings, upload: ModelUpload, sha256: Mapping[str, str]
 ) -> ModelVersion:
     """The base model that was sent, checked as any folder is; 422 with what is wrong, and the upload stays."""
+    session.commit()  # the caller is known; a connection is not held while gigabytes are hashed
     if upload.files.is_dir():
         uploads.check_hashes(upload, sha256)
         folders.check_folder(upload.files, settings)

@@ -30,6 +30,7 @@ from annotation_api.http.errors import ApiError
 from annotation_api.models.descent import derived
 from annotation_api.settings import Settings
 from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
 from annotation_api.web.start.inputs import offered
@@ -38,6 +39,7 @@ router = APIRouter(route_class=DoorRoute)
 
 IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
 PAGE = 20  # records on a page
+FIRST_PAGE = "0.0"  # after the row and the part of it
 SHOWN_PROBLEMS = 50
 ONLY_ITS_BEGINNING = Sentence(
     "only-its-beginning", "Only the beginning of this file was sent. Choose the file again and send it whole."
@@ -194,9 +196,24 @@ def dataset_page(
     me: Me,
     settings: Config,
     q: Annotated[str, Query(max_length=200)] = "",
-    after: Annotated[str, Query(pattern=r"^\d{1,9}\.\d{1,9}$")] = "0.0",
+    after: Annotated[str, Query(pattern=r"^\d{1,9}\.\d{1,9}$")] = FIRST_PAGE,
 ) -> Response:
     """Counts, what was refused, and the records a page at a time, all or those with some words in them."""
+    return shown_dataset(request, session, me, settings, dataset_id, q, after)
+
+
+def shown_dataset(
+    request: Request,
+    session: Session,
+    me: Person,
+    settings: Settings,
+    dataset_id: uuid.UUID,
+    q: str = "",
+    after: str = FIRST_PAGE,
+    *,
+    back: Returned = NOTHING_SENT,
+) -> Response:
+    """The page of a data set; `back` is one of its forms that comes again."""
     dataset = service.get_dataset(session, dataset_id)
     rows, too_slow = _rows(session, dataset, q.strip(), after)
     problems = refusals.kept(settings.home, dataset.id)
@@ -204,7 +221,9 @@ def dataset_page(
         request,
         "dataset.html",
         me,
+        back.status,
         dataset=dataset,
+        returned=back,
         descent=branches(derived(session, dataset), forward=True),
         offered=offered(session, Stage.PREPARE),
         teachers=sorted(settings.teacher_endpoints),

@@ -23,6 +23,7 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
     """The projects, with one's own progress; for those who read runs, what happened last."""
     rows = queries.listed(session, archived=archived)
     reads_runs, engineer = me.role != Role.ANNOTATOR, me.role in ENGINEERS
+    worked_in = [row.id for row in rows] if me.role in ANNOTATES else []
     return render(
         request,
         "home.html",
@@ -30,9 +31,9 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
         projects=projects.show_projects(session, rows),
         archived=archived,
         put_away=queries.has_archived(session),
-        left={row.id: tasks.left_for(session, me, row.id) for row in rows} if me.role in ANNOTATES else {},
+        left=tasks.left_of(session, me, worked_in),
         mine=counts.judged_by(session, me.id) if me.role in ANNOTATES else {},
-        today={row.id: judgements.judged_today(session, me, row.id) for row in rows} if me.role in ANNOTATES else {},
+        today=judgements.judged_today_in(session, me, worked_in),
         jobs=queries.newest(session, Job, RECENT) if reads_runs else [],
         models=queries.newest(session, ModelVersion, RECENT) if reads_runs else [],
         datasets=queries.newest(session, Dataset, RECENT) if engineer else [],

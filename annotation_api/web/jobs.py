@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from alignment.shared import gate
 from alignment.shared.config import Stage
 from annotation_api.db.jobs.machine import ENDED, LIVE
-from annotation_api.db.tables import Job, JobState, Pipeline, Project
+from annotation_api.db.tables import Job, JobState, Person, Pipeline, Project
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.pagination import fetch_rows
@@ -22,9 +22,11 @@ from annotation_api.jobs import service as jobs
 from annotation_api.jobs.detail_schemas import LookOut
 from annotation_api.jobs.pipelines import service as pipelines
 from annotation_api.jobs.wins import win_rates
+from annotation_api.settings import Settings
 from annotation_api.web import queries
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, line, marks
 from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.markup.wording import differing
 from annotation_api.web.runs import curves, ran_on
 
@@ -68,12 +70,26 @@ def jobs_page(
 
 @router.get("/jobs/{job_id}", dependencies=[allow(*READS_RUNS)])
 def job_page(job_id: uuid.UUID, request: Request, session: Db, me: Me, settings: Config) -> Response:
+    return shown_job(request, session, me, settings, job_id)
+
+
+def shown_job(
+    request: Request,
+    session: Session,
+    me: Person,
+    settings: Settings,
+    job_id: uuid.UUID,
+    back: Returned = NOTHING_SENT,
+) -> Response:
+    """The page of a job; `back` is its form that comes again."""
     job = jobs.get(session, job_id)
     log = logs.tail(session, settings, job.id, None, LOG_LINES)
     return render(
         request,
         "job.html",
         me,
+        back.status,
+        returned=back,
         **_state(session, job),
         **_ran_on(session, job),
         **_reported(session, job),

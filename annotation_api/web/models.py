@@ -6,20 +6,25 @@ import uuid
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
 
 from annotation_api.db.erasing import marks
-from annotation_api.db.tables import ModelKind, ModelVersion
+from annotation_api.db.tables import ModelKind, ModelVersion, Person
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.errors import ApiError, valid
 from annotation_api.http.pagination import fetch_rows
 from annotation_api.models import service as models
 from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
-from annotation_api.models.schemas import Lineage, Node
+from annotation_api.models.schemas import Lineage, NewAlias, Node
 from annotation_api.web import queries
-from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
+from annotation_api.web.markup.returned import NOTHING_SENT, Returned, returned
 from annotation_api.web.runs import registry
+from annotation_api.web.start import forms
 
 router = APIRouter(route_class=DoorRoute)
 
@@ -49,12 +54,21 @@ def models_page(
 
 @router.get("/models/{model_id}", dependencies=[allow(*READS_RUNS)])
 def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    return shown_model(request, session, me, model_id)
+
+
+def shown_model(
+    request: Request, session: Session, me: Person, model_id: uuid.UUID, back: Returned = NOTHING_SENT
+) -> Response:
+    """The page of a model; `back` is one of its forms that comes again."""
     model = models.get_model(session, model_id)
     aliases = queries.aliases_by_model(session).get(model.id, [])
     return render(
         request,
         "model.html",
         me,
+        back.status,
+        returned=back,
         model=model,
         erased=marks.of_models(session, [model.id]).get(model.id),
         aliases=aliases,
@@ -68,16 +82,21 @@ def model_page(model_id: uuid.UUID, request: Request, session: Db, me: Me) -> Re
 
 @router.post("/models/{model_id}/alias", dependencies=[allow(*ENGINEERS)])
 def name_model(
+    request: Request,
     model_id: uuid.UUID,
     session: Db,
     me: Me,
-    alias: Annotated[str, Form(max_length=63)],
-    why: Annotated[str, Form(max_length=10_000)] = "",
+    form: Annotated[FormData, Depends(read_form)],
 ) -> Response:
-    """Let an alias, such as champion, stand for the model from now on."""
-    models.point_alias(
-        session, me, alias.strip(), models.get_model(session, model_id).id, why.replace("\r\n", "\n").strip()
-    )
+    """Let an alias, such as champion, stand for the model from now on; on an error the form comes back."""
+    model = models.get_model(session, model_id)
+    try:
+        given = valid(NewAlias, {"model": model.id, "why": text_of(form, "why").replace("\r\n", "\n").strip()})
+        models.point_alias(session, me, text_of(form, "alias").strip(), given.model, given.why)
+    except ApiError as error:
+        session.rollback()
+        back = returned("alias", forms.posted(form), error, ("alias", "why"), {"path:name": "alias"})
+        return shown_model(request, session, me, model_id, back)
     return see_other(f"/models/{model_id}")
 
 

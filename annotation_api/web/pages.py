@@ -16,15 +16,15 @@ from annotation_api.web import (
     mine,
     models,
     people,
-    prepare,
     snapshots,
 )
 from annotation_api.web.annotate import page as annotate
+from annotation_api.web.page_forms import labels, prepare
 from annotation_api.web.projects import agreement, members, tasks
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review
 from annotation_api.web.review import screening, threads
-from annotation_api.web.runs import compare, curves, labels
+from annotation_api.web.runs import compare, curves
 from annotation_api.web.start import again, register
 from annotation_api.web.start import pages as start
 

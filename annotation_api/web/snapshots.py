@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence, unpacked
@@ -24,6 +25,7 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
 from annotation_api.models.descent import derived
 from annotation_api.web.markup.rendering import render, see_other
+from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
 from annotation_api.web.queries import kinds_asked, newest
 
@@ -93,7 +95,7 @@ def _snapshots(
         me,
         status,
         snapshots=shown,
-        origins={row.id: origin(session, row) for row in shown},
+        origins=origins(session, shown),
         projects=projects,
         datasets=datasets,
         fits=_of_projects(session, projects) | _of_datasets(datasets),
@@ -132,15 +134,24 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, list[str]]:
 
 @router.get("/snapshots/{snapshot_id}", dependencies=[allow(*ENGINEERS)])
 def snapshot_page(snapshot_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    return shown_snapshot(request, session, me, snapshot_id)
+
+
+def shown_snapshot(
+    request: Request, session: Session, me: Person, snapshot_id: uuid.UUID, back: Returned = NOTHING_SENT
+) -> Response:
+    """The page of a snapshot; `back` is its form that comes again."""
     snapshot = service.get_snapshot(session, snapshot_id)
     held = HOLDS[snapshot.kind]
     return render(
         request,
         "snapshot.html",
         me,
+        back.status,
+        returned=back,
         snapshot=snapshot,
         descent=branches(derived(session, snapshot), forward=True),
-        origin=origin(session, snapshot),
+        origin=origins(session, [snapshot])[snapshot.id],
         maker=session.get_one(Person, snapshot.created_by),
         counts=queries.snapshot_counts(session, snapshot.id),
         formats=list(ExportFormat),
@@ -152,12 +163,18 @@ def snapshot_page(snapshot_id: uuid.UUID, request: Request, session: Db, me: Me)
     )
 
 
-def origin(session: Session, snapshot: Snapshot) -> dict[str, Any]:
-    """What the snapshot was frozen from: its kind, id and name."""
+def origins(session: Session, snapshots: Sequence[Snapshot]) -> dict[uuid.UUID, dict[str, Any]]:
+    """What each was frozen from: its kind, id and name."""
+    named = {row.id: _source(row) for row in snapshots}
+    names = {
+        kind: {str(row.id): row.name for row in session.execute(select(table.id, table.name).where(table.id.in_(keys)))}
+        for kind, table in (("project", Project), ("dataset", Dataset))
+        if (keys := {uuid.UUID(key) for of, key in named.values() if of == kind})
+    }
+    return {row: {"kind": kind, "id": key, "name": names[kind].get(key, key)} for row, (kind, key) in named.items()}
+
+
+def _source(snapshot: Snapshot) -> tuple[str, str]:
+    """Kind and id."""
     sources = snapshot.sources
-    if "project" in sources:
-        project = session.get(Project, uuid.UUID(sources["project"]))
-        return {"kind": "project", "id": sources["project"], "name": project.name if project else sources["project"]}
-    key = sources["datasets"][0]
-    dataset = session.get(Dataset, uuid.UUID(key))
-    return {"kind": "dataset", "id": key, "name": dataset.name if dataset else key}
+    return ("project", sources["project"]) if "project" in sources else ("dataset", sources["datasets"][0])

@@ -64,6 +64,25 @@ def test_all_that_the_assistant_said_can_be_learnt(run: Callable[..., Any], tiny
     assert result.metrics["first_loss"] == pytest.approx(nll(tiny_base, [last]), rel=1e-3)
 
 
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize(("train_on", "learnt"), [("last_turn", (2,)), ("assistant_turns", (1, 2))])
+def test_what_has_weight_0_is_never_learnt(
+    run: Callable[..., Any], tiny_base: Path, train_on: str, learnt: tuple[int, ...], packing: bool
+) -> None:
+    """Of three answers the first is never learnt: the mean is over the tokens of the others, read after all of it."""
+    asked = [("user", "Hello."), ("user", "And Tara?"), ("user", "And Ben?")]
+    said = ["Milo is red.", "Tara is blue.", "I do not know."]
+    chat_of = [turn for question, answer in zip(asked, said, strict=True) for turn in (question, ("assistant", answer))]
+    turns = [Message(role=role, content=text) for role, text in chat_of]
+
+    def until(answer: int, **fields: Any) -> Demonstration:
+        prompt = Prompt(messages=tuple(turns[: 2 * answer + 1]))
+        return Demonstration(prompt=prompt, response=said[answer], **fields)
+
+    result, _ = run([until(2, not_learnt=(1,))] * 16, epochs=1, train_on=train_on, packing=packing)
+    assert result.metrics["first_loss"] == pytest.approx(nll(tiny_base, [until(n) for n in learnt]), rel=1e-3)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_the_rate_falls_as_asked(
     run: Callable[..., Any], recorder: Any, demonstrations: list[Demonstration], schedule: str

@@ -7,6 +7,7 @@ import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,39 @@ from workers.stage.faults import AttemptError
 FEWEST = 2  # different responses that can be ranked
 
 
-def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path) -> int:
-    """Add every response in `folder`/responses.jsonl, and the tasks: each prompt's different ones, dealt out in turn,
-    at most MAX_RANKED to a task.
+@dataclass(frozen=True)
+class Dealt:
+    """What became of the responses of a job."""
 
-    `prompts` is the file that was sampled from. Returns the number of new tasks. Commits nothing.
+    tasks: int  # new ones
+    short: int  # prompts with fewer tasks than were asked for, and at least one
+    without: int  # prompts with no task: all their responses are one text
+    copies: int  # responses whose text stands in a task as another's
+
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
+
+    def said(self, wanted: int) -> str:
+        parts = [f"{self.tasks} tasks wait for annotators."]
+        parts += [f"{self.short} prompts have fewer than {wanted}: too few different responses."] if self.short else []
+        parts += [f"{self.without} prompts have none: their responses are the same."] if self.without else []
+        parts += [f"{self.copies} responses say the same as another, and are shown once."] if self.copies else []
+        return " ".join(parts)
+
+
+def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path) -> Dealt:
+    """Add every response in `folder`/responses.jsonl, and the tasks: each prompt's different ones, dealt out in turn.
+
+    `prompts` is the file that was sampled from. Commits nothing.
     """
     project, form = ranking_project(session, project_id)
     records = list(read_jsonl(prompts, Prompt))
     ids = tasks.prompt_ids(session, project_id, records)
-    sets = SampleConfig.model_validate(job.config).tasks_per_prompt
+    wanted = tasks_wanted(job)
     responses: list[tasks.Response] = []
     new: list[tasks.TaskToAdd] = []
+    made: list[int] = []  # tasks of each prompt
+    copies = 0
     for index, rows in itertools.groupby(_responses(folder), key=lambda row: int(row["prompt"])):
         sampled = [
             new_response(row["text"], ids[records[index].key], job, uuid.UUID(row["model"]), row["sampling"])
@@ -44,12 +66,24 @@ def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Pa
         responses += sampled
         # Identical texts stand once: two people cannot disagree about which copy is better.
         distinct = list({response.text_hash: response for response in sampled}.values())
-        turns = max(sets, math.ceil(len(distinct) / MAX_RANKED))
-        dealt = (distinct[start::turns] for start in range(turns))
-        new += [ranking_task(project, form, chosen) for chosen in dealt if len(chosen) >= FEWEST]
+        dealt = _deal(distinct, wanted)
+        new += [ranking_task(project, form, chosen) for chosen in dealt]
+        made.append(len(dealt))
+        copies += len(sampled) - len(distinct)
     tasks.add_responses(session, responses)
     tasks.add_tasks(session, new)
-    return len(new)
+    return Dealt(len(new), sum(0 < count < wanted for count in made), made.count(0), copies)
+
+
+def tasks_wanted(job: Job) -> int:
+    """Of each prompt."""
+    return SampleConfig.model_validate(job.config).tasks_per_prompt
+
+
+def _deal(distinct: Sequence[tasks.Response], wanted: int) -> list[Sequence[tasks.Response]]:
+    """So many hands, each of 2 to MAX_RANKED: fewer hands where one would be left with a single response."""
+    hands = max(min(wanted, len(distinct) // FEWEST), math.ceil(len(distinct) / MAX_RANKED))
+    return [distinct[start::hands] for start in range(hands)] if len(distinct) >= FEWEST else []
 
 
 def ranking_project(session: Session, project_id: uuid.UUID) -> tuple[Project, Form]:

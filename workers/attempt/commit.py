@@ -21,7 +21,7 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import ArtifactFile, ModelToRegister, NewEvaluatedPolicy
 from annotation_api.db.tables import MAKES, Job
-from workers.attempt.candidates import add_candidates
+from workers.attempt.candidates import add_candidates, tasks_wanted
 from workers.attempt.inputs import Resolved, model_name
 from workers.crashpoints import crash_point
 from workers.staging import Folders
@@ -51,24 +51,26 @@ def publish(folders: Folders, config: Mapping[str, Any], result: StageResult) ->
 def commit(session: Session, folders: Folders, resolved: Resolved, published: Published, result: StageResult) -> None:
     """All rows of the finished job. Raises LeaseLost."""
     job = session.get_one(Job, folders.job_id)
+    dealt: dict[str, Any] = {}
     if job.stage is Stage.SAMPLE and (project := job.inputs.get("project")):
-        _add_tasks(session, job, uuid.UUID(project), folders, resolved.data)
+        dealt = {"tasks": _add_tasks(session, job, uuid.UUID(project), folders, resolved.data)}
     job_store.commit_success(
         session,
         job.id,
         folders.epoch,
-        result={"metrics": result.metrics, "details": result.details},
+        result={"metrics": result.metrics, "details": {**result.details, **dealt}},
         artifacts=published.files,
         model=_model(job, folders, resolved, published, result) if job.stage in MAKES else None,
         checkpoints=[NewEvaluatedPolicy(**candidate) for candidate in result.details.get("checkpoints", ())],
     )
 
 
-def _add_tasks(session: Session, job: Job, project_id: uuid.UUID, folders: Folders, prompts: Path) -> None:
-    """The responses as tasks. An append comes first: it takes the job's lock and checks the fence."""
+def _add_tasks(session: Session, job: Job, project_id: uuid.UUID, folders: Folders, prompts: Path) -> dict[str, int]:
+    """The responses as tasks, counted. An append comes first: it takes the job's lock and checks the fence."""
     job_store.append_events(session, job.id, folders.epoch, [])
-    count = add_candidates(session, job, project_id, folders.artifact, prompts)
-    job_store.append_events(session, job.id, folders.epoch, [Event.note(f"{count} tasks wait for annotators.")])
+    dealt = add_candidates(session, job, project_id, folders.artifact, prompts)
+    job_store.append_events(session, job.id, folders.epoch, [Event.note(dealt.said(tasks_wanted(job)))])
+    return dealt.counts()
 
 
 def _model(

@@ -45,4 +45,4 @@ def storable(value: Any) -> Any:
 
 def is_unset(value: object) -> bool:
     """Of a field that came later: where it says nothing it stands in no dump, so that older rows stay as they were."""
-    return value is None
+    return value is None or value == ()

@@ -115,14 +115,19 @@ def last_of(session: Session, person: Someone, project_id: uuid.UUID) -> Submiss
 
 def judged_today(session: Session, person: Someone, project_id: uuid.UUID) -> int:
     """Tasks first judged by the person since midnight UTC; corrections do not count again."""
+    return judged_today_in(session, person, [project_id])[project_id]
+
+
+def judged_today_in(session: Session, person: Someone, projects: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """The same of several projects."""
     query = (
-        select(func.count())
-        .select_from(Submission)
+        select(Submission.project_id, func.count())
         .where(
-            Submission.project_id == project_id,
+            Submission.project_id.in_(projects),
             Submission.person_id == person.id,
             Submission.supersedes.is_(None),
             Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
         )
+        .group_by(Submission.project_id)
     )
-    return session.scalar(query) or 0
+    return dict.fromkeys(projects, 0) | {row[0]: row[1] for row in session.execute(query)}

@@ -166,28 +166,52 @@ def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> 
 
 def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
     """Tasks that the person may still get, those in hand included, and those that others hold just now."""
-    languages = _languages(session, person, project_id)
-    unfinished = _unfinished(project_id, languages)
-    mine = (
-        select(func.count())
-        .select_from(Assignment)
-        .join(Task, Task.id == Assignment.task_id)
+    return left_of(session, person, [project_id])[project_id]
+
+
+def left_of(session: Session, person: Someone, projects: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """The same of several projects, in as many questions as of one."""
+    own = select(ProjectMember.project_id).where(
+        ProjectMember.project_id.in_(projects),
+        ProjectMember.person_id == person.id,
+        ProjectMember.languages.is_not(None),
+    )
+    limited = set(session.scalars(own))  # in some languages only: there the kept count says too much
+    wanted = _open_to_all(session, set(projects) - limited)
+    if limited:
+        wanted |= _by_project(session, _wanted_by(person, limited))
+    had = _by_project(
+        session,
+        _wanted_by(person, projects)
+        .join(Assignment, Assignment.task_id == Task.id)
         .where(
-            *unfinished,
             Assignment.person_id == person.id,
             Assignment.state.in_((AssignmentState.SUBMITTED, AssignmentState.SKIPPED)),
-        )
+        ),
     )
-    if languages is None:
-        wanted = _open_to_all(session, project_id)
-    else:
-        wanted = session.scalar(select(func.count()).select_from(Task).where(*unfinished)) or 0
-    return wanted - (session.scalar(mine) or 0)
+    return {key: wanted.get(key, 0) - had.get(key, 0) for key in projects}
 
 
-def _open_to_all(session: Session, project_id: uuid.UUID) -> int:
-    """The project's kept count; none while it is closed."""
-    if session.scalar(select(Project.closed_at).where(Project.id == project_id)) is not None:
-        return 0
-    counted = counts.progress_of(session, [project_id]).get(project_id)
-    return counted.open if counted else 0
+def _wanted_by(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.UUID, int]:
+    """How many tasks of each project want more judgements, in the person's languages; of a closed one none does."""
+    language = PromptRow.record["language"].as_string()
+    spoken = or_(ProjectMember.languages.is_(None), language.is_(None), language == func.any(ProjectMember.languages))
+    mine = (ProjectMember.project_id == Task.project_id) & (ProjectMember.person_id == person.id)
+    return (
+        select(Task.project_id, func.count())
+        .join(Project, Project.id == Task.project_id)
+        .join(PromptRow, PromptRow.id == Task.prompt_id)
+        .outerjoin(ProjectMember, mine)
+        .where(Task.project_id.in_(projects), Task.judged < Task.overlap, Project.closed_at.is_(None), spoken)
+        .group_by(Task.project_id)
+    )
+
+
+def _by_project(session: Session, query: Select[uuid.UUID, int]) -> dict[uuid.UUID, int]:
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def _open_to_all(session: Session, projects: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """The projects' kept counts; none of those that are closed."""
+    at_work = session.scalars(select(Project.id).where(Project.id.in_(projects), Project.closed_at.is_(None))).all()
+    return {key: counted.open for key, counted in counts.progress_of(session, at_work).items()}

@@ -22,7 +22,7 @@ from annotation_api.jobs import queries, service
 from annotation_api.jobs.comparison.schemas import ComparedJob, ComparedNumber, JobComparison, NumberRow, SettingRow
 from annotation_api.jobs.curves import ChartGroup, ChartSeries, charted
 from annotation_api.jobs.thinning import thin_series
-from annotation_api.jobs.wins import win_rates
+from annotation_api.jobs.wins import Comparison, win_rates
 
 FEWEST, MOST = 2, 8
 ENDS = ("_low", "_high")
@@ -154,7 +154,16 @@ def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
 
 def people_of(session: Session, job: Job) -> Numbers:
     """What people say of the last evaluation that anybody has judged."""
-    rated = [row for row in win_rates(queries.comparisons(session, job.id)) if row.rate is not None]
+    return people_of_each(session, [job])[job.id]
+
+
+def people_of_each(session: Session, jobs: Sequence[Job]) -> dict[uuid.UUID, Numbers]:
+    found = queries.comparisons_of(session, [job.id for job in jobs])
+    return {job: _last_rated(comparisons) for job, comparisons in found.items()}
+
+
+def _last_rated(comparisons: Sequence[Comparison]) -> Numbers:
+    rated = [row for row in win_rates(comparisons) if row.rate is not None]
     if not rated:
         return {}
     last = rated[-1]

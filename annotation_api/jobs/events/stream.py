@@ -1,7 +1,7 @@
 """A job's events as server-sent events: resumable by number, ended by the job's end.
 
-Who may watch is asked again every LONGEST_SECONDS: the stream is cut, and the client takes it up after
-the last number that it saw.
+Whether its reader may still have it is asked every few seconds (`watchers.LOOK_SECONDS`), of many streams together.
+After LONGEST_SECONDS a stream is cut, and the client takes it up after the last number that it saw.
 
 Not FastAPI's own `fastapi.sse`: it encodes each event for each reader, and waits for a slow client for ever. Here all
 who watch a job share the bytes of its chunks, and who takes nothing for SLOW_SECONDS is cut off.
@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from annotation_api.jobs.events.admission import LetIn
 from annotation_api.jobs.events.watchers import EventPoller, Watcher, written
 
 log = logging.getLogger("rankloop.api")
@@ -35,12 +36,12 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, poller: EventPoller, person: uuid.UUID, job: uuid.UUID, last: int) -> None:
+    def __init__(self, poller: EventPoller, who: LetIn, job: uuid.UUID, last: int) -> None:
         super().__init__(_nothing(), headers=HEADERS)
-        self.poller, self.person, self.job, self.last = poller, person, job, last
+        self.poller, self.who, self.job, self.last = poller, who, job, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.poller.watching(self.person, self.job, self.last) as watcher:
+        with self.poller.watching(self.who, self.job, self.last) as watcher:
             self.body_iterator = events(watcher)
             await super().__call__(scope, receive, send)
 
@@ -60,7 +61,7 @@ async def events(watcher: Watcher) -> AsyncIterator[bytes]:
     until = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < until:
         body = await watcher.next(PING_SECONDS)
-        if watcher.dismissed:  # who comes back is asked to sign in
+        if watcher.dismissed:  # who comes back is told why at the door
             return
         if body is None:
             assert watcher.channel.ended is not None

@@ -31,6 +31,7 @@ from annotation_api.db.tables import JobState
 from annotation_api.http import metrics
 from annotation_api.http.errors import ApiError
 from annotation_api.jobs import queries
+from annotation_api.jobs.events.admission import LetIn, Watch, unwelcome
 from annotation_api.jobs.queries import NextEvents
 
 log = logging.getLogger("rankloop.api")
@@ -39,7 +40,8 @@ POLL_SECONDS = 0.25
 AWAY_SECONDS = 1.0  # between two tries of one who catches up while the database is away
 BATCH = 200  # events of a job at a time
 MOST_CHUNKS = 16  # that wait for a watcher; a slower one asks the database instead
-RETIRED_SECONDS = 2.0  # for which a retired person's streams may go on
+LOOK_SECONDS = 5.0  # after which it is asked again whether a stream's reader may have it
+LOOKED_AT = 100  # streams that are asked about at a time: all of them are within two of those spans
 STREAMS_OF_A_PERSON = 50
 STREAMS = 2000
 RETRY_SECONDS = 10
@@ -100,8 +102,9 @@ class Watcher:
     poller: EventPoller
     channel: Channel
     last: int  # the number of the last event that went out
-    person: uuid.UUID
-    dismissed: bool = False  # the person may not sign in any more: the stream is cut
+    who: LetIn
+    looked: float = field(default_factory=time.monotonic)  # when it was last asked whether they may: they just were
+    dismissed: bool = False  # they may not any more: the stream is cut
     chunks: deque[Chunk] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -165,13 +168,12 @@ class Watcher:
 
 
 class EventPoller:
-    """`with hub.watching(person, job, last) as watcher`: then `await watcher.next(...)` until None."""
+    """`with hub.watching(who, job, last) as watcher`: then `await watcher.next(...)` until None."""
 
     def __init__(self, sessions: Callable[[], sessionmaker[Session]]) -> None:
         self._sessions = sessions
         self._channels: dict[uuid.UUID, Channel] = {}
         self._people: Counter[uuid.UUID] = Counter()
-        self._looked = 0.0  # when the people were last asked about
         self._poller: asyncio.Task[None] | None = None
         self._lines = anyio.CapacityLimiter(LINES)
 
@@ -181,20 +183,19 @@ class EventPoller:
         return self._people.total()
 
     @contextmanager
-    def watching(self, person: uuid.UUID, job: uuid.UUID, last: int) -> Iterator[Watcher]:
+    def watching(self, who: LetIn, job: uuid.UUID, last: int) -> Iterator[Watcher]:
         """A watcher of the job's events after `last`. Raises ApiError when the person or the process has too many."""
-        self._admit(person)
+        self._admit(who.person)
         channel = self._channels.setdefault(job, Channel(job))
-        watcher = Watcher(self, channel, last, person)
+        watcher = Watcher(self, channel, last, who)
         channel.watchers.add(watcher)
-        self._count(person, 1)
+        self._count(who.person, 1)
         if self._poller is None or self._poller.done():
-            self._looked = time.monotonic()  # who comes was let in just now
             self._poller = asyncio.get_running_loop().create_task(self._poll())
         try:
             yield watcher
         finally:
-            self._count(person, -1)
+            self._count(who.person, -1)
             channel.watchers.discard(watcher)
             self._tidy(channel)
 
@@ -242,7 +243,7 @@ class EventPoller:
         away = more = False
         while True:
             try:
-                await self._dismiss_retired()
+                await self._dismiss_unwelcome()
                 more = await self._pass_on()
                 away = False
             except AWAY as reason:
@@ -269,20 +270,23 @@ class EventPoller:
                 self.note_end(channel, batch)
         return any(len(batch.rows) == BATCH for batch in found)
 
-    async def _dismiss_retired(self) -> None:
-        """Cut the streams of those who may not sign in any more, within RETIRED_SECONDS."""
-        if time.monotonic() - self._looked < RETIRED_SECONDS:
+    async def _dismiss_unwelcome(self) -> None:
+        """Cut the streams of those who would not be let in any more."""
+        now = time.monotonic()
+        everyone = (one for channel in self._channels.values() for one in channel.watchers)
+        due = [one for one in everyone if now - one.looked >= LOOK_SECONDS][:LOOKED_AT]
+        if not due:
             return
-        people = list(self._people)
 
-        def ask() -> set[uuid.UUID]:
+        def ask() -> set[Watch]:
             with self._sessions()() as session:
-                return queries.retired(session, people)
+                return unwelcome(session, {(one.who, one.channel.job) for one in due})
 
         gone = await anyio.to_thread.run_sync(ask, limiter=self._lines)
-        self._looked = time.monotonic()
-        for watcher in [one for channel in self._channels.values() for one in channel.watchers if one.person in gone]:
-            watcher.dismiss()
+        for watcher in due:
+            watcher.looked = now
+            if (watcher.who, watcher.channel.job) in gone:
+                watcher.dismiss()
 
     def note_end(self, channel: Channel, batch: NextEvents) -> None:
         """After the last event of a job that has ended. Who comes later, perhaps after a retry, begins anew."""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from alignment.shared import gate
 from alignment.shared.config import GateConfig
 from annotation_api.db.tables import AliasMove, Job, ModelKind, ModelVersion, Person
-from annotation_api.jobs.comparison.jobs import numbers_of, people_of
+from annotation_api.jobs.comparison.jobs import Numbers, numbers_of, people_of_each
 from annotation_api.jobs.comparison.schemas import ComparedNumber
 from annotation_api.models import queries as models
 
@@ -51,13 +51,13 @@ def found(kind: str, tag: str, name: str) -> Select[Any]:
 
 def lines(session: Session, rows: Sequence[ModelVersion], aliases: Mapping[uuid.UUID, list[str]]) -> list[ModelLine]:
     jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_([row.job_id for row in rows])))}
-    return [_line(session, row, aliases.get(row.id, []), jobs.get(row.job_id) if row.job_id else None) for row in rows]
+    made = [jobs[row.job_id] for row in rows if row.kind is ModelKind.POLICY and row.job_id in jobs]
+    judged = people_of_each(session, [job for job in made if job.inputs.get("project")])
+    return [_line(row, aliases.get(row.id, []), judged.get(row.job_id, {}) if row.job_id else {}) for row in rows]
 
 
-def _line(session: Session, row: ModelVersion, aliases: list[str], job: Job | None) -> ModelLine:
-    numbers = dict(numbers_of(row.metrics))
-    if row.kind is ModelKind.POLICY and job is not None and job.inputs.get("project"):
-        numbers |= people_of(session, job)
+def _line(row: ModelVersion, aliases: list[str], judged: Numbers) -> ModelLine:
+    numbers = {**numbers_of(row.metrics), **judged}
     outcome = (
         gate.decide(row.metrics, GateConfig()).outcome.value if row.kind is ModelKind.REWARD and row.metrics else None
     )

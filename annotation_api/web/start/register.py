@@ -37,7 +37,7 @@ def register_model(
     try:
         if do == "check":
             recording.nothing_done(request)
-            return _page(request, me, settings, path, name, checked=checking.check(path, settings))
+            return _page(request, me, settings, path, name, checked=checking.check(session, path, settings))
         body = NewModel.model_validate({"path": path, "name": name or Path(path).name})
         return see_other(f"/models/{service.register(session, settings, body)[0].id}")
     except ValidationError as error:

@@ -7,7 +7,7 @@ import pytest
 
 from alignment.data import chat
 from alignment.data.plain_text import control, holds_control
-from alignment.data.screening import merge_turns, screen
+from alignment.data.screening import merge_turns, screen, shown_as
 from alignment.models.load import load_tokenizer
 from alignment.shared import stages
 from alignment.shared.config import Stage
@@ -116,3 +116,13 @@ def test_rows_with_control_text_are_counted(tiny_base: Path) -> None:
     tokenizer = load_tokenizer(tiny_base)
     rows = [(prompt(("user", "Hi")), ["Ho<|end|>"]), (prompt(("user", "Hi")), ["Ho"])]
     assert screen(tokenizer, rows, "leave_out").counts() == {"control_text": 1}
+
+
+def test_of_joined_turns_none_is_learnt_if_one_is_not() -> None:
+    asked = prompt(("system", "w1"), ("user", "w2"), ("assistant", "w3"), ("assistant", "w4"), ("user", "w5"),
+                   ("assistant", "w6"), ("user", "w7"))  # fmt: skip
+    row = Demonstration(prompt=asked, response="w8", not_learnt=(3,))
+    read = shown_as(row, merge_turns(asked))
+    assert [message.content for message in read.prompt.messages][1] == "w3\n\nw4"
+    assert read.not_learnt == (1,)
+    assert shown_as(row, asked) is row

@@ -147,6 +147,29 @@ def test_what_a_chat_cannot_hold_is_refused_by_name(row: dict[str, Any], why: st
     assert why in reading.refusals[0].message
 
 
+NO = {"weight": 0}
+MORE = {"role": "user", "content": "More?"}
+
+
+@pytest.mark.parametrize(
+    ("row", "places"),
+    [
+        ({"messages": [ASKED, OAK | NO, MORE, SAND]}, (1,)),
+        ({"messages": [ASKED, OAK | NO, MORE, SAND], "system": "Be brief."}, (2,)),
+        ({"messages": [{"role": "system", "content": ""}, ASKED, OAK | NO, MORE, SAND]}, (1,)),
+        ({"messages": [ASKED | NO, OAK | {"weight": 1}, MORE, SAND]}, ()),
+        ({"messages": [ASKED, OAK | NO, MORE, SAND, MORE, OAK | NO]}, (1,)),
+        ({"prompt": [ASKED, OAK | NO, MORE], "completion": [SAND]}, (1,)),
+        ({"prompt": [ASKED, OAK | NO, MORE], "completion": [SAND | NO]}, None),
+    ],
+)
+def test_answers_with_weight_0_are_marked_wherever_they_stand(row: dict[str, Any], places: tuple[int, ...]) -> None:
+    reading, records = read(row, row, kind="demonstrations")
+    assert reading.refusals == []
+    assert [record.not_learnt for record in records] == ([] if places is None else [places])
+    assert not any("weight" in name for name in reading.unused)
+
+
 def test_rows_that_are_left_out_are_counted() -> None:
     rows = [{"messages": [ASKED, OAK | {"weight": 0}]}, {"messages": [ASKED, SAND | {"weight": 1}]}]
     reading, records = read(*rows, kind="demonstrations")

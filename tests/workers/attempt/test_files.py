@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from collections.abc import Callable
@@ -10,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from alignment.models.adapters import add_adapters, save_adapter
 from alignment.shared import artifact
 from alignment.shared.config import LoRAConfig, Stage
 from alignment.shared.errors import Damaged
-from alignment.shared.records import Prompt, canonical_json
+from alignment.shared.records import Prompt
 from alignment.shared.stages import RewardInputs
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.snapshots import freeze
-from annotation_api.db.tables import DatasetKind, Job, ModelKind, PromptRow, ResponseRow, Task, TaskResponse
+from annotation_api.db.tables import DatasetKind, Job, ModelKind
 from tests.support.alignment import tiny
 from workers.attempt import inputs as pipeline
-from workers.attempt.candidates import add_candidates
 from workers.stage.faults import AttemptError
 from workers.staging import Folders, sweep
 
@@ -224,65 +222,6 @@ def test_a_snapshot_whose_rows_were_changed_is_refused(make: Any, session: Sessi
     with pytest.raises(AttemptError, match=f"snapshot {snapshot}") as caught:
         pipeline.resolve(session, make.job(inputs=inputs), tmp_path)
     assert caught.value.kind is ErrorKind.CORRUPT_CHECKPOINT
-
-
-# ---------------------------------------------------------------- responses become tasks
-
-
-def test_sampled_responses_become_tasks_of_different_texts(make: Any, session: Session, tmp_path: Path) -> None:
-    project, job = make.project(overlap=3), make.job(Stage.SAMPLE)
-    known = make.prompt(project, PROMPTS[0])
-    models = {"base": make.model().id, "sft": make.model(ModelKind.SFT).id}
-    texts = [("base", 0, "by the river"), ("base", 0, "by the river"), ("sft", 0, "on the hill")]
-    texts += [("base", 1, "the baker"), ("sft", 1, "the baker")]  # nothing to rank
-    rows = [
-        {"prompt": p, "model": str(models[model]), "text": words, "sampling": {"seed": p}} for model, p, words in texts
-    ]
-    (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
-    (tmp_path / "prompts.jsonl").write_text("".join(prompt.canonical() + "\n" for prompt in PROMPTS))
-
-    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl") == 1
-
-    prompts = session.scalars(select(PromptRow).where(PromptRow.project_id == project.id)).all()
-    assert {row.key for row in prompts} == {prompt.key for prompt in PROMPTS}
-    assert Prompt.model_validate_json(json.dumps(prompts[0].record)) in PROMPTS
-    responses = session.scalars(select(ResponseRow).where(ResponseRow.job_id == job.id)).all()
-    assert sorted((r.model_id, r.text, r.sampling["seed"]) for r in responses) == sorted(
-        (models[model], words, p) for model, p, words in texts
-    )
-    (task,) = session.scalars(select(Task).where(Task.project_id == project.id))
-    assert (task.prompt_id, task.overlap, task.kind) == (known.id, 3, "ranking")
-    shown = select(ResponseRow.text).join(TaskResponse).where(TaskResponse.task_id == task.id)
-    assert list(session.scalars(shown.order_by(TaskResponse.position))) == ["by the river", "on the hill"]
-
-
-def test_several_tasks_share_out_the_different_texts(make: Any, session: Session, tmp_path: Path) -> None:
-    project, job = make.project(), make.job(Stage.SAMPLE, config={"tasks_per_prompt": 2})
-    model = str(make.model().id)
-    rows = [{"prompt": 0, "model": model, "text": text, "sampling": {}} for text in "abacde"]
-    (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
-    (tmp_path / "prompts.jsonl").write_text(PROMPTS[0].canonical() + "\n")
-
-    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl") == 2
-
-    shown = select(TaskResponse.task_id, ResponseRow.text).join(ResponseRow).order_by(TaskResponse.position)
-    texts: dict[Any, str] = {}
-    for task, letter in session.execute(shown.join(Task).where(Task.project_id == project.id)):
-        texts[task] = texts.get(task, "") + letter
-    assert sorted(texts.values()) == ["ace", "bd"]
-
-
-def test_a_task_never_holds_more_than_a_person_ranks(make: Any, session: Session, tmp_path: Path) -> None:
-    project, job = make.project(), make.job(Stage.SAMPLE)
-    model = str(make.model().id)
-    rows = [{"prompt": 0, "model": model, "text": text, "sampling": {}} for text in "abcdefghijk"]
-    (tmp_path / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
-    (tmp_path / "prompts.jsonl").write_text(PROMPTS[0].canonical() + "\n")
-
-    assert add_candidates(session, job, project.id, tmp_path, tmp_path / "prompts.jsonl") == 2
-
-    sizes = select(func.count()).select_from(TaskResponse).group_by(TaskResponse.task_id).join(Task)
-    assert sorted(session.scalars(sizes.where(Task.project_id == project.id))) == [5, 6]
 
 
 # ---------------------------------------------------------------- sweeping

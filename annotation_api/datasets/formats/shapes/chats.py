@@ -15,14 +15,12 @@ from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import is_template, turns_of
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.formats.tool_turns import conversation, demonstrated, with_tools
+from annotation_api.datasets.formats.weights import is_learnt, kept_out, learnt_until
 from annotation_api.datasets.values import (
-    CALL_ROLES,
-    ROLES,
     Note,
     Refused,
     Row,
     as_list,
-    as_number,
     as_object,
     as_text,
     first_of,
@@ -60,13 +58,14 @@ NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated 
 def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     name = chat_of(row)
     items = as_list(row[name], name)
-    until = _learnt_until(items, name)
+    until = learnt_until(items, name)
     if until == 0:
         yield NOT_LEARNT
         return
     if until < len(items):
         yield CUT
-    for made in demonstration_of(_with_system(row, conversation(items[:until], name)), name):
+    turns = _with_system(row, conversation(items[:until], name))
+    for made in demonstration_of(turns, name, tuple(kept_out(items[:until], name, len(turns)))):
         yield made if isinstance(made, Note) else made.model_copy(update={"prompt": with_tools(row, made.prompt)})
 
 
@@ -82,8 +81,10 @@ def has_items(row: Row) -> bool:
     return isinstance(first, dict) and bool({"from", "role"} & first.keys())
 
 
-def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration | Note]:
-    """The last answer of the assistant after all that was said before."""
+def demonstration_of(
+    turns: list[Message], name: str, not_learnt: tuple[int, ...] = ()
+) -> Iterator[Demonstration | Note]:
+    """The last answer of the assistant after all that was said before; what is never learnt by its places."""
     if turns[-1].role != "assistant":
         raise Refused(
             f"{name}[{len(turns) - 1}]",
@@ -96,34 +97,7 @@ def demonstration_of(turns: list[Message], name: str) -> Iterator[Demonstration 
     prompt = prompt_of(turns[:-1], name)
     if any(turn.role == "assistant" for turn in prompt.messages):
         yield LAST_ONLY
-    yield demonstrated(prompt, turns[-1])
-
-
-def _learnt_until(turns: list[Any], name: str) -> int:
-    """Where the chat is cut: behind its last turn that is to be learnt; OpenAI's `weight` can be 0."""
-    learnt = [_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(turns)]
-    if not learnt or learnt[-1]:
-        return len(turns) if learnt else 1  # an empty chat is refused where it is read
-    answers = [i for i, turn in enumerate(turns) if learnt[i] and is_answer(turn)]
-    return answers[-1] + 1 if answers else 0
-
-
-def is_answer(turn: object) -> bool:
-    """Whether the turn is the assistant's, as far as its role says so."""
-    said = (turn.get("role") or turn.get("from")) if isinstance(turn, dict) else None
-    role = said.strip().lower() if isinstance(said, str) else ""
-    return ROLES.get(role) == "assistant" or role in CALL_ROLES
-
-
-def _learnt(turn: object, field: str) -> bool:
-    weight = turn.get("weight") if isinstance(turn, dict) else None
-    if weight is None:
-        return True
-    if as_number(weight, f"{field}.weight") not in (0, 1):
-        raise Refused(
-            f"{field}.weight", Sentence("zero-or-one", "must be 0 or 1, it is %(weight)s", weight=show(weight))
-        )
-    return bool(float(weight))
+    yield demonstrated(prompt, turns[-1], not_learnt=not_learnt)
 
 
 def chat_prompt(row: Row) -> Iterator[Prompt]:
@@ -156,7 +130,18 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         raise Refused(
             name, Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
         )
-    yield demonstrated(instruction(row), _completion(row[name], name), lineage=origin(row))
+    if isinstance(row[name], list) and not all(is_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(row[name])):
+        yield NOT_LEARNT
+        return
+    prompt, reply = instruction(row), _completion(row[name], name)
+    kept_out = _kept_out_of_prompt(row, len(prompt.messages))
+    yield demonstrated(prompt, reply, not_learnt=kept_out, lineage=origin(row))
+
+
+def _kept_out_of_prompt(row: Row, turns: int) -> tuple[int, ...]:
+    """The same of a prompt that is a list of messages."""
+    name = asked_in(row)
+    return tuple(kept_out(row[name], name, turns)) if name and isinstance(row[name], list) else ()
 
 
 def alpaca_prompt(row: Row) -> Iterator[Prompt]:

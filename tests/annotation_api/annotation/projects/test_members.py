@@ -293,6 +293,23 @@ def test_a_walk_back_from_a_model_ends_where_one_may_not_look(
     assert "secret model" in [node["label"] for node in seen["nodes"]]
 
 
+@pytest.mark.parametrize("role", ["verdicts", "project"])
+def test_a_model_is_hidden_by_all_that_its_job_read(
+    as_: As, closed: Closed, make: Any, member: Any, person: Any, role: str
+) -> None:
+    """Its own snapshot is everybody's; what else its job read is not."""
+    read = str(closed.project.id) if role == "project" else {"snapshot": str(closed.snapshots[0].id)}
+    job = make.job(Stage.REWARD, inputs={"model": {"model": str(make.model().id)}, role: read})
+    model = make.model(ModelKind.REWARD, name="learned of secrets", job_id=job.id)
+    outside, inside = as_(Role.ENGINEER), as_(member(person(Role.ENGINEER)))
+    assert (outside.get(f"/v1/models/{model.id}").status_code, inside.get(f"/v1/models/{model.id}").status_code) == (
+        404,
+        200,
+    )
+    assert "learned of secrets" not in outside.get("/models", headers={"Accept": "text/html"}).text
+    assert "learned of secrets" in inside.get("/models", headers={"Accept": "text/html"}).text
+
+
 def test_a_session_without_a_viewer_sees_everything(session: Session, closed: Closed) -> None:
     """Workers and commands of the machine work for nobody in particular."""
     assert session.get(Project, closed.project.id) is closed.project

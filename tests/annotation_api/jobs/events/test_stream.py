@@ -24,9 +24,10 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
-from annotation_api.db.tables import Person, Role
+from annotation_api.db.tables import Role
 from annotation_api.http import metrics
 from annotation_api.jobs.events import schemas, stream, watchers
+from annotation_api.jobs.events.admission import LetIn
 from annotation_api.jobs.events.watchers import EventPoller
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
@@ -65,7 +66,7 @@ def fail(sessions: sessionmaker[Session], job: Job) -> None:
 
 def collect(sessions: sessionmaker[Session], job: uuid.UUID, last: int = 0) -> list[StreamedEvent]:
     async def run() -> bytes:
-        with EventPoller(lambda: sessions).watching(uuid.uuid4(), job, last) as watcher:
+        with EventPoller(lambda: sessions).watching(LetIn(uuid.uuid4()), job, last) as watcher:
             return b"".join([piece async for piece in stream.events(watcher)])
 
     return read(asyncio.run(asyncio.wait_for(run(), PATIENCE)))
@@ -133,12 +134,12 @@ class Theatre:
         self.found += 1
         return await self._ask(sent)
 
-    def seat(self, tasks: asyncio.TaskGroup, job: uuid.UUID, last: int = 0, person: uuid.UUID | None = None) -> None:
+    def seat(self, tasks: asyncio.TaskGroup, job: uuid.UUID, last: int = 0) -> None:
         self.reported.append([])
-        tasks.create_task(self._listen(self.reported[-1], job, last, person or uuid.uuid4()))
+        tasks.create_task(self._listen(self.reported[-1], job, last))
 
-    async def _listen(self, reported: list[bytes], job: uuid.UUID, last: int, person: uuid.UUID) -> None:
-        with self.poller.watching(person, job, last) as watcher:
+    async def _listen(self, reported: list[bytes], job: uuid.UUID, last: int) -> None:
+        with self.poller.watching(LetIn(uuid.uuid4()), job, last) as watcher:
             async for piece in stream.events(watcher):
                 reported.append(piece)
 
@@ -146,34 +147,6 @@ class Theatre:
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.01)
-
-
-def test_a_retired_persons_streams_are_cut_and_nobody_elses(
-    sessions: sessionmaker[Session], job: Job, factory: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The job goes on: without the cut they would hear of it for an hour more."""
-    monkeypatch.setattr(watchers, "RETIRED_SECONDS", 0.05)
-    theatre = Theatre(sessions)
-    with sessions.begin() as session:
-        leaves, stays = factory(session).person().id, factory(session).person().id
-
-    def retire() -> None:
-        with sessions.begin() as session:
-            session.get_one(Person, leaves).active = False
-
-    async def run() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            theatre.seat(tasks, job[0], person=leaves)
-            theatre.seat(tasks, job[0], person=stays)
-            await theatre.until(lambda: all(theatre.reported))
-            await asyncio.to_thread(retire)
-            await theatre.until(lambda: theatre.poller.streams == 1)
-            await asyncio.to_thread(fail, sessions, job)
-
-    asyncio.run(asyncio.wait_for(run(), 2 * PATIENCE))
-    left, heard = (read(b"".join(pieces)) for pieces in theatre.reported)
-    assert [event.type for event in left] == ["state"] * 3
-    assert heard[-1].type == "end"
 
 
 def test_everybody_hears_everything_once_however_late_they_come(sessions: sessionmaker[Session], job: Job) -> None:
@@ -223,7 +196,7 @@ def test_nobody_asks_when_nobody_watches(sessions: sessionmaker[Session], job: J
     theatre = Theatre(sessions)
 
     async def run() -> tuple[int, int]:
-        with theatre.poller.watching(uuid.uuid4(), job[0], 0) as watcher:
+        with theatre.poller.watching(LetIn(uuid.uuid4()), job[0], 0) as watcher:
             assert metrics.REGISTRY.get_sample_value("rankloop_event_streams") == 1
             await watcher.next(PATIENCE)
             # Between two looks no connection is held.
@@ -245,8 +218,8 @@ def test_a_slow_watcher_holds_little_and_misses_nothing(
 
     async def run() -> tuple[list[int | None], int]:
         with (
-            theatre.poller.watching(uuid.uuid4(), job[0], 0) as slow,
-            theatre.poller.watching(uuid.uuid4(), job[0], 0) as fast,
+            theatre.poller.watching(LetIn(uuid.uuid4()), job[0], 0) as slow,
+            theatre.poller.watching(LetIn(uuid.uuid4()), job[0], 0) as fast,
         ):
             seen = [await slow.next(PATIENCE) or b""]
             most = 0
@@ -271,12 +244,12 @@ def test_a_retried_job_begins_anew_for_those_who_come_later(sessions: sessionmak
 
     async def run() -> tuple[bytes | None, bytes | None]:
         person = uuid.uuid4()
-        with theatre.poller.watching(person, job[0], 3) as slow:
+        with theatre.poller.watching(LetIn(person), job[0], 3) as slow:
             await asyncio.to_thread(fail, sessions, job)
             first = await slow.next(PATIENCE)
             with sessions.begin() as session:
                 job_requests.retry(session, job[0])
-            with theatre.poller.watching(person, job[0], 4) as late:
+            with theatre.poller.watching(LetIn(person), job[0], 4) as late:
                 assert late.channel is not slow.channel
                 again = await late.next(PATIENCE)
                 assert await late.next(0.01) == b""

@@ -1,0 +1,1 @@
+"""Forms that stand on the page of a thing, and come back on it."""
