@@ -139,7 +139,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     out = client_command(
         commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first"
     )
-    out.add_argument("source", metavar="SNAPSHOT", help="snapshot id, dataset:ID or project:ID")
+    out.add_argument("source", metavar="SNAPSHOT", help="snapshot, dataset:ID or project:ID; names, too")
     out.add_argument(
         "--format",
         choices=values(ExportFormat),
@@ -179,7 +179,9 @@ def _add_prepare(commands: Sub[Parser]) -> None:
 def _add_instruct(commands: Sub[Parser]) -> None:
     add = client_command(commands, "instruct", prepare.instruct, "make instructions from seeds (self-instruct)")
     add.add_argument("data", metavar="SEEDS", help="demonstrations: data set id, snapshot:ID; or job:ID of such a job")
-    add.add_argument("--model", metavar="MODEL", help="who answers: id, job:ID, alias:NAME or folder")
+    add.add_argument(
+        "--model", dest="start", metavar="MODEL", help="who answers: id or name, job:ID, alias:NAME or folder"
+    )
     add.add_argument("--teacher", metavar="NAME", help="or an endpoint that RANKLOOP_TEACHERS allows")
     add.add_argument("--teacher-model", metavar="NAME", help="the endpoint's name of its model")
     add.add_argument("--count", type=int, metavar="N", help="how many, up to 5000 (100)")
