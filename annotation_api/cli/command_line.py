@@ -19,7 +19,7 @@ from annotation_api.cli import completion, run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
+from annotation_api.cli.parsers import Parser, Sub, client_command, group, listens, values
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
@@ -104,12 +104,10 @@ def _parser() -> Parser:
 
 def _add_service(commands: Sub[Parser]) -> None:
     up = commands.add_parser("up", help="run the whole service in the foreground")
-    up.add_argument("--host", default="127.0.0.1")
-    up.add_argument("--port", type=int, default=8000)
+    listens(up)
     serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
     serve.add_argument("parts", metavar="PART", nargs="+", choices=values(Part), help=", ".join(Part))
-    serve.add_argument("--host", default="127.0.0.1", help="where the API listens")
-    serve.add_argument("--port", type=int, default=8000)
+    listens(serve)
     migrate = commands.add_parser(
         "migrate", help="bring a database up to date; print the set-up link if there is no admin"
     )
