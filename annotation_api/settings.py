@@ -17,11 +17,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from alignment.shared.validation import explain
+
 PREFIX = "RANKLOOP_"
 RAY_HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]")  # a name or an address; IPv6 in brackets
 
 
 OPENS_THE_SERVICE = ("RANKLOOP_", "PG")  # how the variables begin whose secrets a launcher forgets
+MOST_PORT = 65_535
 ENDPOINT = re.compile(r"[\w.-]{1,100}=https?://[^\s#?@]+(#[A-Za-z_]\w*)?")
 
 
@@ -131,7 +134,7 @@ class Settings(BaseModel):
     @classmethod
     def _is_ray_head(cls, value: str | None) -> str | None:
         host, _, port = (value or "").rpartition(":")
-        if value in (None, "auto") or (value and RAY_HOST.fullmatch(host) and port.isdecimal()):
+        if value in (None, "auto") or (value and RAY_HOST.fullmatch(host) and _is_port(port)):
             return value
         raise ValueError(
             f"{value!r} is neither host:port of a cluster's head nor auto; launchers join a cluster beside one of its "
@@ -201,10 +204,15 @@ class Settings(BaseModel):
         try:
             return cls.model_validate({name: value for name, value in found.items() if value})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            variable = PREFIX + str(first["loc"][0]).upper()
-            message = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"{variable} cannot be used: {message}.") from None
+            name = str(error.errors(include_url=False, include_input=False, include_context=False)[0]["loc"][0])
+            message = str(explain(error, cls)[0].message).removeprefix("Value error, ")
+            got = repr(found[name]) if cls.model_fields[name].repr and found[name] else ""  # no secret is shown
+            ending = f" (got {got})" if got and got not in message else ""
+            raise SettingsError(f"{PREFIX}{name.upper()} cannot be used: {message}{ending}.") from None
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= MOST_PORT
 
 
 def sample_password(url: str) -> bool:

@@ -33,6 +33,7 @@ from annotation_api.processes import parts
 from annotation_api.processes.part import Part
 from annotation_api.processes.supervision import Child, Database, die_with_parent, rotate
 from annotation_api.settings import Settings, SettingsError
+from annotation_api.worker_settings import WorkerSettings, remarks
 
 SETUP = "Make the first admin account here (the link works once):"
 LOGS_EVERY = 60.0  # seconds between looks at the size of logs
@@ -50,9 +51,16 @@ class Service:
     there is one) and `api_key` an engineer's key of this machine.
     """
 
-    def __init__(self, settings: Settings, host: str, port: int, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        host: str,
+        port: int,
+        say: Callable[[str], None] = print,
+        step: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.settings = settings.model_copy(update={"home": settings.home.resolve()})
-        self.host, self.say = host, say
+        self.host, self.say, self.step = host, say, step
         self.port = port or _free_port(host)
         reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # a wildcard is no address to go to
         self.url = f"http://{f'[{reached}]' if ':' in reached else reached}:{self.port}"
@@ -65,11 +73,11 @@ class Service:
 
     def __enter__(self) -> Service:
         with self._undo:  # undone here only if a step below raises
+            _refuse_taken_port(self.host, self.port)
             home = self.settings.home
             for folder in ("artifacts", "staging", "models", "logs"):
                 (home / folder).mkdir(parents=True, exist_ok=True)
             close(home, as_root=os.geteuid() == 0, ours=os.geteuid())
-            _refuse_taken_port(self.host, self.port)
             database_url = self._database()
             engine = make_engine(database_url)
             try:
@@ -77,6 +85,7 @@ class Service:
                 self._people(engine)
             finally:
                 engine.dispose()
+            self.step("Starting the API and the dispatcher ...")
             self._spawn(database_url)
             self._wait_until_ready()
             self._write_credentials()
@@ -107,6 +116,7 @@ class Service:
     def _database(self) -> str:
         if self.settings.database_url:
             return self.settings.database_url
+        self.step("Starting the database ...")
         server = EmbeddedPostgres(self.settings.home)
         self.postgres = Database(server)
         self._undo.callback(self.postgres.stop)
@@ -167,6 +177,7 @@ class Service:
 def main(host: str, port: int, as_json: bool = False) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code. `as_json` prints one line, {"url", "setup_url"}, and no more."""
     say: Callable[[str], None] = (lambda text: None) if as_json else _say
+    step: Callable[[str], None] = (lambda text: None) if as_json else _step
     os.umask(0o077)  # what the service writes is nobody else's to read
     stop = False
 
@@ -177,7 +188,10 @@ def main(host: str, port: int, as_json: bool = False) -> int:
     for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last one: its terminal was closed
         signal.signal(told, ask_to_stop)
     try:
-        with Service(Settings.from_environment(), host, port, say) as service:
+        WorkerSettings.from_environment()  # the dispatcher's too, before anything is made
+        for remark in remarks(os.environ):
+            _step(remark)
+        with Service(Settings.from_environment(), host, port, say, step) as service:
             if as_json:
                 print(json.dumps({"url": service.url, "setup_url": service.setup_url}), flush=True)
             say(f"Rankloop is running at {service.url}")
@@ -200,6 +214,14 @@ def _say(text: str) -> None:
         print(text, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _step(text: str) -> None:
+    """What it is at, for who waits: on standard error, which may be closed likewise."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def migrate(as_json: bool = False) -> int:
@@ -239,7 +261,10 @@ def _family(host: str) -> socket.AddressFamily:
 
 def _free_port(host: str) -> int:
     with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise CannotStart(f"{host} is no address of this machine ({error.strerror}).") from error
         return int(probe.getsockname()[1])
 
 

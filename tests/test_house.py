@@ -13,8 +13,8 @@ import yaml
 
 from alignment.shared.config import CONFIGS, PRESETS, Stage, load_preset, preset_names
 from annotation_api.db.kinds import ErrorKind
+from annotation_api.worker_settings import WorkerSettings
 from tests.support import house
-from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray"}

@@ -20,8 +20,8 @@ from annotation_api.db import homes
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.migrate import is_current
 from annotation_api.settings import SettingsError
+from annotation_api.worker_settings import WorkerSettings
 from workers.dispatch.dispatcher import LAUNCHER, Dispatcher
-from workers.settings import WorkerSettings
 
 
 class DispatcherCannotStart(Exception):

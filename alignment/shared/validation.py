@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -26,7 +27,10 @@ class Problem(BaseModel):
 
     pointer: str
     message: SentenceText
-    value: Scalar = Field(default="", description="What was sent, cut to 80 characters; empty for what has parts.")
+    value: Scalar = Field(
+        default="",
+        description="What was sent, cut to 80 characters; empty for what has parts, null for what is not there.",
+    )
 
     @property
     def written(self) -> str:
@@ -42,6 +46,7 @@ PYDANTICS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bool_type", "bool_parsing", "list_type", "dict_type", "model_type", "finite_number"), ()),
     **dict.fromkeys(("model_attributes_type", "tuple_type", "union_tag_not_found"), ()),
     **dict.fromkeys(("uuid_type", "uuid_parsing", "datetime_type", "datetime_from_date_parsing"), ()),
+    **dict.fromkeys(("datetime_parsing", "datetime_object_invalid", "int_parsing_size", "string_unicode"), ()),
     "greater_than": ("gt",),
     "greater_than_equal": ("ge",),
     "less_than": ("lt",),
@@ -55,6 +60,27 @@ PYDANTICS: dict[str, tuple[str, ...]] = {
     "enum": ("expected",),
     "union_tag_invalid": ("tag", "expected_tags"),
 }
+# Words of ours where pydantic's speak of how it reads a value.
+_ID = "This is no id; an id looks like 00000000-0000-4000-8000-000000000000"
+_TIME = "This is no time; write it as 2026-01-31T12:00:00Z"
+WORDS: dict[str, str] = {
+    **dict.fromkeys(("uuid_type", "uuid_parsing"), _ID),
+    **dict.fromkeys(("int_type", "int_parsing"), "This is no whole number"),
+    "int_from_float": "This is no whole number: it has a fraction",
+    "int_parsing_size": "This number has too many digits",
+    **dict.fromkeys(("float_type", "float_parsing"), "This is no number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "This is neither true nor false"),
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "datetime_object_invalid"), _TIME
+    ),
+    "string_type": "This is no text",
+    "string_unicode": "This is no text that can be stored",
+    **dict.fromkeys(("list_type", "tuple_type"), "This is no list"),
+    "too_short": "At least %(min_length)s must be given, not %(actual_length)s",
+    "too_long": "At most %(max_length)s may be given, not %(actual_length)s",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "This is no object with fields"),
+}
+NO_KEY = "[key]"  # where pydantic puts a key of a dictionary that is none of those it may have
 MOST_EXPLAINED = 50  # problems of one input: a near miss takes a while to find
 
 
@@ -63,11 +89,18 @@ def explain(error: ValidationError, model: Any = None) -> list[Problem]:
 
     `model` is what was validated against: a model class, or a union of such told apart by a field.
     """
-    problems, found = [], error.errors(include_url=False)
+    problems, found = [], sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
     for item in found[:MOST_EXPLAINED]:
         path, known = _locate(model, item["loc"])
-        message = _unknown_key(path[-1], known) if item["type"] == "extra_forbidden" else _sentence(item)
-        problems.append(Problem(pointer="/" + "/".join(path), message=message, value=shown(item["input"])))
+        if path[-1:] == [NO_KEY] and item["type"] in ("enum", "literal_error"):
+            path = path[:-1]
+            message = _unknown_key(path[-1], re.findall(r"'(\w+)'", item["ctx"]["expected"]))
+        elif item["type"] == "extra_forbidden":
+            message = _unknown_key(path[-1], known)
+        else:
+            message = said(item)
+        value = None if item["type"] == "missing" else shown(item["input"])
+        problems.append(Problem(pointer="/" + "/".join(path), message=message, value=value))
     if (rest := len(found) - MOST_EXPLAINED) > 0:
         problems.append(
             Problem(pointer="/", message=Sentence("more-problems", "%(rest)s more problems are not listed.", rest=rest))
@@ -94,7 +127,9 @@ def shown(value: object) -> Scalar:
 def sentences(error: ValidationError, model: Any = None) -> str:
     """`explain` in one line, for a terminal or a log."""
     problems = explain(error, model)
-    return " ".join(f"{p.pointer}: {p.message}{f' (got {p.written})' if p.value != '' else ''}." for p in problems)
+    return " ".join(
+        f"{p.pointer}: {p.message}{f' (got {p.written})' if p.value not in ('', None) else ''}." for p in problems
+    )
 
 
 def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
@@ -141,13 +176,14 @@ def _tags(kind: Any) -> list[Any]:
     return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
 
 
-def _sentence(item: Mapping[str, Any]) -> str:
+def said(item: Mapping[str, Any]) -> str:
     """What pydantic or a validator of ours says, under a code; kinds that no input meets keep pydantic's words."""
     values = item.get("ctx", {})
     if item["type"] == "value_error" and isinstance(inner := next(iter(values["error"].args), ""), Sentence):
         return Sentence("value-error", "Value error, %(what)s", what=inner)
     if item["type"] in PYDANTICS:
-        return Sentence.filled(f"input-{item['type']}", item["msg"], values)
+        english = WORDS[item["type"]] % values if item["type"] in WORDS else item["msg"]
+        return Sentence.filled(f"input-{item['type']}", english, values)
     return str(item["msg"])
 
 

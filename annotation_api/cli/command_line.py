@@ -19,7 +19,7 @@ from annotation_api.cli import completion, run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
+from annotation_api.cli.parsers import Parser, Sub, client_command, group, listens, values
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
@@ -104,12 +104,10 @@ def _parser() -> Parser:
 
 def _add_service(commands: Sub[Parser]) -> None:
     up = commands.add_parser("up", help="run the whole service in the foreground")
-    up.add_argument("--host", default="127.0.0.1")
-    up.add_argument("--port", type=int, default=8000)
+    listens(up)
     serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
     serve.add_argument("parts", metavar="PART", nargs="+", choices=values(Part), help=", ".join(Part))
-    serve.add_argument("--host", default="127.0.0.1", help="where the API listens")
-    serve.add_argument("--port", type=int, default=8000)
+    listens(serve)
     migrate = commands.add_parser(
         "migrate", help="bring a database up to date; print the set-up link if there is no admin"
     )
@@ -139,7 +137,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     out = client_command(
         commands, "export", data.export, "write a snapshot to a file; freeze a data set or project first"
     )
-    out.add_argument("source", metavar="SNAPSHOT", help="snapshot id, dataset:ID or project:ID")
+    out.add_argument("source", metavar="SNAPSHOT", help="snapshot, dataset:ID or project:ID; names, too")
     out.add_argument(
         "--format",
         choices=values(ExportFormat),
@@ -179,7 +177,9 @@ def _add_prepare(commands: Sub[Parser]) -> None:
 def _add_instruct(commands: Sub[Parser]) -> None:
     add = client_command(commands, "instruct", prepare.instruct, "make instructions from seeds (self-instruct)")
     add.add_argument("data", metavar="SEEDS", help="demonstrations: data set id, snapshot:ID; or job:ID of such a job")
-    add.add_argument("--model", metavar="MODEL", help="who answers: id, job:ID, alias:NAME or folder")
+    add.add_argument(
+        "--model", dest="start", metavar="MODEL", help="who answers: id or name, job:ID, alias:NAME or folder"
+    )
     add.add_argument("--teacher", metavar="NAME", help="or an endpoint that RANKLOOP_TEACHERS allows")
     add.add_argument("--teacher-model", metavar="NAME", help="the endpoint's name of its model")
     add.add_argument("--count", type=int, metavar="N", help="how many, up to 5000 (100)")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
 from annotation_api.cli.client import Client
 
+MOST_PORT = 65_535
+HOST = re.compile(r"[\w.-]*\w\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?")  # a name or IPv4; IPv6
+LONGEST_PART = 63  # characters between two dots of a name
 Command = Callable[[Client, argparse.Namespace], int]
 
 
@@ -43,6 +47,27 @@ def group(commands: Sub[Parser], name: str, text: str) -> Sub[Parser]:
     """A command that only holds others."""
     parser = commands.add_parser(name, help=text, description=text)
     return parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+
+
+def listens(parser: Parser) -> None:
+    """Where the API listens."""
+    parser.add_argument("--host", type=host, default="127.0.0.1", help="a name or an address of this machine")
+    parser.add_argument("--port", type=port, default=8000, help="0 to 65535; 0: one that is free")
+
+
+def port(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text[:6]) <= MOST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 0 to {MOST_PORT}, 0 for a free one")
+
+
+def host(text: str) -> str:
+    """A host name or an address, as far as that shows in the text."""
+    if HOST.fullmatch(text) and not any(len(part) > LONGEST_PART for part in text.split(".")):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no host; write a name or an address alone, such as 127.0.0.1, ::1 or rank.example.org"
+    )
 
 
 def values(kinds: type[StrEnum]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import uuid
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +13,9 @@ from annotation_api.cli.client import Client, ClientError
 
 DATA = ("dataset", "snapshot", "project")
 MODELS = ("model", "alias", "job")
+MOST = 10_000  # things of a list that are looked through
+# How a person sees what there is; of data sets and snapshots there is no command that lists them.
+LISTERS = {name: f"`rankloop {name} list`" for name in ("jobs", "models")}
 
 
 def by_names(client: Client, args: Namespace) -> None:
@@ -29,8 +33,8 @@ def data_ref(client: Client, text: str, default: str = "dataset") -> dict[str, s
 
 def model_ref(client: Client, text: str) -> dict[str, str]:
     """A model that the registry knows or will know: `ID`, `model:ID`, `job:ID` or `alias:NAME`; names as above."""
-    if not _in_registry(text):
-        raise ClientError(f"{text!r} names no registered model; write its id, model:NAME, job:ID or alias:NAME.")
+    if not _in_registry(text) and not client.get("/v1/models", name=text, limit=1)["items"]:
+        raise ClientError(f"{text!r} names no registered model; write its id or name, job:ID or alias:NAME.")
     return _ref(client, text, MODELS, "model")
 
 
@@ -45,9 +49,19 @@ def _ref(client: Client, text: str, kinds: tuple[str, ...], default: str) -> dic
         kind, rest = default, text
     if kind not in kinds:
         raise ClientError(f"{text!r} names a {kind!r}; use an id or one of {', '.join(f'{k}:ID' for k in kinds)}.")
-    if kind == "project" and not _is_id(rest):
-        raise ClientError(f"{rest!r} is no id of a project; ids look like {uuid.UUID(int=0)}.")
-    return {kind: rest if kind in ("alias", "project") else found_by_name(client, f"{kind}s", rest)}
+    if kind == "project":
+        return {kind: project_id(client, rest)}
+    return {kind: rest if kind == "alias" else found_by_name(client, f"{kind}s", rest)}
+
+
+def project_id(client: Client, text: str) -> str:
+    """The id of a project that is named by it or by its name."""
+    if _is_id(text):
+        return text
+    named = [str(row["id"]) for row in client.pages("/v1/projects", MOST) if row["name"] == text]
+    if not named:
+        raise ClientError(f"There is no project named {text!r} that you see.")
+    return _the_only(named, "projects", text)
 
 
 def found_by_name(client: Client, things: str, text: str) -> str:
@@ -55,12 +69,16 @@ def found_by_name(client: Client, things: str, text: str) -> str:
     if _is_id(text):
         return text
     rows = client.get(f"/v1/{things}", name=text, limit=3)["items"]
-    if len(rows) == 1:
-        return str(rows[0]["id"])
     if not rows:
-        raise ClientError(f"{text!r} is neither an id nor a name among {things}; GET /v1/{things} lists them.")
-    ids = ", ".join(row["id"] for row in rows)
-    raise ClientError(f"Several {things} are called {text!r}; name one by its id: {ids}.")
+        lister = LISTERS.get(things, f"GET /v1/{things}")
+        raise ClientError(f"{text!r} is neither an id nor a name among {things}; {lister} shows them.")
+    return _the_only([str(row["id"]) for row in rows], things, text)
+
+
+def _the_only(ids: list[str], things: str, text: str) -> str:
+    if len(ids) > 1:
+        raise ClientError(f"Several {things} are called {text!r}; name one by its id: {', '.join(ids)}.")
+    return ids[0]
 
 
 def _is_id(text: str) -> bool:
@@ -71,17 +89,40 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def start_model(client: Client, text: str) -> dict[str, str]:
-    """A model of the registry, or a folder or hub id, which is registered first."""
+def start_model(client: Client, text: str, *, new: bool = True) -> dict[str, str]:
+    """A model of the registry by id or name; or a folder or hub id, which is registered first, if it may be `new`."""
     if _in_registry(text):
         return model_ref(client, text)
-    return {"model": str(register(client, text, None)["id"])}
+    if not text.startswith((".", "/")):  # these begin a path
+        rows = client.get("/v1/models", name=text, limit=3)["items"]
+        elsewhere = [str(row["id"]) for row in rows if row["path"] != _full(text)]
+        if elsewhere and Path(text).is_dir():
+            words = f"write model:{text}, or its id, for the model and ./{text} for the folder"
+            raise ClientError(f"{text!r} is the name of model {', '.join(elsewhere)} and of a folder here; {words}.")
+        if elsewhere:
+            return {"model": _the_only([str(row["id"]) for row in rows], "models", text)}
+    return {"model": str(register(client, text, None)["id"]) if new else _registered(client, text)}
+
+
+def _registered(client: Client, path: str) -> str:
+    """The newest base model that lies there; where there is none, how one is made."""
+    rows = client.pages("/v1/models", MOST, kind="base")
+    found = next((row["id"] for row in rows if row["path"] == _full(path) and row.get("removed_at") is None), None)
+    if found is None:
+        then = f"register it first: rankloop models register {shlex.quote(path)}"
+        raise ClientError(f"{path!r} is no registered model, and --validate creates nothing; {then}")
+    return str(found)
+
+
+def _full(path: str) -> str:
+    """As the service knows what lies here: a folder by its full path, a hub id as it is."""
+    folder = Path(path)
+    return str(folder.resolve()) if folder.is_dir() else path
 
 
 def register(client: Client, path: str, name: str | None) -> dict[str, Any]:
     """Register a folder or hub id. A folder that is seen from here is sent by its full path."""
-    folder = Path(path)
-    full = str(folder.resolve()) if folder.is_dir() else path
+    full = _full(path)
     row: dict[str, Any] = client.post("/v1/models", {"name": name or Path(full).name, "path": full})
     return row
 

@@ -70,12 +70,14 @@ def _settings(parser: Parser) -> None:
 def add_pipeline(commands: Sub[Parser]) -> None:
     inner = group(commands, "pipeline", "SFT, reward model and PPO in turn")
     run = client_command(inner, "run", pipelines.run, "run the three stages and wait for them")
-    run.add_argument("--base", required=True, metavar="MODEL", help="hub id, folder, or id of a registered model")
+    run.add_argument(
+        "--base", required=True, metavar="MODEL", help="id or name of a registered model, folder or hub id"
+    )
     run.add_argument("--demonstrations", required=True, metavar="DATASET")
     run.add_argument("--preferences", required=True, metavar="DATASET")
     run.add_argument("--prompts", metavar="DATASET", help="for PPO; unset: those of the preferences")
     run.add_argument("--pretraining", metavar="DATASET", help="for PPO with a ptx_coef; unset: the demonstrations")
-    run.add_argument("--project", metavar="ID", help="where people compare PPO's replies with the SFT policy's")
+    run.add_argument("--project", metavar="PROJECT", help="where people compare PPO's replies with the SFT policy's")
     run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
     _settings(run)
     _labels(run)

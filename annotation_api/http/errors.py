@@ -25,7 +25,7 @@ from starlette.responses import Response
 from alignment.shared.errors import is_full
 from alignment.shared.records import storable
 from alignment.shared.sentence import Sentence
-from alignment.shared.validation import Problem, explain, shown
+from alignment.shared.validation import Problem, explain, said, shown
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http import audit as recording
 
@@ -211,7 +211,7 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
 
 
 def _from_request(request: Request, error: RequestValidationError) -> ApiError:
-    """Body errors are explained with near misses; query and path errors keep pydantic's words."""
+    """Body errors are explained with near misses; query and path errors have no others beside them."""
     found, model = _explained(request, error), _body_type(request)
     if any(not field.repr for field in getattr(model, "model_fields", {}).values()):
         return invalid([problem.model_copy(update={"value": ""}) for problem in found.problems])  # a secret, misplaced
@@ -249,7 +249,8 @@ def _problem(item: Mapping[str, Any]) -> Problem:
         return Problem(pointer="/", message=message)
     where, *rest = item["loc"]
     pointer = "/" + "/".join(str(part) for part in rest) if where == "body" else f"{where}:{'.'.join(map(str, rest))}"
-    return Problem(pointer=pointer, message=item["msg"], value=shown(item.get("input", "")))
+    value = None if item["type"] == "missing" else shown(item.get("input", ""))
+    return Problem(pointer=pointer, message=said(item), value=value)
 
 
 def _from_database(request: Request, error: Exception) -> ApiError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -63,6 +64,9 @@ def backup(settings: Settings, target: Path | IO[bytes], bar: Bar) -> BackupRepo
         raise OperationError(f"{target} exists and is not overwritten; choose another name.")
     home = settings.home.resolve()
     beside = target.resolve().parent if isinstance(target, Path) else home
+    if isinstance(target, Path) and not os.access(beside, os.W_OK | os.X_OK):
+        why = "cannot be written to" if beside.is_dir() else "does not exist"
+        raise OperationError(f"The folder {beside} {why}; make it, or name a file elsewhere.")
     with local_database(settings) as url:
         engine = make_engine(url, application_name="rankloop-backup")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import time
@@ -23,8 +24,9 @@ from annotation_api.db.migrate import is_current
 from annotation_api.db.tables import ApiKey, Person, Role
 from annotation_api.exposure import is_loopback
 from annotation_api.operations.backup import LAST
-from annotation_api.operations.local import local_database
+from annotation_api.operations.local import local_database, refuse_no_home
 from annotation_api.settings import Settings, sample_password
+from annotation_api.worker_settings import remarks
 
 ROOM_BYTES, ROOM_SHARE = 5 * 2**30, 0.1  # below both the disk is short
 CLOCKS_APART = 5.0  # seconds
@@ -48,8 +50,9 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """All findings. Raises OperationError and DatabaseUnavailable when there is no database to look at."""
-    found = [finding for look in LOOKS for finding in look(settings)]
     with local_database(settings) as url:
+        refuse_no_home(settings)
+        found = [finding for look in LOOKS for finding in look(settings)]
         engine = make_engine(url, application_name="rankloop-doctor")
         try:
             current = is_current(engine)
@@ -62,6 +65,11 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 # ---------------------------------------------------------------- settings and files
+
+
+def _variables(_settings: Settings) -> Iterator[Finding]:
+    for words in remarks(os.environ):
+        yield Finding("settings", FindingState.WARNING, words)
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:
@@ -136,6 +144,7 @@ def _backup(settings: Settings) -> Iterator[Finding]:
 
 
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _variables,
     _exposure,
     _proxy,
     _modes,
@@ -206,11 +215,16 @@ def _audit(session: Session, settings: Settings) -> Iterator[Finding]:
     chain = ledger.verify(session, *notes.newest(settings.home), *sealed.ends(settings.home))
     for what, verdict in (("audit", chain), ("audit files", sealed.check(settings.home))):
         if verdict.broken is None:
-            yield Finding(what, FindingState.OK, f"All {verdict.rows} rows hold.")
+            words = f"All {verdict.rows} rows hold." if verdict.rows else NONE_YET[what]
+            yield Finding(what, FindingState.OK, words)
         else:
             yield Finding(what, FindingState.FAULT, f"Row {verdict.broken} does not hold: {verdict.reason}")
 
 
+NONE_YET = {
+    "audit": "There is no row yet.",
+    "audit files": f"No file is sealed yet: the first is when there are {sealed.SEGMENT} rows.",
+}
 Question = Callable[[Session, Settings], Iterator[Finding]]
 OF_SERVER: tuple[Question, ...] = (_server, _role, _clock)
 OF_TABLES: tuple[Question, ...] = (_admins, _audit)  # of this version

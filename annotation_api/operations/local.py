@@ -17,6 +17,13 @@ class OperationError(Exception):
     """A command cannot be carried out; the message is one sentence for the person at the terminal."""
 
 
+def refuse_no_home(settings: Settings) -> None:
+    """Raises OperationError where the folder of the service is not there."""
+    home = settings.home.resolve()
+    if not home.is_dir():
+        raise OperationError(f"There is no folder {home}: name that of the service in RANKLOOP_HOME.")
+
+
 @contextmanager
 def local_database(settings: Settings) -> Iterator[str]:
     """The URL of the database: the configured one, that of the running service, or the embedded one, started.

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import MadeFrom, Role
 from annotation_api.http.key_scopes import Scope
 from annotation_api.http.schemas import Body, Shown
 
+ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+def _address(text: str) -> str:
+    if not ADDRESS.fullmatch(text):
+        raise ValueError(Sentence("no-address", "this is no e-mail address; one looks like ada@example.org"))
+    return text
+
+
 Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, max_length=254),
+    AfterValidator(_address),
+    Field(json_schema_extra={"pattern": f"^{ADDRESS.pattern}$"}),
 ]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 # `repr=False`: never shown, neither in a repr nor in what a refused body is told.

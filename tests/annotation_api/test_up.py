@@ -77,6 +77,8 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 def test_up_prints_its_address_and_stops_without_a_trace(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     process = start()
+    read_until(process, r"(Starting the database) \.\.\.")
+    read_until(process, r"(Starting the API and the dispatcher) \.\.\.")
     url = read_until(process, r"running at (\S+)")
     setup = read_until(process, r"works once\): (\S+)")
     assert setup.startswith(f"{url}/setup/")
@@ -219,8 +221,9 @@ def test_a_killed_parent_takes_everything_with_it(start: Callable[..., "subproce
 
 def test_a_taken_port_is_one_sentence(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = start("--port", str(taken.getsockname()[1]))
+        process = start("--port", str(taken.getsockname()[1]), RANKLOOP_SLOT="3")
         output, _ = process.communicate(timeout=LIMIT)
+    assert "Did you mean RANKLOOP_SLOTS?" in output
     assert process.returncode == 1
     assert "cannot be used" in output
     assert "Traceback" not in output
@@ -233,6 +236,17 @@ def test_a_wrong_database_url_is_one_sentence(start: Callable[..., "subprocess.P
         assert process.returncode == 1, output
         assert "Traceback" not in output
         assert len(output.strip().splitlines()) == 1, output
+
+
+def test_a_wrong_setting_of_any_part_is_one_sentence_and_nothing_is_made(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    process = start("--port", "0", RANKLOOP_EXECUTOR="proces")
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1, output
+    assert "RANKLOOP_EXECUTOR cannot be used" in output
+    assert "'proces'" in output
+    assert not (tmp_path / "home").exists()
 
 
 def test_it_will_not_listen_beyond_this_machine_without_an_admin(start: Callable[..., "subprocess.Popen[str]"]) -> None:

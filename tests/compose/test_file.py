@@ -9,10 +9,10 @@ import pytest
 from annotation_api.processes import parts
 from annotation_api.processes.part import Part
 from annotation_api.settings import Settings
+from annotation_api.worker_settings import WorkerSettings
 from tests.compose.conftest import ROOT
 from tests.compose.docker import blocks
 from tests.compose.spec import Compose, read_compose, read_dockerfile
-from workers.settings import WorkerSettings
 
 ONE = "name: x\nservices:\n  a:\n    image: rankloop:1\n"
 

@@ -19,7 +19,7 @@ import alignment.__main__
 from alignment.shared.config import BASELINES, CONFIGS
 from annotation_api.cli import command_line
 from annotation_api.cli.parsers import Parser
-from workers.settings import WorkerSettings
+from annotation_api.worker_settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"

@@ -23,11 +23,11 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, CancelRequested, Failure, LeaseLost
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.settings import OPENS_THE_SERVICE
+from annotation_api.worker_settings import WorkerSettings
 from workers.attempt.lease import EXIT_AWAY, EXIT_LOST, JobLease
 from workers.attempt.mirrors.feed import Mirrors
 from workers.attempt.run import Attempt, Stopped
 from workers.executors.choose import make_executor
-from workers.settings import WorkerSettings
 from workers.stage.environment import forget_secrets
 from workers.stage.faults import AttemptError, fault_of
 from workers.stage.kinds import run_job

@@ -28,13 +28,14 @@ from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.jobs.records import LeaseLost
 from annotation_api.db.tables import Job, JobAttempt, RayState
 from annotation_api.db.tallies import fold
+from annotation_api.worker_settings import WorkerSettings
 from workers.attempt.lease import AWAY, LEASE_SECONDS
 from workers.crashpoints import crash_point
 from workers.dispatch import post_mortem, processes
 from workers.dispatch.freezing import Freezer
 from workers.dispatch.ray_watch import RayWatch
 from workers.dispatch.retention import sweep_checkpoints
-from workers.settings import WorkerSettings, launcher_environment
+from workers.settings import launcher_environment
 from workers.staging import Folders, sweep
 
 POLL_SECONDS = 0.5

@@ -18,7 +18,7 @@ from annotation_api import logs
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.erasing import erasures
 from annotation_api.db.snapshots import freezes
-from workers.settings import WorkerSettings
+from annotation_api.worker_settings import WorkerSettings
 
 COMMAND = (sys.executable, "-m", "workers.dispatch.freezing")
 STOP_SECONDS = 5.0

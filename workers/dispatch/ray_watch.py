@@ -13,9 +13,10 @@ import sys
 import time
 
 from annotation_api.db.tables import RayState
+from annotation_api.worker_settings import ExecutorKind, WorkerSettings
 from workers.executors.head import answers
 from workers.executors.inspection import ANSWER_SECONDS
-from workers.settings import ExecutorKind, WorkerSettings, launcher_environment
+from workers.settings import launcher_environment
 from workers.stage.environment import is_secret
 
 PROBE = (sys.executable, "-m", "workers.executors.probe")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from annotation_api.worker_settings import ExecutorKind, WorkerSettings
 from workers.executors.base import Executor
-from workers.settings import ExecutorKind, WorkerSettings
 from workers.staging import Folders
 
 

@@ -22,6 +22,7 @@ WIDTH = 300  # characters of one
 FREEZE_SECONDS = 1.0  # between two looks at a freeze
 BEGINNING = 4 * 2**20  # bytes of a larger file that a preview looks at
 NEEDS_ITS_END = (b"PAR1", b"PK\3\4", b"ARROW1")  # Parquet, zip, Arrow
+COLUMNS = {"prompt": "Question", "response": "Answer", "chosen": "Better", "rejected": "Worse"}  # what a file may have
 REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
 MORE = ("kind", "format", "notes", "unused", "unknown")
 
@@ -107,13 +108,20 @@ def _print_errors(source: Path, report: dict[str, Any]) -> None:
         field = f", {error['field']}" if error["field"] else ""
         remark(f"{source}{row}{field}: {error['message']}")
     if report.get("unknown"):
-        remark("For example: --map prompt=Question --map response=Answer")
+        remark(f"For example: {_example(report['kind'])}")
     if report["rejected"] > SHOWN:
         remark(f"... and {report['rejected'] - SHOWN} more rows")
     for note in report.get("notes", ()):
         remark(f"note: {note}")
     if report.get("unused"):
         remark(f"not used: {', '.join(f'{name} {count}' for name, count in report['unused'].items())}")
+
+
+def _example(kind: str) -> str:
+    """How the columns are named that records of the kind need."""
+    from annotation_api.datasets.formats.mapping import NEEDED
+
+    return " ".join(f"--map {field}={COLUMNS[field]}" for field in NEEDED[kind])
 
 
 def _print(source: Path, report: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from annotation_api.cli.client import Client
 from annotation_api.cli.commands.labels import labels
 from annotation_api.cli.commands.watch import verdict, watch
 from annotation_api.cli.output import emit, table
-from annotation_api.cli.references import data_ref, settings, start_model
+from annotation_api.cli.references import data_ref, project_id, settings, start_model
 
 COLUMNS = ("id", "state", "sft", "reward", "ppo", "created_at")
 
@@ -17,7 +17,6 @@ COLUMNS = ("id", "state", "sft", "reward", "ppo", "created_at")
 def run(client: Client, args: Namespace) -> int:
     """SFT, reward model and PPO; 0 when all three succeeded. `--detach` returns when they are queued."""
     body: dict[str, Any] = {
-        "model": start_model(client, args.base),
         "demonstrations": data_ref(client, args.demonstrations),
         "preferences": data_ref(client, args.preferences),
         "preset": args.preset,
@@ -26,8 +25,9 @@ def run(client: Client, args: Namespace) -> int:
         "config": settings(args.set),
     }
     body |= {name: data_ref(client, text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
-    body |= {"project": args.project} if args.project else {}
+    body |= {"project": project_id(client, args.project)} if args.project else {}
     body |= labels(args)
+    body["model"] = start_model(client, args.base)  # last: a folder is registered once all else is known to be there
     pipeline = client.post("/v1/pipelines", body)
     if not args.detach:
         for job in pipeline["jobs"]:

@@ -8,7 +8,7 @@ from typing import Any
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.commands.watch import watch
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.references import data_ref, settings, start_model
+from annotation_api.cli.references import data_ref, found_by_name, settings, start_model
 
 INSTRUCT = ("teacher", "teacher_model", "count", "language", "makes")  # settings with an option of their own
 WIDTH = 120  # characters of an example
@@ -29,10 +29,10 @@ def run(client: Client, args: Namespace) -> int:
 def instruct(client: Client, args: Namespace) -> int:
     """Queue a job that makes instructions from seeds, and follow it."""
     if args.data.startswith("job:"):
-        return _told(client, args, client.get(f"/v1/jobs/{args.data.removeprefix('job:')}"))
+        return _told(client, args, _job(client, args.data))
     given = {"seeds": data_ref(client, args.data)}
-    if args.model:
-        given["model"] = start_model(client, args.model)
+    if args.start:
+        given["model"] = start_model(client, args.start)
     config = settings(args.set) | {name: value for name in INSTRUCT if (value := getattr(args, name)) is not None}
     body = {"stage": "instruct", "inputs": given, "config": config, "gpus": args.gpus}
     return _told(client, args, watch(client, client.post("/v1/jobs", body)["id"], as_json=args.json))
@@ -59,14 +59,19 @@ def _told(client: Client, args: Namespace, shown: dict[str, Any]) -> int:
 def _shown(client: Client, args: Namespace) -> dict[str, Any]:
     """The job: a new one, or one that was shown before."""
     if args.data.startswith("job:"):
-        found: dict[str, Any] = client.get(f"/v1/jobs/{args.data.removeprefix('job:')}")
-        return found
+        return _job(client, args.data)
     given = {"records": data_ref(client, args.data)}
     given |= {name: data_ref(client, text) for name in ("evaluation", "against") if (text := getattr(args, name))}
     if args.tokenizer:
         given["tokenizer"] = start_model(client, args.tokenizer)
     body = {"stage": "prepare", "inputs": given, "config": settings(args.set)}
     return watch(client, client.post("/v1/jobs", body)["id"], as_json=args.json)
+
+
+def _job(client: Client, text: str) -> dict[str, Any]:
+    """The job that `job:ID` or `job:NAME` names."""
+    found: dict[str, Any] = client.get(f"/v1/jobs/{found_by_name(client, 'jobs', text.removeprefix('job:'))}")
+    return found
 
 
 def _print(report: dict[str, Any]) -> None:

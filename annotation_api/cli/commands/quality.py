@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import time
-import uuid
 from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.output import emit, remark, table
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
+from annotation_api.cli.references import project_id
 from annotation_api.db.kinds import ErasureScope, Slice
 
 FIGURES = ("statistic", "subject", "value", "estimate", "low", "high", "items", "prompts")
@@ -19,7 +19,6 @@ TRUST = ("person", "subject", "value", "low", "high", "weight", "votes", "items"
 POLL_SECONDS = 1.0
 ERASED = ("id", "scope", "state", "done", "reason", "created_at")
 STANDINGS = ("name", "strength", "low", "high", "elo", "comparisons", "wins", "losses", "ties", "group", "model")
-MOST_PROJECTS = 10_000
 
 
 def add(commands: Sub[Parser]) -> None:
@@ -68,17 +67,6 @@ def leaderboard(client: Client, args: Namespace) -> int:
 
 def rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
-
-
-def project_id(client: Client, text: str) -> str:
-    """The id of a project that is named by it or by its name."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        named = [row["id"] for row in client.pages("/v1/projects", MOST_PROJECTS) if row["name"] == text]
-    if not named:
-        raise ClientError(f"There is no project named {text!r} that you see.")
-    return str(named[0])
 
 
 def _add_erase(commands: Sub[Parser]) -> None:

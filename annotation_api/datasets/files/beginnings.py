@@ -19,6 +19,8 @@ OTHERS = {  # how files of other kinds begin, and what to do with one
     b"%PDF": "a PDF; export its table as CSV or JSON lines",
     b"SQLite format 3": "an SQLite database; export its table as CSV or JSON lines",
     b"\x89PNG": "a picture; import text",
+    b"\xff\xd8\xff": "a picture; import text",
+    b"GIF8": "a picture; import text",
     b"\x80\x04": "a Python pickle, which is never opened; save it as JSON lines or Parquet",
     b"\x80\x05": "a Python pickle, which is never opened; save it as JSON lines or Parquet",
 }

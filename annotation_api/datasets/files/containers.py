@@ -192,6 +192,8 @@ def as_utf8(reader: io.BufferedReader[Any], notes: Counter[str]) -> io.BufferedR
     if start.startswith(UTF8_BOM):
         reader.read(len(UTF8_BOM))
         return reader
+    if encodings.is_binary(start):
+        raise Unreadable(0, Sentence("file-is-binary", "the file is no text file; import JSON, CSV, Parquet or Arrow"))
     found = encodings.told_by(start)
     if found is None:
         return reader

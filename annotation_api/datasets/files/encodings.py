@@ -25,6 +25,8 @@ MARKS = {  # the longer first
     codecs.BOM_UTF16_BE: ("UTF-16", "utf-16"),
 }
 ENOUGH = 8  # characters beyond ASCII from which a language can be told
+UNSEEN = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")  # signs of control that no text is made of
+MOST_UNSEEN = 0.05  # share of them in a text
 _WORD = re.compile(r"[^\W\d_]+")
 SURE = 0.0  # share of unlikely characters (charset-normalizer's chaos) above which nothing is guessed
 
@@ -54,12 +56,21 @@ def is_utf8(start: bytes) -> bool:
     return True
 
 
+def is_binary(start: bytes) -> bool:
+    """Whether no text begins like this: it holds zeros, and is neither UTF-16 nor UTF-8, or mostly of unseen signs."""
+    if 0 not in start or told_by(start) is not None:
+        return False
+    unseen = sum(byte in UNSEEN for byte in start)
+    return not is_utf8(start) or unseen > len(start) * MOST_UNSEEN
+
+
 def _without_mark(start: bytes) -> Encoding | None:
-    """UTF-16 of mainly Latin text shows by a zero in every second byte."""
+    """UTF-16 of mainly Latin text shows by a zero in every second byte; a program has many more."""
     sample = start[:512]
     for codec, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[0::2])):
         if len(zeros) > 2 and zeros.count(0) > len(zeros) / 2:
-            return Encoding("UTF-16 without a mark", codec)
+            text = sample[: len(sample) // 2 * 2].decode(codec, "replace")
+            return Encoding("UTF-16 without a mark", codec) if not any(ord(sign) in UNSEEN for sign in text) else None
     return None
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ from annotation_api.datasets.files.json_rows import Numbered
 from annotation_api.datasets.files.source import Source, all_but_the_last
 from annotation_api.datasets.formats import batches, rated
 from annotation_api.datasets.formats.checks import notes_on
-from annotation_api.datasets.formats.mapping import Mapping, mapped
+from annotation_api.datasets.formats.mapping import NEEDED, Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
 from annotation_api.datasets.formats.signs import spoken_for
 from annotation_api.datasets.formats.table import KINDS, Format, reader
@@ -149,7 +150,7 @@ class Reading:
             self.format = found
         elif any(not isinstance(value, Refused) for _, value in head):
             self.unknown = True
-            raise Unreadable(head[0][0], _unknown(head))
+            raise Unreadable(head[0][0], _unknown(head, self.kind))
         yield from head
         if not found and len(head) == LOOK_AHEAD:
             raise Unreadable(
@@ -258,12 +259,22 @@ def _sentence(problem: Problem) -> str:
     said = problem.message
     if isinstance(said, Sentence) and said.code == "value-error":
         said = said.values["what"]
-    if problem.value == "":
+    if problem.value == "" or (isinstance(said, Sentence) and said.code == "input-missing"):
         return said
     return Sentence("it-is", "%(what)s (it is %(value)s)", what=said, value=problem.written)
 
 
-def _unknown(head: list[Numbered]) -> str:
-    """The cause, as far as the first row shows it."""
+def _unknown(head: list[Numbered], kind: str) -> str:
+    """The cause, as far as the first row shows it, and what has to be named."""
     first = next(value for _, value in head if isinstance(value, dict))
-    return f"no known layout has the fields {', '.join(list(first)[:12]) or '(none)'}; say which of them holds what"
+    needed = NEEDED[kind]
+    return Sentence(
+        "no-known-layout",
+        "no known layout has the fields %(fields)s; %(kind)s need %(needed)s: say which column holds each, by the "
+        "form's field map (%(map)s) or by --map %(first)s=COLUMN on the command line",
+        fields=", ".join(list(first)[:12]) or "(none)",
+        kind=kind,
+        needed=" and ".join(needed),
+        map=json.dumps(dict.fromkeys(needed, "COLUMN")),
+        first=needed[0],
+    )

@@ -15,7 +15,7 @@ from fastapi._compat import ModelField
 from fastapi.routing import APIRoute
 
 from alignment.shared.sentence import Sentence
-from alignment.shared.validation import Problem
+from alignment.shared.validation import Problem, shown
 from annotation_api.http.dependencies import dependants
 from annotation_api.http.errors import ApiError
 
@@ -59,14 +59,14 @@ def check(request: Request) -> None:
     known = _KNOWN[id(route)][1]
     for name in request.query_params:
         if name not in known.parameters:
-            raise _unknown(name, known.parameters)
+            raise _unknown(name, request.query_params[name], known.parameters)
         if name not in known.lists and len(request.query_params.getlist(name)) > 1:
             raise _ambiguous(name)
     if known.contents and _has_body(request):
         _check_content(request.headers.get("content-type", ""), known.contents)
 
 
-def _unknown(name: str, parameters: frozenset[str]) -> ApiError:
+def _unknown(name: str, value: str, parameters: frozenset[str]) -> ApiError:
     near = difflib.get_close_matches(name, parameters, n=1, cutoff=0.5)
     listed = ", ".join(sorted(parameters)) or "none"
     hint = (
@@ -77,7 +77,8 @@ def _unknown(name: str, parameters: frozenset[str]) -> ApiError:
     message = Sentence(
         "no-such-parameter", "This path has no parameter %(name)s. %(hint)s", name=f"{name[:80]!r}", hint=hint
     )
-    return ApiError(400, "unknown-parameter", message, [Problem(pointer=f"query:{name[:80]}", message=message)])
+    problem = Problem(pointer=f"query:{name[:80]}", message=message, value=shown(value))
+    return ApiError(400, "unknown-parameter", message, [problem])
 
 
 def _ambiguous(name: str) -> ApiError:

@@ -89,7 +89,7 @@ def test_a_file_has_the_hash_of_its_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"messages": []}', "/messages: Tuple should have at least 1 item"),
+        ('{"messages": []}', "/messages: At least 1 must be given"),
         (
             '{"messages": [{"role": "user", "content": "Hi"}], "langage": "en"}',
             "Did you mean 'language'? (got \"en\").",

@@ -182,7 +182,7 @@ def test_a_bad_row_ends_in_1_and_nothing_is_imported(run: Run, ask: Callable[...
 
 def test_a_file_of_no_known_layout_is_told_how_columns_are_named(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", write(tmp_path / "own.jsonl", [{"Frage": "Q?", "Antwort": "A."}]), "--as", "prompts")
-    assert (code, "has the fields Frage, Antwort" in err, "--map prompt=Question" in err) == (1, True, True)
+    assert (code, "has the fields Frage, Antwort" in err, "--map prompt=Question\n" in err) == (1, True, True)
     assert len(err.splitlines()) == 3
 
 

@@ -150,6 +150,26 @@ def test_validate_says_it_in_words(run: Run, ask: Ask, live: Live, data: tuple[s
     assert (code, "neither a part of one GPU nor a whole number" in err) == (1, True)
 
 
+def test_validate_registers_nothing_and_a_folder_becomes_one_model(
+    run: Run, ask: Ask, live: Live, data: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(live.root)
+    words = ("jobs", "create", "sft", "--model", "tiny", "--data", data[0])
+    code, _, err = run(*words, "--validate")
+    assert (code, "register it first: rankloop models register tiny" in err) == (1, True)
+    assert ask("models", "list") == []
+    code, _, err = run("jobs", "create", "sft", "--model", "tiny", "--data", "nowhere")
+    assert (code, "'nowhere' is neither an id nor a name" in err) == (1, True)
+    nowhere = ("--demonstrations", "nowhere", "--preferences", data[1])
+    assert run("pipeline", "run", "--base", "tiny", *nowhere)[0] == 1
+    assert ask("models", "list") == []  # what is refused leaves none behind
+    for path in ("tiny", "./tiny", str(live.root / "tiny"), "tiny"):
+        ask("jobs", "create", "sft", "--model", path, "--data", data[0])
+    assert len(ask("models", "list")) == 1
+    assert ask(*words, "--validate")["ok"]
+    assert len(ask("models", "list")) == 1
+
+
 def test_an_estimate_is_told_with_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
     memory = {"weights": 4e9, "gradients": 4e9, "optimizer": 8e9, "activations": 500e6, "total": 16.5e9}
     memory |= {"host": 12e9, "judge_apart": 2e9}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from annotation_api.cli.client import ClientError
 from annotation_api.cli.commands import compare, labels
-from annotation_api.cli.references import by_names, data_ref, found_by_name, model_ref
+from annotation_api.cli.references import by_names, data_ref, found_by_name, model_ref, project_id, start_model
 
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(3)]
 
@@ -30,6 +31,13 @@ class Stub:
         things = path.rpartition("/")[2]
         return {"items": [row for row in self.rows.get(things, []) if row["name"] == query["name"]]}
 
+    def pages(self, path: str, most: int, **query: Any) -> list[dict[str, str]]:
+        return self.rows.get(path.rpartition("/")[2], [])[:most]
+
+    def post(self, path: str, body: Any) -> Any:
+        self.asked.append((path, body))
+        return {"id": "new"}
+
     def patch(self, path: str, body: Any) -> Any:
         self.asked.append((path, body))
         return {"id": path.rpartition("/")[2], "name": body.get("name"), "tags": body.get("tags", [])}
@@ -37,7 +45,11 @@ class Stub:
 
 def stub() -> Any:
     jobs = [{"id": IDS[0], "name": "first"}, {"id": IDS[1], "name": "twice"}, {"id": IDS[2], "name": "twice"}]
-    return Stub(jobs=jobs, datasets=[{"id": IDS[1], "name": "toy"}], models=[{"id": IDS[2], "name": "base"}])
+    return Stub(
+        jobs=jobs,
+        datasets=[{"id": IDS[1], "name": "toy"}],
+        models=[{"id": IDS[2], "name": "base", "path": "/far/base"}],
+    )
 
 
 def test_a_name_is_taken_where_one_thing_alone_is_called_so() -> None:
@@ -58,6 +70,45 @@ def test_inputs_and_arguments_take_names() -> None:
     args = Namespace(job="first", model=["folder/of/a/model"])
     by_names(stub(), args)
     assert (args.job, args.model) == (IDS[0], ["folder/of/a/model"])  # several start models are looked up elsewhere
+
+
+def test_a_start_model_is_its_id_or_name_before_it_is_a_folder(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    client = stub()
+    assert start_model(client, "base") == {"model": IDS[2]}
+    assert model_ref(client, "base") == {"model": IDS[2]}
+    (tmp_path / "base").mkdir()
+    both = rf"'base' is the name of model {IDS[2]} and of a folder here; write model:base, or its id, .* \./base for"
+    with pytest.raises(ClientError, match=both):
+        start_model(client, "base")
+    assert start_model(client, "model:base") == {"model": IDS[2]}
+    assert start_model(client, "./base") == {"model": "new"}
+    assert client.asked[-1] == ("/v1/models", {"name": "base", "path": str(tmp_path / "base")})
+
+
+def test_a_folder_of_a_models_name_that_is_that_model_is_no_riddle(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
+    client: Any = Stub(models=[{"id": IDS[0], "name": "base", "path": str(tmp_path / "base")}])
+    assert start_model(client, "base", new=False) == {"model": IDS[0]}
+    assert start_model(client, "./base", new=False) == {"model": IDS[0]}
+    assert start_model(client, "base") == {"model": "new"}  # the service says which one it is
+    assert client.asked[-1][1]["path"] == str(tmp_path / "base")
+
+
+def test_projects_are_named_by_name_everywhere() -> None:
+    client: Any = Stub(projects=[{"id": IDS[0], "name": "helpfulness"}, *({"id": i, "name": "two"} for i in IDS[1:])])
+    assert data_ref(client, "project:helpfulness") == {"project": IDS[0]}
+    assert data_ref(client, f"project:{IDS[1]}") == {"project": IDS[1]}
+    with pytest.raises(ClientError, match=f"Several projects are called 'two'.*{IDS[1]}, {IDS[2]}"):
+        project_id(client, "two")
+    with pytest.raises(ClientError, match="no project named 'none'"):
+        project_id(client, "none")
+
+
+def test_a_name_that_is_none_is_told_where_names_are_listed() -> None:
+    with pytest.raises(ClientError, match="; `rankloop jobs list` shows them"):
+        found_by_name(stub(), "jobs", "nobody")
 
 
 def test_jobs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:

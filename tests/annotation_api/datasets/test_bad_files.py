@@ -10,9 +10,11 @@ import io
 import json
 import lzma
 import resource
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -60,6 +62,11 @@ FILES: dict[str, tuple[bytes, int, str]] = {
     "UTF-16, big end first": (b"\xfe\xff" + LINE.encode("utf-16-be"), 1, ""),
     "UTF-16 without a mark": (LINE.encode("utf-16-le"), 1, ""),
     "UTF-16 cut short": (LINE.encode("utf-16")[:-1], 0, "the file begins as UTF-16 but is not"),
+    "a program": (Path(sys.executable).read_bytes()[:3000], 0, "the file is no text file"),
+    "a module of WebAssembly": (b"\0asm\1\0\0\0" + bytes(range(40)) * 9, 0, "the file is no text file"),
+    "sound": (b"RIFF$\xa0\0\0WAVEfmt \x10\0\0\0\1\0\1\0" + b"\xfe\xff\1\0" * 400, 0, "the file is no text file"),
+    "zeros": (bytes(3000), 0, "the file is no text file"),
+    "a photograph": (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(range(256)), 0, "the file is a picture; import text"),
     "UTF-32": (LINE.encode("utf-32"), 1, ""),
     "Latin-1": (LINE.encode("latin-1"), 0, "(perhaps Latin-1, Windows-1252 or GB 18030); save the file as UTF-8"),
     "Latin-1 CSV": (TABLE.encode("latin-1"), 0, "a byte that is not UTF-8"),

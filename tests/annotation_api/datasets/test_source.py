@@ -193,6 +193,8 @@ def test_a_duplicate_is_counted_not_stored() -> None:
         (json.dumps(ROWS).encode()[:-1], "never closed"),
         (json.dumps(ROWS).encode()[:-9], "never closed"),
         (b'{"text": "a document"}\n', "no known layout"),
+        (b'{"text": "a document"}\n', "demonstrations need prompt and response: say which column holds each"),
+        (b'{"text": "a document"}\n', 'map ({"prompt": "COLUMN", "response": "COLUMN"}) or by --map prompt=COLUMN on'),
         (b"instruction,output,output\na,b,c\n", "twice"),
     ],
 )

@@ -443,6 +443,7 @@ def test_a_backup_is_whole_or_absent(filled: Filled, folder: Path, where, capsys
     where(filled.home, make_url(filled.url).set(database="no_such").render_as_string(hide_password=False))
     assert main(["backup", str(folder / "c.tar")]) == 1
     assert main(["backup", str(folder / "no" / "c.tar")]) == 1
+    assert f"The folder {folder.resolve() / 'no'} does not exist; make it" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["b.tar", "home"]
 
 

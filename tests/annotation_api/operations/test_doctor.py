@@ -139,6 +139,27 @@ def test_the_command_says_it_and_fails_on_a_fault(
     assert [one["check"] for one in found if one["state"] == "fault"] == ["files"]
 
 
+def test_without_a_service_or_its_folder_it_is_one_sentence(
+    fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    monkeypatch.setenv("RANKLOOP_HOME", str(nowhere))
+    monkeypatch.delenv("RANKLOOP_DATABASE_URL", raising=False)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err.startswith(f"rankloop doctor: There is no service in {nowhere}: name its folder")
+    monkeypatch.setenv("RANKLOOP_DATABASE_URL", fresh_database)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"rankloop doctor: There is no folder {nowhere}: name that of the service in RANKLOOP_HOME.\n"
+
+
+def test_what_is_not_there_yet_is_said_so(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANKLOOP_SLOT", "3")
+    found = examine()
+    assert found["audit files"][0].words == "No file is sealed yet: the first is when there are 10000 rows."
+    assert found["settings"][0].words.endswith("Did you mean RANKLOOP_SLOTS?")
+
+
 def test_a_role_that_may_too_much_is_a_fault() -> None:
     asked = SimpleNamespace(execute=lambda statement: SimpleNamespace(one=lambda: ("boss", True)))
     (finding,) = doctor._role(asked, Settings())  # type: ignore[arg-type]

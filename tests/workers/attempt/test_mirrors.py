@@ -20,10 +20,10 @@ from alignment.shared.config import Stage
 from alignment.shared.events import StageProgress
 from annotation_api.db.tables import Job, JobState
 from annotation_api.settings import SettingsError
+from annotation_api.worker_settings import MirrorKind, WorkerSettings
 from tests.support.engine_room import World
 from workers.attempt.mirrors import feed
 from workers.attempt.mirrors.feed import Mirrors, environment_of
-from workers.settings import MirrorKind, WorkerSettings
 
 LOSSES = {1: 2.0, 2: 1.0, 3: 0.625}
 FILES = [{"name": "model.safetensors", "sha256": "ab" * 32, "size": 10}]

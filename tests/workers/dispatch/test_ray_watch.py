@@ -13,12 +13,12 @@ import pytest
 
 from annotation_api.db.tables import RayState
 from annotation_api.settings import SettingsError
+from annotation_api.worker_settings import ExecutorKind, WorkerSettings
 from tests.support.engine_room import poll
 from tests.support.ray_head import Head
 from workers.dispatch import ray_watch
 from workers.dispatch.ray_watch import RayWatch
 from workers.executors.placement import ANSWER_SECONDS
-from workers.settings import ExecutorKind, WorkerSettings
 
 
 @pytest.fixture

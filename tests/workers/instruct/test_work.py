@@ -16,13 +16,13 @@ from alignment.shared.events import NullReporter, Paused
 from alignment.shared.records import Demonstration, Prompt, write_jsonl
 from alignment.shared.stages import InstructInputs, Teacher
 from annotation_api.settings import SettingsError
+from annotation_api.worker_settings import WorkerSettings
 from tests.workers.instruct.service import Service, serving
 from tests.workers.instruct.talker import Talker
 from workers.attempt.teachers import teacher_of
 from workers.instruct.endpoint import Endpoint
 from workers.instruct.journal import NAME
 from workers.instruct.work import instruct
-from workers.settings import WorkerSettings
 
 SEEDS = ["Explain how rain forms in spring.", "List five trees of the north.", "Name the parts of a river boat."]
 

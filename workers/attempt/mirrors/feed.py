@@ -22,7 +22,7 @@ from typing import Any
 from alignment.shared.events import StageProgress
 from annotation_api.db.jobs.differences import flat
 from annotation_api.db.tables import Job
-from workers.settings import MirrorKind, WorkerSettings
+from annotation_api.worker_settings import MirrorKind, WorkerSettings
 
 MOST_WAITING = 5000  # lines that a tracker may be behind
 CLOSE_SECONDS = 30.0  # for all mirrors together, after the end of the job is written: a client takes 10 s to load
