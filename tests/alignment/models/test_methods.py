@@ -286,12 +286,12 @@ def test_ppo_stands_on_one_base_with_a_reward_model_of_bottlenecks(files: Path, 
     """The critic begins as the reward model, with bottlenecks of its own over those. Another method cannot."""
     run_of(files, Stage.REWARD, "houlsby").into(tmp_path / "reward", RecordingReporter())
     run = run_of(files, Stage.PPO, "houlsby")
-    run.config["accept_reward_model"] = "a test"
+    run.config["accept_reward_model"] = "a toy, for a test"
     run.inputs["reward_model"] = tmp_path / "reward"
     run.into(tmp_path / "out", RecordingReporter())
     assert (tmp_path / "out" / "adapter_config.json").exists()
     run = run_of(files, Stage.PPO, "ia3")
-    run.config["accept_reward_model"] = "a test"
+    run.config["accept_reward_model"] = "a toy, for a test"
     run.inputs["reward_model"] = tmp_path / "reward"
     with pytest.raises(StageError, match=r"bottleneck adapters \(houlsby\), which cannot be merged"):
         run.into(tmp_path / "other", RecordingReporter())
