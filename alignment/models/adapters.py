@@ -1,7 +1,8 @@
-"""Adapters (LoRA, IA3): added, saved, read. PEFT is imported by what makes or reads adapters, by nothing else."""
+"""Adapters (LoRA, IA3, bottlenecks): added, saved, read. PEFT is imported by what makes or reads them alone."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ from transformers.pytorch_utils import Conv1D
 from alignment.models.device import is_in_four_bits
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import LoRAConfig
-from alignment.shared.methods import Rescaling
+from alignment.shared.methods import Bottleneck, Rescaling
 from alignment.shared.sentence import Sentence
 from alignment.untrusted.adapters import MOST_STACKED, base_of
-from alignment.untrusted.families import adaptable, rescaled, usually_adapted
-from alignment.untrusted.folder import ADAPTER
+from alignment.untrusted.families import adaptable, ends_sublayer, rescaled, usually_adapted
+from alignment.untrusted.folder import ADAPTER, BOTTLENECK
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Task: TypeAlias = Literal["CAUSAL_LM", "SEQ_CLS"]
 
 TRAINED = "default"  # the adapter that is trained, PEFT's own name for the only one
+AdapterKind: TypeAlias = LoRAConfig | Rescaling | Bottleneck
 START = "start"  # adapters that a model came with, frozen under those that are trained
 
 
@@ -48,7 +50,12 @@ def has_soft_prompt(model: object) -> TypeGuard[PeftModel]:
     return is_adapted(model) and bool(model.active_peft_config.is_prompt_learning)
 
 
-def add_adapters(model: PreTrainedModel | PeftModel, light: LoRAConfig | Rescaling, task: Task, seed: int) -> PeftModel:
+def can_be_merged(model: PeftModel) -> bool:
+    """Whether the weights can take in what was learnt."""
+    return not has_soft_prompt(model) and str(model.active_peft_config.peft_type.value) != BOTTLENECK
+
+
+def add_adapters(model: PreTrainedModel | PeftModel, light: AdapterKind, task: Task, seed: int) -> PeftModel:
     """Adapters on the linear layers that the method means; a score head has none: PEFT trains and keeps it whole.
 
     A model that has adapters named START keeps them, frozen: what is trained is added to what it says by now.
@@ -56,7 +63,7 @@ def add_adapters(model: PreTrainedModel | PeftModel, light: LoRAConfig | Rescali
     """
     from peft import get_peft_model
 
-    settings = _lora(model, light, task) if isinstance(light, LoRAConfig) else _ia3(model, task)
+    settings = _settings(model, light, task)
     torch.manual_seed(seed)  # adapters begin at random, before any trainer seeds
     with _told_of_four_bits(model):
         adapted: PeftModel = _above(model, settings) if is_adapted(model) else get_peft_model(model, settings)
@@ -77,10 +84,19 @@ def _told_of_four_bits(model: Any) -> Iterator[None]:
         del base.is_loaded_in_4bit
 
 
-def can_stand_above(model: PeftModel, light: LoRAConfig | Rescaling) -> bool:
+def can_stand_above(model: PeftModel, light: AdapterKind) -> bool:
     """Whether such adapters can be put over those that the model has: one kind does not go over the other."""
-    kind = "LORA" if isinstance(light, LoRAConfig) else "IA3"
-    return bool(model.active_peft_config.peft_type == kind)
+    kinds: dict[type[AdapterKind], str] = {LoRAConfig: "LORA", Rescaling: "IA3", Bottleneck: BOTTLENECK}
+    return bool(model.active_peft_config.peft_type == kinds[type(light)])
+
+
+def _settings(model: PreTrainedModel | PeftModel, light: AdapterKind, task: Task) -> PeftConfig:
+    match light:
+        case LoRAConfig():
+            return _lora(model, light, task)
+        case Rescaling():
+            return _ia3(model, task)
+    return _bottleneck(model, light, task)
 
 
 def _lora(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Task) -> PeftConfig:
@@ -100,9 +116,8 @@ def _lora(model: PreTrainedModel | PeftModel, lora: LoRAConfig, task: Task) -> P
 def _ia3(model: PreTrainedModel | PeftModel, task: Task) -> PeftConfig:
     from peft import IA3Config
 
-    family, layers = _family(model), _linear_layers(model)
-    experts = any(name.endswith("experts") for name, _ in model.named_modules())
-    found = {name: rescaled(name) for name in layers if usually_adapted(family, name, experts) and rescaled(name)}
+    family = _family(model)
+    found = {name: rescaled(name) for name in _usual(model) if rescaled(name)}
     if not found:
         raise bad(
             Sentence(
@@ -113,6 +128,22 @@ def _ia3(model: PreTrainedModel | PeftModel, task: Task) -> PeftConfig:
     inputs = [name for name, where in found.items() if where == "input"]
     turned = isinstance(model.get_submodule(next(iter(found))), Conv1D)
     return IA3Config(target_modules=list(found), feedforward_modules=inputs, task_type=task, fan_in_fan_out=turned)
+
+
+def _bottleneck(model: PreTrainedModel | PeftModel, light: Bottleneck, task: Task) -> PeftConfig:
+    from alignment.models.tuners.bottleneck import BottleneckConfig
+
+    if not (found := [name for name in _usual(model) if ends_sublayer(name)]):
+        english = "method 'houlsby' finds no layer that ends attention or feed-forward in %(family)s."
+        cause = Sentence("houlsby-finds-nothing", english, family=_family(model))
+        raise bad(cause, Sentence("choose-lora-or-layers", "Choose lora or layers."))
+    return BottleneckConfig(width=light.width, target_modules=found, task_type=task)
+
+
+def _usual(model: PreTrainedModel | PeftModel) -> list[str]:
+    """The full names of the layers that adapters usually sit on."""
+    experts = any(name.endswith("experts") for name, _ in model.named_modules())
+    return [name for name in _linear_layers(model) if usually_adapted(_family(model), name, experts)]
 
 
 def _family(model: PreTrainedModel | PeftModel) -> str:
@@ -165,19 +196,19 @@ def _targets(model: PreTrainedModel | PeftModel, lora: LoRAConfig) -> list[str]:
         return chosen
     if lora.targets == "all_linear":
         return [name for name in layers if adaptable(family, name)]
-    experts = any(name.endswith("experts") for name, _ in model.named_modules())
-    return [name for name in layers if usually_adapted(family, name, experts)]
+    return _usual(model)
 
 
 def _is_beside(name: str) -> bool:
     """Whether a layer is a score head, which is trained whole, or part of an adapter."""
-    return name.partition(".")[0] == "score" or ".lora_" in name
+    return name.partition(".")[0] == "score" or ".lora_" in name or ".bottleneck_" in name
 
 
 def read_adapters(model: PreTrainedModel, folder: Path, name: str = TRAINED) -> PeftModel:
     """`model` with the adapters in `folder`, frozen."""
     from peft import PeftModel
 
+    importlib.import_module("alignment.models.tuners.bottleneck")  # from then on PEFT can read them
     with opened(folder, FolderPart.ADAPTERS) as seen:
         return PeftModel.from_pretrained(model, str(seen), adapter_name=name, is_trainable=False)
 

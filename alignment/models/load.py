@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from alignment.data.stops import turn_end
-from alignment.models.adapters import START, Task, adapter_base, has_soft_prompt, is_adapted, read_adapters
+from alignment.models.adapters import START, Task, adapter_base, can_be_merged, is_adapted, read_adapters
 from alignment.models.adapters import save_adapter as save_adapter
 from alignment.models.device import dtype_for, is_in_four_bits, pick_device
 from alignment.models.ensemble import Ensemble, EnsembleFile
@@ -222,7 +222,7 @@ def _with_adapters(
     full: bool,
     device: torch.device,
 ) -> PreTrainedModel | PeftModel:
-    """Base and adapters added up where the weights are float32; else side by side, as they were trained."""
+    """Added up where the weights are float32 and can take the adapters in; else side by side, as they were trained."""
     base = _under(folder, tokenizer, config, full, device)
     model = read_adapters(base, folder, START)
     if auto is AutoModelForSequenceClassification and not is_scorer(config):
@@ -232,7 +232,7 @@ def _with_adapters(
             cause = Sentence("adapters-no-start", english, folder=folder)
             raise bad(cause, Sentence("merge-and-save", "Merge them and save the whole."))
         return scorer
-    apart = base.dtype != torch.float32 or has_soft_prompt(model) or is_in_four_bits(base)
+    apart = base.dtype != torch.float32 or is_in_four_bits(base) or not can_be_merged(model)
     return model if apart else merged(model, torch.float32)
 
 

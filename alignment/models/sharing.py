@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from alignment.models.adapters import has_soft_prompt, is_adapted, tuned_layers
+from alignment.models.adapters import can_be_merged, has_soft_prompt, is_adapted, tuned_layers
 from alignment.models.device import dtype_for
 from alignment.models.library import ensure_scorer
 from alignment.models.view import bad
@@ -74,6 +74,15 @@ def merged(model: nn.Module, dtype: torch.dtype) -> PreTrainedModel:
                 "The model has a soft prompt (%(kind)s), which is no part of the weights that a next stage "
                 "starts from.",
                 kind=kind,
+            ),
+            Sentence("soft-prompt-next", "Sample from it, or train it again with method lora, ia3, layers or full."),
+        )
+    if is_adapted(model) and not can_be_merged(model):
+        raise bad(
+            Sentence(
+                "bottleneck-left",
+                "The model has bottleneck adapters (houlsby), which cannot be merged into the weights that a next "
+                "stage starts from.",
             ),
             Sentence("soft-prompt-next", "Sample from it, or train it again with method lora, ia3, layers or full."),
         )

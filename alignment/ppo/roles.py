@@ -47,7 +47,7 @@ from alignment.rollout.generation import generate
 from alignment.rollout.requirements import require_numbers, require_same_tokens
 from alignment.rollout.streams import Draws
 from alignment.shared.config import LoRAConfig, PPOConfig, RLOOConfig
-from alignment.shared.methods import Rescaling
+from alignment.shared.methods import Bottleneck, Rescaling
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.records import Prompt
 from alignment.shared.stages import PPOInputs
@@ -160,7 +160,7 @@ def _models(
 ) -> tuple[Model, Model | None, Model | Ensemble]:
     """Policy, reference and reward model. With adapters they stand on one base, as far as they were trained on it."""
     light, seed = config.light, config.seed
-    if not isinstance(light, LoRAConfig | Rescaling):
+    if not isinstance(light, LoRAConfig | Rescaling | Bottleneck):
         policy = load_causal_lm(inputs.model, tokenizer, trained=True, light=light, seed=seed, device=device)
         # The reference keeps the policy's number type: in another one the KL would not start at 0.
         reference = None if is_adapted(policy) else frozen_copy(policy)
@@ -174,7 +174,7 @@ def _critic(roles: Roles, config: PPOConfig, inputs: PPOInputs, device: torch.de
     """Begins as the reward model, of an ensemble as its first member: with adapters on that one's weights."""
     judge = roles.reward_model.models[0] if isinstance(roles.reward_model, Ensemble) else roles.reward_model
     light, seed = config.light, config.seed
-    if isinstance(light, LoRAConfig | Rescaling):
+    if isinstance(light, LoRAConfig | Rescaling | Bottleneck):
         alone = not isinstance(roles.reward_model, Ensemble)
         if not is_adapted(judge) or (alone and can_stand_above(judge, light)):
             return add_adapters(with_own_head(judge).train(), light, "SEQ_CLS", seed)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alignment.shared.methods import ADAPTERS, SOFT, Method, SoftPrompt
+from alignment.shared.methods import ADAPTERS, SOFT, UNMERGED, Method, SoftPrompt
 from alignment.shared.on_data.instruct import InstructConfig as InstructConfig
 from alignment.shared.on_data.prepare import PrepareConfig as PrepareConfig
 from alignment.shared.policy.baselines import BestOfNConfig as BestOfNConfig
@@ -57,7 +57,7 @@ class SupervisedConfig(SharedConfig):
 
 class SFTConfig(SupervisedConfig, AdapterSettings):
     takes_soft_prompts: ClassVar[bool] = True
-    saved_apart: ClassVar[tuple[Method, ...]] = SOFT  # what follows stands on one merged model
+    saved_apart: ClassVar[tuple[Method, ...]] = UNMERGED  # what follows stands on one merged model
 
     epochs: Positive = Field(default=2.0, le=1000, description="Passes over the demonstrations.")
     train_on: Literal["last_turn", "assistant_turns"] = Field(
@@ -193,7 +193,7 @@ class RewardConfig(SupervisedConfig, AdapterSettings):
             raise ValueError(
                 Sentence(
                     "member-needs-adapter",
-                    "member_kind 'adapter' needs lora or ia3: the members are adapters on one base",
+                    "member_kind 'adapter' needs lora, ia3 or houlsby: the members are adapters on one base",
                 )
             )
         if self.votes == "modal" and self.loss == "plackett_luce":

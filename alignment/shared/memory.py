@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
-from alignment.shared.methods import ADAPTERS, OwnWeights, Rescaling, SoftPrompt
+from alignment.shared.methods import ADAPTERS, Bottleneck, OwnWeights, Rescaling, SoftPrompt
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.settings import LoRAConfig
 
@@ -36,6 +36,7 @@ class ModelShape:
     block: int = 0  # numbers in one of its blocks
     biases: int = 0
     rescaled: int = 0  # keys, values and feed-forward activations of all blocks: what IA3 has
+    ends: int = 0  # layers that end a sublayer: where bottleneck adapters stand
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,8 @@ def trained_of(config: TrainingConfig, shape: ModelShape) -> int:
             return shape.linear * (rank + dora)  # DoRA has a length for each output besides
         case Rescaling():
             return shape.rescaled
+        case Bottleneck(width=width):
+            return shape.ends * (2 * shape.width * width + width + shape.width)
         case OwnWeights(biases=True):
             return shape.biases
         case OwnWeights(layers=int(count)):

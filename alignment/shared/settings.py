@@ -15,7 +15,8 @@ from alignment.shared.methods import (
     OTHER_NAMES,
     SOFT,
     TIMES_THE_RATE,
-    WITHOUT_TUNER,
+    UNMERGED,
+    Bottleneck,
     Method,
     OwnWeights,
     Rescaling,
@@ -69,8 +70,9 @@ class LoRAConfig(StageSettings):
     )
 
 
-Light = LoRAConfig | Rescaling | OwnWeights | SoftPrompt
+Light = LoRAConfig | Rescaling | Bottleneck | OwnWeights | SoftPrompt
 LAST_BLOCKS = 2  # that are trained where nothing else is asked
+BOTTLENECK = 64  # width where none is asked for
 
 
 class TrainingConfig(RowRules):
@@ -89,13 +91,19 @@ class TrainingConfig(RowRules):
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, slower.")
     method: Method | None = Field(
         default=None,
-        description="What is trained: all weights (full), adapters (lora, ia3), the last blocks or parts by name "
-        "(layers), biases (bitfit); in SFT also what stands before the text: prefix (which P-tuning v2 is), prompt, "
-        "p_tuning. Unset: lora where lora is set, else full.",
+        description="What is trained: all weights (full), adapters (lora, ia3, houlsby), the last blocks or parts by "
+        "name (layers), biases (bitfit); in SFT also what stands before the text: prefix (which P-tuning v2 is), "
+        "prompt, p_tuning. Unset: lora where lora is set, else full.",
     )
     lora: LoRAConfig | None = Field(default=None, description="Train adapters instead of all weights.")
     layers: Annotated[int, Field(ge=1, le=10_000)] | LayerNames = Field(
         default=LAST_BLOCKS, description="What method 'layers' trains: the last so many blocks, or the parts so named."
+    )
+    bottleneck: int = Field(
+        default=BOTTLENECK,
+        ge=1,
+        le=4096,
+        description="Width of the nets that method 'houlsby' puts behind attention and feed-forward.",
     )
     save_dtype: Literal["as_loaded", "float32", "bfloat16", "float16"] = Field(
         default="as_loaded", description="Number type of the saved weights: that of the model it started from, or this."
@@ -135,9 +143,6 @@ class TrainingConfig(RowRules):
                 "method-under-another-name", "%(name)s is %(meant)s", name=repr(value), meant=OTHER_NAMES[name]
             )
             raise ValueError(meant)
-        if name in WITHOUT_TUNER:
-            english = "%(name)s adds layers between others, which PEFT has no tuner for: choose lora or ia3"
-            raise ValueError(Sentence("method-without-tuner", english, name=repr(value)))
         return value
 
     @model_validator(mode="after")
@@ -164,13 +169,16 @@ class TrainingConfig(RowRules):
                     tuned=f"{self.tuned!r}",
                 )
             )
+        if self.bottleneck != BOTTLENECK and self.tuned != "houlsby":
+            english = "bottleneck is read by method 'houlsby' alone, and method is %(tuned)s"
+            raise ValueError(Sentence("bottleneck-unread", english, tuned=repr(self.tuned)))
         if self.tuned in SOFT and not self.takes_soft_prompts:
             raise ValueError(
                 Sentence(
                     "method-for-sft",
                     "method %(tuned)s is for sft alone: what it trains stands before the text and is no part of "
                     "the weights, on which reward model, critic and reference stand; choose full, lora, ia3, "
-                    "layers or bitfit",
+                    "houlsby, layers or bitfit",
                     tuned=f"{self.tuned!r}",
                 )
             )
@@ -189,6 +197,8 @@ class TrainingConfig(RowRules):
                 return self.lora
             case "ia3":
                 return Rescaling()
+            case "houlsby":
+                return Bottleneck(self.bottleneck)
             case "layers":
                 return OwnWeights(layers=self.layers)
             case "bitfit":
@@ -216,8 +226,8 @@ class AdapterSettings(TrainingConfig):
 
     save_adapter: bool = Field(
         default=False,
-        description="Save adapters beside their base instead of merged into it. Unset: reward and PPO do, where lora "
-        "or ia3 trains them; SFT does with soft prompts, which cannot be merged.",
+        description="Save adapters beside their base instead of merged into it. Unset: reward and PPO do, where lora, "
+        "ia3 or houlsby trains them; SFT does with houlsby and soft prompts, which cannot be merged.",
     )
 
     @model_validator(mode="before")
@@ -233,10 +243,11 @@ class AdapterSettings(TrainingConfig):
         if self.save_adapter and self.tuned not in (*ADAPTERS, *SOFT):
             raise ValueError(
                 Sentence(
-                    "no-adapter-to-save", "save_adapter needs lora, or method 'ia3': without them there is no adapter"
+                    "no-adapter-to-save",
+                    "save_adapter needs lora, or method 'ia3' or 'houlsby': without them there is no adapter",
                 )
             )
-        if not self.save_adapter and self.tuned in SOFT:
+        if not self.save_adapter and self.tuned in UNMERGED:
             raise ValueError(
                 Sentence(
                     "no-merge",

@@ -38,6 +38,7 @@ LATER: tuple[str, ...] = (  # came when runs had checkpoints
     "save_dtype",
     "method",
     "layers",
+    "bottleneck",
     "virtual_tokens",
     "packing",
     "source_weights",

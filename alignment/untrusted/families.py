@@ -22,6 +22,7 @@ _FEED_FORWARD = re.compile(r"\.(gate_proj|up_proj|down_proj|gate_up_proj|w1|w2|w
 # Of which IA3 rescales what comes out (with the queries, where one layer makes them all), and what goes in.
 _KEYS_AND_VALUES = re.compile(r"\.(k_proj|v_proj|key|value|query_key_value|qkv_proj|Wqkv|c_attn|kv_b_proj|in_proj)$")
 _FEED_FORWARD_END = re.compile(r"\.(down_proj|fc2|fc_out|dense_4h_to_h|w2|mlp\.c_proj)$")
+_ATTENTION_END = re.compile(r"\.(o_proj|out_proj|wo|(self_)?(attn|attention)\.(dense|c_proj))$")
 # Layers whose weights the family's kernels read directly, past an adapter on them (some PEFT refuses, too).
 _STATE_SPACES = (
     *("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"),
@@ -150,6 +151,11 @@ def rescaled(layer: str) -> Literal["output", "input"] | None:
     if _KEYS_AND_VALUES.search(layer):
         return "output"
     return "input" if _FEED_FORWARD_END.search(layer) else None
+
+
+def ends_sublayer(layer: str) -> bool:
+    """Whether a linear layer of that full name gives what attention or feed-forward adds to the stream."""
+    return bool(_ATTENTION_END.search(layer) or _FEED_FORWARD_END.search(layer))
 
 
 def usually_adapted(family: str, layer: str, experts: bool) -> bool:

@@ -35,7 +35,8 @@ MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
 SOFT_ADAPTERS = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
-ADAPTER_TYPES = ("LORA", "IA3", *SOFT_ADAPTERS)
+BOTTLENECK = "BOTTLENECK"  # Houlsby et al. 2019, by a tuner of ours
+ADAPTER_TYPES = ("LORA", "IA3", BOTTLENECK, *SOFT_ADAPTERS)
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*experts")
 
@@ -100,6 +101,7 @@ def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = F
     found = {name: safe_weights.elements(name, descriptor) for name, descriptor in opened.items()}
     if adapters:
         _check_soft_prompt(safe.settings[ADAPTER], sum(found[ADAPTER_WEIGHTS].values()))
+        _check_width(safe.settings[ADAPTER], found[ADAPTER_WEIGHTS])
     else:
         _check_index(safe, found)
         _check_sizes(safe.settings[CONFIG], sum(sum(tensors.values()) for tensors in found.values()))
@@ -184,6 +186,15 @@ def _check_soft_prompt(values: Mapping[str, Any], total: int) -> None:
     numbers = (tokens, values.get("token_dim"), *sides)
     if not all(type(number) is int and number > 0 for number in numbers) or math.prod(numbers) != total:
         raise UnsafeModel(f"{ADAPTER} describes a soft prompt of another size than its weights.", "Save them together.")
+
+
+def _check_width(values: Mapping[str, Any], found: Mapping[str, int]) -> None:
+    """As wide as the weights say: room is made before they are read."""
+    if values["peft_type"] != BOTTLENECK:
+        return
+    widths = {size for name, size in found.items() if name.endswith("bottleneck_down.bias")}
+    if type(values.get("width")) is not int or widths != {values["width"]}:
+        raise UnsafeModel(f"{ADAPTER} describes adapters of another width than its weights.", "Save them together.")
 
 
 def _weight_names(safe: SafeFolder) -> list[str]:

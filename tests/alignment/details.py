@@ -493,9 +493,9 @@ DETAILS = (
     ),
     Detail(
         "Lighter methods begin at the reference, too",
-        "method, layers",
+        "method, layers, bottleneck",
         "models/test_methods.py::test_ppo_begins_at_its_reference_moves_and_goes_on",
-        "Liu et al. 2022 (IA3); Ben Zaken et al. 2022 (BitFit)",
+        "Liu et al. 2022 (IA3); Houlsby et al. 2019 (adapters); Ben Zaken et al. 2022 (BitFit)",
     ),
     Detail(
         "Shares of the weights change nothing",

@@ -18,13 +18,14 @@ from alignment.shared.errors import StageError
 from alignment.shared.methods import SOFT
 from alignment.shared.records import Ranking, split_of
 from alignment.untrusted import adapters
-from alignment.untrusted.folder import SOFT_ADAPTERS
+from alignment.untrusted.folder import BOTTLENECK, SOFT_ADAPTERS
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.tables import Job, ModelVersion
 from annotation_api.http.dependencies import SETTINGS
 from annotation_api.jobs import queries
 from annotation_api.settings import Settings
 
+BOTTLENECKS = ("houlsby", BOTTLENECK)  # as a method, and as adapters in a folder
 MIN_RANKINGS = 8  # comparisons on the training side, below which a reward model only memorises
 
 
@@ -73,20 +74,39 @@ def _measured(session: Session, key: uuid.UUID) -> Mapping[str, Any] | None:
     return model.metrics or gate.read(Path(model.path))
 
 
-def soft_prompt_problem(session: Session, model: Mapping[str, str]) -> str | None:
-    """What stands before the text is no part of the weights, from which a stage that trains starts."""
-    if "job" in model:
-        job = session.get(Job, uuid.UUID(model["job"]))
-        kind = job.config.get("method") if job else None
-    else:
-        found = session.get(ModelVersion, uuid.UUID(model["model"])) if model else None
-        kind = adapters.kind_of(Path(found.path)) if found else None
+def unmerged_problem(session: Session, model: Mapping[str, str]) -> str | None:
+    """A stage that trains starts from weights, and what these methods learn is no part of them."""
+    kind = _adapter_kind(session, model)
+    if kind in BOTTLENECKS:
+        return (
+            "It has bottleneck adapters (houlsby), which cannot be merged into the weights that training starts from. "
+            "Sample from it, or train it again with method full, lora, ia3, layers or bitfit."
+        )
     if kind not in (*SOFT, *SOFT_ADAPTERS):
         return None
     return (
         f"It has a soft prompt ({kind}), which is no part of the weights that training starts from. Sample from it, or "
         "train it again with method full, lora, ia3, layers or bitfit."
     )
+
+
+def critic_problem(session: Session, reward_model: Mapping[str, str], config: PPOConfig) -> str | None:
+    """The critic begins as the reward model; over bottleneck adapters, which are never merged, stand only such."""
+    if _adapter_kind(session, reward_model) not in BOTTLENECKS or config.tuned == "houlsby":
+        return None
+    return (
+        f"It has bottleneck adapters (houlsby), on which no critic of method {config.tuned} can begin. Set method to "
+        "'houlsby', or train it again with method full, lora, ia3, layers or bitfit."
+    )
+
+
+def _adapter_kind(session: Session, model: Mapping[str, str]) -> str | None:
+    """The method of the job that makes the model, or the kind of adapters in its folder."""
+    if "job" in model:
+        job = session.get(Job, uuid.UUID(model["job"]))
+        return job.config.get("method") if job else None
+    found = session.get(ModelVersion, uuid.UUID(model["model"])) if model else None
+    return adapters.kind_of(Path(found.path)) if found else None
 
 
 def task_problem(models: int, responses: int) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from alignment.shared.memory import ModelShape
 from alignment.untrusted.adapters import base_of
-from alignment.untrusted.families import rescaled
+from alignment.untrusted.families import ends_sublayer, rescaled
 from alignment.untrusted.folder import ADAPTER, ADAPTER_WEIGHTS
 
 MOST_HEADER = 2**26  # bytes
@@ -55,6 +55,7 @@ def _parts(tensors: list[tuple[str, list[int]]], layers: int) -> dict[str, int]:
         "rescaled": sum(
             shape[axis[where]] for name, shape in flat if (where := rescaled(name.removesuffix(".weight")))
         ),
+        "ends": sum(ends_sublayer(name.removesuffix(".weight")) for name, _ in flat),
     }
 
 

@@ -109,7 +109,8 @@ class JobValidator:
                 self._wrong("/inputs/rankings", problem)
         if isinstance(config, PPOConfig):
             model = inputs["reward_model"]
-            if problem := fitness.gate_problem(self.session, model, config):
+            problem = fitness.critic_problem(self.session, model, config)
+            if problem := problem or fitness.gate_problem(self.session, model, config):
                 self._wrong("/inputs/reward_model", problem, model.get("job") or model["model"])
 
     def config(self, stage: Stage, preset: str | None, overrides: dict[str, Any]) -> StageSettings | None:
@@ -136,7 +137,7 @@ class JobValidator:
                 if asked.several:
                     return [self.model(ref, f"{at}/{i}", kinds) for i, ref in enumerate(value)]
                 found = self.model(value, at, kinds)
-                if problem := fitness.soft_prompt_problem(self.session, found):
+                if not scores and (problem := fitness.unmerged_problem(self.session, found)):
                     self._wrong(at, problem, found.get("job") or found["model"])
                 return found
 

@@ -17,6 +17,7 @@ from alignment.models.methods.apply import apply
 from alignment.models.methods.four_bits import in_four_bits
 from alignment.models.methods.soft_prompts import add_soft_prompt, soft_tokens
 from alignment.models.sharing import merged
+from alignment.models.tuners.bottleneck import BottleneckConfig, BottleneckLayer
 from alignment.ppo.roles import reference_logprobs
 from alignment.ppo.update import update
 from alignment.rollout import generation
@@ -24,7 +25,7 @@ from alignment.shared.config import PPOConfig, RewardConfig, RLOOConfig, SFTConf
 from alignment.shared.errors import BadInput, StageError
 from alignment.shared.events import Paused
 from alignment.shared.gpus import refuse_impossible
-from alignment.shared.methods import SOFT, SoftPrompt
+from alignment.shared.methods import ADAPTERS, SOFT, UNMERGED, Bottleneck, SoftPrompt
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import inspect
@@ -39,6 +40,7 @@ TRAINED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {  # settings; what
     "rslora and dora": ({"lora": {"rank": 2, "rank_stabilised": True, "dora": True}}, (".lora_", "score")),
     "qlora": ({"lora": {"rank": 2, "bits": 4}}, (".lora_", "score")),
     "ia3": ({"method": "ia3"}, (".ia3_l", "score")),
+    "houlsby": ({"method": "houlsby", "bottleneck": 3}, (".bottleneck_down.", ".bottleneck_up.", "score")),
     "last block": ({"method": "layers", "layers": 1}, ("model.layers.1.", "score")),
     "parts by name": ({"method": "layers", "layers": ["v_proj", "norm"]}, (".v_proj.", "model.norm.", "score")),
     "bitfit": ({"method": "bitfit"}, (".bias", "score")),
@@ -47,7 +49,14 @@ TRAINED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {  # settings; what
     "p_tuning": ({"method": "p_tuning", "virtual_tokens": 3}, ("prompt_encoder.",)),
 }
 HARD = [name for name in TRAINED if name not in SOFT]  # that every stage has
-ALWAYS = ("qlora", "ia3", "last block", "prefix", "p_tuning")  # a way of its own each; the others run with `make deep`
+ALWAYS = (
+    "qlora",
+    "ia3",
+    "houlsby",
+    "last block",
+    "prefix",
+    "p_tuning",
+)  # a way of its own each; the others run with `make deep`
 COMMON = {"batch_size": 4, "micro_batch_size": 2, "max_length": 32, "save_every": 2}
 QLORA, LORA = SFTConfig(lora={"bits": 4}), SFTConfig(lora={})
 ROWS = [([5, 6, 7], [8, 9, 2]), ([10] * 6, [11, 12, 2])]
@@ -139,7 +148,7 @@ def test_sft_learns_and_goes_on_from_its_checkpoint(files: Path, tmp_path: Path,
     assert len(again.steps) == 3
     curve = json.loads((tmp_path / "out" / "result.json").read_text())["details"]["curve"]
     assert curve[-1]["loss"] < curve[0]["loss"]
-    apart = name in (*SOFT, "qlora")
+    apart = name in (*UNMERGED, "qlora")
     assert (tmp_path / "out" / "adapter_config.json").exists() == apart
     if apart:  # a trainer would round what is learnt on four bits
         assert {w.dtype for w in load_file(tmp_path / "out" / "adapter_model.safetensors").values()} == {torch.float32}
@@ -156,7 +165,7 @@ def test_a_reward_model_learns_and_is_loaded_as_it_was_saved(files: Path, tmp_pa
     scores = forward.score_rows(judge, [p + r for p, r in ROWS], 1, 2)
     again = load_scorer(tmp_path / "whole", tiny.tokenizer(), trained=False)
     torch.testing.assert_close(forward.score_rows(again, [p + r for p, r in ROWS], 1, 2), scores)
-    assert (tmp_path / "out" / "adapter_config.json").exists() == ("lora" in name or name == "ia3")
+    assert (tmp_path / "out" / "adapter_config.json").exists() == ("lora" in name or name in ADAPTERS)
 
 
 @pytest.mark.parametrize("name", cases(*(name for name in HARD if name != "full")))
@@ -180,7 +189,7 @@ def test_ppo_begins_at_its_reference_moves_and_goes_on(files: Path, tmp_path: Pa
     assert paused.into(tmp_path / "out", RecordingReporter()) == whole, "bit by bit"
 
 
-@pytest.mark.parametrize("name", cases(*HARD))
+@pytest.mark.parametrize("name", cases(*(name for name in HARD if name not in UNMERGED)))
 def test_an_sft_model_is_loaded_as_it_was_trained(files: Path, tmp_path: Path, name: str) -> None:
     """As weights, and where the method has adapters also as these alone, from which a next stage starts."""
     run_of(files, Stage.SFT, name).into(tmp_path / "merged", RecordingReporter())
@@ -203,6 +212,99 @@ def test_an_sft_model_is_loaded_as_it_was_trained(files: Path, tmp_path: Path, n
 def logprobs_of(folder: Path) -> torch.Tensor:
     model = load_causal_lm(folder, load_tokenizer(folder), trained=False)
     return forward.response_logprobs(model, sequences(), 1.0).detach()
+
+
+# ---------------------------------------------------------------- bottleneck adapters
+
+
+def test_a_bottleneck_adds_what_was_worked_out_by_hand() -> None:
+    """h = (1, -2), inner gelu(h1 - h2 + 1) = gelu(4); twice and minus that is added. Switched off it adds nothing."""
+    base = torch.nn.Linear(2, 2, bias=False)
+    layer = BottleneckLayer(base, "default", BottleneckConfig(width=1))
+    x = torch.tensor([[1.0, -2.0]])
+    with torch.no_grad():
+        base.weight.copy_(torch.eye(2))
+    torch.testing.assert_close(layer(x), x)
+    down, up = (part["default"] for part in (layer.bottleneck_down, layer.bottleneck_up))
+    with torch.no_grad():
+        for weight, values in ((down.weight, [[1.0, -1.0]]), (down.bias, [1.0]), (up.weight, [[2.0], [-1.0]])):
+            weight.copy_(torch.tensor(values))
+    inner = 4 * 0.9999683287581669  # 4 times the normal distribution at 4
+    torch.testing.assert_close(layer(x), torch.tensor([[1 + 2 * inner, -2 - inner]]))
+    layer.enable_adapters(False)
+    torch.testing.assert_close(layer(x), x)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom", "gptj", "mpt", "gemma2"])
+def test_bottlenecks_stand_behind_both_sublayers_and_begin_as_nothing(family: str) -> None:
+    """2 L (2 d m + m + d) numbers, here of 2 blocks 32 wide."""
+    model = families.causal(family).eval()
+    ids = torch.tensor([[5, 6, 7]])
+    before = model(ids).logits
+    adapted: Any = apply(model, Bottleneck(3), "CAUSAL_LM", 0)
+    assert torch.equal(adapted.eval()(ids).logits, before)
+    trained = [weight for weight in adapted.parameters() if weight.requires_grad]
+    assert sum(weight.numel() for weight in trained) == 2 * 2 * (2 * 32 * 3 + 3 + 32)
+    with torch.no_grad():
+        for weight in trained:
+            weight.normal_(std=0.3)
+    assert not torch.allclose(adapted(ids).logits, before, atol=1e-2)
+    with adapted.disable_adapter():
+        assert torch.equal(adapted(ids).logits, before)
+
+
+def test_beside_experts_and_states_bottlenecks_stand_where_adapters_do() -> None:
+    adapted: Any = apply(families.causal("mixtral"), Bottleneck(3), "CAUSAL_LM", 0)
+    layers = {key.partition(".bottleneck_")[0] for key, w in adapted.named_parameters() if w.requires_grad}
+    assert {layer.rpartition(".")[2] for layer in layers} == {"o_proj"}
+    with pytest.raises(BadInput, match=r"method 'houlsby' finds no layer that ends .* in mamba.*Choose lora or layers"):
+        apply(families.causal("mamba"), Bottleneck(3), "CAUSAL_LM", 0)
+
+
+def test_bottlenecks_are_loaded_and_sampled_as_trained_and_no_stage_merges_them(files: Path, tmp_path: Path) -> None:
+    model: Any = load_causal_lm(files / "sft", tiny.tokenizer(), trained=True, light=Bottleneck(3), seed=1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.normal_(std=0.3)
+    save_adapter(model, tiny.tokenizer(), tmp_path, str(files / "sft"))
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "BOTTLENECK"
+    assert not (tmp_path / "model.safetensors").exists()
+    said = forward.response_logprobs(model.eval(), sequences(), 1.0)
+    assert torch.equal(logprobs_of(tmp_path), said.detach())
+    assert not torch.allclose(logprobs_of(files / "sft"), said, atol=1e-2)
+    for start in (load_causal_lm, load_scorer):
+        with pytest.raises(
+            StageError, match=r"bottleneck adapters \(houlsby\), which cannot be merged.*Sample from it"
+        ):
+            start(tmp_path, tiny.tokenizer(), trained=True, light=Bottleneck(3))
+    with pytest.raises(StageError, match=r"bottleneck adapters \(houlsby\), which cannot be merged"):
+        load_base(tmp_path, tiny.tokenizer())
+
+
+def test_ppo_stands_on_one_base_with_a_reward_model_of_bottlenecks(files: Path, tmp_path: Path) -> None:
+    """The critic begins as the reward model, with bottlenecks of its own over those. Another method cannot."""
+    run_of(files, Stage.REWARD, "houlsby").into(tmp_path / "reward", RecordingReporter())
+    run = run_of(files, Stage.PPO, "houlsby")
+    run.config["accept_reward_model"] = "a toy, for a test"
+    run.inputs["reward_model"] = tmp_path / "reward"
+    run.into(tmp_path / "out", RecordingReporter())
+    assert (tmp_path / "out" / "adapter_config.json").exists()
+    run = run_of(files, Stage.PPO, "ia3")
+    run.config["accept_reward_model"] = "a toy, for a test"
+    run.inputs["reward_model"] = tmp_path / "reward"
+    with pytest.raises(StageError, match=r"bottleneck adapters \(houlsby\), which cannot be merged"):
+        run.into(tmp_path / "other", RecordingReporter())
+
+
+@pytest.mark.parametrize("width", [10**9, 2, "3", None])
+def test_bottlenecks_of_another_width_than_their_weights_are_refused(files: Path, tmp_path: Path, width: Any) -> None:
+    model: Any = load_causal_lm(files / "sft", tiny.tokenizer(), trained=True, light=Bottleneck(3))
+    save_adapter(model, tiny.tokenizer(), tmp_path, str(files / "sft"))
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"width": width}))
+    with pytest.raises(StageError, match="adapters of another width than its weights"):
+        load_causal_lm(tmp_path, tiny.tokenizer(), trained=False)
 
 
 # ---------------------------------------------------------------- four bits
@@ -335,10 +437,12 @@ def test_soft_prompts_are_sfts_alone(config: Any, method: str) -> None:
         ({"method": "lora", "lora": {"dropout": 1.0}}, "less than 1"),
         ({"method": "qlora"}, "'qlora' is method 'lora', lora.bits = 4"),
         ({"method": "P-tuning-v2"}, "'P-tuning-v2' is method 'prefix'"),
-        ({"method": "houlsby"}, "'houlsby' adds layers between others, which PEFT has no tuner for"),
+        ({"method": "Bottleneck"}, "'Bottleneck' is method 'houlsby'"),
+        ({"bottleneck": 3}, "bottleneck is read by method 'houlsby' alone, and method is 'full'"),
+        ({"method": "houlsby", "save_adapter": False}, "method 'houlsby' cannot be merged into the weights"),
         ({"method": "prefix", "gradient_checkpointing": True}, "set gradient_checkpointing to false"),
         ({"method": "prompt", "save_adapter": False}, "cannot be merged into the weights"),
-        ({"method": "bitfit", "save_adapter": True}, "save_adapter needs lora, or method 'ia3'"),
+        ({"method": "bitfit", "save_adapter": True}, "save_adapter needs lora, or method 'ia3' or 'houlsby'"),
         ({"method": "prompt", "virtual_tokens": 40, "max_length": 32}, "virtual_tokens .40. must be below max_length"),
     ],
 )

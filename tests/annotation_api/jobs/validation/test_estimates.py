@@ -138,6 +138,7 @@ def test_a_base_in_four_bits_takes_a_half_and_a_64th_of_a_byte_a_number(here: Pa
 
 LIGHT: list[tuple[dict[str, Any], int]] = [  # settings, numbers that are trained
     ({"method": "ia3"}, 2 * (4 + 32)),
+    ({"method": "houlsby", "bottleneck": 3}, 2 * (2 * 8 * 3 + 3 + 8)),  # this model has no attention output
     ({"method": "bitfit"}, 2 * 4),
     ({"method": "layers", "layers": 1}, 4 * 8 + 4 + 8 * 32),
     ({"method": "layers", "layers": ["v_proj"]}, 50 * 8 + 2 * (4 * 8 + 4 + 8 * 32)),

@@ -161,6 +161,25 @@ def test_nothing_is_trained_on_the_soft_prompt_that_a_job_will_make(as_: As, bod
     assert "soft prompt (prompt), which is no part of the weights" in answer["problems"][0]["message"]
 
 
+def test_bottleneck_adapters_carry_nothing_but_a_critic_of_their_kind(as_: As, body: Body) -> None:
+    client = as_(Role.ENGINEER)
+
+    def told(stage: str, config: dict[str, Any], **inputs: Any) -> list[tuple[str, str]]:
+        answer = client.post("/v1/jobs:validate", json=body(stage, config, **inputs)).json()
+        return [(problem["pointer"], problem["message"].partition(".")[0]) for problem in answer["problems"]]
+
+    sft, reward = (
+        {"job": client.post("/v1/jobs", json=body(stage, {"method": "houlsby"})).json()["id"]}
+        for stage in ("sft", "reward")
+    )
+    left = "It has bottleneck adapters (houlsby), "
+    merged = left + "which cannot be merged into the weights that training starts from"
+    assert told("reward", {}, model=sft) == [("/inputs/model", merged)]
+    assert told("ppo", {"method": "houlsby"}, reward_model=reward) == []
+    critic = left + "on which no critic of method ia3 can begin"
+    assert told("ppo", {"method": "ia3"}, reward_model=reward) == [("/inputs/reward_model", critic)]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
