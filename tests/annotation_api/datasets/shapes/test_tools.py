@@ -117,7 +117,7 @@ BAD = "must be a JSON object"
         ([calls('{"a": NaN}')], "messages[1].tool_calls[0].function.arguments", BAD),
         ([calls('{"a": "\\ud83d"}')], "messages[1].tool_calls[0].function.arguments", BAD),
         ([calls("{" * 100_000)], "messages[1].tool_calls[0].function.arguments", BAD),
-        ([calls(key=7)], "messages[1].tool_calls[0].id", "valid string"),  # type: ignore[arg-type]
+        ([calls(key=7)], "messages[1].tool_calls[0].id", "no text"),  # type: ignore[arg-type]
         ([calls() | {"tool_calls": "weather()"}], "messages[1].tool_calls", "must be a list"),
         ([calls(), gives(7), TOLD], "messages[2].content", "must be text"),
         ([{"from": "function_call", "value": "weather()"}], "messages[1].value", "must be JSON"),

@@ -97,10 +97,10 @@ def test_a_job_is_made_by_its_form_and_twice_is_once(
     ("typed", "name", "message"),
     [
         ({"set.epochs": "0"}, "set.epochs", "greater than 0"),
-        ({"set.lora.rank": "x"}, "set.lora.rank", "valid integer"),
+        ({"set.lora.rank": "x"}, "set.lora.rank", "no whole number"),
         ({"in.model": ""}, "in.model", "Field required"),
         ({"in.model": "alias:nobody"}, "in.model", "There is no such alias"),
-        ({"gpus": "many"}, "gpus", "valid number"),
+        ({"gpus": "many"}, "gpus", "no number"),
         ({"tags": "a;b"}, "tags", "match pattern"),
     ],
 )
