@@ -169,24 +169,13 @@ class Ranking(Record):
     def _is_an_order(self) -> Self:
         flat = sorted(itertools.chain.from_iterable(self.groups))
         if flat != list(range(len(self.responses))) or not all(self.groups):
-            raise ValueError(
-                Sentence(
-                    "groups-incomplete",
-                    "groups must hold each index from 0 to %(responses)s exactly once, got %(groups)s",
-                    responses=len(self.responses) - 1,
-                    groups=self.groups,
-                )
-            )
+            why = "groups must hold each index from 0 to %(responses)s exactly once, got %(groups)s"
+            raise ValueError(Sentence("groups-incomplete", why, responses=len(self.responses) - 1, groups=self.groups))
         rank_of_text: dict[str, int] = {}
         for text, rank in zip(self.responses, self.ranks, strict=True):
             if rank_of_text.setdefault(text, rank) != rank:
-                raise ValueError(
-                    Sentence(
-                        "identical-not-tied",
-                        "identical responses must be tied, but %(text)s stands at two ranks",
-                        text=f"{text[:60]!r}",
-                    )
-                )
+                why = "identical responses must be tied, but %(text)s stands at two ranks"
+                raise ValueError(Sentence("identical-not-tied", why, text=f"{text[:60]!r}"))
         return self
 
     @model_validator(mode="after")

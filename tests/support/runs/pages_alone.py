@@ -115,7 +115,7 @@ class Walk:
         for name in names:
             self.page.get_by_label(name).check()
         self.press("Compare these jobs")
-        expect(self.page.get_by_role("heading", name="Compare")).to_be_visible()
+        self.page.wait_for_url(re.compile(r"/compare\?job="))
         return self.page.locator("main").inner_text()
 
 
