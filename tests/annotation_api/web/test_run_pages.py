@@ -89,6 +89,32 @@ def test_what_a_job_took_is_the_time_of_its_attempts_on_every_page(
     assert '<td class="n extra">4 s</td>' in text
 
 
+@pytest.mark.parametrize(("language", "unknown", "training"), [
+    ("en", "No prompt is held out: the accuracy on new prompts is unknown.", ">training accuracy<"),
+    ("zh", "没有留出提示：对新提示的准确率未知。", ">训练准确率<"),
+])  # fmt: skip
+def test_the_numbers_on_top_say_which_are_of_training(
+    language: str, unknown: str, training: str, browser_of: Any, make: Any, session: Session
+) -> None:
+    """Without held-out prompts a reward model's accuracy is that on what it learned; with them both stand there."""
+    without, with_some = (make.job(Stage.REWARD, config={"heldout_fraction": share}) for share in (0.0, 0.2))
+    ppo = make.job(Stage.PPO)
+    for job, names in ((without, ("accuracy",)), (with_some, ("heldout_accuracy", "accuracy")), (ppo, PPO_NUMBERS)):
+        session.add_all(Metric(job_id=job.id, epoch=1, phase="train", step=1, name=name, value=0.9) for name in names)
+    session.flush()
+    browser = browser_of(Role.REVIEWER)
+    browser.cookies.set("rankloop_language", language)
+    text = browser.get(f"/jobs/{without.id}").text
+    assert (unknown in text, training in text) == (True, True)
+    text = browser.get(f"/jobs/{with_some.id}").text
+    assert (unknown in text, training in text) == (False, True)
+    text = browser.get(f"/jobs/{ppo.id}").text.partition("</dl>")[0].partition('class="facts five"')[2]
+    assert text.count(training[1:3]) == 2, "response length and finished share"
+
+
+PPO_NUMBERS = ("heldout_objective", "heldout_score", "heldout_kl", "response_length", "finished_share")
+
+
 def test_a_job_is_stopped_by_form(browser_of, make, session: Session) -> None:
     job = make.job()
     assert browser_of(Role.ENGINEER).post(f"/jobs/{job.id}/cancel").status_code == 303
