@@ -6,6 +6,7 @@ A metric that no table below knows has a chart of its own among the others: noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -53,6 +54,8 @@ FIVE: dict[Stage, tuple[str, ...]] = {
     Stage.REWARD: ("heldout_accuracy", "accuracy", "heldout_calibration_error", "loss", "margin"),
     Stage.PPO: ("heldout_objective", "heldout_score", "heldout_kl", "response_length", "finished_share"),
 }
+HOLDS_OUT = (Stage.REWARD, Stage.PPO)  # what these say of held-out prompts begins with HELD_OUT
+HELD_OUT = "heldout_"
 _PLACES = {
     name: (group, place) for group, charts in GROUPS.items() for place, names in enumerate(charts) for name in names
 }
@@ -145,11 +148,23 @@ def charted(found: Mapping[tuple[str, str], Sequence[ChartSeries]]) -> list[Char
     ]
 
 
-def five(stage: Stage, groups: Sequence[ChartGroup], result: Mapping[str, float]) -> list[tuple[str, float]]:
+class Headline(NamedTuple):
+    """One of the numbers that matter most."""
+
+    name: str
+    value: float
+    on_training: bool  # said with its name, where numbers on held-out prompts could stand beside it
+
+
+def five(stage: Stage, groups: Sequence[ChartGroup], result: Mapping[str, float]) -> list[Headline]:
     """The numbers that matter most, of the job's result or the newest: five at most, in the stage's order."""
     newest = {
         one.name.partition(": ")[2]: one.last for group in groups for chart in group.charts for one in chart.series
     }
     known = newest | {name: value for name, value in result.items() if isinstance(value, int | float)}
     names = [name for name in FIVE.get(stage, ()) if name in known] or list(known)
-    return [(name, known[name]) for name in names[:5]]
+    return [Headline(name, known[name], _on_training(stage, name)) for name in names[:5]]
+
+
+def _on_training(stage: Stage, name: str) -> bool:
+    return stage in HOLDS_OUT and name in FIVE[stage] and not name.startswith(HELD_OUT)

@@ -56,7 +56,8 @@ class LookOut(BaseModel):
     ties: int
     losses: int
     rate: float | None = Field(
-        description="The policy's win rate, ties half: the mean over prompts of what people said. Null: not judged yet."
+        description="The policy's win rate, ties half: the mean over prompts of what people said, and half for "
+        "identical replies. Null: nobody has judged any."
     )
     low: float | None = Field(description="Where its 95 % interval begins (Wilson's, over prompts).")
     high: float | None

@@ -6,9 +6,10 @@ import itertools
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -140,6 +141,21 @@ def attempts(session: Session, job: uuid.UUID, limit: int) -> Sequence[JobAttemp
     """The newest first."""
     query = select(JobAttempt).where(JobAttempt.job_id == job)
     return session.scalars(query.order_by(JobAttempt.epoch.desc()).limit(limit)).all()
+
+
+class Spent(NamedTuple):
+    """When a job's first attempt began, and how long all that have ended took together."""
+
+    began: datetime
+    seconds: float | None
+
+
+def spent(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, Spent]:
+    """What the job's page says of each attempt, claimed to ended, summed; nothing for a job without one."""
+    took = func.extract("epoch", func.sum(JobAttempt.ended_at - JobAttempt.claimed_at))
+    query = select(JobAttempt.job_id, func.min(JobAttempt.claimed_at), took).where(JobAttempt.job_id.in_(jobs))
+    rows = session.execute(query.group_by(JobAttempt.job_id))
+    return {job: Spent(began, None if seconds is None else float(seconds)) for job, began, seconds in rows}
 
 
 def artifacts(session: Session, job: uuid.UUID) -> Sequence[Artifact]:

@@ -50,7 +50,9 @@ def _rate(update: int, rows: Sequence[Comparison]) -> LookOut:
     wins = [row.win for row in rows if row.win is not None]
     identical = sum(row.identical for row in rows)
     judged = len(wins) - identical
-    known = judged > 0 or identical == len(rows)  # identical replies alone say nothing of the others
+    known = (
+        judged > 0
+    )  # identical replies were asked of nobody: they count beside what people said, and alone say nothing
     low, high = interval95(wins) if known else (None, None)
     return LookOut(
         update=update,

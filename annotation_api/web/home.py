@@ -11,6 +11,7 @@ from annotation_api.db.tables import Dataset, Job, ModelVersion, Role
 from annotation_api.db.tallies import counts
 from annotation_api.http.dependencies import ANNOTATES, ENGINEERS, SIGNED_IN, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
+from annotation_api.jobs import queries as job_queries
 from annotation_api.web import queries
 from annotation_api.web.markup.rendering import render
 
@@ -24,6 +25,7 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
     rows = queries.listed(session, archived=archived)
     reads_runs, engineer = me.role != Role.ANNOTATOR, me.role in ENGINEERS
     worked_in = [row.id for row in rows] if me.role in ANNOTATES else []
+    latest = queries.newest(session, Job, RECENT) if reads_runs else []
     return render(
         request,
         "home.html",
@@ -34,7 +36,8 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
         left=tasks.left_of(session, me, worked_in),
         mine=counts.judged_by(session, me.id) if me.role in ANNOTATES else {},
         today=judgements.judged_today_in(session, me, worked_in),
-        jobs=queries.newest(session, Job, RECENT) if reads_runs else [],
+        jobs=latest,
+        spent=job_queries.spent(session, [job.id for job in latest]),
         models=queries.newest(session, ModelVersion, RECENT) if reads_runs else [],
         datasets=queries.newest(session, Dataset, RECENT) if engineer else [],
     )

@@ -60,6 +60,7 @@ def jobs_page(
         jobs=rows,
         people=queries.names_of(session, [row.created_by for row in rows]),
         needs=job_queries.needs(session, [row.id for row in rows]),
+        spent=job_queries.spent(session, [row.id for row in rows]),
         stages=list(Stage),
         states=list(JobState),
         chosen=chosen,

@@ -42,7 +42,7 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
         return render(request, "compare_models.html", me, it=found, differing=differing, **shared)
     if isinstance(found, JobComparison):
         at = "/compare/curves?" + "&".join(f"job={key}" for key in job)
-        more = {"groups": found.charts, "curves_at": at, "alarms": [], "five": []}
+        more = {"groups": found.charts, "curves_at": at, "alarms": [], "five": [], "nothing_held_out": False}
         return render(request, "compare_jobs.html", me, it=found, **shared, **more)
     rows = newest(session, Job, 50)
     names = dict(zip([row.id for row in rows], labelled(rows), strict=True))

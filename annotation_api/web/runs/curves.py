@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
+from alignment.shared.config import Stage
 from annotation_api.db import sql
 from annotation_api.db.tables import Job
 from annotation_api.http.dependencies import READS_RUNS, Db, allow
@@ -60,4 +61,12 @@ def shown(session: Session, job: Job) -> dict[str, Any]:
     curves = curves_of(session, job)
     result = (job.result or {}).get("metrics") or {}
     alarms = [mark for mark in curves.marks if mark.kind == "alarm"]
-    return {"groups": curves.groups, "alarms": alarms, "five": five(job.stage, curves.groups, result)}
+    first = five(job.stage, curves.groups, result)
+    return {"groups": curves.groups, "alarms": alarms, "five": first, "nothing_held_out": _nothing_held_out(job)}
+
+
+def _nothing_held_out(job: Job) -> bool:
+    """A reward model whose accuracy on new prompts nothing can tell."""
+    measured = (job.result or {}).get("metrics")
+    missing = measured is not None and "heldout_accuracy" not in measured
+    return job.stage is Stage.REWARD and (missing or job.config.get("heldout_fraction") == 0)

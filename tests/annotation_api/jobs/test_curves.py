@@ -39,12 +39,12 @@ def test_each_metric_has_one_place_and_phases_have_charts_of_their_own() -> None
 
 def test_the_five_that_matter_are_the_results_and_else_the_newest() -> None:
     groups = grouped([series("heldout_kl", (1, 0.1), (5, 0.5)), series("finished_share", (5, 0.9))])
-    assert five(Stage.PPO, groups, {}) == [("heldout_kl", 0.5), ("finished_share", 0.9)]
+    assert five(Stage.PPO, groups, {}) == [("heldout_kl", 0.5, False), ("finished_share", 0.9, True)]
     assert five(Stage.PPO, groups, {"heldout_kl": 0.4, "heldout_score": 2.0})[:2] == [
-        ("heldout_score", 2.0),
-        ("heldout_kl", 0.4),
+        ("heldout_score", 2.0, False),
+        ("heldout_kl", 0.4, False),
     ]
-    assert five(Stage.SAMPLE, grouped([series("speed", (1, 3.0))]), {}) == [("speed", 3.0)]
+    assert five(Stage.SAMPLE, grouped([series("speed", (1, 3.0))]), {}) == [("speed", 3.0, False)]
     assert all(len(names) == 5 for names in FIVE.values())
 
 

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Role
+from annotation_api.jobs.comparison.jobs import people_of
 from annotation_api.jobs.wins import LOSS, TIE, WIN, Comparison, preference, win_rates
-from tests.support.evaluations import evaluated, prefers, running_ppo
+from tests.support.evaluations import BEFORE, evaluated, prefers, running_ppo
 
 As = Callable[..., TestClient]
 
@@ -56,10 +57,26 @@ def test_unanimous_people_leave_a_doubt() -> None:
 
 
 def test_nothing_is_known_before_somebody_judged() -> None:
-    """Identical replies say nothing of the others; where all are identical the policies are equal."""
-    waiting, equal = win_rates([said(waits=True), said(identical=True), said(identical=True, update=9)])
+    """Nobody is asked about identical replies: alone they are no answer, and give no interval."""
+    waiting, same = win_rates([said(waits=True), said(identical=True), *[said(identical=True, update=9)] * 6])
     assert (waiting.update, waiting.rate, waiting.low, waiting.high) == (8, None, None, None)
-    assert (equal.update, equal.rate) == (9, 0.5)
+    assert (same.update, same.identical, same.judged) == (9, 6, 0)
+    assert (same.rate, same.low, same.high) == (None, None, None)
+
+
+def test_a_policy_that_nobody_judged_has_no_win_rate_anywhere(
+    as_: As, browser_of: Any, make: Any, session: Session
+) -> None:
+    """Not in REST, not on the page, not among the numbers by which models are listed, compared and promoted."""
+    job = running_ppo(session, make)
+    evaluated(session, job, 8, BEFORE)  # word for word what the SFT policy says
+    (row,) = wins(as_(Role.REVIEWER), job)
+    assert (row["identical"], row["judged"]) == (3, 0)
+    assert (row["rate"], row["low"], row["high"]) == (None, None, None)
+    assert people_of(session, job) == {}
+    html = browser_of(Role.REVIEWER).get(f"/jobs/{job.id}").text
+    assert "Human win rate <b>" not in html
+    assert '<td class="n">–</td><td class="n">–</td><td class="n">0, 0, 0</td>' in html
 
 
 def test_scores_that_are_no_numbers_are_left_out() -> None:

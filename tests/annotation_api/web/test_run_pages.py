@@ -15,7 +15,17 @@ from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
-from annotation_api.db.tables import Artifact, Job, JobState, Metric, ModelKind, Pipeline, Role
+from annotation_api.db.tables import (
+    Artifact,
+    AttemptOutcome,
+    Job,
+    JobAttempt,
+    JobState,
+    Metric,
+    ModelKind,
+    Pipeline,
+    Role,
+)
 from tests.annotation_api.web.test_pages import Page
 
 
@@ -54,6 +64,55 @@ def test_the_report_of_a_reward_model_is_shown_without_script(browser_of, make, 
     assert answer.text == "<h1>Do not optimise</h1>"
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+
+
+def test_what_a_job_took_is_the_time_of_its_attempts_on_every_page(
+    browser_of: Any, make: Any, session: Session
+) -> None:
+    """From the claim to the end of each attempt, loading too: 38 s and 4 s are 42 s, whenever the stage began."""
+    job, start = make.job(), datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
+    for epoch, begun, seconds in ((1, start, 38), (2, start + timedelta(hours=1), 4)):
+        outcome = AttemptOutcome.FAILED if epoch == 1 else AttemptOutcome.SUCCEEDED
+        ended = begun + timedelta(seconds=seconds)
+        session.add(
+            JobAttempt(job_id=job.id, epoch=epoch, worker="h:1", claimed_at=begun, ended_at=ended, outcome=outcome)
+        )
+    job.state, job.started_at, job.finished_at = JobState.SUCCEEDED, ended, ended  # the first step at the very end
+    session.flush()
+    browser = browser_of(Role.ENGINEER)
+    for page in ("/", "/jobs"):
+        text = browser.get(page).text
+        assert '<td class="extra">2026-03-01 08:00 UTC</td>' in text, page
+        assert '<td class="extra">42 s</td>' in text, page
+    text = browser.get(f"/jobs/{job.id}").text
+    assert '<td class="n extra">38 s</td>' in text
+    assert '<td class="n extra">4 s</td>' in text
+
+
+@pytest.mark.parametrize(("language", "unknown", "training"), [
+    ("en", "No prompt is held out: the accuracy on new prompts is unknown.", ">training accuracy<"),
+    ("zh", "没有留出提示：对新提示的准确率未知。", ">训练准确率<"),
+])  # fmt: skip
+def test_the_numbers_on_top_say_which_are_of_training(
+    language: str, unknown: str, training: str, browser_of: Any, make: Any, session: Session
+) -> None:
+    """Without held-out prompts a reward model's accuracy is that on what it learned; with them both stand there."""
+    without, with_some = (make.job(Stage.REWARD, config={"heldout_fraction": share}) for share in (0.0, 0.2))
+    ppo = make.job(Stage.PPO)
+    for job, names in ((without, ("accuracy",)), (with_some, ("heldout_accuracy", "accuracy")), (ppo, PPO_NUMBERS)):
+        session.add_all(Metric(job_id=job.id, epoch=1, phase="train", step=1, name=name, value=0.9) for name in names)
+    session.flush()
+    browser = browser_of(Role.REVIEWER)
+    browser.cookies.set("rankloop_language", language)
+    text = browser.get(f"/jobs/{without.id}").text
+    assert (unknown in text, training in text) == (True, True)
+    text = browser.get(f"/jobs/{with_some.id}").text
+    assert (unknown in text, training in text) == (False, True)
+    text = browser.get(f"/jobs/{ppo.id}").text.partition("</dl>")[0].partition('class="facts five"')[2]
+    assert text.count(training[1:3]) == 2, "response length and finished share"
+
+
+PPO_NUMBERS = ("heldout_objective", "heldout_score", "heldout_kl", "response_length", "finished_share")
 
 
 def test_a_job_is_stopped_by_form(browser_of, make, session: Session) -> None:
