@@ -47,7 +47,7 @@ def test_tasks_come_singly_or_as_a_list(as_, make, session: Session) -> None:
     ("task", "pointer", "says"),
     [
         (a_task("?", "same", "same"), "/0/responses", "nothing to rank"),
-        ({**a_task(), "prompt": {"messages": []}}, "/0/prompt/messages", "at least 1 item"),
+        ({**a_task(), "prompt": {"messages": []}}, "/0/prompt/messages", "At least 1 must be given"),
         (
             {**a_task(), "prompt": {"messages": [{"role": "user", "content": "?"}], "langauge": "en"}},
             "/0/prompt/langauge",

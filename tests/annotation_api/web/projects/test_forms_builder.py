@@ -140,7 +140,7 @@ def test_a_condition_names_an_option_by_its_words_or_its_id() -> None:
             "takes true or false",
         ),
         ("rules", {"1.text": "x", "2.text": "y", "1.id": "a", "2.id": "a"}, "rules.problem", "stands twice"),
-        ("ranking", {"rules": "\n".join(f"r{n} = x" for n in range(41))}, "ranking.rules", "at most 40"),
+        ("ranking", {"rules": "\n".join(f"r{n} = x" for n in range(41))}, "ranking.rules", "At most 40 may be given"),
         ("ranking", {"use_json": "yes", "json": "{"}, "ranking.json", "not JSON"),
         ("ranking", {"use_json": "yes", "json": '{"strenght": "off"}'}, "ranking.json", "strength"),
         ("ranking", {"use_json": "yes", "json": "[" * 100_000}, "ranking.json", "not JSON"),

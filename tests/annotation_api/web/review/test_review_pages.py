@@ -121,7 +121,7 @@ def test_a_disputed_task_is_decided_and_becomes_gold_as_decided(
         ({"order": "b > a"}, {"order": [[1], [0]]}),
         ({"place-A": "not_last"}, {"constraints": [(0, "not_last")]}),
         ({"order": "A > C"}, "Write the order with the letters of the answers, for example A &gt; B = C."),
-        ({"order": "A"}, "at least 2"),
+        ({"order": "A"}, "At least 2 must be given"),
         ({}, "Say what is expected"),
         ({"as_decided": "yes"}, "not decided yet"),
     ],
