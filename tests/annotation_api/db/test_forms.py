@@ -68,7 +68,7 @@ def test_a_condition_is_asked_when_its_answer_came_and_its_own_question_was_aske
         ({"kind": "questions", "questions": [SCALE | {"least": 3}]}, "a scale rises"),
         ({"kind": "questions", "questions": [CHOICE | {"options": []}]}, "two options or more"),
         ({"kind": "questions", "questions": [YES_NO | {"options": CHOICE["options"]}]}, "options belong to a choice"),
-        ({"kind": "rules", "rules": []}, "At least 1 must be given"),
+        ({"kind": "rules", "rules": []}, "at least 1 item"),
         ({"kind": "ranking", "flags": [{"id": "PII!", "text": "x"}]}, "should match pattern"),
     ],
 )
