@@ -141,7 +141,7 @@ def test_one_response_is_no_ranking(tmp_path: Path) -> None:
     line = {"prompt": PROMPT.model_dump(mode="json", exclude_none=True), "responses": ["w1"], "groups": [[0]]}
     (tmp_path / "rankings.jsonl").write_text(json.dumps(line) + "\n")
     inputs = RewardInputs(model=tmp_path, rankings=tmp_path / "rankings.jsonl")
-    with pytest.raises(StageError, match=r"rankings\.jsonl, line 1: .*(?s:.)*at least 2 items"):
+    with pytest.raises(StageError, match=r"rankings\.jsonl, line 1: .*(?s:.)*At least 2 must be given"):
         reward_data.read(inputs, RewardConfig())
 
 

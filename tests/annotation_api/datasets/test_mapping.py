@@ -104,7 +104,9 @@ def test_a_file_of_no_known_layout_leads_to_its_columns(as_: As, browser_of: Any
     assert "What was refused" not in page
     said = as_(Role.ENGINEER).post("/v1/datasets", **sent).json()
     assert said["unknown"]
-    assert said["errors"][0]["message"].endswith("; say which of them holds what")
+    why = "no known layout has the fields Frage, links, rechts; preferences need prompt and chosen and rejected"
+    assert said["errors"][0]["message"].startswith(why)
+    assert "--map" not in page
     bad = {
         "data": {"kind": "preferences"},
         "files": {"file": ("b.jsonl", b'{"prompt": 1, "chosen": 2, "rejected": 3}')},
