@@ -3,6 +3,7 @@
 
 const HEIGHT = 190;
 const MARKS = { alarm: [6, 3], evaluation: [1, 4], chosen: [] };
+const STEPS = [...Array(10).keys()].flatMap((power) => [1, 2, 5].map((it) => it * 10 ** power)); // there is no half a step
 const drawn = new Map(); // key of a chart -> its uPlot
 let known = { groups: [], marks: [] };
 let range = null; // the steps that all charts show; null: all
@@ -95,6 +96,16 @@ function show(plot) {
   plot.setScale("x", { min, max: max > min ? max : min + 1 });
 }
 
+// As wide as the longest number beside the axis: -1.5e-05 keeps its minus.
+function room(plot, ticks) {
+  if (!ticks) return 58;
+  plot.ctx.save();
+  plot.ctx.font = `${11 * devicePixelRatio}px system-ui`;
+  const longest = Math.max(...ticks.map((tick) => plot.ctx.measureText(tick).width)) / devicePixelRatio;
+  plot.ctx.restore();
+  return Math.max(58, Math.ceil(longest) + 22); // with the tick and its gap
+}
+
 function options(figure, chart, width) {
   const ink = paint(figure, "--soft"), line = paint(figure, "--line");
   const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px system-ui" };
@@ -102,7 +113,7 @@ function options(figure, chart, width) {
   return {
     width, height: HEIGHT,
     scales: { x: { time: false }, y: { distr: logScale() ? 3 : 1 } },
-    axes: [{ ...axis, size: 30 }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) }],
+    axes: [{ ...axis, size: 30, incrs: STEPS }, { ...axis, size: room, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) }],
     legend: { show: true, live: true },
     cursor: { sync: { key: "job" }, drag: { x: true, y: false }, y: false },
     hooks: { draw: [(plot) => marks(plot, figure)], setScale: [(plot, key) => { if (key === "x") zoomed(plot); }] },

@@ -19,7 +19,7 @@ from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind
-from annotation_api.db.tables import Role
+from annotation_api.db.tables import Metric, Role
 from annotation_api.http import auth
 
 pytestmark = pytest.mark.browser
@@ -165,3 +165,34 @@ def test_the_page_works_without_scripts(desk_url: str, desk_chromium: Browser, p
     plain.get_by_role("button", name="Stop this job").click()
     expect(plain.locator("#live .state")).to_have_text("cancelled")
     context.close()
+
+
+RECORDS = """
+window.drawn = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  const left = this.getTransform().transformPoint(new DOMPoint(x, y)).x;
+  const width = this.measureText(text).width;
+  window.drawn.push([String(text), left - (this.textAlign === "right" ? width : 0), this.textAlign]);
+  return write.apply(this, arguments);
+};
+"""
+
+
+def test_a_chart_keeps_the_minus_of_its_numbers_and_counts_whole_steps(
+    page: Page, sessions: Sessions, job: uuid.UUID
+) -> None:
+    """Every number beside the axis begins inside the picture; between step 0 and step 1 there is no step."""
+    with sessions.begin() as session:
+        for step, value in ((0, 0.0), (1, -1.5123456e-05), (2, -1.2e-05)):
+            session.add(Metric(job_id=job, epoch=1, phase="ppo", step=step, name="kl", value=value))
+    page.add_init_script(RECORDS)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator(".chart.drawn")).to_have_count(1)
+    drawn = page.evaluate("window.drawn")
+    numbers = [(text, left) for text, left, side in drawn if side == "right"]
+    assert any(text.startswith("-") for text, _ in numbers)
+    assert [text for text, left in numbers if left < 0] == []
+    steps = [text for text, _, side in drawn if side == "center"]
+    assert steps
+    assert [text for text in steps if not text.isdigit()] == []
