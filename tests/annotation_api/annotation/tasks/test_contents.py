@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.tasks import contents
-from annotation_api.annotation.tasks.contents import OVERHEAD, Contents, display_order
+from annotation_api.annotation.tasks.contents import Contents, display_order
 
 
 def test_a_task_is_read_once_while_it_is_among_the_last(
@@ -16,8 +16,8 @@ def test_a_task_is_read_once_while_it_is_among_the_last(
 ) -> None:
     project = make.project()
     tasks = [make.task(make.prompt(project, f"prompt {n}"), ("x" * 500, "y" * 500)).id for n in range(3)]
-    kept, read = Contents(limit=2 * (OVERHEAD + 1008)), []
     load = contents._load
+    kept, read = Contents(limit=2 * load(session, tasks[0]).size), []
     monkeypatch.setattr(contents, "_load", lambda session, task: read.append(task) or load(session, task))
     for task in (tasks[0], tasks[1], tasks[0], tasks[2], tasks[0], tasks[1]):
         assert kept.of(session, task).task_id == task
