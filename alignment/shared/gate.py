@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,13 @@ class Decision:
     @property
     def words(self) -> str:
         """One or two sentences for an event or an error."""
-        why = " ".join(self.reasons)
         if self.outcome is GateOutcome.PASSED:
-            return "The reward model passed the gate."
-        if self.outcome is GateOutcome.ACCEPTED:
-            return (
-                f"The gate refuses this reward model: {why} It is used all the same, because: {self.accepted_because}"
-            )
-        return why
+            return Sentence("gate-passed", "The reward model passed the gate.")
+        why = reduce(lambda first, then: Sentence("then", "%(first)s %(then)s", first=first, then=then), self.reasons)
+        if self.outcome is not GateOutcome.ACCEPTED:
+            return why
+        english = "The gate refuses this reward model: %(why)s It is used all the same, because: %(because)s"
+        return Sentence("gate-accepted", english, why=why, because=self.accepted_because)
 
 
 def decide(measured: Mapping[str, Any] | None, settings: GateConfig, accept: str | None = None) -> Decision:
@@ -81,16 +81,17 @@ def refusals(measured: Mapping[str, Any], settings: GateConfig) -> list[str]:
     accuracy = _number(measured, "heldout_accuracy")
     low, high = _number(measured, "heldout_accuracy_low"), _number(measured, "heldout_accuracy_high")
     if accuracy is None or low is None or high is None:
-        return ["Its held-out accuracy is unknown: no comparison was held out. Raise heldout_fraction or rank more."]
-    found = []
+        english = "Its held-out accuracy is unknown: no comparison was held out. Raise heldout_fraction or rank more."
+        return [Sentence("gate-accuracy-unknown", english)]
+    found: list[str] = []
     prompts = _number(measured, "heldout_prompts")
     if prompts is not None and prompts < FEWEST_PROMPTS:
-        found.append(
-            f"Only {prompts:.0f} held-out prompts measure it, {FEWEST_PROMPTS} are the least. Rank more prompts."
-        )
+        english = "Only %(n)s held-out prompts measure it, %(least)s are the least. Rank more prompts."
+        found.append(Sentence("gate-few-prompts", english, n=f"{prompts:.0f}", least=FEWEST_PROMPTS))
     if low <= 0.5:
+        english = "Its held-out accuracy of %(accuracy)s (%(low)s to %(high)s) is not above chance with its interval."
         found.append(
-            f"Its held-out accuracy of {accuracy:.1%} ({low:.1%} to {high:.1%}) is not above chance with its interval."
+            Sentence("gate-chance", english, accuracy=_percent(accuracy), low=_percent(low), high=_percent(high))
         )
     found += _below_ceiling(measured, accuracy, settings.min_ceiling_share)
     if low > 0.5 and (why := mostly_length(measured, settings)):
@@ -156,9 +157,20 @@ def _below_ceiling(measured: Mapping[str, Any], accuracy: float, share: float) -
     needed = 0.5 + share * (low - 0.5)
     if accuracy >= needed:
         return []
+    english = (
+        "It is right in %(accuracy)s where annotators agree in %(ceiling)s: at least %(needed)s is asked, which is "
+        "%(share)s of the way from chance to the low end of their agreement (%(low)s)."
+    )
     return [
-        f"It is right in {accuracy:.1%} where annotators agree in {ceiling:.1%}: at least {needed:.1%} is asked, which "
-        f"is {share:.0%} of the way from chance to the low end of their agreement ({low:.1%})."
+        Sentence(
+            "gate-below-people",
+            english,
+            accuracy=_percent(accuracy),
+            ceiling=_percent(ceiling),
+            needed=_percent(needed),
+            low=_percent(low),
+            share=f"{share:.0%}",
+        )
     ]
 
 
@@ -171,17 +183,26 @@ def mostly_length(measured: Mapping[str, Any], settings: GateConfig) -> str | No
     accuracy, controlled = (_number(measured, name) for name in ("heldout_accuracy", "length_controlled_accuracy"))
     if accuracy is None or controlled is None:
         return None
-    falls = f"with length controlled its accuracy falls from {accuracy:.1%} to {controlled:.1%}"
-    share = settings.min_length_controlled_share
+    before, after, share = _percent(accuracy), _percent(controlled), settings.min_length_controlled_share
     if controlled - 0.5 < share * (accuracy - 0.5):
-        return f"It is mostly length: {falls}, and less than {share:.0%} of its gain over chance is left."
+        english = (
+            "It is mostly length: with length controlled its accuracy falls from %(accuracy)s to %(controlled)s, and "
+            "less than %(share)s of its gain over chance is left."
+        )
+        return Sentence("gate-mostly-length", english, accuracy=before, controlled=after, share=f"{share:.0%}")
     low, longer = (_number(measured, name) for name in ("length_controlled_accuracy_low", "longer_rule_accuracy"))
     if low is None or longer is None or low > 0.5 or max(longer, 1 - longer) < accuracy:
         return None
-    return (
-        f"It may be nothing but length: a rule of length alone is right in {max(longer, 1 - longer):.1%}, and {falls}, "
-        f"of which chance is not excluded ({low:.1%} at the low end)."
+    english = (
+        "It may be nothing but length: a rule of length alone is right in %(rule)s, and with length controlled its "
+        "accuracy falls from %(accuracy)s to %(controlled)s, of which chance is not excluded (%(low)s at the low end)."
     )
+    rule = _percent(max(longer, 1 - longer))
+    return Sentence("gate-only-length", english, rule=rule, accuracy=before, controlled=after, low=_percent(low))
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
 
 
 def _number(measured: Mapping[str, Any], name: str) -> float | None:

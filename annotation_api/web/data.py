@@ -33,6 +33,7 @@ from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
 from annotation_api.web.queries import newest
+from annotation_api.web.runs import titles
 from annotation_api.web.start.inputs import offered
 
 router = APIRouter(route_class=DoorRoute)
@@ -216,7 +217,7 @@ def shown_dataset(
     """The page of a data set; `back` is one of its forms that comes again."""
     dataset = service.get_dataset(session, dataset_id)
     rows, too_slow = _rows(session, dataset, q.strip(), after)
-    problems = refusals.kept(settings.home, dataset.id)
+    problems, after_it = refusals.kept(settings.home, dataset.id), derived(session, dataset)
     return render(
         request,
         "dataset.html",
@@ -224,7 +225,8 @@ def shown_dataset(
         back.status,
         dataset=dataset,
         returned=back,
-        descent=branches(derived(session, dataset), forward=True),
+        descent=branches(after_it, forward=True),
+        titles=titles.of_nodes(session, [node.id for node in after_it.nodes]),
         offered=offered(session, Stage.PREPARE),
         teachers=sorted(settings.teacher_endpoints),
         personal_kinds=PERSONAL,

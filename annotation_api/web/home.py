@@ -14,6 +14,7 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.jobs import queries as job_queries
 from annotation_api.web import queries
 from annotation_api.web.markup.rendering import render
+from annotation_api.web.runs import titles
 
 router = APIRouter(route_class=DoorRoute)
 RECENT = 5
@@ -26,6 +27,7 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
     reads_runs, engineer = me.role != Role.ANNOTATOR, me.role in ENGINEERS
     worked_in = [row.id for row in rows] if me.role in ANNOTATES else []
     latest = queries.newest(session, Job, RECENT) if reads_runs else []
+    models = queries.newest(session, ModelVersion, RECENT) if reads_runs else []
     return render(
         request,
         "home.html",
@@ -38,6 +40,7 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
         today=judgements.judged_today_in(session, me, worked_in),
         jobs=latest,
         spent=job_queries.spent(session, [job.id for job in latest]),
-        models=queries.newest(session, ModelVersion, RECENT) if reads_runs else [],
+        models=models,
+        titles=titles.of_models(session, [row.id for row in models]),
         datasets=queries.newest(session, Dataset, RECENT) if engineer else [],
     )

@@ -28,7 +28,7 @@ from annotation_api.web.markup.charts import HEIGHT, WIDTH, line, marks
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.markup.wording import differing
-from annotation_api.web.runs import curves, ran_on
+from annotation_api.web.runs import curves, ran_on, retold, titles
 
 router = APIRouter(route_class=DoorRoute)
 
@@ -131,6 +131,7 @@ def _reported(session: Session, job: Job) -> dict[str, Any]:
         "box": (WIDTH, HEIGHT),
         "line": line,
         "notes": queries.notes_of(session, job.id),
+        "retold": retold.notes(session, job),
         "samples": queries.last_of(session, job.id, "samples"),
         "samples_shown": queries.SAMPLES_SHOWN,
     }
@@ -165,12 +166,14 @@ def _interval(row: LookOut) -> tuple[int, float, float, float]:
 
 def _left(session: Session, job: Job) -> dict[str, Any]:
     """What its attempts left."""
+    model = queries.model_of_job(session, job.id)
     return {
         "attempts": job_queries.attempts(session, job.id, ATTEMPTS_SHOWN),
         "saved": job_queries.saved_checkpoints(session, job.id),
         "candidates": job_queries.evaluated_policies(session, job.id),
         "files": job_queries.artifacts(session, job.id),
-        "model": queries.model_of_job(session, job.id),
+        "model": model,
+        "titles": titles.of_models(session, [model.id] if model else []),
         "report": queries.report_of(session, job.id),
     }
 
@@ -216,6 +219,7 @@ def pipelines_page(request: Request, session: Db, me: Me, cursor: str | None = N
 def pipeline_page(pipeline_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
     row = pipelines.get(session, pipeline_id)
     shown = job_queries.pipeline_jobs(session, [row.id])
+    models = {job.id: queries.model_of_job(session, job.id) for job in shown}
     return render(
         request,
         "pipeline.html",
@@ -225,7 +229,8 @@ def pipeline_page(pipeline_id: uuid.UUID, request: Request, session: Db, me: Me)
         jobs=shown,
         ended=all(job.state in ENDED for job in shown),
         needs=job_queries.needs(session, [job.id for job in shown]),
-        models={job.id: queries.model_of_job(session, job.id) for job in shown},
+        models=models,
+        titles=titles.of_models(session, [model.id for model in models.values() if model]),
         maker=queries.names_of(session, [row.created_by])[row.created_by],
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Project
 from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
@@ -17,6 +18,7 @@ from annotation_api.models.leaderboard.schemas import Leaderboard, ModelStanding
 from annotation_api.web.markup.charts import WIDTH
 from annotation_api.web.markup.rendering import render
 from annotation_api.web.queries import newest
+from annotation_api.web.runs import titles
 
 router = APIRouter(route_class=DoorRoute)
 ROW = 22.0  # height of a model's line in the plot
@@ -46,7 +48,8 @@ def leaderboard_page(
 ) -> Response:
     """All comparisons, or those that the form chooses; an empty field chooses nothing."""
     key = uuid.UUID(project) if _is_id(project) else None
-    board = service.leaderboard(session, service.BoardFilter(key, criterion or None, language or None, length))
+    wanted = service.BoardFilter(key, criterion or None, language or None, length)
+    board = _called(session, service.leaderboard(session, wanted))
     return render(
         request,
         "leaderboard.html",
@@ -58,6 +61,13 @@ def leaderboard_page(
         projects=newest(session, Project),
         chosen={"project": project, "criterion": criterion, "language": language, "length": length},
     )
+
+
+def _called(session: Session, board: Leaderboard) -> Leaderboard:
+    """The models by what the pages call them."""
+    called = titles.of_models(session, [row.model for row in board.models])
+    models = [row.model_copy(update={"name": called.get(row.model, row.name)}) for row in board.models]
+    return board.model_copy(update={"models": models})
 
 
 def _is_id(text: str) -> bool:

@@ -23,7 +23,7 @@ from annotation_api.models.schemas import Lineage, NewAlias, Node
 from annotation_api.web import queries
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned, returned
-from annotation_api.web.runs import registry
+from annotation_api.web.runs import registry, titles
 from annotation_api.web.start import forms
 
 router = APIRouter(route_class=DoorRoute)
@@ -39,12 +39,16 @@ def models_page(
     """The models with the numbers by which people choose: of a kind, a tag, a part of a name; the best first."""
     query = registry.found(kind, tag, name)
     rows, _ = fetch_rows(session, query, ModelVersion, limit=registry.MOST, cursor=None)
-    found = registry.lines(session, rows, queries.aliases_by_model(session))
+    found, called = (
+        registry.lines(session, rows, queries.aliases_by_model(session)),
+        titles.of_models(session, [row.id for row in rows]),
+    )
     return render(
         request,
         "models.html",
         me,
-        lines=registry.ordered(found, sort),
+        lines=registry.ordered(found, called, sort),
+        titles=called,
         columns=registry.columns_of(found),
         kinds=list(ModelKind),
         chosen={"kind": kind, "tag": tag, "name": name, "sort": sort},
@@ -63,6 +67,7 @@ def shown_model(
     """The page of a model; `back` is one of its forms that comes again."""
     model = models.get_model(session, model_id)
     aliases = queries.aliases_by_model(session).get(model.id, [])
+    graph, after = lineage(session, model), derived(session, model)
     return render(
         request,
         "model.html",
@@ -74,8 +79,9 @@ def shown_model(
         aliases=aliases,
         history=registry.history(session, [*aliases, *registry.ROLES]),
         roles=registry.ROLES,
-        tree=branches(lineage(session, model)),
-        descent=branches(derived(session, model), forward=True),
+        tree=branches(graph),
+        descent=branches(after, forward=True),
+        titles=titles.of_nodes(session, [node.id for node in (*graph.nodes, *after.nodes)]),
         report=queries.report_of(session, model.job_id),
     )
 

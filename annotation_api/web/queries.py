@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -103,3 +103,20 @@ def median_active_ms(session: Session, person: Person, project_id: uuid.UUID) ->
         Submission.created_at >= func.date_trunc("day", func.now(), "UTC"),
     )
     return session.scalar(query)
+
+
+def origins(session: Session, snapshots: Sequence[Snapshot]) -> dict[uuid.UUID, dict[str, Any]]:
+    """What each was frozen from: its kind, id and name."""
+    named = {row.id: _source(row) for row in snapshots}
+    names = {
+        kind: {str(row.id): row.name for row in session.execute(select(table.id, table.name).where(table.id.in_(keys)))}
+        for kind, table in (("project", Project), ("dataset", Dataset))
+        if (keys := {uuid.UUID(key) for of, key in named.values() if of == kind})
+    }
+    return {row: {"kind": kind, "id": key, "name": names[kind].get(key, key)} for row, (kind, key) in named.items()}
+
+
+def _source(snapshot: Snapshot) -> tuple[str, str]:
+    """Kind and id."""
+    sources = snapshot.sources
+    return ("project", sources["project"]) if "project" in sources else ("dataset", sources["datasets"][0])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence, unpacked
@@ -27,7 +26,8 @@ from annotation_api.models.descent import derived
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
-from annotation_api.web.queries import kinds_asked, newest
+from annotation_api.web.queries import kinds_asked, newest, origins
+from annotation_api.web.runs import titles
 
 router = APIRouter(route_class=DoorRoute)
 
@@ -142,7 +142,7 @@ def shown_snapshot(
 ) -> Response:
     """The page of a snapshot; `back` is its form that comes again."""
     snapshot = service.get_snapshot(session, snapshot_id)
-    held = HOLDS[snapshot.kind]
+    held, after = HOLDS[snapshot.kind], derived(session, snapshot)
     return render(
         request,
         "snapshot.html",
@@ -150,7 +150,8 @@ def shown_snapshot(
         back.status,
         returned=back,
         snapshot=snapshot,
-        descent=branches(derived(session, snapshot), forward=True),
+        descent=branches(after, forward=True),
+        titles=titles.of_nodes(session, [node.id for node in after.nodes]),
         origin=origins(session, [snapshot])[snapshot.id],
         maker=session.get_one(Person, snapshot.created_by),
         counts=queries.snapshot_counts(session, snapshot.id),
@@ -161,20 +162,3 @@ def shown_snapshot(
             for line in queries.first_lines(session, snapshot.id, FIRST)
         ],
     )
-
-
-def origins(session: Session, snapshots: Sequence[Snapshot]) -> dict[uuid.UUID, dict[str, Any]]:
-    """What each was frozen from: its kind, id and name."""
-    named = {row.id: _source(row) for row in snapshots}
-    names = {
-        kind: {str(row.id): row.name for row in session.execute(select(table.id, table.name).where(table.id.in_(keys)))}
-        for kind, table in (("project", Project), ("dataset", Dataset))
-        if (keys := {uuid.UUID(key) for of, key in named.values() if of == kind})
-    }
-    return {row: {"kind": kind, "id": key, "name": names[kind].get(key, key)} for row, (kind, key) in named.items()}
-
-
-def _source(snapshot: Snapshot) -> tuple[str, str]:
-    """Kind and id."""
-    sources = snapshot.sources
-    return ("project", sources["project"]) if "project" in sources else ("dataset", sources["datasets"][0])

@@ -22,8 +22,8 @@ from alignment.shared.events import StageResult
 from annotation_api.db.erasing import marks
 from annotation_api.db.erasing.marks import ErasedFrom
 from annotation_api.db.jobs.differences import flat, written
-from annotation_api.db.tables import MAKES, Assignment, Job, ModelVersion, Snapshot, SnapshotRow, Submission
-from workers.attempt.inputs import Resolved, model_name
+from annotation_api.db.tables import MAKES, Assignment, Job, ModelVersion, Snapshot, SnapshotRow, Submission, made_name
+from workers.attempt.inputs import Resolved
 
 CARD = "README.md"
 HEAD_BYTES = 4096  # of a base model's own card, in which its licence stands
@@ -64,7 +64,7 @@ def lineage_of(session: Session, job: Job, resolved: Resolved) -> CardFacts:
     parents = {role: (model.name, licence_of(model)) for role, model in resolved.models.items()}
     named = [(role, uuid.UUID(each["snapshot"])) for role, each in job.inputs.items() if _is_snapshot(each)]
     data = tuple(_data(session, role, key) for role, key in named)
-    name = job.name or (model_name(job) if job.stage in MAKES else job.stage.value)
+    name = job.name or (made_name(job.stage, job.id) if job.stage in MAKES else job.stage.value)
     return CardFacts(name, job.stage, job.config, parents, data, _erased(session, resolved))
 
 

@@ -20,9 +20,9 @@ from alignment.shared.events import StageResult
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
 from annotation_api.db.jobs.records import ArtifactFile, ModelToRegister, NewEvaluatedPolicy
-from annotation_api.db.tables import MAKES, Job
+from annotation_api.db.tables import MAKES, Job, made_name
 from workers.attempt.candidates import add_candidates, tasks_wanted
-from workers.attempt.inputs import Resolved, model_name
+from workers.attempt.inputs import Resolved
 from workers.crashpoints import crash_point
 from workers.staging import Folders
 
@@ -77,7 +77,7 @@ def _model(
     job: Job, folders: Folders, resolved: Resolved, published: Published, result: StageResult
 ) -> ModelToRegister:
     return ModelToRegister(
-        name=model_name(job),
+        name=made_name(job.stage, job.id),
         kind=MAKES[job.stage],
         path=str(folders.artifact),
         sha256=published.sha256,

@@ -26,7 +26,7 @@ from alignment.untrusted.files import UnsafeModel
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs.records import JobError
 from annotation_api.db.kinds import ErrorKind
-from annotation_api.db.tables import MAKES, Job, ModelVersion
+from annotation_api.db.tables import Job, ModelVersion
 from workers.attempt.snapshot import write_snapshot
 from workers.stage.faults import AttemptError
 
@@ -92,11 +92,6 @@ def _models(session: Session, stage: Stage, given: Mapping[str, Any]) -> dict[st
 def _written(session: Session, reference: Mapping[str, str], to: Path) -> Path:
     write_snapshot(session, uuid.UUID(reference["snapshot"]), to)
     return to
-
-
-def model_name(job: Job) -> str:
-    """The name of the version that this job makes."""
-    return f"{MAKES[job.stage].value}-{str(job.id)[:8]}"
 
 
 def _model(session: Session, reference: Mapping[str, str]) -> ModelVersion:

@@ -57,7 +57,8 @@ class InstructConfig(StageSettings):
     def teacher_problem(self, *, has_model: bool) -> str | None:
         """Why nobody, or two, would answer; None where one does."""
         if has_model and self.teacher is not None:
-            return "Name a model or the setting teacher, not both."
+            return Sentence("two-who-answer", "Name a model or the setting teacher, not both.")
         if not has_model and self.teacher is None:
-            return "Nobody answers: name a model, or an allowed endpoint in the setting teacher."
+            english = "Nobody answers: name a model, or an allowed endpoint in the setting teacher."
+            return Sentence("no-model-no-teacher", english)
         return None

@@ -283,7 +283,9 @@ class PPOConfig(PolicyConfig):
         """What is wrong where the input `pretraining` and its weight do not go together."""
         if bool(self.ptx_coef) == given:
             return None
-        return f"ptx_coef is {self.ptx_coef:g}, but the input pretraining is {'given' if given else 'missing'}."
+        state = Sentence("is-given", "given") if given else Sentence("is-missing", "missing")
+        english = "ptx_coef is %(coef)s, but the input pretraining is %(state)s."
+        return Sentence("pretraining-and-coef", english, coef=f"{self.ptx_coef:g}", state=state)
 
 
 def require_groups(batch_size: int, responses: int) -> None:

@@ -43,6 +43,7 @@ from annotation_api.db.tables.models import Alias as Alias
 from annotation_api.db.tables.models import AliasMove as AliasMove
 from annotation_api.db.tables.models import ModelParent as ModelParent
 from annotation_api.db.tables.models import ModelVersion as ModelVersion
+from annotation_api.db.tables.models import made_name as made_name
 from annotation_api.db.tables.people import ApiKey as ApiKey
 from annotation_api.db.tables.people import Invitation as Invitation
 from annotation_api.db.tables.people import LoginSession as LoginSession

@@ -18,6 +18,11 @@ from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_lis
 MAKES = {Stage.SFT: ModelKind.SFT, Stage.REWARD: ModelKind.REWARD, Stage.PPO: ModelKind.POLICY}
 
 
+def made_name(stage: Stage, job: uuid.UUID) -> str:
+    """The name of the version that a job makes, until somebody gives it another."""
+    return f"{MAKES[stage].value}-{str(job)[:8]}"
+
+
 class ModelVersion(Base):
     """A model in the registry. Its folder holds safetensors and was whole before the row came."""
 

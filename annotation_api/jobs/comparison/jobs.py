@@ -103,16 +103,19 @@ def _models(session: Session, jobs: Sequence[Job]) -> dict[uuid.UUID, uuid.UUID]
 
 def _notes(session: Session, jobs: Sequence[Job], labels: Sequence[str]) -> Iterable[str]:
     if len({job.stage for job in jobs}) > 1:
-        yield "They are of different stages: only what has the same name stands side by side."
+        english = "They are of different stages: only what has the same name stands side by side."
+        yield Sentence("jobs-of-other-stages", english)
     pruned = select(Artifact.job_id).where(
         Artifact.job_id.in_([job.id for job in jobs]), Artifact.removed_at.is_not(None)
     )
     gone = set(session.scalars(pruned))
     for job, label in zip(jobs, labels, strict=True):
         if job.id in gone:
-            yield f"Files of {label} were removed; its settings, numbers and curves are still here."
+            english = "Files of %(label)s were removed; its settings, numbers and curves are still here."
+            yield Sentence("job-files-removed", english, label=label)
         if job.result is None:
-            yield f"{label} has not succeeded: it has no final numbers yet."
+            english = "%(label)s has not succeeded: it has no final numbers yet."
+            yield Sentence("job-without-numbers", english, label=label)
 
 
 # ---------------------------------------------------------------- numbers

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from alignment.shared import gate
 from alignment.shared.config import GateConfig, Stage
 from alignment.shared.intervals import interval95
+from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion
 from annotation_api.http.errors import not_found
 from annotation_api.jobs.comparison.jobs import Numbers, numbers_of, people_of, rows, several
@@ -76,15 +77,19 @@ def _aliases(session: Session, models: Sequence[ModelVersion]) -> dict[uuid.UUID
 
 def _notes(models: Sequence[ModelVersion], labels: Sequence[str], replies: Sequence[Replies]) -> Iterator[str]:
     if len({row.kind is ModelKind.REWARD for row in models}) > 1:
-        yield "Reward models and models that write share few numbers: compare like with like."
+        english = "Reward models and models that write share few numbers: compare like with like."
+        yield Sentence("models-unlike", english)
     for row, label, said in zip(models, labels, replies, strict=True):
         if row.removed_at is not None:
-            yield f"The files of {label} were removed; its numbers are still here."
+            english = "The files of %(label)s were removed; its numbers are still here."
+            yield Sentence("compared-model-removed", english, label=label)
         if row.kind is not ModelKind.REWARD and not said:
-            yield f"No PPO run has kept replies of {label} to held-out prompts."
+            english = "No PPO run has kept replies of %(label)s to held-out prompts."
+            yield Sentence("model-without-replies", english, label=label)
     asked = [set(said) for said in replies if said]
     if len(asked) > 1 and not set.intersection(*asked):
-        yield "No held-out prompt was asked of all of them: their numbers come from different prompts."
+        english = "No held-out prompt was asked of all of them: their numbers come from different prompts."
+        yield Sentence("models-of-other-prompts", english)
 
 
 def _samples(job: Job) -> list[Mapping[str, Any]]:

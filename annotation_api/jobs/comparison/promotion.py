@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.kinds import ModelKind
 from annotation_api.jobs.comparison.schemas import ComparedNumber, Promotion
 
@@ -37,19 +38,22 @@ def _problem(kind: ModelKind, old: Numbers, new: Numbers) -> str | None:
     name = NUMBER[kind]
     for side, numbers in (("champion", old), ("challenger", new)):
         if name not in numbers or numbers[name].low is None:
-            return f"The {side} has no {name} with an interval yet."
+            english = "The %(side)s has no %(name)s with an interval yet."
+            return Sentence("no-interval-yet", english, side=side, name=name)
     if kind is ModelKind.REWARD and not new.get("passes_the_gate", ComparedNumber(value=0.0)).value:
-        return "The gate refuses the challenger."
+        return Sentence("gate-refuses-challenger", "The gate refuses the challenger.")
     gain, least = new[name].value - old[name].value, _least(old[name], new[name])
     if least <= 0:
-        return f"{name} is {gain:+.3f}, which may be chance: its 95 % interval begins at {least:+.3f}."
+        english = "%(name)s is %(gain)s, which may be chance: its 95 %% interval begins at %(least)s."
+        return Sentence("gain-may-be-chance", english, name=name, gain=f"{gain:+.3f}", least=f"{least:+.3f}")
     return None
 
 
 def _gain(kind: ModelKind, old: Numbers, new: Numbers) -> str:
     name = NUMBER[kind]
     least = _least(old[name], new[name])
-    return f"{name} is {new[name].value - old[name].value:+.3f}, at least {least:+.3f} by its 95 % interval."
+    gain, english = new[name].value - old[name].value, "%(name)s is %(gain)s, at least %(least)s by its 95 %% interval."
+    return Sentence("gain-is-sure", english, name=name, gain=f"{gain:+.3f}", least=f"{least:+.3f}")
 
 
 def _least(old: ComparedNumber, new: ComparedNumber) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from alignment.shared.config import Stage
+from alignment.shared.sentence import SentenceText
 from annotation_api.db.kinds import JobState, ModelKind
 from annotation_api.jobs.curves import ChartGroup
 
@@ -48,7 +49,7 @@ class JobComparison(BaseModel):
     """Jobs side by side."""
 
     jobs: list[ComparedJob]
-    notes: list[str] = Field(description="What limits the comparison.")
+    notes: list[SentenceText] = Field(description="What limits the comparison.")
     settings: list[SettingRow]
     numbers: list[NumberRow]
     charts: list[ChartGroup] = Field(description="Each metric with a series of every job, thinned.")
@@ -74,14 +75,14 @@ class Promotion(BaseModel):
 
     rule: str
     met: bool
-    because: str
+    because: SentenceText
 
 
 class ModelComparison(BaseModel):
     """Models side by side."""
 
     models: list[ComparedModel]
-    notes: list[str] = Field(description="What limits the comparison.")
+    notes: list[SentenceText] = Field(description="What limits the comparison.")
     numbers: list[NumberRow]
     promotion: Promotion | None = Field(
         description="Of two models of one kind, the first as champion and the second as challenger."

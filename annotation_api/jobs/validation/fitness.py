@@ -17,6 +17,7 @@ from alignment.shared.config import PPOConfig
 from alignment.shared.errors import StageError
 from alignment.shared.methods import SOFT
 from alignment.shared.records import Ranking, split_of
+from alignment.shared.sentence import Sentence
 from alignment.untrusted import adapters
 from alignment.untrusted.folder import BOTTLENECK, SOFT_ADAPTERS
 from annotation_api.db.forms import MAX_RANKED
@@ -37,10 +38,11 @@ def rankings_problem(session: Session, rankings: uuid.UUID, heldout_fraction: fl
         found += len(ranking.groups) > 1 and split_of(ranking.prompt, heldout_fraction) == "train"
         if found >= MIN_RANKINGS:
             return None
-    return (
-        f"Only {found} rankings prefer one response to another on the training side (heldout_fraction "
-        f"{heldout_fraction:g}); at least {MIN_RANKINGS} are needed. Collect or import more."
+    english = (
+        "Only %(found)s rankings prefer one response to another on the training side (heldout_fraction %(share)s); at "
+        "least %(least)s are needed. Collect or import more."
     )
+    return Sentence("few-rankings", english, found=found, share=f"{heldout_fraction:g}", least=MIN_RANKINGS)
 
 
 def teacher_problem(session: Session, name: str | None) -> str | None:
@@ -48,8 +50,9 @@ def teacher_problem(session: Session, name: str | None) -> str | None:
     settings: Settings | None = session.info.get(SETTINGS)
     if name is None or settings is None or name in settings.teacher_endpoints:
         return None
-    allowed = ", ".join(sorted(settings.teacher_endpoints)) or "none"
-    return f"This endpoint is not allowed. Allowed are: {allowed}. An admin lists endpoints in RANKLOOP_TEACHERS."
+    allowed = ", ".join(sorted(settings.teacher_endpoints)) or Sentence("none-at-all", "none")
+    english = "This endpoint is not allowed. Allowed are: %(allowed)s. An admin lists endpoints in RANKLOOP_TEACHERS."
+    return Sentence("endpoint-unlisted", english, allowed=allowed)
 
 
 def gate_problem(session: Session, reward_model: Mapping[str, str], config: PPOConfig) -> str | None:
@@ -61,11 +64,12 @@ def gate_problem(session: Session, reward_model: Mapping[str, str], config: PPOC
     try:
         measured = result["metrics"] if result else _measured(session, uuid.UUID(reward_model["model"]))
     except StageError as error:
-        return str(error)
+        return Sentence("then", "%(first)s %(then)s", first=error.cause, then=error.next_step)
     decision = gate.decide(measured, config.gate, config.accept_reward_model)
     if decision.outcome is not gate.GateOutcome.REFUSED:
         return None
-    return f"The gate refuses this reward model: {decision.words} {gate.HOW}"
+    english = "The gate refuses this reward model: %(words)s %(how)s"
+    return Sentence("gate-refuses-this", english, words=decision.words, how=gate.HOW)
 
 
 def _measured(session: Session, key: uuid.UUID) -> Mapping[str, Any] | None:
@@ -78,26 +82,29 @@ def unmerged_problem(session: Session, model: Mapping[str, str]) -> str | None:
     """A stage that trains starts from weights, and what these methods learn is no part of them."""
     kind = _adapter_kind(session, model)
     if kind in BOTTLENECKS:
-        return (
+        english = (
             "It has bottleneck adapters (houlsby), which cannot be merged into the weights that training starts from. "
             "Sample from it, or train it again with method full, lora, ia3, layers or bitfit."
         )
+        return Sentence("bottlenecks-unmerged", english)
     if kind not in (*SOFT, *SOFT_ADAPTERS):
         return None
-    return (
-        f"It has a soft prompt ({kind}), which is no part of the weights that training starts from. Sample from it, or "
-        "train it again with method full, lora, ia3, layers or bitfit."
+    english = (
+        "It has a soft prompt (%(kind)s), which is no part of the weights that training starts from. Sample from it, "
+        "or train it again with method full, lora, ia3, layers or bitfit."
     )
+    return Sentence("soft-prompt-unmerged", english, kind=kind)
 
 
 def critic_problem(session: Session, reward_model: Mapping[str, str], config: PPOConfig) -> str | None:
     """The critic begins as the reward model; over bottleneck adapters, which are never merged, stand only such."""
     if _adapter_kind(session, reward_model) not in BOTTLENECKS or config.tuned == "houlsby":
         return None
-    return (
-        f"It has bottleneck adapters (houlsby), on which no critic of method {config.tuned} can begin. Set method to "
+    english = (
+        "It has bottleneck adapters (houlsby), on which no critic of method %(method)s can begin. Set method to "
         "'houlsby', or train it again with method full, lora, ia3, layers or bitfit."
     )
+    return Sentence("critic-on-bottlenecks", english, method=config.tuned)
 
 
 def _adapter_kind(session: Session, model: Mapping[str, str]) -> str | None:
@@ -114,7 +121,17 @@ def task_problem(models: int, responses: int) -> str | None:
     if models * responses <= MAX_RANKED:
         return None
     fit = MAX_RANKED // models
-    return (
-        f"{models} models with {responses} responses each make tasks of up to {models * responses} responses; "
-        f"a person ranks at most {MAX_RANKED}. " + (f"At most {fit} fit." if fit else "Name fewer models.")
+    english = (
+        "%(models)s models with %(responses)s responses each make tasks of up to %(all)s responses; a person ranks at "
+        "most %(most)s. %(next)s"
+    )
+    step = Sentence("at-most-fit", "At most %(fit)s fit.", fit=fit) if fit else Sentence("fewer", "Name fewer models.")
+    return Sentence(
+        "task-too-large",
+        english,
+        models=models,
+        responses=responses,
+        all=models * responses,
+        most=MAX_RANKED,
+        next=step,
     )

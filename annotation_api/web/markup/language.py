@@ -105,9 +105,13 @@ def said(language: str) -> Mapping[str, str]:
 
 
 def metric(name: str) -> str:
-    """What a job measures, in words of the current language; its own name, spaced, where the language has none."""
+    """What a job measures, in words of the current language; its own name, spaced, where the language has none.
+
+    What stands in brackets, a criterion, is the data's own word.
+    """
+    name, bracket, criterion = name.partition(" (")
     raw = name.replace(" ", "_")
-    return metrics(current()).get(raw, raw.replace("_", " "))
+    return metrics(current()).get(raw, raw.replace("_", " ")) + bracket + criterion
 
 
 def metrics_known() -> Mapping[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -22,10 +25,19 @@ from annotation_api.http.errors import ApiError
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import translate as _
 from annotation_api.web.markup.richtext import rich, within_bounds
+from annotation_api.web.markup.sections import marked
 
 HERE = Path(__file__).parents[1]
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "rankloop_theme"
+
+
+BACKTICKS = re.compile(r"`([^`]+)`")
+
+
+def _coded(text: str) -> Markup:
+    """A sentence whose `names` are set as code."""
+    return Markup(BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _when(value: datetime | None) -> str:
@@ -100,6 +112,7 @@ _environment.filters.update(
     since=_since,
     rich=rich,
     metric=language.metric,
+    coded=_coded,
 )
 _environment.globals.update(
     _=_,
@@ -116,7 +129,8 @@ def render(request: Request, template: str, me: Person | None, status: int = 200
     """A page; `me` decides what the navigation shows."""
     if status >= 400:
         recording.nothing_done(request)
-    shared = {"me": me, "theme": theme_of(request), "here": here(request), "waiting": lambda: _waiting(request, me)}
+    shared: dict[str, Any] = {"me": me, "theme": theme_of(request), "here": here(request)}
+    shared |= {"waiting": lambda: _waiting(request, me), "current": partial(marked, here(request))}
     with language.speaking(language.language_of(request, me)):
         values = {**shared, **context}
         return within_bounds(lambda: _templates.TemplateResponse(request, template, values, status_code=status))

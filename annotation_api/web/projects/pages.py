@@ -30,6 +30,7 @@ from annotation_api.web.markup.language import language_of
 from annotation_api.web.markup.rendering import read_form, render, see_other
 from annotation_api.web.projects import preview, project_form, samples, toy
 from annotation_api.web.projects.form_builder import CLASSES, Fields, UnreadableForm, plain
+from annotation_api.web.runs import titles
 
 router = APIRouter(prefix="/projects", route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
@@ -192,6 +193,7 @@ def _project_page(
 ) -> Response:
     engineer = me.role in ENGINEERS
     datasets = queries.newest(session, Dataset) if engineer else []
+    models = samples.models_of(queries.newest(session, ModelVersion)) if engineer else []
     return render(
         request,
         "project.html",
@@ -204,7 +206,8 @@ def _project_page(
         days=counts.judged_by_day(session, project.id) if me.role != Role.ANNOTATOR else [],
         versions=projects.form_versions(session, project) if engineer else [],
         datasets=[row for row in datasets if row.kind in bulk.HOLDS],
-        models=samples.models_of(queries.newest(session, ModelVersion)) if engineer else [],
+        models=models,
+        titles=titles.of_models(session, [row.id for row in models]),
         prompts=samples.prompts_of(datasets),
         filling=filling or {},
         sampling=sampling or {},

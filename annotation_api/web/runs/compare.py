@@ -6,6 +6,7 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Job, ModelVersion
 from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
@@ -19,6 +20,7 @@ from annotation_api.web.markup.charts import HEIGHT, WIDTH, line
 from annotation_api.web.markup.rendering import render
 from annotation_api.web.markup.wording import differing
 from annotation_api.web.queries import newest
+from annotation_api.web.runs import titles
 
 router = APIRouter(route_class=DoorRoute)
 Chosen = Annotated[list[uuid.UUID], Query(max_length=50)]
@@ -39,7 +41,8 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
     chosen = {str(key) for key in (*job, *model)}
     shared = {"chosen": chosen, "error": error, "most": MOST, "box": (WIDTH, HEIGHT), "line": line}
     if isinstance(found, ModelComparison):
-        return render(request, "compare_models.html", me, it=found, differing=differing, **shared)
+        it = _called(session, found)
+        return render(request, "compare_models.html", me, it=it, differing=differing, **shared)
     if isinstance(found, JobComparison):
         at = "/compare/curves?" + "&".join(f"job={key}" for key in job)
         more = {"groups": found.charts, "curves_at": at, "alarms": [], "five": [], "nothing_held_out": False}
@@ -47,7 +50,20 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
     rows = newest(session, Job, 50)
     names = dict(zip([row.id for row in rows], labelled(rows), strict=True))
     made = newest(session, ModelVersion, 50)
-    return render(request, "compare.html", me, 422 if error else 200, jobs=rows, names=names, models=made, **shared)
+    called = titles.of_models(session, [row.id for row in made])
+    lists = {"jobs": rows, "names": names, "models": made, "titles": called}
+    return render(request, "compare.html", me, 422 if error else 200, **lists, **shared)
+
+
+def _called(session: Session, found: ModelComparison) -> ModelComparison:
+    """The models by what the pages call them, each once."""
+    called = titles.of_models(session, [row.id for row in found.models])
+    names = list(called.values())
+    models = [
+        row.model_copy(update={"label": called[row.id]}) if names.count(called[row.id]) == 1 else row
+        for row in found.models
+    ]
+    return found.model_copy(update={"models": models})
 
 
 @router.get("/compare/curves", dependencies=[allow(*READS_RUNS)])

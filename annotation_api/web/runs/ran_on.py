@@ -15,6 +15,7 @@ from annotation_api.db.jobs.differences import Difference, differences
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Dataset, Job, JobState, ModelVersion, Project, Snapshot
+from annotation_api.web.runs import titles
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def _reads(session: Session, inputs: dict[str, Any]) -> Iterator[Read]:
 
 def _read(session: Session, role: str, kind: str, key: str) -> Read:
     if kind == "model" and (model := session.get(ModelVersion, uuid.UUID(key))):
-        return Read(role, kind, key, model.name, model.kind.value, model.removed_at is not None)
+        called = titles.of_models(session, [model.id])[model.id]
+        return Read(role, kind, key, called, model.kind.value, model.removed_at is not None)
     if kind == "job" and (job := session.get(Job, uuid.UUID(key))):
         return Read(role, kind, key, job.name or f"{job.stage.value} {key[:8]}", job.state.value)
     if kind == "snapshot" and (snapshot := session.get(Snapshot, uuid.UUID(key))):

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 
 from alignment.shared import gate
 from alignment.shared.config import GateConfig
-from annotation_api.db.tables import AliasMove, Job, ModelKind, ModelVersion, Person
+from annotation_api.db.tables import AliasMove, Job, ModelKind, ModelVersion
 from annotation_api.jobs.comparison.jobs import Numbers, numbers_of, people_of_each
 from annotation_api.jobs.comparison.schemas import ComparedNumber
 from annotation_api.models import queries as models
+from annotation_api.web import queries
+from annotation_api.web.runs import titles
 
 MOST = 500
 ROLES = ("champion", "challenger")  # aliases that the pages offer; any other name is as good
@@ -42,11 +44,14 @@ class ModelLine:
 
 
 def found(kind: str, tag: str, name: str) -> Select[Any]:
-    """The models of a kind, with a tag, with a part of a name, where they are given."""
+    """The models of a kind, with a tag, with a part of its name or of its job's, where they are given."""
     query = select(ModelVersion)
     query = query.where(ModelVersion.kind == kind) if kind in list(ModelKind) else query
     query = query.where(ModelVersion.tags.contains([tag])) if tag else query
-    return query.where(ModelVersion.name.icontains(name, autoescape=True)) if name else query
+    if not name:
+        return query
+    called_as_its_job = select(Job.id).where(Job.id == ModelVersion.job_id, Job.name.icontains(name, autoescape=True))
+    return query.where(ModelVersion.name.icontains(name, autoescape=True) | called_as_its_job.exists())
 
 
 def lines(session: Session, rows: Sequence[ModelVersion], aliases: Mapping[uuid.UUID, list[str]]) -> list[ModelLine]:
@@ -64,10 +69,10 @@ def _line(row: ModelVersion, aliases: list[str], judged: Numbers) -> ModelLine:
     return ModelLine(row, aliases, numbers, outcome)
 
 
-def ordered(found: Sequence[ModelLine], by: str) -> list[ModelLine]:
+def ordered(found: Sequence[ModelLine], called: Mapping[uuid.UUID, str], by: str) -> list[ModelLine]:
     """The best first by a number, those without it last; by name; else as they are, the newest first."""
     if by == "name":
-        return sorted(found, key=lambda line: line.model.name.casefold())
+        return sorted(found, key=lambda line: called[line.model.id].casefold())
     if by not in COLUMNS:
         return list(found)
     sign = 1 if by in LOW_IS_GOOD else -1
@@ -93,8 +98,8 @@ class MoveLine:
 def history(session: Session, names: Collection[str]) -> list[MoveLine]:
     """Of the aliases, the newest first."""
     moves = models.alias_moves(session, names)[:50]
-    called = dict(_names(session, ModelVersion, [each.model_id for each in moves if each.model_id]))
-    people = dict(_names(session, Person, [each.moved_by for each in moves if each.moved_by]))
+    called = titles.of_models(session, [each.model_id for each in moves if each.model_id])
+    people = queries.names_of(session, [each.moved_by for each in moves if each.moved_by])
     return [
         MoveLine(
             each,
@@ -103,9 +108,3 @@ def history(session: Session, names: Collection[str]) -> list[MoveLine]:
         )
         for each in moves
     ]
-
-
-def _names(
-    session: Session, table: type[ModelVersion] | type[Person], keys: Collection[uuid.UUID]
-) -> list[tuple[uuid.UUID, str]]:
-    return [(row.id, row.name) for row in session.execute(select(table.id, table.name).where(table.id.in_(keys)))]

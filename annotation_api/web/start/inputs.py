@@ -21,7 +21,8 @@ from annotation_api.db.snapshots.freeze import PROJECT_SOURCES
 from annotation_api.db.snapshots.frozen_rows import FROZEN_AS, HOLDS
 from annotation_api.db.tables import MAKES, Alias, Dataset, Job, ModelKind, ModelVersion, Project, Snapshot
 from annotation_api.jobs.validation.validator import SCORERS, WRITERS
-from annotation_api.web.queries import newest
+from annotation_api.web.queries import newest, origins
+from annotation_api.web.runs import titles
 
 MOST = 100  # of each kind
 ANY = (Prompt, Record)  # what every kind of data can be: the prompts in it, or as it is
@@ -34,7 +35,9 @@ class Offered:
     value: str
     label: str
     kind: str  # model, alias, job, snapshot, dataset, project
-    about: str = ""  # kind of its rows or of the model, its size
+    about: str = ""  # kind of its rows or of the model; of an alias, what it stands for
+    rows: int | None = None
+    own: str = ""  # name of a model that is called as its job
 
 
 def offered(session: Session, stage: Stage) -> dict[str, list[Offered]]:
@@ -54,12 +57,15 @@ def options(session: Session, asked: Input) -> Iterator[Offered]:
 
 def _models(session: Session, kinds: frozenset[ModelKind]) -> Iterator[Offered]:
     wanted = (ModelVersion.kind.in_(kinds), ModelVersion.removed_at.is_(None))
-    named = select(Alias.name, ModelVersion.name).join(ModelVersion, ModelVersion.id == Alias.model_id).where(*wanted)
-    for alias, model in session.execute(named.order_by(Alias.name)):
-        yield Offered(f"alias:{alias}", alias, "alias", model)
+    named = select(Alias.name, ModelVersion.id).join(ModelVersion, ModelVersion.id == Alias.model_id).where(*wanted)
+    pointed = session.execute(named.order_by(Alias.name)).all()
     models = select(ModelVersion).where(*wanted).order_by(ModelVersion.created_at.desc(), ModelVersion.id).limit(MOST)
-    for row in session.scalars(models):
-        yield Offered(f"model:{row.id}", row.name, "model", row.kind.value)
+    found = session.scalars(models).all()
+    called = titles.of_models(session, [model for _, model in pointed] + [row.id for row in found])
+    yield from (Offered(f"alias:{alias}", alias, "alias", called[model]) for alias, model in pointed)
+    for row in found:
+        own = row.name if called[row.id] != row.name else ""
+        yield Offered(f"model:{row.id}", called[row.id], "model", row.kind.value, own=own)
     stages = [stage for stage, kind in MAKES.items() if kind in kinds]
     makers = select(Job).where(Job.stage.in_(stages), Job.state.not_in(ENDED)).order_by(Job.created_at.desc())
     for job in session.scalars(makers.limit(MOST)):
@@ -67,22 +73,16 @@ def _models(session: Session, kinds: frozenset[ModelKind]) -> Iterator[Offered]:
 
 
 def _data(session: Session, record: type[Record]) -> Iterator[Offered]:
-    for snapshot in newest(session, Snapshot):
-        if HOLDS[snapshot.kind] is record or record in ANY:
-            yield Offered(f"snapshot:{snapshot.id}", _named(snapshot), "snapshot", _about(snapshot, snapshot.rows))
+    snapshots = [row for row in newest(session, Snapshot) if HOLDS[row.kind] is record or record in ANY]
+    made_from = origins(session, snapshots)
+    for snapshot in snapshots:
+        label = snapshot.name or f"{made_from[snapshot.id]['name']} {snapshot.created_at:%Y-%m-%d %H:%M}"
+        yield Offered(f"snapshot:{snapshot.id}", label, "snapshot", snapshot.kind.value, snapshot.rows)
     for row in newest(session, Dataset):
         if HOLDS[row.kind] is record or record in ANY:
-            yield Offered(f"dataset:{row.id}", row.name, "dataset", _about(row, row.accepted))
+            yield Offered(f"dataset:{row.id}", row.name, "dataset", row.kind.value, row.accepted)
     if FROZEN_AS.get(record) in PROJECT_SOURCES:
         yield from (Offered(f"project:{row.id}", row.name, "project") for row in newest(session, Project))
-
-
-def _named(snapshot: Snapshot) -> str:
-    return snapshot.name or f"{str(snapshot.id)[:8]} {snapshot.created_at:%Y-%m-%d %H:%M}"
-
-
-def _about(row: Any, rows: int) -> str:
-    return f"{row.kind.value} {rows:,}"
 
 
 def reference(value: str) -> dict[str, str] | str:

@@ -169,7 +169,7 @@ def test_chinese_pages_hold_no_english_sentence(scene: Scene, tabs: dict[str | N
         page.context.add_cookies([{"name": "rankloop_language", "value": "zh", "url": desk_url}])
         page.goto(place.path)
         words = page.evaluate(
-            "[...document.querySelectorAll('button, label, th, dt, summary, nav a, legend')]"
+            "[...document.querySelectorAll('button, label, th, dt, summary, nav a, legend, .note, .hint[id]')]"
             ".filter(it => !it.closest('[lang=en], .rich, .ask, [data-name]')).map(it => it.innerText.trim())"
         )
         english += [f"{place.name}: {text}" for text in words if is_english(text)]

@@ -12,6 +12,6 @@ def test_the_facts_of_a_line_stand_apart() -> None:
     facts = {"state": "succeeded", "rows": 1439, "submissions": {"count": 1439}}
     node = SimpleNamespace(type="snapshot", id="s", label="rankings", facts=facts)
     line = SimpleNamespace(depth=0, relation=None, again=False, node=node)
-    template = rendering._environment.from_string("{% import '_macros.html' as ui %}{{ ui.lineage([line], true) }}")
+    template = rendering._environment.from_string("{% import '_macros.html' as ui %}{{ ui.lineage([line], true, {}) }}")
     words = " ".join(re.sub(r"<[^>]*>", "", template.render(line=line)).split())
     assert words == "snapshot rankings succeeded rows: 1439 annotations: 1439"

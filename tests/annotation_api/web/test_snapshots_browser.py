@@ -36,7 +36,7 @@ def test_only_kinds_that_the_source_can_have_are_offered(desk: Any) -> None:
     page = desk.context(who).new_page()
     page.goto("/snapshots")
     assert offered(page, "By rules") == {"verdicts", "demonstrations", "prompts"}
-    assert offered(page, "shown (demonstrations)") == {"demonstrations", "conversations", "prompts"}
-    assert offered(page, "ranked (rankings)") >= {"rankings", "prompts"}
-    assert "verdicts" not in offered(page, "ranked (rankings)")
-    assert page.locator("select[name=kind]").input_value() in offered(page, "ranked (rankings)")
+    assert offered(page, "shown · demonstrations") == {"demonstrations", "conversations", "prompts"}
+    assert offered(page, "ranked · rankings") >= {"rankings", "prompts"}
+    assert "verdicts" not in offered(page, "ranked · rankings")
+    assert page.locator("select[name=kind]").input_value() in offered(page, "ranked · rankings")

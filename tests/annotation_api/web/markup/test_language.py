@@ -118,6 +118,9 @@ SPOKEN = re.compile(
     r"ApiError|Problem|TransitionRefused|JobError|Refused|Unreadable|StageError|BadInput|DiskFull|Diverged|Damaged"
     r"|PeersLost|AttemptError|Fault|Failure|TemplateRefuses|bad|_bad|_wrong|_unusable"
 )
+# Who gives such words back as they are: the reasons of the gate, of a dry run, and what limits a comparison.
+REASONS = re.compile(r"\w*_problem|refusals|mostly_length|_below_ceiling|_gain|_notes")
+BY_PROCESS = ("check.py",)  # what it notes reaches the service as the JSON of a command
 SETTINGS = ("settings.py", "config.py", "instruct.py", "prepare.py")
 NOT_WORDS = ("objects", "headers", "pointer")
 INSIDE = (
@@ -140,7 +143,7 @@ def bare_words(node: ast.expr) -> Iterator[str]:
             yield ast.unparse(node)
         case ast.Constant(value=str() as text) if " " in text:
             yield text
-        case ast.BinOp() | ast.IfExp() | ast.BoolOp() | ast.Tuple():
+        case ast.BinOp() | ast.IfExp() | ast.BoolOp() | ast.Tuple() | ast.List():
             for part in ast.iter_child_nodes(node):
                 if isinstance(part, ast.expr):
                     yield from bare_words(part)
@@ -157,6 +160,9 @@ def spoken(path: Path) -> Iterator[str]:
                     words = [*node.args, *(word.value for word in node.keywords if word.arg not in NOT_WORDS)]
             case ast.Assign(targets=[ast.Name(id="cause" | "next_step")], value=value):
                 words = [value]
+            case ast.FunctionDef(name=name) if REASONS.fullmatch(name) and path.name not in BY_PROCESS:
+                given = [each.value for each in ast.walk(node) if isinstance(each, ast.Return | ast.Yield)]
+                words = [word for word in given if word is not None]
         yield from (f"{path}:{node.lineno}: {text}" for word in words for text in bare_words(word))
 
 
@@ -204,8 +210,8 @@ def test_why_a_job_ended_is_retold_from_what_is_stored() -> None:
     assert stored["cause"] == str(cause)
     with speaking("zh"):
         assert why_it_ended(stored) == (
-            "运行该阶段的进程已终止。 这是连续 3 次没有进展的尝试中的最后一次。",
-            "然后重试此任务。",
+            "运行该阶段的进程已终止。这是连续 3 次没有进展的尝试中的最后一次。",
+            "然后重试此作业。",
         )
         assert why_it_ended({"kind": "crash", "cause": "As it was."}) == ("As it was.", "")
     with speaking("en"):
