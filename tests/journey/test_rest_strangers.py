@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 GUIDE = ROOT / "docs" / "rest.md"
 SMALL = {"batch_size": 8, "micro_batch_size": 8, "max_length": 64}
 FENCED = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ANSWERS = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,9 @@ def follow(client: Generated, job: uuid.UUID) -> list[Any]:
 
 def test_the_guide_leads_from_nothing_to_a_policy_line_by_line(service: Service, base: Path) -> None:
     assert service.setup_url
-    script = "\n".join(FENCED.findall(GUIDE.read_text("utf-8")))
+    guide = GUIDE.read_text("utf-8")
+    # What is piped on for a field of it is an answer, too.
+    script = "\n".join(FENCED.findall(guide)).replace("value() { grep", "value() { tee -a answers | grep", 1)
     work = base.parent
     environment = {**os.environ, "URL": service.url, "TOKEN": service.setup_url.rpartition("/")[2]}
     done = subprocess.run(
@@ -182,3 +185,28 @@ def test_the_guide_leads_from_nothing_to_a_policy_line_by_line(service: Service,
     assert "unknown-parameter" in done.stdout
     assert (work / "model.safetensors").stat().st_size > 1000
     assert {node["type"] for node in json.loads((work / "lineage.json").read_text())["nodes"]} >= {"model", "job"}
+    answers = list(_documents(done.stdout + (work / "answers").read_text()))
+    shown = [json.loads(text) for text in ANSWERS.findall(guide)]
+    assert len(shown) == 11
+    assert [text for text in shown if not any(_is_part(text, answer) for answer in answers)] == []
+
+
+def _documents(text: str) -> Iterator[Any]:
+    """Every JSON object and list that stands in a text."""
+    decoder, at = json.JSONDecoder(), 0
+    while (begin := re.compile(r"[\[{]").search(text, at)) is not None:
+        try:
+            found, at = decoder.raw_decode(text, begin.start())
+            yield found
+        except ValueError:
+            at = begin.end()
+
+
+def _is_part(shown: Any, answer: Any) -> bool:
+    """Whether an answer has all that is shown of one: its fields, of the same types, and a line of each list."""
+    match shown, answer:
+        case dict(), dict():
+            return all(name in answer and _is_part(value, answer[name]) for name, value in shown.items())
+        case list(), list():
+            return all(any(_is_part(value, other) for other in answer) for value in shown)
+    return type(shown) is type(answer)
