@@ -144,7 +144,7 @@ def test_a_job_says_what_it_waits_for_and_how_long(browser_of: Any, make: Any, s
     again.not_before = datetime(2100, 1, 2, 3, 4, tzinfo=UTC)
     session.flush()
     browser = browser_of(Role.REVIEWER)
-    words = "waiting for a GPU, for 2 h 5 min: 1 of 1 GPUs is taken"
+    words = "waiting for a GPU · for 2 h 5 min · 1 of 1 GPUs is taken"
     for path in ("/jobs", f"/jobs/{job.id}"):
         assert words in text_of(browser, path)
     assert f'data-since="{job.reason_since.isoformat()}"' in browser.get("/jobs").text
