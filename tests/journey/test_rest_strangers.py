@@ -187,7 +187,7 @@ def test_the_guide_leads_from_nothing_to_a_policy_line_by_line(service: Service,
     assert {node["type"] for node in json.loads((work / "lineage.json").read_text())["nodes"]} >= {"model", "job"}
     answers = list(_documents(done.stdout + (work / "answers").read_text()))
     shown = [json.loads(text) for text in ANSWERS.findall(guide)]
-    assert len(shown) == 11
+    assert len(shown) == 10
     assert [text for text in shown if not any(_is_part(text, answer) for answer in answers)] == []
 
 
