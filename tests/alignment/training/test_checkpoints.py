@@ -171,7 +171,7 @@ def test_ppo_goes_on_while_its_checkpoint_is_written_and_that_holds_the_border(
     assert again.steps[0] == 3
 
 
-def test_without_a_folder_a_pause_is_not_heard(files: Path, undisturbed: Any, tmp_path: Path) -> None:
+def test_without_a_folder_a_pause_changes_nothing(files: Path, undisturbed: Any, tmp_path: Path) -> None:
     assert run_of(files, "ppo", None).into(tmp_path / "out", RecordingReporter(pause_at=1)) == undisturbed("ppo")
 
 
