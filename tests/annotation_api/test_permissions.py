@@ -41,8 +41,8 @@ from annotation_api.http.idempotency import Idempotency
 from annotation_api.models import uploads as model_uploads
 from annotation_api.people import queries as people
 from annotation_api.web import work_queries
-from tests.support.permission_requests import Requests
-from tests.support.permission_world import Owned, World
+from tests.support.permissions.requests import Requests
+from tests.support.permissions.world import Owned, World
 
 LETTERS = {"a": Role.ANNOTATOR, "r": Role.REVIEWER, "e": Role.ENGINEER, "m": Role.ADMIN}
 OWNED = (

@@ -51,7 +51,7 @@ from annotation_api.settings import Settings
 from annotation_api.web.markup.rendering import HERE
 from tests.support.databases import new_database
 from tests.support.factory import Factory
-from tests.support.permission_world import World
+from tests.support.permissions.world import World
 
 CHECKS = [
     not_a_server_error,

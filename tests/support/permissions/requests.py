@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from annotation_api.web.projects import project_form
-from tests.support.permission_world import CSV, NEW_PROJECT, PASSWORD, REPLAY_KEY, Owned, World
+from tests.support.permissions.world import CSV, NEW_PROJECT, PASSWORD, REPLAY_KEY, Owned, World
 
 Request = Mapping[str, Any]
 LABELLED = ("job", "model", "dataset", "snapshot")
