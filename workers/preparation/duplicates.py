@@ -14,8 +14,8 @@ from rensa import RMinHash, RMinHashLSH
 from alignment.shared.records import Ranking
 from workers.preparation.texts import Prepared, normalised, prompt_of, prompt_texts, responses_of
 
-PERMUTATIONS = 128
-BANDS = 32  # of 4 hashes: a pair of similarity 0.8 is missed once in 10 million, one of 0.6 once in 90
+HASHES = 128  # of a text, or a few less
+MISSED = 1e-4  # at most, of the pairs that are just alike enough
 RUN = 5  # characters
 SEED = 42
 
@@ -38,17 +38,29 @@ def runs(text: str) -> list[str]:
     return [text[i : i + RUN] for i in range(max(1, len(text) - RUN + 1))]
 
 
+def missed(threshold: float, rows: int) -> float:
+    """The share of pairs of likeness `threshold` that agree in no band of `rows` hashes."""
+    return float((1 - threshold**rows) ** (HASHES // rows))
+
+
+def rows_of_band(threshold: float) -> int:
+    """As many hashes as keep `missed` in bounds: each more makes fewer texts that only share words be compared."""
+    return max(rows for rows in range(1, HASHES // 2) if missed(threshold, rows) <= MISSED)
+
+
 class Near:
     """Texts by their likeness."""
 
     def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
+        rows = rows_of_band(threshold)
+        bands = HASHES // rows
+        self._threshold, self._permutations = threshold, rows * bands
+        self._index = RMinHashLSH(threshold=threshold, num_perm=self._permutations, num_bands=bands)
         self._hashes: list[RMinHash] = []
 
     def find(self, text: str) -> tuple[int | None, RMinHash]:
         """The number of a kept text that is like this one, and the text's hash for `keep`."""
-        made = RMinHash(num_perm=PERMUTATIONS, seed=SEED)
+        made = RMinHash(num_perm=self._permutations, seed=SEED)
         made.update(runs(text))
         like = (key for key in self._index.query(made) if made.jaccard(self._hashes[key]) >= self._threshold)
         return next(like, None), made

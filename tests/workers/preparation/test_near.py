@@ -6,8 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import pytest
+
 from alignment.shared.records import Demonstration, Prompt
-from workers.preparation.duplicates import SeenBefore
+from workers.preparation.duplicates import SeenBefore, missed, rows_of_band
 
 PRECISION, RECALL = 0.95, 0.9  # the floors
 COUNT = 100  # texts of a language
@@ -78,3 +80,10 @@ def test_precision_and_recall_are_above_their_floors() -> None:
         print(f"{language:4}{'precision':20}{precision:8.3f}   ({wrong} of {count} other texts)")
         assert all(found[name] >= RECALL * count for name in EDITS), found
         assert precision >= PRECISION
+
+
+@pytest.mark.parametrize(("threshold", "rows", "share"), [(0.5, 2, 1.0e-8), (0.8, 5, 4.89e-5), (0.95, 11, 9.58e-5)])
+def test_bands_are_as_narrow_as_what_is_missed_allows(threshold: float, rows: int, share: float) -> None:
+    assert rows_of_band(threshold) == rows
+    assert missed(threshold, rows) == pytest.approx(share, rel=0.01)  # (1 - s^r)^b: of b bands of r hashes none agrees
+    assert missed(threshold, rows) <= 1e-4 < missed(threshold, rows + 1)
