@@ -12,7 +12,7 @@ from typing import Any
 from alignment.shared.records import MAX_RESPONSES
 from annotation_api.datasets.files.json_rows import Numbered
 from annotation_api.datasets.formats.shapes.chats import INPUT, INSTRUCTION, SYSTEM
-from annotation_api.datasets.formats.shapes.pairs import has_sides
+from annotation_api.datasets.formats.shapes.pairs import has_sides, refused_beside
 
 ANSWERED = ("response", "output", "completion", "answer")
 NUMBERS = {  # of one response: under which name a list of them stands
@@ -27,7 +27,8 @@ WHO = ("annotator", "annotator_id", "worker", "rater", "labeler")
 
 def is_rated(row: dict[str, Any]) -> bool:
     """Whether a row holds a prompt, one response and a number for it."""
-    return None not in (_first(row, INSTRUCTION), _first(row, ANSWERED), _number(row)) and not has_sides(row)
+    found = (_first(row, INSTRUCTION), _first(row, ANSWERED), _number(row))
+    return None not in found and not (has_sides(row) or refused_beside(row))
 
 
 def _first(row: dict[str, Any], names: tuple[str, ...]) -> str | None:

@@ -72,6 +72,12 @@ def test_ranks_in_a_table(text: str) -> None:
     assert [(other.annotator, order(other)) for other in others] == ([("v", [["x"], ["y"]])] if others else [])
 
 
+def test_a_score_beside_a_pair_makes_no_ranking_of_pairs() -> None:
+    row = {"query": "Q?", "response": "x", "rejected_response": "y", "score": 1}
+    reading, records = read(row, row | {"response": "z", "score": 2})
+    assert (reading.format, [order(record) for record in records]) == ("beside", [[["x"], ["y"]], [["z"], ["y"]]])
+
+
 def test_an_order_that_leaves_one_out_is_refused() -> None:
     reading, _ = table("prompt,response_1,response_2,response_3,ranking\nQ?,x,y,z,2>1\n")
     assert "must order every response" in reading.refusals[0].message
