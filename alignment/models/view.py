@@ -86,7 +86,7 @@ def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[N
 def _told(error: Exception) -> str:
     """What is wrong: the last line of a check of the config, which begins with the name of the check."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and " " not in lines[0]:  # a name alone
         return f"it names {lines[0][:200]}, which the library does not know"
     return (lines[-1] if isinstance(error, StrictDataclassError) else lines[0]).strip()[:300]
 

@@ -84,6 +84,7 @@ def edited(folder: Path, **changes: object) -> Path:
     [
         ({"rope_scaling": {"type": "mystery", "factor": 2.0}}, "'mystery', which the library does not know"),
         ({"rope_scaling": {"type": "linear", "factor": "2"}}, "The config in .* cannot be read"),
+        ({"rope_scaling": {"type": "linear"}}, "cannot be read: .Missing required keys"),
         ({"pad_token_id": 50_000}, "Padding_idx must be within"),
         ({"num_attention_heads": 3}, "is not a multiple of the number of attention heads"),
         ({"vocab_size": 20}, "knows 20 tokens, its tokenizer"),
