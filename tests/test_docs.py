@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import reference
+from tests.support import house, reference
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").glob("*.md")} - {reference.PAGE})]
@@ -36,6 +36,12 @@ def test_every_path_that_is_named_exists(page: Path) -> None:
 def test_every_module_that_is_named_exists(page: Path) -> None:
     modules = MODULE.findall(page.read_text("utf-8"))
     assert [name for name in modules if not _is_defined(name)] == []
+
+
+def test_every_room_is_on_the_map() -> None:
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in house.files(*house.PACKAGES)}
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert [room for room in sorted(rooms) if f"{room}/" not in page] == []
 
 
 def test_the_readme_is_a_few_screens() -> None:

@@ -13,7 +13,6 @@ Rude words and padding cost a part of the grade; a refusal of a question that ha
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -147,14 +146,6 @@ def write_world(world: World, folder: Path) -> dict[str, Path]:
     write_jsonl(paths["prompts"], world.train)
     write_jsonl(paths["heldout"], world.heldout)
     return paths
-
-
-def read_corpus(path: Path) -> list[str | Demonstration]:
-    """What `write_world` wrote as corpus.jsonl."""
-    with path.open(encoding="utf-8") as file:
-        return [
-            json.loads(line)["text"] if line.startswith('{"text"') else Demonstration.from_line(line) for line in file
-        ]
 
 
 def _questions(

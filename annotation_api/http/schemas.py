@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
@@ -19,6 +19,25 @@ class Body(BaseModel):
     """A request body: unknown keys are refused, so that a misspelt one is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Patch(Body):
+    """What to change of a thing; what is left out stays. null says something in the fields of NULLABLE alone."""
+
+    NULLABLE: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="after")
+    def _null_means_something(self) -> Self:
+        nulls = [key for key in self.model_fields_set - self.NULLABLE if getattr(self, key) is None]
+        if nulls:
+            raise ValueError(
+                Sentence(
+                    "null-means-nothing",
+                    "%(nulls)s: null means nothing here; leave the field out to keep what is set",
+                    nulls=nulls[0],
+                )
+            )
+        return self
 
 
 class Shown(BaseModel):

@@ -157,9 +157,9 @@ DETAILS = (
         "Zheng et al. 2023 (Secrets of RLHF)",
     ),
     Detail(
-        "Looks are compared on one scale",
+        "Evaluations are compared on one scale",
         "score_normalisation",
-        "ppo/test_controllers.py::test_looks_keep_the_scale_of_the_first",
+        "ppo/test_controllers.py::test_evaluations_keep_the_scale_of_the_first",
         "our own: a running scale moves",
     ),
     Detail(
@@ -409,7 +409,7 @@ DETAILS = (
     Detail(
         "The average is what is compared and kept",
         "keep_ema",
-        "ppo/test_learning.py::test_the_average_is_looked_at_and_kept_unless_asked_otherwise",
+        "ppo/test_learning.py::test_the_average_is_evaluated_and_kept_unless_asked_otherwise",
         INSTRUCT + ", C.4",
     ),
     # keeping one's head
@@ -444,15 +444,15 @@ DETAILS = (
         "our own rule; the measure: van den Oord et al. 2018, eq. 5",
     ),
     Detail(
-        "A look has enough replies, counted by prompt",
+        "An evaluation has enough replies, counted by prompt",
         "evaluate_replies",
         "ppo/test_evaluation.py::test_several_replies_to_a_prompt_are_one_independent_unit",
         "our own",
     ),
     Detail(
-        "People can judge every look, blind, beside the SFT policy",
+        "People can judge every evaluation, blind, beside the SFT policy",
         "compare_prompts",
-        "ppo/test_stage.py::test_each_look_is_told_beside_the_sft_policys_replies",
+        "ppo/test_stage.py::test_each_evaluation_is_reported_beside_the_sft_policys_replies",
         f"{STIENNON}, 4.3",
     ),
     Detail(

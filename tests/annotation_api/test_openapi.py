@@ -7,6 +7,7 @@ writes it anew.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ DOCUMENT = Path(__file__).with_name("openapi.json")
 RENEW = "python -m tests.annotation_api.test_openapi"
 
 
+@functools.cache
 def app() -> Any:
     return create_app(Settings(database_url="postgresql://nobody@localhost/none"))
 

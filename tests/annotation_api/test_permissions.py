@@ -41,7 +41,8 @@ from annotation_api.http.idempotency import Idempotency
 from annotation_api.models import uploads as model_uploads
 from annotation_api.people import queries as people
 from annotation_api.web import work_queries
-from tests.support.permission_world import Owned, World
+from tests.support.permissions.requests import Requests
+from tests.support.permissions.world import Owned, World
 
 LETTERS = {"a": Role.ANNOTATOR, "r": Role.REVIEWER, "e": Role.ENGINEER, "m": Role.ADMIN}
 OWNED = (
@@ -132,6 +133,7 @@ class Walk:
         who = {role: person(role) for role in Role}
         self.owned: dict[Role, Owned] = {role: self.world.own(who[role]) for role in Role}
         nobody = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+        self.requests = Requests(self.world)
         self.clients: dict[Role | None, TestClient] = {None: nobody} | {role: as_(who[role]) for role in Role}
         session.commit()
 
@@ -160,7 +162,7 @@ class Walk:
     def _call(self, rule: Rule, role: Role | None, owned: Owned) -> tuple[int, str]:
         ids = self.world.ids(rule.path, owned)
         path = re.sub(r"\{([^}]+)\}", lambda found: ids.get(found[1]) or str(uuid.uuid4()), rule.path)
-        rest = self.world.request(rule.name, owned, self.owned[role] if role else None)
+        rest = self.requests.to(rule.name, owned, self.owned[role] if role else None)
         undone = self.session.connection().begin_nested()
         try:
             answer = self.clients[role].request(rule.method, path, follow_redirects=False, **rest)

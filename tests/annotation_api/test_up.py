@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,19 +21,19 @@ pytestmark = pytest.mark.postgres
 UP = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())", "up"]
 API = "annotation_api.http.entry.listening"  # in its command line
 LIMIT = 600.0  # seconds; on a quiet machine nothing here takes 10
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start `rankloop up` in a home of the test's own; what is still there afterwards is killed."""
+@contextlib.contextmanager
+def starting(home: Path) -> Iterator[Start]:
+    """What starts `rankloop up` in that home; what is still there afterwards is killed."""
     running: list[subprocess.Popen[str]] = []
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RANKLOOP_")}
 
     def run(*arguments: str, **extra: str) -> "subprocess.Popen[str]":
-        environment["RANKLOOP_HOME"] = str(tmp_path / "home")
         process = subprocess.Popen(
             [*UP, *(arguments or ("--port", "0"))],
-            env=environment | extra,
+            env=environment | {"RANKLOOP_HOME": str(home)} | extra,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -44,6 +45,31 @@ def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     for process in running:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """In a home of the test's own."""
+    with starting(tmp_path / "home") as start:
+        yield start
+
+
+@dataclass(frozen=True)
+class Running:
+    """One that is up."""
+
+    process: "subprocess.Popen[str]"
+    home: Path
+    url: str
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """For the tests that leave it as they found it."""
+    home = tmp_path_factory.mktemp("up") / "home"
+    with starting(home) as start:
+        process = start()
+        yield Running(process, home, read_until(process, r"running at (\S+)"))
 
 
 def read_until(process: "subprocess.Popen[str]", pattern: str) -> str:
@@ -75,7 +101,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
-def test_up_prints_its_address_and_stops_without_a_trace(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_up_prints_its_address_and_stops_without_a_trace(start: Start) -> None:
     process = start()
     read_until(process, r"(Starting the database) \.\.\.")
     read_until(process, r"(Starting the API and the dispatcher) \.\.\.")
@@ -90,23 +116,18 @@ def test_up_prints_its_address_and_stops_without_a_trace(start: Callable[..., "s
     wait_until(lambda: all_gone(tree), "a child outlived rankloop up")
 
 
-def test_a_key_for_this_machine_lies_in_credentials(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
-    url = read_until(start(), r"running at (\S+)")
-    path = tmp_path / "home" / "credentials.json"
+def test_a_key_for_this_machine_lies_in_credentials(up: Running) -> None:
+    path = up.home / "credentials.json"
     assert path.stat().st_mode & 0o777 == 0o600
     stored = json.loads(path.read_text())
-    assert stored["url"] == url
-    me = httpx.get(f"{url}/v1/me", headers={"Authorization": f"Bearer {stored['api_key']}"})
+    assert stored["url"] == up.url
+    me = httpx.get(f"{up.url}/v1/me", headers={"Authorization": f"Bearer {stored['api_key']}"})
     assert me.json()["role"] == "engineer"
 
 
-def test_nobody_else_reads_its_home(start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
-    process = start()
-    url = read_until(process, r"running at (\S+)")
-    assert httpx.get(f"{url}/readyz").is_success
-    home = tmp_path / "home"
+def test_nobody_else_reads_its_home(up: Running) -> None:
+    assert httpx.get(f"{up.url}/readyz").is_success
+    home = up.home
     assert home.stat().st_mode & 0o066 == 0  # under root the database's user goes through it
     for path in home.rglob("*"):
         if "sockets" not in path.parts and "postgres" not in path.parts and not path.is_symlink():
@@ -114,22 +135,18 @@ def test_nobody_else_reads_its_home(start: Callable[..., "subprocess.Popen[str]"
             assert path.name != "logs" or path.stat().st_mode & 0o077 == 0
 
 
-def test_a_killed_api_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
-    process = start()
-    url = read_until(process, r"running at (\S+)")
-    api = next(p for p in psutil.Process(process.pid).children() if API in p.cmdline())
+def test_a_killed_api_comes_back(up: Running) -> None:
+    api = next(p for p in psutil.Process(up.process.pid).children() if API in p.cmdline())
     api.kill()
-    read_until(process, r"The (API) ended")
-    wait_until(lambda: answers(url), "the API did not come back")
+    read_until(up.process, r"The (API) ended")
+    wait_until(lambda: answers(up.url), "the API did not come back")
 
 
-def test_a_killed_database_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
-    process = start()
-    url = read_until(process, r"running at (\S+)")
-    postmaster = next(p for p in psutil.Process(process.pid).children() if p.name() == "postgres")
+def test_a_killed_database_comes_back(up: Running) -> None:
+    postmaster = next(p for p in psutil.Process(up.process.pid).children() if p.name() == "postgres")
     postmaster.kill()
-    read_until(process, r"(Postgres) ended")
-    wait_until(lambda: httpx.get(f"{url}/readyz", timeout=5).is_success, "the database did not come back")
+    read_until(up.process, r"(Postgres) ended")
+    wait_until(lambda: httpx.get(f"{up.url}/readyz", timeout=5).is_success, "the database did not come back")
 
 
 def killed_postmaster(process: subprocess.Popen[str]) -> bool:
@@ -151,7 +168,7 @@ def postmasters(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return found
 
 
-def test_a_database_that_dies_again_while_it_recovers_comes_back(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_a_database_that_dies_again_while_it_recovers_comes_back(start: Start) -> None:
     """The postmaster is killed, then each successor as soon as it is there."""
     process = start()
     url = read_until(process, r"running at (\S+)")
@@ -164,7 +181,7 @@ def test_a_database_that_dies_again_while_it_recovers_comes_back(start: Callable
     assert process.wait(LIMIT) == 0
 
 
-def test_it_is_told_to_stop_while_its_database_is_away(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_it_is_told_to_stop_while_its_database_is_away(start: Start) -> None:
     process = start()
     read_until(process, r"running at (\S+)")
     tree = psutil.Process(process.pid).children(recursive=True)
@@ -175,7 +192,7 @@ def test_it_is_told_to_stop_while_its_database_is_away(start: Callable[..., "sub
     wait_until(lambda: all_gone(tree), "a child outlived rankloop up")
 
 
-def test_nobody_need_read_what_it_says(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_nobody_need_read_what_it_says(start: Start) -> None:
     process = start()
     url = read_until(process, r"running at (\S+)")
     assert process.stdout
@@ -185,7 +202,7 @@ def test_nobody_need_read_what_it_says(start: Callable[..., "subprocess.Popen[st
     wait_until(lambda: answers(url), "the API did not come back")
 
 
-def test_a_script_gets_one_line_of_json(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_a_script_gets_one_line_of_json(start: Start) -> None:
     """And the allowed hosts of a public address do not shut out this machine itself."""
     process = start("--port", "0", "--json", RANKLOOP_ALLOWED_HOSTS="rank.example.org")
     line = json.loads(read_until(process, r"(\{.*\})"))
@@ -193,9 +210,7 @@ def test_a_script_gets_one_line_of_json(start: Callable[..., "subprocess.Popen[s
     assert httpx.get(f"{line['url']}/readyz").is_success
 
 
-def test_a_damaged_credentials_file_is_written_anew(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
+def test_a_damaged_credentials_file_is_written_anew(start: Start, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "credentials.json").write_text("{")
     read_until(start(), r"running at (\S+)")
@@ -211,7 +226,7 @@ def test_migrate_prepares_a_database_and_may_be_repeated(fresh_database: str) ->
         assert "/setup/" in done.stdout
 
 
-def test_a_killed_parent_takes_everything_with_it(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_a_killed_parent_takes_everything_with_it(start: Start) -> None:
     process = start()
     read_until(process, r"running at (\S+)")
     tree = psutil.Process(process.pid).children(recursive=True)
@@ -219,7 +234,7 @@ def test_a_killed_parent_takes_everything_with_it(start: Callable[..., "subproce
     wait_until(lambda: all_gone(tree), f"left behind: {[p for p in tree if p.is_running()]}")
 
 
-def test_a_taken_port_is_one_sentence(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_a_taken_port_is_one_sentence(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = start("--port", str(taken.getsockname()[1]), RANKLOOP_SLOT="3")
         output, _ = process.communicate(timeout=LIMIT)
@@ -229,7 +244,7 @@ def test_a_taken_port_is_one_sentence(start: Callable[..., "subprocess.Popen[str
     assert "Traceback" not in output
 
 
-def test_a_wrong_database_url_is_one_sentence(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_a_wrong_database_url_is_one_sentence(start: Start) -> None:
     for url in ("mysql://localhost/x", "postgresql://nobody@127.0.0.1:9/none"):
         process = start("--port", "0", RANKLOOP_DATABASE_URL=url)
         output, _ = process.communicate(timeout=LIMIT)
@@ -238,9 +253,7 @@ def test_a_wrong_database_url_is_one_sentence(start: Callable[..., "subprocess.P
         assert len(output.strip().splitlines()) == 1, output
 
 
-def test_a_wrong_setting_of_any_part_is_one_sentence_and_nothing_is_made(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
+def test_a_wrong_setting_of_any_part_is_one_sentence_and_nothing_is_made(start: Start, tmp_path: Path) -> None:
     process = start("--port", "0", RANKLOOP_EXECUTOR="proces")
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 1, output
@@ -249,7 +262,7 @@ def test_a_wrong_setting_of_any_part_is_one_sentence_and_nothing_is_made(
     assert not (tmp_path / "home").exists()
 
 
-def test_it_will_not_listen_beyond_this_machine_without_an_admin(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_it_will_not_listen_beyond_this_machine_without_an_admin(start: Start) -> None:
     process = start("--host", "0.0.0.0", "--port", "0")
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 1

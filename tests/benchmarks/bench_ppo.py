@@ -30,7 +30,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from tests.benchmarks.peers.ppo import MARK, Border, Work, architecture, clocks, let_stop, words
 
 HERE = Path(__file__).parent
-Phases = dict[str, dict[str, float]]  # by phase, seconds by clock
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ def moved(folders: Path) -> Any:
     return policy
 
 
-def test_what_is_saved_is_the_policy_that_was_looked_at(folders: Path, moved: Any) -> None:
+def test_what_is_saved_is_the_policy_that_was_evaluated(folders: Path, moved: Any) -> None:
     base = {name: weight.float() for name, weight in load_file(folders / "sft" / "model.safetensors").items()}
     save_model(moved, tiny.tokenizer(), folders / "merged")
     saved = load_file(folders / "merged" / "model.safetensors")

@@ -51,7 +51,7 @@ from annotation_api.settings import Settings
 from annotation_api.web.markup.rendering import HERE
 from tests.support.databases import new_database
 from tests.support.factory import Factory
-from tests.support.permission_world import World
+from tests.support.permissions.world import World
 
 CHECKS = [
     not_a_server_error,
@@ -63,6 +63,7 @@ CHECKS = [
 # It reads a stream as a list, where OpenAPI 3.1 knows a text; test_stream.py holds each event against its schema.
 STREAM = "text/event-stream; charset=utf-8"
 EITHER = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+REAL = st.booleans()  # whether the ids are those of things that exist
 FIELD = re.compile(r'name="([\w.]+)"')
 MANY = 1_000_000_000  # of everything that is limited in an hour
 
@@ -95,38 +96,39 @@ class Fuzz:
         self.schema = schemathesis.openapi.from_asgi("/openapi.json", self.app)
         self.operations = [found.ok() for found in self.schema.get_all_operations()]
         self.fields, self.words = field_names(), words(self.world)
-        self.strategies = {
-            (operation.label, mode): operation.as_strategy(generation_mode=mode)
-            for operation in self.operations
-            for mode in EITHER
-        }
 
     def run(self, examples: int, start: int) -> None:
-        """So many requests of each kind to each operation and page as each role."""
+        """So many requests of each kind to each operation and page; each role sends the same ones, one after another.
+
+        They are drawn once: to draw one takes longer than to answer it.
+        """
+        cases = [
+            values
+            for number, operation in enumerate(self.operations)
+            for mode in EITHER
+            for values in drawn(examples, start + number, case=operation.as_strategy(generation_mode=mode), real=REAL)
+        ]
+        filled = st.dictionaries(st.sampled_from(self.fields), self.words, max_size=8)
+        forms = [
+            (method, path, values)
+            for number, (method, path) in enumerate(page_routes(self.app))
+            for values in drawn(2 * examples, start + number, fields=filled, real=REAL)
+        ]
         for role, key in self.keys.items():
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             with asgi.get_client(self.app) as client:
-                for number, operation in enumerate(self.operations):
-                    for mode in EITHER:
-                        self._operation(client, headers, role, operation, mode, examples, start + number)
-                for number, (method, path) in enumerate(page_routes(self.app)):
-                    self._page(client, headers, role, method, path, examples, start + number)
+                for values in cases:
+                    self._operation(client, headers, role, values["case"].derive(), values["real"])
+                for method, path, values in forms:
+                    self._page(client, headers, role, method, path, **values)
 
-    def _operation(self, client: Any, headers: dict[str, str], role: Role | None, operation: Any, mode: Any,
-                   examples: int, start: int) -> None:  # fmt: skip
-        @quietly(examples, start)
-        @given(case=self.strategies[operation.label, mode], real=st.booleans())
-        def send(case: Any, real: bool) -> None:
-            if real and case.path_parameters:
-                case.path_parameters = {**case.path_parameters, **self._ids(role, operation.path)}
-            answer = case.call(session=client, headers=headers)
-            checks = CHECKS[:-1] if answer.headers.get("content-type") == [STREAM] else CHECKS
-            self._judge(
-                operation.label, role, answer.status_code, lambda: case.validate_response(answer, checks=checks)
-            )
-
-        with suppress(Unsatisfiable):  # an operation without parameters has none to break
-            send()
+    def _operation(self, client: Any, headers: dict[str, str], role: Role | None, case: Any, real: bool) -> None:
+        if real and case.path_parameters:
+            case.path_parameters = {**case.path_parameters, **self._ids(role, case.path)}
+        answer = case.call(session=client, headers=headers)
+        checks = CHECKS[:-1] if answer.headers.get("content-type") == [STREAM] else CHECKS
+        label = case.operation.label
+        self._judge(label, role, answer.status_code, lambda: case.validate_response(answer, checks=checks))
 
     def _ids(self, role: Role | None, path: str) -> dict[str, str]:
         owned = self.owned[role] if role else self.world.other
@@ -137,21 +139,15 @@ class Fuzz:
         return {name: found[name] for name in names if name in found}
 
     def _page(self, client: Any, headers: dict[str, str], role: Role | None, method: str, path: str,
-              examples: int, start: int) -> None:  # fmt: skip
-        """Forms with the fields of the templates, or an address with parameters, all with random values."""
-
-        @quietly(2 * examples, start)
-        @given(values=st.dictionaries(st.sampled_from(self.fields), self.words, max_size=8), real=st.booleans())
-        def send(values: Mapping[str, str], real: bool) -> None:
-            ids = self._ids(role, path) if real else {}
-            filled = re.sub(r"\{([^}]+)\}", lambda found: ids.get(found[1]) or str(uuid.uuid4()), path)
-            where = {"params": values} if method == "GET" else {"data": values}
-            answer = client.request(
-                method, filled, headers=headers | {"Accept": "text/html"}, allow_redirects=False, **where
-            )
-            self._judge(f"{method} {path} {values}", role, answer.status_code, lambda: None)
-
-        send()
+              fields: Mapping[str, str], real: bool) -> None:  # fmt: skip
+        """A form with fields of the templates, or an address with parameters, all with random values."""
+        ids = self._ids(role, path) if real else {}
+        filled = re.sub(r"\{([^}]+)\}", lambda found: ids.get(found[1]) or str(uuid.uuid4()), path)
+        where = {"params": fields} if method == "GET" else {"data": fields}
+        answer = client.request(
+            method, filled, headers=headers | {"Accept": "text/html"}, allow_redirects=False, **where
+        )
+        self._judge(f"{method} {path} {fields}", role, answer.status_code, lambda: None)
 
     def _judge(self, what: str, role: Role | None, status: int, validate: Callable[[], None]) -> None:
         self.tally.sent[str(role)] += 1
@@ -166,18 +162,23 @@ class Fuzz:
                 self.tally.wrong.setdefault(kind, f"as {role or 'nobody'}, {what}: {str(failure)[:1500]}")
 
 
-def quietly(examples: int, start: int) -> Callable[[Callable[..., None]], Callable[[], None]]:
-    """Hypothesis as a mere source of requests: what is wrong is written down, so nothing is shrunk or repeated."""
+def drawn(examples: int, start: int, **strategies: st.SearchStrategy[Any]) -> list[dict[str, Any]]:
+    """So many values of each strategy. Hypothesis is their source, no more: what is wrong with an answer is written
+    down, so nothing is shrunk or repeated."""
+    found: list[dict[str, Any]] = []
 
-    def wrap(test: Callable[..., None]) -> Callable[[], None]:
-        chosen = settings(
-            max_examples=examples, deadline=None, database=None, phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
-        wrapped: Callable[[], None] = seed(start)(chosen(test))
-        return wrapped
+    @seed(start)
+    @settings(
+        max_examples=examples, deadline=None, database=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(**strategies)
+    def keep(**values: Any) -> None:
+        found.append(values)
 
-    return wrap
+    with suppress(Unsatisfiable):  # an operation without parameters has none to break
+        keep()
+    return found
 
 
 def page_routes(app: FastAPI) -> Iterator[tuple[str, str]]:

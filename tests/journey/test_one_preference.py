@@ -115,6 +115,7 @@ def test_a_ranking_travels_from_the_form_to_a_ppo_step(
             **common,
             "updates": 1,
             "evaluate_every": 1,
+            "evaluate_replies": 8,
             "max_response_length": 8,
             "heldout_fraction": 0.3,
             "learning_rate": 1e-3,

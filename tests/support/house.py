@@ -20,6 +20,7 @@ import grimp
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("alignment", "annotation_api", "workers")
 LONG_FILE, FULL_FOLDER = 300, 16
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray"}  # no light process loads them
 
 
 def files(*roots: str) -> list[Path]:

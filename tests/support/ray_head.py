@@ -61,12 +61,6 @@ class Machine:
                 process.kill()
         self.process.wait()
 
-    def kill_raylet(self) -> None:
-        """Ray's own process of the machine alone; what it had started is left to find that out."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        (raylet,) = (process for process in family if process.name() == "raylet")
-        raylet.kill()
-
 
 class Head(Machine):
     """`with Head(gpus=2) as head:` a cluster of one machine at `head.address`, which wants to see a token.

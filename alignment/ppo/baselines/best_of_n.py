@@ -3,8 +3,8 @@
     python -m alignment best-of-n config.toml
 
 Its KL to the sampling policy is at most log n - (n - 1) / n nats (Stiennon et al. 2020, G.3), so it stands beside PPO's
-looks at the same KL. Its price is n responses for each that is used. `best_of_n.jsonl` holds, for each prompt, the best
-and the first response with their scores.
+evaluations at the same KL. Its price is n responses for each that is used. `best_of_n.jsonl` holds, for each prompt,
+the best and the first response with their scores.
 """
 
 from __future__ import annotations

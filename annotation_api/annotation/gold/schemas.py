@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from alignment.shared.sentence import Sentence, SentenceText
+from alignment.shared.sentence import SentenceText
 from annotation_api.annotation.gold.expected import Expected
 from annotation_api.db.tables import FeedbackKind, GoldUse
-from annotation_api.http.schemas import Body, Shown, storable_text
+from annotation_api.http.schemas import Body, Patch, Shown, storable_text
 
 OneSentence = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(storable_text)
 ]
-NULLABLE = frozenset({"bar", "entry"})
 
 
 class NewGold(Body):
@@ -50,26 +49,15 @@ class QualityRulesOut(Shown):
     names_shown: bool = Field(description="Reviewers see names beside pseudonyms.")
 
 
-class QualityRulesPatch(Body):
+class QualityRulesPatch(Patch):
     """The fields to change; what is left out stays."""
+
+    NULLABLE = frozenset({"bar", "entry"})
 
     gold_rate: float | None = Field(default=None, ge=0, le=0.5)
     bar: float | None = Field(default=None, gt=0, lt=1, description="null: nobody is paused.")
     entry: float | None = Field(default=None, gt=0, le=1, description="null: everybody may enter.")
     names_shown: bool | None = Field(default=None, description="For admins to set.")
-
-    @model_validator(mode="after")
-    def _null_means_something(self) -> Self:
-        nulls = [key for key in self.model_fields_set - NULLABLE if getattr(self, key) is None]
-        if nulls:
-            raise ValueError(
-                Sentence(
-                    "null-means-nothing",
-                    "%(nulls)s: null means nothing here; leave the field out to keep what is set",
-                    nulls=nulls[0],
-                )
-            )
-        return self
 
 
 class NewPause(Body):

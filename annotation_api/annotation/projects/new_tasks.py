@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -44,42 +44,8 @@ def check_forms(tasks: Sequence[NewTask], forms: Mapping[FeedbackKind, AnyForm])
 
 
 def _misfits(number: int, task: NewTask, form: AnyForm) -> list[Problem]:
-    texts, count = [response.text for response in task.responses], f"/{number}/responses"
-    problems = []
-    if isinstance(form, RankingForm) and len(texts) < 2:
-        problems.append(
-            Problem(
-                pointer=count,
-                message=Sentence("two-to-rank", "Give at least 2 responses to rank, got %(texts)s.", texts=len(texts)),
-            )
-        )
-    elif isinstance(form, RankingForm) and len(set(texts)) < 2:
-        problems.append(
-            Problem(
-                pointer=count,
-                message=Sentence("all-the-same", "All responses are the same text: there is nothing to rank."),
-            )
-        )
-    if isinstance(form, QuestionsForm) and len(texts) == 2 and texts[0] == texts[1]:
-        problems.append(
-            Problem(
-                pointer=count,
-                message=Sentence("both-the-same", "Both responses are the same text: nothing to compare."),
-            )
-        )
-    wanted = 2 if isinstance(form, QuestionsForm) and form.about == "pair" else 1
-    if not isinstance(form, RankingForm) and len(texts) != wanted:
-        problems.append(
-            Problem(
-                pointer=count,
-                message=Sentence(
-                    "form-about",
-                    "This form is about %(wanted)s response(s), got %(texts)s.",
-                    wanted=wanted,
-                    texts=len(texts),
-                ),
-            )
-        )
+    texts = [response.text for response in task.responses]
+    problems = [Problem(pointer=f"/{number}/responses", message=said) for said in _wrong_responses(texts, form)]
     known = [rule.id for rule in form.rules] if isinstance(form, RulesForm) else []
     problems += [
         Problem(
@@ -91,6 +57,22 @@ def _misfits(number: int, task: NewTask, form: AnyForm) -> list[Problem]:
         if rule not in known
     ]
     return problems
+
+
+def _wrong_responses(texts: Sequence[str], form: AnyForm) -> Iterator[Sentence]:
+    """What is wrong with their number, or with two that are one text."""
+    if isinstance(form, RankingForm):
+        if len(texts) < 2:
+            yield Sentence("two-to-rank", "Give at least 2 responses to rank, got %(texts)s.", texts=len(texts))
+        elif len(set(texts)) < 2:
+            yield Sentence("all-the-same", "All responses are the same text: there is nothing to rank.")
+        return
+    if isinstance(form, QuestionsForm) and len(texts) == 2 and texts[0] == texts[1]:
+        yield Sentence("both-the-same", "Both responses are the same text: nothing to compare.")
+    wanted = 2 if isinstance(form, QuestionsForm) and form.about == "pair" else 1
+    if len(texts) != wanted:
+        about = "This form is about %(wanted)s response(s), got %(texts)s."
+        yield Sentence("form-about", about, wanted=wanted, texts=len(texts))
 
 
 def check_responses(session: Session, tasks: Sequence[NewTask]) -> None:

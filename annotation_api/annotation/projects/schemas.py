@@ -12,13 +12,13 @@ from alignment.shared.sentence import Sentence, SentenceText
 from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
 from annotation_api.db.forms import FormSpec
 from annotation_api.db.tables import FeedbackKind
-from annotation_api.http.schemas import Body
-
-NULLABLE = frozenset({"daily_limit"})
+from annotation_api.http.schemas import Body, Patch
 
 
-class ProjectPatch(Body):
+class ProjectPatch(Patch):
     """The fields to change; what is left out stays. Tasks keep the overlap and the form they were made with."""
+
+    NULLABLE = frozenset({"daily_limit"})
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] | None = None
     guidelines: str | None = Field(default=None, max_length=20_000)
@@ -35,19 +35,6 @@ class ProjectPatch(Body):
         max_length=3,
         description="A changed form becomes a new version of its kind, an unchanged one stays; other kinds stay, too.",
     )
-
-    @model_validator(mode="after")
-    def _null_means_something(self) -> Self:
-        nulls = [key for key in self.model_fields_set - NULLABLE if getattr(self, key) is None]
-        if nulls:
-            raise ValueError(
-                Sentence(
-                    "null-means-nothing",
-                    "%(nulls)s: null means nothing here; leave the field out to keep what is set",
-                    nulls=nulls[0],
-                )
-            )
-        return self
 
     @model_validator(mode="after")
     def _archived_is_closed(self) -> Self:

@@ -23,7 +23,6 @@ FLOOR = 1.0  # seconds, however short the texts are
 CHANCE = 1e-3  # of a raised reading, over all patterns that were tried
 FAR = 3.9  # standard errors; two-sided 1e-4
 EVIDENCE = 20  # answers that a reading names
-Test = Callable[[Sequence[GivenAnswer], Sequence[GivenAnswer]], "SignalReading | None"]
 
 
 class SignalName(StrEnum):

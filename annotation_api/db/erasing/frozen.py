@@ -60,7 +60,3 @@ HOLDING = """
 SELECT r.snapshot_id AS id, count(*) AS rows FROM snapshot_rows r JOIN snapshots s ON s.id = r.snapshot_id
 WHERE r.line <> '' AND {snapshot_rows} GROUP BY r.snapshot_id ORDER BY r.snapshot_id
 """
-OF_DATASETS = """
-SELECT DISTINCT s.id FROM snapshots s JOIN datasets d ON s.sources -> 'datasets' ? d.id::text
-WHERE EXISTS (SELECT FROM dataset_rows row WHERE row.dataset_id = d.id AND row.erased_at >= %(since)s)
-"""

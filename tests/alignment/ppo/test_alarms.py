@@ -84,7 +84,7 @@ def test_a_fall_on_heldout_prompts_beyond_the_noise_is_over_optimisation() -> No
 
 
 def test_replies_that_tell_too_little_of_their_prompts_are_sameness() -> None:
-    """On looks alone: what is too little, and beyond the noise, evaluation.py says."""
+    """On evaluations alone: what is too little, and beyond the noise, evaluation.py says."""
     assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, False, specificity=0.89, fell=True)]) == ["sameness"]
     assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.89, fell=False)]) == []
     assert names({}, [*GOOD, Standing(10, 1.5, -0.3, 0.1, True, specificity=0.9, fell=True)]) == []

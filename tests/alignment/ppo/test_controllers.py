@@ -45,7 +45,7 @@ def test_running_statistics_are_those_of_all_scores_so_far() -> None:
     assert scaler.current() == pytest.approx((statistics.mean(flat), statistics.stdev(flat)))
 
 
-def test_looks_keep_the_scale_of_the_first() -> None:
+def test_evaluations_keep_the_scale_of_the_first() -> None:
     """Else two policies would be compared on two scales."""
     scaler = ScoreScaler(running=True)
     first = scaler.fixed([1.0, 3.0])

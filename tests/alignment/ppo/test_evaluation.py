@@ -8,8 +8,7 @@ import torch
 
 from alignment.data.batch import Sequences
 from alignment.ppo.alarms import Bounds
-from alignment.ppo.evaluation import Evaluation, gain_of, replaces, rule, specificity, standings
-from alignment.ppo.evaluation import evaluate as take_a_look
+from alignment.ppo.evaluation import Evaluation, evaluate, gain_of, replaces, rule, specificity, standings
 from alignment.ppo.roles import policy_logprobs, reply
 from alignment.shared.config import PPOConfig
 from tests.support.alignment.small_ppo import cast_of, replies
@@ -17,7 +16,7 @@ from tests.support.alignment.small_ppo import cast_of, replies
 BOUNDS = Bounds(max_kl=20.0, min_specificity=0.8)
 
 
-def look(
+def evaluated(
     update: int, scores: list[float], kl: float, information: list[float] | None = None, prompts: int = 4
 ) -> Evaluation:
     sequences = Sequences.join([[5]] * len(scores), [[6, 2]] * len(scores), [True] * len(scores), 1)
@@ -27,7 +26,7 @@ def look(
     )
 
 
-SFT = look(0, [0.0, 1.0, 2.0, 3.0], 0.0)
+SFT = evaluated(0, [0.0, 1.0, 2.0, 3.0], 0.0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ SFT = look(0, [0.0, 1.0, 2.0, 3.0], 0.0)
     ],
 )
 def test_a_policy_replaces_another_only_beyond_the_noise(scores: list[float], kl: float, kept: bool) -> None:
-    assert replaces(look(5, scores, kl), SFT, SFT, BOUNDS) is kept
+    assert replaces(evaluated(5, scores, kl), SFT, SFT, BOUNDS) is kept
 
 
 @pytest.mark.parametrize(
@@ -57,7 +56,7 @@ def test_a_policy_replaces_another_only_beyond_the_noise(scores: list[float], kl
 def test_a_policy_that_says_the_same_to_all_is_not_kept_whatever_its_score(
     information: list[float], same: bool
 ) -> None:
-    entry = look(5, [9.0, 9.0, 9.0, 9.0], 0.0, information)
+    entry = evaluated(5, [9.0, 9.0, 9.0, 9.0], 0.0, information)
     assert replaces(entry, SFT, SFT, BOUNDS) is not same
 
 
@@ -65,9 +64,9 @@ def test_what_replies_tell_is_measured_by_the_sft_policy_also_when_another_was_k
     better, best = [1.0, 2.0, 3.0, 4.0], [9.0] * 4
     evaluations = [
         SFT,
-        look(5, better, 0.0, [0.9] * 4),
-        look(10, best, 0.0, [0.79] * 4),
-        look(15, best, 0.0, [0.8] * 4),
+        evaluated(5, better, 0.0, [0.9] * 4),
+        evaluated(10, best, 0.0, [0.79] * 4),
+        evaluated(15, best, 0.0, [0.8] * 4),
     ]
     found = standings(evaluations, BOUNDS)
     assert [entry.kept for entry in found] == [True, True, False, True]
@@ -77,21 +76,21 @@ def test_what_replies_tell_is_measured_by_the_sft_policy_also_when_another_was_k
 
 def test_where_the_sft_policy_told_nothing_there_is_nothing_to_lose() -> None:
     """A bound of the information may be below 0; a share of that would mean nothing."""
-    mute = look(0, [0.0, 1.0, 2.0, 3.0], 0.0, [-0.1] * 4)
-    (_, after) = standings([mute, look(5, [1.0, 2.0, 3.0, 4.0], 0.0, [-0.3] * 4)], BOUNDS)
+    mute = evaluated(0, [0.0, 1.0, 2.0, 3.0], 0.0, [-0.1] * 4)
+    (_, after) = standings([mute, evaluated(5, [1.0, 2.0, 3.0, 4.0], 0.0, [-0.3] * 4)], BOUNDS)
     assert (after.specificity, after.fell, after.kept) == (1.0, False, True)
 
 
 def test_several_replies_to_a_prompt_are_one_independent_unit() -> None:
     """Twice the same gains are not more certain than once: mean 1, standard error 1."""
-    once, twice = look(5, [4.0, 1.0, 2.0, 3.0], 0.0), look(5, [4.0, 1.0, 2.0, 3.0] * 2, 0.0)
+    once, twice = evaluated(5, [4.0, 1.0, 2.0, 3.0], 0.0), evaluated(5, [4.0, 1.0, 2.0, 3.0] * 2, 0.0)
     assert twice.objectives.tolist() == once.objectives.tolist()
     assert gain_of(twice, SFT) == gain_of(once, SFT) == (1.0, pytest.approx(1.0))
-    assert look(5, [0.0, 0.0, 2.0, 4.0], 0.0, prompts=2).objectives.tolist() == [1.0, 2.0]
+    assert evaluated(5, [0.0, 0.0, 2.0, 4.0], 0.0, prompts=2).objectives.tolist() == [1.0, 2.0]
 
 
 def test_the_objective_counts_the_kl() -> None:
-    entry = look(5, [1.0, 3.0], 5.0, prompts=2)
+    entry = evaluated(5, [1.0, 3.0], 5.0, prompts=2)
     assert entry.objectives.tolist() == pytest.approx([0.5, 2.5])
     assert entry.metrics()["heldout_objective"] == pytest.approx(1.5)
 
@@ -108,7 +107,7 @@ def test_policies_are_compared_at_the_larger_price_of_kl(folders: Path) -> None:
     """A coefficient that lets training go far does not make the choice as careless."""
     for training, keeping in ((0.01, 0.3), (0.3, 0.01)):
         cast, config = cast_of(folders, kl_coef=training, keep_kl_coef=keeping, evaluate_replies=4)
-        assert take_a_look(cast, [[3, 10], [4, 12]], 0, config).kl_price == 0.3
+        assert evaluate(cast, [[3, 10], [4, 12]], 0, config).kl_price == 0.3
         assert "0.3 * KL" in rule(config, 2)
 
 
@@ -144,9 +143,9 @@ def test_a_policy_that_does_not_heed_its_prompt_tells_nothing(folders: Path) -> 
     assert specificity(cast, rows, own, prompts, config).abs().max() < 1e-5
 
 
-def test_a_look_asks_each_prompt_as_often_as_its_replies_allow(folders: Path) -> None:
+def test_an_evaluation_asks_each_prompt_as_often_as_its_replies_allow(folders: Path) -> None:
     cast, config = cast_of(folders, evaluate_replies=7)
     prompts = [[3, 10], [4, 12], [5, 13]]
-    entry = take_a_look(cast, prompts, 0, config)
+    entry = evaluate(cast, prompts, 0, config)
     assert [prompt for prompt, _ in entry.sequences.split()] == prompts * 2
     assert (len(entry.information), entry.prompts, len(entry.objectives)) == (6, 3, 3)

@@ -246,7 +246,7 @@ def test_the_mix_needs_data_and_data_needs_the_mix(folders: Path, coef: float, g
         stages.run(stages.Stage.PPO, SETTINGS | {"ptx_coef": coef}, inputs, folders / "out", NullReporter())
 
 
-def test_the_average_is_looked_at_and_kept_unless_asked_otherwise(folders: Path) -> None:
+def test_the_average_is_evaluated_and_kept_unless_asked_otherwise(folders: Path) -> None:
     """With a decay near 1 the averaged policy has hardly moved after four updates, whatever the latest does."""
     slow = run(folders, updates=4, ema_decay=0.9999)
     latest = run(folders, updates=4, ema_decay=0.9999, keep_ema=False)
@@ -268,7 +268,7 @@ def test_alarms_are_noted_stand_in_the_result_and_can_end_training(folders: Path
     assert (folders / "out" / "config.json").exists()
 
 
-def test_every_reply_of_every_look_is_left_for_another_judge(finished: Finished) -> None:
+def test_every_reply_of_every_evaluation_is_left_for_another_judge(finished: Finished) -> None:
     result = finished.result
     rows = [json.loads(line) for line in (finished.folder / "out" / "looks.jsonl").read_text().splitlines()]
     assert {row["update"] for row in rows} == {0, 4, 8, 12}

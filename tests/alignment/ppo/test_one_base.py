@@ -117,9 +117,11 @@ def test_adapters_on_the_base_score_as_the_merged_reward_model_does(on_base: Pat
 
 
 def test_a_policy_is_saved_as_an_adapter_and_on_request_merged(on_base: Path) -> None:
-    small_ppo.run(on_base, updates=4, lora=LORA, min_specificity=0.0, keep_kl_coef=0.0)
+    # Replies enough that a policy of four updates is kept.
+    settings = {"updates": 4, "lora": LORA, "min_specificity": 0.0, "keep_kl_coef": 0.0, "evaluate_replies": 256}
+    small_ppo.run(on_base, **settings)
     (on_base / "out").rename(on_base / "adapter")
-    small_ppo.run(on_base, updates=4, lora=LORA, min_specificity=0.0, keep_kl_coef=0.0, save_adapter=False)
+    small_ppo.run(on_base, **settings, save_adapter=False)
     assert not (on_base / "adapter" / "model.safetensors").exists()
     assert (on_base / "out" / "model.safetensors").exists()
     sequences = Sequences.join([[6, 7]], [[8, 9, 2]], [True], 1)

@@ -59,16 +59,16 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def test_the_page_holds_curves_looks_and_samples_side_by_side() -> None:
+def test_the_page_holds_curves_evaluations_and_samples_side_by_side() -> None:
     page = ppo_report.page(result(), rows())
     assert "The policy of update 5 of 10 was kept; no alarm was raised" in page
-    assert page.count("<svg") == 6  # looks twice, score and reward, KL, entropy, coefficient
+    assert page.count("<svg") == 6  # evaluations twice, score and reward, KL, entropy, coefficient
     assert "Entropy of the policy" in page
     assert "explains of the returns" not in page  # nothing was measured
     assert "reply &lt;0.0&gt;" in page  # text from data is escaped
     assert "<script" not in page
     assert page.index("Update 5, kept") < page.index("reply &lt;5.0&gt;") < page.index("Update 10")
-    assert page.count("reply &lt;0.1&gt;") == 2  # before, beside each later look
+    assert page.count("reply &lt;0.1&gt;") == 2  # before, beside each later evaluation
 
 
 def test_alarms_stand_before_the_curves() -> None:

@@ -230,7 +230,7 @@ def test_a_step_too_large_is_divergence_and_leaves_nothing(folders: Path) -> Non
 def test_divergence_after_a_kept_policy_ends_training_with_that_policy(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The weights break in update 9; the best policy of the looks at 4 and 8 is what the stage leaves."""
+    """The weights break in update 9; the best policy of the evaluations at 4 and 8 is what the stage leaves."""
     updates: list[int] = []
 
     def breaking(cast: roles.ActorCritic, *rest: Any, **more: Any) -> dict[str, float]:
@@ -306,7 +306,7 @@ def test_batches_cycle_evenly_in_changing_order() -> None:
     assert drawn[:5] != drawn[5:10]
 
 
-def test_each_look_is_told_beside_the_sft_policys_replies(finished: Finished) -> None:
+def test_each_evaluation_is_reported_beside_the_sft_policys_replies(finished: Finished) -> None:
     """The same replies to the same held-out prompts as in the files, the first `compare_prompts` of them."""
     recorded = finished.reported
     said: dict[int, list[dict[str, Any]]] = {}
@@ -323,7 +323,7 @@ def test_each_look_is_told_beside_the_sft_policys_replies(finished: Finished) ->
     assert any(row["before"] != row["response"] for _, rows in recorded.evaluations for row in rows)
 
 
-def test_no_look_is_told_where_nothing_is_to_be_compared(folders: Path) -> None:
+def test_no_evaluation_is_reported_where_nothing_is_to_be_compared(folders: Path) -> None:
     recorded = EvaluationRecorder()
     run(folders, recorded, updates=1, compare_prompts=0)
     assert (recorded.evaluations, len(recorded.steps)) == ([], 1)

@@ -1,5 +1,6 @@
 """The toy world: sound splits, and a gold scorer whose grades are worked by hand."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from alignment.shared.records import Demonstration, Prompt, read_jsonl
 from alignment.toyworld.texts import CHINESE, ENGLISH, LANGUAGES
-from alignment.toyworld.world import CRITERIA, Request, World, build_world, grade, read_corpus, write_world
+from alignment.toyworld.world import CRITERIA, Request, World, build_world, grade, write_world
 
 COLOUR, AGE = ENGLISH.relations[0], ENGLISH.secrets[0]
 HELPFUL = Request(Prompt.from_text("What colour is Milo?"), ENGLISH, "helpful", "Milo", COLOUR, "red")
@@ -124,7 +125,9 @@ def test_a_seed_is_a_world(world: World, tmp_path: Path) -> None:
 
 def test_the_files_hold_the_world(world: World, tmp_path: Path) -> None:
     paths = write_world(world, tmp_path)
-    assert read_corpus(paths["corpus"]) == world.corpus()
+    lines = paths["corpus"].read_text("utf-8").splitlines()
+    texts = [json.loads(line)["text"] if '"text"' in line[:8] else Demonstration.from_line(line) for line in lines]
+    assert texts == world.corpus()
     assert tuple(read_jsonl(paths["prompts"], Prompt)) == world.train
     assert tuple(read_jsonl(paths["heldout"], Prompt)) == world.heldout
     assert tuple(read_jsonl(paths["demonstrations"], Demonstration)) == world.demonstrations

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 COMMON = {"learning_rate": 3e-3, "batch_size": 4, "micro_batch_size": 2, "max_length": 64, "save_every": 2}
 LORA = {"rank": 2, "dropout": 0.1}
 REWARD = {**COMMON, "epochs": 2.0, "heldout_fraction": 0.2}
-PPO = {**COMMON, "updates": 16, "evaluate_every": 3, "max_response_length": 6, "heldout_fraction": 0.3}
+PPO = {**COMMON, "updates": 16, "max_response_length": 6, "heldout_fraction": 0.3}
+PPO |= {"evaluate_every": 3, "evaluate_replies": 14}  # two to each of seven prompts
 MOVING = {
     "kl_controller": "adaptive",
     "kl_horizon": 40,
@@ -170,7 +171,7 @@ def test_ppo_goes_on_while_its_checkpoint_is_written_and_that_holds_the_border(
     assert again.steps[0] == 3
 
 
-def test_without_a_folder_a_pause_is_not_heard(files: Path, undisturbed: Any, tmp_path: Path) -> None:
+def test_without_a_folder_a_pause_changes_nothing(files: Path, undisturbed: Any, tmp_path: Path) -> None:
     assert run_of(files, "ppo", None).into(tmp_path / "out", RecordingReporter(pause_at=1)) == undisturbed("ppo")
 
 

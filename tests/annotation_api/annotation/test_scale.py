@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.review import queries
 from annotation_api.db.tables import GoldItem, QualityRules, Role
 from annotation_api.db.tallies.fold import fold
+from tests.support.factory import Factory
 from tests.support.scale import bulk
 
 READ = """
@@ -32,9 +33,10 @@ FEW = 700  # rows of a table that a request may read; the project has 9,000 judg
 class Desk:
     """A project that was worked at for long, and one person of it."""
 
-    def __init__(self, session: Session, make: Any, person: Any) -> None:
+    def __init__(self, session: Session) -> None:
+        make = Factory(session)
         self.project = make.project(overlap=OVERLAP)
-        self.people = [person(Role.ANNOTATOR) for _ in range(PEOPLE)]
+        self.people = [make.person(Role.ANNOTATOR) for _ in range(PEOPLE)]
         done, ahead = range(1, TASKS), range(TASKS, TASKS + 400)
         ids = [one.id for one in self.people]
         bulk.judge(session, self.project.id, ids, done, overlap=OVERLAP, judged=OVERLAP)
@@ -46,9 +48,37 @@ class Desk:
         session.execute(text("SET LOCAL random_page_cost = 1.1"))  # by the index already where a scan is not dear yet
 
 
+@pytest.fixture(scope="module")
+def made(engine: Engine) -> Iterator[tuple[Connection, Desk]]:
+    """The desk, once for all tests, in a transaction that their end undoes."""
+    with engine.connect() as connection:
+        outer = connection.begin()
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {limit} = 0"))
+        with new_session(connection) as session:
+            desk = Desk(session)
+            session.commit()
+        yield connection, desk
+        outer.rollback()
+
+
+def new_session(connection: Connection) -> Session:
+    return Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+
+
 @pytest.fixture
-def desk(session: Session, make: Any, person: Any) -> Desk:
-    return Desk(session, make, person)
+def session(made: tuple[Connection, Desk]) -> Iterator[Session]:
+    """What a test does is undone, and the desk is as it was."""
+    connection, _ = made
+    before = connection.begin_nested()
+    with new_session(connection) as session:
+        yield session
+    before.rollback()
+
+
+@pytest.fixture
+def desk(made: tuple[Connection, Desk]) -> Desk:
+    return made[1]
 
 
 def rows_read(session: Session) -> dict[str, int]:

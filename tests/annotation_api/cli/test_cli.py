@@ -33,6 +33,7 @@ from annotation_api.db.tables import Dataset, Job, JobState, ModelKind, Role
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.support import house
 from tests.support.live import served
 
 PAIRS = [{"prompt": f"Q{i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(1, 21)]
@@ -522,7 +523,7 @@ def test_the_command_starts_without_any_heavy_library() -> None:
     code = (
         "import sys; from annotation_api import cli\n"
         "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
-        "print([m for m in ('torch', 'transformers', 'ray', 'sqlalchemy', 'fastapi') if m in sys.modules])"
+        f"print([m for m in {(*sorted(house.HEAVY), 'pydantic', 'sqlalchemy', 'fastapi')} if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)

@@ -46,7 +46,7 @@ def test_the_report_says_who_wins_as_the_annotators_see_it() -> None:
     assert ("1001 to 1070" in said, "too few tasks" in said) == (True, True)
 
 
-def test_each_look_has_the_mean_gold_of_its_replies() -> None:
+def test_each_evaluation_has_the_mean_gold_of_its_replies() -> None:
     world = build_world(0)
     known = [next(a for a in world.asks.values() if a.value and a.language.tag == tag) for tag in ("en", "zh")]
     rows = [

@@ -126,7 +126,7 @@ def test_what_people_say_now_counts(as_: As, make: Any, session: Session) -> Non
     assert (later["rate"], later["waiting"]) == (None, 1)
 
 
-def test_other_jobs_have_no_looks(as_: As, make: Any, session: Session) -> None:
+def test_other_jobs_have_no_evaluations(as_: As, make: Any, session: Session) -> None:
     project = make.project()
     job, other = running_ppo(session, make, project), running_ppo(session, make, project)
     evaluated(session, other, 8, ("on the hill",))

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+import alignment.ppo.stage
+import alignment.reward.stage
+import alignment.sft  # noqa: F401  # what a stage imports is here before a child is forked: no child need load it again
 from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage

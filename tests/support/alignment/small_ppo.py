@@ -21,6 +21,7 @@ SETTINGS = {
     "micro_batch_size": 16,
     "updates": 12,
     "evaluate_every": 4,
+    "evaluate_replies": 64,
     "max_response_length": 8,
     "max_length": 64,
     "heldout_fraction": 0.3,

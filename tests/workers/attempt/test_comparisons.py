@@ -1,4 +1,4 @@
-"""Looks of a PPO run as events and tasks: once each, under the lease, and without a word on whose reply is whose."""
+"""Evaluations of a PPO run as events and tasks: once each, under the lease, and no word on whose reply is whose."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_place_of_a_reply_does_not_say_whose_it_is(make: Any, session: Sessi
     assert {row.id.version for row in replies(session, job)} == {one.id.version} == {4}
 
 
-def test_without_a_project_a_look_is_an_event_alone(make: Any, session: Session) -> None:
+def test_without_a_project_an_evaluation_is_an_event_alone(make: Any, session: Session) -> None:
     job = running_ppo(session, make)
     before = counts(session)
     add_evaluation(session, job.id, job.epoch, 8, rows_of(("on the hill",)))
@@ -91,7 +91,7 @@ class Repeating:
         return action(self.session)
 
 
-def test_a_look_that_is_told_again_or_written_again_is_there_once(make: Any, session: Session) -> None:
+def test_an_evaluation_that_is_reported_or_written_again_is_there_once(make: Any, session: Session) -> None:
     job = running_ppo(session, make, make.project())
     reporter, lease = BufferedReporter(), Repeating(session, job.id, job.epoch)
     reporter.evaluation(8, rows_of(("on the hill", "the miller")))

@@ -26,7 +26,8 @@ SMALL = {"max_length": 64, "micro_batch_size": 4, "learning_rate": 1e-3}
 CONFIGS: dict[Stage, dict[str, Any]] = {
     Stage.SFT: SMALL | {"batch_size": 8},
     Stage.REWARD: SMALL | {"batch_size": 8, "heldout_fraction": 0.3},
-    Stage.PPO: SMALL | {"batch_size": 8, "updates": 4, "evaluate_every": 2, "max_response_length": 8},
+    Stage.PPO: SMALL
+    | {"batch_size": 8, "updates": 4, "evaluate_every": 2, "evaluate_replies": 16, "max_response_length": 8},
 }
 SAME = "one actor carries every stage; that of the reward model shows that it adds nothing"
 

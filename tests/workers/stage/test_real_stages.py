@@ -79,14 +79,14 @@ def test_sft_then_sample_hand_tasks_to_annotators(world: World) -> None:
     assert all(len(texts) == len(set(texts)) == 2 for texts in shown)
 
 
-def test_ppo_hands_its_looks_to_annotators_while_it_runs(world: World) -> None:
-    """Two looks at three held-out prompts: a task for each reply that differs from the SFT policy's."""
+def test_ppo_hands_its_evaluations_to_annotators_while_it_runs(world: World) -> None:
+    """Two evaluations on three held-out prompts: a task for each reply that differs from the SFT policy's."""
     base = tiny.save(tiny.causal(), world.home / "models" / "tiny")
     judge = tiny.save(tiny.scorer(), world.home / "models" / "judge")
     prompts = [Prompt.from_text(f"w{i} w{j}") for i in range(5) for j in range(5)]
     config = PPOConfig(
         learning_rate=1e-2, batch_size=8, micro_batch_size=8, updates=4, evaluate_every=2, max_length=32,
-        max_response_length=8, heldout_fraction=0.3, compare_prompts=3,
+        max_response_length=8, heldout_fraction=0.3, evaluate_replies=16, compare_prompts=3,
     )  # fmt: skip
     with Session(world.engine, expire_on_commit=False) as session:
         make = world.factory(session)

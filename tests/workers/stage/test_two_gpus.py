@@ -33,7 +33,7 @@ def test_ppo_and_sampling_run_on_two_gpus(world: World, head: Head) -> None:
     judge = tiny.save(tiny.scorer(), world.home / "models" / "judge")
     config = PPOConfig(
         learning_rate=1e-2, batch_size=6, micro_batch_size=3, updates=4, evaluate_every=2, max_length=32,
-        max_response_length=8, heldout_fraction=0.3, save_every=1, shard_weights=True,
+        max_response_length=8, heldout_fraction=0.3, evaluate_replies=16, save_every=1, shard_weights=True,
     )  # fmt: skip
     with Session(world.engine, expire_on_commit=False) as session:
         make = world.factory(session)

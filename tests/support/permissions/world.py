@@ -1,11 +1,10 @@
-"""One of everything, some of it twice: the caller's own and another person's. And a request to each route."""
+"""One of everything, some of it twice: the caller's own and another person's."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,6 @@ from annotation_api.http import auth
 from annotation_api.models import uploads as model_uploads
 from annotation_api.people import service as people
 from annotation_api.settings import Settings
-from annotation_api.web.projects import project_form
 
 CSV = b"prompt,chosen,rejected\nWhat is 2 + 2?,4,5\n"
 SEEN_BYTES = 987_654  # of the other's import
@@ -56,7 +54,6 @@ IMPORT_KEY, REPLAY_KEY = "my-import", "my-request"
 MESSAGE = "Only for you"  # waits for the other
 NEW_PROJECT = {"name": "replayed"}
 PASSWORD = "three plain words"
-LABELLED = ("job", "model", "dataset", "snapshot")
 
 
 class Bytes:
@@ -214,8 +211,6 @@ class World:
             )
         )  # fmt: skip
 
-    # ------------------------------------------------------------ requests
-
     def ids(self, path: str, owned: Owned) -> dict[str, str]:
         """What stands for each parameter of a path."""
         theirs = owned is self.other and path.endswith(("/next", "/annotate", "/card"))
@@ -242,93 +237,6 @@ class World:
             "key": IMPORT_KEY,
         }
         return {name: str(value) for name, value in found.items()}
-
-    def request(self, route: str, owned: Owned, caller: Owned | None) -> Mapping[str, Any]:
-        """The rest of a request to `METHOD PATH[#VARIANT]` for what is `owned`; a plain empty one by default."""
-        named = {"data": {"name": "a", "kind": "preferences", "token": owned.token}}
-        upload = {"data": {"kind": "preferences"}, "files": {"file": ("a.csv", CSV)}}
-        model, data = {"model": str(self.model.id)}, {"dataset": str(self.dataset.id)}
-        job = {"stage": "sft", "inputs": {"model": model, "demonstrations": data}}
-        task = {"prompt": {"messages": [{"role": "user", "content": "?"}]}, "responses": [{"text": "a"}, {"text": "b"}]}
-        whole = {"scope": "project", "project": str(owned.erasure.project_id)}
-        newcomer = {"email": "new@example.org", "name": "New", "password": PASSWORD}
-        fresh = self.ranking(owned.leased, owned.task)
-        fresh_payload = self.ranking(owned.answered, self.tasks[1]).model_dump(mode="json")["payload"]
-        bodies: dict[str, Mapping[str, Any]] = {
-            "PATCH /v1/people/{person_id}": {"json": {"active": True}},
-            **{f"PATCH /v1/{kind}s/{{{kind}_id}}": {"json": {"notes": "n"}} for kind in LABELLED},
-            "POST /v1/invitations": {"json": {"role": "annotator"}},
-            "POST /v1/invitations/{token}:accept": {"json": newcomer},
-            "POST /v1/api-keys": {"json": {"name": "k"}},
-            "POST /v1/projects": {"json": {"name": "new"}},
-            "POST /v1/projects#replay": {"json": NEW_PROJECT, "headers": {"Idempotency-Key": REPLAY_KEY}},
-            "PATCH /v1/projects/{project_id}": {"json": {"overlap": 2}},
-            "POST /v1/projects/{project_id}/members": {"json": {"person": str(self.other.person.id)}},
-            "POST /v1/projects/{project_id}/tasks": {"json": task},
-            "POST /v1/projects/{project_id}/tasks:from-dataset": {"json": {"dataset": str(self.rankings.id)}},
-            "PUT /v1/projects/{project_id}/tasks/{task_id}/gold": {"json": self._gold_item()},
-            "PATCH /v1/projects/{project_id}/quality": {"json": {"gold_rate": 0.1}},
-            "POST /v1/projects/{project_id}/annotators/{person_id}:pause": {"json": {"reason": "x"}},
-            "POST /v1/projects/{project_id}/answers/{answer_id}:review": {"json": {"outcome": "approved"}},
-            "POST /v1/projects/{project_id}/tasks/{task_id}:decide": {"json": {"payload": fresh_payload}},
-            "POST /v1/assignments/{assignment_id}/comments": {"json": {"text": "x"}},
-            "POST /threads/{assignment_id}": {"data": {"text": "x"}},
-            "POST /projects/{project_id}/review/answers/{answer_id}": {"data": {"outcome": "approved"}},
-            "POST /projects/{project_id}/review/annotators/{person_id}": {"data": {"reason": "x"}},
-            "POST /v1/projects/{project_id}/tasks:remove": {"json": {"state": "removed"}},
-            "POST /v1/projects/{project_id}/tasks:restore": {"json": {"state": "removed"}},
-            "POST /v1/assignments/{assignment_id}:skip": {"json": {"reason": "x"}},
-            "PUT /v1/assignments/{assignment_id}/draft": {"json": {"payload": {}}},
-            "POST /v1/submissions": {"json": fresh.model_dump(mode="json")},
-            "POST /v1/submissions#supersedes": {"json": self._correction(owned, caller)},
-            "POST /v1/submissions#replay": {"json": owned.sent.model_dump(mode="json")},
-            "GET /v1/submissions#project": {"params": {"project": str(self.project.id)}},
-            "POST /v1/datasets": upload,
-            "POST /v1/datasets:preview": upload,
-            "POST /v1/datasets:from-preparation": {"json": {"job": str(uuid.UUID(int=1))}},
-            "POST /v1/snapshots": {"json": data | {"kind": "demonstrations"}},
-            "POST /v1/erasures:preview": {"json": whole},
-            "POST /v1/erasures": {"json": whole | {"reason": "its author asked"}},
-            "GET /erasures/new": {"params": whole},
-            "POST /erasures": {"data": whole | {"reason": "its author asked"}},
-            "POST /v1/jobs": {"json": job},
-            "POST /v1/jobs:validate": {"json": job},
-            "POST /v1/models": {"json": {"name": "m", "path": str(self.settings.home / "models" / "tiny")}},
-            "PUT /v1/aliases/{name}": {"json": model},
-            "POST /v1/model-uploads": {"json": {"name": "m"}},
-            "PUT /v1/model-uploads/{upload_id}/files/{name}": {
-                "content": b"{}",
-                "headers": {"Content-Type": "application/octet-stream"},
-            },
-            "POST /models/{model_id}/alias": {"data": {"alias": "champion"}},
-            "POST /people": {"data": {"role": "annotator"}},
-            "POST /people/{person_id}": {"data": {"role": "annotator", "active": "yes"}},
-            "POST /people/{person_id}/erase": {"data": {"sure": "yes"}},
-            "POST /keys": {"data": {"name": "k"}},
-            "POST /projects": {"data": project_form.empty_fields() | {"name": "new"}},
-            "POST /projects/{project_id}/tasks": {"data": {"dataset": str(self.rankings.id)}},
-            "POST /projects/{project_id}/standing": {"data": {"do": "close"}},
-            "POST /projects/{project_id}/tasks/remove": {"data": {"state": "removed"}},
-            "POST /projects/{project_id}/members": {"data": {"person": str(self.other.person.id)}},
-            "POST /projects/{project_id}/annotate": {"data": {"assignment": str(owned.leased)}},
-            "POST /projects/{project_id}/skip": {"data": {"assignment": str(owned.leased)}},
-            "GET /projects/{project_id}/correct": {"params": {"submission": str(owned.submission.id)}},
-            "POST /datasets": named,
-            "POST /datasets/map": named,
-            "POST /datasets/preview": upload,
-            "POST /snapshots": {"data": {"source": f"dataset:{self.dataset.id}", "kind": "demonstrations"}},
-        }
-        return bodies.get(route, {})
-
-    def _gold_item(self) -> dict[str, Any]:
-        best, last = map(str, self.make.response_ids(self.gold))
-        return {"expected": {"order": [[best], [last]]}, "why": "x"}
-
-    def _correction(self, owned: Owned, caller: Owned | None) -> dict[str, Any]:
-        """A new answer to a task of the caller's own, in place of the submission that is `owned`."""
-        mine = caller or owned
-        sent = self.ranking(mine.answered, self.tasks[1], supersedes=owned.submission.id)
-        return sent.model_dump(mode="json")
 
     def mark(self, route: str) -> str:
         """What the answer holds where it shows what is the other's."""
