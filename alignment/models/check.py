@@ -21,8 +21,8 @@ from alignment.data.stops import is_sound, keep_stops
 from alignment.models.folder import architecture, is_scorer, load_config
 from alignment.models.load import load_tokenizer
 from alignment.models.recurrent import is_recurrent
-from alignment.models.sizes import stored_type
-from alignment.models.view import GENERATION
+from alignment.models.sizes import require_vocabulary, stored_type
+from alignment.models.view import GENERATION, FolderPart, readable
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
 from alignment.shared.sentence import Sentence
@@ -67,7 +67,9 @@ def check(folder: Path) -> Checked:
             error.next_step,
         ) from error
     config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
-    model = _skeleton(config)
+    with readable(folder, FolderPart.CONFIG.value):
+        model = _skeleton(config)
+    require_vocabulary(model, tokenizer, folder)
     given = below[-1].settings.get(GENERATION, {})
     given = {name: value for name, value in given.items() if name != "transformers_version"}
     settings = GenerationConfig(**given)  # type: ignore[no-untyped-call]

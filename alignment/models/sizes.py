@@ -102,20 +102,25 @@ def require_numbers(model: PreTrainedModel | PeftModel, folder: Path) -> None:
             )
 
 
+def require_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Refuse a tokenizer with more tokens than the model, but for a padding token of ours."""
+    rows, needed = embedding_rows(model), len(tokenizer)
+    if rows >= needed or (tokenizer.pad_token_id == rows and needed == rows + 1):
+        return
+    raise bad(
+        Sentence(
+            "tokenizer-too-large",
+            "The model in %(folder)s knows %(rows)s tokens, its tokenizer %(needed)s.",
+            folder=folder,
+            rows=rows,
+            needed=needed,
+        ),
+        Sentence("save-with-tokenizer", "Save the model with the tokenizer that it was trained with."),
+    )
+
+
 def fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Add one embedding row where the tokenizer was given a new padding token; refuse a larger gap."""
-    rows, needed = embedding_rows(model), len(tokenizer)
-    if rows >= needed:
-        return
-    if tokenizer.pad_token_id != rows or needed != rows + 1:
-        raise bad(
-            Sentence(
-                "tokenizer-too-large",
-                "The model in %(folder)s knows %(rows)s tokens, its tokenizer %(needed)s.",
-                folder=folder,
-                rows=rows,
-                needed=needed,
-            ),
-            Sentence("save-with-tokenizer", "Save the model with the tokenizer that it was trained with."),
-        )
-    model.resize_token_embeddings(needed, mean_resizing=False)
+    require_vocabulary(model, tokenizer, folder)
+    if embedding_rows(model) < len(tokenizer):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

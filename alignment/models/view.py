@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -27,8 +28,15 @@ from alignment.untrusted import json as safe_json
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import CONFIG, SafeFolder, inspect, open_weights, require_tokenizer
 
+NUMBER_TYPES = frozenset({"dtype", "torch_dtype"})
 GENERATION = "generation_config.json"
 STRUCTURED = ("per_layer_config", "rope_parameters", "rope_scaling")  # read by all configs, declared by few
+
+# What loading libraries raise for a folder that says what cannot be; torch asserts that a padding id is a known one.
+FAULTS = (
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, AssertionError),
+    *(SafetensorError, StrictDataclassError),
+)
 
 
 class FolderPart(Enum):
@@ -60,8 +68,8 @@ def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[N
             Sentence("folder-unusable", "%(folder)s cannot be used: %(cause)s", folder=folder, cause=error.cause),
             error.next_step,
         ) from error  # of whatever part it speaks
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    except FAULTS as error:
+        first = _told(error)
         told = first.replace(str(seen), str(folder)) if seen else first
         raise bad(
             Sentence(
@@ -73,6 +81,14 @@ def readable(folder: Path, what: str, *, seen: Path | None = None) -> Iterator[N
             ),
             Sentence("save-as-safetensors", "Save it again; weights as safetensors."),
         ) from error
+
+
+def _told(error: Exception) -> str:
+    """What is wrong: the last line of a check of the config, which begins with the name of the check."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, KeyError) and " " not in lines[0]:  # a name alone
+        return f"it names {lines[0][:200]}, which the library does not know"
+    return (lines[-1] if isinstance(error, StrictDataclassError) else lines[0]).strip()[:300]
 
 
 def bad(cause: str, next_step: str) -> StageError:
@@ -114,5 +130,17 @@ def _written(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return {key: value for key, value in values.items() if safe_json.is_plain(value)}
     model_type = values.get("model_type")
     if name == CONFIG and isinstance(model_type, str) and model_type in CONFIG_MAPPING:
-        return known(values, CONFIG_MAPPING[model_type])
+        return _with_plain_types(known(values, CONFIG_MAPPING[model_type]))
     return values
+
+
+def _with_plain_types(values: dict[str, Any]) -> dict[str, Any]:
+    """Number types as the library reads them: `torch.bfloat16` by its name alone; `auto`, and one for each part, which
+    it does not read from a file, by the weights."""
+    kept = dict(values)
+    for name in NUMBER_TYPES & kept.keys():
+        if isinstance(kept[name], str) and kept[name] != "auto":
+            kept[name] = kept[name].removeprefix("torch.")
+        else:
+            del kept[name]
+    return {key: _with_plain_types(part) if isinstance(part, dict) else part for key, part in kept.items()}

@@ -65,6 +65,8 @@ _OWN_CODE = {
     "phi-msft": "Phi",
 }
 
+_TOWERS = ("vision_config", "audio_config", "visual")  # parts of a config
+
 
 class FamilyRefusal(NamedTuple):
     """What a model is, and what would do."""
@@ -91,6 +93,8 @@ def refusal(config: Mapping[str, Any]) -> FamilyRefusal | None:
             f"the family {family} runs only by code of its own (auto_map), which is never run here.",
             f"Use a model of the family {near}, which is nearest, or convert it to that form.",
         )
+    if any(isinstance(config.get(tower), dict) for tower in _TOWERS):
+        return FamilyRefusal(f"it is a {family}, which reads pictures or sound beside text.", decoder)
     known = difflib.get_close_matches(family, DECODERS, n=1)
     hint = f"Did you mean {known[0]}?" if known else decoder
     return FamilyRefusal(f"the model library knows no language model of the family {family}.", hint)

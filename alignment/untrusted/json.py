@@ -20,6 +20,7 @@ _CODE = "names code of the model's own"
 _IMPORTS = "names a package to import"
 _FETCHES = "fetches code from a hub"
 _QUANTIZED = "says that the weights are quantized, which cannot be trained here"
+_WHOLE = "Give the model in float32, float16 or bfloat16, from which it was quantized."
 _ELSEWHERE = "points to other files"
 NEVER = {
     "auto_map": _CODE,
@@ -84,7 +85,8 @@ def is_plain(value: Any) -> bool:
 def _check_pair(name: str, key: str, value: Any) -> None:
     bare = key.strip("_").removesuffix("_internal")
     if bare in NEVER and value is not None and value is not False:
-        raise UnsafeModel(f"{name} {NEVER[bare]} ({key}).", "Remove it, if the library knows the model by itself.")
+        then = _WHOLE if NEVER[bare] == _QUANTIZED else "Remove it, if the library knows the model by itself."
+        raise UnsafeModel(f"{name} {NEVER[bare]} ({key}).", then)
     if bare in CHOICES:
         for item in _leaves(value):
             if str(item).removeprefix("torch.") not in CHOICES[bare]:

@@ -1,20 +1,38 @@
-"""What commands print: JSON for scripts, a few readable lines for people; remarks go to standard error."""
+"""What commands print: JSON for scripts, a few readable lines for people; remarks go to standard error.
+
+Names and texts are other people's: what would steer a terminal, or turn a line round, is shown as its code.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Signs of control but tab and line end; of C1; marks that turn the direction of a text; halves of characters, which no
+# terminal takes.
+_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """The text as a terminal may have it."""
+    return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def say(text: str = "") -> None:
+    """A line for people."""
+    print(shown(text), flush=True)
+
 
 def emit(value: Any) -> None:
     """One line of JSON."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(shown(json.dumps(value, ensure_ascii=False)), flush=True)  # in JSON these codes are the signs themselves
 
 
 def remark(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -22,16 +40,16 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells), 0) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not rows:
-        print("(none)")
+        say("(none)")
 
 
 def facts(row: Mapping[str, Any]) -> None:
     """One line a field."""
     width = max(map(len, row), default=0)
     for name, value in row.items():
-        print(f"{name.ljust(width)}  {_cell(value)}")
+        say(f"{name.ljust(width)}  {_cell(value)}")
 
 
 def size(count: int) -> str:
@@ -54,4 +72,4 @@ def span(seconds: float) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return shown(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))

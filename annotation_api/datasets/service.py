@@ -22,7 +22,7 @@ from annotation_api.db.snapshots.votes import VoteChoice
 from annotation_api.db.sql import copy_in
 from annotation_api.db.tables import Dataset, DatasetKind, Freeze, Person, Project, Snapshot
 from annotation_api.http.errors import ApiError, invalid, not_found
-from annotation_api.http.labels import Labels, label
+from annotation_api.http.labels import Labels, label, on_one_line
 
 INSERT_BATCH = 1000  # rows written at once, or fewer of together
 INSERT_SIZE = 2**22  # characters
@@ -72,8 +72,8 @@ def import_file(
     refuse_collected(kind)
     owner = _project(session, project)
     dataset = Dataset(
-        name=name, kind=kind, format=format, project_id=owner.id if owner else None, sha256=sha256_of(file),
-        accepted=0, duplicates=0, rejected=0, created_by=me.id,
+        name=on_one_line(name), kind=kind, format=format, project_id=owner.id if owner else None,
+        sha256=sha256_of(file), accepted=0, duplicates=0, rejected=0, created_by=me.id,
     )  # fmt: skip
     session.add(dataset)
     session.flush()

@@ -21,6 +21,7 @@ ROLES = {
     "assistant": "assistant",
     "chatgpt": "assistant",
     "bot": "assistant",
+    "chatbot": "assistant",
     "model": "assistant",
     "bard": "assistant",
     "bing": "assistant",

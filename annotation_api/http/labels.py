@@ -12,6 +12,7 @@ from alignment.shared.sentence import Sentence
 from annotation_api.http.schemas import Body, StoredText
 
 MOST_TAGS = 20
+MOST_NAME = 200  # characters
 
 
 def _of_one_line(text: str) -> str:
@@ -20,8 +21,16 @@ def _of_one_line(text: str) -> str:
     return text
 
 
+def on_one_line(name: str) -> str:
+    """The name of a file as a name here: files are called anything, and what cannot be seen is left out."""
+    seen = "".join(sign if sign.isprintable() else " " for sign in name)
+    return " ".join(seen.split())[:MOST_NAME] or "upload"
+
+
 Name = Annotated[
-    StoredText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_of_one_line)
+    StoredText,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME),
+    AfterValidator(_of_one_line),
 ]
 Notes = Annotated[StoredText, StringConstraints(max_length=10_000)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w][\w.:-]{0,49}$")]

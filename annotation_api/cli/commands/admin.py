@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from annotation_api.cli.client import Client, ClientError
-from annotation_api.cli.output import emit, remark, table
+from annotation_api.cli.output import emit, remark, say, table
 
 PEOPLE = ("id", "role", "name", "email", "active")
 ROWS = ("seq", "at", "pseudonym", "action", "objects", "outcome", "address")
@@ -20,7 +20,7 @@ def list_users(client: Client, args: Namespace) -> int:
 def invite(client: Client, args: Namespace) -> int:
     """A link that makes one account of the role."""
     row = client.post("/v1/invitations", {"role": args.role})
-    emit(row) if args.json else print(f"Send this link to the new {row['role']}: {row['url']}")
+    emit(row) if args.json else say(f"Send this link to the new {row['role']}: {row['url']}")
     return 0
 
 
@@ -36,7 +36,7 @@ def verify(client: Client, args: Namespace) -> int:
     if args.json:
         emit(found)
     elif found["ok"]:
-        print(f"All {found['rows']} rows hold. Note this for the next time: {found['rows']}:{found['sha256']}")
+        say(f"All {found['rows']} rows hold. Note this for the next time: {found['rows']}:{found['sha256']}")
     else:
         remark(f"rankloop: row {found['broken']} does not hold: {found['reason']}")
     return 0 if found["ok"] else 1

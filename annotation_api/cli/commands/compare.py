@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client
-from annotation_api.cli.output import emit, remark, table
+from annotation_api.cli.output import emit, remark, say, table
 from annotation_api.cli.references import found_by_name
 
 
@@ -25,7 +25,7 @@ def compare(client: Client, args: Namespace) -> int:
     labels = [side["label"] for side in found[f"{kind}s"]]
     if found.get("settings"):
         table([_row(each["name"], labels, each["values"]) for each in found["settings"]], ("setting", *labels))
-        print()
+        say()
     numbers = [_row(each["name"], labels, [_number(value) for value in each["values"]]) for each in found["numbers"]]
     table([{"number": row["setting"], **row} for row in numbers], ("number", *labels))
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 from annotation_api.cli import progress
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.commands import folders
-from annotation_api.cli.output import emit, remark
+from annotation_api.cli.output import emit, remark, say
 from annotation_api.cli.references import data_ref
 
 SHOWN = 5  # refused rows that are told to a person; the JSON holds all
@@ -171,7 +171,7 @@ def export(client: Client, args: Namespace) -> int:
     if args.json:
         emit({"snapshot": shown, "file": str(target), "bytes": size})
     else:
-        print(f"{target}: {size} bytes, snapshot {shown['id']} of {shown['rows']} {shown['kind']}")
+        say(f"{target}: {size} bytes, snapshot {shown['id']} of {shown['rows']} {shown['kind']}")
     return 0
 
 

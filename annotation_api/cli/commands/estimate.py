@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotation_api.cli.output import facts, size
+from annotation_api.cli.output import facts, say, size
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "cache", "rollout_copy")
 
@@ -15,20 +15,20 @@ def print_estimate(answer: dict[str, Any]) -> None:
     """The estimate in a few lines, or every problem with its place."""
     if not answer["ok"]:
         for problem in answer["problems"]:
-            print(f"{problem['pointer']}: {problem['message']}")
+            say(f"{problem['pointer']}: {problem['message']}")
         return
     found = answer["estimate"]
-    print(f"This job can be made: {_counted(found['rows'], 'record')}, {_counted(found['steps'], 'step')}.")
-    print(f"GPUs: {found['gpus']:g}.")
-    print(f"Disk: {_disk(found)}.")
-    print(f"Memory: {_memory(found['memory'])}.")
+    say(f"This job can be made: {_counted(found['rows'], 'record')}, {_counted(found['steps'], 'step')}.")
+    say(f"GPUs: {found['gpus']:g}.")
+    say(f"Disk: {_disk(found)}.")
+    say(f"Memory: {_memory(found['memory'])}.")
     if apart := (found["memory"] or {}).get("judge_apart"):
-        print(f"  of it {size(apart)} since the reward model is no adapter on this policy's base: {ON_BASE}")
+        say(f"  of it {size(apart)} since the reward model is no adapter on this policy's base: {ON_BASE}")
     for said, total in (found["memory"] or {}).get("instead", {}).items():
-        print(f"  with {said}: {size(total)}.")
+        say(f"  with {said}: {size(total)}.")
     for note in found.get("notes", ()):
-        print(f"Note: {note}")
-    print("Settings:")
+        say(f"Note: {note}")
+    say("Settings:")
     facts(found["config"])
 
 

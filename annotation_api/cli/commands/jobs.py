@@ -9,7 +9,7 @@ from annotation_api.cli.client import Client
 from annotation_api.cli.commands.estimate import print_estimate
 from annotation_api.cli.commands.labels import labels
 from annotation_api.cli.commands.watch import waits, watch
-from annotation_api.cli.output import emit, facts, remark, size, table
+from annotation_api.cli.output import emit, facts, remark, say, size, table
 from annotation_api.cli.references import settings
 
 COLUMNS = ("id", "name", "stage", "state", "progress", "waits", "epoch", "created_at")
@@ -29,7 +29,7 @@ def create(client: Client, args: Namespace) -> int:
     job = client.post("/v1/jobs", body)
     if args.watch:
         return _finish(client, job["id"], args)
-    emit(job) if args.json else print(f"{job['stage']} job {job['id']} is {job['state']}.")
+    emit(job) if args.json else say(f"{job['stage']} job {job['id']} is {job['state']}.")
     return 0
 
 
@@ -90,7 +90,7 @@ def again(client: Client, args: Namespace) -> int:
 def _print_state(row: dict[str, Any], args: Namespace) -> int:
     wish = "stop" if row["cancel_requested"] else "pause" if row["pause_requested"] else ""
     asked = f" and is asked to {wish}" if wish and row["finished_at"] is None else ""
-    emit(row) if args.json else print(f"{row['stage']} job {row['id']} is {row['state']}{asked}.")
+    emit(row) if args.json else say(f"{row['stage']} job {row['id']} is {row['state']}{asked}.")
     return 0
 
 
@@ -112,7 +112,7 @@ def log(client: Client, args: Namespace) -> int:
     if args.json:
         emit(answer)
     elif answer["lines"]:
-        print("\n".join(answer["lines"]))
+        say("\n".join(answer["lines"]))
     else:
         remark("Nothing was written yet." if answer["epoch"] is None else f"Attempt {answer['epoch']} left no log.")
     return 0
@@ -127,7 +127,7 @@ def checkpoints(client: Client, args: Namespace) -> int:
     table(saved, SAVED)
     compared = [row for row in rows if row["kind"] == "candidate"]
     if compared:
-        print()
+        say()
         table(compared, CANDIDATES)
     return 0
 

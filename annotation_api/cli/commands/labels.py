@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client, ClientError
-from annotation_api.cli.output import emit
+from annotation_api.cli.output import emit, say
 from annotation_api.cli.references import found_by_name
 
 
@@ -23,5 +23,5 @@ def change(client: Client, args: Namespace) -> int:
         raise ClientError("Say what is to change: --name, --notes or --tag.")
     key = found_by_name(client, f"{args.kind}s", args.thing)
     row = client.patch(f"/v1/{args.kind}s/{key}", wanted)
-    emit(row) if args.json else print(f"{args.kind} {row['id']}: {row['name'] or '-'} {' '.join(row['tags'])}".rstrip())
+    emit(row) if args.json else say(f"{args.kind} {row['id']}: {row['name'] or '-'} {' '.join(row['tags'])}".rstrip())
     return 0

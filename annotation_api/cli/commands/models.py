@@ -11,7 +11,7 @@ from typing import Any
 
 from alignment.untrusted.folder import is_usable
 from annotation_api.cli.client import Client, ClientError
-from annotation_api.cli.output import emit, facts, remark, table
+from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.references import register
 
 PART = 32 * 2**20  # bytes of a file that are sent at once
@@ -32,7 +32,7 @@ def show(client: Client, args: Namespace) -> int:
 
 def register_model(client: Client, args: Namespace) -> int:
     row = register(client, args.path, args.name)
-    emit(row) if args.json else print(f"model {row['id']}: {row['name']}, {row['path']}")
+    emit(row) if args.json else say(f"model {row['id']}: {row['name']}, {row['path']}")
     return 0
 
 
@@ -51,7 +51,7 @@ def upload(client: Client, args: Namespace) -> int:
     except ClientError as error:
         raise ClientError(f"{error} Go on with --resume {row['id']}.", error.body) from None
     model = client.post(f"{path}/{row['id']}:finish", {"sha256": {file.name: _sha256(file) for file in files}})
-    emit(model) if args.json else print(f"model {model['id']}: {model['name']}, {model['path']}")
+    emit(model) if args.json else say(f"model {model['id']}: {model['name']}, {model['path']}")
     return 0
 
 
@@ -115,7 +115,7 @@ def _branch(
     counted = node["facts"].get("submissions", {}).get("count")
     notes = f", {counted} submissions" if counted else ""
     again = " (see above)" if key in seen else ""
-    print(f"{'  ' * depth}{f'{relation}: ' if relation else ''}{node['type']} {node['label']} {key}{notes}{again}")
+    say(f"{'  ' * depth}{f'{relation}: ' if relation else ''}{node['type']} {node['label']} {key}{notes}{again}")
     if key in seen:
         return
     seen.add(key)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from annotation_api.cli.commands import users
-from annotation_api.cli.output import emit, remark, table
+from annotation_api.cli.output import emit, remark, say, table
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http.errors import ApiError
 from annotation_api.operations import archive, doctor
@@ -65,7 +65,7 @@ def _restore(settings: Settings, args: argparse.Namespace) -> int:
     if args.json:
         emit(asdict(report))
     else:
-        print(f"Restored the database and {report.files} files into {report.home}.")
+        say(f"Restored the database and {report.files} files into {report.home}.")
         remark(f"{report.jobs_queued} jobs that were at work are queued again. People sign in anew.")
         remark(f"Not in the backup: {'; '.join(report.left_out)}.")
     return _print_damaged(report.damaged, "Missing or changed already when the backup was made")
@@ -80,7 +80,7 @@ def _prune(settings: Settings, args: argparse.Namespace) -> int:
         table([asdict(artifact) for artifact in report.artifacts], ("job", "stage", "model", "finished", "bytes"))
     expired = ", ".join(f"{count} {name}" for name, count in report.expired.items())
     done = "Removed" if report.removed else "Would remove"
-    print(f"{done}: {len(report.artifacts)} artifacts of {report.bytes} bytes; expired: {expired}.")
+    say(f"{done}: {len(report.artifacts)} artifacts of {report.bytes} bytes; expired: {expired}.")
     if report.days is None:
         remark("Artifacts are kept: RANKLOOP_ARTIFACT_DAYS is not set; --days N says how old unused ones may get.")
     return 0
@@ -91,9 +91,9 @@ def _users(settings: Settings, args: argparse.Namespace) -> int:
     if args.json:
         emit(asdict(done))
     elif done.url:
-        print(f"With this link {done.email} sets a new password, once and within 24 hours: {done.url}")
+        say(f"With this link {done.email} sets a new password, once and within 24 hours: {done.url}")
     else:
-        print(f"Done: {done.email}, {done.role}.")
+        say(f"Done: {done.email}, {done.role}.")
     return 0
 
 

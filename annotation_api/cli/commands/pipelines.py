@@ -8,7 +8,7 @@ from typing import Any
 from annotation_api.cli.client import Client
 from annotation_api.cli.commands.labels import labels
 from annotation_api.cli.commands.watch import verdict, watch
-from annotation_api.cli.output import emit, table
+from annotation_api.cli.output import emit, say, table
 from annotation_api.cli.references import data_ref, project_id, settings, start_model
 
 COLUMNS = ("id", "state", "sft", "reward", "ppo", "created_at")
@@ -54,11 +54,11 @@ def _print(pipeline: dict[str, Any], args: Namespace) -> None:
     if args.json:
         emit({"pipeline": pipeline["id"], "state": pipeline["state"], "stages": stages})
         return
-    print(f"pipeline {pipeline['id']} {pipeline['state']}")
+    say(f"pipeline {pipeline['id']} {pipeline['state']}")
     table(stages, ("stage", "job", "state", "model"))
     for job in pipeline["jobs"]:
         if job["state"] == "failed":
-            print(f"{verdict(job)} Then: rankloop pipeline resume {pipeline['id']}")
+            say(f"{verdict(job)} Then: rankloop pipeline resume {pipeline['id']}")
 
 
 def list_pipelines(client: Client, args: Namespace) -> int:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annotation_api.cli.client import Client, StreamedEvent
-from annotation_api.cli.output import emit, remark, size, span
+from annotation_api.cli.output import emit, remark, say, shown, size, span
 
 METRICS_SHOWN = 4
 STILL = ("blocked", "queued", "starting", "paused")  # nothing moves
@@ -36,7 +36,7 @@ def watch(client: Client, job: str, *, as_json: bool) -> dict[str, Any]:
         _as_lines(row["stage"], events)
     ended: dict[str, Any] = client.get(f"/v1/jobs/{job}")
     if not as_json:
-        print(verdict(ended), flush=True)
+        say(verdict(ended))
     return ended
 
 
@@ -82,12 +82,12 @@ def _as_lines(stage: str, events: Iterator[StreamedEvent]) -> None:
     for event in events:
         if event.type == "progress":
             if phase and phase["phase"] != event.data["phase"]:
-                print(f"{stage}: {_step(phase)}", flush=True)
+                say(f"{stage}: {_step(phase)}")
             phase = event.data
         elif news := _news(event):
-            print(f"{stage}: {news}", flush=True)
+            say(f"{stage}: {news}")
     if phase:
-        print(f"{stage}: {_step(phase)}", flush=True)
+        say(f"{stage}: {_step(phase)}")
 
 
 def _as_bar(client: Client, row: dict[str, Any], events: Iterator[StreamedEvent]) -> None:
@@ -110,7 +110,7 @@ def _as_bar(client: Client, row: dict[str, Any], events: Iterator[StreamedEvent]
                 bar.update(task, description=f"{stage} {at['phase']}", total=at["total"], completed=at["step"])
                 bar.update(task, facts=_facts(at))
             elif news := _news(event):
-                bar.console.print(f"{stage}: {news}", markup=False, highlight=False)
+                bar.console.print(shown(f"{stage}: {news}"), markup=False, highlight=False)
             if event.type == "state" and event.data["state"] in STILL:
                 now = client.get(f"/v1/jobs/{row['id']}")
                 if now["state"] in STILL:  # not an old event of a job that has long gone on

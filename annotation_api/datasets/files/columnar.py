@@ -6,7 +6,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import IO, Any
 
@@ -33,6 +33,7 @@ def columnar_rows(
     try:
         number = 0
         for batch in _batches(file, start):
+            _check_names(batch.schema.names)
             batch.validate(full=True)  # or a damaged offset would read beyond the memory
             for row in batch.to_pylist():
                 number += 1
@@ -59,6 +60,20 @@ def _batches(file: IO[bytes], start: bytes) -> Iterable[Any]:
     else:
         while _is_more(file):  # shards of one table, one after another
             yield from _cut(pa.ipc.open_stream(file))
+
+
+def _check_names(names: list[str]) -> None:
+    """A name that stands twice would hide all columns but the last."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise Unreadable(
+            0,
+            Sentence(
+                "column-twice",
+                "the file names a column twice: %(twice)s; keep one",
+                twice=", ".join(twice[:6]),
+            ),
+        )
 
 
 def _is_more(file: IO[bytes]) -> bool:
@@ -108,6 +123,8 @@ def _value(value: Any, field: str, notes: Counter[str]) -> Any:
         return None
     if isinstance(value, datetime | date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise Refused(

@@ -19,6 +19,7 @@ from typing import Any
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.disarmed import rearm
 from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.csv_marks import MARKDOWN, marks_in, parted_alike
 from annotation_api.datasets.files.json_rows import Numbered, Parsed, check_count, check_storable, lines
 from annotation_api.datasets.values import Refused, Unreadable
 
@@ -35,6 +36,7 @@ SAYS_NOTHING = "cells that say nan, None, null or NA were read as that word"
 UNNAMED = "cells of a column without a name were left out"
 BLANK = "rows without anything in them were left out"
 NUMBERED = "the header has no name for the first column, which numbers the rows"
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _BETWEEN = re.compile(r"\}\s*\n\s*\{")  # where numpy prints no comma; inside of a text Python would print \\n
 
 
@@ -46,7 +48,7 @@ class Header:
 
 def header_of(line: str) -> Header:
     """The names in a header line under the delimiter that parts it best."""
-    best = max(DELIMITERS, key=line.count)
+    best = max(DELIMITERS, key=_QUOTED.sub("", line).count)
     try:
         cells = next(csv.reader([line], delimiter=best), [])
     except csv.Error as error:
@@ -61,15 +63,20 @@ def is_csv(head: bytes) -> bool:
     first = re.split(rb"\r\n|\n|\r", head, maxsplit=1)[0].decode("utf-8", errors="replace")
     if _SEP.fullmatch(first):
         return True
-    names = header_of(first).names
+    header = header_of(first)
+    names = header.names
     if len(names) == 1:
         return names[0].lower() in ALONE
-    return any(names) and all(_NAME.fullmatch(name) for name in names)
+    if any(names) and all(_NAME.fullmatch(name) for name in names):
+        return True
+    text = head.decode("utf-8", errors="replace")
+    return all(names) and parted_alike(text, header.delimiter, len(names), whole=len(head) < limits.CHUNK // 2)
 
 
 def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Numbered]:
     """Each record after the header, from 1; one that is no record is refused and the next is read."""
     csv.field_size_limit(limits.MAX_ROW_BYTES)
+    head = reader.peek(limits.CHUNK)[: limits.CHUNK].decode("utf-8", errors="replace").lstrip()
     text = _Lines(reader)
     first = next((line for line in text if line.strip()), "").strip("\r\n")
     separator = _SEP.fullmatch(first)
@@ -77,6 +84,7 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
     if separator:
         header = Header(header_names(header.names, separator.group(1)), separator.group(1))
     _check(header)
+    marks = marks_in(head, header.delimiter)
     records = csv.reader(text, delimiter=header.delimiter, strict=True)
     number = 0
     while True:
@@ -92,6 +100,11 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
         if not cells:
             continue
         number += 1
+        if number in marks.records:
+            notes[marks.note] = 1
+            continue
+        if marks.note == MARKDOWN:
+            cells = [cell.strip() for cell in cells]
         if number == 1 and _is_numbered(header, cells):
             notes[NUMBERED] = 1
             header = Header(("", *header.names), header.delimiter)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import limits
+from annotation_api.datasets.files.columns_of import ASKS, columns
 from annotation_api.datasets.files.elements import WRAPPERS, array_elements, whole_values, wrapped_elements
 from annotation_api.datasets.values import Refused, Unreadable, show
 
@@ -22,7 +23,6 @@ Numbered = tuple[int, Parsed]
 
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*\[\s*\{)?|[\[\]{}]')
 _PIECE_OF_ONE = (b"{", b"[", b",", b":")  # what the first line of an object over several lines ends with
-ASKS = frozenset({b"prompt", b"instruction", b"question", b"query", b"input", b"text", b"conversations", b"messages"})
 COLUMNS = "the file holds columns, not rows; each index was read as one row"
 
 
@@ -111,45 +111,6 @@ def _objects(rows: Iterator[Numbered], notes: Counter[str]) -> Iterator[Numbered
     yield from rows
 
 
-def columns(value: dict[str, Any]) -> list[Parsed] | None:
-    """pandas' `to_json` by columns or split, as rows; None for an object that is no table."""
-    if set(value) >= {"columns", "data"} and isinstance(value["columns"], list) and isinstance(value["data"], list):
-        return [_split_row(value["columns"], cells) for cells in value["data"]]
-    parts = list(value.values())
-    if not parts or any(not isinstance(part, dict) or not part for part in parts):
-        return _lists(value)
-    if all(key.isdigit() for key in value):  # by index: each part is a row
-        return parts
-    index = list(parts[0])
-    if len(parts) < 2 or any(list(part) != index for part in parts):
-        return None
-    if not all(key.isdigit() for key in index) and any(isinstance(cell, dict) for cell in parts[0].values()):
-        return None
-    return [{name: part[key] for name, part in value.items()} for key in index]
-
-
-def _lists(value: dict[str, Any]) -> list[Parsed] | None:
-    """A list for each column, of which one asks something, all of one length."""
-    lists = [part for part in value.values() if isinstance(part, list)]
-    asks = any(
-        name.encode() in ASKS and isinstance(part, list) and all(isinstance(cell, str) for cell in part)
-        for name, part in value.items()
-    )
-    if len(lists) < max(2, len(value)) or not asks or len({len(part) for part in lists}) != 1:
-        return None
-    if any(isinstance(cell, dict) for part in lists for cell in part[:1]):  # chats: messages of one row
-        return None
-    return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)]
-
-
-def _split_row(names: list[Any], cells: Any) -> Parsed:
-    if not isinstance(cells, list) or len(cells) != len(names):
-        return Refused(
-            "data", Sentence("list-of-cells", "must be a list of %(names)s cells, as `columns` has", names=len(names))
-        )
-    return {str(name): cell for name, cell in zip(names, cells, strict=True)}
-
-
 def _parsed(rows: Iterator[tuple[int, bytes | None]] | enumerate[bytes | None]) -> Iterator[Numbered]:
     for number, data in rows:
         try:
@@ -202,6 +163,16 @@ def parse_object(data: bytes | None) -> dict[str, Any]:
     try:
         value = json.loads(_decode(data), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
+        if error.pos == 0 and data.strip():  # begins as no value does
+            raise Refused(
+                "",
+                Sentence(
+                    "row-no-json-no-table",
+                    "is not JSON: %(msg)s at column 1, and the first line of the file is no table's: it names no "
+                    "columns parted by commas, semicolons, tabs or |",
+                    msg=error.msg,
+                ),
+            ) from None
         raise Refused(
             "", Sentence("row-no-json", "is not JSON: %(msg)s at column %(colno)s", msg=error.msg, colno=error.colno)
         ) from None

@@ -41,7 +41,7 @@ def parsed(text: str, kind: str) -> Mapping:
     """A mapping from its JSON; raises ValueError that says what is wrong with it."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             Sentence("mapping-no-json", "must be a JSON object of field and column: %(error)s", error=error)
         ) from None

@@ -22,19 +22,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.shared.records import Candidates, Ranking, Record
+from alignment.shared.records import Candidates, Prompt, Ranking, Record
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain
 from annotation_api.datasets.files.containers import Readable
 from annotation_api.datasets.files.json_rows import Numbered
 from annotation_api.datasets.files.source import Source, all_but_the_last
-from annotation_api.datasets.formats import batches, rated
 from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import NEEDED, Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
+from annotation_api.datasets.formats.rows import batches, exchanges, rated, states
+from annotation_api.datasets.formats.rows.trees import trees
+from annotation_api.datasets.formats.shapes import pairs
+from annotation_api.datasets.formats.shapes.chats import only_asks
 from annotation_api.datasets.formats.signs import spoken_for
 from annotation_api.datasets.formats.table import KINDS, Format, reader
-from annotation_api.datasets.formats.trees import trees
 from annotation_api.datasets.formats.votes import Judgements
 from annotation_api.datasets.formats.watched import WatchedRow, count, meant
 from annotation_api.datasets.values import Note, Refused, Unreadable
@@ -44,6 +46,7 @@ MAX_RECORDS = 2_000_000  # bounds the memory for finding duplicates to about 200
 MAX_WORDS = 600  # characters of a refusal: names of fields in a row can be as long as the row
 MAX_COLUMNS = 200  # names that are told of a file
 FOLDED = "rows whose columns were read by their names in lower case"
+OWN = (Format.JSONL, Format.RECORDS)  # our own records come back as they were
 LOOK_AHEAD = 100  # rows that `auto` may look at to find the layout
 
 
@@ -146,7 +149,7 @@ class Reading:
         found = spoken_for(rows)
         if found is None:
             self._folds, found = True, spoken_for([folded(row) for row in rows])
-        if found:
+        if found and not self._lacks(found, rows):
             self.format = found
         elif any(not isinstance(value, Refused) for _, value in head):
             self.unknown = True
@@ -163,6 +166,14 @@ class Reading:
             )
         yield from self._rows
 
+    def _lacks(self, found: Format, rows: list[dict[str, Any]]) -> bool:
+        """Whether all that is known is a prompt where answers are wanted, or two answers to nothing: somebody must say
+        which column holds the rest."""
+        known = rows if not self._folds else [folded(row) for row in rows]
+        if found is Format.TRL:
+            return all(map(pairs.asks_nothing, known))
+        return found is Format.ALPACA and KINDS[self.kind] is not Prompt and all(map(only_asks, known))
+
     def _see_columns(self, value: dict[str, Any] | Refused) -> None:
         if not self.columns and isinstance(value, dict):
             self.columns = [_clip(name) for name in itertools.islice(value, MAX_COLUMNS)]
@@ -177,6 +188,10 @@ class Reading:
         if self._folds:
             row = folded(row)
             self._notes[FOLDED] += 1
+        row = exchanges.parted(row)
+        if self.format not in OWN and (why := states.taken_back(row)):
+            self._notes[why.text] += 1
+            return []
         watched = WatchedRow(row)
         try:
             made = list(reader(self.format, self.kind)(self._mapped(watched)))
@@ -184,9 +199,10 @@ class Reading:
             raise _refused(explain(error, KINDS[self.kind])) from None
         records = [item for item in made if isinstance(item, Record)]
         notes = [item for item in made if isinstance(item, Note)]
+        watched.read |= states.looked_at(row)
         unread = watched.unread() if records else []  # a row that was left out is in the notes
         notes += [note for name in unread for note in meant(name, row.get(name))]
-        if self.format not in (Format.JSONL, Format.RECORDS):  # our own records come back as they were
+        if self.format not in OWN:
             notes += [note for record in records for note in notes_on(record)]
         self._notes.update(note.text for note in notes)
         count(self._unused, unread)

@@ -53,14 +53,24 @@ KINDS = (
 TEMPLATES = (
     re.compile(r"\s*(?:<s>)?\s*\[INST\]"),
     re.compile(r"\s*(?:<\|begin_of_text\|>)?<\|start_header_id\|>"),
-    re.compile(r"\s*<(?:start_of_turn>|\|(?:user|system|assistant)\|>)"),
     re.compile(r"(?:.{0,400}?\s)??\s*### Instruction:.*?### Response:", re.DOTALL),
-    re.compile(r"\s*USER:.*?\sASSISTANT:", re.DOTALL),
+    re.compile(r"\s*(?:USER:.*?\sASSISTANT|User:.*?\n\s*Assistant):", re.DOTALL),
     re.compile(r"\s*Human:[^\n]*\n(?!\n)\s*(?:Assistant|AI):"),
     re.compile(r"(?:.{0,400}?\s)??\s*\[\|Human\|\].*?\[\|AI\|\]", re.DOTALL),
+    re.compile(r"\s*\[Round \d+\]\s*问[:：]"),  # ChatGLM
+    re.compile(r"\s*(?:###\s*)?(?:用户|人类)[:：].*?\s(?:###\s*)?(?:助手|助理|模型)[:：]", re.DOTALL),
+    re.compile(
+        r"\s*(?:\[gMASK\]|<sop>|<bos>|<｜begin▁of▁sentence｜>)*<(?:\|(?:user|system|assistant)\||start_of_turn|｜User｜)>"
+    ),
+    re.compile(r"\s*<\|start\|>(?:user|system|developer)<\|message\|>"),  # harmony
+    re.compile(r"\s*(?:<BOS_TOKEN>)?<\|(?:START_OF_TURN_TOKEN|start_of_role)\|>"),  # Command R, Granite
+    re.compile(r"\s*(?:<s>)?\s*\[SYSTEM_PROMPT\]"),
 )
 # One of these stands in each of them.
-_WORDS = ("Human:", "<|", "[INST]", "### Instruction:", "USER:", "[|Human|]", "<extra_id_1>", "<start_of_turn>")
+_WORDS = (
+    *("Human:", "<|", "[INST]", "### Instruction:", "USER:", "User:", "[|Human|]", "<extra_id_1>", "<start_of_turn>"),
+    *("[Round ", "用户", "人类", "<｜User｜>", "[SYSTEM_PROMPT]"),
+)
 _JSON = re.compile(r'\s*\[\s*\{\s*["\'](?:role|from|content|value)["\']\s*:')
 _END = "<|im_end|>"
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable
 
 from annotation_api.datasets.formats import serialised
 from annotation_api.datasets.formats.shapes import (
-    argilla,
     chats,
-    label_studio,
     own,
     pairs,
     safe,
@@ -18,8 +16,8 @@ from annotation_api.datasets.formats.shapes import (
     sides,
     thumbs,
     unranked,
-    webui,
 )
+from annotation_api.datasets.formats.shapes.exported import argilla, label_studio, webui
 from annotation_api.datasets.layouts import Format as Format
 from annotation_api.datasets.values import Row
 
@@ -70,6 +68,10 @@ def _is_graded(row: Row) -> bool:
     return any(isinstance(value, dict) and "is_correct" in value for value in row.values())
 
 
+def _is_graded_pair(row: Row) -> bool:
+    return _has("output_1", "output_2")(row) and ("preference" in row or not sides.speaks(row))
+
+
 def _is_list(row: Row) -> bool:
     return isinstance(row.get("output"), list)
 
@@ -103,7 +105,7 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.ARGILLA, argilla.speaks),
     (Format.KTO, thumbs.speaks),
     (Format.GPT4LLM, _has("responses_and_scores")),
-    (Format.ALPACA_EVAL, _has("output_1", "output_2")),
+    (Format.ALPACA_EVAL, _is_graded_pair),
     (Format.PANDALM, _has("response1", "response2", "annotator1")),
     (Format.TULU, _has("completion_a", "completion_b")),
     (Format.LLMZOO, _has("metadata", "order")),

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 
 from alignment.shared.records import Candidates, Demonstration, Prompt, Ranking, Record
 from alignment.shared.sentence import Sentence
+from annotation_api.datasets.formats.rows import rated
 from annotation_api.datasets.formats.shapes import (
-    argilla,
     chats,
     dialogues,
     graded_pairs,
     judged,
-    label_studio,
     own,
     pairs,
     ranked,
@@ -22,8 +21,8 @@ from annotation_api.datasets.formats.shapes import (
     sides,
     thumbs,
     unranked,
-    webui,
 )
+from annotation_api.datasets.formats.shapes.exported import argilla, label_studio, webui
 from annotation_api.datasets.layouts import Format as Format
 from annotation_api.datasets.values import Note, Refused, Row, show
 
@@ -115,6 +114,14 @@ def _comparisons_only(row: Row) -> Iterable[Record | Note]:
     )
 
 
+def _studio_demonstration(row: Row) -> Iterable[Record | Note]:
+    yield from (label_studio.demonstration if label_studio.is_written(row) else _comparisons_only)(row)
+
+
+def _argilla_demonstration(row: Row) -> Iterable[Record | Note]:
+    yield from (argilla.demonstrations if argilla.is_written(row) else _comparisons_only)(row)
+
+
 def _questions_only(row: Row) -> Iterable[Record | Note]:
     raise Refused("", Sentence("no-comparison", "holds no comparison; import the file as prompts or demonstrations"))
 
@@ -123,6 +130,17 @@ def _alpaca_ranking(row: Row) -> Iterable[Record | Note]:
     if isinstance(row.get("output"), list):
         yield from ranked.list_ranking(row)
         return
+    if any(isinstance(row.get(name), list) for name in chats.OUTPUT):
+        yield from unranked.no_ranking(row)
+    if rated.is_rated(dict(row)):
+        raise Refused(
+            "",
+            Sentence(
+                "rated-alone",
+                "is rated, and no other response of its prompt stands beside it: sort the file so that the responses "
+                "of a prompt stand one after another",
+            ),
+        )
     if not any(row.get(name) is not None for name in chats.OUTPUT):
         present = ", ".join(list(row)[:12])
         raise Refused(
@@ -179,9 +197,9 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.OPENAI: (_comparisons_only, judged.preferred_ranking, judged.preferred_prompt),
     Format.ULTRAFEEDBACK: (_comparisons_only, scored.ultrafeedback_ranking, chats.alpaca_prompt),
     Format.NECTAR: (_comparisons_only, scored.nectar_ranking, scored.asked_prompt),
-    Format.DISTILABEL: (_comparisons_only, scored.generations_ranking, scored.asked_prompt),
-    Format.LABEL_STUDIO: (_comparisons_only, label_studio.ranking, label_studio.prompt),
-    Format.ARGILLA: (_comparisons_only, argilla.ranking, argilla.prompt),
+    Format.DISTILABEL: (_comparisons_only, scored.generations_ranking, scored.listed_prompt),
+    Format.LABEL_STUDIO: (_studio_demonstration, label_studio.ranking, label_studio.prompt),
+    Format.ARGILLA: (_argilla_demonstration, argilla.ranking, argilla.prompt),
     Format.OPEN_WEBUI: (webui.demonstration, webui.ranking, webui.prompt),
     Format.SIDES: (_comparisons_only, sides.ranking, sides.prompt),
     Format.RESPONSES: (unranked.no_demonstration, unranked.no_ranking, unranked.prompt),

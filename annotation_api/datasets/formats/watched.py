@@ -18,9 +18,12 @@ MEANING = frozenset(
     | {"rating_chosen", "rating_rejected", "chosen_rating", "rejected_rating", "helpfulness", "correctness"}
     | {"chosen_score", "rejected_score", "rejected", "rejected_response", "rejected_messages", "toxic", "redacted"}
     | {"deleted", "spam", "is_safe", "label", "tools", "functions", "system", "system_prompt", "history"}
+    | {"tie", "is_tie", "preference", "winner", "flagged", "quality", "review_result", "reward", "rank"}
     | {"chosen_avg_rating", "rejected_avg_rating", "images", "image", "videos", "video", "audios", "audio"}
 )
-FLAGS = frozenset({"toxic", "redacted", "deleted", "spam"})  # of these only what is true says anything
+FLAGS = frozenset(
+    {"toxic", "redacted", "deleted", "spam", "tie", "is_tie", "flagged"}
+)  # of these only what is true says anything
 
 
 class WatchedRow(dict[str, Any]):

@@ -1,4 +1,7 @@
-"""OpenAI's `weight`: which turns of a chat are learnt. With 0 one never is, wherever it stands."""
+"""Which turns of a chat are learnt: OpenAI's `weight`, ms-swift's `loss`, Axolotl's `train`.
+
+With 0 or false one never is, wherever it stands.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any
 
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import CALL_ROLES, ROLES, Refused, as_number, is_empty_system, show
+
+FLAGS = ("loss", "train", "training")  # where they are true or false; a number there is none of these
 
 
 def learnt_until(turns: list[Any], name: str) -> int:
@@ -35,12 +40,13 @@ def _is_answer(turn: object) -> bool:
 
 
 def is_learnt(turn: object, field: str) -> bool:
-    """Whether OpenAI's `weight` lets the turn be learnt."""
-    weight = turn.get("weight") if isinstance(turn, dict) else None
-    if weight is None:
+    """Whether what stands beside a turn lets it be learnt."""
+    if not isinstance(turn, dict):
         return True
-    if as_number(weight, f"{field}.weight") not in (0, 1):
+    weight = turn.get("weight")
+    if weight is not None and as_number(weight, f"{field}.weight") not in (0, 1):
         raise Refused(
             f"{field}.weight", Sentence("zero-or-one", "must be 0 or 1, it is %(weight)s", weight=show(weight))
         )
-    return bool(float(weight))
+    flags = [turn[name] for name in FLAGS if isinstance(dict.get(turn, name), bool)]
+    return all(flags) and (weight is None or bool(float(weight)))

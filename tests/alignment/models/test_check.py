@@ -70,3 +70,33 @@ def test_what_no_stage_can_use_is_refused_with_the_way_on(tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
     with pytest.raises(StageError, match=r"it is a t5, an encoder-decoder.*Give a decoder-only language model"):
         check(tmp_path)
+
+
+def edited(folder: Path, **changes: object) -> Path:
+    families.save("llama", folder)
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rope_scaling": {"type": "mystery", "factor": 2.0}}, "'mystery', which the library does not know"),
+        ({"rope_scaling": {"type": "linear", "factor": "2"}}, "The config in .* cannot be read"),
+        ({"rope_scaling": {"type": "linear"}}, "cannot be read: .Missing required keys"),
+        ({"pad_token_id": 50_000}, "Padding_idx must be within"),
+        ({"num_attention_heads": 3}, "is not a multiple of the number of attention heads"),
+        ({"vocab_size": 20}, "knows 20 tokens, its tokenizer"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "cannot be trained here .* from which it was quantized"),
+    ],
+)
+def test_a_config_that_cannot_be_is_told_in_one_sentence(changes: dict[str, object], told: str, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=told):
+        check(edited(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("spelled", ["torch.bfloat16", "bfloat16", "auto", {"text_config": "bfloat16"}], ids=str)
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_number_types_in_any_spelling(name: str, spelled: object, tmp_path: Path) -> None:
+    assert check(edited(tmp_path, **{name: spelled})).facts["number type"] == "float32"  # as the weights are stored

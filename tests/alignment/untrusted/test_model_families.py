@@ -89,6 +89,10 @@ def test_our_list_of_families_is_the_librarys() -> None:
         ({"model_type": "qwen"}, "never run here. Use a model of the family Qwen2"),
         ({"model_type": "internlm2"}, "never run here. Use a model of the family Llama"),
         ({"model_type": "lama"}, "knows no language model of the family lama. Did you mean llama?"),
+        (
+            {"model_type": "llava", "vision_config": {}},
+            "it is a llava, which reads pictures or sound beside text. Give",
+        ),
         ({"model_type": "clip"}, "knows no language model of the family clip."),
     ],
 )

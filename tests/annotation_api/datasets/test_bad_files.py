@@ -90,7 +90,7 @@ FILES: dict[str, tuple[bytes, int, str]] = {
     "gzip cut short": (gzip.compress(LINE.encode() * 99)[:-20], 0, "the file is damaged or cut short"),
     "empty": (b"", 0, "the file holds no row"),
     "prose": (b"Shall I compare thee to a summer's day?\n", 0, "is not JSON"),
-    "HTML": (b"<!doctype html>\n<table></table>\n", 0, "is not JSON"),
+    "HTML": (b"<!doctype html>\n<table></table>\n", 0, "a page of HTML"),
     "a document a row": (b'{"text": "no layout has this"}\n', 0, "no known layout has the fields text"),
     "array cut short": (f"[{LINE}, {LINE[:-3]}".encode(), 0, "the JSON array is never closed"),
     "NUL": (with_output('"a\\u0000b"'), 1, "holds a NUL character (U+0000); remove it"),

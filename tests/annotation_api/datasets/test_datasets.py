@@ -76,7 +76,7 @@ def test_bad_rows_are_skipped_when_asked(as_: As, session: Session) -> None:
     [
         (b"", "no row"),
         (gzip.compress(lines(PAIRS))[:-5], "cut short"),
-        (lines([{"prompt": "Q?"}]), "no row is left"),
+        (lines([{"prompt": "Q?", "chosen": "x", "rejected": ""}]), "no row is left"),
     ],
 )
 def test_a_file_that_cannot_be_read_to_its_end_is_never_skipped_over(
@@ -314,3 +314,19 @@ def test_a_snapshot_needs_data_of_its_kind(as_: As) -> None:
     answer = engineer.post("/v1/snapshots", json={"kind": "demonstrations", "dataset": dataset})
     assert answer.status_code == 422
     assert "preferences" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("a\u202eb", "a b"),
+        ("a\x1b[31mb\nc", "a [31mb c"),
+        ("\u200b ", "upload"),
+        ("x" * 300, "x" * 200),
+        ("é 树", "é 树"),
+    ],
+)
+def test_the_name_of_a_file_stands_on_one_line(as_: As, given: str, kept: str) -> None:
+    engineer = as_(Role.ENGINEER)
+    made = upload(engineer, lines(PAIRS[:1]), name=given).json()
+    assert engineer.get(f"/v1/datasets/{made['dataset']}").json()["name"] == kept

@@ -59,6 +59,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
     ("text", "why"),
     [
         ("[", "must be a JSON object"),
+        ("[" * 3000, "must be a JSON object"),
         ('{"prompt": 1}', "must be a JSON object"),
         ('{"prompt": "a", "colour": "b"}', "'colour', which is no field"),
         ('{"prompt": "a", "chosen": " "}', "name the column of chosen, rejected"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from alignment.shared.records import Demonstration, Message, Prompt
 from alignment.shared.sentence import Sentence
-from annotation_api.datasets.formats.serialised import is_template, turns_of
+from annotation_api.datasets.formats.serialised import is_template, opened, turns_of
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.formats.tool_turns import conversation, demonstrated, with_tools
 from annotation_api.datasets.formats.weights import is_learnt, kept_out, learnt_until
@@ -47,6 +47,9 @@ NOT_READ_APART = Sentence(
 LAST_ONLY = Note("chats of several answers: the last is learnt, those before are its context")
 NOT_LEARNT = Note("chats in which no answer is to be learnt (weight 0) were left out")
 CUT = Note("chats were cut after their last answer that is to be learnt: those behind it have weight 0")
+SEVERAL = Sentence(
+    "several-to-learn", "are several, and which is worth learning is not said; import the file as responses"
+)
 UNSAFE = Note("responses that were judged unsafe were left out")
 OWN_FIELDS = Prompt.model_fields.keys()
 NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated way to say that there is none
@@ -57,7 +60,7 @@ NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated 
 
 def chat_demonstration(row: Row) -> Iterator[Demonstration | Note]:
     name = chat_of(row)
-    items = as_list(row[name], name)
+    items = as_list(opened(row[name], name), name)
     until = learnt_until(items, name)
     if until == 0:
         yield NOT_LEARNT
@@ -103,7 +106,7 @@ def demonstration_of(
 def chat_prompt(row: Row) -> Iterator[Prompt]:
     """The turns up to the last of the user; what else our own prompts hold is kept."""
     name = chat_of(row)
-    turns = _with_system(row, conversation(row[name], name))
+    turns = _with_system(row, conversation(opened(row[name], name), name))
     own = {key: row[key] for key in ("criterion", "language") if key in row} if row.keys() <= OWN_FIELDS else {}
     yield with_tools(row, prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, name, **own))
 
@@ -126,10 +129,12 @@ def alpaca_demonstration(row: Row) -> Iterator[Demonstration | Note]:
         yield UNSAFE
         return
     name = first_of(row, OUTPUT)
-    if isinstance(row[name], list) and name != "completion":
+    if isinstance(row[name], list) and name == "output":
         raise Refused(
             name, Sentence("import-as-rankings", "is a list of answers, which is a ranking; import it as rankings")
         )
+    if isinstance(row[name], list) and name != "completion":
+        raise Refused(name, SEVERAL)
     if isinstance(row[name], list) and not all(is_learnt(turn, f"{name}[{i}]") for i, turn in enumerate(row[name])):
         yield NOT_LEARNT
         return

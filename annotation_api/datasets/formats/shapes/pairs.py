@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from alignment.shared.records import SMALL_MARGINS, Demonstration, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, best_first, by_groups
-from annotation_api.datasets.formats.serialised import opened
+from annotation_api.datasets.formats.serialised import is_chat, opened
 from annotation_api.datasets.formats.shapes.chats import (
     BARE,
     CHAT,
@@ -58,6 +58,13 @@ def has_sides(row: Row) -> bool:
     return sides_of(row) is not None
 
 
+def asks_nothing(row: Row) -> bool:
+    """Whether two texts stand there, and nothing that is known to ask."""
+    names = sides_of(row)
+    texts = names is not None and all(isinstance(row.get(name), str) and not is_chat(row[name]) for name in names)
+    return texts and not _has_own_prompt(row)
+
+
 def _named(row: Row) -> Row:
     """The row with `chosen` and `rejected` under these names, and opened where they are chats written as JSON."""
     names = sides_of(row)
@@ -86,7 +93,7 @@ def chosen_ranking(row: Row) -> Made:
     if note:
         yield note
     weight = row.get("weight")
-    fields = {} if weight is None else {"weight": as_number(weight, "weight")}
+    fields = {} if weight in (None, "") else {"weight": as_number(weight, "weight")}
     annotator = optional_text(row, "annotator") or None
     yield from best_first(
         prompt, sides, "rejected", strength=strength, annotator=annotator, lineage=origin(row), **fields
@@ -183,7 +190,7 @@ def _continued(row: Row, shared: Prompt) -> Prompt:
 
 def _strength(row: Row, sides: tuple[str, str]) -> tuple[int | None, Note | None]:
     """The step that a margin of our own exports stands for; another margin cannot be kept."""
-    if row.get("margin") is None:
+    if row.get("margin") in (None, ""):  # an empty cell
         return None, None
     margin = as_number(row["margin"], "margin")
     if margin < 0:

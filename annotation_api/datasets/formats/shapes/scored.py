@@ -8,10 +8,12 @@ from typing import Any
 from alignment.shared.records import Message, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
-from annotation_api.datasets.formats.serialised import prompt_from
-from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, SYSTEM, alpaca_prompt
+from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
+from annotation_api.datasets.formats.shapes import wide
+from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, SYSTEM, alpaca_prompt, instruction
 from annotation_api.datasets.formats.shapes.unranked import LISTS, TEXTS, response_of
 from annotation_api.datasets.values import (
+    Note,
     Refused,
     Row,
     as_list,
@@ -26,6 +28,8 @@ from annotation_api.datasets.values import (
 SCORES = ("ratings", "rating", "scores", "score", "rewards")  # one a response, the higher the better
 GRADES = ("overall_score", "fine-grained_score", "score", "rating")  # of one of `completions`
 VOTES = ("pm_score", "score", "votes", "upvotes", "rating", "reward")  # of one of a list, the higher the better
+NOT_RATED = (None, "N/A", "")
+BY_RATINGS = Note("responses without an overall score were ordered by the mean of their ratings")
 RANKS = ("ranks", "rank")  # one a response, the lower the better
 
 
@@ -36,10 +40,27 @@ def _items(row: Row, name: str) -> list[dict[str, Any]]:
 def ultrafeedback_ranking(row: Row) -> Made:
     """`completions`, ordered by their `overall_score`, or the mean of the fine-grained ones."""
     name, items = "completions", _items(row, "completions")
-    graded = next((score for score in GRADES if items and score in items[0]), GRADES[0])
+    graded = next((score for score in GRADES if items and score in items[0]), None)
     texts = [as_text(item.get("response"), f"{name}[{i}].response") for i, item in enumerate(items)]
-    scores = [as_number(item.get(graded), f"{name}[{i}].{graded}") for i, item in enumerate(items)]
+    if graded is None and items:
+        yield BY_RATINGS
+        scores = [_mean_rating(item, f"{name}[{i}].annotations") for i, item in enumerate(items)]
+    else:
+        graded = graded or GRADES[0]
+        scores = [as_number(item.get(graded), f"{name}[{i}].{graded}") for i, item in enumerate(items)]
     yield from by_scores(next(alpaca_prompt(row)), texts, scores, name)
+
+
+def _mean_rating(item: dict[str, Any], field: str) -> float:
+    """Of the aspects that were rated: some are N/A."""
+    given = as_object(item.get("annotations"), field)
+    ratings = {aspect: as_object(said, f"{field}.{aspect}").get("Rating") for aspect, said in given.items()}
+    found = [
+        as_number(rating, f"{field}.{aspect}.Rating") for aspect, rating in ratings.items() if rating not in NOT_RATED
+    ]
+    if not found:
+        raise Refused(field, Sentence("no-rating-number", "holds no rating that is a number"))
+    return sum(found) / len(found)
 
 
 def nectar_ranking(row: Row) -> Made:
@@ -80,22 +101,43 @@ def is_graded(row: Row) -> bool:
     """Whether `completions` hold a response and a score each."""
     items = row.get("completions")
     first = items[0] if isinstance(items, list) and items else None
-    return isinstance(first, dict) and "response" in first and any(name in first for name in GRADES)
+    rated = isinstance(first, dict) and isinstance(first.get("annotations"), dict)
+    return isinstance(first, dict) and "response" in first and (rated or any(name in first for name in GRADES))
 
 
 def is_listed(row: Row) -> bool:
-    """Whether the row holds a list of responses and a score or a rank for each."""
-    return any(isinstance(row.get(name), list) for name in LISTS) and any(
-        isinstance(row.get(name), list) for name in (*SCORES, *RANKS)
+    """Whether the row holds a list of responses, or columns of them, and a score or a rank for each."""
+    listed = any(_is_list(row.get(name)) for name in LISTS) and any(
+        _is_list(row.get(name)) for name in (*SCORES, *RANKS)
     )
+    return listed or wide.speaks(row)
+
+
+def _is_list(value: object) -> bool:
+    """A list, also as JSON in a cell."""
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def _list_in(row: Row, name: str) -> list[Any]:
+    value = row.get(name)
+    return as_list(parsed_list(value, name) if isinstance(value, str) and _is_list(value) else value, name)
+
+
+def listed_prompt(row: Row) -> Iterator[Prompt]:
+    yield instruction(row)
 
 
 def generations_ranking(row: Row) -> Made:
     """distilabel's `generations` with a rating each, and lists like it: `ranks` count from the best."""
-    listed = first_of(row, LISTS)
-    texts = [response_of(item, f"{listed}[{i}]") for i, item in enumerate(as_list(row[listed], listed))]
-    name = first_of(row, (*SCORES, *RANKS))
-    given = as_list(row[name], name)
+    texts, scores, field = wide.texts_and_scores(row) if wide.speaks(row) else _texts_and_scores(row)
+    annotator = optional_text(row, "annotator") or None
+    yield from by_scores(instruction(row), texts, scores, field, annotator=annotator)
+
+
+def _texts_and_scores(row: Row) -> tuple[list[str], list[float], str]:
+    listed, name = first_of(row, LISTS), first_of(row, (*SCORES, *RANKS))
+    texts = [response_of(item, f"{listed}[{i}]") for i, item in enumerate(_list_in(row, listed))]
+    given = _list_in(row, name)
     if len(given) != len(texts):
         raise Refused(
             name,
@@ -108,8 +150,7 @@ def generations_ranking(row: Row) -> Made:
             ),
         )
     sign = -1 if name in RANKS else 1
-    scores = [sign * as_number(value, f"{name}[{i}]") for i, value in enumerate(given)]
-    yield from by_scores(_asked(row), texts, scores, name)
+    return texts, [sign * as_number(value, f"{name}[{i}]") for i, value in enumerate(given)], name
 
 
 def asked_prompt(row: Row) -> Iterator[Prompt]:

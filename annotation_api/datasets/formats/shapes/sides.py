@@ -20,7 +20,7 @@ SIDES = tuple(
     (f"{name}{gap}{a}", f"{name}{gap}{b}")
     for name in ("response", "answer", "completion", "output", "text", "option", "candidate")
     for gap in ("_", "", " ")
-    for a, b in (("a", "b"), ("A", "B"), ("1", "2"))
+    for a, b in (("a", "b"), ("A", "B"), ("1", "2"), ("0", "1"))
 )
 VERDICTS = (
     "winner",
@@ -33,10 +33,20 @@ VERDICTS = (
     "chosen",
     "judgement",
     "judgment",
+    "label",  # where it is a word: a number can count from 0 or from 1
 )
 TIES = frozenset({"tie", "tied", "equal", "same", "both", "draw", "平局", "一样"})
 BOTH_BAD = frozenset({"both_bad", "bothbad", "both bad", "tie (bothbad)", "neither"})
-_WHICH = re.compile(r"(?:model|response|answer|completion|output|text|option|candidate)?[ _-]?([ab12])", re.IGNORECASE)
+_WHICH = re.compile(
+    r"(?:model|response|answer|completion|output|text|option|candidate)?[ _-]?([ab012])(?: is better| wins|更好)?",
+    re.IGNORECASE,
+)
+_BETTER = re.compile(r"\W*([ab012])\s*(>{1,2}|<{1,2}|=)\s*([ab012])\W*")  # Arena-Hard's A>>B
+COUNTS = Sentence(
+    "label-counts",
+    "is a number, which can count from 0 or from 1: save it as a column `winner` with the name of the better response",
+)
+_NAMES = ("model_a", "model_b")
 
 
 def columns(row: Row) -> tuple[str, str] | None:
@@ -62,15 +72,16 @@ def ranking(row: Row) -> Made:
         )
     sides = (text(row, names[0]), text(row, names[1]))
     field = first_of(row, VERDICTS)
-    said = lead(row[field], numbered=names[0].endswith("1"))
+    if field == "label" and str(row[field]).strip().isdigit():
+        raise Refused(field, COUNTS)
+    said = _named(row, row[field]) or lead(row[field], names)
     if said is None:
-        which = "1, 2" if names[0].endswith("1") else "A, B"
         raise Refused(
             field,
             Sentence(
                 "say-which-better",
                 "must say which response is better, %(which)s or tie, it is %(row)s",
-                which=which,
+                which=", ".join(_marks(names)).upper(),
                 row=show(row[field]),
             ),
         )
@@ -78,12 +89,30 @@ def ranking(row: Row) -> Made:
     yield from by_scores(instruction(row), sides, (said[0], 0.0), field, annotator=annotator, all_bad=said[1])
 
 
-def lead(value: object, *, numbered: bool) -> tuple[float, bool] | None:
-    """How far the first leads, and whether both were called bad; None where no side is named."""
-    said = str(value).strip().lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+def _marks(names: tuple[str, str]) -> tuple[str, str]:
+    return names[0][-1].lower(), names[1][-1].lower()
+
+
+def _named(row: Row, value: object) -> tuple[float, bool] | None:
+    """A winner by the name of its model, where the two have names that differ."""
+    models = [row.get(name) for name in _NAMES]
+    if not isinstance(value, str) or value not in models or models[0] == models[1]:
+        return None
+    return (1.0 if value == models[0] else -1.0), False
+
+
+def lead(value: object, names: tuple[str, str]) -> tuple[float, bool] | None:
+    """How far the first of two columns leads, and whether both were called bad; None where no side is named."""
+    said = (
+        str(value).strip().strip("[]").lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    )
     if said in TIES or said in BOTH_BAD:
         return 0.0, said in BOTH_BAD
+    marks = _marks(names)
+    if (both := _BETTER.fullmatch(said)) and {both[1], both[3]} == set(marks):
+        sign = 1.0 if both[1] == marks[0] else -1.0
+        return {">": sign, "<": -sign, "=": 0.0}[both[2][0]], False
     which = _WHICH.fullmatch(said)
-    if which is None or (which[1] in "12") != numbered:
+    if which is None or which[1].lower() not in marks:
         return None
-    return (1.0 if which[1] in "a1" else -1.0), False
+    return (1.0 if which[1].lower() == marks[0] else -1.0), False

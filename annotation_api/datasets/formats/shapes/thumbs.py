@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from alignment.shared.records import Demonstration, Prompt
 from alignment.shared.sentence import Sentence
+from annotation_api.datasets.formats.shapes import sides
 from annotation_api.datasets.formats.shapes.chats import (
     alpaca_demonstration,
     alpaca_prompt,
@@ -17,8 +18,26 @@ from annotation_api.datasets.values import TRUTHS, Note, Refused, Row, first_of,
 
 THUMB = ("label", "kto_tag")
 THUMBS = {  # beside what `truth` reads
-    **dict.fromkeys(("thumbs_up", "up", "good", "like", "liked", "desirable", "positive", "yes"), True),
-    **dict.fromkeys(("thumbs_down", "down", "bad", "dislike", "disliked", "undesirable", "negative", "no"), False),
+    **dict.fromkeys(
+        ("thumbs_up", "up", "good", "like", "liked", "desirable", "positive", "yes", "是", "好", "赞", "点赞"), True
+    ),
+    **dict.fromkeys(
+        (
+            "thumbs_down",
+            "down",
+            "bad",
+            "dislike",
+            "disliked",
+            "undesirable",
+            "negative",
+            "no",
+            "否",
+            "差",
+            "踩",
+            "点踩",
+        ),
+        False,
+    ),
 }
 
 
@@ -36,7 +55,9 @@ def prompt(row: Row) -> Iterator[Prompt]:
 
 
 def speaks(row: Row) -> bool:
-    """Whether the row says yes or no of its response, and not some other label."""
+    """Whether the row says yes or no of its response, and not some other label, or which of two is better."""
+    if sides.columns(row):
+        return False
     value = next((row[name] for name in THUMB if row.get(name) is not None), None)
     return value in (True, False, -1) if not isinstance(value, str) else value.strip().lower() in (*THUMBS, *TRUTHS)
 

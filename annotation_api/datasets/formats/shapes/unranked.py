@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from alignment.shared.records import MAX_RESPONSES, Candidates, Demonstration, Prompt, Ranking, Record
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import parsed_list
-from annotation_api.datasets.formats.shapes.chats import CHAT, INSTRUCTION, OUTPUT, instruction
+from annotation_api.datasets.formats.shapes.chats import CHAT, INPUT, INSTRUCTION, OUTPUT, SEVERAL, SYSTEM, instruction
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.formats.tool_turns import conversation, with_tools
 from annotation_api.datasets.values import (
@@ -37,7 +37,7 @@ def speaks(row: Row) -> bool:
     if any(isinstance(row.get(name), str) for name in OUTPUT):
         return False
     asked = any(row.get(name) is not None for name in INSTRUCTION) or any(_asks(row.get(name)) for name in CHAT)
-    return asked and (any(_is_list(row.get(name)) for name in LISTS) or len(_sides(row)) > 1)
+    return asked and (any(_is_list(row.get(name)) for name in LISTS) or len(response_columns(row)) > 1)
 
 
 def _asks(turns: object) -> bool:
@@ -51,16 +51,22 @@ def _is_list(value: object) -> bool:
     return bool(value) and (isinstance(value, list | dict) or (isinstance(value, str) and value.lstrip()[:1] == "["))
 
 
-def _sides(row: Row) -> list[str]:
+def response_columns(row: Row) -> list[str]:
     """The columns of a response each, in their order."""
     found = [name for name in row if isinstance(name, str) and _SIDE.fullmatch(name.strip())]
     return sorted(found, key=_place)
 
 
-def _place(name: str) -> tuple[int, str]:
+def mark_of(name: str) -> str:
+    """The number or letter of such a column."""
     mark = _SIDE.fullmatch(name.strip())
     assert mark is not None
-    return (int(mark[1]), "") if mark[1].isdigit() else (0, mark[1].lower())
+    return mark[1].lower()
+
+
+def _place(name: str) -> tuple[int, str]:
+    mark = mark_of(name)
+    return (int(mark), "") if mark.isdigit() else (0, mark)
 
 
 def candidates(row: Row) -> Iterator[Candidates | Note]:
@@ -80,7 +86,8 @@ def candidates(row: Row) -> Iterator[Candidates | Note]:
 
 
 def _texts(row: Row) -> tuple[list[str], list[Note]]:
-    name = next((name for name in LISTS if row.get(name) is not None), None)
+    one = (name for name in OUTPUT if isinstance(row.get(name), list))  # a list under the name of one answer
+    name = next((name for name in LISTS if row.get(name) is not None), None) or next(one, None)
     if name is None:
         return _of_columns(row), []
     value = row[name]
@@ -92,7 +99,7 @@ def _texts(row: Row) -> tuple[list[str], list[Note]]:
 
 def _of_columns(row: Row) -> list[str]:
     """Empty cells at the end of a table's row stand for fewer responses."""
-    names = _sides(row)
+    names = response_columns(row)
     while names and row.get(names[-1]) in (None, ""):
         names.pop()
     if not names:
@@ -140,15 +147,22 @@ def prompt(row: Row) -> Iterator[Prompt]:
 
 
 def no_demonstration(row: Row) -> Iterator[Demonstration]:
-    raise Refused(
-        "responses",
-        Sentence(
-            "several-to-learn", "are several, and which is worth learning is not said; import the file as responses"
-        ),
-    )
+    raise Refused("responses", SEVERAL)
 
 
 def no_ranking(row: Row) -> Iterator[Ranking]:
+    beside = _beside(row)
+    if beside:
+        raise Refused(
+            "responses",
+            Sentence(
+                "hold-no-known-order",
+                "hold no order that is known here. If one of the fields %(beside)s says which is better, save it as "
+                "`ranks` or `scores` with a number for each response, or name chosen and rejected; only where none "
+                "does, import the file as responses to rank them",
+                beside=", ".join(beside[:8]),
+            ),
+        )
     raise Refused(
         "responses",
         Sentence(
@@ -156,6 +170,12 @@ def no_ranking(row: Row) -> Iterator[Ranking]:
             "hold no order; a ranking needs to know which is better. Import the file as responses to rank them",
         ),
     )
+
+
+def _beside(row: Row) -> list[str]:
+    """Fields that could say how good the responses are."""
+    known = {*INSTRUCTION, *CHAT, *INPUT, *SYSTEM, *LISTS, *OUTPUT, *response_columns(row), "id", "source", "history"}
+    return [name for name in row if name not in known and row.get(name) not in (None, "", [], {})]
 
 
 def without_order(made: Iterable[Record | Note]) -> Iterator[Record | Note]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.shared.records import Prompt
+from alignment.shared.records import Demonstration, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, best_first, by_scores
 from annotation_api.datasets.formats.serialised import parsed_list, prompt_from
+from annotation_api.datasets.formats.shapes.chats import OUTPUT, alpaca_demonstration
 from annotation_api.datasets.formats.shapes.sides import columns, lead
 from annotation_api.datasets.values import Note, Refused, Row, as_list, as_object, as_text, show
 
 CANCELLED = Note("annotations that were cancelled or skipped were left out")
 ASKED = ("prompt", "instruction", "question", "text")
 LEFT_RIGHT = {"left": 1.0, "right": -1.0, "tie": 0.0, "equal": 0.0}
-BODY = ("body", "text", "html", "content")  # of one of a ranker's items
+BODY = ("body", "text", "html", "content", "title")  # of one of a ranker's items
 BUCKET = "_"  # of a ranker: items that nobody placed
 
 
@@ -51,6 +52,40 @@ def ranking(row: Row) -> Made:
         results = [as_object(result, f"{field}.result") for result in as_list(given.get("result"), f"{field}.result")]
         values = [as_object(result.get("value"), f"{field}.result[{k}].value") for k, result in enumerate(results)]
         yield from _judged(data, values, given.get("completed_by"), field)
+
+
+def is_written(row: Row) -> bool:
+    """Whether people wrote an answer, in a text area, and compared nothing."""
+    if is_min(row):
+        return columns(row) is None and any(isinstance(row.get(name), str) for name in OUTPUT)
+    given = [item for item in row.get("annotations") or () if isinstance(item, dict)]
+    return bool(given) and any(_written(item) for item in given)
+
+
+def _written(given: dict[str, Any]) -> list[object]:
+    """The lists of texts among the results of one person."""
+    results = [item for item in given.get("result") or () if isinstance(item, dict)]
+    values = [item["value"] for item in results if isinstance(item.get("value"), dict)]
+    return [value["text"] for value in values if value.get("text") is not None]
+
+
+def demonstration(row: Row) -> Iterator[Demonstration | Note]:
+    """One for each person who wrote one text."""
+    if is_min(row):
+        yield from alpaca_demonstration(row)
+        return
+    asked = _prompt(as_object(row.get("data"), "data"), "data.")
+    for i, item in enumerate(row["annotations"]):
+        field, given = f"annotations[{i}]", as_object(item, f"annotations[{i}]")
+        if given.get("was_cancelled"):
+            yield CANCELLED
+            continue
+        texts = [text for found in _written(given) for text in (found if isinstance(found, list) else [found])]
+        if len(texts) != 1:
+            raise Refused(
+                field, Sentence("one-text-needed", "holds %(texts)s texts; one answer is needed", texts=len(texts))
+            )
+        yield Demonstration(prompt=asked, response=as_text(texts[0], f"{field}.text"))
 
 
 def _min_results(row: Row) -> Iterator[dict[str, Any]]:
@@ -144,7 +179,7 @@ def _lead(values: list[dict[str, Any]], sides: tuple[str, str], field: str) -> t
         if chosen is None:
             continue
         word = chosen.strip().lower() if isinstance(chosen, str) else ""
-        said = (LEFT_RIGHT[word], False) if word in LEFT_RIGHT else lead(chosen, numbered=sides[0].endswith("1"))
+        said = (LEFT_RIGHT[word], False) if word in LEFT_RIGHT else lead(chosen, sides)
         if said is None:
             raise Refused(
                 f"{field}.selected",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alignment.shared.records import Prompt
+from alignment.shared.records import Demonstration, Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.formats.serialised import prompt_from
@@ -85,6 +85,34 @@ def ranking(row: Row) -> Made:
         raise Refused("responses", Sentence("no-submitted-ranking", "holds no submitted ranking"))
 
 
+def is_written(row: Row) -> bool:
+    """Whether one question was answered in words, and none compared the fields."""
+    return len(_written(row)) == 1
+
+
+def _written(row: Row) -> dict[str, list[dict[str, Any]]]:
+    """The answers in words, by question."""
+    row = nested(row)
+    fields = as_object(row.get("fields"), "fields")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for question, given in as_object(row.get("responses"), "responses").items():
+        items = [as_object(item, question) for item in as_list(given, f"responses.{question}")]
+        if items and all(isinstance(item.get("value"), str) and not columns(fields) for item in items):
+            found[question] = items
+    return found
+
+
+def demonstrations(row: Row) -> Iterator[Demonstration | Note]:
+    """One for each submitted answer."""
+    ((question, items),) = _written(row).items()
+    asked = _prompt(as_object(nested(row).get("fields"), "fields"))
+    for i, item in enumerate(items):
+        if item.get("status", "submitted") != "submitted":
+            yield NOT_SUBMITTED
+            continue
+        yield Demonstration(prompt=asked, response=as_text(item["value"], f"responses.{question}[{i}].value"))
+
+
 def _order(fields: dict[str, Any], value: object, field: str) -> tuple[list[str], list[float]] | None:
     """The names of fields with a score each; None where the answer ranks nothing."""
     if isinstance(value, str):
@@ -108,7 +136,7 @@ def _best_of_two(fields: dict[str, Any], value: str) -> tuple[list[str], list[fl
         return None
     if value in sides:
         return list(sides), [float(name == value) for name in sides]
-    first = lead(value, numbered=sides[0].endswith("1"))
+    first = lead(value, sides)
     return None if first is None else (list(sides), [first[0], 0.0])
 
 
