@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from alignment.data.chat import has_template
 from alignment.data.screening import screen
 from alignment.data.stops import is_sound, keep_stops
 from alignment.models.folder import architecture, is_scorer, load_config
+from alignment.models.library import ensure_scorer
 from alignment.models.load import load_tokenizer
 from alignment.models.recurrent import is_recurrent
-from alignment.models.sizes import require_vocabulary, stored_type
-from alignment.models.view import GENERATION, FolderPart, readable
+from alignment.models.sizes import require_fit, require_vocabulary, stored_type
+from alignment.models.view import GENERATION, FolderPart, opened, readable
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
 from alignment.shared.sentence import Sentence
@@ -69,6 +76,7 @@ def check(folder: Path) -> Checked:
     config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
     with readable(folder, FolderPart.CONFIG.value):
         model = _skeleton(config)
+    _require_weights(below[-1].folder)
     require_vocabulary(model, tokenizer, folder)
     given = below[-1].settings.get(GENERATION, {})
     given = {name: value for name, value in given.items() if name != "transformers_version"}
@@ -110,6 +118,15 @@ def _adapters(below: list[SafeFolder]) -> dict[str, str]:
 def _skeleton(config: PretrainedConfig) -> Any:
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(copy.deepcopy(config))  # type: ignore[no-untyped-call]
+
+
+def _require_weights(folder: Path) -> None:
+    """That the files hold what the config says, to the tensor."""
+    config = load_config(folder, dropout=True)
+    ensure_scorer(config)
+    auto = AutoModelForSequenceClassification if is_scorer(config) else AutoModelForCausalLM
+    with opened(folder, FolderPart.WEIGHTS) as seen:
+        require_fit(auto, config, folder, seen)
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, ids: int | list[int]) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from alignment.models.folder import is_scorer
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.sentence import Sentence
 
@@ -18,16 +19,18 @@ if TYPE_CHECKING:  # PEFT is loaded where there are adapters only
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
+WITH_CONFIG = Sentence("save-config-with-weights", "Save config and weights together.")
 SPARE_BYTES = 2**30  # for tables that are computed, not stored: positions, masks
 
 
 def require_fit(auto: Any, config: PretrainedConfig, folder: Path, seen: Path) -> None:
-    """Refuse a config that describes more weights than the files in `seen` have bytes. Allocates no weights.
+    """Refuse a config that describes other weights than the files in `seen` hold. Allocates no weights.
 
-    No number type that is loaded here takes less than a byte a weight, so this never refuses a whole model.
+    First by bytes: no number type that is loaded here takes less than a byte a weight, so this never refuses a whole
+    model. Then tensor by tensor, as the library would load them, by the headers of the files.
     """
     stored = sum(path.stat().st_size for path in seen.glob("*.safetensors"))
     with torch.device("meta"):
@@ -46,19 +49,50 @@ def require_fit(auto: Any, config: PretrainedConfig, folder: Path, seen: Path) -
                 tables=f"{tables:,}",
                 stored=f"{stored:,}",
             ),
-            Sentence("save-config-with-weights", "Save config and weights together."),
+            WITH_CONFIG,
         )
+    _require_tensors(type(skeleton), config, folder, seen)
+
+
+def _require_tensors(kind: Any, config: PretrainedConfig, folder: Path, seen: Path) -> None:
+    stored = {name: torch.empty(tensor.get_shape(), device="meta") for name, tensor in _tensors(seen)}
+    _, found = kind.from_pretrained(
+        None,
+        config=copy.deepcopy(config),
+        state_dict=stored,
+        device_map={"": "meta"},
+        ignore_mismatched_sizes=True,  # they are told here
+        output_loading_info=True,
+    )
+    require_all_weights(found["missing_keys"], folder, but=() if is_scorer(config) else ("score.weight",))
+    for name, there, said in sorted(found["mismatched_keys"]):
+        raise bad(
+            Sentence(
+                "tensor-unlike-config",
+                "The weight %(name)s in %(folder)s has the shape %(there)s; by the config it would be %(said)s.",
+                name=name,
+                folder=folder,
+                there=list(there),
+                said=list(said),
+            ),
+            WITH_CONFIG,
+        )
+
+
+def _tensors(seen: Path) -> Iterator[tuple[str, Any]]:
+    """All of the files, by name; only their headers are read."""
+    for path in seen.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # not a dict
+                yield name, file.get_slice(name)
 
 
 def stored_type(folder: Path) -> torch.dtype:
     """The number type of most weights in the folder; float32 where it is none that is trained here."""
     counts: Counter[str] = Counter()
     with opened(folder, FolderPart.WEIGHTS) as seen:
-        for path in seen.glob("*.safetensors"):
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118  # not a dict
-                    tensor = file.get_slice(name)
-                    counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
+        for _, tensor in _tensors(seen):
+            counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
     return TYPES.get(max(counts, key=lambda kind: counts[kind], default=""), torch.float32)
 
 

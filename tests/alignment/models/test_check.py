@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from alignment import __main__
 from alignment.models.adapters import add_adapters, save_adapter
@@ -87,7 +88,7 @@ def edited(folder: Path, **changes: object) -> Path:
         ({"rope_scaling": {"type": "linear"}}, "cannot be read: .Missing required keys"),
         ({"pad_token_id": 50_000}, "Padding_idx must be within"),
         ({"num_attention_heads": 3}, "is not a multiple of the number of attention heads"),
-        ({"vocab_size": 20}, "knows 20 tokens, its tokenizer"),
+        ({"vocab_size": 20}, r"lm_head.weight in .* has the shape \[26, 32\]; by the config it would be \[20, 32\]"),
         ({"quantization_config": {"quant_method": "gptq"}}, "cannot be trained here .* from which it was quantized"),
     ],
 )
@@ -100,3 +101,23 @@ def test_a_config_that_cannot_be_is_told_in_one_sentence(changes: dict[str, obje
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
 def test_number_types_in_any_spelling(name: str, spelled: object, tmp_path: Path) -> None:
     assert check(edited(tmp_path, **{name: spelled})).facts["number type"] == "float32"  # as the weights are stored
+
+
+@pytest.mark.parametrize(
+    ("family", "tensor", "told"),
+    [
+        ("llama", "input_layernorm.weight", r"lack 1 tensors of the model, for example model.layers.0.input_layernorm"),
+        ("bloom", "word_embeddings.weight", r"lack 2 tensors of the model, for example lm_head"),
+        ("mixtral", "w1.weight", "cannot be read: .*conversion of the weights"),
+    ],
+)
+def test_weights_that_are_in_no_file_are_told_by_the_headers(
+    family: str, tensor: str, told: str, tmp_path: Path
+) -> None:
+    families.save(family, tmp_path)
+    file = tmp_path / "model.safetensors"
+    held = load_file(file)
+    held.pop(next(name for name in sorted(held) if name.endswith(tensor)))
+    save_file(held, file, metadata={"format": "pt"})
+    with pytest.raises(StageError, match=told):
+        check(tmp_path)

@@ -112,8 +112,9 @@ class Walk:
 
     def compare_jobs(self, *names: str) -> str:
         self.go("/compare")
+        jobs = self.page.locator("form", has=self.page.locator('[name="job"]'))  # models are called as their jobs
         for name in names:
-            self.page.get_by_label(name).check()
+            jobs.get_by_label(name).check()
         self.press("Compare these jobs")
         self.page.wait_for_url(re.compile(r"/compare\?job="))
         return self.page.locator("main").inner_text()
