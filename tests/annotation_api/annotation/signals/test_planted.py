@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.gold import screening
@@ -59,6 +61,8 @@ def desk(
 ) -> tuple[TestClient, str, dict[str, Work]]:
     """A project of ordinary and gold tasks, and everybody at work in it."""
     monkeypatch.setattr(screening, "_dice", random.Random(SEED))
+    monkeypatch.setattr(os, "urandom", random.Random(SEED).randbytes)  # of ids, by which cards are shuffled
+    session.execute(text("SELECT setseed(0.5)"))  # of which gold item comes
     owner, everyone = as_(Role.ENGINEER), HONEST + PLANTED
     project = str(make.project(overlap=len(everyone)).id)
     session.commit()
