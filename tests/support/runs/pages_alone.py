@@ -170,7 +170,7 @@ def loop(walk: Walk, service: Service, world: Path) -> str:
     with walk.step("ppo"):
         walk.start("ppo", "first ppo", inputs)
     with walk.step("ppo-again"):
-        walk.start("ppo", "second ppo", inputs, {"kl_coef": "0.2"})
+        walk.start("ppo", "second ppo", inputs, {"kl_coef": "0.05"})
     with walk.step("compared"):
         return walk.compare_jobs("first ppo", "second ppo")
 
