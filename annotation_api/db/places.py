@@ -1,6 +1,7 @@
 """A task has `overlap` places. What takes one, said once, for statements in SQL text and in SQLAlchemy's words.
 
-Time is the database's clock at the moment of the look, not of the transaction's start.
+Time is the database's clock at the moment of the look, not of the transaction's start. Who locks tasks and assignments
+takes the tasks first, and each kind by its ids: then nobody waits for somebody who waits for them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def is_running(assignments: str) -> ColumnElement[bool]:
 
 def give_back_all(session: Session, person_id: uuid.UUID) -> int:
     """The leases of somebody who may not sign in any more; how many there were. Drafts stay with them."""
-    return _end(session, Assignment.person_id == person_id)
+    return give_back(session, Assignment.person_id == person_id)
 
 
 def give_back_unseen(session: Session, project_id: uuid.UUID) -> int:
@@ -45,12 +46,13 @@ def give_back_unseen(session: Session, project_id: uuid.UUID) -> int:
     admins = select(Person.id).where(Person.role == Role.ADMIN)
     tasks = select(Task.id).where(Task.project_id == closed)
     hidden = Assignment.person_id.not_in(members) & Assignment.person_id.not_in(admins)
-    return _end(session, Assignment.task_id.in_(tasks) & hidden)
+    return give_back(session, Assignment.task_id.in_(tasks) & hidden)
 
 
-def _end(session: Session, whose: ColumnElement[bool]) -> int:
-    """Those that somebody is just renewing or answering are waited for."""
-    held = select(Assignment.id).where(whose, Assignment.state == AssignmentState.LEASED).with_for_update()
-    ended = update(Assignment).where(Assignment.id.in_(held), Assignment.state == AssignmentState.LEASED)
+def give_back(session: Session, whose: ColumnElement[bool]) -> int:
+    """These leases end; how many there were. Those that somebody is just renewing or answering are waited for."""
+    leased = select(Assignment.id).where(whose, Assignment.state == AssignmentState.LEASED).order_by(Assignment.id)
+    held = Assignment.id.in_(leased.with_for_update())
+    ended = update(Assignment).where(held, Assignment.state == AssignmentState.LEASED)
     ended = ended.values(state=AssignmentState.EXPIRED, lease_until=func.least(Assignment.lease_until, func.now()))
     return len(session.execute(ended.returning(Assignment.id)).all())

@@ -15,16 +15,9 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Select, Text, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from annotation_api.db import places
 from annotation_api.db.sql import one_of
-from annotation_api.db.tables import (
-    Assignment,
-    AssignmentState,
-    PromptRow,
-    ResponseRow,
-    Task,
-    TaskDecision,
-    TaskResponse,
-)
+from annotation_api.db.tables import Assignment, PromptRow, ResponseRow, Task, TaskDecision, TaskResponse
 
 State = Literal["", "waiting", "begun", "done", "removed"]
 STATES: dict[State, ColumnElement[bool]] = {
@@ -92,9 +85,7 @@ def remove(session: Session, choice: TaskFilter, ids: Collection[uuid.UUID] | No
     unsynchronised = {"synchronize_session": False}
     session.execute(delete(TaskResponse).where(one_of(TaskResponse.task_id, fresh)), execution_options=unsynchronised)
     session.execute(delete(Task).where(one_of(Task.id, fresh)), execution_options=unsynchronised)
-    held = (one_of(Assignment.task_id, had), Assignment.state == AssignmentState.LEASED)
-    ended = update(Assignment).where(*held).values(state=AssignmentState.EXPIRED)
-    session.execute(ended, execution_options=unsynchronised)
+    places.give_back(session, one_of(Assignment.task_id, had))
     out = update(Task).where(one_of(Task.id, had)).values(removed_overlap=Task.overlap, overlap=Task.judged)
     session.execute(out, execution_options=unsynchronised)
     return Removed(len(fresh), len(had))

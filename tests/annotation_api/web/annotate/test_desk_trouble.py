@@ -167,10 +167,11 @@ def take_over(desk: Any) -> None:
     """The person's leases ran out, and somebody else answered the tasks."""
     with Session(desk.engine) as session:
         mine = Assignment.person_id == desk.person_id
+        held = select(Task).where(Task.id.in_(select(Assignment.task_id).where(mine))).order_by(Task.id)
+        tasks = session.scalars(held.with_for_update(key_share=True)).all()  # before the leases, as a claim locks them
         session.execute(update(Assignment).where(mine).values(lease_until=func.now(), state=AssignmentState.EXPIRED))
         other = session.get_one(Person, desk.person())
-        for task in session.scalars(select(Assignment.task_id).where(mine)).all():
-            row = session.get_one(Task, task)
+        for row in tasks:
             desk.factory(session).submission(row, [[0], [1]], other)
             row.judged = 1
         session.commit()
