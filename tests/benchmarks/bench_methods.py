@@ -26,6 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {  # the base has a million parameters: rat
     "lora, rank-stabilised": {"lora": {"rank": 16, "rank_stabilised": True}, "learning_rate": 2e-3},
     "lora, dora": {"lora": {"rank": 16, "dora": True}, "learning_rate": 5e-3},
     "ia3": {"method": "ia3", "learning_rate": 3e-2},
+    "houlsby": {"method": "houlsby", "learning_rate": 3e-3},
     "layers, the last 2 of 4": {"method": "layers", "learning_rate": 5e-4},
     "prefix": {"method": "prefix", "learning_rate": 1e-2},
     "prompt": {"method": "prompt", "learning_rate": 3e-2},
