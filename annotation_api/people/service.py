@@ -74,8 +74,10 @@ def accept(session: Session, token: str, new: NewPerson) -> Person:
     if queries.person_by_email(session, new.email):
         raise _taken(new.email)
     refuse_common(new.password, "/password", new.email, new.name)
+    password_hash = auth.hash_password(new.password)
     try:
-        person = _add_person(session, new.email, new.name, invitation.role, auth.hash_password(new.password))
+        with session.begin_nested():  # a page goes on with the session and says what was wrong
+            person = _add_person(session, new.email, new.name, invitation.role, password_hash)
     except IntegrityError:  # another link made it meanwhile
         raise _taken(new.email) from None
     invitation.used_by = person.id
