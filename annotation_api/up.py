@@ -8,6 +8,7 @@ SIGTERM.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -274,4 +275,6 @@ def _refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:  # no port helps
+                raise CannotStart(f"{host} is no address of this machine ({error.strerror}).") from error
             raise CannotStart(f"Port {port} on {host} cannot be used ({error.strerror}). Try --port 0.") from error

@@ -19,7 +19,7 @@ from annotation_api.cli import completion, run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.parsers import Parser, Sub, client_command, group, listens, values
+from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, group, listens, values
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
@@ -83,6 +83,7 @@ def _client_command(args: argparse.Namespace) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="rankloop", description="From human rankings to an aligned language model.")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_service(commands)
     _add_data(commands)

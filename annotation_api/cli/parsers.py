@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any
+from importlib.metadata import version
+from typing import Any, NoReturn
 
 from annotation_api.cli.client import Client
 
 MOST_PORT = 65_535
 HOST = re.compile(r"[\w.-]*\w\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?")  # a name or IPv4; IPv6
+WRONG_CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 LONGEST_PART = 63  # characters between two dots of a name
 Command = Callable[[Client, argparse.Namespace], int]
 
@@ -30,6 +33,22 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         self.complete()
         return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse says it, with the command that was probably meant, or where commands are listed."""
+        if found := WRONG_CHOICE.search(message):
+            near = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
+        elif message.endswith("COMMAND"):
+            message += f"; `{self.prog} --help` lists them"
+        super().error(message)
+
+
+class ShowVersion(argparse.Action):
+    """Looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: Any) -> NoReturn:
+        parser.exit(message=f"rankloop {version('rankloop')}\n")
 
 
 Sub = argparse._SubParsersAction  # what add_subparsers returns; argparse names it no other way

@@ -17,6 +17,9 @@ import httpx
 import psutil
 import pytest
 
+from annotation_api.settings import Settings
+from annotation_api.up import CannotStart, Service
+
 pytestmark = pytest.mark.postgres
 UP = [sys.executable, "-c", "from annotation_api.cli import main; raise SystemExit(main())", "up"]
 API = "annotation_api.http.entry.listening"  # in its command line
@@ -250,6 +253,16 @@ def test_a_taken_port_is_one_sentence(start: Start) -> None:
     assert process.returncode == 1
     assert "cannot be used" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("port", [0, 8000])
+def test_a_host_that_is_not_this_machine_s_is_told_as_that(tmp_path: Path, port: int) -> None:
+    """No other port would help."""
+    with (
+        pytest.raises(CannotStart, match=r"192\.0\.2\.1 is no address of this machine"),
+        Service(Settings(home=tmp_path / "home"), "192.0.2.1", port),
+    ):
+        pass
 
 
 def test_a_wrong_database_url_is_one_sentence(start: Start) -> None:

@@ -528,3 +528,23 @@ def test_the_command_starts_without_any_heavy_library() -> None:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "words"),
+    [
+        ("", 2, "`rankloop --help` lists them"),
+        ("models", 2, "`rankloop models --help` lists them"),
+        ("imprt rows.jsonl", 2, "did you mean 'import'?"),
+        ("jobs lst", 2, "did you mean 'list'?"),
+        ("import rows.jsonl --as ranking", 2, "did you mean 'rankings'?"),
+        ("zzz", 2, "invalid choice: 'zzz' (choose from "),
+        ("--version", 0, "rankloop 0."),
+    ],
+)
+def test_what_a_newcomer_types(typed: str, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(typed.split())
+    assert stop.value.code == code
+    said = capsys.readouterr()
+    assert words in said.out + said.err
