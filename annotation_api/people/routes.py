@@ -11,7 +11,7 @@ from annotation_api.http import auth
 from annotation_api.http.dependencies import SIGNED_IN, Config, Db, Me, allow, cookie_name, public
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.idempotency import Once
-from annotation_api.http.pagination import Cursor, Limit, Page, fetch_page
+from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_page
 from annotation_api.http.quotas import Quota, spends
 from annotation_api.http.scopes import KEY, remember
 from annotation_api.people import keys, queries, second_factor, service
@@ -101,10 +101,10 @@ def remove_second_factor(body: OwnPassword, session: Db, me: Me) -> None:
 
 
 @router.get("/people", dependencies=[allow(Role.ADMIN)])
-def list_people(session: Db, limit: Limit = 100, cursor: Cursor = None) -> Page[PersonOut]:
+def list_people(session: Db, more: NextPage, limit: Limit = 100, cursor: Cursor = None) -> Page[PersonOut]:
     """Everybody, newest first."""
     items, after = fetch_page(session, queries.people(), Person, PersonOut.model_validate, limit=limit, cursor=cursor)
-    return Page(items=items, next=after)
+    return more.page(items, after)
 
 
 @router.patch("/people/{person_id}", dependencies=[allow(Role.ADMIN)])
@@ -203,12 +203,12 @@ def create_api_key(body: NewApiKey, request: Request, session: Db, me: Me, once:
 
 
 @router.get("/api-keys", dependencies=[allow(*SIGNED_IN)])
-def list_api_keys(session: Db, me: Me, limit: Limit = 100, cursor: Cursor = None) -> Page[ApiKeyOut]:
+def list_api_keys(session: Db, more: NextPage, me: Me, limit: Limit = 100, cursor: Cursor = None) -> Page[ApiKeyOut]:
     """The caller's keys, newest first; never the keys themselves."""
     items, after = fetch_page(
         session, queries.keys_of(me), ApiKey, ApiKeyOut.model_validate, limit=limit, cursor=cursor
     )
-    return Page(items=items, next=after)
+    return more.page(items, after)
 
 
 @router.get("/api-keys/{key_id}", dependencies=[allow(*SIGNED_IN)])

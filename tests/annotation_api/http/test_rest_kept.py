@@ -116,6 +116,18 @@ def test_a_cursor_of_another_list_is_none_of_this_one(as_: As, make: Any) -> Non
         assert answer.json()["errors"][0]["pointer"] == "query:cursor"
 
 
+@pytest.mark.parametrize("path", ["/v1/people", "/v1/api-keys", "/v1/projects"])
+def test_lists_of_people_and_of_keys_link_their_next_page_too(as_: As, make: Any, path: str) -> None:
+    """As the document says of every list with a cursor."""
+    make.project()
+    make.project()
+    admin = make.person(Role.ADMIN)
+    as_(admin)
+    page = as_(admin).get(path, params={"limit": 1})
+    following = as_(admin).get(page.links["next"]["url"])
+    assert following.json()["items"][0]["id"] != page.json()["items"][0]["id"]
+
+
 def test_a_host_that_is_not_ours_is_told_as_every_error_is(as_: As) -> None:
     answer = as_(Role.ADMIN).get("/v1/me", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
