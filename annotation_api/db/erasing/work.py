@@ -25,6 +25,7 @@ from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import Erasure, ErasureState
 
 BATCH = 1000  # prompts, or rows
+PATIENCE = "2s"  # for freezes and fills, since new ones stand in line behind the wait; then it rests
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -120,6 +121,7 @@ class Eraser:
     def _wait_for_readers(self) -> None:
         """Freezes and fills that read rows before they were empty store what they made before this lock is had."""
         with self._batch("freezes") as (session, _):
+            rows(session, "SELECT set_config('lock_timeout', %(most)s, true)", most=PATIENCE)
             rows(session, "SELECT pg_advisory_xact_lock(%(key)s)", key=Lock.FREEZING)
 
     def _frozen(self) -> None:

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select, text, update
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from alignment.shared.records import Prompt
 from annotation_api.annotation.projects.from_dataset import add_from_dataset
 from annotation_api.annotation.projects.schemas import FromDataset
 from annotation_api.annotation.tasks.queries import lock_task
 from annotation_api.db import places, tasks
-from annotation_api.db.engine import make_engine, parse_url, session_factory
-from annotation_api.db.erasing import erasures
+from annotation_api.db.engine import session_factory
+from annotation_api.db.erasing import erasures, work
 from annotation_api.db.kinds import ErasureScope
 from annotation_api.db.locks import Lock, lock_person
 from annotation_api.db.tables import (
@@ -217,21 +217,22 @@ def test_what_a_fill_read_before_it_was_erased_is_erased_too(fresh_engine: Engin
         assert not [record for record in records if WORD in str(record)]
 
 
-def test_an_erasure_that_waited_in_vain_rests_and_goes_on(fresh_database: str, planted: Planted) -> None:
+def test_an_erasure_that_waited_in_vain_rests_and_goes_on(
+    fresh_engine: Engine, planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin(planted, whole(planted))
-    url = parse_url(fresh_database).update_query_dict({"options": "-c lock_timeout=100ms"})
-    hasty = make_engine(url.render_as_string(hide_password=False))
-    with Session(planted.session.get_bind()) as freezing:
+    monkeypatch.setattr(work, "PATIENCE", "100ms")
+    sessions = session_factory(fresh_engine)
+    with Session(fresh_engine) as freezing:
         freezing.execute(select(func.pg_advisory_xact_lock_shared(int(Lock.FREEZING))))
-        assert erasures.work_off(sessionmaker(hasty, expire_on_commit=False), planted.home) == 0
+        assert erasures.work_off(sessions, planted.home) == 0
         row = freezing.scalars(select(Erasure)).one()
         assert (row.state, row.step) == ("running", "waits for others")
         assert row.lease_until is not None
         freezing.rollback()
     planted.session.execute(text("UPDATE erasures SET lease_until = now() - interval '1 second'"))
     planted.session.commit()
-    assert erasures.work_off(sessionmaker(hasty, expire_on_commit=False), planted.home) == 1
-    hasty.dispose()
+    assert erasures.work_off(sessions, planted.home) == 1
 
 
 # ---------------------------------------------------------------- many rows at once
