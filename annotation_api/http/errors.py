@@ -42,8 +42,7 @@ SLUGS = {
 }
 RETRY_SECONDS = 5
 BUSY = "Others hold what this needs. Nothing was changed; try again in a moment."
-# By Postgres's code: what it can say besides that it cannot be reached.
-DATABASE_PROBLEMS = {
+DATABASE_PROBLEMS = {  # by Postgres's code: what it can say besides that it cannot be reached
     code: (status, Sentence(slug, english))
     for code, (status, slug, english) in {
         "53100": (507, "database-full", "The database's disk is full. Nothing was changed; reading still works."),
