@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -26,6 +26,9 @@ from annotation_api.http.errors import ApiError
 SLOWEST = 16 * 2**10  # bytes a second
 BYTES_OF_A_VALUE = 64  # a route that takes so many bytes takes one value of JSON for each 64 of them
 MOST_HELD = 64 * 2**20  # bytes of all bodies that are on their way
+
+Hold = Callable[[int], None]  # so many bytes more
+Pace = Callable[[int], Awaitable[None]]
 
 
 class Whole(Request):
@@ -99,11 +102,15 @@ class Bodies:
             next(iter(self._arriving)).give_way()
 
 
-class Arriving:
-    """One body; as `receive` it ends in ApiError 408 when the caller is too slow."""
+async def at_once(more: int) -> None:
+    """The pace of what is small."""
 
-    def __init__(self, receive: Receive, seconds: float, hold: Callable[[int], None] = lambda more: None) -> None:
-        self._receive, self._promised, self._hold = receive, seconds, hold
+
+class Arriving:
+    """One body; as `receive` it ends in ApiError 408 when the caller is too slow, and waits when `pace` does."""
+
+    def __init__(self, receive: Receive, seconds: float, hold: Hold = lambda more: None, pace: Pace = at_once) -> None:
+        self._receive, self._promised, self._hold, self._pace = receive, seconds, hold, pace
         self._seconds = at_least(seconds)
         self._began = asyncio.get_running_loop().time()
         self._limit: asyncio.Timeout | None = None
@@ -121,6 +128,7 @@ class Arriving:
         except TimeoutError:
             raise self._too_slow() from None
         self._note(message)
+        await self._pace(len(message.get("body", b"")))
         return message
 
     def give_way(self) -> None:

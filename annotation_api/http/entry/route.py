@@ -131,7 +131,7 @@ async def _upload(request: Request, permission: Permission | Public | None) -> A
     settings = request.app.state.settings
     me = await _who(request, permission, lambda session, me: spend_upload(session, settings, me, size))
     with request.app.state.uploads.place(me.id, size):
-        sent = Whole(request.scope, Arriving(request.receive, settings.body_seconds).receive)
+        sent = Whole(request.scope, _paced(request).receive)
         async with sent.form(max_files=1, max_fields=MOST_FIELDS):
             yield sent
 
@@ -146,7 +146,12 @@ async def _streamed(request: Request, permission: Permission | Public | None) ->
     )
     request.scope[SESSION] = None
     with request.app.state.uploads.place(me.id, size):
-        yield Request(request.scope, Arriving(request.receive, settings.body_seconds).receive)
+        yield Request(request.scope, _paced(request).receive)
+
+
+def _paced(request: Request) -> Arriving:
+    state = request.app.state
+    return Arriving(request.receive, state.settings.body_seconds, pace=state.uploads.pace)
 
 
 async def _who(request: Request, permission: Permission, then: Then = lambda session, me: None) -> Someone:

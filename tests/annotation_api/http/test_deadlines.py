@@ -1,15 +1,20 @@
-"""A crowd that came together is not cut off together."""
+"""A crowd that came together is not cut off together, and files come no faster than others can bear."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from starlette.requests import Request
 from starlette.types import Message
 
-from annotation_api.http.entry import wire
+from annotation_api.db.tables import Role
+from annotation_api.http.entry import uploads, wire
 from annotation_api.http.entry.bodies import Bodies
 from annotation_api.http.errors import ApiError
 
@@ -47,6 +52,41 @@ def test_the_ends_of_heads_that_began_at_once_are_spread() -> None:
         return [end * SECONDS / wire.HEAD_SECONDS for end in ends]
 
     spread_out(asyncio.run(deadlines()))
+
+
+def test_all_uploads_share_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def two_files(places: uploads.Uploads) -> None:
+        for _ in range(8):
+            await asyncio.gather(*(places.pace(uploads.RATE // 4) for _ in range(2)))
+
+    places = uploads.Uploads()
+    monkeypatch.setattr(
+        uploads, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: SimpleNamespace(time=lambda: 5.0))
+    )
+    asyncio.run(two_files(places))
+    assert waited == [quarter / 4 for quarter in range(1, 17)]
+
+
+def test_each_byte_of_a_file_is_paced(app: FastAPI, as_: Callable[..., TestClient]) -> None:
+    paced: list[int] = []
+
+    async def pace(size: int) -> None:
+        paced.append(size)
+
+    app.state.uploads.pace = pace
+    engineer = as_(Role.ENGINEER)
+    engineer.post("/v1/datasets", files={"file": ("a.csv", b"prompt,chosen,rejected\r\nQ?,a,b\r\n")})
+    form = sum(paced)
+    upload = engineer.post("/v1/model-uploads", json={"name": "m"}).json()["id"]
+    octets = {"Content-Type": "application/octet-stream"}
+    engineer.put(f"/v1/model-uploads/{upload}/files/config.json", content=b"{}", headers=octets)
+    assert form > 40
+    assert sum(paced) == form + 2
 
 
 def spread_out(ends: list[float]) -> None:
