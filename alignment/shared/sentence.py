@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Annotated, Any
 
 from pydantic import SkipValidation
@@ -37,6 +38,16 @@ class Sentence(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Sentence.filled, (self.code, str(self), self.values))
+
+
+def counted(code: str, one: str, more: str, /, n: float, **values: Any) -> Sentence:
+    """What English says otherwise of one thing than of several; a catalogue has one text for both, by the code."""
+    return Sentence(code, one if n == 1 else more, n=n if isinstance(n, int) else f"{n:g}", **values)
+
+
+def in_turn(said: Sequence[Sentence]) -> Sentence:
+    """Several sentences as one, each of which keeps its code."""
+    return reduce(lambda first, then: Sentence("then", "%(first)s %(then)s", first=first, then=then), said)
 
 
 def _plain(value: Any) -> Any:

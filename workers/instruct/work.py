@@ -78,7 +78,9 @@ def instruct(
         made.take(entry)
         meter.step({"round": float(made.rounds)}, by=min(len(made.items), config.count) - before)
     if len(made.items) < config.count:
-        reporter.note(f"{config.patience} rounds gave nothing new: {len(made.items)} were made.", level="warning")
+        english = "%(rounds)s rounds in a row gave nothing new: made so far: %(made)s."
+        said = Sentence("rounds-gave-nothing", english, rounds=config.patience, made=len(made.items))
+        reporter.note(said, level="warning")
     return _finish(made, out_dir, answering)
 
 

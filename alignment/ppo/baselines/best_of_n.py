@@ -43,7 +43,7 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     judge = load_reward_model(inputs.reward_model, tokenizer)
     n, prompts = config.responses_per_prompt, list({p.key: p for p in read_prompts(inputs.prompts)}.values())
     screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
-    screened.note("prompts", reporter)
+    screened.note(Sentence("screened-prompts", "prompts"), reporter)
     prompts = [prompt for prompt in screened.prompts if prompt]
     asked = fit(tokenizer, prompts, room_for(config, policy, judge))
     if not asked:
