@@ -68,7 +68,7 @@ def parts(text: str) -> Any:
 
 def joined(stored: Any) -> Any:
     """What `parts` took apart."""
-    if not isinstance(stored, dict):
+    if not isinstance(stored, dict) or "said" not in stored:
         return stored
     values = {name: joined(value) for name, value in stored["values"].items()}
     return Sentence.filled(stored["said"], stored["english"], values)

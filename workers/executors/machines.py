@@ -64,12 +64,10 @@ class Machines:
 
     def busy(self, wanted: float) -> Sentence:
         """What a job waits for that they could serve, but not now."""
-        free, english = (
-            sum(machine.free_gpus for machine in self.there),
-            "%(wanted)s on machines with %(free)s free of %(all)s",
-        )
-        known = {"wanted": count(wanted), "free": f"{free:g}", "all": f"{self.gpus:g}"}
-        return self._beside(Sentence("waits-for-busy", english, **known))
+        free = f"{sum(machine.free_gpus for machine in self.there):g}"
+        english = "%(wanted)s on machines with %(free)s free of %(all)s"
+        said = Sentence("waits-for-busy", english, wanted=count(wanted), free=free, all=f"{self.gpus:g}")
+        return self._beside(said)
 
     def absent(self, wanted: float) -> Sentence:
         """What a job waits for that they can serve only once there are more of them."""
@@ -79,10 +77,9 @@ class Machines:
 
     def lack(self, wanted: float) -> Sentence:
         """Why they never serve it."""
-        largest = max((machine.gpus for machine in self.there), default=0.0)
+        largest = f"{max((machine.gpus for machine in self.there), default=0.0):g}"
         english = "%(wanted)s, and the cluster's machines have %(all)s, the largest of which has %(largest)s"
-        known = {"wanted": count(wanted), "all": f"{self.gpus:g}", "largest": f"{largest:g}"}
-        return Sentence("waits-for-more", english, **known)
+        return Sentence("waits-for-more", english, wanted=count(wanted), all=f"{self.gpus:g}", largest=largest)
 
     def _beside(self, said: Sentence) -> Sentence:
         """Also who is missing, and who is there in vain."""

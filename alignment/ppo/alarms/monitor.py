@@ -68,8 +68,9 @@ class Monitor:
         for alarm in self.alarms:
             if alarm.name in self.config.stop_on:
                 english = "The alarm %(name)s of update %(update)s ended training (alarms.stop_on). %(found)s"
-                values = {"name": alarm.name, "update": alarm.update, "found": alarm.found}
-                return Sentence("alarm-ended-training", english, **values)
+                return Sentence(
+                    "alarm-ended-training", english, name=alarm.name, update=alarm.update, found=alarm.found
+                )
         since = max([self.idle, *(entry.update for entry in evaluations if entry.kept)])
         waited = sum(entry.update > since for entry in evaluations)
         if self.config.patience is not None and waited >= self.config.patience:
