@@ -123,7 +123,7 @@ def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:
 SPOKEN = re.compile(
     r"ApiError|Problem|TransitionRefused|JobError|Refused|Unreadable|StageError|BadInput|DiskFull|Diverged|Damaged"
     r"|PeersLost|AttemptError|Fault|Failure|TemplateRefuses|bad|_bad|_wrong|_unusable"
-    r"|note|Waiting|Diagnosis|UnsafeModel|FamilyRefusal|_broken"
+    r"|note|Note|Waiting|Diagnosis|UnsafeModel|FamilyRefusal|_broken"
 )
 # Who gives such words back as they are: the reasons of the gate, of a dry run, and what limits a comparison.
 REASONS = re.compile(r"\w*_problem|refusals|mostly_length|_below_ceiling|_gain|_notes")
