@@ -157,9 +157,7 @@ def _others(session: Session, make: Any, model: Any, start: dict[str, Any], pers
     """A job that waits for a GPU; besides it one that failed, one that is paused, one that was cancelled."""
     waiting = make.job(Stage.SFT, gpus=4.0, priority=90)
     epoch = _claim(session, waiting)
-    job_store.set_starting_reason(
-        session, waiting.id, epoch, "waiting_gpu", Machines((Machine("n", "h", 8.0, 3.0),)).busy(4.0)
-    )
+    job_store.set_starting_reason(session, waiting.id, epoch, "waiting_gpu", WAITS)
     waiting.reason_since = datetime.now(UTC) - timedelta(minutes=2, seconds=5)
     project = make.project(person, name="Policies compared")
     inputs = start | {"reward_model": {"model": str(model.id)}, "project": str(project.id)}
