@@ -49,7 +49,7 @@ class SignalReading:
 
 
 @dataclass(frozen=True)
-class Beside:
+class EverybodyElse:
     """What a person's answers are held against, as sums: those of everybody, from which their own are taken away."""
 
     words: Counter[str]  # how often each is said
@@ -57,16 +57,16 @@ class Beside:
     measured: int  # of so many
 
     @classmethod
-    def of(cls, answers: Sequence[GivenAnswer]) -> Beside:
+    def of(cls, answers: Sequence[GivenAnswer]) -> EverybodyElse:
         measured = _by_length(answers)
         copies = Counter(longest for longest in (True, False) for answer in measured if _copies(answer, longest))
         return cls(Counter(answer.said for answer in answers if answer.said), copies, len(measured))
 
-    def without(self, own: Beside) -> Beside:
-        return Beside(self.words - own.words, self.copies - own.copies, self.measured - own.measured)
+    def without(self, own: EverybodyElse) -> EverybodyElse:
+        return EverybodyElse(self.words - own.words, self.copies - own.copies, self.measured - own.measured)
 
 
-def read(own: Sequence[GivenAnswer], others: Beside) -> list[SignalReading]:
+def read(own: Sequence[GivenAnswer], others: EverybodyElse) -> list[SignalReading]:
     """All readings of a person whose answers, newest first, are `own`; `others` are everybody else's."""
     return [found for test in (_speed, _straight, _position, _length) if (found := test(own, others))]
 
@@ -82,7 +82,7 @@ def _of(hits: int, count: int) -> Bounds:
     return RatioSums.over([(1.0, 1.0, hits), (0.0, 1.0, count - hits)]).interval95()
 
 
-def _speed(own: Sequence[GivenAnswer], others: Beside) -> SignalReading | None:
+def _speed(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """The share of answers given in less time than it takes to read the texts; raised above a quarter."""
     timed = [answer for answer in own if answer.seconds is not None]
     hits = [answer for answer in timed if (answer.seconds or 0.0) < max(FLOOR, answer.read / READ_BYTES)]
@@ -92,7 +92,7 @@ def _speed(own: Sequence[GivenAnswer], others: Beside) -> SignalReading | None:
 # ---------------------------------------------------------------- the same again
 
 
-def _straight(own: Sequence[GivenAnswer], others: Beside) -> SignalReading | None:
+def _straight(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """The share of the answer given most often, as places on the page; raised where chance hardly gives so many."""
     kinds = [_same_places(own), _same_words(own, others)]
     found = [each for each in kinds if each is not None]
@@ -120,7 +120,7 @@ def _same_places(own: Sequence[GivenAnswer]) -> Same | None:
     return min(found, key=lambda each: each[2], default=None)
 
 
-def _same_words(own: Sequence[GivenAnswer], others: Beside) -> Same | None:
+def _same_words(own: Sequence[GivenAnswer], others: EverybodyElse) -> Same | None:
     """Answers and verdicts may rightly be the same: then the others give them as often."""
     mine, theirs = [a for a in own if a.said], others.words.total()
     if not mine or theirs < LEAST:
@@ -144,7 +144,7 @@ def _at_least(n: int, k: int, p: float) -> float:
 # ---------------------------------------------------------------- places and lengths
 
 
-def _position(own: Sequence[GivenAnswer], others: Beside) -> SignalReading | None:
+def _position(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """Kendall's tau of the order with the places, over all pairs; raised far from 0, where it is on the merits.
 
     The variance is that of Kendall's S under a random order of places (Kendall 1970, eq. 4.3, ties in one ranking).
@@ -184,7 +184,7 @@ def _variance(ties: tuple[int, ...]) -> float:
     return (part(sum(ties)) - sum(map(part, ties))) / 18
 
 
-def _length(own: Sequence[GivenAnswer], others: Beside) -> SignalReading | None:
+def _length(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """The share of orders that copy the lengths, longest or shortest first, whichever is more; raised above a half
     where the others' is below: what is good may well be long."""
     best, mine = None, _by_length(own)
