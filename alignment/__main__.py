@@ -30,6 +30,7 @@ from alignment.shared.artifact import publish, write_result
 from alignment.shared.config import Baseline, BaseModelConfig, Stage, StageSettings, config_class, load_preset
 from alignment.shared.errors import BadInput, StageError
 from alignment.shared.events import Paused, StageResult
+from alignment.shared.sentence import parts
 from alignment.shared.validation import sentences
 from alignment.terminal import TerminalReporter
 from alignment.toyworld import world as toyworld
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     checks = commands.add_parser("check", help="what a model folder is, and whether each stage can use it")
     checks.add_argument("folder", type=Path)
     checks.add_argument("--json", action="store_true", help="as JSON")
+    checks.add_argument("--said", action="store_true", help="as JSON in which sentences keep their codes")
     converts = commands.add_parser("convert", help="pickled weights to safetensors, in a process with limits")
     converts.add_argument("folder", type=Path)
     converts.add_argument("out", type=Path, help="result folder, must be new")
@@ -132,8 +134,18 @@ def _toy(options: argparse.Namespace) -> Path:
 def _check(options: argparse.Namespace) -> str:
     from alignment.models.check import check  # torch: only where it is needed
 
+    if options.said:
+        return json.dumps(_said(lambda: check(options.folder).said()), ensure_ascii=False)
     found = check(options.folder)
     return json.dumps({**found.facts, "notes": found.notes}, ensure_ascii=False) if options.json else str(found)
+
+
+def _said(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What came of it, or why it was refused; for who shows it in a language of their own."""
+    try:
+        return work()
+    except StageError as error:
+        return {"refused": [parts(error.cause), parts(error.next_step)]}
 
 
 def _convert(options: argparse.Namespace) -> Path:

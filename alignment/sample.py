@@ -23,7 +23,7 @@ from alignment.shared.config import SampleConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, NullReporter, Paused, Reporter, StageResult
 from alignment.shared.records import Prompt, canonical_json
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted
 from alignment.shared.stages import SampleInputs
 from alignment.training.team import Team, together
 
@@ -57,14 +57,12 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
         tokenizer = load_tokenizer(folder)
         model = load_causal_lm(folder, tokenizer, trained=False)
         screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
-        screened.note(f"prompts for {name}", reporter)
-        refused |= {name: counted} if (counted := screened.counts()) else {}
+        screened.note(Sentence("screened-prompts-for", "prompts for %(name)s", name=name), reporter)
+        refused |= {name: parts} if (parts := screened.counts()) else {}
         found, skipped[name] = _sample_model(model, tokenizer, name, screened.prompts, draws, config, count, keys, team)
         rows += found
         if skipped[name]:
-            reporter.note(
-                f"{name}: {skipped[name]} prompts are too long for the model and were left out.", level="warning"
-            )
+            reporter.note(_too_long(name, skipped[name]), level="warning")
     if not team.first:
         return StageResult("sample", {})
     rows.sort(key=lambda row: row["prompt"])  # stable: models stay in the order in which they were named
@@ -81,6 +79,16 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
     reporter.samples(0, [{"prompt": prompts[r["prompt"]].text, "response": r["text"]} for r in rows[:8]])
     return StageResult(
         "sample", _summary(rows, len(prompts)), {"skipped": skipped, **({"screened": refused} if refused else {})}
+    )
+
+
+def _too_long(name: str, skipped: int) -> Sentence:
+    return counted(
+        "model-prompts-left-out",
+        "%(name)s: %(n)s prompt is too long for the model and was left out.",
+        "%(name)s: %(n)s prompts are too long for the model and were left out.",
+        n=skipped,
+        name=name,
     )
 
 

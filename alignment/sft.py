@@ -26,7 +26,7 @@ from alignment.shared.config import SFTConfig, Stage
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
 from alignment.shared.records import NO_SOURCE, Demonstration, read_jsonl
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted
 from alignment.shared.stages import SFTInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.packed import require_packing
@@ -57,9 +57,8 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     tokenizer = load_tokenizer(inputs.model)
     if not chat.has_template(tokenizer):
         chat.install_template(tokenizer)
-        reporter.note(
-            "The tokenizer has no chat template; the project's own was installed and is saved with the model."
-        )
+        english = "The tokenizer has no chat template; the project's own was installed and is saved with the model."
+        reporter.note(Sentence("template-installed", english))
     more: dict[str, Any] = {
         "trained": True,
         "dropout": True if config.dropout is None else config.dropout,
@@ -69,7 +68,7 @@ def train(config: SFTConfig, inputs: SFTInputs, out_dir: Path, reporter: Reporte
     model = load_to_train(lambda device: load_causal_lm(inputs.model, tokenizer, device=device, **more), config)
     limit = min(config.max_length, context_length(model) or config.max_length)
     screened = screen(tokenizer, [(row.prompt, [row.reply]) for row in demonstrations], config.template_refusals)
-    screened.note("demonstrations", reporter)
+    screened.note(Sentence("screened-demonstrations", "demonstrations"), reporter)
     read = [shown_as(d, p) for d, p in zip(demonstrations, screened.prompts, strict=True) if p]
     learnt = mixed(read, config.source_weights, config.source_cap, config.seed)
     rows, too_long = encode_rows(tokenizer, learnt, limit, config.train_on)
@@ -171,4 +170,12 @@ def _report(counts: dict[str, int], limit: int, reporter: Reporter) -> None:
             )
         raise BadInput(told, chat.REFUSED_HOW if refused else Sentence("raise-max-length", "Raise max_length."))
     if too_long:
-        reporter.note(f"{too_long} of {total} demonstrations exceed {limit} tokens and were left out.", level="warning")
+        left_out = counted(
+            "demonstrations-left-out",
+            "%(n)s of %(total)s demonstrations exceeds %(limit)s tokens and was left out.",
+            "%(n)s of %(total)s demonstrations exceed %(limit)s tokens and were left out.",
+            n=too_long,
+            total=total,
+            limit=limit,
+        )
+        reporter.note(left_out, level="warning")

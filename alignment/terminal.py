@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from alignment.shared import events
+from alignment.shared.sentence import Sentence
 
 SHOWN = ("loss", "accuracy", "reward", "score", "kl")  # what fits beside a bar
 
@@ -65,7 +66,7 @@ class TerminalReporter:
     def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Nobody ranks at a terminal; the files beside the model show every evaluation."""
 
-    def note(self, message: str, *, level: str = "info") -> None:
+    def note(self, message: Sentence, *, level: str = "info") -> None:
         self.console.print(message if level == "info" else f"{level}: {message}", markup=False)
 
     def cancelled(self) -> bool:

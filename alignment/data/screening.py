@@ -16,6 +16,7 @@ from alignment.data import chat
 from alignment.data.plain_text import NotText, holds_control
 from alignment.shared.events import Reporter
 from alignment.shared.records import Demonstration, Message, Prompt
+from alignment.shared.sentence import Sentence, counted
 
 Rule = Literal["refuse", "leave_out", "merge_turns"]
 Reply = str | Message  # a turn of the assistant, where it may call tools
@@ -35,16 +36,34 @@ class Screened:
         found = {"template_refused": len(self.reasons), "turns_merged": self.merged, "control_text": self.quoted}
         return {name: number for name, number in found.items() if number}
 
-    def note(self, what: str, reporter: Reporter) -> None:
+    def note(self, what: Sentence, reporter: Reporter) -> None:
         """Say what happened to `what`, where something did."""
         total = len(self.prompts)
         if self.reasons:
-            first = self.reasons[0]
-            reporter.note(f"{len(self.reasons)} of {total} {what} were left out. {first}", level="warning")
+            left_out = counted(
+                "screened-left-out",
+                "%(n)s of %(total)s %(what)s was left out. %(first)s",
+                "%(n)s of %(total)s %(what)s were left out. %(first)s",
+                n=len(self.reasons),
+                total=total,
+                what=what,
+                first=self.reasons[0],
+            )
+            reporter.note(left_out, level="warning")
         if self.merged:
-            reporter.note(f"{self.merged} of {total} {what} had turns joined, as the chat template asks.")
+            english = "%(n)s of %(total)s %(what)s had turns joined, as the chat template asks."
+            reporter.note(Sentence("screened-joined", english, n=self.merged, total=total, what=what))
         if self.quoted:
-            reporter.note(f"{self.quoted} of {total} {what} hold the text of a control token; it is read as text.")
+            reporter.note(
+                counted(
+                    "screened-control",
+                    "%(n)s of %(total)s %(what)s holds the text of a control token; it is read as text.",
+                    "%(n)s of %(total)s %(what)s hold the text of a control token; it is read as text.",
+                    n=self.quoted,
+                    total=total,
+                    what=what,
+                )
+            )
 
 
 def screen(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[Prompt, Sequence[Reply]]], rule: Rule) -> Screened:

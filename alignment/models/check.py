@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from alignment.models.sizes import require_fit, require_vocabulary, stored_type
 from alignment.models.view import GENERATION, FolderPart, opened, readable
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, parts
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.families import after_head, positions, usually_adapted
@@ -53,11 +54,16 @@ class Checked:
     """The folder in facts, and what is worth knowing before a job is made."""
 
     facts: dict[str, Any]
-    notes: list[str]
+    notes: list[Sentence]
 
     def __str__(self) -> str:
         lines = [f"{name}: {value}" for name, value in self.facts.items()]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def said(self) -> dict[str, Any]:
+        """As JSON that keeps the codes of its sentences."""
+        facts = {name: parts(value) for name, value in self.facts.items()}
+        return {"facts": facts, "notes": [parts(note) for note in self.notes]}
 
 
 def check(folder: Path) -> Checked:
@@ -88,31 +94,41 @@ def check(folder: Path) -> Checked:
     facts = {
         "folder": str(folder),
         **_adapters(below),
-        "kind": "reward model" if is_scorer(config) else "language model",
+        "kind": Sentence("is-a-scorer", "reward model")
+        if is_scorer(config)
+        else Sentence("is-a-language-model", "language model"),
         "architecture": architecture(config),
         "family": config.model_type,
         "weights": weights,
         "number type": str(stored_type(below[-1].folder)).removeprefix("torch."),
-        "context": positions(config.get_text_config()) or "unbounded",
+        "context": positions(config.get_text_config()) or Sentence("context-unbounded", "unbounded"),
         "stops": _names(tokenizer, settings.eos_token_id),
-        "chat template": "its own" if has_template(tokenizer) else "none; SFT installs the project's",
+        "chat template": _template(tokenizer),
         "tools": _tools(tokenizer),
         "memory": _memory(weights, config),
     }
     return Checked(facts, [*safe.ignored, *_notes(model, tokenizer, config, sound)])
 
 
-def _tools(tokenizer: PreTrainedTokenizerBase) -> str:
+def _template(tokenizer: PreTrainedTokenizerBase) -> Sentence:
+    if has_template(tokenizer):
+        return Sentence("template-its-own", "its own")
+    return Sentence("template-none", "none; SFT installs the project's")
+
+
+def _tools(tokenizer: PreTrainedTokenizerBase) -> Sentence:
     """Whether rows with tools can be learnt."""
     if has_template(tokenizer) and not screen(tokenizer, [(WITH_TOOLS, ())], "leave_out").reasons:
-        return "its chat template takes them"
-    return "its chat template does not take them; template_refusals says what happens to such rows"
+        return Sentence("template-with-tools", "its chat template takes them")
+    english = "its chat template does not take them; template_refusals says what happens to such rows"
+    return Sentence("template-without-tools", english)
 
 
-def _adapters(below: list[SafeFolder]) -> dict[str, str]:
+def _adapters(below: list[SafeFolder]) -> dict[str, Sentence]:
     """What stands on what, where the folder holds adapters."""
     kinds = [str(safe.settings[safe_folder.ADAPTER]["peft_type"]).lower() for safe in below[:-1]]
-    return {"adapters": f"{', '.join(kinds)} on {below[-1].folder}"} if kinds else {}
+    said = Sentence("adapters-on", "%(kinds)s on %(folder)s", kinds=", ".join(kinds), folder=below[-1].folder)
+    return {"adapters": said} if kinds else {}
 
 
 def _skeleton(config: PretrainedConfig) -> Any:
@@ -140,30 +156,37 @@ def _memory(weights: int, config: PretrainedConfig) -> dict[str, str]:
     return {stage: f"{size / 1e9:.2f} GB" for stage, size in need.items()}
 
 
-def _notes(model: Any, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, sound: bool) -> Iterator[str]:
+def _notes(model: Any, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, sound: bool) -> Iterator[Sentence]:
     if not sound:
-        yield f"{GENERATION} cannot be saved as it is (temperature without do_sample, or the like); it is mended."
+        english = "%(file)s cannot be saved as it is (temperature without do_sample, or the like); it is mended."
+        yield Sentence("generation-mended", english, file=GENERATION)
     if after_head(config.get_text_config()) != (1.0, None):
-        yield "The logits are scaled or capped after the output layer; PPO applies the same."
+        yield Sentence("logits-scaled", "The logits are scaled or capped after the output layer; PPO applies the same.")
     if is_recurrent(model):
-        yield "Its memory is a running state: sampling computes the whole text again at each token, which is slow."
+        english = "Its memory is a running state: sampling computes the whole text again at each token, which is slow."
+        yield Sentence("running-state", english)
     if not type(model)._can_set_attn_implementation() or is_recurrent(model):
-        yield "rollout_engine 'continuous' cannot sample from it: leave it at 'generate'."
+        yield Sentence("no-continuous", "rollout_engine 'continuous' cannot sample from it: leave it at 'generate'.")
     layers = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
     if any(not usually_adapted(config.model_type, name, False) for name in layers if "lm_head" not in name):
-        yield "Adapters leave its routers, experts or towers alone, unless lora.targets names them."
+        english = "Adapters leave its routers, experts or towers alone, unless lora.targets names them."
+        yield Sentence("adapters-leave-alone", english)
     if has_template(tokenizer) and (refused := list(_refused(tokenizer))):
-        yield f"Its chat template refuses {', '.join(refused)}: template_refusals says what happens to such rows."
+        english = "Its chat template refuses %(what)s: template_refusals says what happens to such rows."
+        listed = reduce(
+            lambda first, then: Sentence("and-also", "%(first)s, %(then)s", first=first, then=then), refused
+        )
+        yield Sentence("template-refuses-forms", english, what=listed)
 
 
-def _refused(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+def _refused(tokenizer: PreTrainedTokenizerBase) -> Iterator[Sentence]:
     """The forms of chats that the template does not take, by name."""
-    forms = {
-        "a system turn": ("system", "user"),
-        "two user turns in a row": ("user", "user"),
-        "a chat that opens with the assistant": ("assistant", "user"),
-    }
-    for name, roles in forms.items():
+    forms = (
+        (Sentence("a-system-turn", "a system turn"), ("system", "user")),
+        (Sentence("two-user-turns", "two user turns in a row"), ("user", "user")),
+        (Sentence("assistant-opens", "a chat that opens with the assistant"), ("assistant", "user")),
+    )
+    for name, roles in forms:
         prompt = Prompt(messages=tuple(Message(role=role, content="?") for role in roles))  # type: ignore[arg-type]
         if screen(tokenizer, [(prompt, ())], "leave_out").reasons:
             yield name

@@ -79,9 +79,19 @@ def _pickles(folder: Path) -> list[Path]:
         index = json.loads(read_limited(folder / INDEX, safe_folder.MAX_BYTES[".json"]))
         names = sorted({str(name) for name in index.get("weight_map", {}).values()})
         if not names or not all(safe_folder.plain_name(name) and name.endswith(".bin") for name in names):
-            raise UnsafeModel(f"{INDEX} names other files than .bin files beside it.", "Download the model again.")
+            raise UnsafeModel(
+                Sentence(
+                    "unsafe-names-other-files-than",
+                    "%(index)s names other files than .bin files beside it.",
+                    index=INDEX,
+                ),
+                Sentence("unsafe-download-model-again", "Download the model again."),
+            )
     elif not (folder / SINGLE).exists():
-        raise UnsafeModel(f"it has no {SINGLE} and no {INDEX}.", "Only such weights are converted.")
+        raise UnsafeModel(
+            Sentence("unsafe-not-to-convert", "it has no %(single)s and no %(index)s.", single=SINGLE, index=INDEX),
+            Sentence("unsafe-only-such-weights-are", "Only such weights are converted."),
+        )
     paths = [Path(os.path.realpath(folder / name)) for name in names]
     for path in paths:
         require_regular(path, MAX_BYTES)
@@ -104,7 +114,15 @@ def _in_a_process_of_its_own(source: Path, target: Path) -> list[str]:
     )
     if ran.returncode:
         told = (ran.stderr.strip().splitlines() or [f"it ended with {ran.returncode}"])[-1][:300]
-        raise UnsafeModel(f"{source.name} holds something else than tensors: {told}.", "Download it again.")
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-holds-something-else-than",
+                "%(file)s holds something else than tensors: %(told)s.",
+                file=source.name,
+                told=told,
+            ),
+            Sentence("unsafe-download-again", "Download it again."),
+        )
     names: list[str] = json.loads(ran.stdout)
     return names
 

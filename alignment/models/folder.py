@@ -63,7 +63,10 @@ def ensemble_file(folder: Path) -> EnsembleFile:
         file = EnsembleFile.parse(_read(folder / EnsembleFile.NAME))
         for name in file.members:
             if not plain_name(name) or (folder / name).is_symlink():
-                raise UnsafeModel(f"It names {str(name)[:80]!r}.", "Members are folders beside it.")
+                raise UnsafeModel(
+                    Sentence("unsafe-member", "It names %(name)s.", name=repr(str(name)[:80])),
+                    Sentence("unsafe-members-are-folders-beside", "Members are folders beside it."),
+                )
     return file
 
 

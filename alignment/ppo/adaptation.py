@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from alignment.models.load import context_length, read_score_scale
-from alignment.ppo.alarms import Alarm, Monitor
+from alignment.ppo.alarms.monitor import Alarm, Monitor
 from alignment.ppo.controllers import KLController, ScoreScaler
 from alignment.ppo.evaluation import Evaluation, bounds_of, standings
 from alignment.ppo.learner import WeightAverage
@@ -70,19 +70,19 @@ class Adaptation:
         for alarm in self.monitor.observe(curve, standings(evaluations, self.monitor.bounds)):
             reporter.note(alarm.sentence, level="warning")
 
-    def stops(self, evaluations: Sequence[Evaluation]) -> str | None:
+    def stops(self, evaluations: Sequence[Evaluation]) -> Sentence | None:
         """Why training ends before the next update; None: it goes on."""
         return self.monitor.stops(standings(evaluations, self.monitor.bounds))
 
     def state(self) -> dict[str, Any]:
         waiting = None if self.pretraining is None else self.pretraining.order.waiting
-        alarms = [asdict(alarm) for alarm in self.monitor.alarms]
+        alarms = [alarm.state() for alarm in self.monitor.alarms]
         return {"kl": self.kl.state(), "scaler": self.scaler.state(), "alarms": alarms, "waiting": waiting}
 
     def load(self, state: dict[str, Any]) -> None:
         self.kl.load(state["kl"])
         self.scaler.load(state["scaler"])
-        self.monitor.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]
+        self.monitor.alarms[:] = [Alarm.load(alarm) for alarm in state["alarms"]]
         if self.pretraining is not None:
             self.pretraining.order.waiting = state["waiting"]
 

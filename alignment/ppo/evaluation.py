@@ -21,7 +21,7 @@ from alignment.data.batch import Sequences
 from alignment.maths.advantages import kl_estimate
 from alignment.models.adapters import is_adapted, save_adapter
 from alignment.models.save import save_model, saved_type
-from alignment.ppo.alarms import SURE, Bounds, Standing
+from alignment.ppo.alarms.view import SURE, Bounds, Standing
 from alignment.ppo.roles import Roles, policy_logprobs, reference_logprobs, reply, score, trained_weights
 from alignment.rollout.streams import Draws
 from alignment.shared.config import PPOConfig, RLOOConfig

@@ -25,6 +25,7 @@ from alignment.shared import gate
 from alignment.shared.config import Baseline, PPOConfig, RLOOConfig, Stage
 from alignment.shared.errors import StageError
 from alignment.shared.events import Meter, Reporter, StageResult
+from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PPOInputs
 from alignment.training.beside import beside
 from alignment.training.checkpoints import Checkpoints
@@ -103,7 +104,7 @@ def _train(
     else:
         selection.add(evaluate(roles, prompts.heldout, 0, config, streams.of(EVALUATIONS)))
     meter = Meter(reporter, stage.value, config.updates, len(curve))
-    stopped: str | None = None
+    stopped: Sentence | None = None
 
     with beside(checkpoints, shares=is_shared(roles.policy)) as saving:
         try:

@@ -20,7 +20,7 @@ from alignment.shared.config import BestOfNConfig, PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
 from alignment.shared.records import Prompt, split_of
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_prompt_set(roles: Roles, config: PPOConfig | RLOOConfig, path: Path, re
     unique = {prompt.key: prompt for prompt in read_prompts(path)}
     room = room_for(config, roles.policy, roles.reward_model)
     screened = screen(roles.tokenizer, [(prompt, ()) for prompt in unique.values()], config.template_refusals)
-    screened.note("prompts", reporter)
+    screened.note(Sentence("screened-prompts", "prompts"), reporter)
     readable = [prompt for prompt in screened.prompts if prompt]
     fitting = fit(roles.tokenizer, readable, room)
     sides: dict[str, list[tuple[Prompt, list[int]]]] = {"train": [], "heldout": []}
@@ -124,8 +124,23 @@ def _require_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOO
 
 def _note_prompts(counts: dict[str, int], room: int, config: PPOConfig | RLOOConfig, reporter: Reporter) -> None:
     if counts["too_long"]:
-        reporter.note(f"{counts['too_long']} prompts of more than {room} tokens were left out.", level="warning")
+        left_out = counted(
+            "prompts-left-out",
+            "%(n)s prompt of more than %(room)s tokens was left out.",
+            "%(n)s prompts of more than %(room)s tokens were left out.",
+            n=counts["too_long"],
+            room=room,
+        )
+        reporter.note(left_out, level="warning")
     if not counts["heldout"]:
-        reporter.note("No prompt is held out: policies are compared on train prompts.", level="warning")
+        english = "No prompt is held out: policies are compared on train prompts."
+        reporter.note(Sentence("compared-on-train-prompts", english), level="warning")
     if counts["train"] < config.batch_size:
-        reporter.note(f"{counts['train']} train prompts fill a batch of {config.batch_size} by repeating.")
+        repeated = counted(
+            "batch-by-repeating",
+            "%(n)s train prompt fills a batch of %(size)s by repeating.",
+            "%(n)s train prompts fill a batch of %(size)s by repeating.",
+            n=counts["train"],
+            size=config.batch_size,
+        )
+        reporter.note(repeated)

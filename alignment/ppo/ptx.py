@@ -22,7 +22,7 @@ from alignment.shared.config import PPOConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
 from alignment.shared.records import Demonstration, read_jsonl
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted
 from alignment.training.team import ALONE, Team
 
 Row = tuple[list[int], list[int]]  # prompt and response, the stop token included
@@ -71,7 +71,7 @@ def read_rows(
             str(error), Sentence("line-is-demonstration", "Each line must be one demonstration record.")
         ) from error
     screened = screen(tokenizer, [(d.prompt, [d.reply]) for d in found], rule)
-    screened.note("pretraining rows", reporter)
+    screened.note(Sentence("screened-pretraining", "pretraining rows"), reporter)
     found = [d.model_copy(update={"prompt": p}) for d, p in zip(found, screened.prompts, strict=True) if p]
     rows = [(chat.prompt_ids(tokenizer, d.prompt), chat.reply_ids(tokenizer, d.prompt, d.reply)) for d in found]
     fitting = [row for row in rows if len(row[0]) + len(row[1]) <= limit]
@@ -86,9 +86,14 @@ def read_rows(
             Sentence("raise-max-length", "Raise max_length."),
         )
     if len(fitting) < len(rows):
-        reporter.note(
-            f"pretraining: {len(rows) - len(fitting)} rows of more than {limit} tokens were left out.", level="warning"
+        left_out = counted(
+            "pretraining-left-out",
+            "pretraining: %(n)s row of more than %(limit)s tokens was left out.",
+            "pretraining: %(n)s rows of more than %(limit)s tokens were left out.",
+            n=len(rows) - len(fitting),
+            limit=limit,
         )
+        reporter.note(left_out, level="warning")
     return fitting
 
 

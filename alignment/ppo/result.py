@@ -11,13 +11,12 @@ import importlib.util
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from alignment.data import chat
 from alignment.data.batch import Rollout, Sequences
-from alignment.ppo.alarms import Alarm
+from alignment.ppo.alarms.monitor import Alarm
 from alignment.ppo.evaluation import Evaluation, Selection, rule
 from alignment.ppo.prompt_set import PromptSet
 from alignment.ppo.roles import Roles
@@ -102,13 +101,17 @@ def check(metrics: dict[str, float], number: int, config: PPOConfig | RLOOConfig
         )
 
 
-def rescued(error: StageError, selection: Selection) -> str:
+def rescued(error: StageError, selection: Selection) -> Sentence:
     """What to say of a run that diverged after a trained policy was kept; any other error is raised again."""
     if not isinstance(error, Diverged) or selection.kept is None or not selection.kept.update:
         raise error
-    return (
-        f"{error.cause} Training stopped there; the result is the policy of update {selection.kept.update}, kept "
-        f"before. To train further: {error.next_step}"
+    return Sentence(
+        "diverged-after-one-was-kept",
+        "%(cause)s Training stopped there; the result is the policy of update %(update)s, kept before. To train "
+        "further: %(next_step)s",
+        cause=error.cause,
+        update=selection.kept.update,
+        next_step=error.next_step,
     )
 
 
@@ -120,7 +123,7 @@ def result_of(
     selection: Selection,
     curve: list[dict[str, float]],
     alarms: Sequence[Alarm],
-    stopped: str | None,
+    stopped: Sentence | None,
     decision: gate.Decision,
 ) -> StageResult:
     """The kept policy's numbers, and what a report needs."""
@@ -138,7 +141,7 @@ def result_of(
         "rule": rule(config, len(prompts.heldout)),
         "counts": prompts.counts,
         "stopped": stopped,
-        "alarms": [{**asdict(alarm), "sentence": alarm.sentence} for alarm in alarms],
+        "alarms": [alarm.record() for alarm in alarms],
         "curve": curve,
         "checkpoints": [
             {"step": entry.update, "metrics": entry.metrics(), "chosen": entry is kept}
@@ -157,7 +160,8 @@ def write_files(
     with (out_dir / EVALUATIONS).open("w", encoding="utf-8") as file:
         file.writelines(canonical_json(row) + "\n" for row in rows)
     if importlib.util.find_spec("matplotlib") is None:  # a bare machine needs torch and transformers alone
-        reporter.note("matplotlib is not installed: ppo_report.html was not drawn.")
+        english = "matplotlib is not installed: ppo_report.html was not drawn."
+        reporter.note(Sentence("report-not-drawn", english))
         return
     from alignment.ppo import report as ppo_report
 

@@ -39,6 +39,7 @@ from alignment.models.load import (
 )
 from alignment.models.sharing import merged
 from alignment.reward import data as reward_data
+from alignment.reward import notes
 from alignment.reward.annotations import Annotation
 from alignment.reward.data import MIN_PROMPT, encode_responses, require_usable
 from alignment.reward.examples import Example, PreparedExamples, RowStatus
@@ -58,14 +59,6 @@ from alignment.training.trainer import load_to_train, writes
 if TYPE_CHECKING:
     from peft import PeftModel
 
-NOTES = {
-    "shortened": "had their prompt cut on the left to fit max_length.",
-    "refused": "were left out: a response alone fills max_length.",
-    "all_tied": "were left out: they order nothing.",
-    "outvoted": "were left out: the votes option gives them no weight.",
-    "repeated": "hold a response twice; it is read once.",
-    "cyclic": "tasks whose majority contradicts itself; every vote is used as it is.",
-}
 BASE = "base"  # folder of an ensemble of adapters
 
 
@@ -79,13 +72,12 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
     rankings, rows = reward_data.read(inputs, config)
     limit = min(config.max_length, context_length_of(inputs.model) or config.max_length)
     rankings, rows, screened = reward_data.screened(rankings, rows, tokenizer, config)
-    screened.note("rows", reporter)
+    screened.note(Sentence("screened-rows", "rows"), reporter)
     unread = [number for number, prompt in enumerate(screened.prompts) if prompt is None]
     prepared = reward_data.prepare(rows, tokenizer, limit, config, unread)
     counts = prepared.counts(rows) | screened.counts()
-    for kind, message in NOTES.items():
-        if counts[kind]:
-            reporter.note(f"{counts[kind]} of {len(rows)} rows {message}", level="warning")
+    for note in notes.of(counts, len(rows)):
+        reporter.note(note, level="warning")
     require_usable(prepared, counts, inputs.rankings)
 
     metrics = _train_members(config, inputs, prepared, tokenizer, out_dir, reporter)
@@ -106,7 +98,8 @@ def train(config: RewardConfig, inputs: RewardInputs, out_dir: Path, reporter: R
         details["heldout_prefers"] = report["prefers"]
         details["heldout_by_criterion"] = {name: part["value"] for name, part in report["by"]["criterion"].items()}
     else:
-        reporter.note("No prompt is held out: the accuracy is unknown.", level="warning")
+        english = "No prompt is held out: the accuracy is unknown."
+        reporter.note(Sentence("accuracy-unknown", english), level="warning")
     return StageResult("reward", metrics, details)
 
 

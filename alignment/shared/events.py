@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from alignment.shared.errors import Cancelled
+from alignment.shared.sentence import Sentence
 
 
 class Paused(Exception):
@@ -57,7 +58,7 @@ class Reporter(Protocol):
         looks again.
         """
 
-    def note(self, message: str, *, level: str = "info") -> None: ...
+    def note(self, message: Sentence, *, level: str = "info") -> None: ...
 
     def cancelled(self) -> bool:
         """True once somebody asked the stage to stop."""
@@ -101,7 +102,7 @@ class NullReporter:
 
     def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
-    def note(self, message: str, *, level: str = "info") -> None: ...
+    def note(self, message: Sentence, *, level: str = "info") -> None: ...
 
     def cancelled(self) -> bool:
         return False

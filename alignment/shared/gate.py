@@ -13,14 +13,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from alignment.shared.config import GateConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, in_turn
 
 REPORT = "reward_report.json"  # beside the model's weights
 PAGE = "reward_report.html"  # the same for people
@@ -43,7 +42,7 @@ class GateOutcome(StrEnum):
 @dataclass(frozen=True)
 class Decision:
     outcome: GateOutcome
-    reasons: tuple[str, ...]  # why it would be refused; of UNMEASURED, what is not known
+    reasons: tuple[Sentence, ...]  # why it would be refused; of UNMEASURED, what is not known
     accepted_because: str | None = None
 
     def record(self) -> dict[str, Any]:
@@ -55,11 +54,11 @@ class Decision:
         }
 
     @property
-    def words(self) -> str:
+    def words(self) -> Sentence:
         """One or two sentences for an event or an error."""
         if self.outcome is GateOutcome.PASSED:
             return Sentence("gate-passed", "The reward model passed the gate.")
-        why = reduce(lambda first, then: Sentence("then", "%(first)s %(then)s", first=first, then=then), self.reasons)
+        why = in_turn(self.reasons)
         if self.outcome is not GateOutcome.ACCEPTED:
             return why
         english = "The gate refuses this reward model: %(why)s It is used all the same, because: %(because)s"
@@ -76,14 +75,14 @@ def decide(measured: Mapping[str, Any] | None, settings: GateConfig, accept: str
     return Decision(GateOutcome.ACCEPTED if accept else GateOutcome.REFUSED, reasons, accept)
 
 
-def refusals(measured: Mapping[str, Any], settings: GateConfig) -> list[str]:
+def refusals(measured: Mapping[str, Any], settings: GateConfig) -> list[Sentence]:
     """Every reason against the model; empty when it passes. A number that is missing gives no reason but the first."""
     accuracy = _number(measured, "heldout_accuracy")
     low, high = _number(measured, "heldout_accuracy_low"), _number(measured, "heldout_accuracy_high")
     if accuracy is None or low is None or high is None:
         english = "Its held-out accuracy is unknown: no comparison was held out. Raise heldout_fraction or rank more."
         return [Sentence("gate-accuracy-unknown", english)]
-    found: list[str] = []
+    found: list[Sentence] = []
     prompts = _number(measured, "heldout_prompts")
     if prompts is not None and prompts < FEWEST_PROMPTS:
         english = "Only %(n)s held-out prompts measure it, %(least)s are the least. Rank more prompts."
@@ -149,7 +148,7 @@ def _unmeasured(settings: GateConfig, accept: str | None) -> Decision:
     return Decision(GateOutcome.ACCEPTED if accept else GateOutcome.REFUSED, (reason,), accept)
 
 
-def _below_ceiling(measured: Mapping[str, Any], accuracy: float, share: float) -> list[str]:
+def _below_ceiling(measured: Mapping[str, Any], accuracy: float, share: float) -> list[Sentence]:
     """Chance-corrected, and against the low end of what annotators reach, since that is uncertain itself."""
     ceiling, low = _number(measured, "annotator_agreement"), _number(measured, "annotator_agreement_low")
     if ceiling is None or low is None or low <= 0.5:
@@ -174,7 +173,7 @@ def _below_ceiling(measured: Mapping[str, Any], accuracy: float, share: float) -
     ]
 
 
-def mostly_length(measured: Mapping[str, Any], settings: GateConfig) -> str | None:
+def mostly_length(measured: Mapping[str, Any], settings: GateConfig) -> Sentence | None:
     """Why the model counts as a measure of length, or None.
 
     Either less than a set share of its gain over chance is left once length is controlled; or nothing is

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Annotated, Any
 
 from pydantic import SkipValidation
@@ -39,6 +40,16 @@ class Sentence(str):
         return (Sentence.filled, (self.code, str(self), self.values))
 
 
+def counted(code: str, one: str, more: str, /, n: float, **values: Any) -> Sentence:
+    """What English says otherwise of one thing than of several; a catalogue has one text for both, by the code."""
+    return Sentence(code, one if n == 1 else more, n=n if isinstance(n, int) else f"{n:g}", **values)
+
+
+def in_turn(said: Sequence[Sentence]) -> Sentence:
+    """Several sentences as one, each of which keeps its code."""
+    return reduce(lambda first, then: Sentence("then", "%(first)s %(then)s", first=first, then=then), said)
+
+
 def _plain(value: Any) -> Any:
     """A value as JSON has it; of an exception, what it says."""
     if isinstance(value, BaseException) and value.args and isinstance(value.args[0], Sentence):
@@ -57,7 +68,7 @@ def parts(text: str) -> Any:
 
 def joined(stored: Any) -> Any:
     """What `parts` took apart."""
-    if not isinstance(stored, dict):
+    if not isinstance(stored, dict) or "said" not in stored:
         return stored
     values = {name: joined(value) for name, value in stored["values"].items()}
     return Sentence.filled(stored["said"], stored["english"], values)

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from alignment.shared.errors import StageError
 from alignment.shared.events import Paused
+from alignment.shared.sentence import Sentence
 from alignment.training.checkpoints import PARTIAL, Checkpoints
 from alignment.training.team import PATIENCE
 
@@ -104,5 +105,8 @@ def beside(checkpoints: Checkpoints, *, shares: bool) -> Iterator[Beside]:
         except BaseException as error:
             pool.shutdown()
             if (failure := writer.failure()) and failure is not error:
-                checkpoints.reporter.note(f"The last checkpoint was not written: {failure}", level="warning")
+                said = Sentence(
+                    "checkpoint-not-written", "The last checkpoint was not written: %(error)s", error=failure
+                )
+                checkpoints.reporter.note(said, level="warning")
             raise

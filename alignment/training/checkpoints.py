@@ -114,10 +114,14 @@ class Checkpoints:
                 verify(found)
             except (StageError, OSError) as error:
                 cause = error.cause if isinstance(error, StageError) else str(error)
-                self.reporter.note(f"A damaged checkpoint was passed over: {cause}", level="warning")
+                said = Sentence(
+                    "checkpoint-passed-over", "A damaged checkpoint was passed over: %(cause)s", cause=cause
+                )
+                self.reporter.note(said, level="warning")
                 self._damaged.append(found)
                 continue
-            self.reporter.note(f"Going on from {found.name} of {found.parent}.")
+            english = "Going on from %(name)s of %(folder)s."
+            self.reporter.note(Sentence("going-on-from", english, name=found.name, folder=found.parent))
             return found
         return None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import ADAPTER, CONFIG, SafeFolder, inspect, open_weights
 
@@ -27,11 +28,25 @@ def bases_of(safe: SafeFolder, allowed: Callable[[Path], bool]) -> list[SafeFold
         base = Path(os.path.realpath(base_of(safe.folder, named))) if isinstance(named, str) and named else None
         if base is None or not base.is_dir() or not allowed(base):
             raise UnsafeModel(
-                f"it holds adapters on {str(named)[:200]!r}, which is no folder that may be used.",
-                "Name the folder of that model, below an allowed root, in base_model_name_or_path; or merge them.",
+                Sentence(
+                    "unsafe-holds-adapters-on-no",
+                    "it holds adapters on %(named)s, which is no folder that may be used.",
+                    named=repr(str(named)[:200]),
+                ),
+                Sentence(
+                    "unsafe-name-folder-model-below",
+                    "Name the folder of that model, below an allowed root, in base_model_name_or_path; or merge them.",
+                ),
             )
         if len(found) == MOST_STACKED:
-            raise UnsafeModel(f"its adapters stand on more than {MOST_STACKED} others.", "Merge them first.")
+            raise UnsafeModel(
+                Sentence(
+                    "unsafe-adapters-stand-on-more",
+                    "its adapters stand on more than %(most_stacked)s others.",
+                    most_stacked=MOST_STACKED,
+                ),
+                Sentence("unsafe-merge-them-first", "Merge them first."),
+            )
         with ExitStack() as descriptors:
             open_weights(safe, descriptors, adapters=True)
         safe = inspect(base)

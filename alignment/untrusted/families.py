@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.known_families import DECODERS, ENCODER_DECODERS, ENCODERS
 
 # Parts of a model that adapters usually leave alone: what chooses among experts, the experts themselves (of which each
@@ -75,29 +76,45 @@ class FamilyRefusal(NamedTuple):
     next_step: str
 
 
+_DECODER = Sentence("give-a-decoder", "Give a decoder-only language model, such as Llama, Qwen or Mistral.")
+
+
 def refusal(config: Mapping[str, Any]) -> FamilyRefusal | None:
     """Why a model with this config.json cannot be trained here; None: it is a decoder that the library knows."""
     family = config.get("model_type")
     if not isinstance(family, str) or not _FAMILY.fullmatch(family):  # safe_json says what is wrong with it
         return None
-    decoder = "Give a decoder-only language model, such as Llama, Qwen or Mistral."
     if config.get("is_encoder_decoder") is True or family in ENCODER_DECODERS:
-        return FamilyRefusal(f"it is a {family}, an encoder-decoder: it reads one text and writes another.", decoder)
+        english = "it is a %(family)s, an encoder-decoder: it reads one text and writes another."
+        return FamilyRefusal(Sentence("unsafe-encoder-decoder-reads-one", english, family=family), _DECODER)
     if family in ENCODERS and config.get("is_decoder") is not True:
-        return FamilyRefusal(f"it is a {family}, an encoder: it sees a text from both sides and writes none.", decoder)
+        english = "it is a %(family)s, an encoder: it sees a text from both sides and writes none."
+        return FamilyRefusal(Sentence("unsafe-encoder-sees-text-from", english, family=family), _DECODER)
     if family in DECODERS or family in ENCODERS:
         return None
     if "auto_map" in config or family.lower() in _OWN_CODE:
-        near = _OWN_CODE.get(family.lower(), "Llama, Qwen or Mistral")
-        return FamilyRefusal(
-            f"the family {family} runs only by code of its own (auto_map), which is never run here.",
-            f"Use a model of the family {near}, which is nearest, or convert it to that form.",
-        )
+        return _only_by_its_own_code(family)
     if any(isinstance(config.get(tower), dict) for tower in _TOWERS):
-        return FamilyRefusal(f"it is a {family}, which reads pictures or sound beside text.", decoder)
+        english = "it is a %(family)s, which reads pictures or sound beside text."
+        return FamilyRefusal(Sentence("unsafe-reads-pictures-sound-beside", english, family=family), _DECODER)
+    return _unknown(family)
+
+
+def _only_by_its_own_code(family: str) -> FamilyRefusal:
+    near = _OWN_CODE.get(family.lower(), "Llama, Qwen or Mistral")
+    english = "the family %(family)s runs only by code of its own (auto_map), which is never run here."
+    then = "Use a model of the family %(near)s, which is nearest, or convert it to that form."
+    return FamilyRefusal(
+        Sentence("unsafe-family-runs-only-code", english, family=family),
+        Sentence("unsafe-use-model-family-nearest", then, near=near),
+    )
+
+
+def _unknown(family: str) -> FamilyRefusal:
     known = difflib.get_close_matches(family, DECODERS, n=1)
-    hint = f"Did you mean {known[0]}?" if known else decoder
-    return FamilyRefusal(f"the model library knows no language model of the family {family}.", hint)
+    hint = Sentence("family-near", "Did you mean %(known)s?", known=known[0]) if known else _DECODER
+    english = "the model library knows no language model of the family %(family)s."
+    return FamilyRefusal(Sentence("unsafe-model-library-knows-no", english, family=family), hint)
 
 
 def ignores_own_code(config: Mapping[str, Any]) -> bool:

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from alignment.shared.sentence import Sentence
+
 
 class UnsafeModel(ValueError):
     """A model folder breaks a rule: `cause` names the file and what is wrong with it, `next_step` what to do."""
@@ -20,7 +22,12 @@ def require_regular(path: Path, limit: int) -> None:
     try:
         status = os.lstat(path)
     except OSError as error:
-        raise UnsafeModel(f"{path.name} cannot be opened: {error.strerror}.", "Check the file.") from None
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-cannot-be-opened", "%(file)s cannot be opened: %(why)s.", file=path.name, why=error.strerror
+            ),
+            Sentence("unsafe-check-file", "Check the file."),
+        ) from None
     _require_regular(path, status)
     if status.st_size > limit:
         raise _too_large(path, limit)
@@ -36,7 +43,12 @@ def open_regular(path: Path) -> int:
         _require_regular(path, os.lstat(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UnsafeModel(f"{path.name} cannot be opened: {error.strerror}.", "Check the file.") from None
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-cannot-be-opened", "%(file)s cannot be opened: %(why)s.", file=path.name, why=error.strerror
+            ),
+            Sentence("unsafe-check-file", "Check the file."),
+        ) from None
     try:
         _require_regular(path, os.fstat(descriptor))
     except UnsafeModel:
@@ -56,8 +68,16 @@ def read_limited(path: Path, limit: int) -> bytes:
 
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise UnsafeModel(f"{path.name} is not a regular file.", "Replace it by the file itself.")
+        raise UnsafeModel(
+            Sentence("unsafe-not-regular-file", "%(file)s is not a regular file.", file=path.name),
+            Sentence("unsafe-replace-file-itself", "Replace it by the file itself."),
+        )
 
 
 def _too_large(path: Path, limit: int) -> UnsafeModel:
-    return UnsafeModel(f"{path.name} is larger than {limit:,} bytes.", "No model needs that; save the model again.")
+    return UnsafeModel(
+        Sentence(
+            "unsafe-larger-than-bytes", "%(file)s is larger than %(limit)s bytes.", file=path.name, limit=f"{limit:,}"
+        ),
+        Sentence("unsafe-no-model-needs-save", "No model needs that; save the model again."),
+    )

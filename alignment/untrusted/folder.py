@@ -8,7 +8,6 @@ sentences about the folder, which they do not name: the caller knows it.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignment.untrusted import families
+from alignment.shared.sentence import Sentence
+from alignment.untrusted import families, fits
 from alignment.untrusted import json as safe_json
 from alignment.untrusted import weights as safe_weights
 from alignment.untrusted.files import UnsafeModel, open_regular, read_limited, require_regular
@@ -30,15 +30,17 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # large, and without settings
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz", ".gguf")
-OWN_CODE = f"{CONFIG} names code of the model's own (auto_map); the library knows the family by itself, it is not run."
+OWN_CODE = Sentence(
+    "own-code-not-run",
+    "%(config)s names code of the model's own (auto_map); the library knows the family by itself, it is not run.",
+    config=CONFIG,
+)
 MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
 SOFT_ADAPTERS = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
 BOTTLENECK = "BOTTLENECK"  # Houlsby et al. 2019, by a tuner of ours
 ADAPTER_TYPES = ("LORA", "IA3", BOTTLENECK, *SOFT_ADAPTERS)
-WIDTHS = ("hidden_size", "n_embd", "d_model")
-COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*experts")
 
 _SETTINGS = re.compile(
     r"(\w+_)?config\.json|special_tokens_map\.json|chat_template\.json|" + re.escape(INDEX), re.ASCII
@@ -53,7 +55,7 @@ class SafeFolder:
     folder: Path
     files: Mapping[str, Path]
     settings: Mapping[str, Mapping[str, Any]]  # the parsed JSON, vocabularies apart
-    ignored: tuple[str, ...] = ()  # what was left out of them, in words
+    ignored: tuple[Sentence, ...] = ()  # what was left out of them, in words
 
     @property
     def vocabularies(self) -> list[str]:
@@ -70,10 +72,14 @@ def inspect(folder: Path) -> SafeFolder:
     files = _usable(folder)
     if CONFIG not in files and ADAPTER in files:
         raise UnsafeModel(
-            f"it holds adapters without a {CONFIG}.", "Copy that of their base, and its tokenizer, there."
+            Sentence("unsafe-holds-adapters-without", "it holds adapters without a %(config)s.", config=CONFIG),
+            Sentence("unsafe-copy-their-base-tokenizer", "Copy that of their base, and its tokenizer, there."),
         )
     if CONFIG not in files:
-        raise UnsafeModel(f"it has no {CONFIG}, so it is not a model folder.", "Give a saved model's folder.")
+        raise UnsafeModel(
+            Sentence("unsafe-has-no-so-not", "it has no %(config)s, so it is not a model folder.", config=CONFIG),
+            Sentence("unsafe-give-saved-model-s", "Give a saved model's folder."),
+        )
     for name, path in files.items():
         require_regular(path, most_bytes(name))
     config = safe_json.parse(CONFIG, read_limited(files[CONFIG], most_bytes(CONFIG)))
@@ -88,7 +94,10 @@ def inspect(folder: Path) -> SafeFolder:
 def require_tokenizer(safe: SafeFolder) -> None:
     if not any(name in safe.files for name in TOKENIZERS):
         names = ", ".join(TOKENIZERS)
-        raise UnsafeModel(f"it has no tokenizer ({names}).", "Save the tokenizer beside the model.")
+        raise UnsafeModel(
+            Sentence("unsafe-has-no-tokenizer", "it has no tokenizer (%(names)s).", names=names),
+            Sentence("unsafe-save-tokenizer-beside-model", "Save the tokenizer beside the model."),
+        )
 
 
 def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = False) -> dict[str, int]:
@@ -100,11 +109,12 @@ def open_weights(safe: SafeFolder, descriptors: ExitStack, *, adapters: bool = F
         descriptors.callback(os.close, opened[name])
     found = {name: safe_weights.elements(name, descriptor) for name, descriptor in opened.items()}
     if adapters:
-        _check_soft_prompt(safe.settings[ADAPTER], sum(found[ADAPTER_WEIGHTS].values()))
-        _check_width(safe.settings[ADAPTER], found[ADAPTER_WEIGHTS])
+        fits.check_soft_prompt(ADAPTER, safe.settings[ADAPTER], sum(found[ADAPTER_WEIGHTS].values()))
+        if safe.settings[ADAPTER]["peft_type"] == BOTTLENECK:
+            fits.check_width(ADAPTER, safe.settings[ADAPTER], found[ADAPTER_WEIGHTS])
     else:
         _check_index(safe, found)
-        _check_sizes(safe.settings[CONFIG], sum(sum(tensors.values()) for tensors in found.values()))
+        fits.check_sizes(CONFIG, safe.settings[CONFIG], sum(sum(tensors.values()) for tensors in found.values()))
     return opened
 
 
@@ -122,9 +132,19 @@ def _usable(folder: Path) -> dict[str, Path]:
     files = {}
     for number, entry in enumerate(_entries(folder)):
         if number >= MAX_ENTRIES:
-            raise UnsafeModel(f"it holds more than {MAX_ENTRIES:,} files.", "Give a folder with one model alone.")
+            raise UnsafeModel(
+                Sentence(
+                    "unsafe-holds-more-than-files",
+                    "it holds more than %(max_entries)s files.",
+                    max_entries=f"{MAX_ENTRIES:,}",
+                ),
+                Sentence("unsafe-give-folder-with-one", "Give a folder with one model alone."),
+            )
         if not entry.name.isprintable():
-            raise UnsafeModel(f"it holds a file named {entry.name[:80]!a}.", "Rename or remove it.")
+            raise UnsafeModel(
+                Sentence("unsafe-holds-file-named", "it holds a file named %(file)s.", file=ascii(entry.name[:80])),
+                Sentence("unsafe-rename-remove", "Rename or remove it."),
+            )
         target = _target(folder, Path(entry.path)) if entry.is_symlink() else Path(entry.path)
         if is_usable(entry.name):
             files[entry.name] = target
@@ -136,7 +156,10 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             yield from entries
     except OSError as error:
-        raise UnsafeModel(f"it cannot be listed: {error.strerror}.", "Check the folder.") from None
+        raise UnsafeModel(
+            Sentence("unsafe-cannot-be-listed", "it cannot be listed: %(why)s.", why=error.strerror),
+            Sentence("unsafe-check-folder", "Check the folder."),
+        ) from None
 
 
 def _target(folder: Path, link: Path) -> Path:
@@ -144,7 +167,12 @@ def _target(folder: Path, link: Path) -> Path:
     real, home = Path(os.path.realpath(link)), Path(os.path.realpath(folder))
     allowed = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
     if not any(real.is_relative_to(place) for place in allowed):
-        raise UnsafeModel(f"{link.name} is a link that leads out of the folder.", "Copy the file into the folder.")
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-link-leads-out-folder", "%(file)s is a link that leads out of the folder.", file=link.name
+            ),
+            Sentence("unsafe-copy-file-into-folder", "Copy the file into the folder."),
+        )
     return real
 
 
@@ -171,30 +199,26 @@ def _check_adapter(values: Mapping[str, Any] | None) -> None:
         return
     if values.get("peft_type") not in ADAPTER_TYPES:
         kind, known = str(values.get("peft_type"))[:40], ", ".join(ADAPTER_TYPES)
-        raise UnsafeModel(f"{ADAPTER} describes adapters of type {kind!r}.", f"Give a whole model, or one of {known}.")
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-describes-adapters-type",
+                "%(adapter)s describes adapters of type %(kind)s.",
+                adapter=ADAPTER,
+                kind=repr(kind),
+            ),
+            Sentence("unsafe-give-whole-model-one", "Give a whole model, or one of %(known)s.", known=known),
+        )
     if values.get("tokenizer_name_or_path") is not None:
         told = str(values["tokenizer_name_or_path"])[:80]
-        raise UnsafeModel(f"{ADAPTER} names another tokenizer ({told!r}).", "Set tokenizer_name_or_path to null.")
-
-
-def _check_soft_prompt(values: Mapping[str, Any], total: int) -> None:
-    """As many numbers as the weights hold: it is made before they are read."""
-    if not isinstance(tokens := values.get("num_virtual_tokens"), int):
-        return
-    sides = (2, values.get("num_layers")) if values["peft_type"] == "PREFIX_TUNING" else ()
-    sides = (*sides, values.get("num_transformer_submodules") or 1)  # PEFT makes room for each
-    numbers = (tokens, values.get("token_dim"), *sides)
-    if not all(type(number) is int and number > 0 for number in numbers) or math.prod(numbers) != total:
-        raise UnsafeModel(f"{ADAPTER} describes a soft prompt of another size than its weights.", "Save them together.")
-
-
-def _check_width(values: Mapping[str, Any], found: Mapping[str, int]) -> None:
-    """As wide as the weights say: room is made before they are read."""
-    if values["peft_type"] != BOTTLENECK:
-        return
-    widths = {size for name, size in found.items() if name.endswith("bottleneck_down.bias")}
-    if type(values.get("width")) is not int or widths != {values["width"]}:
-        raise UnsafeModel(f"{ADAPTER} describes adapters of another width than its weights.", "Save them together.")
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-names-another-tokenizer",
+                "%(adapter)s names another tokenizer (%(told)s).",
+                adapter=ADAPTER,
+                told=repr(told),
+            ),
+            Sentence("unsafe-set-tokenizer-name-path", "Set tokenizer_name_or_path to null."),
+        )
 
 
 def _weight_names(safe: SafeFolder) -> list[str]:
@@ -205,27 +229,55 @@ def _weight_names(safe: SafeFolder) -> list[str]:
     pickles = sorted(entry.name for entry in _entries(safe.folder) if Path(entry.name).suffix in PICKLES)
     if pickles:
         raise UnsafeModel(
-            f"it holds weights only as {pickles[0]}, which can run code when loaded.",
-            f"Convert them: rankloop models convert {safe.folder} NEW_FOLDER.",
+            Sentence(
+                "unsafe-holds-weights-only-as",
+                "it holds weights only as %(pickles)s, which can run code when loaded.",
+                pickles=pickles[0],
+            ),
+            Sentence(
+                "unsafe-convert-them-rankloop-models",
+                "Convert them: rankloop models convert %(folder)s NEW_FOLDER.",
+                folder=safe.folder,
+            ),
         )
-    raise UnsafeModel("it holds no weights.", f"{WEIGHTS}, or {INDEX} with its files, is needed.")
+    raise UnsafeModel(
+        Sentence("unsafe-holds-no-weights", "it holds no weights."),
+        Sentence(
+            "unsafe-weights-needed",
+            "%(weights)s, or %(index)s with its files, is needed.",
+            weights=WEIGHTS,
+            index=INDEX,
+        ),
+    )
 
 
 def _indexed(safe: SafeFolder) -> list[str]:
     places = safe.settings[INDEX].get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise UnsafeModel(f"{INDEX} has no weight_map.", "Save the model again.")
+        raise UnsafeModel(
+            Sentence("unsafe-has-no-weight-map", "%(index)s has no weight_map.", index=INDEX),
+            Sentence("unsafe-save-model-again", "Save the model again."),
+        )
     for place in places.values():
         if not plain_name(place) or not place.endswith(".safetensors"):
             raise UnsafeModel(
-                f"{INDEX} names {str(place)[:80]!r}, which is no safetensors file beside it.", "Save the model again."
+                Sentence(
+                    "unsafe-names-no-safetensors-file",
+                    "%(index)s names %(place)s, which is no safetensors file beside it.",
+                    index=INDEX,
+                    place=repr(str(place)[:80]),
+                ),
+                Sentence("unsafe-save-model-again", "Save the model again."),
             )
     return sorted({_require(safe, place) for place in places.values()})
 
 
 def _require(safe: SafeFolder, name: str) -> str:
     if name not in safe.files:
-        raise UnsafeModel(f"it lacks {name}.", "Put it back or save the model again.")
+        raise UnsafeModel(
+            Sentence("unsafe-lacks", "it lacks %(name)s.", name=name),
+            Sentence("unsafe-put-back-save-model", "Put it back or save the model again."),
+        )
     return name
 
 
@@ -234,17 +286,13 @@ def _check_index(safe: SafeFolder, found: Mapping[str, Mapping[str, int]]) -> No
     places = {} if WEIGHTS in found else safe.settings[INDEX]["weight_map"]
     for tensor, place in places.items():
         if tensor not in found[place]:
-            raise UnsafeModel(f"{INDEX} looks for {tensor[:80]!r} in {place}, which lacks it.", "Save the model again.")
-
-
-def _check_sizes(config: Mapping[str, Any], total: int) -> None:
-    """No more words, layers or experts than the weights have room for: each takes at least one row of the width."""
-    text = config.get("text_config")
-    for values in (config, text if isinstance(text, dict) else {}):
-        width = next((values[name] for name in WIDTHS if type(values.get(name)) is int), 1)
-        for key, value in values.items():
-            if COUNTS.fullmatch(key) and type(value) is int and value * max(width, 1) > total:
-                raise UnsafeModel(
-                    f"{CONFIG} says {key} = {value:,} at a width of {width:,}, but the weights hold {total:,} numbers.",
-                    "Save config and weights together.",
-                )
+            raise UnsafeModel(
+                Sentence(
+                    "unsafe-looks-for-lacks",
+                    "%(index)s looks for %(tensor)s in %(place)s, which lacks it.",
+                    index=INDEX,
+                    tensor=repr(tensor[:80]),
+                    place=place,
+                ),
+                Sentence("unsafe-save-model-again", "Save the model again."),
+            )

@@ -11,17 +11,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.files import UnsafeModel
 
 MAX_DEPTH = 32
 MAX_NUMBER = 2**53  # in a config; a tokenizer's "no limit" is 1e30
 
-_CODE = "names code of the model's own"
-_IMPORTS = "names a package to import"
-_FETCHES = "fetches code from a hub"
-_QUANTIZED = "says that the weights are quantized, which cannot be trained here"
-_WHOLE = "Give the model in float32, float16 or bfloat16, from which it was quantized."
-_ELSEWHERE = "points to other files"
+_CODE = Sentence("names-own-code", "names code of the model's own")
+_IMPORTS = Sentence("names-a-package", "names a package to import")
+_FETCHES = Sentence("fetches-code", "fetches code from a hub")
+_QUANTIZED = Sentence("says-quantized", "says that the weights are quantized, which cannot be trained here")
+_WHOLE = Sentence("give-unquantized", "Give the model in float32, float16 or bfloat16, from which it was quantized.")
+_REMOVE = Sentence("remove-if-known", "Remove it, if the library knows the model by itself.")
+_ELSEWHERE = Sentence("points-elsewhere", "points to other files")
 NEVER = {
     "auto_map": _CODE,
     "custom_pipelines": _CODE,
@@ -61,9 +63,15 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UnsafeModel(f"{name} cannot be read as JSON: {error}.", "Save the model again.") from None
+        raise UnsafeModel(
+            Sentence("unsafe-cannot-be-read-as", "%(name)s cannot be read as JSON: %(error)s.", name=name, error=error),
+            Sentence("unsafe-save-model-again", "Save the model again."),
+        ) from None
     if not isinstance(value, dict):
-        raise UnsafeModel(f"{name} must hold a JSON object.", "Save the model again.")
+        raise UnsafeModel(
+            Sentence("unsafe-must-hold-json-object", "%(name)s must hold a JSON object.", name=name),
+            Sentence("unsafe-save-model-again", "Save the model again."),
+        )
     return value
 
 
@@ -73,7 +81,10 @@ def check(name: str, values: Mapping[str, Any], *, config: bool) -> None:
         _check_pair(name, key, value)
         if config and isinstance(value, int) and abs(value) > MAX_NUMBER:
             told = f"{key[:80]!r} = {str(value)[:40]}"
-            raise UnsafeModel(f"{name} says {told}.", "No model has such a number; save the model again.")
+            raise UnsafeModel(
+                Sentence("unsafe-number", "%(name)s says %(told)s.", name=name, told=told),
+                Sentence("unsafe-no-such-number", "No model has such a number; save the model again."),
+            )
 
 
 def is_plain(value: Any) -> bool:
@@ -85,25 +96,63 @@ def is_plain(value: Any) -> bool:
 def _check_pair(name: str, key: str, value: Any) -> None:
     bare = key.strip("_").removesuffix("_internal")
     if bare in NEVER and value is not None and value is not False:
-        then = _WHOLE if NEVER[bare] == _QUANTIZED else "Remove it, if the library knows the model by itself."
-        raise UnsafeModel(f"{name} {NEVER[bare]} ({key}).", then)
+        then = _WHOLE if NEVER[bare] == _QUANTIZED else _REMOVE
+        raise UnsafeModel(
+            Sentence("unsafe-setting", "%(name)s %(what)s (%(key)s).", name=name, what=NEVER[bare], key=key), then
+        )
     if bare in CHOICES:
         for item in _leaves(value):
             if str(item).removeprefix("torch.") not in CHOICES[bare]:
                 allowed = ", ".join(CHOICES[bare])
-                raise UnsafeModel(f"{name} says {key} = {str(item)[:80]!r}.", f"Remove it; allowed: {allowed}.")
+                raise UnsafeModel(
+                    Sentence(
+                        "unsafe-choice",
+                        "%(name)s says %(key)s = %(item)s.",
+                        name=name,
+                        key=key,
+                        item=repr(str(item)[:80]),
+                    ),
+                    Sentence("unsafe-remove-allowed", "Remove it; allowed: %(allowed)s.", allowed=allowed),
+                )
     if bare in FORMS:
         for item in _leaves(value):
             if not isinstance(item, str) or not FORMS[bare].fullmatch(item):
-                raise UnsafeModel(f"{name} says {key} = {str(item)[:80]!r}.", "Name a class or type of the library.")
+                raise UnsafeModel(
+                    Sentence(
+                        "unsafe-choice",
+                        "%(name)s says %(key)s = %(item)s.",
+                        name=name,
+                        key=key,
+                        item=repr(str(item)[:80]),
+                    ),
+                    Sentence("unsafe-name-class-type-library", "Name a class or type of the library."),
+                )
     if PATHS.fullmatch(bare) and isinstance(value, str) and not re.fullmatch(r"[\w.-]+", value):
-        raise UnsafeModel(f"{name} {_ELSEWHERE} ({key} = {value[:80]!r}).", "Remove that line.")
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-points-elsewhere",
+                "%(name)s %(elsewhere)s (%(key)s = %(value)s).",
+                name=name,
+                elsewhere=_ELSEWHERE,
+                key=key,
+                value=repr(value[:80]),
+            ),
+            Sentence("unsafe-remove-line", "Remove that line."),
+        )
 
 
 def _pairs(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     """Every key with its value, at any depth."""
     if depth > MAX_DEPTH:
-        raise UnsafeModel(f"{name} is nested more than {MAX_DEPTH} deep.", "Save the model again.")
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-nested-more-than-deep",
+                "%(name)s is nested more than %(max_depth)s deep.",
+                name=name,
+                max_depth=MAX_DEPTH,
+            ),
+            Sentence("unsafe-save-model-again", "Save the model again."),
+        )
     if isinstance(value, dict):
         yield from value.items()
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

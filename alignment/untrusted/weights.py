@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from alignment.shared.sentence import Sentence
 from alignment.untrusted.files import UnsafeModel
 
 MAX_HEADER = 32 * 2**20
@@ -28,9 +29,25 @@ def elements(file: str, descriptor: int) -> dict[str, int]:
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
     if size < 10 or length > size - 8:
-        raise _broken(file, f"its header of {length:,} bytes does not fit into {size:,}")
+        raise _broken(
+            file,
+            Sentence(
+                "unsafe-header-bytes-does-not",
+                "its header of %(length)s bytes does not fit into %(size)s",
+                length=f"{length:,}",
+                size=f"{size:,}",
+            ),
+        )
     if length > MAX_HEADER:
-        raise _broken(file, f"its header has {length:,} bytes, {MAX_HEADER:,} are allowed")
+        raise _broken(
+            file,
+            Sentence(
+                "unsafe-header-has-bytes-are",
+                "its header has %(length)s bytes, %(max_header)s are allowed",
+                length=f"{length:,}",
+                max_header=f"{MAX_HEADER:,}",
+            ),
+        )
     header = _parse(file, os.pread(descriptor, length, 8))
     header.pop("__metadata__", None)
     spans = [_span(file, name, entry) for name, entry in header.items()]
@@ -42,9 +59,11 @@ def _parse(file: str, data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise _broken(file, f"its header cannot be read: {error}") from None
+        raise _broken(
+            file, Sentence("unsafe-header-cannot-be-read", "its header cannot be read: %(error)s", error=error)
+        ) from None
     if not isinstance(value, dict):
-        raise _broken(file, "its header is not a JSON object")
+        raise _broken(file, Sentence("unsafe-header-not-json-object", "its header is not a JSON object"))
     return value
 
 
@@ -58,13 +77,32 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _span(file: str, name: str, entry: Any) -> tuple[int, int]:
     """Where the tensor's bytes lie; their number must be what type and shape make."""
     if not isinstance(entry, Mapping) or entry.get("dtype") not in SIZES:
-        raise _broken(file, f"the tensor {name[:80]!r} has no known number type")
+        raise _broken(
+            file,
+            Sentence(
+                "unsafe-tensor-has-no-known", "the tensor %(name)s has no known number type", name=repr(name[:80])
+            ),
+        )
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        raise _broken(file, f"the tensor {name[:80]!r} has no usable shape and place")
+        raise _broken(
+            file,
+            Sentence(
+                "unsafe-tensor-has-no-usable", "the tensor %(name)s has no usable shape and place", name=repr(name[:80])
+            ),
+        )
     begin, end = offsets
     if end - begin != math.prod(shape) * SIZES[entry["dtype"]]:
-        raise _broken(file, f"the tensor {name[:80]!r} of shape {shape} does not have {end - begin:,} bytes")
+        raise _broken(
+            file,
+            Sentence(
+                "unsafe-tensor-shape-does-not",
+                "the tensor %(name)s of shape %(shape)s does not have %(end)s bytes",
+                name=repr(name[:80]),
+                shape=shape,
+                end=f"{end - begin:,}",
+            ),
+        )
     return begin, end
 
 
@@ -76,11 +114,34 @@ def _require_no_gap(file: str, spans: list[tuple[int, int]], size: int) -> None:
     reached = 0
     for begin, end in spans:
         if begin != reached:
-            raise _broken(file, f"its tensors overlap or leave a gap at byte {min(begin, reached):,}")
+            raise _broken(
+                file,
+                Sentence(
+                    "unsafe-tensors-overlap-leave-gap",
+                    "its tensors overlap or leave a gap at byte %(min)s",
+                    min=f"{min(begin, reached):,}",
+                ),
+            )
         reached = end
     if reached != size:
-        raise _broken(file, f"its tensors end at byte {reached:,} of {size:,}")
+        raise _broken(
+            file,
+            Sentence(
+                "unsafe-tensors-end-at-byte",
+                "its tensors end at byte %(reached)s of %(size)s",
+                reached=f"{reached:,}",
+                size=f"{size:,}",
+            ),
+        )
 
 
 def _broken(file: str, what: str) -> UnsafeModel:
-    return UnsafeModel(f"{file} is not a whole safetensors file: {what}.", "Save or download it again.")
+    return UnsafeModel(
+        Sentence(
+            "unsafe-not-whole-safetensors-file",
+            "%(file)s is not a whole safetensors file: %(what)s.",
+            file=file,
+            what=what,
+        ),
+        Sentence("unsafe-save-download-again", "Save or download it again."),
+    )

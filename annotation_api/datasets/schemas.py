@@ -36,7 +36,7 @@ class ImportReport(BaseModel):
     duplicates: int
     rejected: int
     errors: list[RowProblem]
-    notes: list[str] = []
+    notes: list[SentenceText] = []
     unused: dict[str, int] = Field(
         default={}, description="Fields of the file that were not read, and how many rows hold something there."
     )

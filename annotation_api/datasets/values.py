@@ -71,7 +71,7 @@ class Unreadable(Exception):
 class Note:
     """Something a reader did with a row that a person should know; counted, never an error."""
 
-    text: str
+    text: Sentence
 
 
 def show(value: object) -> str:

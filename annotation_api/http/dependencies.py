@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -144,6 +145,14 @@ async def current(person: MaybeMe) -> Person:
 Me = Annotated[Person, Depends(current)]
 
 
+ROLE_NAMES = {
+    Role.ANNOTATOR: Sentence("role-annotator", "annotator"),
+    Role.REVIEWER: Sentence("role-reviewer", "reviewer"),
+    Role.ENGINEER: Sentence("role-engineer", "engineer"),
+    Role.ADMIN: Sentence("role-admin", "admin"),
+}
+
+
 @dataclass(frozen=True)
 class Permission:
     """Lets the named roles through; the check that `allow` puts on a route."""
@@ -172,12 +181,16 @@ class Permission:
 
     def check(self, role: Role) -> None:
         if role not in self.roles:
-            names = " or ".join(role.value for role in Role if role in self.roles)
+            wanted = (ROLE_NAMES[each] for each in Role if each in self.roles)
+            names = reduce(lambda one, then: Sentence("one-or", "%(one)s or %(then)s", one=one, then=then), wanted)
             raise ApiError(
                 403,
                 "forbidden",
                 Sentence(
-                    "role-needed", "This needs the role %(wanted)s; yours is %(own)s.", wanted=names, own=role.value
+                    "role-needed",
+                    "This needs the role %(wanted)s; yours is %(own)s.",
+                    wanted=names,
+                    own=ROLE_NAMES[role],
                 ),
             )
 

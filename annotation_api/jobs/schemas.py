@@ -8,13 +8,22 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, TypeAdapter, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    create_model,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage, preset_names
-from alignment.shared.sentence import Sentence, SentenceText
+from alignment.shared.sentence import Sentence, SentenceText, unpacked
 from alignment.shared.stage_names import ON_DATA
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Job, JobState
@@ -190,7 +199,9 @@ class JobOut(Shown):
     tags: list[str]
     state: JobState
     reason: str | None = Field(description="Why a starting job has not begun: waiting_gpu, infeasible or loading.")
-    reason_detail: str | None = Field(description="What exactly it waits for.")
+    reason_detail: Annotated[str | None, BeforeValidator(lambda text: text and str(unpacked(text)))] = Field(
+        description="What exactly it waits for."
+    )
     reason_since: datetime | None
     pipeline: uuid.UUID | None
     needs: list[uuid.UUID]

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, joined
 from alignment.shared.validation import Problem
 from annotation_api.http.errors import ApiError, invalid
 from annotation_api.models import folders
@@ -36,8 +36,8 @@ def check(session: Session, path: str, settings: Settings) -> CheckedModel:
     session.commit()  # the caller is known; a connection is not held for as long as a check takes
     found = folders.resolve(path, settings)
     if not Path(found).is_absolute():
-        note = "It lies on the hub and is not here yet: it is checked when a job fetches it for the first time."
-        return CheckedModel(path=found, facts={}, notes=[note])
+        english = "It lies on the hub and is not here yet: it is checked when a job fetches it for the first time."
+        return CheckedModel(path=found, facts={}, notes=[Sentence("lies-on-the-hub", english)])
     if not _one.acquire(blocking=False):
         detail = Sentence("check-busy", "Another model is being checked. Try again in a moment.")
         raise ApiError(429, "check-busy", detail, headers={"Retry-After": "10"})
@@ -45,12 +45,13 @@ def check(session: Session, path: str, settings: Settings) -> CheckedModel:
         told = _run(found)
     finally:
         _one.release()
-    return CheckedModel(path=found, notes=told.pop("notes", []), facts=told)
+    facts = {name: joined(value) for name, value in told["facts"].items()}
+    return CheckedModel(path=found, notes=[joined(note) for note in told["notes"]], facts=facts)
 
 
 def _run(folder: str) -> dict[str, Any]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
-    command = [sys.executable, "-m", "alignment", "check", folder, "--json"]
+    command = [sys.executable, "-m", "alignment", "check", folder, "--said"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, env=clean, check=False)
     except subprocess.TimeoutExpired:
@@ -66,6 +67,9 @@ def _run(folder: str) -> dict[str, Any]:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise _unusable(folder, said[-1] if said else Sentence("check-without-word", "The check ended without a word."))
     told: dict[str, Any] = json.loads(done.stdout)
+    if "refused" in told:
+        cause, next_step = map(joined, told["refused"])
+        raise _unusable(folder, Sentence("cause-and-step", "%(cause)s %(next_step)s", cause=cause, next_step=next_step))
     return told
 
 

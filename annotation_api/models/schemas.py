@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from alignment.shared.sentence import SentenceText
 from annotation_api.db.tables import ModelKind
 from annotation_api.http.labels import Notes
 from annotation_api.http.schemas import Body, Shown
@@ -34,7 +35,7 @@ class CheckedModel(BaseModel):
     facts: dict[str, Any] = Field(
         description="Kind, family, weights, context, stops, memory by stage; empty for a hub id."
     )
-    notes: list[str] = Field(description="What is worth knowing before a job is made.")
+    notes: list[SentenceText] = Field(description="What is worth knowing before a job is made.")
 
 
 class NewUpload(Body):

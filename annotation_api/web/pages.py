@@ -18,8 +18,8 @@ from annotation_api.web import (
     people,
     snapshots,
 )
+from annotation_api.web.actions import labels, prepare
 from annotation_api.web.annotate import page as annotate
-from annotation_api.web.page_forms import labels, prepare
 from annotation_api.web.projects import agreement, members, tasks
 from annotation_api.web.projects import pages as projects
 from annotation_api.web.review import pages as review

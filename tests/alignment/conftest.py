@@ -9,6 +9,7 @@ import pytest
 
 from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import NullReporter
+from alignment.shared.sentence import Sentence
 from alignment.toyworld.world import World, build_world, write_world
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads cost more than they give models this small
@@ -25,7 +26,7 @@ class Recorder(NullReporter):
     def progress(self, progress: Any) -> None:
         self.steps.append(progress)
 
-    def note(self, message: str, *, level: str = "info") -> None:
+    def note(self, message: Sentence, *, level: str = "info") -> None:
         self.notes.append(message)
 
     def cancelled(self) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import SampleConfig
 from alignment.shared.records import Prompt, read_jsonl, storable
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted, in_turn
 from annotation_api.db import form_rows, tasks
 from annotation_api.db.forms import MAX_RANKED
 from annotation_api.db.kinds import ErrorKind
@@ -37,12 +37,34 @@ class Dealt:
     def counts(self) -> dict[str, int]:
         return asdict(self)
 
-    def said(self, wanted: int) -> str:
-        parts = [f"{self.tasks} tasks wait for annotators."]
-        parts += [f"{self.short} prompts have fewer than {wanted}: too few different responses."] if self.short else []
-        parts += [f"{self.without} prompts have none: their responses are the same."] if self.without else []
-        parts += [f"{self.copies} responses say the same as another, and are shown once."] if self.copies else []
-        return " ".join(parts)
+    def said(self, wanted: int) -> Sentence:
+        waiting = counted(
+            "tasks-wait",
+            "%(n)s task waits for annotators.",
+            "%(n)s tasks wait for annotators.",
+            n=self.tasks,
+        )
+        short = counted(
+            "prompts-with-fewer",
+            "%(n)s prompt has fewer than %(wanted)s: too few different responses.",
+            "%(n)s prompts have fewer than %(wanted)s: too few different responses.",
+            n=self.short,
+            wanted=wanted,
+        )
+        without = counted(
+            "prompts-without",
+            "%(n)s prompt has none: its responses are the same.",
+            "%(n)s prompts have none: their responses are the same.",
+            n=self.without,
+        )
+        copies = counted(
+            "responses-twice",
+            "%(n)s response says the same as another, and is shown once.",
+            "%(n)s responses say the same as another, and are shown once.",
+            n=self.copies,
+        )
+        found = ((self.short, short), (self.without, without), (self.copies, copies))
+        return in_turn([waiting, *(said for number, said in found if number)])
 
 
 def add_candidates(session: Session, job: Job, project_id: uuid.UUID, folder: Path, prompts: Path) -> Dealt:

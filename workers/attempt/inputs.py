@@ -147,7 +147,13 @@ def _require_sound(folder: Path, base: str | None) -> Path:
     try:
         below = bases_of(safe_folder.inspect(folder), lambda _: base is not None)
         if (below[0].folder if below else None) != (Path(base) if base else None):
-            raise UnsafeModel("its adapters stand on another model than when it was registered.", "Register it anew.")
+            raise UnsafeModel(
+                Sentence(
+                    "unsafe-adapters-stand-on-another",
+                    "its adapters stand on another model than when it was registered.",
+                ),
+                Sentence("unsafe-register-anew", "Register it anew."),
+            )
     except UnsafeModel as error:
         raise AttemptError(
             ErrorKind.BAD_INPUT,

@@ -37,7 +37,7 @@ class Journal:
             return
         job_id, epoch = self._lease.job_id, self._lease.epoch
         self._lease.write(
-            lambda session: job_store.set_starting_reason(session, job_id, epoch, waiting.reason, waiting.detail)
+            lambda session: job_store.set_starting_reason(session, job_id, epoch, waiting.reason, waiting.detail or "")
         )
         self._said = waiting
 

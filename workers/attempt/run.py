@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.events import Paused, StageResult
 from alignment.shared.gpus import refuse_impossible
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted
 from alignment.shared.stages import INPUTS, ResumableInputs
 from annotation_api import logs
 from annotation_api.db.jobs import store as job_store
@@ -136,7 +136,12 @@ class Attempt:
             self._journal.waiting(waiting)
         self._journal.device = self._executor.device
         if job.gpus and self._executor.device == "cpu":
-            note = f"The job asks for {job.gpus:g} GPUs and there is none here: it runs on the CPU."
+            note = counted(
+                "runs-on-the-cpu",
+                "The job asks for %(n)s GPU and there is none here: it runs on the CPU.",
+                "The job asks for %(n)s GPUs and there is none here: it runs on the CPU.",
+                n=job.gpus,
+            )
             self._journal.append([Event.note(note)])
 
     def _obey_before_start(self) -> None:

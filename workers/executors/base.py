@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from alignment.shared.events import StageResult
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs.records import Wish
 from workers.stage.work import Batch, StageWork
 
@@ -18,7 +19,7 @@ class Waiting:
     """Why a stage has not begun."""
 
     reason: str  # loading, waiting_gpu or infeasible
-    detail: str = ""
+    detail: Sentence | None = None
 
 
 class Executor(Protocol):

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import ray
 
+from alignment.shared.sentence import Sentence, counted
 from workers.executors.head import answers
 
 
@@ -32,7 +33,7 @@ class Machines:
 
     there: tuple[Machine, ...]
     left: tuple[str, ...] = ()  # addresses of those that have left it and are not back
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()  # name -> why
 
     @property
     def gpus(self) -> float:
@@ -57,25 +58,36 @@ class Machines:
         """
         return bool(self.left or self.left_out) or not self.gpus
 
-    def busy(self, wanted: float) -> str:
+    def a_core(self) -> Sentence:
+        """What a job without GPUs waits for."""
+        return self._beside(Sentence("waits-for-a-core", "a free core"))
+
+    def busy(self, wanted: float) -> Sentence:
         """What a job waits for that they could serve, but not now."""
-        free = sum(machine.free_gpus for machine in self.there)
-        return f"{count(wanted)} on machines with {free:g} free of {self.gpus:g}{self.beside()}"
+        free = f"{sum(machine.free_gpus for machine in self.there):g}"
+        english = "%(wanted)s on machines with %(free)s free of %(all)s"
+        said = Sentence("waits-for-busy", english, wanted=count(wanted), free=free, all=f"{self.gpus:g}")
+        return self._beside(said)
 
-    def absent(self, wanted: float) -> str:
+    def absent(self, wanted: float) -> Sentence:
         """What a job waits for that they can serve only once there are more of them."""
-        now = f"has {self.gpus:g} now" if self.gpus else "has none now"
-        return f"{count(wanted)}, and the cluster {now}{self.beside()}"
+        english = "%(wanted)s, and the cluster has %(now)s now"
+        now = f"{self.gpus:g}" if self.gpus else Sentence("no-gpu", "none")
+        return self._beside(Sentence("waits-for-absent", english, wanted=count(wanted), now=now))
 
-    def lack(self, wanted: float) -> str:
+    def lack(self, wanted: float) -> Sentence:
         """Why they never serve it."""
-        largest = max((machine.gpus for machine in self.there), default=0.0)
-        return f"{count(wanted)}, and the cluster's machines have {self.gpus:g}, the largest of which has {largest:g}"
+        largest = f"{max((machine.gpus for machine in self.there), default=0.0):g}"
+        english = "%(wanted)s, and the cluster's machines have %(all)s, the largest of which has %(largest)s"
+        return Sentence("waits-for-more", english, wanted=count(wanted), all=f"{self.gpus:g}", largest=largest)
 
-    def beside(self) -> str:
-        """Who is missing, and who is there in vain."""
-        missing = [f"{', '.join(self.left)} left it"] if self.left else []
-        return "".join(f"; {words}" for words in (*missing, *self.left_out))
+    def _beside(self, said: Sentence) -> Sentence:
+        """Also who is missing, and who is there in vain."""
+        if self.left:
+            said = Sentence("left-the-cluster", "%(said)s; %(left)s left it", said=said, left=", ".join(self.left))
+        for name, why in self.left_out:
+            said = Sentence("left-out-beside", "%(said)s; %(name)s %(why)s", said=said, name=name, why=why)
+        return said
 
 
 def machines(left_out: Mapping[str, str] | None = None) -> Machines:
@@ -87,7 +99,7 @@ def machines(left_out: Mapping[str, str] | None = None) -> Machines:
     there = tuple(_machine(node, free.get(node["NodeID"], {})) for node in alive if node["NodeID"] not in unfit)
     back = {node["NodeManagerAddress"] for node in alive}
     left = sorted({node["NodeManagerAddress"] for node in nodes} - back)
-    why = sorted(f"{name_of(node)} {unfit[node['NodeID']]}" for node in alive if node["NodeID"] in unfit)
+    why = sorted((name_of(node), unfit[node["NodeID"]]) for node in alive if node["NodeID"] in unfit)
     return Machines(there, tuple(left), tuple(why))
 
 
@@ -111,5 +123,7 @@ def _machine(node: Mapping[str, Any], free: Mapping[str, float]) -> Machine:
     return Machine(node["NodeID"], name_of(node), gpus, free.get("GPU", 0.0), free.get("CPU", 0.0))
 
 
-def count(wanted: float) -> str:
-    return f"{wanted:g} {'GPU' if wanted <= 1 else 'GPUs'}"
+def count(wanted: float) -> Sentence:
+    if wanted < 1:
+        return Sentence("share-of-a-gpu", "%(n)s GPU", n=f"{wanted:g}")
+    return counted("gpus", "%(n)s GPU", "%(n)s GPUs", n=wanted)

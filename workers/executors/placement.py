@@ -121,7 +121,7 @@ class Placement:
         if there.room_for(self._gpus):  # it is on its way
             return Waiting("loading")
         if not self._gpus:
-            return Waiting("loading", f"a free core{there.beside()}")
+            return Waiting("loading", there.a_core())
         if there.fit(self._gpus):
             return Waiting(WAITING_GPU, there.busy(self._gpus))
         if there.may_grow():

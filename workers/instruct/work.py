@@ -18,7 +18,7 @@ from alignment.shared.config import InstructConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Meter, Paused, Reporter, StageResult
 from alignment.shared.records import Demonstration, Prompt, Record, read_jsonl
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, counted
 from alignment.shared.stages import InstructInputs
 from workers.instruct import sift, wording
 from workers.instruct.journal import Rounds
@@ -78,7 +78,14 @@ def instruct(
         made.take(entry)
         meter.step({"round": float(made.rounds)}, by=min(len(made.items), config.count) - before)
     if len(made.items) < config.count:
-        reporter.note(f"{config.patience} rounds gave nothing new: {len(made.items)} were made.", level="warning")
+        said = counted(
+            "rounds-gave-nothing",
+            "%(rounds)s rounds gave nothing new: %(n)s was made.",
+            "%(rounds)s rounds gave nothing new: %(n)s were made.",
+            n=len(made.items),
+            rounds=config.patience,
+        )
+        reporter.note(said, level="warning")
     return _finish(made, out_dir, answering)
 
 

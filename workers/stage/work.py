@@ -16,6 +16,7 @@ from typing import Any
 
 from alignment.shared.config import CONFIGS, Stage
 from alignment.shared.events import Paused, Reporter, SavedCheckpoint, StageProgress, StageResult
+from alignment.shared.sentence import Sentence
 from workers.stage.environment import forget_secrets
 from workers.stage.faults import Fault, fault_of
 
@@ -92,7 +93,7 @@ class Batch:
     progress: list[StageProgress] = field(default_factory=list)
     samples: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
     evaluations: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)  # (level, message)
+    notes: list[tuple[str, Sentence]] = field(default_factory=list)  # (level, message)
     checkpoints: list[SavedCheckpoint] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -127,7 +128,7 @@ class BufferedReporter:
         with self._lock:
             self._batch.evaluations.append((update, [dict(row) for row in rows]))
 
-    def note(self, message: str, *, level: str = "info") -> None:
+    def note(self, message: Sentence, *, level: str = "info") -> None:
         with self._lock:
             self._batch.notes.append((level, message))
 

@@ -45,7 +45,7 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     judge = load_reward_model(inputs.reward_model, tokenizer)
     prompts = list({p.key: p for p in read_prompts(inputs.prompts)}.values())
     screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
-    screened.note("prompts", reporter)
+    screened.note(Sentence("screened-prompts", "prompts"), reporter)
     taken = [prompt for prompt in screened.prompts if prompt]
     asked = fit(tokenizer, taken, room_for(config, policy, judge))
     if not asked:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from alignment.shared.intervals import interval95
 from annotation_api.annotation.signals.given import GivenAnswer
 from annotation_api.annotation.signals.readings import by_task
-from annotation_api.annotation.signals.together import errors, who_says_what
+from annotation_api.annotation.signals.together import Orders
 
 QUARTERS = 4
 LEAST = 10  # answers of a quarter
@@ -45,12 +45,12 @@ Judged = tuple[float, float, float, float]  # seconds a kilobyte, seconds, pairs
 def _judged(answers: Sequence[GivenAnswer]) -> list[Judged]:
     found: list[Judged] = []
     for people in by_task(answers).values():
-        said = who_says_what(people)
-        for person, answer in people.items():
-            wrong, agreed = errors(said, people, {person})
+        task = Orders.of(people.values())
+        for n, answer in enumerate(task.answers):
+            wrong, agreed = task.apart(n)
             if agreed and answer.seconds is not None:
                 kilobytes = answer.read / 1000
-                kept = float(agreed - len(wrong[person]))
+                kept = float(agreed - wrong)
                 found.append((answer.seconds / kilobytes, answer.seconds, kept, float(agreed)))
     return found
 

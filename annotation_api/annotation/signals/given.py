@@ -10,7 +10,7 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from alignment.shared.records import canonical_json
@@ -34,15 +34,25 @@ class GivenAnswer:
     def rank_of(self) -> Mapping[str, int]:
         return dict(zip(self.keys, self.ranks, strict=True))
 
-    @cached_property
+    @property
     def ties(self) -> tuple[int, ...]:
         """The sizes of its groups, best first."""
-        return tuple(self.ranks.count(rank) for rank in sorted(set(self.ranks)))
+        return ties_of(self.ranks)
 
     @property
     def arrangements(self) -> int:
         """In how many ways such groups can lie over the places."""
-        return math.factorial(len(self.ranks)) // math.prod(math.factorial(size) for size in self.ties)
+        return arrangements_of(self.ties)
+
+
+@lru_cache(4096)  # of a few responses there are few orders, and thousands of answers
+def ties_of(ranks: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(ranks.count(rank) for rank in sorted(set(ranks)))
+
+
+@lru_cache(4096)
+def arrangements_of(ties: tuple[int, ...]) -> int:
+    return math.factorial(sum(ties)) // math.prod(map(math.factorial, ties))
 
 
 def read_answer(

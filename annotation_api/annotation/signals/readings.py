@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
-from alignment.shared.intervals import Bounds, interval95
+from alignment.shared.intervals import Bounds, RatioSums, interval95
 from annotation_api.annotation.signals.given import GivenAnswer
 
 LEAST = 10  # answers before anything is said
@@ -47,18 +48,41 @@ class SignalReading:
     other: uuid.UUID | None = None  # of `pair`: the other person
 
 
-def read(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> list[SignalReading]:
+@dataclass(frozen=True)
+class EverybodyElse:
+    """What a person's answers are held against, as sums: those of everybody, from which their own are taken away."""
+
+    words: Counter[str]  # how often each is said
+    copies: Counter[bool]  # by `longest` (`_copies`): orders that copy the lengths
+    measured: int  # of so many
+
+    @classmethod
+    def of(cls, answers: Sequence[GivenAnswer]) -> EverybodyElse:
+        measured = _by_length(answers)
+        copies = Counter(longest for longest in (True, False) for answer in measured if _copies(answer, longest))
+        return cls(Counter(answer.said for answer in answers if answer.said), copies, len(measured))
+
+    def without(self, own: EverybodyElse) -> EverybodyElse:
+        return EverybodyElse(self.words - own.words, self.copies - own.copies, self.measured - own.measured)
+
+
+def read(own: Sequence[GivenAnswer], others: EverybodyElse) -> list[SignalReading]:
     """All readings of a person whose answers, newest first, are `own`; `others` are everybody else's."""
     return [found for test in (_speed, _straight, _position, _length) if (found := test(own, others))]
 
 
 def _share(name: SignalName, hits: Sequence[GivenAnswer], of: int, raised: Callable[[Bounds], bool]) -> SignalReading:
-    ci95 = interval95([1.0] * len(hits) + [0.0] * (of - len(hits)))
+    ci95 = _of(len(hits), of)
     seen = tuple(hit.submission for hit in hits[:EVIDENCE])
     return SignalReading(name, len(hits) / of, ci95, of, of >= LEAST and raised(ci95), seen)
 
 
-def _speed(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
+def _of(hits: int, count: int) -> Bounds:
+    """The interval of a share."""
+    return RatioSums.over([(1.0, 1.0, hits), (0.0, 1.0, count - hits)]).interval95()
+
+
+def _speed(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """The share of answers given in less time than it takes to read the texts; raised above a quarter."""
     timed = [answer for answer in own if answer.seconds is not None]
     hits = [answer for answer in timed if (answer.seconds or 0.0) < max(FLOOR, answer.read / READ_BYTES)]
@@ -68,7 +92,7 @@ def _speed(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalR
 # ---------------------------------------------------------------- the same again
 
 
-def _straight(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
+def _straight(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """The share of the answer given most often, as places on the page; raised where chance hardly gives so many."""
     kinds = [_same_places(own), _same_words(own, others)]
     found = [each for each in kinds if each is not None]
@@ -96,13 +120,13 @@ def _same_places(own: Sequence[GivenAnswer]) -> Same | None:
     return min(found, key=lambda each: each[2], default=None)
 
 
-def _same_words(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Same | None:
+def _same_words(own: Sequence[GivenAnswer], others: EverybodyElse) -> Same | None:
     """Answers and verdicts may rightly be the same: then the others give them as often."""
-    mine, theirs = [a for a in own if a.said], [a for a in others if a.said]
-    if not mine or len(theirs) < LEAST:
+    mine, theirs = [a for a in own if a.said], others.words.total()
+    if not mine or theirs < LEAST:
         return None
     words, count = Counter(answer.said for answer in mine).most_common(1)[0]
-    usual = (sum(answer.said == words for answer in theirs) + 1) / (len(theirs) + 2)
+    usual = (others.words[words] + 1) / (theirs + 2)
     return [answer for answer in mine if answer.said == words], len(mine), _at_least(len(mine), count, usual)
 
 
@@ -120,7 +144,7 @@ def _at_least(n: int, k: int, p: float) -> float:
 # ---------------------------------------------------------------- places and lengths
 
 
-def _position(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
+def _position(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """Kendall's tau of the order with the places, over all pairs; raised far from 0, where it is on the merits.
 
     The variance is that of Kendall's S under a random order of places (Kendall 1970, eq. 4.3, ties in one ranking).
@@ -129,45 +153,46 @@ def _position(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> Sign
     if not ranked:
         return None
     sums = [_kendall(answer.ranks) for answer in ranked]
-    counts = [float(_untied(answer)) for answer in ranked]
-    variance = math.fsum(_variance(answer) for answer in ranked)
+    counts = [float(_untied(answer.ties)) for answer in ranked]
+    variance = math.fsum(_variance(answer.ties) for answer in ranked)
     far = abs(sum(sums)) / math.sqrt(variance)
     ci95 = interval95(sums, counts, (-1.0, 1.0))
     way = math.copysign(1, sum(sums))
     seen = tuple(
-        answer.submission for answer, total in zip(ranked, sums, strict=True) if total * way == _untied(answer)
+        answer.submission for answer, total in zip(ranked, sums, strict=True) if total * way == _untied(answer.ties)
     )
     raised = len(ranked) >= LEAST and far > FAR
     return SignalReading(SignalName.POSITION, sum(sums) / sum(counts), ci95, len(ranked), raised, seen[:EVIDENCE])
 
 
-def _kendall(ranks: Sequence[int]) -> float:
+@lru_cache(4096)
+def _kendall(ranks: tuple[int, ...]) -> float:
     """Pairs in the order of the places less pairs against it."""
     return float(sum((a < b) - (a > b) for a, b in itertools.combinations(ranks, 2)))
 
 
-def _untied(answer: GivenAnswer) -> int:
-    return math.comb(len(answer.ranks), 2) - sum(math.comb(size, 2) for size in answer.ties)
+@lru_cache(4096)
+def _untied(ties: tuple[int, ...]) -> int:
+    return math.comb(sum(ties), 2) - sum(math.comb(size, 2) for size in ties)
 
 
-def _variance(answer: GivenAnswer) -> float:
+@lru_cache(4096)
+def _variance(ties: tuple[int, ...]) -> float:
     def part(n: int) -> int:
         return n * (n - 1) * (2 * n + 5)
 
-    return (part(len(answer.ranks)) - sum(map(part, answer.ties))) / 18
+    return (part(sum(ties)) - sum(map(part, ties))) / 18
 
 
-def _length(own: Sequence[GivenAnswer], others: Sequence[GivenAnswer]) -> SignalReading | None:
+def _length(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReading | None:
     """The share of orders that copy the lengths, longest or shortest first, whichever is more; raised above a half
     where the others' is below: what is good may well be long."""
-    best = None
+    best, mine = None, _by_length(own)
+    if not mine:
+        return None
     for longest in (True, False):
-        mine, theirs = _by_length(own), _by_length(others)
-        if not mine:
-            return None
         hits = [answer for answer in mine if _copies(answer, longest)]
-        usual = interval95([float(_copies(answer, longest)) for answer in theirs])[1] if theirs else 1.0
-        bar = max(0.5, usual)
+        bar = max(0.5, _of(others.copies[longest], others.measured)[1]) if others.measured else 1.0
         found = _share(SignalName.LENGTH, hits, len(mine), lambda ci95, bar=bar: ci95[0] > bar)  # type: ignore[misc]
         best = found if best is None or found.value > best.value else best
     return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections import defaultdict
 
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from annotation_api.annotation.gold.service import shows_names
 from annotation_api.annotation.signals import queries, readings, together
 from annotation_api.annotation.signals.given import GivenAnswer, read_answer
-from annotation_api.annotation.signals.readings import SignalReading
+from annotation_api.annotation.signals.readings import EverybodyElse, SignalReading
 from annotation_api.annotation.signals.researchers import agrees_with
 from annotation_api.annotation.signals.schemas import PersonSignals, ReadingOut
 from annotation_api.db.tables import Person
@@ -42,8 +43,12 @@ def read_all(given: dict[uuid.UUID, list[GivenAnswer]]) -> dict[uuid.UUID, list[
     """Every reading of every person."""
     whole = [answer for answers in given.values() for answer in answers]
     shared, beside = together.read_together(whole), whole[:: 1 + len(whole) // COMPARED]
+    theirs = {
+        person: EverybodyElse.of(list(own)) for person, own in itertools.groupby(beside, lambda each: each.person)
+    }
+    everybody, nothing = EverybodyElse.of(beside), EverybodyElse.of([])
     return {
-        person: readings.read(own, [answer for answer in beside if answer.person != person]) + shared.get(person, [])
+        person: readings.read(own, everybody.without(theirs.get(person, nothing))) + shared.get(person, [])
         for person, own in given.items()
     }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from alignment.shared.intervals import interval95
@@ -22,10 +22,6 @@ OTHERS = 2  # people besides those who are looked at
 AGREED = 0.75  # of them
 MOST_APART = 0.35  # of the pairs; at random it is a half
 MOST_ALIKE = 0.5  # of the errors of two; at random it is a third
-
-ByPerson = Mapping[uuid.UUID, GivenAnswer]
-Pair = tuple[str, str]  # (better, worse)
-WhoSaysWhat = Mapping[Pair, Set[uuid.UUID]]
 
 
 @dataclass
@@ -42,6 +38,10 @@ class Tally:
             self.counts.append(count)
             self.evidence += [answer.submission] if hits else []
 
+    def may_be_raised(self, most: float) -> bool:
+        """Whether its interval, whose lower end is not above its share, could lie above `most`."""
+        return sum(self.counts) >= LEAST and sum(self.hits) > most * sum(self.counts)
+
     def reading(self, name: SignalName, most: float, other: uuid.UUID | None = None) -> SignalReading:
         ci95 = interval95(self.hits, self.counts)
         raised = sum(self.counts) >= LEAST and ci95[0] > most
@@ -49,46 +49,56 @@ class Tally:
         return SignalReading(name, share, ci95, len(self.counts), raised, tuple(self.evidence[:EVIDENCE]), other)
 
 
+@dataclass(frozen=True)
+class Orders:
+    """The rankings of a task. People are bits, since everybody's answers to every task are looked at at once."""
+
+    answers: tuple[GivenAnswer, ...]  # that of person n is bit n
+    pairs: tuple[tuple[int, int], ...]  # by (better, worse): who says so, and who says the contrary
+
+    @classmethod
+    def of(cls, answers: Iterable[GivenAnswer]) -> Orders:
+        given, said = tuple(answers), defaultdict[tuple[str, str], int](int)
+        for n, answer in enumerate(given):
+            for (a, first), (b, second) in itertools.combinations(answer.rank_of.items(), 2):
+                if first != second:
+                    said[(a, b) if first < second else (b, a)] |= 1 << n
+        return cls(given, tuple((who, said.get((worse, better), 0)) for (better, worse), who in said.items()))
+
+    def errors(self, judged: int) -> list[int]:
+        """For each pair on which the others than those judged agree: who of these says the contrary."""
+        others = len(self.answers) - judged.bit_count()
+        if others < OTHERS:
+            return []
+        least, rest = AGREED * others, ~judged
+        return [against & judged for who, against in self.pairs if (who & rest).bit_count() >= least]
+
+    def apart(self, n: int) -> tuple[int, int]:
+        """Of the pairs on which the others agree, how many this person sets against them; and how many there are."""
+        wrong = self.errors(1 << n)
+        return sum(map(bool, wrong)), len(wrong)
+
+
 def read_together(answers: Sequence[GivenAnswer]) -> dict[uuid.UUID, list[SignalReading]]:
     """By person: how far apart from the others, and the person who errs most alike if any errs alike."""
-    apart: dict[uuid.UUID, Tally] = defaultdict(Tally)
-    alike: dict[tuple[uuid.UUID, uuid.UUID], Tally] = defaultdict(Tally)
-    for people in by_task(answers).values():
-        said = who_says_what(people)
-        for person, answer in people.items():
-            wrong, agreed = errors(said, people, {person})
-            apart[person].add(len(wrong[person]), agreed, answer)
-        for one, other in itertools.combinations(sorted(people), 2):
-            wrong, _ = errors(said, people, {one, other})
-            both, either = wrong[one] & wrong[other], wrong[one] | wrong[other]
-            alike[one, other].add(len(both), len(either), people[one])
-            alike[other, one].add(len(both), len(either), people[other])
-    found = {person: [tally.reading(SignalName.APART, MOST_APART)] for person, tally in apart.items() if tally.counts}
+    people = sorted({answer.person for answer in answers})
+    number = {person: n for n, person in enumerate(people)}
+    apart, alike = defaultdict[int, Tally](Tally), defaultdict[tuple[int, int], Tally](Tally)
+    for given in by_task(answers).values():
+        task = Orders.of(given.values())
+        ids = [number[answer.person] for answer in task.answers]
+        for n, answer in enumerate(task.answers):
+            apart[ids[n]].add(*task.apart(n), answer)
+        for i, j in itertools.combinations(sorted(range(len(ids)), key=ids.__getitem__), 2):
+            wrong = [who for who in task.errors(1 << i | 1 << j) if who]
+            if wrong:
+                both = sum(who.bit_count() == 2 for who in wrong)
+                alike[ids[i], ids[j]].add(both, len(wrong), task.answers[i])
+                alike[ids[j], ids[i]].add(both, len(wrong), task.answers[j])
+    found = {people[n]: [tally.reading(SignalName.APART, MOST_APART)] for n, tally in apart.items() if tally.counts}
     for (one, other), tally in alike.items():
-        if tally.counts and (reading := tally.reading(SignalName.PAIR, MOST_ALIKE, other)).raised:
-            found.setdefault(one, []).append(reading)
+        if not tally.may_be_raised(MOST_ALIKE):
+            continue
+        if (reading := tally.reading(SignalName.PAIR, MOST_ALIKE, people[other])).raised:
+            found.setdefault(people[one], []).append(reading)
     return found
-
-
-def who_says_what(people: ByPerson) -> WhoSaysWhat:
-    """By (better, worse): those who put the one before the other."""
-    said: dict[Pair, set[uuid.UUID]] = defaultdict(set)
-    for person, answer in people.items():
-        for a, b in itertools.permutations(answer.keys, 2):
-            if answer.rank_of[a] < answer.rank_of[b]:
-                said[a, b].add(person)
-    return said
-
-
-def errors(said: WhoSaysWhat, people: ByPerson, judged: Set[uuid.UUID]) -> tuple[dict[uuid.UUID, set[Pair]], int]:
-    """By person of those who are judged: the pairs that stand against what the others say; and on how many pairs they
-    agree."""
-    others = len(people) - len(judged)
-    wrong: dict[uuid.UUID, set[Pair]] = {person: set() for person in judged}
-    if others < OTHERS:
-        return wrong, 0
-    agreed = [pair for pair, who in said.items() if len(who - judged) >= AGREED * others]
-    for better, worse in agreed:
-        for person in said.get((worse, better), set()) & judged:
-            wrong[person].add((better, worse))
-    return wrong, len(agreed)

@@ -18,7 +18,7 @@ from annotation_api.datasets.files.json_rows import check_storable
 from annotation_api.datasets.values import Refused, Unreadable
 
 BATCH = 256  # rows in memory at a time
-NOT_A_NUMBER = "numbers that are none (NaN, infinity) were read as missing"
+NOT_A_NUMBER = Sentence("note-numbers-are-none-nan", "numbers that are none (NaN, infinity) were read as missing")
 NO_JSON: dict[type, str] = {bytes: "bytes", bytearray: "bytes"}
 
 

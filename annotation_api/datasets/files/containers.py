@@ -168,7 +168,7 @@ def _only_member(archive: zipfile.ZipFile, notes: Counter[str]) -> IO[bytes]:
                 filename=found[0].filename,
             ),
         )
-    notes[f"read from the zip archive: {found[0].filename}"] = 1
+    notes[Sentence("note-read-from-zip-archive", "read from the zip archive: %(found)s", found=found[0].filename)] = 1
     return archive.open(found[0])
 
 
@@ -197,5 +197,5 @@ def as_utf8(reader: io.BufferedReader[Any], notes: Counter[str]) -> io.BufferedR
     found = encodings.told_by(start)
     if found is None:
         return reader
-    notes[f"the file was read as {found.name}"] = 1
+    notes[Sentence("note-file-was-read-as", "the file was read as %(found)s", found=found.name)] = 1
     return buffered(encodings.Transcoded(reader, found))

@@ -7,8 +7,13 @@ import itertools
 import re
 from dataclasses import dataclass
 
-MARKDOWN = "the line under the header of a Markdown table was left out"
-QUALTRICS = "the two lines of questions and ids that Qualtrics writes below its header were left out"
+from alignment.shared.sentence import Sentence
+
+MARKDOWN = Sentence("note-markdown-line", "the line under the header of a Markdown table was left out")
+QUALTRICS = Sentence(
+    "note-qualtrics-lines",
+    "the two lines of questions and ids that Qualtrics writes below its header were left out",
+)
 _RULE = re.compile(r"\s*:?-{2,}:?\s*")
 _ID = re.compile(r'\s*\{"ImportId":')
 

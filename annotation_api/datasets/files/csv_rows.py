@@ -32,10 +32,10 @@ CHAT_CELL = re.compile(r'\[\s*\{\s*["\'](?:role|from|content|value)["\']')
 OURS = frozenset({"split", "lineage"})
 LONGEST_CHAT = 2**20  # characters of a cell that Python's own reader may parse
 NOTHING = frozenset({"nan", "none", "null", "na", "n/a", "#n/a", "<na>"})
-SAYS_NOTHING = "cells that say nan, None, null or NA were read as that word"
-UNNAMED = "cells of a column without a name were left out"
-BLANK = "rows without anything in them were left out"
-NUMBERED = "the header has no name for the first column, which numbers the rows"
+SAYS_NOTHING = Sentence("note-cells-say-nan-none", "cells that say nan, None, null or NA were read as that word")
+UNNAMED = Sentence("note-cells-column-without-name", "cells of a column without a name were left out")
+BLANK = Sentence("note-rows-without-anything-them", "rows without anything in them were left out")
+NUMBERED = Sentence("note-header-has-no-name", "the header has no name for the first column, which numbers the rows")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _BETWEEN = re.compile(r"\}\s*\n\s*\{")  # where numpy prints no comma; inside of a text Python would print \\n
 

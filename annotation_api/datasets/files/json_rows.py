@@ -23,7 +23,7 @@ Numbered = tuple[int, Parsed]
 
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*\[\s*\{)?|[\[\]{}]')
 _PIECE_OF_ONE = (b"{", b"[", b",", b":")  # what the first line of an object over several lines ends with
-COLUMNS = "the file holds columns, not rows; each index was read as one row"
+COLUMNS = Sentence("note-file-holds-columns-not", "the file holds columns, not rows; each index was read as one row")
 
 
 class JsonLayout(Enum):

@@ -12,9 +12,11 @@ from annotation_api.datasets.formats.serialised import is_chat
 from annotation_api.datasets.values import Note, Refused
 
 STOPPED = re.compile(r"(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text)\|>|<eos>|<end_of_turn>)\s*\Z")
-STOP_TOKEN = Note("responses that end with a stop token as text, such as </s>")
-STARTS_WITH_ASSISTANT = Note("chats that start with the assistant")
-TWICE = Note("chats in which one side speaks twice in a row")
+STOP_TOKEN = Note(
+    Sentence("note-responses-end-with-stop", "responses that end with a stop token as text, such as </s>")
+)
+STARTS_WITH_ASSISTANT = Note(Sentence("note-chats-start-with-assistant", "chats that start with the assistant"))
+TWICE = Note(Sentence("note-chats-one-side-speaks", "chats in which one side speaks twice in a row"))
 
 
 def notes_on(record: Record) -> Iterator[Note]:

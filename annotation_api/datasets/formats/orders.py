@@ -9,8 +9,15 @@ from alignment.shared.records import MAX_RESPONSES, Prompt, Ranking
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Note, Refused
 
-IDENTICAL = Note("identical answers that stood next to one another in the order were taken as a tie")
-ALL_TIED = Note("rankings in which every answer is tied: they hold no comparison")
+IDENTICAL = Note(
+    Sentence(
+        "note-identical-answers-stood-next",
+        "identical answers that stood next to one another in the order were taken as a tie",
+    )
+)
+ALL_TIED = Note(
+    Sentence("note-rankings-every-answer-tied", "rankings in which every answer is tied: they hold no comparison")
+)
 
 Made = Iterator[Ranking | Note]
 Groups = tuple[tuple[int, ...], ...]

@@ -45,7 +45,7 @@ MAX_REFUSALS = 50_000  # a file with more is not what it was taken for
 MAX_RECORDS = 2_000_000  # bounds the memory for finding duplicates to about 200 MB
 MAX_WORDS = 600  # characters of a refusal: names of fields in a row can be as long as the row
 MAX_COLUMNS = 200  # names that are told of a file
-FOLDED = "rows whose columns were read by their names in lower case"
+FOLDED = Sentence("note-rows-whose-columns-were", "rows whose columns were read by their names in lower case")
 OWN = (Format.JSONL, Format.RECORDS)  # our own records come back as they were
 LOOK_AHEAD = 100  # rows that `auto` may look at to find the layout
 
@@ -105,7 +105,8 @@ class Reading:
 
     @property
     def notes(self) -> list[str]:
-        return [f"{text}: {count}" for text, count in sorted((self._notes + self._source.notes).items())]
+        counts = sorted((self._notes + self._source.notes).items())
+        return [Sentence("note-and-count", "%(text)s: %(count)s", text=text, count=count) for text, count in counts]
 
     @property
     def unused(self) -> dict[str, int]:

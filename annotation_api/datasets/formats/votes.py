@@ -11,8 +11,11 @@ import json
 from collections import Counter
 
 from alignment.shared.records import Ranking, Record
+from alignment.shared.sentence import Sentence
 
-ANOTHER_VOTE = "the same judgement in another row was taken as another vote"
+ANOTHER_VOTE = Sentence(
+    "note-same-judgement-another-row", "the same judgement in another row was taken as another vote"
+)
 
 
 def _digest(text: str) -> bytes:

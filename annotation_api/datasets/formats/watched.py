@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Note
 
 MAX_NAMES = 200  # fields that are counted by name; a file can invent one a row
@@ -71,7 +72,13 @@ def meant(name: str, value: Any) -> Iterator[Note]:
     """What is said of an unread field that changes what the row means."""
     plain = name.lower().replace("-", "_").replace(" ", "_")
     if plain in MEANING and not (plain in FLAGS and str(value).lower() in ("false", "0")):
-        yield Note(f"the field {name} changes what a row means, and was not used")
+        yield Note(
+            Sentence(
+                "note-field-changes-what-row",
+                "the field %(name)s changes what a row means, and was not used",
+                name=name,
+            )
+        )
 
 
 def count(unused: Counter[str], names: list[str]) -> None:

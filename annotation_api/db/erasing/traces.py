@@ -17,11 +17,11 @@ UPDATE job_events SET data = jsonb_set(data, '{rows}', '[]') WHERE job_id = ANY(
     AND type IN ('samples', 'look') AND data -> 'rows' <> '[]'::jsonb
 """,
     "job notes": """
-UPDATE job_events SET data = jsonb_set(data, '{message}', to_jsonb(%(gone)s::text))
+UPDATE job_events SET data = jsonb_set(data, '{message}', to_jsonb(%(gone)s::text)) - 'said'
 WHERE job_id = ANY(%(jobs)s::uuid[]) AND type = 'note' AND data ->> 'message' <> %(gone)s
 """,
     "job states": """
-UPDATE job_events SET data = data - 'error' - 'detail' WHERE job_id = ANY(%(jobs)s::uuid[])
+UPDATE job_events SET data = data - 'error' - 'detail' - 'said' WHERE job_id = ANY(%(jobs)s::uuid[])
     AND type = 'state' AND data ?| '{error,detail}'
 """,
     "job results": """

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.events import StageProgress
 from alignment.shared.records import canonical_json, storable
+from alignment.shared.sentence import Sentence, parts
 from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Metric
 
@@ -43,8 +44,9 @@ class Event:
         return cls("progress", asdict(progress) | more)
 
     @classmethod
-    def note(cls, message: str, level: str = "info") -> Event:
-        return cls("note", {"message": message, "level": level})
+    def note(cls, message: Sentence, level: str = "info") -> Event:
+        """English to be read as it is, and its code for pages in other languages."""
+        return cls("note", {"message": message, "level": level, "said": parts(message)})
 
     @classmethod
     def samples(cls, step: int, rows: Sequence[Mapping[str, Any]]) -> Event:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, in_turn
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine
@@ -98,7 +98,9 @@ def request_cancel(session: Session, job_id: uuid.UUID) -> Job:
     if job.state in LIVE:
         if not job.cancel_requested:
             job.cancel_requested = True
-            job_events.append(session, job.id, job.epoch, [Event.note("Cancel requested.")])
+            job_events.append(
+                session, job.id, job.epoch, [Event.note(Sentence("cancel-requested", "Cancel requested."))]
+            )
     elif job.state not in ENDED:
         why = Failure(ErrorKind.CANCELLED, Sentence("cancelled-before-start", "Cancelled before it started."))
         machine.end_badly(session, job, JobState.CANCELLED, why)
@@ -126,7 +128,7 @@ def request_pause(session: Session, job_id: uuid.UUID) -> Job:
         machine.move(session, job, JobState.PAUSED)
     elif job.state in (JobState.STARTING, JobState.RUNNING) and not (job.pause_requested or job.cancel_requested):
         job.pause_requested = True
-        job_events.append(session, job.id, job.epoch, [Event.note("Pause requested.")])
+        job_events.append(session, job.id, job.epoch, [Event.note(Sentence("pause-requested", "Pause requested."))])
     session.flush()
     return job
 
@@ -142,7 +144,9 @@ def resume(session: Session, job_id: uuid.UUID) -> Job:
         return retry(session, job_id)
     if job.state in LIVE and job.pause_requested:
         job.pause_requested = False
-        job_events.append(session, job.id, job.epoch, [Event.note("The pause was called off.")])
+        job_events.append(
+            session, job.id, job.epoch, [Event.note(Sentence("pause-called-off", "The pause was called off."))]
+        )
     elif job.state is JobState.PAUSED:
         needs = job_graph.needs(session, job.id)
         machine.refuse_dead(needs)
@@ -214,6 +218,7 @@ def change(session: Session, job_id: uuid.UUID, config: dict[str, Any], gpus: fl
     return job
 
 
-def _changed(found: list[Difference], anew: bool) -> str:
-    said = f"Settings changed: {'; '.join(map(str, found))}."
-    return f"{said} It begins anew: its checkpoints belong to the settings before." if anew else said
+def _changed(found: list[Difference], anew: bool) -> Sentence:
+    said = Sentence("settings-changed", "Settings changed: %(what)s.", what="; ".join(map(str, found)))
+    begins = Sentence("begins-anew", "It begins anew: its checkpoints belong to the settings before.")
+    return in_turn([said, begins]) if anew else said

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.config import Stage
 from alignment.shared.events import SavedCheckpoint
 from alignment.shared.records import storable
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, packed, parts
 from annotation_api.db.jobs import events as job_events
 from annotation_api.db.jobs import graph as job_graph
 from annotation_api.db.jobs import machine
@@ -111,13 +111,15 @@ def set_starting_reason(session: Session, job_id: uuid.UUID, epoch: int, reason:
                 state=job.state.value,
             )
         )
-    if (job.reason, job.reason_detail or "") == (reason, detail):
+    kept = packed(detail) or None
+    if (job.reason, job.reason_detail) == (reason, kept):
         return
     if job.reason != reason:
         machine.end_wait(session, job)
         job.reason, job.reason_since = reason, machine.now(session)
-    job.reason_detail = detail or None
-    told = {"state": job.state.value, "reason": reason} | ({"detail": detail} if detail else {})
+    job.reason_detail = kept
+    told = {"state": job.state.value, "reason": reason}
+    told |= {"detail": str(detail), "said": parts(detail)} if detail else {}
     job_events.append(session, job.id, epoch, [Event("state", told)])
     session.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -26,10 +26,20 @@ from annotation_api.jobs.wins import Comparison, win_rates
 
 FEWEST, MOST = 2, 8
 ENDS = ("_low", "_high")
+Called = Callable[[Session, Collection[uuid.UUID]], Mapping[uuid.UUID, str]]
 
 
-def compare(session: Session, keys: Sequence[uuid.UUID]) -> JobComparison:
-    """404 for a job that does not exist, 422 for fewer than two different ones or more than eight."""
+def own_names(session: Session, keys: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
+    """What models are called where nothing else leads."""
+    query = select(ModelVersion.id, ModelVersion.name).where(ModelVersion.id.in_(keys))
+    return {row.id: row.name for row in session.execute(query)}
+
+
+def compare(session: Session, keys: Sequence[uuid.UUID], called: Called = own_names) -> JobComparison:
+    """404 for a job that does not exist, 422 for fewer than two different ones or more than eight.
+
+    `called` says what the models that they read are called where the comparison is shown.
+    """
     jobs = [service.get(session, key) for key in several(keys, "job")]
     labels = labelled(jobs)
     models = _models(session, jobs)
@@ -45,7 +55,7 @@ def compare(session: Session, keys: Sequence[uuid.UUID]) -> JobComparison:
         for job, label in zip(jobs, labels, strict=True)
     ]
     found = differences(*(job.config | {"GPUs": job.gpus} for job in jobs))
-    inputs = differences(*(_inputs(session, job) for job in jobs))
+    inputs = differences(*(_inputs(session, job, called) for job in jobs))
     return JobComparison(
         jobs=shown,
         notes=list(_notes(session, jobs, labels)),
@@ -55,22 +65,23 @@ def compare(session: Session, keys: Sequence[uuid.UUID]) -> JobComparison:
     )
 
 
-def _inputs(session: Session, job: Job) -> dict[str, str]:
+def _inputs(session: Session, job: Job, called: Called) -> dict[str, str]:
     """What the job reads, by role: the name of each thing with the beginning of its id."""
     found = {}
     for role, value in job.inputs.items():
         given = value if isinstance(value, list) else [value]
-        found[role] = ", ".join(_named(session, each) for each in given)
+        found[role] = ", ".join(_named(session, each, called) for each in given)
     return found
 
 
-def _named(session: Session, reference: Any) -> str:
+def _named(session: Session, reference: Any, called: Called) -> str:
     kind, key = (
         next(iter(reference.items())) if isinstance(reference, dict) and reference else ("project", str(reference))
     )
     tables: dict[str, type[Any]] = {"model": ModelVersion, "job": Job, "snapshot": Snapshot, "project": Project}
     row = session.get(tables[kind], uuid.UUID(key)) if kind in tables else None
-    return f"{(row.name if row else None) or kind} ({key[:8]})"
+    name = called(session, [row.id])[row.id] if isinstance(row, ModelVersion) else row.name if row else None
+    return f"{name or kind} ({key[:8]})"
 
 
 def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:

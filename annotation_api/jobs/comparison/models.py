@@ -20,7 +20,7 @@ from alignment.shared.intervals import interval95
 from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import Alias, Job, ModelKind, ModelParent, ModelVersion
 from annotation_api.http.errors import not_found
-from annotation_api.jobs.comparison.jobs import Numbers, numbers_of, people_of, rows, several
+from annotation_api.jobs.comparison.jobs import Called, Numbers, numbers_of, own_names, people_of, rows, several
 from annotation_api.jobs.comparison.promotion import promotion
 from annotation_api.jobs.comparison.schemas import ComparedModel, ComparedNumber, ModelComparison, PromptReplies
 
@@ -29,12 +29,15 @@ AGREES = "agrees_with_the_first"
 Replies = dict[str, str]  # by the text of the prompt
 
 
-def compare(session: Session, keys: Sequence[uuid.UUID]) -> ModelComparison:
-    """404 for a model that does not exist, 422 for fewer than two different ones or more than eight."""
+def compare(session: Session, keys: Sequence[uuid.UUID], called: Called = own_names) -> ModelComparison:
+    """404 for a model that does not exist, 422 for fewer than two different ones or more than eight.
+
+    `called` says what the models are called where the comparison is shown.
+    """
     models = [_get(session, key) for key in several(keys, "model")]
     jobs = {model.id: session.get(Job, model.job_id) if model.job_id else None for model in models}
     replies = [_replies(session, model, jobs[model.id]) for model in models]
-    labels = _labels(models)
+    labels = _labels(models, called(session, [model.id for model in models]))
     aliases = _aliases(session, models)
     agreements = agreements_of([_prefers(jobs[model.id]) for model in models])
     numbers: list[Numbers] = [
@@ -61,9 +64,12 @@ def _get(session: Session, key: uuid.UUID) -> ModelVersion:
     return found
 
 
-def _labels(models: Sequence[ModelVersion]) -> list[str]:
-    names = [model.name for model in models]
-    return [row.name if names.count(row.name) == 1 else f"{row.name} {str(row.id)[:8]}" for row in models]
+def _labels(models: Sequence[ModelVersion], called: Mapping[uuid.UUID, str]) -> list[str]:
+    """Each once: one that is taken gets the beginning of the id."""
+    names = [called[model.id] for model in models]
+    return [
+        name if names.count(name) == 1 else f"{name} {str(row.id)[:8]}" for name, row in zip(names, models, strict=True)
+    ]
 
 
 def _aliases(session: Session, models: Sequence[ModelVersion]) -> dict[uuid.UUID, list[str]]:

@@ -14,7 +14,11 @@ from alignment.shared.sentence import Sentence
 from annotation_api.db.kinds import ModelKind
 from annotation_api.jobs.comparison.schemas import ComparedNumber, Promotion
 
-NUMBER = {ModelKind.REWARD: "heldout_accuracy", ModelKind.POLICY: "human_win_rate"}
+NUMBER = {
+    ModelKind.REWARD: Sentence("measured-heldout-accuracy", "heldout_accuracy"),
+    ModelKind.POLICY: Sentence("measured-human-wins", "human_win_rate"),
+}
+CHAMPION, CHALLENGER = Sentence("the-champion", "champion"), Sentence("the-challenger", "challenger")
 RULE = {
     ModelKind.REWARD: "A reward model is promoted if it passes the gate and its held-out accuracy is higher by more "
     "than chance.",
@@ -36,7 +40,7 @@ def promotion(champion: tuple[ModelKind, Numbers], challenger: tuple[ModelKind, 
 def _problem(kind: ModelKind, old: Numbers, new: Numbers) -> str | None:
     """Why not."""
     name = NUMBER[kind]
-    for side, numbers in (("champion", old), ("challenger", new)):
+    for side, numbers in ((CHAMPION, old), (CHALLENGER, new)):
         if name not in numbers or numbers[name].low is None:
             english = "The %(side)s has no %(name)s with an interval yet."
             return Sentence("no-interval-yet", english, side=side, name=name)

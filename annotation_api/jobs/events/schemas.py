@@ -13,6 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from annotation_api.db.tables import JobState
 
+Said = Annotated[
+    dict[str, Any] | str | None,
+    Field(description="The English words with their code and values, by which a page says them in its own language."),
+]
+
 
 class _Data(BaseModel):
     """More may be told later: a client passes over what it does not know."""
@@ -27,6 +32,7 @@ class StateData(_Data):
     worker: str | None = None
     reason: str | None = Field(default=None, description="What a starting job waits for.")
     detail: str | None = None
+    said: Said = None
 
 
 class ProgressData(_Data):
@@ -42,6 +48,7 @@ class ProgressData(_Data):
 class NoteData(_Data):
     message: str
     level: str = Field(description="info, warning or error.")
+    said: Said = None
 
 
 class SamplesData(_Data):

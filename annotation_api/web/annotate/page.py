@@ -22,8 +22,7 @@ from annotation_api.db.tables import Person, Project, Submission
 from annotation_api.http.dependencies import ANNOTATES, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
-from annotation_api.web.annotate.cards import cards_of
-from annotation_api.web.annotate.work import KINDS, TaskPage
+from annotation_api.web.annotate.work import TaskPage
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.queries import median_active_ms
 
@@ -170,18 +169,7 @@ def _no_task(session: Session, me: Person, project: Project) -> dict[str, Any]:
 
 def _task(project: Project, shown: AssignmentOut, work: TaskPage) -> dict[str, Any]:
     """What the task's part of the page shows."""
-    return {
-        "project": project,
-        "shown": shown,
-        "form": shown.form,
-        "cards": cards_of(shown),
-        "template": KINDS[shown.kind].template,
-        "work": work,
-        "entered": work.entered,
-        "extras": work.extras,
-        "skip_reasons": SKIP_REASONS,
-        "held": 0,
-    }
+    return {**work.shown_with(shown), "project": project, "skip_reasons": SKIP_REASONS, "held": 0}
 
 
 def _status(session: Session, me: Person, project: Project) -> dict[str, Any]:

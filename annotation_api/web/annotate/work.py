@@ -14,6 +14,7 @@ from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.tables import FeedbackKind, Submission
 from annotation_api.http.errors import valid
 from annotation_api.web.annotate import extras, questions_form, ranking_form, rules_form
+from annotation_api.web.annotate.cards import cards_of
 from annotation_api.web.annotate.extras import Extras
 from annotation_api.web.markup.rendering import text_of
 
@@ -54,6 +55,18 @@ class TaskPage:
     active_ms: str = ""
     total_ms: str = ""
     drafted_at: int = 0  # when the page wrote the draft that it shows, milliseconds since 1970; 0: none
+
+    def shown_with(self, shown: AssignmentOut) -> dict[str, Any]:
+        """What the template of a task asks for, on its own page and in a preview."""
+        return {
+            "shown": shown,
+            "form": shown.form,
+            "cards": cards_of(shown),
+            "template": KINDS[shown.kind].template,
+            "work": self,
+            "entered": self.entered,
+            "extras": self.extras,
+        }
 
     @classmethod
     def begin(cls, shown: AssignmentOut) -> Self:

@@ -96,6 +96,13 @@ def why_it_ended(error: Mapping[str, Any]) -> tuple[str, str]:
     return translate(joined(cause)), translate(joined(step))
 
 
+def told(data: Mapping[str, Any], key: str, retold: Mapping[str, str] | None = None) -> str:
+    """What an event says under `key`, in the current language; one from before codes were kept as it is, unless
+    `retold` knows its words."""
+    words = str(data.get(key, ""))
+    return translate(joined(data.get("said")) or (retold or {}).get(words, words))
+
+
 @cache
 def said(language: str) -> Mapping[str, str]:
     """The services' sentences in the language, by their codes."""

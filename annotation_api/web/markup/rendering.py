@@ -16,6 +16,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from alignment.shared.sentence import unpacked
 from annotation_api.annotation.review.threads import count_waiting
 from annotation_api.db.jobs.differences import ABSENT, written
 from annotation_api.db.tables import Person
@@ -118,6 +119,8 @@ _environment.globals.update(
     _=_,
     language=language.current,
     metrics_known=language.metrics_known,
+    told=language.told,
+    unpacked=unpacked,
     why_it_ended=language.why_it_ended,
     LANGUAGES=language.LANGUAGES,
     LANGUAGE_TAGS=language.TAGS,

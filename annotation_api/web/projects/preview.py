@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import Request, Response
 
@@ -13,8 +12,7 @@ from annotation_api.annotation.tasks.contents import Content
 from annotation_api.annotation.tasks.schemas import AssignmentOut, ShownResponse
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
 from annotation_api.db.tables import FeedbackKind, Person, Project, Role
-from annotation_api.web.annotate.cards import cards_of
-from annotation_api.web.annotate.work import KINDS, TaskPage
+from annotation_api.web.annotate.work import TaskPage
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import speaking
 from annotation_api.web.markup.language import translate as _
@@ -29,7 +27,13 @@ def show_forms(request: Request, me: Person, forms: Sequence[AnyForm], name: str
     with speaking(language.language_of(request, me)):
         shown = [_sample(form) for form in forms]
     return render(
-        request, "preview.html", me, name=name, back=None, erasable=None, tasks=[_context(each) for each in shown]
+        request,
+        "preview.html",
+        me,
+        name=name,
+        back=None,
+        erasable=None,
+        tasks=[TaskPage.begin(each).shown_with(each) for each in shown],
     )
 
 
@@ -51,7 +55,15 @@ def show_task(request: Request, me: Person, content: Content, project: Project) 
     erasable = {"scope": "record", "task": content.task_id} if me.role is Role.ADMIN else None
     if erasable is None and me.role is Role.ENGINEER and project.created_by == me.id:
         erasable = {"scope": "record", "task": content.task_id, "project": project.id}
-    return render(request, "preview.html", me, name=name, back=back, erasable=erasable, tasks=[_context(shown)])
+    return render(
+        request,
+        "preview.html",
+        me,
+        name=name,
+        back=back,
+        erasable=erasable,
+        tasks=[TaskPage.begin(shown).shown_with(shown)],
+    )
 
 
 def _sample(form: AnyForm) -> AssignmentOut:
@@ -70,16 +82,3 @@ def _sample(form: AnyForm) -> AssignmentOut:
         lease_until=datetime.now(UTC),
         draft=None,
     )
-
-
-def _context(shown: AssignmentOut) -> dict[str, Any]:
-    work = TaskPage.begin(shown)
-    return {
-        "shown": shown,
-        "form": shown.form,
-        "cards": cards_of(shown),
-        "template": KINDS[shown.kind].template,
-        "work": work,
-        "entered": work.entered,
-        "extras": work.extras,
-    }

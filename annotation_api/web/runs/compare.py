@@ -6,7 +6,6 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Job, ModelVersion
 from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
@@ -33,16 +32,15 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
     error: str | None = None
     try:
         if model:
-            found = models.compare(session, model)
+            found = models.compare(session, model, titles.of_models)
         elif job:
-            found = jobs.compare(session, job)
+            found = jobs.compare(session, job, titles.of_models)
     except ApiError as refusal:
         error = refusal.shown
     chosen = {str(key) for key in (*job, *model)}
     shared = {"chosen": chosen, "error": error, "most": MOST, "box": (WIDTH, HEIGHT), "line": line}
     if isinstance(found, ModelComparison):
-        it = _called(session, found)
-        return render(request, "compare_models.html", me, it=it, differing=differing, **shared)
+        return render(request, "compare_models.html", me, it=found, differing=differing, **shared)
     if isinstance(found, JobComparison):
         at = "/compare/curves?" + "&".join(f"job={key}" for key in job)
         more = {"groups": found.charts, "curves_at": at, "alarms": [], "five": [], "nothing_held_out": False}
@@ -53,17 +51,6 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
     called = titles.of_models(session, [row.id for row in made])
     lists = {"jobs": rows, "names": names, "models": made, "titles": called}
     return render(request, "compare.html", me, 422 if error else 200, **lists, **shared)
-
-
-def _called(session: Session, found: ModelComparison) -> ModelComparison:
-    """The models by what the pages call them, each once."""
-    called = titles.of_models(session, [row.id for row in found.models])
-    names = list(called.values())
-    models = [
-        row.model_copy(update={"label": called[row.id]}) if names.count(called[row.id]) == 1 else row
-        for row in found.models
-    ]
-    return found.model_copy(update={"models": models})
 
 
 @router.get("/compare/curves", dependencies=[allow(*READS_RUNS)])

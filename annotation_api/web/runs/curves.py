@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
+from alignment.shared.sentence import joined
 from annotation_api.db import sql
 from annotation_api.db.tables import Job
 from annotation_api.http.dependencies import READS_RUNS, Db, allow
@@ -22,7 +23,7 @@ MOST_MARKS = 200
 
 # A warning is said beside the progress of its step.
 _WARNINGS = """
-SELECT note.data->>'message' AS text, (
+SELECT note.data->>'message' AS text, note.data->'said' AS said, (
     SELECT (next.data->>'step')::int FROM job_events next
     WHERE next.job_id = note.job_id AND next.type = 'progress' AND next.seq > note.seq ORDER BY next.seq LIMIT 1
 ) AS step
@@ -46,10 +47,17 @@ def marks_of(session: Session, job: Job) -> list[ChartMark]:
     """Alarms, evaluations and the policy that was kept, by their steps."""
     alarms = ((job.result or {}).get("details") or {}).get("alarms")
     if alarms is not None:
-        found = [ChartMark(step=each["update"], kind="alarm", text=each["sentence"]) for each in alarms]
+        found = [
+            ChartMark(step=each["update"], kind="alarm", text=joined(each.get("said")) or each["sentence"])
+            for each in alarms
+        ]
     else:
         rows = sql.rows(session, _WARNINGS, job=job.id, most=MOST_MARKS)
-        found = [ChartMark(step=row.step, kind="alarm", text=row.text) for row in rows if row.step is not None]
+        found = [
+            ChartMark(step=row.step, kind="alarm", text=joined(row.said) or row.text)
+            for row in rows
+            if row.step is not None
+        ]
     for policy in queries.evaluated_policies(session, job.id):
         kind = "chosen" if policy.chosen else "evaluation"
         found.append(ChartMark(step=policy.step, kind=kind, text=str(policy.step)))

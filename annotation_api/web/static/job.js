@@ -13,14 +13,19 @@ const put = (id, text) => {
   if (place) place.textContent = text;
 };
 
+// What a job measures, or is at, in the words of the page.
+function called(name) {
+  const known = JSON.parse(document.getElementById("metrics").dataset.names);
+  return known[name] ?? name.replaceAll("_", " ");
+}
+
 function metric([name, value]) {
   const item = document.createElement("span");
   item.className = "metric";
   const figure = document.createElement("b");
   figure.textContent = number(value);
-  const known = JSON.parse(document.getElementById("metrics").dataset.names);
   item.title = name;
-  item.append(`${known[name] ?? name.replaceAll("_", " ")} `, figure);
+  item.append(`${called(name)} `, figure);
   return item;
 }
 
@@ -30,7 +35,7 @@ function show(at) {
   document.getElementById("pace").hidden = false;
   bar.max = at.total || 1;
   bar.value = at.step;
-  put("phase", at.phase);
+  put("phase", called(at.phase));
   put("step", at.step);
   put("total", at.total);
   put("rate", number(at.rate));

@@ -11,6 +11,7 @@ from alignment.models.adapters import add_adapters, save_adapter
 from alignment.models.check import check
 from alignment.shared.config import LoRAConfig
 from alignment.shared.errors import StageError
+from alignment.shared.sentence import joined
 from tests.support.alignment import families, tiny
 
 STRICT = (
@@ -121,3 +122,18 @@ def test_weights_that_are_in_no_file_are_told_by_the_headers(
     save_file(held, file, metadata={"format": "pt"})
     with pytest.raises(StageError, match=told):
         check(tmp_path)
+
+
+def test_a_check_keeps_the_codes_of_what_it_says_for_who_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = families.save("llama", tmp_path / "sound", families.chatty(template=STRICT))
+    assert __main__.main(["check", str(folder), "--said"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [joined(note).code for note in told["notes"]] == ["template-refuses-forms"]
+    assert joined(told["facts"]["kind"]).code == "is-a-language-model"
+    assert set(told["facts"]["memory"]) == {"sft", "reward", "sample", "ppo"}, "what is no sentence is as it was"
+    (tmp_path / "empty").mkdir()
+    assert __main__.main(["check", str(tmp_path / "empty"), "--said"]) == 0
+    cause, next_step = map(joined, json.loads(capsys.readouterr().out)["refused"])
+    assert (cause.values["cause"].code, next_step.code) == ("unsafe-has-no-so-not", "unsafe-give-saved-model-s")

@@ -22,7 +22,8 @@ from alignment.models.load import (
     load_tokenizer,
     save_model,
 )
-from alignment.ppo import alarms
+from alignment.ppo.alarms.monitor import Monitor
+from alignment.ppo.alarms.view import Bounds
 from alignment.rollout import engines, generation
 from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig, RLOOConfig, SFTConfig, Stage
@@ -304,7 +305,7 @@ def test_adapters_learn_at_a_larger_rate_unless_one_is_set(kind: Any) -> None:
 
 
 def test_an_engine_that_samples_from_another_distribution_raises_an_alarm() -> None:
-    monitor = alarms.Monitor(AlarmConfig(), alarms.Bounds(20.0, 0.8))
+    monitor = Monitor(AlarmConfig(), Bounds(20.0, 0.8))
     assert monitor.observe([{"update": 1.0, "engine_gap": 0.05}], []) == []
     raised = monitor.observe([{"update": 2.0, "engine_gap": 0.3}], [])
     assert [alarm.name for alarm in raised] == ["engine_gap"]

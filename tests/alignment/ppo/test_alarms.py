@@ -1,11 +1,15 @@
 """Each alarm on a curve that calls for it, and silence on one that does not."""
 
+import json
 from typing import Any
 
 import pytest
 
-from alignment.ppo.alarms import RULES, Bounds, Monitor, Standing
+from alignment.ppo.alarms.monitor import Alarm, Monitor
+from alignment.ppo.alarms.rules import RULES
+from alignment.ppo.alarms.view import Bounds, Standing
 from alignment.shared.policy.guard_config import AlarmConfig, AlarmName
+from alignment.shared.sentence import joined, parts
 
 CALM = {
     "score": 1.0,
@@ -135,3 +139,16 @@ def test_patience_begins_once_the_policy_learns() -> None:
     ear = Monitor(AlarmConfig(patience=2), BOUNDS, idle=15)
     assert ear.stops(waiting[:5]) is None
     assert "last 2 evaluations kept no new policy" in str(ear.stops(waiting))
+
+
+def test_an_alarm_keeps_its_codes_in_a_checkpoint_and_in_the_result() -> None:
+    """A checkpoint of before holds plain words: they are gone on with as they are."""
+    (raised,) = monitor().observe(curve({"kl": 20.5}), GOOD)
+    kept = Alarm.load(json.loads(json.dumps(raised.state())))
+    assert (kept, kept.found.code, kept.found.values) == (raised, "kl-budget-found", {"kl": "20.5", "most": "20"})
+    told = json.loads(json.dumps(raised.record()))
+    assert told["sentence"] == f"{raised.found} {raised.likely} {raised.advice}"
+    assert joined(told["said"]) == told["sentence"]
+    assert parts(joined(told["said"])) == told["said"]
+    before = {"name": "kl_budget", "update": 7, "found": "The KL is 100%.", "likely": "Far.", "advice": "Stop."}
+    assert Alarm.load(before).sentence == "The KL is 100%. Far. Stop."

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alignment.data.batch import Sequences
-from alignment.ppo.alarms import Bounds
+from alignment.ppo.alarms.view import Bounds
 from alignment.ppo.evaluation import Evaluation, evaluate, gain_of, replaces, rule, specificity, standings
 from alignment.ppo.roles import policy_logprobs, reply
 from alignment.shared.config import PPOConfig

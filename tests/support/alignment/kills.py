@@ -23,6 +23,7 @@ from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage
 from alignment.shared.events import NullReporter, SavedCheckpoint, StageProgress
+from alignment.shared.sentence import Sentence
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class RecordingReporter(NullReporter):
     def progress(self, progress: StageProgress) -> None:
         self.steps.append(progress.step)
 
-    def note(self, message: str, *, level: str = "info") -> None:
+    def note(self, message: Sentence, *, level: str = "info") -> None:
         self.notes.append(f"{level}: {message}")
 
     def checkpoint(self, saved: SavedCheckpoint) -> None:
@@ -77,7 +78,7 @@ class Piping(NullReporter):
         self.steps += 1
         self.pipe.send(self.steps)
 
-    def note(self, message: str, *, level: str = "info") -> None:
+    def note(self, message: Sentence, *, level: str = "info") -> None:
         self.pipe.send(f"{level}: {message}")
 
 

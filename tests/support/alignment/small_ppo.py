@@ -13,6 +13,7 @@ from alignment.shared import stages
 from alignment.shared.config import LoRAConfig, PPOConfig, RLOOConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.records import Prompt, write_jsonl
+from alignment.shared.sentence import Sentence
 from tests.support.alignment import tiny
 
 SETTINGS = {
@@ -60,7 +61,7 @@ class EvaluationRecorder(NullReporter):
         self.texts: list[dict[str, object]] = []
         self.evaluations: list[tuple[int, list[dict[str, object]]]] = []
 
-    def note(self, message: str, *, level: str = "info") -> None:
+    def note(self, message: Sentence, *, level: str = "info") -> None:
         self.notes.append(message)
 
     def progress(self, progress) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
 from alignment.shared.events import SavedCheckpoint, StageProgress
+from alignment.shared.sentence import Sentence
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.events import Event
@@ -17,6 +18,14 @@ from annotation_api.db.jobs.records import Again, ArtifactFile, Failure, ModelTo
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import Alias, AliasMove, ModelKind, ModelParent, Person, Pipeline
 from tests.support.evaluations import evaluated, prefers
+
+WAITS = Sentence(
+    "waits-for-busy",
+    "%(wanted)s on machines with %(free)s free of %(all)s",
+    wanted=Sentence("gpus", "%(n)s GPUs", n=4),
+    free=3,
+    all=8,
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,10 @@ def _measure(session: Session, job: Any, epoch: int) -> None:
             else {}
         )
         lines.append(Event.progress(StageProgress("ppo", n, 24, 0.4, 10.0, numbers)))
-    alarm = Event.note("The KL to the SFT policy has passed 8 nats. Raise kl_coef.", "warning")
+    alarm = Event.note(
+        Sentence("kl-budget-found", "The KL to the SFT policy is %(kl)s, max_kl is %(most)s.", kl="8.9", most="8"),
+        "warning",
+    )
     job_store.append_events(session, job.id, epoch, [*lines[:14], alarm, *lines[14:]])
 
 
@@ -145,7 +157,7 @@ def _others(session: Session, make: Any, model: Any, start: dict[str, Any], pers
     """A job that waits for a GPU; besides it one that failed, one that is paused, one that was cancelled."""
     waiting = make.job(Stage.SFT, gpus=4.0, priority=90)
     epoch = _claim(session, waiting)
-    job_store.set_starting_reason(session, waiting.id, epoch, "waiting_gpu", "4 GPUs are asked for, 3 of 8 are free")
+    job_store.set_starting_reason(session, waiting.id, epoch, "waiting_gpu", WAITS)
     waiting.reason_since = datetime.now(UTC) - timedelta(minutes=2, seconds=5)
     project = make.project(person, name="Policies compared")
     inputs = start | {"reward_model": {"model": str(model.id)}, "project": str(project.id)}

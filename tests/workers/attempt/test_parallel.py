@@ -74,10 +74,10 @@ def test_a_job_waits_for_what_may_come_back_or_be_started() -> None:
     """No GPU now, a machine that has left, one that is to be mended; two machines that are simply too small are not."""
     assert having(0.0).may_grow()
     assert having(1.0, left=("10.0.0.3",)).may_grow()
-    assert having(1.0, left_out=("h7 has no folder /data",)).may_grow()
+    assert having(1.0, left_out=(("h7", "has no folder /data"),)).may_grow()
     assert not having(1.0, 1.0).may_grow()
     assert having(0.0).absent(1.0) == "1 GPU, and the cluster has none now"
-    left = having(2.0, left=("10.0.0.3",), left_out=("h7 has no folder /data",))
+    left = having(2.0, left=("10.0.0.3",), left_out=(("h7", "has no folder /data"),))
     assert left.absent(4.0) == "4 GPUs, and the cluster has 2 now; 10.0.0.3 left it; h7 has no folder /data"
     assert [processes(wanted) for wanted in (0.0, 0.5, 1.0, 2.0)] == [1, 1, 1, 2]
 

@@ -13,7 +13,7 @@ from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import Note, Refused
 
 MARKS = frozenset({"HITId", "WorkerId"})
-REJECTED = Note("assignments that were rejected were left out")
+REJECTED = Note(Sentence("note-assignments-were-rejected-were", "assignments that were rejected were left out"))
 TASK = "taskAnswers"
 _CHECKED = re.compile(r"(.+)\.([^.]+)")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.datasets.values import TRUTHS, Note
 
 FLAGS = ("deleted", "is_deleted", "spam", "is_spam", "discarded", "skipped", "was_cancelled")
@@ -20,15 +21,28 @@ def taken_back(row: dict[str, Any]) -> Note | None:
     """Why the row is left out, if it is; what says that it is not is read with it."""
     for name in FLAGS:
         if _is_plain(row.get(name)) and _truth(row[name]):
-            return Note(f"rows that are marked as {name} were left out")
+            return Note(
+                Sentence("note-rows-are-marked-as", "rows that are marked as %(name)s were left out", name=name)
+            )
     for name in STATES:
         if _word(row.get(name)) in TAKEN_BACK:
-            return Note(f"rows whose {name} is {_word(row[name])} were left out")
+            return Note(
+                Sentence(
+                    "note-rows-whose-were-left",
+                    "rows whose %(name)s is %(word)s were left out",
+                    name=name,
+                    word=_word(row[name]),
+                )
+            )
     if _is_judged(row) and _word(row["answer"]) != "accept":
-        return Note(f"rows whose answer is {_word(row['answer'])} were left out")
+        return Note(
+            Sentence(
+                "note-rows-whose-answer-were", "rows whose answer is %(word)s were left out", word=_word(row["answer"])
+            )
+        )
     weight = row.get("weight")
     if not isinstance(weight, bool) and isinstance(weight, int | float | str) and str(weight).strip() in ("0", "0.0"):
-        return Note("rows of weight 0 were left out")
+        return Note(Sentence("note-rows-weight-were-left", "rows of weight 0 were left out"))
     return None
 
 

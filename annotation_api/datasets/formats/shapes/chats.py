@@ -44,13 +44,24 @@ NOT_READ_APART = Sentence(
     "is a chat in a model's own template, whose turns cannot be told apart without doubt; save "
     "its turns as a list of messages with role and content",
 )
-LAST_ONLY = Note("chats of several answers: the last is learnt, those before are its context")
-NOT_LEARNT = Note("chats in which no answer is to be learnt (weight 0) were left out")
-CUT = Note("chats were cut after their last answer that is to be learnt: those behind it have weight 0")
+LAST_ONLY = Note(
+    Sentence(
+        "note-chats-several-answers-last", "chats of several answers: the last is learnt, those before are its context"
+    )
+)
+NOT_LEARNT = Note(
+    Sentence("note-chats-no-answer-be", "chats in which no answer is to be learnt (weight 0) were left out")
+)
+CUT = Note(
+    Sentence(
+        "note-chats-were-cut-after",
+        "chats were cut after their last answer that is to be learnt: those behind it have weight 0",
+    )
+)
 SEVERAL = Sentence(
     "several-to-learn", "are several, and which is worth learning is not said; import the file as responses"
 )
-UNSAFE = Note("responses that were judged unsafe were left out")
+UNSAFE = Note(Sentence("note-responses-were-judged-unsafe", "responses that were judged unsafe were left out"))
 OWN_FIELDS = Prompt.model_fields.keys()
 NO_INPUT = re.compile(r"\W*no\s?input\W*", re.IGNORECASE)  # Alpaca's generated way to say that there is none
 

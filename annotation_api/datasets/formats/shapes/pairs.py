@@ -44,7 +44,9 @@ SIDES = (
 BESIDE = (*INPUT, *SYSTEM, *DEFINITIONS, "history", "margin", "weight", "annotator", "split", "lineage")
 REFUSED_SIDE = ("rejected_response", "rejected_messages")  # beside a whole chat or one answer (ms-swift)
 MARGIN_ERROR = 1e-6
-MARGIN_LOST = Note("margins that are none of the steps 1/3, 2/3 and 1 were left out")
+MARGIN_LOST = Note(
+    Sentence("note-margins-are-none-steps", "margins that are none of the steps 1/3, 2/3 and 1 were left out")
+)
 
 # ---------------------------------------------------------------- chosen and rejected (TRL, ShareGPT)
 

@@ -24,12 +24,20 @@ from annotation_api.datasets.values import (
     truth,
 )
 
-PART_RANKED = Note("groups of answers that were ranked only in part were left out")
-DELETED = Note("answers that were deleted or marked as spam were left out")
+PART_RANKED = Note(
+    Sentence("note-groups-answers-were-ranked", "groups of answers that were ranked only in part were left out")
+)
+DELETED = Note(
+    Sentence("note-answers-were-deleted-marked", "answers that were deleted or marked as spam were left out")
+)
 LOW_STATES = frozenset({"aborted_low_grade", "halted_by_moderator", "spam"})
-LOW_QUALITY = Note("trees that were given up as spam or of low quality were left out")
-GIVEN_ORDER = Note("the answers in the list `output` were taken as ordered, best first")
-UNRANKED = Note("groups of answers without any rank were left out")
+LOW_QUALITY = Note(
+    Sentence("note-trees-were-given-up", "trees that were given up as spam or of low quality were left out")
+)
+GIVEN_ORDER = Note(
+    Sentence("note-answers-list-output-were", "the answers in the list `output` were taken as ordered, best first")
+)
+UNRANKED = Note(Sentence("note-groups-answers-without-any", "groups of answers without any rank were left out"))
 
 # ---------------------------------------------------------------- lists
 

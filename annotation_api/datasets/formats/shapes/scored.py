@@ -29,7 +29,12 @@ SCORES = ("ratings", "rating", "scores", "score", "rewards")  # one a response, 
 GRADES = ("overall_score", "fine-grained_score", "score", "rating")  # of one of `completions`
 VOTES = ("pm_score", "score", "votes", "upvotes", "rating", "reward")  # of one of a list, the higher the better
 NOT_RATED = (None, "N/A", "")
-BY_RATINGS = Note("responses without an overall score were ordered by the mean of their ratings")
+BY_RATINGS = Note(
+    Sentence(
+        "note-responses-without-overall-score",
+        "responses without an overall score were ordered by the mean of their ratings",
+    )
+)
 RANKS = ("ranks", "rank")  # one a response, the lower the better
 
 

@@ -26,8 +26,18 @@ from annotation_api.datasets.values import (
 
 LISTS = ("responses", "completions", "generations", "candidates", "outputs", "answers")
 TEXTS = ("text", "content", "response", "answer", "completion", "output", "value")
-ORDER_LEFT = Note("the order of responses that were ranked was left out: they are to be ranked anew")
-NAMES_LEFT = Note("the names under which the responses stood were left out: nobody who ranks them sees names")
+ORDER_LEFT = Note(
+    Sentence(
+        "note-order-responses-were-ranked",
+        "the order of responses that were ranked was left out: they are to be ranked anew",
+    )
+)
+NAMES_LEFT = Note(
+    Sentence(
+        "note-names-under-responses-stood",
+        "the names under which the responses stood were left out: nobody who ranks them sees names",
+    )
+)
 _SIDE = re.compile(r"(?:response|answer|completion|generation|candidate|output)[ _.-]?(\d{1,2}|[a-h])", re.IGNORECASE)
 WANTED = f"a list in {', '.join(LISTS)}, or two columns such as response_1 and response_2"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from statistics import median_high
 import pytest
 
 from annotation_api.annotation.signals.given import GivenAnswer, read_answer
-from annotation_api.annotation.signals.readings import LEAST, SignalName, SignalReading, read
+from annotation_api.annotation.signals.readings import LEAST, EverybodyElse, SignalName, SignalReading, read
 from annotation_api.annotation.signals.service import read_all
 from annotation_api.annotation.signals.together import read_together
 from tests.support.quality.planted_people import FOUND_BY, HONEST, PLANTED, answers
@@ -41,7 +42,7 @@ def shuffled(count: int, size: int = 3) -> list[GivenAnswer]:
 
 
 def found(own: Sequence[GivenAnswer], name: SignalName, others: Sequence[GivenAnswer] = ()) -> SignalReading:
-    return next(reading for reading in read(own, others) if reading.name is name)
+    return next(reading for reading in read(own, EverybodyElse.of(others)) if reading.name is name)
 
 
 def test_a_submission_is_read_by_the_places_on_the_page() -> None:
@@ -62,7 +63,9 @@ def test_speed_is_what_nobody_can_read() -> None:
     assert not found(quick[:1] + slow * 2, SignalName.SPEED).raised
     short = [ranked(0, 1, sizes=(5, 6), seconds=0.9) for _ in range(LEAST)]
     assert found(short, SignalName.SPEED).raised  # under a second, however short the texts are
-    assert [r.name for r in read([ranked(0, 1, seconds=None)], []) if r.name is SignalName.SPEED] == []
+    assert [
+        r.name for r in read([ranked(0, 1, seconds=None)], EverybodyElse.of([])) if r.name is SignalName.SPEED
+    ] == []
 
 
 def test_the_same_places_again_and_again() -> None:
@@ -73,7 +76,7 @@ def test_the_same_places_again_and_again() -> None:
     assert found([ranked(0, 1, 2, 3) for _ in range(LEAST)], SignalName.STRAIGHT).raised
     assert not found(shuffled(60), SignalName.STRAIGHT).raised
     tied = [ranked(0, 0, 0) for _ in range(40)]  # all equal lies in one way only: that follows no places
-    assert [r for r in read(tied, []) if r.name is SignalName.STRAIGHT] == []
+    assert [r for r in read(tied, EverybodyElse.of([])) if r.name is SignalName.STRAIGHT] == []
 
 
 def test_the_same_words_are_a_signal_only_where_others_do_not_say_them_as_often() -> None:
@@ -82,7 +85,7 @@ def test_the_same_words_are_a_signal_only_where_others_do_not_say_them_as_often(
     mixed = [said("kept", OTHER) for _ in range(10)] + [said("broken", OTHER) for _ in range(10)]
     assert not found(mine, SignalName.STRAIGHT, agree).raised
     assert found(mine, SignalName.STRAIGHT, mixed).raised
-    assert read(mine, [])[1:] == []  # with nobody to compare, nothing is said (but speed)
+    assert read(mine, EverybodyElse.of([]))[1:] == []  # with nobody to compare, nothing is said (but speed)
 
 
 def test_the_tau_with_the_places() -> None:
@@ -104,7 +107,7 @@ def test_a_copy_of_the_lengths_is_a_signal_only_where_others_do_not_copy_them() 
     shortest = [ranked(0, 2, 1, sizes=(10, 30, 20)) for _ in range(12)]
     assert found(shortest, SignalName.LENGTH, other).raised
     equal = [ranked(0, 1, sizes=(10, 10)) for _ in range(12)]
-    assert [r for r in read(equal, other) if r.name is SignalName.LENGTH] == []
+    assert [r for r in read(equal, EverybodyElse.of(other)) if r.name is SignalName.LENGTH] == []
 
 
 def test_who_contradicts_the_others_and_who_errs_alike() -> None:
@@ -143,3 +146,30 @@ def test_planted_people_are_found_and_careful_ones_are_left_alone() -> None:
     assert {name: len(counts) for name, counts in first.items()} == dict.fromkeys(FOUND_BY, SEEDS)
     assert max(map(median_high, first.values())) <= 20
     assert median_high(first["hasty"]) == median_high(first["position-biased"]) == 10
+
+
+def steps(people: int) -> int:
+    """Calls of Python while `people` who gave 30 answers each, three to a task, are read."""
+    given: dict[uuid.UUID, list[GivenAnswer]] = defaultdict(list)
+    rng = random.Random(0)
+    for n in range(people * 30):
+        person = uuid.UUID(int=1 + n % people)
+        given[person].append(ranked(*rng.sample(range(3), 3), person=person, task=n // 3))
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        read_all(given)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_twice_as_many_people_take_twice_the_work() -> None:
+    """A person's answers are held against the sums of the others', not against each of theirs."""
+    few, many = steps(20), steps(40)
+    assert many < 2.3 * few, (few, many)

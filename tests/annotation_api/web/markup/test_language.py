@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import core_schema
 from starlette.requests import Request
 
+from alignment.reward import notes
 from alignment.shared.sentence import Sentence, packed, unpacked
 from alignment.shared.validation import PYDANTICS, Problem, explain
 from annotation_api.db.jobs.records import Failure
@@ -94,17 +95,22 @@ def test_every_metric_that_has_a_place_has_its_chinese() -> None:
         assert metric("heldout_accuracy") == "heldout accuracy"
 
 
+MAKE = ("Sentence", "counted")
+
+
 def said_in_code() -> Iterator[tuple[str, set[str]]]:
     """The code of every Sentence that the code makes, with the names of its values."""
     for path in house.files(*house.PACKAGES):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Sentence":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKE:
                 code, values = node.args[0], {str(keyword.arg) for keyword in node.keywords}
                 if isinstance(code, ast.Constant):
                     yield str(code.value), values
     yield from ((code, set(BLANK.findall(english))) for _, code, english in form_builder.BOUNDS.values())
     yield from ((f"input-{kind}", set(values)) for kind, values in PYDANTICS.items())
     yield from ((said.code, set(said.values)) for _, said in DATABASE_PROBLEMS.values())
+    of_rows = notes.of(dict.fromkeys(notes.SAID, 1), 2)
+    yield from ((said.code, set(said.values)) for said in of_rows)
 
 
 def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:
@@ -117,10 +123,10 @@ def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:
 SPOKEN = re.compile(
     r"ApiError|Problem|TransitionRefused|JobError|Refused|Unreadable|StageError|BadInput|DiskFull|Diverged|Damaged"
     r"|PeersLost|AttemptError|Fault|Failure|TemplateRefuses|bad|_bad|_wrong|_unusable"
+    r"|note|Note|Waiting|Diagnosis|UnsafeModel|FamilyRefusal|_broken"
 )
 # Who gives such words back as they are: the reasons of the gate, of a dry run, and what limits a comparison.
 REASONS = re.compile(r"\w*_problem|refusals|mostly_length|_below_ceiling|_gain|_notes")
-BY_PROCESS = ("check.py",)  # what it notes reaches the service as the JSON of a command
 SETTINGS = ("settings.py", "config.py", "instruct.py", "prepare.py")
 NOT_WORDS = ("objects", "headers", "pointer")
 INSIDE = (
@@ -160,7 +166,7 @@ def spoken(path: Path) -> Iterator[str]:
                     words = [*node.args, *(word.value for word in node.keywords if word.arg not in NOT_WORDS)]
             case ast.Assign(targets=[ast.Name(id="cause" | "next_step")], value=value):
                 words = [value]
-            case ast.FunctionDef(name=name) if REASONS.fullmatch(name) and path.name not in BY_PROCESS:
+            case ast.FunctionDef(name=name) if REASONS.fullmatch(name):
                 given = [each.value for each in ast.walk(node) if isinstance(each, ast.Return | ast.Yield)]
                 words = [word for word in given if word is not None]
         yield from (f"{path}:{node.lineno}: {text}" for word in words for text in bare_words(word))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,19 @@ def test_a_folder_is_looked_at_and_then_registered(browser_of: BrowserOf, sessio
     assert "language model" in Page(told.text).text
     assert "LlamaForCausalLM" in Page(told.text).text
     assert count(session) == 0
+    chinese = {"Accept-Language": "zh"}
+    told = browser.post("/models", data={"path": str(folder), "do": "check"}, headers=chinese)
+    assert "config.json 指向模型自带的代码（auto_map）；模型库本身认识这个系列" in Page(told.text).text
+    assert ("语言模型" in Page(told.text).text, "language model" in Page(told.text).text) == (True, False)
+    names = re.findall(r"<dt>([^<]+)</dt>", told.text)
+    assert [name for name in names if name.isascii()] == []
+    assert len(names) > 10
+    weights = folder / "model.safetensors"
+    weights.rename(folder / "model.bin")
+    for do in ("check", "register"):
+        told = browser.post("/models", data={"path": str(folder), "do": do}, headers=chinese)
+        assert "其中的权重只有 model.bin，加载它可能会运行代码。" in Page(told.text).text
+    (folder / "model.bin").rename(weights)
     made = browser.post("/models", data={"path": str(folder), "do": "register"})
     assert made.status_code == 303
     assert session.scalars(select(ModelVersion)).one().name == "tiny"

@@ -12,8 +12,15 @@ from annotation_api.datasets.formats.serialised import prompt_from
 from annotation_api.datasets.formats.shapes.sides import columns, lead
 from annotation_api.datasets.values import Note, Refused, Row, as_list, as_number, as_object, as_text
 
-NOT_SUBMITTED = Note("answers that were drafts or discarded were left out")
-OTHER_QUESTION = Note("answers to questions that rank nothing (texts, ratings, labels) were left out")
+NOT_SUBMITTED = Note(
+    Sentence("note-answers-were-drafts-discarded", "answers that were drafts or discarded were left out")
+)
+OTHER_QUESTION = Note(
+    Sentence(
+        "note-answers-questions-rank-nothing",
+        "answers to questions that rank nothing (texts, ratings, labels) were left out",
+    )
+)
 ASKED = ("prompt", "instruction", "question", "text", "chat", "messages", "conversation", "input", "query")
 _ANSWERS = ".responses"  # behind the name of a question, where a record was exported as columns
 

@@ -13,7 +13,9 @@ from annotation_api.datasets.formats.shapes.chats import OUTPUT, alpaca_demonstr
 from annotation_api.datasets.formats.shapes.sides import columns, lead
 from annotation_api.datasets.values import Note, Refused, Row, as_list, as_object, as_text, show
 
-CANCELLED = Note("annotations that were cancelled or skipped were left out")
+CANCELLED = Note(
+    Sentence("note-annotations-were-cancelled-skipped", "annotations that were cancelled or skipped were left out")
+)
 ASKED = ("prompt", "instruction", "question", "text")
 LEFT_RIGHT = {"left": 1.0, "right": -1.0, "tie": 0.0, "equal": 0.0}
 BODY = ("body", "text", "html", "content", "title")  # of one of a ranker's items

@@ -10,9 +10,14 @@ from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
 from annotation_api.datasets.values import Note, Refused, Row, as_number, as_object, as_text, message, prompt_of
 
-ALONE = Note("thumbs on an answer without another one beside it were left out: they compare nothing")
-NO_THUMB = Note("feedback without a thumb was left out")
-DISLIKED = Note("answers with a thumb down were left out")
+ALONE = Note(
+    Sentence(
+        "note-thumbs-on-answer-without",
+        "thumbs on an answer without another one beside it were left out: they compare nothing",
+    )
+)
+NO_THUMB = Note(Sentence("note-feedback-without-thumb-was", "feedback without a thumb was left out"))
+DISLIKED = Note(Sentence("note-answers-with-thumb-down", "answers with a thumb down were left out"))
 
 
 def speaks(row: Row) -> bool:

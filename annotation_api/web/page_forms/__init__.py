@@ -1,1 +1,0 @@
-"""Forms that stand on the page of a thing, and come back on it."""
