@@ -54,6 +54,14 @@ def read_limited(path: Path, limit: int) -> bytes:
     return data
 
 
+def no_stand_in(name: str, start: bytes) -> None:
+    """Refuse what stands where the file should: a pointer that was never followed, a page in place of a download."""
+    if start.startswith(b"version https://git-lfs"):
+        raise UnsafeModel(f"{name} is a pointer of Git LFS, not the file itself.", "Fetch it: git lfs pull.")
+    if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise UnsafeModel(f"{name} is a page of HTML, perhaps a sign-in or an error.", "Download it again.")
+
+
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeModel(f"{path.name} is not a regular file.", "Replace it by the file itself.")

@@ -20,17 +20,19 @@ from typing import Any
 from alignment.untrusted import families
 from alignment.untrusted import json as safe_json
 from alignment.untrusted import weights as safe_weights
-from alignment.untrusted.files import UnsafeModel, open_regular, read_limited, require_regular
+from alignment.untrusted.files import UnsafeModel, no_stand_in, open_regular, read_limited, require_regular
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # large, and without settings
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz", ".gguf")
 OWN_CODE = f"{CONFIG} names code of the model's own (auto_map); the library knows the family by itself, it is not run."
+BOTH_KINDS = f"It holds its weights twice: {WEIGHTS} is read, and not the files that {INDEX} names."
 MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
 MAX_VOCABULARY = 256 * 2**20
@@ -43,6 +45,7 @@ COUNTS = re.compile(r"vocab_size|n_layers?|num_(hidden_)?layers|(num|n)_\w*exper
 _SETTINGS = re.compile(
     r"(\w+_)?config\.json|special_tokens_map\.json|chat_template\.json|" + re.escape(INDEX), re.ASCII
 )
+_UNFINISHED = re.compile(r"\.safetensors.*\.(incomplete|part|crdownload|aria2|tmp|download)$")
 _USED = re.compile(r"chat_template\.jinja|(vocab|merges)\.txt|[A-Za-z0-9][\w.-]{0,199}\.(safetensors|model)", re.ASCII)
 
 
@@ -62,7 +65,9 @@ class SafeFolder:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file that is no weights."""
-        return read_limited(self.files[name], most_bytes(name))
+        data = read_limited(self.files[name], most_bytes(name))
+        no_stand_in(name, data[:100])
+        return data
 
 
 def inspect(folder: Path) -> SafeFolder:
@@ -82,7 +87,8 @@ def inspect(folder: Path) -> SafeFolder:
     known = families.ignores_own_code(config)
     settings = {name: _settings(name, path, known) for name, path in files.items() if _is_settings(name)}
     _check_adapter(settings.get(ADAPTER))
-    return SafeFolder(folder, files, settings, (OWN_CODE,) if known else ())
+    both = WEIGHTS in files and INDEX in files
+    return SafeFolder(folder, files, settings, (*((OWN_CODE,) if known else ()), *((BOTH_KINDS,) if both else ())))
 
 
 def require_tokenizer(safe: SafeFolder) -> None:
@@ -162,7 +168,18 @@ def _settings(name: str, path: Path, known: bool) -> dict[str, Any]:
     if known and name == CONFIG:
         values.pop("auto_map")
     safe_json.check(name, values, config=name in (CONFIG, ADAPTER))
+    if name == GENERATION:
+        _check_ids(values)
     return values
+
+
+def _check_ids(values: Mapping[str, Any]) -> None:
+    """Token ids in the settings of generation: whole numbers; of stops there can be a list."""
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        value = values.get(key)
+        many = value if isinstance(value, list) and key == "eos_token_id" else [value]
+        if value is not None and not all(type(item) is int for item in many):
+            raise UnsafeModel(f"{GENERATION} says {key} = {str(value)[:40]}.", "Give a token's number, or remove it.")
 
 
 def _check_adapter(values: Mapping[str, Any] | None) -> None:
@@ -208,6 +225,13 @@ def _weight_names(safe: SafeFolder) -> list[str]:
             f"it holds weights only as {pickles[0]}, which can run code when loaded.",
             f"Convert them: rankloop models convert {safe.folder} NEW_FOLDER.",
         )
+    if found := sorted(entry.name for entry in _entries(safe.folder) if _UNFINISHED.search(entry.name)):
+        raise UnsafeModel(f"its weights are not whole: {found[0]} is the rest of a download.", "Download it again.")
+    if found := sorted(name for name in safe.files if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS):
+        raise UnsafeModel(
+            f"it holds safetensors only as {', '.join(found[:3])}, which no library of models reads under this name.",
+            f"A single file in the library's own names is called {WEIGHTS}; several need {INDEX} beside them.",
+        )
     raise UnsafeModel("it holds no weights.", f"{WEIGHTS}, or {INDEX} with its files, is needed.")
 
 
@@ -232,6 +256,11 @@ def _require(safe: SafeFolder, name: str) -> str:
 def _check_index(safe: SafeFolder, found: Mapping[str, Mapping[str, int]]) -> None:
     """Every tensor lies where the index says, where there is one in use."""
     places = {} if WEIGHTS in found else safe.settings[INDEX]["weight_map"]
+    for file, tensors in found.items() if places else ():
+        if twice := next((name for name in tensors if places.get(name, file) != file), None):
+            raise UnsafeModel(
+                f"{twice[:80]!r} stands in {file} and, by {INDEX}, in {places[twice]}.", "Save the model again."
+            )
     for tensor, place in places.items():
         if tensor not in found[place]:
             raise UnsafeModel(f"{INDEX} looks for {tensor[:80]!r} in {place}, which lacks it.", "Save the model again.")

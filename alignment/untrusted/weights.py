@@ -12,11 +12,12 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from alignment.untrusted.files import UnsafeModel
+from alignment.untrusted.files import UnsafeModel, no_stand_in
 
+QUANTIZED = ("F8", "F6", "F4", "U4", "I4")  # how types begin whose numbers mean something only times their scales
 MAX_HEADER = 32 * 2**20
 SIZES = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
+    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
@@ -25,6 +26,7 @@ SIZES = {
 
 def elements(file: str, descriptor: int) -> dict[str, int]:
     """How many numbers each tensor of an open file holds; UnsafeModel, naming `file`, for a header that is unsound."""
+    no_stand_in(file, os.pread(descriptor, 100, 0))
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
     if size < 10 or length > size - 8:
@@ -57,6 +59,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _span(file: str, name: str, entry: Any) -> tuple[int, int]:
     """Where the tensor's bytes lie; their number must be what type and shape make."""
+    if isinstance(entry, Mapping) and str(entry.get("dtype")).startswith(QUANTIZED):
+        raise UnsafeModel(
+            f"its weights are quantized, which cannot be trained here ({name[:80]} is {str(entry['dtype'])[:20]}).",
+            "Give the model in float32, float16 or bfloat16, from which it was quantized.",
+        )
     if not isinstance(entry, Mapping) or entry.get("dtype") not in SIZES:
         raise _broken(file, f"the tensor {name[:80]!r} has no known number type")
     shape, offsets = entry.get("shape"), entry.get("data_offsets")

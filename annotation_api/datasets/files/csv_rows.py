@@ -60,7 +60,7 @@ def header_of(line: str) -> Header:
     """The names in a header line under the delimiter that parts it best."""
     best = max(DELIMITERS, key=_QUOTED.sub("", line).count)
     try:
-        cells = next(csv.reader([line], delimiter=best), [])
+        cells = next(csv.reader([line], delimiter=best, skipinitialspace=True), [])
     except csv.Error as error:
         raise Unreadable(
             0, Sentence("csv-header-unreadable", "the CSV header cannot be read: %(error)s", error=error)

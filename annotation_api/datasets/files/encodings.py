@@ -28,7 +28,7 @@ MARKS = {  # the longer first
 ENOUGH = 8  # characters beyond ASCII from which a language can be told
 UNSEEN = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")  # signs of control that no text is made of
 MOST_UNSEEN = 0.05  # share of them in a text
-_CHINESE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2010-\u2027]")
+_EASTERN = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2010-\u2027\u3040-\u30ff\uac00-\ud7af]")
 _WORD = re.compile(r"[^\W\d_]+")
 SURE = 0.0  # share of unlikely characters (charset-normalizer's chaos) above which nothing is guessed
 
@@ -75,7 +75,7 @@ def _without_mark(start: bytes) -> Encoding | None:
         if len(zeros) > 2 and zeros.count(0) > len(zeros) / 2:
             text = sample[: len(sample) // 2 * 2].decode(codec, "replace")
             return Encoding("UTF-16 without a mark", codec) if not any(ord(sign) in UNSEEN for sign in text) else None
-    return _of_chinese(start)
+    return _of_the_east(start)
 
 
 def _with_four_bytes(sample: bytes) -> Encoding | None:
@@ -88,19 +88,20 @@ def _with_four_bytes(sample: bytes) -> Encoding | None:
     return None
 
 
-def _of_chinese(start: bytes) -> Encoding | None:
-    """UTF-16 of a text that is mainly Chinese: its zeros are few, those of the signs that part its cells and lines.
+def _of_the_east(start: bytes) -> Encoding | None:
+    """UTF-16 of a text that is mainly Chinese, Japanese or Korean: its zeros are few,
+    those of the signs that part its cells and lines.
 
-    No other encoding of Chinese has zeros, and none gives a text of common Chinese signs when it is read as UTF-16.
+    No other encoding of these has zeros, and none gives a text of their common signs when it is read as UTF-16.
     """
     if 0 not in start:
         return None
     for codec in ("utf-16-le", "utf-16-be"):
         with contextlib.suppress(UnicodeDecodeError):
             text = codecs.getincrementaldecoder(codec)().decode(start)
-            usual = sum(sign.isascii() or bool(_CHINESE.match(sign)) for sign in text)
-            chinese = sum(bool(_CHINESE.match(sign)) for sign in text)
-            if chinese >= ENOUGH and usual > 0.98 * len(text) and not any(ord(sign) in UNSEEN for sign in text):
+            usual = sum(sign.isascii() or bool(_EASTERN.match(sign)) for sign in text)
+            eastern = sum(bool(_EASTERN.match(sign)) for sign in text)
+            if eastern >= ENOUGH and usual > 0.98 * len(text) and not any(ord(sign) in UNSEEN for sign in text):
                 return Encoding("UTF-16 without a mark", codec)
     return None
 

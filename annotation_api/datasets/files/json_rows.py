@@ -97,9 +97,13 @@ def json_rows(reader: io.BufferedReader[Any], head: bytes, notes: Counter[str]) 
         yield from _objects(_parsed(_numbered_lines(reader)), notes)
     elif layout is JsonLayout.VALUES:
         yield from _objects(_parsed(enumerate(whole_values(reader, limits.MAX_ROW_BYTES), start=1)), notes)
+    elif layout is JsonLayout.ARRAY:
+        yield from _parsed(enumerate(array_elements(reader, limits.MAX_ROW_BYTES), start=1))
     else:
-        cut = array_elements if layout is JsonLayout.ARRAY else wrapped_elements
-        yield from _parsed(enumerate(cut(reader, limits.MAX_ROW_BYTES), start=1))
+        arrays: list[str] = []
+        yield from _parsed(enumerate(wrapped_elements(reader, limits.MAX_ROW_BYTES, arrays), start=1))
+        if len(arrays) > 1:
+            notes[f"the arrays {', '.join(arrays[:6])} of the file were read one after another"] = 1
 
 
 def _objects(rows: Iterator[Numbered], notes: Counter[str]) -> Iterator[Numbered]:

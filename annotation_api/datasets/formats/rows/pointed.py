@@ -14,13 +14,14 @@ from annotation_api.datasets.formats.shapes.unranked import LISTS
 from annotation_api.datasets.values import Refused
 
 PAIR = ("chosen", "rejected")
+LONGEST = 200  # characters of the name of a column or a model
 MODELS = ("model_a", "model_b")
 
 
 def resolved(row: dict[str, Any]) -> dict[str, Any]:
     """The row with the texts that are meant; any other as it stands."""
     said = [row.get(name) for name in PAIR]
-    if not all(isinstance(value, str | int) and not isinstance(value, bool) for value in said) or said[0] == said[1]:
+    if not all(_is_word(value) for value in said) or said[0] == said[1]:
         return row
     columns = _columns(row, [str(value).strip() for value in said])
     if columns is not None:
@@ -28,6 +29,11 @@ def resolved(row: dict[str, Any]) -> dict[str, Any]:
         return rest | {name: row[column] for name, column in zip(PAIR, columns, strict=True)}
     _refuse_places(row, said)
     return row
+
+
+def _is_word(value: object) -> bool:
+    """Whether it is short enough to be a name, and no flag."""
+    return isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) <= LONGEST
 
 
 def _columns(row: dict[str, Any], said: list[str]) -> list[str] | None:

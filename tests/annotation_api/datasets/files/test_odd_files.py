@@ -37,6 +37,10 @@ def read(data: bytes) -> tuple[Reading, list[dict[str, str]]]:
 RIGHT: dict[str, tuple[bytes, list[dict[str, str]]]] = {
     "blanks after commas": (table(ROWS, ", ").encode(), ROWS),
     "blanks after commas, below the header": (table(ROWS, ", ").replace(", ", ",", 2).encode(), ROWS),
+    "blanks after commas, quotes around the names": (
+        table(ROWS, ", ").replace("prompt, chosen, rejected", '"prompt", "chosen", "rejected"').encode(),
+        ROWS,
+    ),
     "blanks without quotes": (b"prompt, chosen, rejected\nQ, Oak, Sand\n", [
         {"prompt": "Q", "chosen": "Oak", "rejected": "Sand"}]),
     "a quote after a blank inside of a text": (b'prompt,chosen,rejected\nQ,"he said, ""yes""",B\n', [
@@ -105,6 +109,12 @@ def test_refused_by_name(name: str) -> None:
 def test_an_error_of_a_spreadsheet_is_noted() -> None:
     reading, _ = read(b"prompt,chosen,rejected\nQ,#NAME?,B\n")
     assert any("#NAME?" in note for note in reading.notes)
+
+
+def test_several_arrays_of_one_file_are_named() -> None:
+    reading, found = read(json.dumps({"train": ROWS, "test": [ROWS[0], ROWS[1] | {"prompt": "New?"}]}).encode())
+    assert len(found) == 4
+    assert "the arrays train, test of the file were read one after another: 1" in reading.notes
 
 
 def arrow(column: pa.Array) -> bytes:
