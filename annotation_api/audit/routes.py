@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -18,6 +17,7 @@ from annotation_api.http.dependencies import Config, Db, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import invalid
 from annotation_api.http.pagination import Limit, NextPage, Page
+from annotation_api.http.schemas import Moment
 
 router = APIRouter(prefix="/v1", tags=["audit"], dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
 Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
@@ -32,8 +32,8 @@ def list_audit(
     action: Annotated[Words, Query(description="Part of the method and route, as `jobs`.")] = None,
     object: Annotated[Words, Query(description="The id of a thing in the path, or of what was made.")] = None,
     outcome: AuditOutcome | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     limit: Limit = 100,
     cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.")] = None,
 ) -> Page[AuditRowOut]:

@@ -23,7 +23,7 @@ class Lock(IntEnum):
     MIGRATION = 7_265_011  # one process migrates
     AUDIT = 7_265_012  # rows of the audit are added one after another
     FILES = 7_265_013  # shared by backups, taken alone by what removes artifacts
-    FREEZING = 7_265_014  # shared by freezes; an erasure waits with it for those that began before it
+    FREEZING = 7_265_014  # shared by freezes and fills; an erasure waits for those that began before it
     TALLIES = 7_265_020  # one process folds what was judged into the sums
 
 
@@ -32,6 +32,11 @@ def lock_person(session: Session, person_id: uuid.UUID) -> None:
     if session.info.get("locked") != (person_id, session.get_transaction()):
         rows(session, LOCK_PERSON, person=person_id)
         remember(session, person_id)
+
+
+def let_erasures_wait(session: Session) -> None:
+    """What this transaction reads before it is erased is stored before the erasure looks for it."""
+    rows(session, "SELECT pg_advisory_xact_lock_shared(%(key)s)", key=Lock.FREEZING)
 
 
 def remember(session: Session, person_id: uuid.UUID) -> None:

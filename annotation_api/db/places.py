@@ -1,7 +1,7 @@
 """A task has `overlap` places. What takes one, said once, for statements in SQL text and in SQLAlchemy's words.
 
-Time is the database's clock at the moment of the look, not of the transaction's start. Who locks tasks and assignments
-takes the tasks first, and each kind by its ids: then nobody waits for somebody who waits for them.
+Time is the database's clock at the moment of the look, not of the transaction's start. Who locks people, tasks and
+assignments takes them in this order, and each kind by its ids: then nobody waits for somebody who waits for them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import uuid
 from sqlalchemy import Boolean, ColumnElement, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
+from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, ProjectMember, Role, Task
 
 
@@ -36,6 +37,7 @@ def is_running(assignments: str) -> ColumnElement[bool]:
 
 def give_back_all(session: Session, person_id: uuid.UUID) -> int:
     """The leases of somebody who may not sign in any more; how many there were. Drafts stay with them."""
+    lock_person(session, person_id)
     return give_back(session, Assignment.person_id == person_id)
 
 
@@ -46,7 +48,22 @@ def give_back_unseen(session: Session, project_id: uuid.UUID) -> int:
     admins = select(Person.id).where(Person.role == Role.ADMIN)
     tasks = select(Task.id).where(Task.project_id == closed)
     hidden = Assignment.person_id.not_in(members) & Assignment.person_id.not_in(admins)
-    return give_back(session, Assignment.task_id.in_(tasks) & hidden)
+    theirs = Assignment.task_id.in_(tasks) & hidden
+    _lock_holders(session, theirs)
+    return give_back(session, theirs)
+
+
+def give_back_in(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> int:
+    """The leases in a project of a person whose row is locked; how many there were."""
+    tasks = select(Task.id).where(Task.project_id == project_id)
+    return give_back(session, Assignment.task_id.in_(tasks) & (Assignment.person_id == person_id))
+
+
+def _lock_holders(session: Session, whose: ColumnElement[bool]) -> None:
+    """Who holds such a lease claims and answers nothing until this transaction ends."""
+    holders = select(Assignment.person_id).where(whose, Assignment.state == AssignmentState.LEASED)
+    people = select(Person.id).where(Person.id.in_(holders)).order_by(Person.id)
+    session.execute(people.with_for_update(key_share=True))
 
 
 def give_back(session: Session, whose: ColumnElement[bool]) -> int:

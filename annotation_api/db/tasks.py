@@ -76,7 +76,7 @@ class TaskToAdd:
 
 def prompt_ids(session: Session, project_id: uuid.UUID, prompts: Iterable[Prompt]) -> dict[str, uuid.UUID]:
     """The project's row of each prompt, by key; made where it is missing."""
-    records = {prompt.key: prompt for prompt in prompts}
+    records = dict(sorted((prompt.key, prompt) for prompt in prompts))  # so that two never wait for each other
     rows = [(uuid.uuid4(), project_id, key, prompt.canonical()) for key, prompt in records.items()]
     _store(session, "prompts", PROMPT, rows, "ON CONFLICT (project_id, key) DO NOTHING")
     found = select(PromptRow.key, PromptRow.id).where(PromptRow.project_id == project_id, PromptRow.key.in_(records))
@@ -93,7 +93,8 @@ def add_responses(session: Session, responses: Iterable[Response]) -> None:
 
 def add_tasks(session: Session, tasks: Sequence[TaskToAdd]) -> None:
     """Store tasks with their responses."""
-    add_responses(session, {response.id: response for task in tasks for response in task.responses}.values())
+    responses = {response.id: response for task in tasks for response in task.responses}
+    add_responses(session, sorted(responses.values(), key=lambda response: response.prompt_id))
     began = session.scalars(select(func.now())).one()
     _store(session, "tasks", TASK, [_row(task, began) for task in tasks])
     places = [(task.id, place, response.id) for task in tasks for place, response in enumerate(task.responses)]

@@ -60,7 +60,9 @@ def new_api_key() -> tuple[str, str]:
 
 def start_session(session: Session, person: Person) -> str:
     """Sign the person in; returns the token for the cookie. Ended sessions are cleared on the way."""
-    session.execute(delete(LoginSession).where(LoginSession.expires_at < func.now()))
+    over = select(LoginSession.token_hash).where(LoginSession.expires_at < func.now())
+    gone = LoginSession.token_hash.in_(over.with_for_update(skip_locked=True))
+    session.execute(delete(LoginSession).where(gone), execution_options={"synchronize_session": False})
     token = new_token()
     session.add(
         LoginSession(token_hash=hash_token(token), person_id=person.id, expires_at=func.now() + SESSION_LIFE),
@@ -83,8 +85,9 @@ def person_of_session(session: Session, token: str, idle: timedelta = SESSION_LI
     row = session.execute(_BY_SESSION, {"digest": digest, "idle": idle}).one_or_none()
     if row is None or not hmac.compare_digest(row[0], digest):
         return None
-    if row.stale:
+    if row.stale:  # stored at once: who holds the sign-in's row must not wait for the person's, as others take them
         session.execute(_SEEN, {"digest": digest})
+        session.commit()
     return row[1]
 
 

@@ -41,13 +41,14 @@ SLUGS = {
     413: "too-large",
 }
 RETRY_SECONDS = 5
+BUSY = "Others hold what this needs. Nothing was changed; try again in a moment."
 # By Postgres's code: what it can say besides that it cannot be reached.
 DATABASE_PROBLEMS = {
     code: (status, Sentence(slug, english))
     for code, (status, slug, english) in {
         "53100": (507, "database-full", "The database's disk is full. Nothing was changed; reading still works."),
         "25006": (503, "database-read-only", "The database is read-only for now. Nothing was changed; reading works."),
-        "55P03": (503, "database-busy", "Others hold what this needs. Nothing was changed; try again in a moment."),
+        **dict.fromkeys(("55P03", "40P01"), (503, "database-busy", BUSY)),
         "57014": (503, "database-too-slow", "The database took too long, and was stopped. Nothing was changed."),
     }.items()
 }

@@ -1,4 +1,4 @@
-"""Cursor pages, newest first: an opaque cursor over (created_at, id), stable while rows are added."""
+"""Cursor pages, newest first: an opaque cursor over (table, created_at, id), stable while rows are added."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ Cursor = Annotated[str | None, Query(description="`next` of the page before.")]
 class Listed(Protocol):
     """A table whose rows have an age and an id."""
 
+    __tablename__: str
     id: Any
     created_at: Any
 
@@ -66,9 +67,9 @@ def fetch_rows(
 ) -> tuple[Sequence[R], str | None]:
     """The rows of `query` (whole rows of `table`) newest first, and the cursor of what follows."""
     if cursor:
-        query = query.where(tuple_(table.created_at, table.id) < decode(cursor))
+        query = query.where(tuple_(table.created_at, table.id) < decode(table, cursor))
     rows = session.scalars(query.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)).all()
-    after = encode(rows[limit - 1]) if len(rows) > limit else None
+    after = encode(table, rows[limit - 1]) if len(rows) > limit else None
     return rows[:limit], after
 
 
@@ -86,14 +87,16 @@ def fetch_page(
     return [show(row) for row in rows], after
 
 
-def encode(row: Listed) -> str:
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.id}".encode()).decode()
+def encode(table: type[Listed], row: Listed) -> str:
+    return base64.urlsafe_b64encode(f"{table.__tablename__} {row.created_at.isoformat()} {row.id}".encode()).decode()
 
 
-def decode(cursor: str) -> tuple[datetime, uuid.UUID]:
-    """Raises a 422 for anything that `encode` did not make."""
+def decode(table: type[Listed], cursor: str) -> tuple[datetime, uuid.UUID]:
+    """Raises a 422 for anything that `encode` did not make of the same table."""
     try:
-        when, key = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        name, when, key = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        if name != table.__tablename__:
+            raise ValueError(name)
         return datetime.fromisoformat(when), uuid.UUID(key)
     except ValueError:
         problem = Problem(

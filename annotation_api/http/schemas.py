@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 
 MOST_BYTES = 64 * 2**10  # of free-form JSON
 MOST_LEVELS = 20  # of free-form JSON
+
+
+WRITTEN = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
+
+
+def written_out(value: object) -> object:
+    """Raise ValueError for a bare number: which second or millisecond since when it means is anybody's guess."""
+    if isinstance(value, date) or (isinstance(value, str) and WRITTEN.match(value)):
+        return value
+    raise ValueError(Sentence("time-written-out", "write it out, as 2026-11-30 or 2026-11-30T09:30:00Z"))
+
+
+Moment = Annotated[datetime, BeforeValidator(written_out)]
+Day = Annotated[date, BeforeValidator(written_out)]
 
 
 class Body(BaseModel):

@@ -97,7 +97,16 @@ def drop_alias(session: Session, name: str) -> bool:
 
 def hold_path(session: Session, path: str) -> None:
     """Until this transaction ends nobody else registers what lies there."""
-    key = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], signed=True)
+    _hold(session, path)
+
+
+def hold_alias(session: Session, name: str) -> None:
+    """Until this transaction ends nobody else moves the alias, so that what it stands for is its newest move."""
+    _hold(session, f"alias {name}")
+
+
+def _hold(session: Session, what: str) -> None:
+    key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
     session.execute(select(func.pg_advisory_xact_lock(key)))
 
 

@@ -60,6 +60,7 @@ def register_upload(
 
 def drop_alias(session: Session, me: Person, name: str) -> None:
     """Let the name stand for nothing any more; jobs that were made by it keep their model."""
+    queries.hold_alias(session, name)
     if not queries.drop_alias(session, name):
         raise not_found("alias", name)
     session.add(AliasMove(name=name, model_id=None, moved_by=me.id, created_at=func.clock_timestamp()))
@@ -117,6 +118,7 @@ def point_alias(session: Session, me: Person, name: str, model: uuid.UUID, why: 
             else Sentence("files-removed", "Its files were removed; train it again.")
         )
         raise invalid([Problem(pointer="/model", message=message, value=str(model))])
+    queries.hold_alias(session, name)
     if session.scalar(select(Alias.model_id).where(Alias.name == name)) != model or why:
         session.add(AliasMove(name=name, model_id=model, why=why, moved_by=me.id, created_at=func.clock_timestamp()))
     queries.point_alias(session, name, model)

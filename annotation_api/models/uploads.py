@@ -15,7 +15,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,9 @@ def begin(home: Path, person: uuid.UUID, name: str) -> ModelUpload:
     upload = ModelUpload(home, uuid.uuid4(), person, name)
     with _disk():
         upload.files.mkdir(parents=True, mode=0o700)
-        about = {"person": str(person), "name": name}
-        (upload.folder / ABOUT).write_text(json.dumps(about), "utf-8")
+        about, part = upload.folder / ABOUT, upload.folder / f"{ABOUT}.part"
+        part.write_text(json.dumps({"person": str(person), "name": name}), "utf-8")
+        part.rename(about)  # whole or absent
     return upload
 
 
@@ -88,7 +89,8 @@ def find(home: Path, person: uuid.UUID, key: uuid.UUID) -> ModelUpload:
 
 
 def discard(upload: ModelUpload) -> None:
-    shutil.rmtree(upload.folder)
+    with suppress(FileNotFoundError):  # in two tabs
+        shutil.rmtree(upload.folder)
 
 
 def _all(home: Path) -> Iterator[ModelUpload]:
@@ -106,10 +108,15 @@ def _read(home: Path, key: uuid.UUID) -> ModelUpload | None:
 
 
 def _sweep(home: Path) -> None:
-    for path in _place(home).glob(f"*/{ABOUT}"):
-        newest = max(one.stat().st_mtime for one in (path, path.parent / "files", *path.parent.glob("files/*")))
-        if time.time() - newest > KEPT_SECONDS:
-            shutil.rmtree(path.parent)
+    """Also what a crash left: without a word on whose it is, or with its files moved to where models lie."""
+    for folder in _place(home).glob("*"):
+        with suppress(FileNotFoundError):  # somebody else just discards it
+            if time.time() - max(path.stat().st_mtime for path in _inside(folder)) > KEPT_SECONDS:
+                shutil.rmtree(folder)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [folder / name for name in os.listdir(folder)] + list(folder.glob("files/*")) or [folder]
 
 
 # ---------------------------------------------------------------- one part
@@ -134,6 +141,9 @@ async def receive(upload: ModelUpload, name: str, offset: int, parts: AsyncItera
                 )
             ]
         )
+    if not upload.files.is_dir():
+        detail = Sentence("upload-whole", "This upload is whole, and lies where models do. Finish it.")
+        raise ApiError(409, "upload-whole", detail)
     with _disk(), _held(upload.files / name) as descriptor:
         if offset > (there := os.fstat(descriptor).st_size):
             detail = Sentence(

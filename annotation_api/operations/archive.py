@@ -14,13 +14,13 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from annotation_api.operations.alone import held, scratch
 from annotation_api.operations.local import OperationError
 
 FORMAT = 1
@@ -94,18 +94,20 @@ class _Hashing(io.RawIOBase):
 
 @contextmanager
 def written(target: Path, manifest: Manifest, advance: Advance) -> Iterator[Writer]:
-    """A writer inside; the file stands under its name only after the block ended well."""
+    """A writer inside; the file stands under its name only after the block ended well. Raises OperationError while
+    another command writes there."""
     part = target.with_name(target.name + ".part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            with streamed(file, manifest, advance) as writer:
-                yield writer
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with held(part, f"Another backup is being written to {target}; choose another name.", os.O_RDWR | os.O_CREAT) as it:
+        try:
+            os.ftruncate(it, 0)
+            with os.fdopen(it, "wb", closefd=False) as file:
+                with streamed(file, manifest, advance) as writer:
+                    yield writer
+                file.flush()
+                os.fsync(it)
+            part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -119,12 +121,13 @@ def streamed(output: IO[bytes], manifest: Manifest, advance: Advance) -> Iterato
 
 @contextmanager
 def received(source: IO[bytes], folder: Path) -> Iterator[Path]:
-    """What comes through a pipe, as a file in `folder`: a backup says at its end what must be in it."""
+    """What comes through a pipe, as a file below `folder`: a backup says at its end what must be in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="backup-", suffix=".part") as file:
-        shutil.copyfileobj(source, file, CHUNK)
-        file.flush()
-        yield Path(file.name)
+    with scratch(folder) as place:
+        path = place / "backup"
+        with path.open("wb") as file:
+            shutil.copyfileobj(source, file, CHUNK)
+        yield path
 
 
 class Reader:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from annotation_api.db.engine import make_engine
 from annotation_api.db.migrate import known_levels, level
 from annotation_api.db.tables import Artifact, CheckpointRow, Job, ModelVersion
 from annotation_api.operations import archive, dump
+from annotation_api.operations.alone import scratch
 from annotation_api.operations.archive import FORMAT, Advance, Manifest, Writer
 from annotation_api.operations.local import OperationError, files_kept, local_database
 from annotation_api.settings import Settings
@@ -70,8 +70,8 @@ def backup(settings: Settings, target: Path | IO[bytes], bar: Bar) -> BackupRepo
     with local_database(settings) as url:
         engine = make_engine(url, application_name="rankloop-backup")
         try:
-            with files_kept(engine), tempfile.TemporaryDirectory(dir=beside) as scratch:
-                sql = Path(scratch) / archive.DATABASE
+            with files_kept(engine), scratch(beside) as place:
+                sql = place / archive.DATABASE
                 manifest, wanted = _dump(engine, url, home, sql, bar)
                 _write(target, manifest, [WantedFolder(archive.DATABASE, sql), *wanted], bar)
         finally:

@@ -25,6 +25,7 @@ from annotation_api.db.migrate import known_levels, upgrade_within
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import Artifact, CheckpointRow, Job, ModelVersion
 from annotation_api.operations import archive, dump
+from annotation_api.operations.alone import held
 from annotation_api.operations.archive import DATABASE, FOLDERS, SHOWN, Manifest
 from annotation_api.operations.backup import FOLDER_MANIFEST, Bar
 from annotation_api.operations.local import OperationError
@@ -77,13 +78,15 @@ def _refuse_files(home: Path) -> None:
 
 @contextmanager
 def _empty_folder(part: Path) -> Iterator[Path]:
-    """A folder of this command alone; one that a killed restore left is cleared."""
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    """A folder of this command alone; what a killed restore left in it is cleared."""
+    part.mkdir(exist_ok=True)
+    with held(part, f"Another restore fills {part.parent}; wait for it, or restore into another RANKLOOP_HOME."):
+        for left in part.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select
 from sqlalchemy.orm import Session
 
+from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import (
     ApiKey,
     IdempotencyKey,
@@ -32,8 +33,9 @@ def has_active_admin(session: Session, *, besides: uuid.UUID | None = None) -> b
 
 
 def lock_admins(session: Session) -> None:
-    """Admins change one at a time, so that two cannot retire each other."""
-    session.execute(select(Person.id).where(Person.role == Role.ADMIN).order_by(Person.id).with_for_update())
+    """Admins change one at a time, so that two cannot retire each other; what they make meanwhile need not wait."""
+    admins = select(Person.id).where(Person.role == Role.ADMIN).order_by(Person.id)
+    session.execute(admins.with_for_update(key_share=True))
 
 
 def is_open() -> ColumnElement[bool]:
@@ -52,10 +54,14 @@ def open_invitation(session: Session, token_hash: str, *, lock: bool = False) ->
 
 
 def person_of_reset(session: Session, token_hash: str, *, lock: bool = False) -> Person | None:
-    """Whose password a link that still works sets; `lock` keeps a second taker waiting."""
-    query = select(PasswordReset).where(PasswordReset.token_hash == token_hash, PasswordReset.expires_at > func.now())
-    reset = session.scalar(query.with_for_update() if lock else query)
-    person = session.get(Person, reset.person_id) if reset else None
+    """Whose password a link that still works sets; `lock` holds them, and keeps a second taker waiting."""
+    good = (PasswordReset.token_hash == token_hash) & (PasswordReset.expires_at > func.now())
+    query = select(PasswordReset.person_id).where(good)
+    found = session.scalar(query)
+    if found is not None and lock:
+        lock_person(session, found)
+        found = session.scalar(query)  # who waited asks again
+    person = session.get(Person, found, populate_existing=lock) if found else None
     return person if person and person.active else None
 
 

@@ -7,10 +7,11 @@ import secrets
 import time
 
 import pyotp
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, update
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence
+from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import Person, RecoveryCode
 from annotation_api.http import auth
 from annotation_api.http.errors import ApiError
@@ -44,12 +45,13 @@ def uri_of(person: Person) -> str:
 def confirm(session: Session, person: Person, code: str) -> list[str]:
     """Switch the factor on; the recovery codes, shown once."""
     if person.totp_secret is None or person.second_factor_at is not None:
-        raise ApiError(
-            409, "no-second-factor", Sentence("no-second-factor", "No second factor is being set up. Begin anew.")
-        )
+        raise _none_begun()
     with tries.tried(session, tries.own(person, "second factor")):
-        if not _use_code(person, code):
+        if not _use_code(session, person, code):
             raise ApiError(422, "wrong-code", WRONG)
+    session.refresh(person, with_for_update={"key_share": True})
+    if person.second_factor_at is not None:  # by another tab, which shows the codes that count
+        raise _none_begun()
     person.second_factor_at = func.now()
     codes = new_recovery_codes(session, person)
     session.flush()
@@ -57,8 +59,15 @@ def confirm(session: Session, person: Person, code: str) -> list[str]:
     return codes
 
 
+def _none_begun() -> ApiError:
+    return ApiError(
+        409, "no-second-factor", Sentence("no-second-factor", "No second factor is being set up. Begin anew.")
+    )
+
+
 def new_recovery_codes(session: Session, person: Person) -> list[str]:
     """Fresh ones; the old ones are over."""
+    lock_person(session, person.id)  # of two who ask at once the second one's count
     session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person.id))
     codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
     session.add_all([RecoveryCode(person_id=person.id, code_hash=_digest(person, code)) for code in codes])
@@ -74,7 +83,7 @@ def _recovery_code() -> str:
 def check(session: Session, person: Person, code: str, knock: Knock) -> None:
     """Use up a code at sign-in, or a recovery code. 401 if it is wrong, 429 after too many wrong ones."""
     with tries.tried(session, tries.at_second_factor(person, knock)):
-        if not (_use_code(person, code) or _use_recovery_code(session, person, code)):
+        if not (_use_code(session, person, code) or _use_recovery_code(session, person, code)):
             known = {"person_id": str(person.id)}
             raise ApiError(401, "wrong-credentials", WRONG, objects=known)
 
@@ -84,17 +93,22 @@ def remove(session: Session, person: Person) -> None:
     session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person.id))
 
 
-def _use_code(person: Person, code: str) -> bool:
-    """True if the code is right now and newer than the last one that was used."""
+def _use_code(session: Session, person: Person, code: str) -> bool:
+    """True if the code is right now and newer than the last one that was used, also by who came at the same moment."""
     assert person.totp_secret is not None
     totp, now = pyotp.TOTP(person.totp_secret, interval=PERIOD), int(time.time()) // PERIOD
     given = "".join(code.split())
     for step in range(now - DRIFT, now + DRIFT + 1):
-        fresh = person.totp_step is None or step > person.totp_step
-        if fresh and hmac.compare_digest(totp.generate_otp(step).encode(), given.encode()):
-            person.totp_step = step
+        if hmac.compare_digest(totp.generate_otp(step).encode(), given.encode()) and _use_step(session, person, step):
             return True
     return False
+
+
+def _use_step(session: Session, person: Person, step: int) -> bool:
+    """False where it was used, or a newer one was."""
+    fresh = Person.totp_step.is_(None) | (Person.totp_step < step)
+    used = update(Person).where(Person.id == person.id, fresh).values(totp_step=step).returning(Person.id)
+    return session.scalar(used) is not None
 
 
 def _use_recovery_code(session: Session, person: Person, code: str) -> bool:

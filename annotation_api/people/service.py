@@ -115,7 +115,16 @@ def sign_in(session: Session, email: str, password: str, knock: Knock, code: str
                 Sentence("second-factor-needed", "Enter a code of your second factor, too."),
             )
         second_factor.check(session, person, code, knock)
-    return person, auth.start_session(session, person)
+    return person, come_in(session, person)
+
+
+def come_in(session: Session, person: Person) -> str:
+    """A session's token for who has just shown the password, unless it was changed, or they were retired, since."""
+    shown = person.password_hash
+    session.refresh(person, with_for_update={"key_share": True})
+    if person.password_hash != shown or not person.active:
+        raise _wrong_credentials(person)
+    return auth.start_session(session, person)
 
 
 def check_password(session: Session, email: str, password: str, knock: Knock) -> Person:
@@ -125,10 +134,14 @@ def check_password(session: Session, email: str, password: str, knock: Knock) ->
     with tries.tried(session, tries.at_sign_in(email, person, knock)):
         right = auth.verify_password(person.password_hash if person else None, password)
         if person is None or not right or not person.active:
-            known = {"person_id": str(person.id)} if person else {}
-            detail = Sentence("wrong-credentials", "E-mail and password do not match an active account.")
-            raise ApiError(401, "wrong-credentials", detail, objects=known)
+            raise _wrong_credentials(person)
     return person
+
+
+def _wrong_credentials(person: Person | None) -> ApiError:
+    known = {"person_id": str(person.id)} if person else {}
+    detail = Sentence("wrong-credentials", "E-mail and password do not match an active account.")
+    return ApiError(401, "wrong-credentials", detail, objects=known)
 
 
 def whose_password(session: Session, passed: str) -> Person | None:
@@ -143,8 +156,7 @@ def whose_password(session: Session, passed: str) -> Person | None:
 
 def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) -> Person:
     """Give a role, retire or bring back. The last active admin stays."""
-    queries.lock_admins(session)
-    person = find_person(session, person_id)
+    person = _alone(session, person_id)
     if person.erased_at is not None:
         raise ApiError(
             409,
@@ -161,6 +173,14 @@ def change_person(session: Session, person_id: uuid.UUID, change: PersonChange) 
     if not active:
         places.give_back_all(session, person.id)
     person.role, person.active = role, active
+    return person
+
+
+def _alone(session: Session, person_id: uuid.UUID) -> Person:
+    """The person as they are now: no admin changes anybody meanwhile, and the person claims and answers nothing."""
+    queries.lock_admins(session)
+    person = find_person(session, person_id)
+    session.refresh(person, with_for_update={"key_share": True})
     return person
 
 
@@ -184,8 +204,7 @@ def erase(session: Session, person_id: uuid.UUID) -> Person:
 
     Doing it twice is the same. 409 for the last active admin.
     """
-    queries.lock_admins(session)
-    person = find_person(session, person_id)
+    person = _alone(session, person_id)
     if person.erased_at is None:
         _refuse_last_admin(session, person)
         person.name, person.email = person.pseudonym, f"{person.pseudonym}@erased.invalid"

@@ -80,10 +80,11 @@ def _refused(request: Request, template: str, error: ApiError, **context: object
 
 
 def _come_in(request: Request, session: Session, settings: Settings, person: Person, target: str) -> Response:
+    token = service.come_in(session, person)
     remember(request, person)
     auth.end_session(session, request.cookies.get(cookie_name(settings), ""))  # the one before, if there was one
     answer = see_other(target)
-    welcome(request, answer, settings, person, auth.start_session(session, person))
+    welcome(request, answer, settings, person, token)
     return answer
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from tests.benchmarks.peers.ppo import Work, architecture, words
+from tests.benchmarks.peers.ppo import Work, architecture, resident, words
 
 SIDES: dict[str, dict[str, Any]] = {
     "one base": {"lora": {"rank": 16}, "judge": "adapter"},
@@ -54,7 +53,7 @@ def _run(side: dict[str, Any]) -> dict[str, int]:
     work, folder = Work(), Path(tempfile.mkdtemp(prefix="bench-base-"))
     if "lora" in side:
         import peft  # noqa: F401
-    imports = _peak()
+    imports = resident("VmHWM")
     for name, kind in {"sft": LlamaForCausalLM, "whole": LlamaForSequenceClassification}.items():
         kind(architecture(work)).save_pretrained(folder / name)
         words(work).save_pretrained(folder / name)
@@ -73,11 +72,7 @@ def _run(side: dict[str, Any]) -> dict[str, int]:
     inputs = PPOInputs(model=folder / "sft", reward_model=folder / side["judge"], prompts=folder / "prompts.jsonl")
     (folder / "out").mkdir()
     ppo.train(config, inputs, folder / "out", NullReporter())
-    return {"above_imports_mb": round(_peak() - imports), "imports_mb": round(imports)}
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"above_imports_mb": round(resident("VmHWM") - imports), "imports_mb": round(imports)}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from alignment.shared.config import CONFIGS, LoRAConfig, Stage, TrainingConfig
 from alignment.shared.memory import OnDevice, memory_of
 from annotation_api.jobs.validation.shapes import shape_of
-from tests.benchmarks.peers.ppo import Work, architecture, words
+from tests.benchmarks.peers.ppo import Work, architecture, resident, words
 
 SIZES = {"small": Work(4, 256, 8192), "medium": Work(6, 512, 8192), "large": Work(8, 768, 8192)}
 STAGES = (Stage.SFT, Stage.REWARD, Stage.PPO)
@@ -109,9 +108,9 @@ def _run(scratch: Path, stage: Stage, lora: bool, size: str) -> dict[str, Any]:
     out = scratch / "out" / f"{stage}-{lora}-{size}"
     out.mkdir(parents=True)
     _load_libraries(stage, lora)
-    imports = _peak()
+    imports = resident("VmHWM")
     stages.run(stage, settings, inputs, out, NullReporter())
-    measured = _peak() - imports
+    measured = resident("VmHWM") - imports
     config = CONFIGS[stage].model_validate(settings)
     assert isinstance(config, TrainingConfig)
     roles = ("model", "reward_model") if stage is Stage.PPO else ("model",)
@@ -146,10 +145,6 @@ def _load_libraries(stage: Stage, lora: bool) -> None:
 
     if lora:
         import peft  # noqa: F401
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

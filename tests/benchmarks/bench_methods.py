@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ import time
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from tests.benchmarks.peers.ppo import resident
 
 METHODS: dict[str, dict[str, Any]] = {  # the base has a million parameters: rates are larger than those of large models
     "full": {"learning_rate": 5e-4},
@@ -69,6 +70,9 @@ def _prepare(work: Path, seed: int) -> None:
 
 
 def _run(name: str, work: Path, seed: int) -> dict[str, Any]:
+    import peft  # noqa: F401  what the stage imports is no part of the measure
+
+    import alignment.sft  # noqa: F401
     from alignment.models.load import load_causal_lm, load_tokenizer
     from alignment.shared import stages
     from alignment.shared.config import SFTConfig, Stage, load_preset
@@ -80,12 +84,12 @@ def _run(name: str, work: Path, seed: int) -> dict[str, Any]:
     model: Any = load_causal_lm(work / "base", tokenizer, trained=True, light=config.light)
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     del model
-    imports, began = _peak(), time.perf_counter()
+    imports, began = resident("VmHWM"), time.perf_counter()
     inputs = {"model": work / "base", "demonstrations": work / "world" / "demonstrations.jsonl"}
     out = work / name.replace(" ", "-")
     stages.run(Stage.SFT, config.model_dump(), inputs, out, NullReporter())
-    taken, peak = time.perf_counter() - began, _peak()
-    return {"trained": trained, "memory_mb": peak - imports, "seconds": taken, "gold": _gold(out, seed)}
+    taken, peak = time.perf_counter() - began, resident("VmHWM")
+    return {"trained": trained, "memory_mb": round(peak - imports), "seconds": taken, "gold": _gold(out, seed)}
 
 
 def _gold(folder: Path, seed: int) -> float:
@@ -96,10 +100,6 @@ def _gold(folder: Path, seed: int) -> float:
     world = build_world(seed)
     rows = answer(folder, "it", world.heldout, seed)
     return mean(world.gold_by_criterion((world.heldout[row["prompt"]], row["text"]) for row in rows).values())
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _options() -> argparse.Namespace:

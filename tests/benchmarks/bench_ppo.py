@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,10 @@ from typing import IO, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from alignment.shared.config import PPOConfig
+from alignment.shared.events import NullReporter
+from alignment.shared.records import Prompt, write_jsonl
+from alignment.shared.stages import PPOInputs
 from tests.benchmarks.peers.ppo import MARK, Border, Work, architecture, clocks, let_stop, words
 
 HERE = Path(__file__).parent
@@ -57,14 +62,8 @@ def main() -> None:
 
 def run_ours(work: Work) -> None:
     """Train as the stage does, from model folders, without end; bench_ppo ends it."""
-    from transformers import LlamaForCausalLM, LlamaForSequenceClassification
-
     from alignment.ppo import loop as ppo_loop
     from alignment.ppo import stage as ppo
-    from alignment.shared.config import PPOConfig
-    from alignment.shared.events import NullReporter
-    from alignment.shared.records import Prompt, write_jsonl
-    from alignment.shared.stages import PPOInputs
 
     border, spent = Border(), {}
     for phase, (module, name) in {
@@ -73,6 +72,23 @@ def run_ours(work: Work) -> None:
         "update": (ppo, "update"),
     }.items():
         setattr(module, name, _timed(getattr(module, name), spent.setdefault(phase, dict.fromkeys(clocks(), 0.0))))
+
+    class AtBorder(NullReporter):
+        def progress(self, progress: Any) -> None:
+            border.cross(phases={name: dict(seconds) for name, seconds in spent.items()})
+            for seconds in spent.values():
+                seconds.update(dict.fromkeys(seconds, 0.0))
+
+    config, inputs, out = stage_of(work)
+    with models_that_stop(work):
+        ppo.train(config, inputs, out, AtBorder())
+
+
+@contextmanager
+def models_that_stop(work: Work) -> Iterator[None]:
+    """Within, the stage's policy and reference stop now and then."""
+    from alignment.ppo import stage as ppo
+
     load_roles = ppo.load_roles
 
     def load(*arguments: Any) -> Any:
@@ -81,13 +97,16 @@ def run_ours(work: Work) -> None:
             let_stop(model, work)
         return roles
 
-    class AtBorder(NullReporter):
-        def progress(self, progress: Any) -> None:
-            border.cross(phases={name: dict(seconds) for name, seconds in spent.items()})
-            for seconds in spent.values():
-                seconds.update(dict.fromkeys(seconds, 0.0))
+    ppo.load_roles = load
+    yield
+    ppo.load_roles = load_roles
 
-    folder = Path(tempfile.mkdtemp())
+
+def stage_of(work: Work, updates: int = 10_000) -> tuple[PPOConfig, PPOInputs, Path]:
+    """The settings of our side, its models and prompts, written to a folder of their own, and where its policy goes."""
+    from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+    folder = Path(tempfile.mkdtemp(prefix="bench-ppo-"))
     for name, kind in {"sft": LlamaForCausalLM, "reward": LlamaForSequenceClassification}.items():
         kind(architecture(work)).save_pretrained(folder / name)
         words(work).save_pretrained(folder / name)
@@ -102,13 +121,12 @@ def run_ours(work: Work) -> None:
         rollout_engine=work.engine,
         missing_eos="subtract",
         learning_rate=1e-6,
-        updates=10_000,
+        updates=updates,
         evaluate_every=10_000,
         heldout_fraction=0.01,
     )
     inputs = PPOInputs(model=folder / "sft", reward_model=folder / "reward", prompts=folder / "prompts.jsonl")
-    ppo.load_roles = load
-    ppo.train(config, inputs, folder / "out", AtBorder())
+    return config, inputs, folder / "out"
 
 
 def speed(rounds: list[dict[str, Any]], work: Work) -> dict[str, Any]:

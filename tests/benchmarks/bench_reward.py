@@ -37,6 +37,7 @@ from alignment.reward.examples import Example, PairTarget, Vote
 from alignment.reward.trainer import fit
 from alignment.shared.config import RewardConfig
 from alignment.shared.events import NullReporter
+from tests.benchmarks.peers.ppo import resident
 
 PAIRS = 8  # TRL's pairs in a batch
 
@@ -173,16 +174,11 @@ def _memory(k: int) -> dict[str, float]:
 def _peak(options: argparse.Namespace) -> float:
     """MB that training adds to what the imports took (Linux: of the resident set)."""
     examples = rankings(options.k[0], options.prompts, options.prompt, options.response, options.vocab)
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     (train_trl if options.side == "trl" else train_ours)(examples, options)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return _resident("VmHWM") - before
-
-
-def _resident(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+    return resident("VmHWM") - before
 
 
 def _seconds(work: Callable[[], None]) -> dict[str, float]:

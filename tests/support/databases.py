@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from annotation_api.db.engine import parse_url
 
@@ -27,3 +27,10 @@ class new_database:
         with engine.connect() as connection:
             connection.execute(text(statement))
         engine.dispose()
+
+
+def is_waited(engine: Engine) -> bool:
+    """Whether anybody in this database waits for a lock."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with engine.connect() as connection:
+        return bool(connection.scalar(text(asked)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from alignment.data import chat
 from alignment.data.screening import screen
@@ -31,6 +32,7 @@ from alignment.shared.sentence import Sentence
 from alignment.shared.stages import PPOInputs
 
 CHOSEN = "best_of_n.jsonl"
+SCORES = ("score", "first_score")
 
 
 def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Reporter) -> StageResult:
@@ -41,48 +43,64 @@ def train(config: BestOfNConfig, inputs: PPOInputs, out_dir: Path, reporter: Rep
     require_same_tokens(tokenizer, inputs)
     policy = load_causal_lm(inputs.model, tokenizer, trained=False)
     judge = load_reward_model(inputs.reward_model, tokenizer)
-    n, prompts = config.responses_per_prompt, list({p.key: p for p in read_prompts(inputs.prompts)}.values())
+    prompts = list({p.key: p for p in read_prompts(inputs.prompts)}.values())
     screened = screen(tokenizer, [(prompt, ()) for prompt in prompts], config.template_refusals)
     screened.note("prompts", reporter)
-    prompts = [prompt for prompt in screened.prompts if prompt]
-    asked = fit(tokenizer, prompts, room_for(config, policy, judge))
+    taken = [prompt for prompt in screened.prompts if prompt]
+    asked = fit(tokenizer, taken, room_for(config, policy, judge))
     if not asked:
-        cause = Sentence(
-            "no-prompt-fits",
-            "None of %(prompts)s prompts leaves room for %(max_response_length)s tokens.",
-            prompts=len(prompts),
-            max_response_length=config.max_response_length,
-        )
-        raise BadInput(cause, Sentence("lower-max-response-length", "Lower max_response_length."))
+        raise _no_room(len(taken), config.max_response_length)
     meter = Meter(reporter, "best-of-n", len(asked))
     generator = torch.Generator(policy.device).manual_seed(config.seed)
     rows: list[dict[str, Any]] = []
     for prompt, ids in asked:
-        drawn = generate(
-            policy,
-            tokenizer,
-            [ids] * n,
-            max_new_tokens=config.max_response_length,
-            generator=generator,
-            temperature=config.temperature,
-            batch_size=config.batch_size,
-        )
-        responses = [drawn.ids(row) for row in range(n)]
-        texts = [ids + response for response in responses]
-        scores = score_rows(judge, texts, tokenizer.pad_token_id, config.batch_size)
-        require_numbers(scores, texts, tokenizer)
-        best = int(scores.argmax())
-        row: dict[str, Any] = {"prompt": prompt.text, "key": prompt.key, "criterion": prompt.criterion}
-        row |= {"response": chat.decode(tokenizer, responses[best]), "score": float(scores[best])}
-        rows.append(row | {"first": chat.decode(tokenizer, responses[0]), "first_score": float(scores[0])})
-        meter.step({"score": float(scores[best]), "first_score": float(scores[0])})
+        best_and_first = _best_of_draws(config, policy, judge, tokenizer, ids, generator)
+        rows.append({"prompt": prompt.text, "key": prompt.key, "criterion": prompt.criterion, **best_and_first})
+        meter.step({name: best_and_first[name] for name in SCORES})
     with (out_dir / CHOSEN).open("w", encoding="utf-8") as file:
         file.writelines(canonical_json(row) + "\n" for row in rows)
-    metrics = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "first_score")}
-    metrics |= {"kl_bound": kl_bound(n), "prompts": float(len(rows))}
-    too_long = len(prompts) - len(asked)
+    metrics = {name: sum(row[name] for row in rows) / len(rows) for name in SCORES}
+    metrics |= {"kl_bound": kl_bound(config.responses_per_prompt), "prompts": float(len(rows))}
+    too_long = len(taken) - len(asked)
     details = {"gate": decision.record(), "too_long": too_long, **screened.counts(), "samples": rows[:24]}
     return StageResult("best-of-n", metrics, details)
+
+
+def _no_room(prompts: int, max_response_length: int) -> BadInput:
+    cause = Sentence(
+        "no-prompt-fits",
+        "None of %(prompts)s prompts leaves room for %(max_response_length)s tokens.",
+        prompts=prompts,
+        max_response_length=max_response_length,
+    )
+    return BadInput(cause, Sentence("lower-max-response-length", "Lower max_response_length."))
+
+
+def _best_of_draws(
+    config: BestOfNConfig,
+    policy: Any,
+    judge: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: list[int],
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """The best and the first of n responses to one prompt, as texts with their scores. Raises Diverged."""
+    drawn = generate(
+        policy,
+        tokenizer,
+        [ids] * config.responses_per_prompt,
+        max_new_tokens=config.max_response_length,
+        generator=generator,
+        temperature=config.temperature,
+        batch_size=config.batch_size,
+    )
+    responses = [drawn.ids(row) for row in range(config.responses_per_prompt)]
+    texts = [ids + response for response in responses]
+    scores = score_rows(judge, texts, tokenizer.pad_token_id, config.batch_size)
+    require_numbers(scores, texts, tokenizer)
+    best = int(scores.argmax())
+    row = {"response": chat.decode(tokenizer, responses[best]), "score": float(scores[best])}
+    return row | {"first": chat.decode(tokenizer, responses[0]), "first_score": float(scores[0])}
 
 
 def kl_bound(n: int) -> float:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import packed
+from annotation_api.db import places
 from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import GoldAnswer, GoldItem, GoldUse, Person, PersonStanding, QualityRules, Task
 from annotation_api.http.auth import Someone
@@ -67,15 +68,6 @@ SET paused_at = now(), paused_by = EXCLUDED.paused_by, reason = EXCLUDED.reason
 RETURNING person_id
 """
 
-# What the person has in hand goes back to the queue. Their row is locked, so nobody renews it meanwhile.
-RETURN = """
-UPDATE assignments SET state = 'expired', lease_until = least(lease_until, clock_timestamp())
-FROM tasks t
-WHERE t.id = assignments.task_id AND t.project_id = %(project)s
-    AND assignments.person_id = %(person)s AND assignments.state = 'leased'
-RETURNING assignments.id
-"""
-
 
 def find_item(session: Session, person: Someone, project_id: uuid.UUID, use: GoldUse) -> uuid.UUID | None:
     """The task of an item that the person may be asked now."""
@@ -106,7 +98,7 @@ def let_in(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> Non
 def pause(session: Session, project_id: uuid.UUID, person_id: uuid.UUID, by: uuid.UUID | None, reason: str) -> int:
     """Pause the person, whose row is locked; returns how many tasks in hand went back."""
     rows(session, PAUSE, project=project_id, person=person_id, by=by, reason=packed(reason))
-    return len(rows(session, RETURN, project=project_id, person=person_id))
+    return places.give_back_in(session, project_id, person_id)
 
 
 def rules_of(session: Session, project_id: uuid.UUID) -> QualityRules:

@@ -19,6 +19,7 @@ from annotation_api.annotation.projects.planning import KNOWN, Plan, Skipped, pl
 from annotation_api.annotation.projects.schemas import FromDataset, FromDatasetOut, Reason
 from annotation_api.db import form_rows
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
+from annotation_api.db.locks import let_erasures_wait
 from annotation_api.db.tables import Dataset, FeedbackKind, Form, Project
 from annotation_api.http.errors import ApiError, invalid, not_found
 
@@ -41,6 +42,7 @@ def add_from_dataset(session: Session, project: Project, wanted: FromDataset) ->
             "filling", "This project's queue is just being filled from a data set. Ask again when that is done."
         )
         raise ApiError(409, "filling", detail, headers={"Retry-After": "5"})
+    let_erasures_wait(session)
     queue = bulk.Queue(
         project.id, wanted.kind, form.id, wanted.overlap or project.overlap, wanted.priority, wanted.dataset
     )

@@ -12,7 +12,7 @@ from alignment.shared.sentence import Sentence, SentenceText
 from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
 from annotation_api.db.forms import FormSpec
 from annotation_api.db.tables import FeedbackKind
-from annotation_api.http.schemas import Body, Patch
+from annotation_api.http.schemas import Body, Moment, Patch
 
 
 class ProjectPatch(Patch):
@@ -115,8 +115,8 @@ class TaskChoice(Body):
     )
     words: str | None = Field(default=None, min_length=1, max_length=200, description="That the prompt holds.")
     dataset: uuid.UUID | None = Field(default=None, description="Made from this data set.")
-    since: datetime | None = Field(default=None, description="With `until`: what one `tasks:from-dataset` made.")
-    until: datetime | None = None
+    since: Moment | None = Field(default=None, description="With `until`: what one `tasks:from-dataset` made.")
+    until: Moment | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

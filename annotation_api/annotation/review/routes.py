@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -25,6 +24,7 @@ from annotation_api.http.dependencies import READS_RUNS, REVIEWS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.idempotency import Once
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_rows
+from annotation_api.http.schemas import Moment
 
 router = APIRouter(prefix="/v1/projects/{project_id}", tags=["quality"], route_class=DoorRoute)
 TEXT = r"^[^\x00]*$"  # what Postgres can hold
@@ -40,8 +40,8 @@ async def answer_filter(
     ] = None,
     faster: Annotated[float | None, Query(ge=0, description="In less than so many seconds at work.")] = None,
     slower: Annotated[float | None, Query(ge=0, description="In more than so many seconds.")] = None,
-    since: Annotated[datetime | None, Query(description="Given then or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Given before.")] = None,
+    since: Annotated[Moment | None, Query(description="Given then or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Given before.")] = None,
     disagrees: Annotated[bool, Query(description="Somebody else said otherwise of the task.")] = False,
 ) -> AnswerFilter:
     return AnswerFilter(annotator, reviewed, flag, noted, prompt, faster, slower, since, until, disagrees)

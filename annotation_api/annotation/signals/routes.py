@@ -17,10 +17,11 @@ from annotation_api.annotation.signals.schemas import Signals
 from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import invalid
+from annotation_api.http.schemas import Day
 
 router = APIRouter(prefix="/v1/projects/{project_id}", tags=["quality"], route_class=DoorRoute)
 DAYS = 30  # where none are named
-Day = Annotated[date | None, Query(description="Included; unset: the last 30 days.")]
+OnDay = Annotated[Day | None, Query(description="Included; unset: the last 30 days.")]
 
 
 @router.get("/signals", dependencies=[allow(*READS_RUNS)])
@@ -40,8 +41,8 @@ def show_hours(
     project_id: uuid.UUID,
     session: Db,
     me: Me,
-    since: Day = None,
-    until: Day = None,
+    since: OnDay = None,
+    until: OnDay = None,
     format: Annotated[Literal["json", "csv"], Query(description="csv: a table for spreadsheets.")] = "json",
 ) -> Hours | Response:
     """Time at work by person and day, with median and quartiles by task."""

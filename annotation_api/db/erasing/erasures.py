@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.sentence import Sentence, packed
@@ -20,7 +21,8 @@ from annotation_api.db.leased_rows import LeasedRows
 from annotation_api.db.tables import Erasure, ErasureState
 
 WAITING = LeasedRows(Erasure, ErasureState, timedelta(seconds=120))
-PAUSE = timedelta(seconds=20)  # while a backup is made
+PAUSE = timedelta(seconds=20)  # while a backup is made, or others hold what is to be emptied
+HELD = ("55P03", "40P01")  # Postgres's codes: waited for too long, or somebody waited for us
 TABLES = ("prompts", "responses", "submissions", "decisions", "comments", "dataset_rows", "snapshot_rows", "job_events")
 
 
@@ -73,7 +75,7 @@ def work_off(sessions: sessionmaker[Session], home: Path) -> int:
 
 
 def _do(sessions: sessionmaker[Session], home: Path, row: Erasure) -> bool:
-    """False where the rest must wait for a backup."""
+    """False where the rest must wait for a backup, or for others who hold what it needs."""
     try:
         if not row.counts:  # nothing is done yet: a job may have come since it was asked for
             with sessions.begin() as session:
@@ -82,16 +84,21 @@ def _do(sessions: sessionmaker[Session], home: Path, row: Erasure) -> bool:
     except InUse as reason:
         _fail(sessions, row.id, packed(reason.said))
     except Busy:
-        _rest(sessions, row.id)
+        _rest(sessions, row.id, "waits for a backup")
+        return False
+    except OperationalError as reason:
+        if getattr(reason.orig, "sqlstate", None) not in HELD:
+            raise
+        _rest(sessions, row.id, "waits for others")
         return False
     return True
 
 
-def _rest(sessions: sessionmaker[Session], key: uuid.UUID) -> None:
+def _rest(sessions: sessionmaker[Session], key: uuid.UUID, step: str) -> None:
     """It is taken up again in a while."""
     with sessions.begin() as session:
         row = session.get_one(Erasure, key)
-        row.step, row.lease_until = "waits for a backup", func.clock_timestamp() + PAUSE
+        row.step, row.lease_until = step, func.clock_timestamp() + PAUSE
 
 
 def _fail(sessions: sessionmaker[Session], key: uuid.UUID, error: str) -> None:

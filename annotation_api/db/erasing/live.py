@@ -35,6 +35,20 @@ _DRAFTS = "DELETE FROM drafts x USING assignments a {join} WHERE a.id = x.assign
 _TASKS_OF = {"join": "JOIN tasks t ON t.id = a.task_id", "of": "t.prompt_id = ANY(%(ids)s::uuid[])"}
 _ASSIGNED = {"join": "", "of": "a.id = ANY(%(ids)s::uuid[])"}
 
+# Before a batch is emptied, in the order in which claims and answers take them (`db.places`). A prompt's key changes.
+HOLD_TASKS = """
+SELECT id FROM tasks WHERE prompt_id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+"""
+HOLD_PLACES = """
+SELECT a.id FROM assignments a JOIN tasks t ON t.id = a.task_id WHERE t.prompt_id = ANY(%(ids)s::uuid[])
+ORDER BY a.id FOR NO KEY UPDATE OF a
+"""
+HOLD_PROMPTS = "SELECT id FROM prompts WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE"
+HOLD_ASSIGNMENTS = """
+SELECT id FROM assignments WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+"""
+HOLD = {"prompts": (HOLD_TASKS, HOLD_PLACES, HOLD_PROMPTS), "answers": (HOLD_ASSIGNMENTS,)}
+
 # The prompt first: its key changes, so that whoever makes a task of it waits, and then makes another prompt.
 OF_PROMPTS: dict[str, str] = {
     "prompts": f"""

@@ -44,9 +44,9 @@ class Eraser:
     def run(self) -> None:
         """Everything, in its order. Raises Busy."""
         self._live()
-        self._wait_for_freezes()
-        while self._frozen():  # what was prepared from what is empty now is frozen, too
-            pass
+        self._frozen()
+        if self._prompts():  # of a fill that had read rows of data sets before they were empty
+            self._frozen()
         self._traces()
         self._files()
         self._requests()
@@ -81,8 +81,11 @@ class Eraser:
 
     # ------------------------------------------------------------ the steps
 
+    def _prompts(self) -> int:
+        return self._walk("prompts", live.NEXT_PROMPTS, live.OF_PROMPTS)
+
     def _live(self) -> None:
-        self._walk("prompts", live.NEXT_PROMPTS, live.OF_PROMPTS)
+        self._prompts()
         self._walk("answers", live.NEXT_ASSIGNMENTS, live.OF_ASSIGNMENTS)
         with self._batch("answers") as (session, counted):
             for name, statement in live.ELSEWHERE.items():
@@ -90,17 +93,19 @@ class Eraser:
         if self._values["whole"]:
             self._project()
 
-    def _walk(self, step: str, following: str, statements: Mapping[str, str]) -> None:
-        """Some at a time with all that hangs on them."""
-        after = NOBODY
+    def _walk(self, step: str, following: str, statements: Mapping[str, str]) -> int:
+        """Some at a time with all that hangs on them, which is held first; how many there were."""
+        done, after = 0, NOBODY
         while True:
             with self._batch(step) as (session, counted):
                 ids = [row.id for row in self._rows(session, following.format(**self._where), after=after)]
+                for statement in live.HOLD[step] if ids else ():
+                    self._rows(session, statement, ids=ids)
                 for name, statement in statements.items() if ids else ():
                     counted[name] = self._change(session, statement, ids=ids)
             if not ids:
-                return
-            after = str(ids[-1])
+                return done
+            done, after = done + len(ids), str(ids[-1])
 
     def _project(self) -> None:
         with self._batch("project") as (session, counted):
@@ -112,13 +117,19 @@ class Eraser:
                     counted["forms"] = counted.get("forms", 0) + 1
                     self._change(session, live.FORM, id=form.id, spec=json.dumps(spec))
 
-    def _wait_for_freezes(self) -> None:
-        """Those that read rows before they were empty store their lines before this lock is had."""
+    def _wait_for_readers(self) -> None:
+        """Freezes and fills that read rows before they were empty store what they made before this lock is had."""
         with self._batch("freezes") as (session, _):
             rows(session, "SELECT pg_advisory_xact_lock(%(key)s)", key=Lock.FREEZING)
 
-    def _frozen(self) -> int:
-        """How many rows of data sets and lines of snapshots were emptied."""
+    def _frozen(self) -> None:
+        """Rows of data sets and lines of snapshots; what was prepared from what is empty now is frozen, too."""
+        self._wait_for_readers()
+        while self._frozen_round():
+            self._wait_for_readers()
+
+    def _frozen_round(self) -> int:
+        """How many rows and lines were emptied."""
         with self._batch("prepared data") as (session, counted):
             where = f"(({self._where['snapshot_rows']}) OR {frozen.OF_EMPTY_ROWS})"
             prepared: int = self._rows(session, frozen.PREPARED_ROWS.format(snapshot_rows=where))[0].n

@@ -17,11 +17,11 @@ from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence
-from annotation_api.db.locks import Lock
+from annotation_api.db.locks import let_erasures_wait
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
 from annotation_api.db.snapshots.votes import USUAL, VoteChoice
-from annotation_api.db.sql import one_row, rows
+from annotation_api.db.sql import one_row
 from annotation_api.db.tables import Dataset, DatasetKind, Project, Snapshot, SnapshotRow, Submission
 
 BATCH = 1000  # lines written at once, or fewer of together
@@ -84,7 +84,7 @@ def freeze_dataset(
     Raises FreezeError when there is no such data set, when it is empty, or when it is of another kind.
     """
     dataset = check_dataset(session, dataset_id, kind)
-    _let_erasures_wait(session)
+    let_erasures_wait(session)
     if found := dataset_snapshot(session, dataset_id, kind):
         return found
     rows = frozen_rows.of_dataset(session, dataset)
@@ -92,11 +92,6 @@ def freeze_dataset(
         rows = frozen_rows.prompts_once(rows)
     empty = f"Data set {dataset.name} has no rows to freeze."
     return _freeze(session, kind, {"datasets": [str(dataset_id)]}, created_by, rows, empty, report)
-
-
-def _let_erasures_wait(session: Session) -> None:
-    """What this freeze reads before it is erased is stored before the erasure looks for it."""
-    rows(session, "SELECT pg_advisory_xact_lock_shared(%(key)s)", key=Lock.FREEZING)
 
 
 def check_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind) -> Dataset:
@@ -145,7 +140,7 @@ def freeze_project(
     when `kind` cannot come from a project.
     """
     project = check_project(session, project_id, kind)
-    _let_erasures_wait(session)
+    let_erasures_wait(session)
     source, first = PROJECT_SOURCES[kind]
     empty = f"Project {project.name} has no {first}."
     seen = _seen(session, project_id, kind, choice)

@@ -1,8 +1,9 @@
 """How a request's body comes in: whole before its work begins, in time, and together in bounded memory.
 
-A body may pause for RANKLOOP_BODY_SECONDS, and take as long and what its bytes need at SLOWEST bytes a second.
-`Bodies` counts what is held of bodies that are still on their way: when that is too much, the one that has
-been on its way for longest gives way, which is never one whose caller sends as fast as the line carries.
+A body may pause for RANKLOOP_BODY_SECONDS (or a little longer, see `deadlines`), and take as long and what its bytes
+need at SLOWEST bytes a second. `Bodies` counts what is held of bodies that are still on their way: when that is too
+much, the one that has been on its way for longest gives way, which is never one whose caller sends as fast as the line
+carries.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from annotation_api.http import metrics
+from annotation_api.http.entry.deadlines import at_least
 from annotation_api.http.errors import ApiError
 
 SLOWEST = 16 * 2**10  # bytes a second
@@ -101,7 +103,8 @@ class Arriving:
     """One body; as `receive` it ends in ApiError 408 when the caller is too slow."""
 
     def __init__(self, receive: Receive, seconds: float, hold: Callable[[int], None] = lambda more: None) -> None:
-        self._receive, self._seconds, self._hold = receive, seconds, hold
+        self._receive, self._promised, self._hold = receive, seconds, hold
+        self._seconds = at_least(seconds)
         self._began = asyncio.get_running_loop().time()
         self._limit: asyncio.Timeout | None = None
         self._gives_way = False
@@ -138,6 +141,6 @@ class Arriving:
 
     def _too_slow(self) -> ApiError:
         metrics.SHED.labels("bodies" if self._gives_way else "slow-body").inc()
-        detail = f"The body did not come in time: it may pause for {self._seconds:g} s and must bring "
+        detail = f"The body did not come in time: it may pause for {self._promised:g} s and must bring "
         detail += f"{SLOWEST // 1024} KiB a second. Send it again."
         return ApiError(408, "body-too-slow", detail, headers={"Connection": "close"})

@@ -16,6 +16,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from annotation_api.http import metrics
+from annotation_api.http.entry.deadlines import at_least
 
 HEAD_SECONDS = 5.0
 LINGER_SECONDS = 2.0
@@ -39,7 +40,7 @@ class Doorman(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._connections.add(self)
-        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._cut)
+        self._timer = asyncio.get_running_loop().call_later(at_least(HEAD_SECONDS), self._cut)
 
     def data_received(self, data: bytes) -> None:
         self._head += data
@@ -132,7 +133,7 @@ class Guarded(HttpToolsProtocol):
         """End the connection in so many seconds, unless it is told otherwise before; None: not at all."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._cut, why)
+        self._timer = None if seconds is None else self.loop.call_later(at_least(seconds), self._cut, why)
 
     def _cut(self, why: str) -> None:
         metrics.SHED.labels(why).inc()

@@ -13,7 +13,12 @@ from annotation_api.db.locks import Lock
 SOURCES = [
     path for package in (annotation_api, migrations) for path in Path(next(iter(package.__path__))).rglob("*.py")
 ]
-BY_ID = ("idempotency.py", "bulk.py", "models/queries.py", "prepared.py")  # 64 bits of a key, a project, a path, a job
+BY_ID = (
+    "idempotency.py",
+    "bulk.py",
+    "models/queries.py",
+    "prepared.py",
+)  # 64 bits of what it is
 
 
 def test_the_numbers_differ() -> None:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
 from annotation_api.db.engine import make_engine
 from annotation_api.db.tables import Role
+from annotation_api.http.errors import database_problem
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
@@ -146,3 +149,10 @@ def test_other_faults_of_the_database_stay_ours(scene: Scene) -> None:
     scene.execute(broken, "CREATE TRIGGER broken BEFORE INSERT ON projects EXECUTE FUNCTION broken()")
     answer = scene.client(Role.ENGINEER).post("/v1/projects", json={"name": "x"})
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:rankloop:internal")
+
+
+@pytest.mark.parametrize("error", [psycopg.errors.DeadlockDetected(), psycopg.errors.LockNotAvailable()])
+def test_who_waited_in_vain_for_others_is_told_so(error: psycopg.Error) -> None:
+    """Not that the database is away, which the log's reader would look for."""
+    told = database_problem(OperationalError("", {}, error))
+    assert (told.status, told.slug, told.headers["Retry-After"]) == (503, "database-busy", "5")

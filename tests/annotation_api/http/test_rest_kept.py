@@ -77,6 +77,45 @@ def test_a_parameter_says_one_thing(as_: As, path: str, status: int) -> None:
     assert status == 200 or answer.json()["type"] == "urn:rankloop:ambiguous-parameter"
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/audit", f"/v1/projects/{uuid.UUID(int=1)}/answers", f"/v1/projects/{uuid.UUID(int=1)}/hours"],
+)
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("value", ["-1", "0", "1764489600", "1e9", "20261130", ""])
+def test_a_time_is_written_out(as_: As, path: str, name: str, value: str) -> None:
+    """A number would be seconds, or milliseconds, of an age that nobody named."""
+    answer = as_(Role.ADMIN).get(path, params={name: value})
+    assert answer.status_code == 422
+    (problem,) = answer.json()["errors"]
+    assert (problem["pointer"], problem["value"]) == (f"query:{name}", value)
+    assert "2026-11-30T09:30:00Z" in problem["message"]
+
+
+def test_a_time_in_a_body_is_written_out(as_: As, make: Any) -> None:
+    project = make.project()
+    body = {"since": 0, "until": 4102444800}
+    answer = as_(Role.ADMIN).post(f"/v1/projects/{project.id}/tasks:remove", json=body)
+    assert answer.status_code == 422
+    assert [problem["pointer"] for problem in answer.json()["errors"]] == ["/since", "/until"]
+
+
+LISTS = "projects tasks jobs pipelines datasets snapshots models people api-keys submissions answers"
+
+
+def test_a_cursor_of_another_list_is_none_of_this_one(as_: As, make: Any) -> None:
+    project = make.project()
+    make.project()
+    client, inside = as_(Role.ADMIN), ("tasks", "answers")
+    cursor = client.get("/v1/projects", params={"limit": 1}).json()["next"]
+    assert client.get("/v1/projects", params={"cursor": cursor}).status_code == 200
+    for name in LISTS.split()[1:]:
+        path = f"/v1/projects/{project.id}/{name}" if name in inside else f"/v1/{name}"
+        answer = client.get(path, params={"cursor": cursor})
+        assert answer.status_code == 422, name
+        assert answer.json()["errors"][0]["pointer"] == "query:cursor"
+
+
 def test_a_host_that_is_not_ours_is_told_as_every_error_is(as_: As) -> None:
     answer = as_(Role.ADMIN).get("/v1/me", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,29 @@ def test_a_crash_between_the_rename_and_the_row_is_mended_by_asking_again(
     with monkeypatch.context() as crash:
         crash.setattr("annotation_api.models.queries.hold_path", lambda session, path: 1 / 0)
         assert client.post(f"{at}:finish").status_code == 500
+    begin(as_(Role.ENGINEER))  # nobody else is kept from it
+    late = send(client, at, "config.json", b"{}")
+    assert (late.status_code, late.json()["type"]) == (409, "urn:rankloop:upload-whole")
     answer = client.post(f"{at}:finish")
     assert answer.status_code == 201
     assert Path(answer.json()["path"], "config.json").is_file()
+
+
+@pytest.mark.parametrize("left", [None, f"{uploads.ABOUT}.part"])
+def test_what_a_crash_left_of_a_beginning_keeps_nobody_from_theirs_and_goes_with_time(
+    as_: As, home: Path, left: str | None
+) -> None:
+    folder = home / "model-uploads" / str(uuid.uuid4())
+    (folder / "files").mkdir(parents=True)
+    if left:
+        (folder / left).write_text('{"person": "')
+    begin(as_(Role.ENGINEER))
+    assert folder.is_dir()
+    long_ago = time.time() - uploads.KEPT_SECONDS - 60
+    for path in folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    begin(as_(Role.ENGINEER))
+    assert not folder.exists()
 
 
 # ---------------------------------------------------------------- the command

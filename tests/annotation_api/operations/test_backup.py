@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, select, text, update
@@ -32,6 +33,8 @@ from annotation_api.db.migrate import upgrade
 from annotation_api.db.postgres.embedded import EmbeddedPostgres
 from annotation_api.db.tables import CheckpointRow, Job, JobState, ModelKind, ModelVersion, RayState
 from annotation_api.http.auth import start_session
+from annotation_api.operations import alone
+from annotation_api.operations import backup as backing_up
 from annotation_api.operations import restore as restoring
 from annotation_api.operations.local import files_mine
 
@@ -389,6 +392,55 @@ def test_a_restore_that_fails_at_its_end_leaves_nothing(
     assert tables_of(empty) == {}
     where(there, empty)
     assert main(["restore", str(archive)]) == 0
+
+
+def test_a_second_restore_does_not_touch_what_the_first_one_fills(
+    filled: Filled, folder: Path, empty: str, where, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, there = backed_up(filled, folder, where), folder / "there"
+    whole = restoring._move
+
+    def at_once(part: Path, home: Path, moved: list[Path]) -> None:
+        assert main(["restore", str(archive)]) == 1
+        whole(part, home, moved)
+
+    where(there, empty)
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_move", at_once)
+        patch.setattr(restoring, "_refuse_tables", lambda url: None)  # the first one's are not committed yet
+        assert main(["restore", str(archive)]) == 0
+    assert "Another restore fills" in capsys.readouterr().err
+    assert [path for path in (there / "artifacts").rglob("*") if path.is_file()]
+    assert not (there / restoring.PART).exists()
+
+
+def test_a_second_backup_into_the_same_file_is_refused_and_the_first_is_whole(
+    filled: Filled, folder: Path, empty: str, where, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where(filled.home, filled.url)
+    target, add = folder / "both.tar", backing_up._add
+
+    def at_once(*given: Any) -> None:
+        monkeypatch.setattr(backing_up, "_add", add)
+        assert main(["backup", str(target)]) == 1
+        add(*given)
+
+    monkeypatch.setattr(backing_up, "_add", at_once)
+    assert main(["backup", str(target)]) == 0
+    assert "Another backup is being written to" in capsys.readouterr().err
+    where(folder / "there", empty)
+    assert main(["restore", str(target)]) == 0
+
+
+def test_what_a_killed_backup_left_goes_with_the_next_and_what_is_at_work_stays(folder: Path) -> None:
+    killed = folder / f"{alone.MARK}killed"
+    killed.mkdir()
+    (killed / "database.sql.gz").write_bytes(b"half")
+    with alone.scratch(folder) as first, alone.scratch(folder) as second:
+        assert not killed.exists()
+        assert first.is_dir()
+        assert second.is_dir()
+    assert not list(folder.glob(f"{alone.MARK}*"))
 
 
 def test_what_is_not_empty_is_never_restored_into(filled: Filled, folder: Path, empty: str, where, capsys) -> None:

@@ -117,7 +117,7 @@ def clocks() -> dict[str, float]:
 
 
 def resident(name: str) -> float:
-    """MB of this process's memory (Linux)."""
+    """MB of this process's memory (Linux). Not getrusage's peak, which begins at that of who started the process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 

@@ -19,6 +19,7 @@ from annotation_api.annotation.tasks import queries
 from annotation_api.db import places
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Project, Role, Task
 from annotation_api.http.errors import ApiError
+from tests.support.databases import is_waited
 from tests.support.engine_room import poll
 
 TASKS, OVERLAP, PEOPLE = 10, 3, 12
@@ -249,10 +250,10 @@ def test_a_task_that_filled_up_before_the_lock_is_passed_over(
 
 
 def test_leases_end_in_the_order_of_their_ids_so_that_two_who_end_them_never_wait_for_each_other(
-    engine: Engine, factory
+    fresh_engine: Engine, factory
 ) -> None:
     """A person leaves while the project closes its doors: both end the same leases."""
-    with Session(engine) as session:
+    with Session(fresh_engine) as session:
         make = factory(session)
         project, person = make.project(), make.person(Role.ANNOTATOR)
         hour = datetime.now(UTC) + timedelta(hours=1)
@@ -262,18 +263,10 @@ def test_leases_end_in_the_order_of_their_ids_so_that_two_who_end_them_never_wai
         session.commit()
         keys = sorted(session.scalars(select(Assignment.id)))
         whose = Assignment.person_id == person.id
-    with Session(engine) as first, Session(engine) as other, ThreadPoolExecutor(1) as pool:
+    with Session(fresh_engine) as first, Session(fresh_engine) as other, ThreadPoolExecutor(1) as pool:
         first.execute(select(Assignment.id).where(Assignment.id == keys[0]).with_for_update())
         ending = pool.submit(places.give_back, other, whose)
-        poll(lambda: _waits(engine), "the other to wait for the first lease")
+        poll(lambda: is_waited(fresh_engine), "the other to wait for the first lease")
         first.execute(select(Assignment.id).where(Assignment.id.in_(keys)).with_for_update(nowait=True))
         first.rollback()
         assert ending.result() == TASKS
-
-
-def _waits(engine: Engine) -> bool:
-    asked = (
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
-    )
-    with Session(engine) as session:
-        return bool(session.scalar(text(asked)))
