@@ -53,6 +53,7 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
     rows: list[dict[str, Any]] = []
     skipped: dict[str, int] = {}
     refused: dict[str, dict[str, int]] = {}
+    asked = 0  # prompts that a model could answer
     for name, folder in inputs.models.items():
         tokenizer = load_tokenizer(folder)
         model = load_causal_lm(folder, tokenizer, trained=False)
@@ -60,6 +61,7 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
         screened.note(Sentence("screened-prompts-for", "prompts for %(name)s", name=name), reporter)
         refused |= {name: parts} if (parts := screened.counts()) else {}
         found, skipped[name] = _sample_model(model, tokenizer, name, screened.prompts, draws, config, count, keys, team)
+        asked += sum(prompt is not None for prompt in screened.prompts) - skipped[name]
         rows += found
         if skipped[name]:
             reporter.note(_too_long(name, skipped[name]), level="warning")
@@ -67,6 +69,8 @@ def _sample(config: SampleConfig, inputs: SampleInputs, out_dir: Path, reporter:
         return StageResult("sample", {})
     rows.sort(key=lambda row: row["prompt"])  # stable: models stay in the order in which they were named
     if not rows:
+        if asked:
+            raise _said_nothing(asked * draws)
         cause = Sentence("nothing-sampled", "No response was sampled: every prompt is too long.")
         if any(counted.get("template_refused") for counted in refused.values()):
             cause = Sentence(
@@ -90,6 +94,19 @@ def _too_long(name: str, skipped: int) -> Sentence:
         n=skipped,
         name=name,
     )
+
+
+def _said_nothing(drawn: int) -> BadInput:
+    """Every reply was empty: tokens without a text are those that stop, and those that no tokenizer knows."""
+    cause = Sentence(
+        "nothing-said",
+        "None of the %(drawn)s replies holds a text: the model stops at once, or says tokens that its tokenizer lacks.",
+        drawn=drawn,
+    )
+    step = (
+        "Look at the folder with `rankloop models check`: its weights, its stops, and whether the tokenizer is its own."
+    )
+    return BadInput(cause, Sentence("look-at-folder", step))
 
 
 def _sample_model(

@@ -29,16 +29,16 @@ from alignment.models.folder import architecture, is_scorer, load_config
 from alignment.models.library import ensure_scorer
 from alignment.models.load import load_tokenizer
 from alignment.models.recurrent import is_recurrent
-from alignment.models.sizes import require_fit, require_vocabulary, stored_type
-from alignment.models.view import GENERATION, FolderPart, opened, readable
+from alignment.models.sizes import require_fit, require_vocabulary, scan, stored_type
+from alignment.models.view import FolderPart, opened, readable
 from alignment.shared.errors import BadInput
 from alignment.shared.records import Message, Prompt
-from alignment.shared.sentence import Sentence, parts
+from alignment.shared.sentence import Sentence, counted, parts
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.families import after_head, positions, usually_adapted
 from alignment.untrusted.files import UnsafeModel
-from alignment.untrusted.folder import SafeFolder
+from alignment.untrusted.folder import GENERATION, SafeFolder
 
 WITH_TOOLS = Prompt.model_validate_json(
     """{"tools": [{"function": {"name": "look", "description": "?", "parameters": {}}}], "messages": [
@@ -46,6 +46,8 @@ WITH_TOOLS = Prompt.model_validate_json(
             {"id": "call00001", "function": {"name": "look", "arguments": {"at": "?"}}}]},
         {"role": "tool", "tool_call_id": "call00001", "name": "look", "content": "?"}]}"""
 )
+SAYS = "Name a tree."
+MEND_TEMPLATE = Sentence("mend-template", "Mend it, or remove it: SFT then installs the project's.")
 OPTIMIZER = 12  # bytes a trained weight: gradient and AdamW's two moments in float32
 
 
@@ -82,7 +84,8 @@ def check(folder: Path) -> Checked:
     config, tokenizer = load_config(folder, dropout=True), load_tokenizer(folder)
     with readable(folder, FolderPart.CONFIG.value):
         model = _skeleton(config)
-    _require_weights(below[-1].folder)
+    unread = _require_weights(below[-1].folder)
+    _require_template(tokenizer, folder)
     require_vocabulary(model, tokenizer, folder)
     given = below[-1].settings.get(GENERATION, {})
     given = {name: value for name, value in given.items() if name != "transformers_version"}
@@ -100,6 +103,7 @@ def check(folder: Path) -> Checked:
         "architecture": architecture(config),
         "family": config.model_type,
         "weights": weights,
+        "numbers": scan(below[-1].folder),
         "number type": str(stored_type(below[-1].folder)).removeprefix("torch."),
         "context": positions(config.get_text_config()) or Sentence("context-unbounded", "unbounded"),
         "stops": _names(tokenizer, settings.eos_token_id),
@@ -107,7 +111,8 @@ def check(folder: Path) -> Checked:
         "tools": _tools(tokenizer),
         "memory": _memory(weights, config),
     }
-    return Checked(facts, [*safe.ignored, *_notes(model, tokenizer, config, sound)])
+    notes = [*safe.ignored, *_unread(unread), *_notes(model, tokenizer, config, sound)]
+    return Checked(facts, notes)
 
 
 def _template(tokenizer: PreTrainedTokenizerBase) -> Sentence:
@@ -136,13 +141,29 @@ def _skeleton(config: PretrainedConfig) -> Any:
         return AutoModelForCausalLM.from_config(copy.deepcopy(config))  # type: ignore[no-untyped-call]
 
 
-def _require_weights(folder: Path) -> None:
-    """That the files hold what the config says, to the tensor."""
+def _require_weights(folder: Path) -> list[str]:
+    """That the files hold what the config says, to the tensor; the names of what the model has no place for."""
     config = load_config(folder, dropout=True)
     ensure_scorer(config)
     auto = AutoModelForSequenceClassification if is_scorer(config) else AutoModelForCausalLM
     with opened(folder, FolderPart.WEIGHTS) as seen:
-        require_fit(auto, config, folder, seen)
+        return require_fit(auto, config, folder, seen)
+
+
+def _require_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """That the chat template, where there is one, shows what a user says."""
+    if not has_template(tokenizer):
+        return
+    asked = [{"role": "user", "content": SAYS}]
+    try:
+        shown = str(tokenizer.apply_chat_template(asked, tokenize=False))
+    except Exception as error:  # whatever a stranger's template raises
+        english = "The chat template in %(folder)s refuses a single turn of the user: %(error)s."
+        cause = Sentence("template-refuses-all", english, folder=folder, error=str(error)[:200].rstrip("."))
+        raise BadInput(cause, MEND_TEMPLATE) from error
+    if SAYS not in shown:
+        english = "The chat template in %(folder)s leaves out what the user says."
+        raise BadInput(Sentence("template-says-nothing", english, folder=folder), MEND_TEMPLATE)
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, ids: int | list[int]) -> list[str]:
@@ -177,6 +198,17 @@ def _notes(model: Any, tokenizer: PreTrainedTokenizerBase, config: PretrainedCon
             lambda first, then: Sentence("and-also", "%(first)s, %(then)s", first=first, then=then), refused
         )
         yield Sentence("template-refuses-forms", english, what=listed)
+
+
+def _unread(names: list[str]) -> Iterator[Sentence]:
+    if names:
+        yield counted(
+            "tensors-not-read",
+            "Its files hold %(n)s tensor that the model has no place for, %(first)s: not read.",
+            "Its files hold %(n)s tensors that the model has no place for, for example %(first)s: not read.",
+            n=len(names),
+            first=names[0],
+        )
 
 
 def _refused(tokenizer: PreTrainedTokenizerBase) -> Iterator[Sentence]:

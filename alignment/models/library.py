@@ -66,6 +66,9 @@ def _scorer(kind: type[PretrainedConfig]) -> Any:
     family = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
     name = family.__name__.removesuffix("PreTrainedModel") + "ForSequenceClassification"
     own = {"config_class": kind, "base_model_prefix": causal.base_model_prefix, "__module__": __name__}
+    # For code of another's the library does not compute a trunk's tables anew (Falcon-H1's multipliers), and these are
+    # in no file. This class is made of its own parts.
+    own["is_custom_code"] = classmethod(lambda cls: False)
     return type(name, (GenericForSequenceClassification, family), own)
 
 

@@ -40,7 +40,7 @@ from alignment.models.save import save_model as save_model
 from alignment.models.save import saved_type as saved_type
 from alignment.models.save import settle
 from alignment.models.sharing import merged, scorer_on
-from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit, require_numbers
+from alignment.models.sizes import fit_vocabulary, require_all_weights, require_fit, require_numbers, require_sound
 from alignment.models.view import FolderPart, bad, opened
 from alignment.shared.config import Light
 from alignment.shared.errors import StageError
@@ -68,6 +68,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     with opened(folder, FolderPart.TOKENIZER) as seen:
         tokenizer = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     tokenizer.name_or_path = str(folder)
+    require_sound(tokenizer, folder)
     if tokenizer.eos_token_id is None:
         cause = Sentence("no-eos", "The tokenizer in %(folder)s names no EOS token.", folder=folder)
         raise bad(cause, Sentence("set-eos", "Set eos_token in its tokenizer_config.json."))

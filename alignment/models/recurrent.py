@@ -15,10 +15,13 @@ from torch import Tensor
 from alignment.data.batch import pad_right
 from alignment.models.device import autocast
 
+OWN_CACHE = ("minimax",)  # whose layers keep sums of all that came before, and refuse a key-value cache
+
 
 def is_recurrent(model: Any) -> bool:
-    """Whether the model carries a state from token to token."""
-    return bool(getattr(model.get_base_model() if hasattr(model, "get_base_model") else model, "_is_stateful", False))
+    """Whether the model carries a state from token to token, or has a cache that only its own library can fill."""
+    own = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return bool(getattr(own, "_is_stateful", False)) or own.config.model_type in OWN_CACHE
 
 
 def replies(

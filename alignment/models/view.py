@@ -26,10 +26,9 @@ from alignment.shared.errors import BadInput, StageError
 from alignment.shared.sentence import Sentence
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.files import UnsafeModel
-from alignment.untrusted.folder import CONFIG, SafeFolder, inspect, open_weights, require_tokenizer
+from alignment.untrusted.folder import CONFIG, GENERATION, INDEX, SafeFolder, inspect, open_weights, require_tokenizer
 
 NUMBER_TYPES = frozenset({"dtype", "torch_dtype"})
-GENERATION = "generation_config.json"
 STRUCTURED = ("per_layer_config", "rope_parameters", "rope_scaling")  # read by all configs, declared by few
 
 # What loading libraries raise for a folder that says what cannot be; torch asserts that a padding id is a known one.
@@ -126,6 +125,8 @@ def _fill(view: Path, safe: SafeFolder, part: FolderPart, descriptors: ExitStack
 
 def _written(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings as the library may have them; those checks that need its classes are made here."""
+    if name == INDEX:  # what it says beside the places is the library's own to use
+        return {**values, "metadata": values["metadata"] if isinstance(values.get("metadata"), dict) else {}}
     if name == GENERATION:
         return {key: value for key, value in values.items() if safe_json.is_plain(value)}
     model_type = values.get("model_type")

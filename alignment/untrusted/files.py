@@ -66,6 +66,20 @@ def read_limited(path: Path, limit: int) -> bytes:
     return data
 
 
+def no_stand_in(name: str, start: bytes) -> None:
+    """Refuse what stands where the file should: a pointer that was never followed, a page in place of a download."""
+    if start.startswith(b"version https://git-lfs"):
+        raise UnsafeModel(
+            Sentence("unsafe-lfs-pointer", "%(file)s is a pointer of Git LFS, not the file itself.", file=name),
+            Sentence("unsafe-lfs-pull", "Fetch it: git lfs pull."),
+        )
+    if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise UnsafeModel(
+            Sentence("unsafe-html", "%(file)s is a page of HTML, perhaps a sign-in or an error.", file=name),
+            Sentence("unsafe-download-again", "Download it again."),
+        )
+
+
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeModel(

@@ -20,11 +20,12 @@ from alignment.shared.sentence import Sentence
 from alignment.untrusted import families, fits
 from alignment.untrusted import json as safe_json
 from alignment.untrusted import weights as safe_weights
-from alignment.untrusted.files import UnsafeModel, open_regular, read_limited, require_regular
+from alignment.untrusted.files import UnsafeModel, no_stand_in, open_regular, read_limited, require_regular
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -34,6 +35,12 @@ OWN_CODE = Sentence(
     "own-code-not-run",
     "%(config)s names code of the model's own (auto_map); the library knows the family by itself, it is not run.",
     config=CONFIG,
+)
+BOTH_KINDS = Sentence(
+    "weights-twice",
+    "It holds its weights twice: %(weights)s is read, and not the files that %(index)s names.",
+    weights=WEIGHTS,
+    index=INDEX,
 )
 MAX_ENTRIES = 2_000
 MAX_BYTES = {".safetensors": 2**44, ".json": 16 * 2**20, ".jinja": 2**20, ".txt": 256 * 2**20, ".model": 256 * 2**20}
@@ -45,6 +52,7 @@ ADAPTER_TYPES = ("LORA", "IA3", BOTTLENECK, *SOFT_ADAPTERS)
 _SETTINGS = re.compile(
     r"(\w+_)?config\.json|special_tokens_map\.json|chat_template\.json|" + re.escape(INDEX), re.ASCII
 )
+_UNFINISHED = re.compile(r"\.safetensors.*\.(incomplete|part|crdownload|aria2|tmp|download)$")
 _USED = re.compile(r"chat_template\.jinja|(vocab|merges)\.txt|[A-Za-z0-9][\w.-]{0,199}\.(safetensors|model)", re.ASCII)
 
 
@@ -64,7 +72,9 @@ class SafeFolder:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file that is no weights."""
-        return read_limited(self.files[name], most_bytes(name))
+        data = read_limited(self.files[name], most_bytes(name))
+        no_stand_in(name, data[:100])
+        return data
 
 
 def inspect(folder: Path) -> SafeFolder:
@@ -88,7 +98,8 @@ def inspect(folder: Path) -> SafeFolder:
     known = families.ignores_own_code(config)
     settings = {name: _settings(name, path, known) for name, path in files.items() if _is_settings(name)}
     _check_adapter(settings.get(ADAPTER))
-    return SafeFolder(folder, files, settings, (OWN_CODE,) if known else ())
+    both = WEIGHTS in files and INDEX in files
+    return SafeFolder(folder, files, settings, (*((OWN_CODE,) if known else ()), *((BOTH_KINDS,) if both else ())))
 
 
 def require_tokenizer(safe: SafeFolder) -> None:
@@ -190,7 +201,21 @@ def _settings(name: str, path: Path, known: bool) -> dict[str, Any]:
     if known and name == CONFIG:
         values.pop("auto_map")
     safe_json.check(name, values, config=name in (CONFIG, ADAPTER))
+    if name == GENERATION:
+        _check_ids(values)
     return values
+
+
+def _check_ids(values: Mapping[str, Any]) -> None:
+    """Token ids in the settings of generation: whole numbers; of stops there can be a list."""
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        value = values.get(key)
+        many = value if isinstance(value, list) and key == "eos_token_id" else [value]
+        if value is not None and not all(type(item) is int for item in many):
+            said = Sentence(
+                "unsafe-id", "%(file)s says %(key)s = %(value)s.", file=GENERATION, key=key, value=str(value)[:40]
+            )
+            raise UnsafeModel(said, Sentence("unsafe-give-id", "Give a token's number, or remove it."))
 
 
 def _check_adapter(values: Mapping[str, Any] | None) -> None:
@@ -240,6 +265,22 @@ def _weight_names(safe: SafeFolder) -> list[str]:
                 folder=safe.folder,
             ),
         )
+    if found := sorted(entry.name for entry in _entries(safe.folder) if _UNFINISHED.search(entry.name)):
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-rest-of-download",
+                "its weights are not whole: %(file)s is the rest of a download.",
+                file=found[0],
+            ),
+            Sentence("unsafe-download-again", "Download it again."),
+        )
+    if found := sorted(name for name in safe.files if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS):
+        english = "it holds safetensors only as %(files)s, which no library of models reads under this name."
+        step = "A single file in the library's own names is called %(weights)s; several need %(index)s beside them."
+        raise UnsafeModel(
+            Sentence("unsafe-other-names", english, files=", ".join(found[:3])),
+            Sentence("unsafe-usual-names", step, weights=WEIGHTS, index=INDEX),
+        )
     raise UnsafeModel(
         Sentence("unsafe-holds-no-weights", "it holds no weights."),
         Sentence(
@@ -284,6 +325,19 @@ def _require(safe: SafeFolder, name: str) -> str:
 def _check_index(safe: SafeFolder, found: Mapping[str, Mapping[str, int]]) -> None:
     """Every tensor lies where the index says, where there is one in use."""
     places = {} if WEIGHTS in found else safe.settings[INDEX]["weight_map"]
+    for file, tensors in found.items() if places else ():
+        if twice := next((name for name in tensors if places.get(name, file) != file), None):
+            raise UnsafeModel(
+                Sentence(
+                    "unsafe-in-two-files",
+                    "%(tensor)s stands in %(file)s and, by %(index)s, in %(place)s.",
+                    tensor=repr(twice[:80]),
+                    file=file,
+                    index=INDEX,
+                    place=places[twice],
+                ),
+                Sentence("unsafe-save-model-again", "Save the model again."),
+            )
     for tensor, place in places.items():
         if tensor not in found[place]:
             raise UnsafeModel(

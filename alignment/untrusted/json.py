@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alignment.shared.sentence import Sentence
-from alignment.untrusted.files import UnsafeModel
+from alignment.untrusted.files import UnsafeModel, no_stand_in
 
 MAX_DEPTH = 32
 MAX_NUMBER = 2**53  # in a config; a tokenizer's "no limit" is 1e30
@@ -60,8 +60,9 @@ PATHS = re.compile(r"(vocab|merges|tokenizer|spm|sentencepiece_model|added_token
 
 def parse(name: str, data: bytes) -> dict[str, Any]:
     """The object in a JSON file of that name; UnsafeModel for anything else."""
+    no_stand_in(name, data[:100])
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise UnsafeModel(
             Sentence("unsafe-cannot-be-read-as", "%(name)s cannot be read as JSON: %(error)s.", name=name, error=error),
@@ -73,6 +74,15 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
             Sentence("unsafe-save-model-again", "Save the model again."),
         )
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:80]!r} stands in it twice")
+    return values
 
 
 def check(name: str, values: Mapping[str, Any], *, config: bool) -> None:

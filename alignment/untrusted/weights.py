@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from alignment.shared.sentence import Sentence
-from alignment.untrusted.files import UnsafeModel
+from alignment.untrusted.files import UnsafeModel, no_stand_in
 
+QUANTIZED = ("F8", "F6", "F4", "U4", "I4")  # how types begin whose numbers mean something only times their scales
 MAX_HEADER = 32 * 2**20
 SIZES = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
+    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
@@ -26,6 +27,7 @@ SIZES = {
 
 def elements(file: str, descriptor: int) -> dict[str, int]:
     """How many numbers each tensor of an open file holds; UnsafeModel, naming `file`, for a header that is unsound."""
+    no_stand_in(file, os.pread(descriptor, 100, 0))
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
     if size < 10 or length > size - 8:
@@ -76,6 +78,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _span(file: str, name: str, entry: Any) -> tuple[int, int]:
     """Where the tensor's bytes lie; their number must be what type and shape make."""
+    if isinstance(entry, Mapping) and str(entry.get("dtype")).startswith(QUANTIZED):
+        raise UnsafeModel(
+            Sentence(
+                "unsafe-quantized-tensor",
+                "its weights are quantized, which cannot be trained here (%(tensor)s is %(kind)s).",
+                tensor=name[:80],
+                kind=str(entry["dtype"])[:20],
+            ),
+            Sentence(
+                "give-unquantized", "Give the model in float32, float16 or bfloat16, from which it was quantized."
+            ),
+        )
     if not isinstance(entry, Mapping) or entry.get("dtype") not in SIZES:
         raise _broken(
             file,

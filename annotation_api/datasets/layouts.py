@@ -45,4 +45,6 @@ class Format(StrEnum):
     SIDES = "sides"  # response_a, response_b and a word for the winner
     OPEN_WEBUI = "open_webui"  # Open WebUI's feedback: a thumb on one of several answers
     RESPONSES = "responses"  # a prompt with responses that nobody has ranked: a list, or response_1, response_2, ...
+    PRODIGY = "prodigy"  # options, and which of them were accepted
+    STEPS = "steps"  # one answer whose steps were judged: only its prompt is read
     TEXT = "text"  # a whole chat in one text, as guanaco

@@ -35,6 +35,7 @@ RESULT_ROLES = frozenset({"tool", "function", "observation", "function_response"
 NO_TOOLS = Sentence(
     "turn-of-tool", "is a turn of a tool, and this layout keeps the turns of system, user and assistant only"
 )
+TEXT_PARTS = (None, "text", "input_text", "output_text")  # what a model thought is of another type
 CALLS_A_TOOL = Sentence("calls-a-tool", "calls a tool, and only texts can be kept here")
 TRUTHS: dict[object, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 JSON_NAMES = {
@@ -184,7 +185,7 @@ def message(turn: object, field: str) -> Message:
 def role_of(turn: object, field: str) -> tuple[dict[str, Any], str, str]:
     """The turn's fields by their names in lower case, the one that holds its role, and the role as it stands there."""
     fields = _lower(as_object(turn, field))
-    name = "from" if "from" in fields else "role"
+    name = next((name for name in ("from", "role", "author", "speaker", "sender") if name in fields), "role")
     value = fields.get(name)
     return fields, name, value.strip().lower() if isinstance(value, str) else ""
 
@@ -230,12 +231,11 @@ def _content(value: object, field: str, *, empty: bool) -> str:
         return value if empty and isinstance(value, str) else as_text(value, field)
     parts = [as_object(part, f"{field}[{i}]") for i, part in enumerate(value)]
     for i, part in enumerate(parts):
-        if not isinstance(part.get("text"), str):
+        if not isinstance(part.get("text"), str) or part.get("type") not in TEXT_PARTS:
             raise Refused(
                 f"{field}[{i}]",
                 Sentence("is-no-text", "is no text (%(kind)s); only text can be learnt", kind=show(part.get("type"))),
             )
-        part.get("type")  # text, as was just seen
     joined = "".join(part["text"] for part in parts)
     return joined if empty else as_text(joined, field)
 

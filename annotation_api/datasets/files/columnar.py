@@ -35,7 +35,7 @@ def columnar_rows(
         for batch in _batches(file, start):
             _check_names(batch.schema.names)
             batch.validate(full=True)  # or a damaged offset would read beyond the memory
-            for row in batch.to_pylist():
+            for row in _rows_of(batch, notes):
                 number += 1
                 yield number, _plain(row, notes)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -60,6 +60,27 @@ def _batches(file: IO[bytes], start: bytes) -> Iterable[Any]:
     else:
         while _is_more(file):  # shards of one table, one after another
             yield from _cut(pa.ipc.open_stream(file))
+
+
+def _rows_of(batch: Any, notes: Counter[str]) -> list[dict[str, Any]]:
+    """The rows; a date or a time that Python cannot hold is read as missing, and noted with its column."""
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        cells = {name: _cells(name, batch.column(i), notes) for i, name in enumerate(batch.schema.names)}
+        return [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+
+
+def _cells(name: str, column: Any, notes: Counter[str]) -> list[Any]:
+    found: list[Any] = []
+    for cell in column:
+        try:
+            found.append(cell.as_py())
+        except (ValueError, OverflowError):
+            english = "dates, times or durations in %(name)s that cannot be held here were read as missing"
+            notes[Sentence("note-times-not-held", english, name=name)] += 1
+            found.append(None)
+    return found
 
 
 def _check_names(names: list[str]) -> None:
@@ -114,7 +135,7 @@ def _plain(row: dict[str, Any], notes: Counter[str]) -> dict[str, Any] | Refused
 def _value(value: Any, field: str, notes: Counter[str]) -> Any:
     if isinstance(value, dict):
         return {name: _value(inner, f"{field}.{name}", notes) for name, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_value(inner, f"{field}[{i}]", notes) for i, inner in enumerate(value)]
     if isinstance(value, Decimal):
         value = float(value)
@@ -131,7 +152,7 @@ def _value(value: Any, field: str, notes: Counter[str]) -> Any:
         field,
         Sentence(
             "holds-no-json",
-            "holds %(value)s; text, numbers, lists are read",
+            "holds %(value)s; text, numbers, lists are read: leave the column out, or save it as text",
             value=NO_JSON.get(type(value), type(value).__name__),
         ),
     )

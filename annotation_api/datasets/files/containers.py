@@ -22,7 +22,14 @@ import zstandard
 
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.files import encodings, limits
-from annotation_api.datasets.files.beginnings import GZIP_MAGIC, ZIP_MAGIC, ZSTD_MAGIC, is_workbook, other_kind
+from annotation_api.datasets.files.beginnings import (
+    GZIP_MAGIC,
+    ZIP_MAGIC,
+    ZSTD_MAGIC,
+    is_workbook,
+    other_archive,
+    other_kind,
+)
 from annotation_api.datasets.files.folders import shards
 from annotation_api.datasets.values import Unreadable
 
@@ -124,7 +131,7 @@ class _Zstd(io.RawIOBase):
 def _inside(reader: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
     """Refuse what is packed twice."""
     start = reader.peek(limits.CHUNK)
-    if start.startswith((GZIP_MAGIC, ZSTD_MAGIC, ZIP_MAGIC)):
+    if start.startswith((GZIP_MAGIC, ZSTD_MAGIC, ZIP_MAGIC)) and not is_workbook(start):
         raise Unreadable(0, Sentence("packed-twice", "the file is packed twice; unpack it once"))
     return reader
 
@@ -145,6 +152,8 @@ def _unzipped(head: io.BufferedReader[Any], notes: Counter[str]) -> IO[bytes]:
 def _only_member(archive: zipfile.ZipFile, notes: Counter[str]) -> IO[bytes]:
     """The one data file of a zip; folders and what a Mac adds do not count."""
     found = [item for item in archive.infolist() if not item.is_dir() and not _is_rubbish(item.filename)]
+    if other := other_archive([item.filename for item in found]):
+        raise Unreadable(0, Sentence("file-is-other", "the file is %(other)s", other=other))
     if not found:
         raise Unreadable(0, Sentence("zip-empty", "the file is a zip archive without a file in it"))
     found = [item for item in found if PurePosixPath(item.filename).suffix.lower() in DATA] or found

@@ -20,6 +20,14 @@ from alignment.shared.sentence import Sentence
 from annotation_api.datasets.disarmed import rearm
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.csv_marks import MARKDOWN, marks_in, parted_alike
+from annotation_api.datasets.files.csv_quotes import (
+    BLANKS,
+    ERRORS,
+    NOT_DOUBLED,
+    SAYS_ERROR,
+    check_single,
+    skips_blanks,
+)
 from annotation_api.datasets.files.json_rows import Numbered, Parsed, check_count, check_storable, lines
 from annotation_api.datasets.values import Refused, Unreadable
 
@@ -34,6 +42,8 @@ LONGEST_CHAT = 2**20  # characters of a cell that Python's own reader may parse
 NOTHING = frozenset({"nan", "none", "null", "na", "n/a", "#n/a", "<na>"})
 SAYS_NOTHING = Sentence("note-cells-say-nan-none", "cells that say nan, None, null or NA were read as that word")
 UNNAMED = Sentence("note-cells-column-without-name", "cells of a column without a name were left out")
+AGAIN = Sentence("note-header-again", "lines that repeat the header, as of files joined into one, were left out")
+INVISIBLE = " \t\r\n\xa0\ufeff\u200b"  # around a name: blanks, marks of byte order, blanks without width
 BLANK = Sentence("note-rows-without-anything-them", "rows without anything in them were left out")
 NUMBERED = Sentence("note-header-has-no-name", "the header has no name for the first column, which numbers the rows")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -50,12 +60,12 @@ def header_of(line: str) -> Header:
     """The names in a header line under the delimiter that parts it best."""
     best = max(DELIMITERS, key=_QUOTED.sub("", line).count)
     try:
-        cells = next(csv.reader([line], delimiter=best), [])
+        cells = next(csv.reader([line], delimiter=best, skipinitialspace=True), [])
     except csv.Error as error:
         raise Unreadable(
             0, Sentence("csv-header-unreadable", "the CSV header cannot be read: %(error)s", error=error)
         ) from error
-    return Header(tuple(cell.strip() for cell in cells), best)
+    return Header(tuple(cell.strip(INVISIBLE) for cell in cells), best)
 
 
 def is_csv(head: bytes) -> bool:
@@ -85,7 +95,9 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
         header = Header(header_names(header.names, separator.group(1)), separator.group(1))
     _check(header)
     marks = marks_in(head, header.delimiter)
-    records = csv.reader(text, delimiter=header.delimiter, strict=True)
+    if blanks := skips_blanks(head, header.delimiter):
+        notes[BLANKS] = 1
+    records = csv.reader(text, delimiter=header.delimiter, strict=True, skipinitialspace=blanks)
     number = 0
     while True:
         text.size = 0
@@ -95,7 +107,7 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
             return
         except csv.Error as error:
             number += 1
-            yield number, Refused("", Sentence("no-csv", "is not CSV: %(error)s", error=error))
+            yield number, Refused("", _no_csv(error))
             continue
         if not cells:
             continue
@@ -108,10 +120,16 @@ def csv_rows(reader: io.BufferedReader[Any], notes: Counter[str]) -> Iterator[Nu
         if number == 1 and _is_numbered(header, cells):
             notes[NUMBERED] = 1
             header = Header(("", *header.names), header.delimiter)
-        if any(cell.strip() for cell in cells):
+        if [cell.strip(INVISIBLE) for cell in cells] == list(header.names):
+            notes[AGAIN] += 1
+        elif any(cell.strip() for cell in cells):
             yield number, _row(header, cells, notes)
         else:
             notes[BLANK] += 1
+
+
+def _no_csv(error: csv.Error) -> Sentence:
+    return NOT_DOUBLED if "expected after" in str(error) else Sentence("no-csv", "is not CSV: %(error)s", error=error)
 
 
 def _is_numbered(header: Header, cells: list[str]) -> bool:
@@ -197,6 +215,7 @@ def _row(header: Header, cells: list[str], notes: Counter[str]) -> Parsed:
     if set(header.names) >= OURS:  # an export of ours
         cells = [rearm(cell) for cell in cells]
     try:
+        check_single(cells)
         row = {name: _cell(name, cell, notes) for name, cell in _named(header, cells, notes)}
         check_storable(row)
     except Refused as refused:
@@ -214,8 +233,10 @@ def _named(header: Header, cells: list[str], notes: Counter[str]) -> Iterator[tu
 
 
 def _cell(name: str, cell: str, notes: Counter[str]) -> Any:
-    if cell.strip().lower() in NOTHING:
+    if (said := cell.strip().lower()) in NOTHING:
         notes[SAYS_NOTHING] += 1
+    elif said in ERRORS:
+        notes[SAYS_ERROR] += 1
     return _chat(name, cell) if CHAT_CELL.match(cell) else cell
 
 

@@ -36,9 +36,13 @@ def array_elements(reader: io.BufferedReader[Any], most_bytes: int) -> Iterator[
     yield from _cut(reader, _Cutter(most_bytes, level=1))
 
 
-def wrapped_elements(reader: io.BufferedReader[Any], most_bytes: int) -> Iterator[bytes | None]:
-    """The bytes of each element of the arrays whose name is among WRAPPERS."""
-    yield from _cut(reader, _Cutter(most_bytes, level=2))
+def wrapped_elements(
+    reader: io.BufferedReader[Any], most_bytes: int, arrays: list[str] | None = None
+) -> Iterator[bytes | None]:
+    """The bytes of each element of the arrays whose name is among WRAPPERS; `arrays` takes the names of those."""
+    cutter = _Cutter(most_bytes, level=2)
+    cutter.arrays = [] if arrays is None else arrays
+    yield from _cut(reader, cutter)
 
 
 def _cut(reader: io.BufferedReader[Any], cutter: _Cutter) -> Iterator[bytes | None]:
@@ -60,6 +64,7 @@ class _Cutter:
         self.name = bytearray()  # the last string one bracket deep: what an array there is called
         self.wanted = level < 2  # whether the array that is read holds rows
         self.found = 0
+        self.arrays: list[str] = []  # the names of those that were read
 
     def feed(self, chunk: bytes) -> Iterator[bytes | None]:
         at = 0
@@ -101,7 +106,9 @@ class _Cutter:
         """Go one deeper; whether this bracket is around the elements."""
         self.depth += 1
         if self.level == 2 and self.depth == 2:
-            self.wanted = mark == b"[" and self.name.decode(errors="replace").lower() in WRAPPERS
+            name = self.name.decode(errors="replace")
+            self.wanted = mark == b"[" and name.lower() in WRAPPERS
+            self.arrays += [name] * self.wanted
             self.element.clear()
             self.found = 0
         return self.depth <= self.level

@@ -8,6 +8,7 @@ neighbours read the same.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import re
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MARKS = {  # the longer first
 ENOUGH = 8  # characters beyond ASCII from which a language can be told
 UNSEEN = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")  # signs of control that no text is made of
 MOST_UNSEEN = 0.05  # share of them in a text
+_EASTERN = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2010-\u2027\u3040-\u30ff\uac00-\ud7af]")
 _WORD = re.compile(r"[^\W\d_]+")
 SURE = 0.0  # share of unlikely characters (charset-normalizer's chaos) above which nothing is guessed
 
@@ -67,10 +69,40 @@ def is_binary(start: bytes) -> bool:
 def _without_mark(start: bytes) -> Encoding | None:
     """UTF-16 of mainly Latin text shows by a zero in every second byte; a program has many more."""
     sample = start[:512]
+    if (wide := _with_four_bytes(sample)) is not None:
+        return wide
     for codec, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[0::2])):
         if len(zeros) > 2 and zeros.count(0) > len(zeros) / 2:
             text = sample[: len(sample) // 2 * 2].decode(codec, "replace")
             return Encoding("UTF-16 without a mark", codec) if not any(ord(sign) in UNSEEN for sign in text) else None
+    return _of_the_east(start)
+
+
+def _with_four_bytes(sample: bytes) -> Encoding | None:
+    """UTF-32: hardly any bytes but a text's are one sign in each four."""
+    for codec in ("utf-32-le", "utf-32-be"):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = sample[: len(sample) // 4 * 4].decode(codec)
+            if len(text) >= ENOUGH and not any(ord(sign) in UNSEEN for sign in text):
+                return Encoding("UTF-32 without a mark", codec)
+    return None
+
+
+def _of_the_east(start: bytes) -> Encoding | None:
+    """UTF-16 of a text that is mainly Chinese, Japanese or Korean: its zeros are few,
+    those of the signs that part its cells and lines.
+
+    No other encoding of these has zeros, and none gives a text of their common signs when it is read as UTF-16.
+    """
+    if 0 not in start:
+        return None
+    for codec in ("utf-16-le", "utf-16-be"):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = codecs.getincrementaldecoder(codec)().decode(start)
+            usual = sum(sign.isascii() or bool(_EASTERN.match(sign)) for sign in text)
+            eastern = sum(bool(_EASTERN.match(sign)) for sign in text)
+            if eastern >= ENOUGH and usual > 0.98 * len(text) and not any(ord(sign) in UNSEEN for sign in text):
+                return Encoding("UTF-16 without a mark", codec)
     return None
 
 

@@ -23,6 +23,8 @@ Numbered = tuple[int, Parsed]
 
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*\[\s*\{)?|[\[\]{}]')
 _PIECE_OF_ONE = (b"{", b"[", b",", b":")  # what the first line of an object over several lines ends with
+BEFORE = b"\xef\xbb\xbf\x1e"  # what may stand before a line's object: a byte order mark, RFC 7464's mark of a record
+COMMENTS = (b"//", b"/*", b"#")
 COLUMNS = Sentence("note-file-holds-columns-not", "the file holds columns, not rows; each index was read as one row")
 
 
@@ -95,9 +97,14 @@ def json_rows(reader: io.BufferedReader[Any], head: bytes, notes: Counter[str]) 
         yield from _objects(_parsed(_numbered_lines(reader)), notes)
     elif layout is JsonLayout.VALUES:
         yield from _objects(_parsed(enumerate(whole_values(reader, limits.MAX_ROW_BYTES), start=1)), notes)
+    elif layout is JsonLayout.ARRAY:
+        yield from _parsed(enumerate(array_elements(reader, limits.MAX_ROW_BYTES), start=1))
     else:
-        cut = array_elements if layout is JsonLayout.ARRAY else wrapped_elements
-        yield from _parsed(enumerate(cut(reader, limits.MAX_ROW_BYTES), start=1))
+        arrays: list[str] = []
+        yield from _parsed(enumerate(wrapped_elements(reader, limits.MAX_ROW_BYTES, arrays), start=1))
+        if len(arrays) > 1:
+            english = "the arrays %(names)s of the file were read one after another"
+            notes[Sentence("note-arrays-in-turn", english, names=", ".join(arrays[:6]))] = 1
 
 
 def _objects(rows: Iterator[Numbered], notes: Counter[str]) -> Iterator[Numbered]:
@@ -123,7 +130,7 @@ def _parsed(rows: Iterator[tuple[int, bytes | None]] | enumerate[bytes | None]) 
 def _numbered_lines(reader: io.BufferedReader[Any]) -> Iterator[tuple[int, bytes | None]]:
     for number, line in enumerate(lines(reader), start=1):
         if line is None or line.strip():
-            yield number, line
+            yield number, line and line.lstrip(BEFORE)
         else:
             check_count(number)
 
@@ -163,6 +170,8 @@ def parse_object(data: bytes | None) -> dict[str, Any]:
     try:
         value = json.loads(_decode(data), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
+        if why := _why_no_json(data, error):
+            raise Refused("", why) from None
         if error.pos == 0 and data.strip():  # begins as no value does
             raise Refused(
                 "",
@@ -196,6 +205,19 @@ def parse_object(data: bytes | None) -> dict[str, Any]:
         )
     check_storable(value)
     return value
+
+
+def _why_no_json(data: bytes, error: json.JSONDecodeError) -> Sentence | None:
+    """What people write that looks like JSON, by its name."""
+    if data.lstrip().startswith(COMMENTS):
+        return Sentence("json-comment", "begins with a comment, which JSON does not have; remove it")
+    if data.lstrip().startswith(b"{'"):
+        return Sentence(
+            "json-single-quotes", "is an object as Python prints it, in single quotes; write it with json.dumps"
+        )
+    if error.doc[: error.pos].rstrip().endswith(",") and error.doc[error.pos :].lstrip()[:1] in "]}":
+        return Sentence("json-comma", "has a comma behind the last field, which JSON does not allow; remove it")
+    return None
 
 
 def _decode(data: bytes) -> str:

@@ -21,6 +21,7 @@ from annotation_api.datasets.files.columnar import columnar_rows
 from annotation_api.datasets.files.containers import Readable, as_utf8, unpacked
 from annotation_api.datasets.files.csv_rows import csv_rows, is_csv
 from annotation_api.datasets.files.json_rows import Numbered, check_count, json_rows
+from annotation_api.datasets.files.texts import other_text
 from annotation_api.datasets.values import Unreadable
 
 
@@ -59,6 +60,8 @@ class Source:
         head = reader.peek(limits.CHUNK)[: limits.CHUNK].lstrip()
         if self._as_csv or (head[:1] not in (b"[", b"{") and is_csv(head)):
             yield from csv_rows(reader, self.notes)
+        elif other := other_text(head.decode("utf-8", errors="replace")):
+            raise Unreadable(0, Sentence("file-is-other", "the file is %(other)s", other=other))
         else:
             yield from json_rows(reader, head, self.notes)
 

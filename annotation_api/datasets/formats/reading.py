@@ -12,7 +12,6 @@ that counts what was left out; `unused` counts the fields that were not read.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 from collections import Counter
@@ -32,6 +31,7 @@ from annotation_api.datasets.formats.checks import notes_on
 from annotation_api.datasets.formats.mapping import NEEDED, Mapping, mapped
 from annotation_api.datasets.formats.mapping import layout as mapping_to
 from annotation_api.datasets.formats.rows import batches, exchanges, rated, states
+from annotation_api.datasets.formats.rows.plain import folded, looked_at, unwrapped
 from annotation_api.datasets.formats.rows.trees import trees
 from annotation_api.datasets.formats.shapes import pairs
 from annotation_api.datasets.formats.shapes.chats import only_asks
@@ -146,7 +146,7 @@ class Reading:
         head = list(itertools.islice(self._rows, LOOK_AHEAD))
         for _, value in head:
             self._see_columns(value)
-        rows = [_task(value) for _, value in head if not isinstance(value, Refused)]
+        rows = [looked_at(value) for _, value in head if not isinstance(value, Refused)]
         found = spoken_for(rows)
         if found is None:
             self._folds, found = True, spoken_for([folded(row) for row in rows])
@@ -181,15 +181,17 @@ class Reading:
 
     def _records(self, row: dict[str, Any]) -> list[Record]:
         """The records of one row; its notes are kept only when the whole row is good."""
-        if batches.is_batch(row) and not self.mapping:
-            if batches.is_rejected(row):
-                self._notes[batches.REJECTED.text] += 1
-                return []
-            row = batches.unbatched(row)
+        if batches.is_rejected(row) and batches.is_batch(row) and not self.mapping:
+            self._notes[batches.REJECTED.text] += 1
+            return []
+        row = row if self.mapping else unwrapped(row)
         if self._folds:
             row = folded(row)
             self._notes[FOLDED] += 1
         row = exchanges.parted(row)
+        if exchanges.is_in_turn(row) and not self.mapping:
+            self._notes[exchanges.IN_TURN] += 1
+            row = exchanges.in_turn(row)
         if self.format not in OWN and (why := states.taken_back(row)):
             self._notes[why.text] += 1
             return []
@@ -243,19 +245,6 @@ class Reading:
                     max_refusals=f"{MAX_REFUSALS:,}",
                 ),
             )
-
-
-def _task(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as its batch's task named it, for the look; one that cannot be so is refused when it is read."""
-    with contextlib.suppress(Refused):
-        return batches.unbatched(row) if batches.is_batch(row) else row
-    return row
-
-
-def folded(row: dict[str, Any]) -> dict[str, Any]:
-    """The row under names in lower case with _ for blanks: as it is where two names would then be one."""
-    lower = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): value for name, value in row.items()}
-    return lower if len(lower) == len(row) else row
 
 
 def _clip(text: str) -> str:

@@ -14,10 +14,11 @@ from annotation_api.datasets.formats.shapes import (
     safe,
     scored,
     sides,
+    steps,
     thumbs,
     unranked,
 )
-from annotation_api.datasets.formats.shapes.exported import argilla, label_studio, webui
+from annotation_api.datasets.formats.shapes.exported import argilla, label_studio, prodigy, webui
 from annotation_api.datasets.layouts import Format as Format
 from annotation_api.datasets.values import Row
 
@@ -44,6 +45,11 @@ def _has(*names: str) -> Callable[[Row], bool]:
 def _is_native(row: Row) -> bool:
     inner = row.get("prompt")
     return isinstance(inner, dict) and "messages" in inner
+
+
+def _is_tree(row: Row) -> bool:
+    inner = row.get("prompt")
+    return isinstance(inner, dict) and bool({"text", "replies"} & inner.keys())
 
 
 def _is_hh(row: Row) -> bool:
@@ -73,14 +79,18 @@ def _is_graded_pair(row: Row) -> bool:
 
 
 def _is_list(row: Row) -> bool:
-    return isinstance(row.get("output"), list)
+    """Whether `output` holds several answers, or anything but what an API logged."""
+    items = row.get("output")
+    return isinstance(items, list) and not any(isinstance(item, dict) and "type" in item for item in items)
 
 
 # In this order: the first that fits is taken, so the more special ones come first.
 _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.JSONL, _is_native),
     (Format.RECORDS, own.is_full),
-    (Format.OASST, lambda row: isinstance(row.get("prompt"), dict)),
+    (Format.OASST, _is_tree),
+    (Format.PRODIGY, prodigy.speaks),
+    (Format.STEPS, steps.speaks),
     (Format.LABEL_STUDIO, label_studio.is_min),
     (Format.ARGILLA, argilla.is_flat),
     (Format.HH, _is_hh),
@@ -91,6 +101,7 @@ _SIGNS: tuple[tuple[Format, Callable[[Row], bool]], ...] = (
     (Format.HELPSTEER, _has("response_1", "response_2", "preference_strength")),
     (Format.HELPSTEER3, _has("context", "response1", "response2", "overall_preference")),
     (Format.BATTLES, _has("conversation_a", "conversation_b")),
+    (Format.BATTLES, _has("messages_a", "messages_b", "winner")),
     (Format.ARENA, _has("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")),
     (Format.WEBGPT, _has("question", "answer_0", "answer_1", "score_0", "score_1")),
     (Format.STACK, _has("question", "response_j", "response_k")),

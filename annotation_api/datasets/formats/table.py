@@ -19,12 +19,13 @@ from annotation_api.datasets.formats.shapes import (
     safe,
     scored,
     sides,
+    steps,
     thumbs,
     unranked,
 )
-from annotation_api.datasets.formats.shapes.exported import argilla, label_studio, webui
+from annotation_api.datasets.formats.shapes.exported import argilla, label_studio, prodigy, webui
 from annotation_api.datasets.layouts import Format as Format
-from annotation_api.datasets.values import Note, Refused, Row, show
+from annotation_api.datasets.values import Note, Refused, Row, first_of, show
 
 Reader = Callable[[Row], Iterable[Record | Note]]
 
@@ -152,7 +153,7 @@ def _alpaca_ranking(row: Row) -> Iterable[Record | Note]:
             ),
         )
     raise Refused(
-        "output",
+        first_of(row, chats.OUTPUT),
         Sentence("one-answer", "is one answer, which compares nothing; import the file as demonstrations or prompts"),
     )
 
@@ -201,6 +202,8 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.LABEL_STUDIO: (_studio_demonstration, label_studio.ranking, label_studio.prompt),
     Format.ARGILLA: (_argilla_demonstration, argilla.ranking, argilla.prompt),
     Format.OPEN_WEBUI: (webui.demonstration, webui.ranking, webui.prompt),
+    Format.PRODIGY: (_comparisons_only, prodigy.ranking, prodigy.prompt),
+    Format.STEPS: (steps.no_record, steps.no_record, steps.prompt),
     Format.SIDES: (_comparisons_only, sides.ranking, sides.prompt),
     Format.RESPONSES: (unranked.no_demonstration, unranked.no_ranking, unranked.prompt),
     Format.TEXT: (chats.written_demonstration, _chat_only, chats.written_prompt),

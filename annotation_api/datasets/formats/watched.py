@@ -20,8 +20,10 @@ MEANING = frozenset(
     | {"chosen_score", "rejected_score", "rejected", "rejected_response", "rejected_messages", "toxic", "redacted"}
     | {"deleted", "spam", "is_safe", "label", "tools", "functions", "system", "system_prompt", "history"}
     | {"tie", "is_tie", "preference", "winner", "flagged", "quality", "review_result", "reward", "rank"}
+    | {"magnitude", "reasoning_content", "thinking"}
     | {"chosen_avg_rating", "rejected_avg_rating", "images", "image", "videos", "video", "audios", "audio"}
 )
+THOUGHT = frozenset({"reasoning_content", "thinking"})  # beside what a turn says, where a model thought first
 FLAGS = frozenset(
     {"toxic", "redacted", "deleted", "spam", "tie", "is_tie", "flagged"}
 )  # of these only what is true says anything
@@ -70,7 +72,8 @@ def _unread_inside(value: Any) -> Iterator[str]:
 
 def meant(name: str, value: Any) -> Iterator[Note]:
     """What is said of an unread field that changes what the row means."""
-    plain = name.lower().replace("-", "_").replace(" ", "_")
+    inner = "." in name and name.rpartition(".")[2] in THOUGHT
+    plain = name.rpartition(".")[2] if inner else name.lower().replace("-", "_").replace(" ", "_")
     if plain in MEANING and not (plain in FLAGS and str(value).lower() in ("false", "0")):
         yield Note(
             Sentence(

@@ -9,6 +9,8 @@ import pytest
 from transformers import Gemma3Config
 
 from alignment.models import library
+from alignment.models.load import load_causal_lm, load_scorer, load_tokenizer
+from tests.support.alignment import families
 
 NEWER = ("sub_configs_defaults", "activation_checkpointing_enable", "page_size=")
 
@@ -55,3 +57,11 @@ def test_pages_by_either_name(monkeypatch: pytest.MonkeyPatch, name: str) -> Non
 
 def test_a_config_says_what_it_is_made_of() -> None:
     assert "text_config" in library.parts_of(Gemma3Config)
+
+
+def test_a_head_of_ours_stands_on_the_tables_that_its_family_computes(tmp_path: Path) -> None:
+    """Falcon-H1's are in no file: the library computes them anew when it loads a model of its own."""
+    tokenizer = load_tokenizer(families.save("falcon_h1", tmp_path))
+    own = dict(load_causal_lm(tmp_path, tokenizer, trained=False).named_buffers())
+    found = dict(load_scorer(tmp_path, tokenizer, trained=False).named_buffers())
+    assert {name: table.equal(own[name]) for name, table in found.items()} == dict.fromkeys(found, True)

@@ -155,6 +155,14 @@ def run(tiny_base: Path, tmp_path: Path, recorder: Callable[..., Any]) -> Callab
     return call
 
 
+def test_replies_without_a_text_are_not_called_long_prompts(
+    run: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alignment.data.chat.decode", lambda tokenizer, ids: "")
+    with pytest.raises(StageError, match="None of the 24 replies holds a text"):
+        run(list(world.heldout[:2]), responses_per_prompt=3, distinct=True)
+
+
 def test_rows_are_in_order_and_complete(run: Callable[..., Any], world: World) -> None:
     result, rows, _ = run(list(world.heldout[:6]), responses_per_prompt=3, distinct=False)
     assert [(row["prompt"], row["model"]) for row in rows] == [(i, m) for i in range(6) for m in "bbbaaa"]

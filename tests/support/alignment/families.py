@@ -65,6 +65,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "qk_nope_head_dim": 4,
         "v_head_dim": 8,
     },
+    "falcon_h1": {
+        **SMALL,
+        "head_dim": 16,
+        "mamba_n_heads": 8,
+        "mamba_d_head": 8,
+        "mamba_d_state": 8,
+        "mamba_n_groups": 1,
+        "mamba_d_ssm": 64,
+    },
+    "minimax": {**SMALL, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
     "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "num_heads": 4},
 }

@@ -262,7 +262,8 @@ def question_prompt(row: Row) -> Iterator[Prompt]:
     """
     if row.get("turns") is not None:
         turns = as_list(row["turns"], "turns")
-        yield Prompt.from_text(as_text(turns[0] if turns else None, "turns[0]"))
+        first = turns[0] if turns else None
+        yield Prompt.from_text(as_text(first.get("content") if isinstance(first, dict) else first, "turns[0]"))
     else:
         for i, case in enumerate(_cases(row)):
             yield _task_prompt(row, case, i)

@@ -31,6 +31,7 @@ from annotation_api.datasets.values import (
 )
 
 BOTH_BAD = "both bad"
+BATTLE_SIDES = (("messages_a", "messages_b"), ("conversation_a", "conversation_b"))
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,30 @@ def battle_ranking(row: Row) -> Made:
 
 def battle_prompt(row: Row) -> Iterator[Prompt]:
     """What was asked first: later turns of the two conversations can differ."""
-    turns = messages(row.get("conversation_a"), "conversation_a")
+    name = _sides_of_battle(row)[0]
+    turns = messages(row.get(name), name)
     first = next((i for i, turn in enumerate(turns) if turn.role == "user"), 0)
-    yield prompt_of(turns[: first + 1], "conversation_a")
+    yield prompt_of(turns[: first + 1], name)
 
 
 def _battle(row: Row) -> tuple[Prompt, tuple[str, str]]:
-    first, second = (messages(row.get(name), name) for name in ("conversation_a", "conversation_b"))
-    _check_sides(first, second, "conversation_b")
-    return prompt_of(first[:-1], "conversation_a"), (first[-1].content, second[-1].content)
+    names = _sides_of_battle(row)
+    first, second = (_until_judged(row, messages(row.get(name), name)) for name in names)
+    _check_sides(first, second, names[1])
+    return prompt_of(first[:-1], names[0]), (first[-1].content, second[-1].content)
+
+
+def _sides_of_battle(row: Row) -> tuple[str, str]:
+    return next(pair for pair in BATTLE_SIDES if row.get(pair[0]) is not None or pair is BATTLE_SIDES[-1])
+
+
+def _until_judged(row: Row, turns: list[Message]) -> list[Message]:
+    """MT-bench: `turn` says which answer was judged, and both conversations go on behind the first."""
+    judged = row.get("turn")
+    answers = [i for i, turn in enumerate(turns) if turn.role == "assistant"]
+    if isinstance(judged, bool) or not isinstance(judged, int) or not 1 <= judged <= len(answers):
+        return turns
+    return turns[: answers[judged - 1] + 1]
 
 
 def _check_sides(first: list[Message], second: list[Message], field: str) -> None:
@@ -230,9 +246,6 @@ def _texts(row: Row, name: str) -> list[str]:
     if not items:
         raise Refused(name, Sentence("no-turn", "holds no turn"))
     return [as_text(item, f"{name}[{i}]") for i, item in enumerate(items)]
-
-
-# ---------------------------------------------------------------- PKU-SafeRLHF
 
 
 # ---------------------------------------------------------------- summarize_from_feedback

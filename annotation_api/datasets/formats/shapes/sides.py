@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from alignment.shared.records import Prompt
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.orders import Made, by_scores
-from annotation_api.datasets.formats.shapes.chats import INSTRUCTION, instruction
+from annotation_api.datasets.formats.shapes.chats import asked_in, instruction
 from annotation_api.datasets.values import Refused, Row, first_of, optional_text, show, text
 
 SIDES = tuple(
@@ -33,6 +33,7 @@ VERDICTS = (
     "chosen",
     "judgement",
     "judgment",
+    "overall_response",  # Align-Anything
     "label",  # where it is a word: a number can count from 0 or from 1
 )
 TIES = frozenset({"tie", "tied", "equal", "same", "both", "draw", "平局", "一样"})
@@ -55,8 +56,7 @@ def columns(row: Row) -> tuple[str, str] | None:
 
 def speaks(row: Row) -> bool:
     """Whether a prompt, two responses and a word for the winner stand in columns."""
-    asked = any(row.get(name) is not None for name in INSTRUCTION)
-    return asked and columns(row) is not None and any(name in row for name in VERDICTS)
+    return asked_in(row) is not None and columns(row) is not None and any(name in row for name in VERDICTS)
 
 
 def prompt(row: Row) -> Iterator[Prompt]:

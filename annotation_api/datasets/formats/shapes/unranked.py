@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator
 from alignment.shared.records import MAX_RESPONSES, Candidates, Demonstration, Prompt, Ranking, Record
 from alignment.shared.sentence import Sentence
 from annotation_api.datasets.formats.serialised import parsed_list
-from annotation_api.datasets.formats.shapes.chats import CHAT, INPUT, INSTRUCTION, OUTPUT, SEVERAL, SYSTEM, instruction
+from annotation_api.datasets.formats.shapes.chats import (
+    CHAT,
+    INPUT,
+    INSTRUCTION,
+    OUTPUT,
+    SEVERAL,
+    SYSTEM,
+    asked_in,
+    instruction,
+)
 from annotation_api.datasets.formats.shapes.own import origin
 from annotation_api.datasets.formats.tool_turns import conversation, with_tools
 from annotation_api.datasets.values import (
@@ -145,7 +154,7 @@ def response_of(value: object, field: str) -> str:
 
 
 def _prompt(row: Row) -> Prompt:
-    if any(row.get(name) is not None for name in INSTRUCTION):
+    if asked_in(row) is not None:
         return instruction(row)
     name = first_of(row, CHAT)
     return with_tools(row, prompt_of(conversation(row[name], name), name))

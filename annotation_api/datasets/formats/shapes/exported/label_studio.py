@@ -61,7 +61,15 @@ def is_written(row: Row) -> bool:
     if is_min(row):
         return columns(row) is None and any(isinstance(row.get(name), str) for name in OUTPUT)
     given = [item for item in row.get("annotations") or () if isinstance(item, dict)]
-    return bool(given) and any(_written(item) for item in given)
+    data = row.get("data")
+    compared = any(_compares(item) for item in given) or (isinstance(data, dict) and columns(data) is not None)
+    return not compared and any(_written(item) for item in given)
+
+
+def _compares(given: dict[str, Any]) -> bool:
+    """Whether one person compared something: a text beside it is a comment, not an answer."""
+    results = [item.get("value") for item in given.get("result") or () if isinstance(item, dict)]
+    return any(isinstance(value, dict) and bool({"selected", "ranker"} & value.keys()) for value in results)
 
 
 def _written(given: dict[str, Any]) -> list[object]:
