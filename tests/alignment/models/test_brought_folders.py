@@ -169,7 +169,7 @@ def test_weights_in_both_kinds_and_without_a_place_are_noted(tmp_path: Path) -> 
     written(INDEX, b'{"weight_map": {"a": "b.safetensors"}}')(tmp_path)
     notes = check(tmp_path).notes
     assert any("holds its weights twice" in note for note in notes)
-    assert any("1 tensors that the model has no place for" in note for note in notes)
+    assert any("1 tensor that the model has no place for" in note for note in notes)
 
 
 def test_a_large_folder_is_looked_at_for_as_long_as_one_waits(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.orm import Session
 
+from alignment.shared.sentence import unpacked
 from annotation_api.db import dispatchers
 from annotation_api.db.tables import Job, JobState, RayState
 from tests.support.engine_room import World, poll
@@ -23,7 +24,8 @@ def test_halves_share_a_gpu_a_whole_one_waits_and_two_are_never_had(world: World
     two = world.job({"steps": 2}, gpus=2.0, config=BATCHES)
 
     def waits(job: Job) -> bool:
-        return (job.reason, job.reason_detail) == ("waiting_gpu", "1 GPU on machines with 0 free of 1")
+        said = unpacked(job.reason_detail or "")
+        return (job.reason, said) == ("waiting_gpu", "1 GPU on machines with 0 free of 1")
 
     world.wait(whole, JobState.STARTING, until=waits)
     failed = world.wait(two, JobState.FAILED)

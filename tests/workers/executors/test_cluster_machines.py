@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from alignment.shared.config import Stage
+from alignment.shared.sentence import unpacked
 from annotation_api.db.tables import Job, JobState
 from tests.support import stub
 from tests.support.engine_room import ROOT, World, poll
@@ -33,7 +34,7 @@ def reason(world: World, job_id: uuid.UUID, detail: str) -> Job:
     return world.wait(
         job_id,
         JobState.STARTING,
-        until=lambda job: job.reason == "waiting_gpu" and detail in (job.reason_detail or ""),
+        until=lambda job: job.reason == "waiting_gpu" and detail in unpacked(job.reason_detail or ""),
     )
 
 
@@ -45,7 +46,7 @@ def test_a_job_waits_for_a_gpu_that_comes_and_for_one_that_comes_back(world: Wor
     world.dispatcher()
     assert world.wait(anywhere).state is JobState.SUCCEEDED
     said = [note["message"] for note in world.events(anywhere, "note")]
-    assert said.count("The job asks for 1 GPUs and there is none here: it runs on the CPU.") == 1
+    assert said.count("The job asks for 1 GPU and there is none here: it runs on the CPU.") == 1
     reason(world, job_id, "1 GPU, and the cluster has none now")
 
     with no_gpu.machine("127.0.0.2", gpus=1) as machine:
@@ -77,7 +78,7 @@ def test_machines_that_are_not_fit_are_left_out_by_name(
     with files, code:
         world.dispatcher()
         files_differ = f"(127.0.0.2) has another folder at {world.home}, not the shared one"
-        told = reason(world, job_id, f"{files_differ}; ").reason_detail
+        told = unpacked(reason(world, job_id, f"{files_differ}; ").reason_detail or "")
         assert "(127.0.0.3) has Rankloop's code" in told
         poll(lambda: files_differ in (world.home / "test.log").read_text(), "the dispatcher to name it", world.report)
         with no_gpu.machine("127.0.0.4", gpus=1):
@@ -115,7 +116,7 @@ def test_a_machine_that_was_mended_gets_the_job(
 
 def placed(executor: Executor, said: list[str]) -> bool:
     waiting = executor.placed(0.2)
-    said.append(waiting.detail if waiting else "")
+    said.append((waiting and waiting.detail) or "")
     return waiting is None
 
 
