@@ -11,11 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Annotated, Any
-
-from pydantic import SkipValidation
-
-SentenceText = Annotated[str, SkipValidation]  # of a model's field: pydantic would make a plain str of a Sentence
+from typing import Any
 
 
 class Sentence(str):

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SkipValidation, ValidationError
 
-from alignment.shared.sentence import Sentence, SentenceText
+from alignment.shared.sentence import Sentence
 
 Scalar = bool | int | float | str | None
+SentenceText = Annotated[str, SkipValidation]  # of a model's field: pydantic would make a plain str of a Sentence
 MOST_SHOWN = 80  # characters of a value
 MOST_WHOLE = 2**53  # what every reader of JSON reads as it was written
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from alignment.shared.sentence import Sentence, SentenceText, unpacked
+from alignment.shared.sentence import Sentence, unpacked
+from alignment.shared.validation import SentenceText
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind, FreezeState
 from annotation_api.http.labels import NewLabels

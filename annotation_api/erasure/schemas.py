@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from alignment.shared.sentence import Sentence, SentenceText, unpacked
+from alignment.shared.sentence import Sentence, unpacked
+from alignment.shared.validation import SentenceText
 from annotation_api.db.kinds import ErasureScope
 from annotation_api.db.tables import ErasureState
 from annotation_api.http.schemas import Body, Shown, storable_text

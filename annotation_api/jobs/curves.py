@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from alignment.shared.config import Stage
-from alignment.shared.sentence import SentenceText
+from alignment.shared.validation import SentenceText
 from annotation_api.jobs.detail_schemas import Series
 
 # Groups in order; in each, the metrics that share an axis.

@@ -23,9 +23,9 @@ from pydantic_core import CoreSchema
 
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, Stage, preset_names
-from alignment.shared.sentence import Sentence, SentenceText, unpacked
+from alignment.shared.sentence import Sentence, unpacked
 from alignment.shared.stage_names import ON_DATA
-from alignment.shared.validation import Problem
+from alignment.shared.validation import Problem, SentenceText
 from annotation_api.db.tables import Job, JobState
 from annotation_api.http.labels import NewLabels
 from annotation_api.http.schemas import Body, Shown

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alignment.shared.sentence import SentenceText
+from alignment.shared.validation import SentenceText
 from annotation_api.db.tables import ModelKind
 from annotation_api.http.labels import Notes
 from annotation_api.http.schemas import Body, Shown

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from alignment.shared.sentence import SentenceText
+from alignment.shared.validation import SentenceText
 from annotation_api.annotation.gold.expected import Expected
 from annotation_api.db.tables import FeedbackKind, GoldUse
 from annotation_api.http.schemas import Body, Patch, Shown, storable_text

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from alignment.shared.sentence import Sentence, SentenceText
+from alignment.shared.sentence import Sentence
+from alignment.shared.validation import SentenceText
 from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
 from annotation_api.db.forms import FormSpec
 from annotation_api.db.tables import FeedbackKind

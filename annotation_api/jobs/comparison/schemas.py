@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from alignment.shared.config import Stage
-from alignment.shared.sentence import SentenceText
+from alignment.shared.validation import SentenceText
 from annotation_api.db.kinds import JobState, ModelKind
 from annotation_api.jobs.curves import ChartGroup
 
