@@ -103,6 +103,10 @@ def is_plain(value: Any) -> bool:
     return all(item is None or isinstance(item, str | int | float) for item in scalars)
 
 
+def _says(name: str, key: str, item: object) -> Sentence:
+    return Sentence("unsafe-choice", "%(name)s says %(key)s = %(item)s.", name=name, key=key, item=repr(str(item)[:80]))
+
+
 def _check_pair(name: str, key: str, value: Any) -> None:
     bare = key.strip("_").removesuffix("_internal")
     if bare in NEVER and value is not None and value is not False:
@@ -114,29 +118,13 @@ def _check_pair(name: str, key: str, value: Any) -> None:
         for item in _leaves(value):
             if str(item).removeprefix("torch.") not in CHOICES[bare]:
                 allowed = ", ".join(CHOICES[bare])
-                raise UnsafeModel(
-                    Sentence(
-                        "unsafe-choice",
-                        "%(name)s says %(key)s = %(item)s.",
-                        name=name,
-                        key=key,
-                        item=repr(str(item)[:80]),
-                    ),
-                    Sentence("unsafe-remove-allowed", "Remove it; allowed: %(allowed)s.", allowed=allowed),
-                )
+                then = Sentence("unsafe-remove-allowed", "Remove it; allowed: %(allowed)s.", allowed=allowed)
+                raise UnsafeModel(_says(name, key, item), then)
     if bare in FORMS:
         for item in _leaves(value):
             if not isinstance(item, str) or not FORMS[bare].fullmatch(item):
-                raise UnsafeModel(
-                    Sentence(
-                        "unsafe-choice",
-                        "%(name)s says %(key)s = %(item)s.",
-                        name=name,
-                        key=key,
-                        item=repr(str(item)[:80]),
-                    ),
-                    Sentence("unsafe-name-class-type-library", "Name a class or type of the library."),
-                )
+                then = Sentence("unsafe-name-class-type-library", "Name a class or type of the library.")
+                raise UnsafeModel(_says(name, key, item), then)
     if PATHS.fullmatch(bare) and isinstance(value, str) and not re.fullmatch(r"[\w.-]+", value):
         raise UnsafeModel(
             Sentence(
