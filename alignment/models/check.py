@@ -39,6 +39,7 @@ from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.families import after_head, positions, usually_adapted
 from alignment.untrusted.files import UnsafeModel
 from alignment.untrusted.folder import GENERATION, SafeFolder
+from alignment.untrusted.weight_files import open_weights
 
 WITH_TOOLS = Prompt.model_validate_json(
     """{"tools": [{"function": {"name": "look", "description": "?", "parameters": {}}}], "messages": [
@@ -75,7 +76,7 @@ def check(folder: Path) -> Checked:
         safe_folder.require_tokenizer(safe)
         below = [safe, *bases_of(safe, lambda base: True)]
         with ExitStack() as descriptors:
-            safe_folder.open_weights(below[-1], descriptors)
+            open_weights(below[-1], descriptors)
     except UnsafeModel as error:
         raise BadInput(
             Sentence("folder-unusable", "%(folder)s cannot be used: %(cause)s", folder=folder, cause=error.cause),

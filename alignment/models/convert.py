@@ -25,6 +25,7 @@ from alignment.shared.errors import BadInput, StageError
 from alignment.shared.sentence import Sentence
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.files import UnsafeModel, read_limited, require_regular
+from alignment.untrusted.weight_files import open_weights
 
 SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 MAX_BYTES = 2**41
@@ -60,7 +61,7 @@ def convert(source: Path, target: Path) -> Path:
             index = {"metadata": {}, "weight_map": places}
             (made / safe_folder.INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
             with ExitStack() as descriptors:
-                safe_folder.open_weights(safe_folder.inspect(made), descriptors)
+                open_weights(safe_folder.inspect(made), descriptors)
         except UnsafeModel as error:
             raise _bad(
                 Sentence(

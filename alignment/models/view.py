@@ -26,7 +26,8 @@ from alignment.shared.errors import BadInput, StageError
 from alignment.shared.sentence import Sentence
 from alignment.untrusted import json as safe_json
 from alignment.untrusted.files import UnsafeModel
-from alignment.untrusted.folder import CONFIG, GENERATION, INDEX, SafeFolder, inspect, open_weights, require_tokenizer
+from alignment.untrusted.folder import CONFIG, GENERATION, INDEX, SafeFolder, inspect, require_tokenizer
+from alignment.untrusted.weight_files import open_weights
 
 NUMBER_TYPES = frozenset({"dtype", "torch_dtype"})
 STRUCTURED = ("per_layer_config", "rope_parameters", "rope_scaling")  # read by all configs, declared by few

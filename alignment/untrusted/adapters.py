@@ -10,7 +10,8 @@ from pathlib import Path
 
 from alignment.shared.sentence import Sentence
 from alignment.untrusted.files import UnsafeModel
-from alignment.untrusted.folder import ADAPTER, CONFIG, SafeFolder, inspect, open_weights
+from alignment.untrusted.folder import ADAPTER, CONFIG, SafeFolder, inspect
+from alignment.untrusted.weight_files import open_weights
 
 KNOWN_BY = 2  # last parts of a path by which a folder is known again: a name alone may stand in many places
 

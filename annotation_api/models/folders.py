@@ -19,6 +19,7 @@ from alignment.shared.validation import Problem
 from alignment.untrusted import folder as safe_folder
 from alignment.untrusted.adapters import bases_of
 from alignment.untrusted.files import UnsafeModel, read_limited
+from alignment.untrusted.weight_files import open_weights
 from annotation_api.http.errors import ApiError, invalid
 from annotation_api.settings import Settings
 
@@ -55,7 +56,7 @@ def _sound(folder: Path, settings: Settings) -> list[safe_folder.SafeFolder]:
         safe_folder.require_tokenizer(safe)
         below = [safe, *bases_of(safe, lambda base: _real(base, _roots(settings)) is not None)]
         with ExitStack() as descriptors:
-            safe_folder.open_weights(below[-1], descriptors)
+            open_weights(below[-1], descriptors)
     except UnsafeModel as error:
         raise _wrong(
             str(folder),
