@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class Stream(asyncio.Protocol):
         self.delays: list[float] = []
         self.last = self.faults = 0
         self.open = False
+        self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()  # its first bytes
         self._rest = b""
 
     def connection_made(self, transport: Any) -> None:
@@ -77,6 +78,8 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now, self.open = time.time(), True
+        if not self.answered.done():
+            self.answered.set_result(data)
         whole, _, self._rest = (self._rest + data).rpartition(b"\n\n")
         for number in NUMBER.findall(whole):
             self.faults += int(number) != self.last + 1
@@ -125,12 +128,9 @@ def _engineers(sessions: sessionmaker[Session], count: int) -> list[str]:
 async def streams(desk: Desk, sessions: sessionmaker[Session], keys: list[str], options: argparse.Namespace) -> None:
     """Open them all, let the jobs tell for a while, and see what came."""
     jobs = [_running(sessions) for _ in range(options.jobs)]
-    loop, crowd = asyncio.get_running_loop(), list[Stream]()
     start = time.perf_counter()
-    for number in range(options.streams):
-        one = Stream(jobs[number % len(jobs)][0], keys[number // A_PERSON])
-        await loop.create_connection(lambda one=one: one, HOST, desk.port)
-        crowd.append(one)
+    asked = ((jobs[number % len(jobs)][0], keys[number // A_PERSON]) for number in range(options.streams))
+    crowd = await asyncio.gather(*(_opened(desk, job, key) for job, key in asked))
     while not all(one.last >= 3 for one in crowd):  # queued, starting, running
         await asyncio.sleep(0.05)
     print(f"{len(crowd)} streams of {options.jobs} jobs opened in {time.perf_counter() - start:.1f} s")
@@ -140,6 +140,18 @@ async def streams(desk: Desk, sessions: sessionmaker[Session], keys: list[str], 
     _report(desk, crowd, told, before, time.perf_counter() - start)
     for one in crowd:
         one.transport.close()
+
+
+async def _opened(desk: Desk, job: uuid.UUID, key: str) -> Stream:
+    """A client's stream; one that is told 503 asks again a second later, as the answer says."""
+    loop = asyncio.get_running_loop()
+    while True:
+        one = Stream(job, key)
+        await loop.create_connection(lambda one=one: one, HOST, desk.port)
+        if not (await one.answered).startswith(b"HTTP/1.1 503"):
+            return one
+        one.transport.close()
+        await asyncio.sleep(1)
 
 
 def _running(sessions: sessionmaker[Session]) -> tuple[uuid.UUID, int]:
@@ -165,7 +177,7 @@ def _tell(sessions: sessionmaker[Session], jobs: list[tuple[uuid.UUID, int]], op
     return step
 
 
-def _report(desk: Desk, crowd: list[Stream], told: int, before: dict[str, float], wall: float) -> None:
+def _report(desk: Desk, crowd: Sequence[Stream], told: int, before: dict[str, float], wall: float) -> None:
     delays = [delay for one in crowd for delay in one.delays]
     p50, p95, p99 = (percentile(delays, share) for share in (0.5, 0.95, 0.99))
     missing = sum(told - len(one.delays) for one in crowd)
