@@ -31,7 +31,7 @@ def _put_together() -> FastAPI:
 def app_of(settings: Settings, engine: Engine) -> FastAPI:
     """As `create_app` makes it, but with routes that are put together once: that takes longer than most tests.
 
-    Not for settings that go into the routes themselves: hosts, TLS, the size of bodies.
+    Not for a test that adds a route, nor for settings that go into what is put together: hosts, TLS, sizes of bodies.
     """
     app = copy.copy(_put_together())
     app.middleware_stack = None
