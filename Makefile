@@ -2,6 +2,8 @@
 PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
+# What was compiled is kept, whatever the shell says: tests start many processes that load the same modules.
+unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 # A database, and what else tests share, for each worker; a file's tests stay together (tests/support/dealing.py).
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=10 $(PYTEST_OPTIONS)

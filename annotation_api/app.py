@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
+from starlette.datastructures import State
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -115,14 +116,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         generate_unique_id_function=_operation_id,
         lifespan=_lifespan,
     )
-    app.state.settings, app.state.engine = settings, engine or _engine(settings)
-    app.state.sessions = session_factory(app.state.engine)
-    app.state.slots = Slots("slots", SLOTS)
-    app.state.claim_slots, app.state.job_slots = Slots("claim-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
-    app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
-    app.state.download_threads = CapacityLimiter(downloads.THREADS)
-    app.state.latest = scrape.Latest()
-    app.state.streams = EventPoller(lambda: app.state.sessions)
+    furnish(app, settings, engine or _engine(settings))
     errors.install(app, render_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
@@ -141,6 +135,19 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     if own_process:
         logs.start("api")
     return app
+
+
+def furnish(app: FastAPI, settings: Settings, engine: Engine) -> None:
+    """What its requests share beside the routes, all of it new: settings, connections, slots, who streams."""
+    app.state = State()
+    app.state.settings, app.state.engine = settings, engine
+    app.state.sessions = session_factory(engine)
+    app.state.slots = Slots("slots", SLOTS)
+    app.state.claim_slots, app.state.job_slots = Slots("claim-slots", CLAIM_SLOTS), Slots("job-slots", JOB_SLOTS)
+    app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
+    app.state.download_threads = CapacityLimiter(downloads.THREADS)
+    app.state.latest = scrape.Latest()
+    app.state.streams = EventPoller(lambda: app.state.sessions)
 
 
 class Api(FastAPI):

@@ -13,13 +13,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from annotation_api.app import create_app
 from annotation_api.db.audit import notes
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import auth
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.support.live import app_of
 
 PASSWORD = "three plain words"
 HOST = "http://localhost"
@@ -37,7 +37,7 @@ def _one_event_loop() -> Iterator[None]:
 def shared_app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     """Putting the app together takes longer than a test."""
     settings = Settings(database_url="postgresql://given-by-the-engine", home=tmp_path_factory.mktemp("home"))
-    return create_app(settings, engine)
+    return app_of(settings, engine)
 
 
 @pytest.fixture

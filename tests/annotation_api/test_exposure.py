@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -16,6 +15,7 @@ from annotation_api.db.tables import Person, Role
 from annotation_api.exposure import is_loopback
 from annotation_api.settings import Settings, SettingsError, sample_password
 from annotation_api.up import CannotStart, Service
+from tests.support.live import app_of
 
 BEYOND = "192.0.2.7"  # an address that other machines reach
 GOOD = "postgresql://rankloop:f3a9c1@localhost/rankloop"
@@ -30,7 +30,7 @@ def reached(engine: Engine, session: Session, tmp_path: Path) -> Make:
 
     def make(at: str, url: str = GOOD, published: bool = False) -> TestClient:
         settings = Settings(database_url=url, home=tmp_path, published_on_loopback=published)
-        app: FastAPI = create_app(settings, engine)
+        app = app_of(settings, engine)
         app.state.sessions = sessionmaker(bind=session.connection(), join_transaction_mode="create_savepoint")
         host = f"[{at}]" if ":" in at else at
         return TestClient(app, base_url=f"http://{host}", headers={"Host": "localhost"})

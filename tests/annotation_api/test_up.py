@@ -68,7 +68,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """For the tests that leave it as they found it."""
+    """For the tests that leave it as they found it; then nobody reads it any more, and at last it is killed."""
     home = tmp_path_factory.mktemp("up") / "home"
     with starting(home) as start:
         process = start()
@@ -159,6 +159,22 @@ def test_a_killed_database_comes_back(up: Running) -> None:
     wait_until(lambda: ready(up.url), "the database did not come back")
 
 
+def test_nobody_need_read_what_it_says(up: Running) -> None:
+    assert up.process.stdout
+    up.process.stdout.close()
+    api = next(p for p in psutil.Process(up.process.pid).children() if API in p.cmdline())
+    api.kill()
+    api.wait()  # the next one may answer before anybody has seen that there is none
+    wait_until(lambda: answers(up.url), "the API did not come back")
+
+
+def test_a_killed_parent_takes_everything_with_it(up: Running) -> None:
+    tree = psutil.Process(up.process.pid).children(recursive=True)
+    assert {"postgres"} < {process.name() for process in tree}
+    up.process.kill()
+    wait_until(lambda: all_gone(tree), f"left behind: {[p for p in tree if p.is_running()]}")
+
+
 def killed_postmaster(process: subprocess.Popen[str]) -> bool:
     """Whether there was one; it may end by itself while it is looked at."""
     for found in postmasters(process):
@@ -202,30 +218,16 @@ def test_it_is_told_to_stop_while_its_database_is_away(start: Start) -> None:
     wait_until(lambda: all_gone(tree), "a child outlived rankloop up")
 
 
-def test_nobody_need_read_what_it_says(start: Start) -> None:
-    process = start()
-    url = read_until(process, r"running at (\S+)")
-    assert process.stdout
-    process.stdout.close()
-    api = next(p for p in psutil.Process(process.pid).children() if API in p.cmdline())
-    api.kill()
-    api.wait()  # the next one may answer before anybody has seen that there is none
-    wait_until(lambda: answers(url), "the API did not come back")
-
-
-def test_a_script_gets_one_line_of_json(start: Start) -> None:
+def test_a_script_gets_one_line_of_json_and_damaged_credentials_are_written_anew(start: Start, tmp_path: Path) -> None:
     """And the allowed hosts of a public address do not shut out this machine itself."""
+    credentials = tmp_path / "home" / "credentials.json"
+    credentials.parent.mkdir()
+    credentials.write_text("{")
     process = start("--port", "0", "--json", RANKLOOP_ALLOWED_HOSTS="rank.example.org")
     line = json.loads(read_until(process, r"(\{.*\})"))
     assert line["setup_url"].startswith(line["url"])
     assert httpx.get(f"{line['url']}/readyz").is_success
-
-
-def test_a_damaged_credentials_file_is_written_anew(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "credentials.json").write_text("{")
-    read_until(start(), r"running at (\S+)")
-    assert json.loads((tmp_path / "home" / "credentials.json").read_text())["api_key"].startswith("rl_")
+    assert json.loads(credentials.read_text())["api_key"].startswith("rl_")
 
 
 def test_migrate_prepares_a_database_and_may_be_repeated(fresh_database: str) -> None:
@@ -235,14 +237,6 @@ def test_migrate_prepares_a_database_and_may_be_repeated(fresh_database: str) ->
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert "The database is up to date." in done.stdout
         assert "/setup/" in done.stdout
-
-
-def test_a_killed_parent_takes_everything_with_it(start: Start) -> None:
-    process = start()
-    read_until(process, r"running at (\S+)")
-    tree = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    wait_until(lambda: all_gone(tree), f"left behind: {[p for p in tree if p.is_running()]}")
 
 
 def test_a_taken_port_is_one_sentence(start: Start) -> None:

@@ -21,7 +21,8 @@ class ByFile(LoadGroupScheduling):
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Group what belongs together; files with long tests first, so that none of them is begun last.
+    """Group what belongs together. What starts a Ray first, which is the longest piece of all, then files with long
+    tests, so that none of them is begun last.
 
     Raises UsageError for a deep test that does not say why it is rarely needed.
     """
@@ -31,4 +32,4 @@ def arrange(items: list[pytest.Item]) -> None:
         if any(not mark.kwargs.get("reason") for mark in item.iter_markers("deep")):
             raise pytest.UsageError(f"{item.nodeid} is deep without a reason")
     long = {item.path for item in items if any(map(item.get_closest_marker, LONG))}
-    items.sort(key=lambda item: item.path not in long)
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.path not in long))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import shutil
 import threading
 import time
@@ -11,9 +13,30 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, expect, sync_playwright
+from sqlalchemy import Engine, create_engine
+
+from annotation_api.app import create_app, furnish
+from annotation_api.settings import Settings
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@functools.cache
+def _put_together() -> FastAPI:
+    nowhere = create_engine("postgresql+psycopg://nobody@localhost/none")
+    return create_app(Settings(database_url="postgresql://given-by-the-engine"), nowhere)
+
+
+def app_of(settings: Settings, engine: Engine) -> FastAPI:
+    """As `create_app` makes it, but with routes that are put together once: that takes longer than most tests.
+
+    Not for a test that adds a route, nor for settings that go into what is put together: hosts, TLS, sizes of bodies.
+    """
+    app = copy.copy(_put_together())
+    app.middleware_stack = None
+    furnish(app, settings, engine)
+    return app
 
 
 @contextmanager

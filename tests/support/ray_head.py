@@ -17,6 +17,8 @@ import psutil
 from tests.support.engine_room import poll
 from workers.executors.head import answers
 
+# No process that no test asks for: a worker for each core before one is needed, a copier of logs, a usage report.
+LEAN = {"RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "4a" * 32}
 
 
@@ -40,12 +42,13 @@ class Machine:
 
     def start(self) -> None:
         has = ["--num-cpus=4", f"--num-gpus={self.gpus}", f"--temp-dir={self.folder}", f"--node-ip-address={self.ip}"]
+        has += ["--include-log-monitor=false"]
         line = [str(Path(sys.executable).with_name("ray")), "start", "--block", *self._joins, *has]
         if self.before:
             line = ["unshare", "--mount", "sh", "-ec", f'{self.before}\nexec "$@"', "sh", *line]
         self.process = subprocess.Popen(
             line,
-            env=os.environ | self.token,
+            env=os.environ | LEAN | self.token,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -73,7 +76,8 @@ class Head(Machine):
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"127.0.0.1:{port}"
-        super().__init__("127.0.0.1", gpus, token, ["--head", f"--port={port}", "--include-dashboard=false"])
+        lean = ["--include-dashboard=false", "--no-monitor"]
+        super().__init__("127.0.0.1", gpus, token, ["--head", f"--port={port}", *lean])
 
     @property
     def environment(self) -> dict[str, str]:

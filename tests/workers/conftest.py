@@ -35,8 +35,8 @@ def two_gpus() -> Iterator[Head]:
         yield head
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_gpu() -> Iterator[Head]:
-    """A Ray head of this test's own, with one GPU that does not exist."""
+    """A Ray head with one GPU that does not exist; a test that kills it starts it again."""
     with Head(gpus=1) as head:
         yield head

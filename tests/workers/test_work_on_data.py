@@ -16,6 +16,7 @@ from annotation_api.db.tables import DatasetKind, Job, JobState
 from tests.support.engine_room import World, poll
 from tests.workers.instruct.service import serving
 from tests.workers.instruct.test_work import SEEDS
+from tests.workers.test_engine_room import RAY_RARELY
 from workers.instruct.journal import NAME
 
 pytestmark = [pytest.mark.postgres]
@@ -39,6 +40,7 @@ def outcome(world: World, job: Job) -> list[Demonstration]:
     return [Demonstration.from_line(line) for line in path.read_bytes().splitlines()]
 
 
+@pytest.mark.parametrize("either", ["process", RAY_RARELY], indirect=True)
 def test_a_preparation_is_a_job(either: World) -> None:
     job = queued(either, Stage.PREPARE, "records", PrepareConfig(duplicates="exact", personal="mask"))
     either.start("-m", "workers")

@@ -21,7 +21,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.events import StageProgress
-from annotation_api.app import create_app
 from annotation_api.cli import client, command_line, main
 from annotation_api.datasets.exports import ExportFormat
 from annotation_api.db.engine import session_factory
@@ -34,7 +33,7 @@ from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
 from tests.support import house
-from tests.support.live import served
+from tests.support.live import app_of, served
 
 PAIRS = [{"prompt": f"Q{i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(1, 21)]
 DEMONSTRATIONS = [{"instruction": f"Q{i}?", "input": "", "output": f"a{i}"} for i in range(1, 6)]
@@ -109,7 +108,7 @@ def live(fresh_database: str, fresh_engine: Engine, tmp_path: Path) -> Iterator[
     (folder / "tokenizer.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(whole_weights())
     settings = Settings(database_url=fresh_database, home=tmp_path / "home", model_roots=(root,))
-    with served(create_app(settings, fresh_engine)) as url:
+    with served(app_of(settings, fresh_engine)) as url:
         yield Live(url, session_factory(fresh_engine), root)
 
 

@@ -15,13 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.db.engine import make_engine
 from annotation_api.db.tables import Role
 from annotation_api.http.errors import database_problem
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.support.live import app_of
 
 # As if no file could grow, whatever table it is of.
 FULL = """
@@ -44,7 +44,7 @@ class Scene:
 
     def client(self, role: Role) -> TestClient:
         """Of a fresh app, whose connections know the database's state."""
-        app = create_app(Settings(database_url=self.url, home=self.home))
+        app = app_of(Settings(database_url=self.url, home=self.home), make_engine(self.url))
         headers = {"Authorization": f"Bearer {self.keys[role]}"}
         return TestClient(app, base_url="http://localhost", headers=headers, raise_server_exceptions=False)
 

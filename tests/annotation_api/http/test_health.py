@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text, update
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.db import dispatchers
 from annotation_api.db.tables import DispatcherRow, RayState
 from annotation_api.settings import Settings
+from tests.support.live import app_of
 
 
 def ready(client: TestClient) -> tuple[int, str, str, str]:
@@ -53,7 +53,7 @@ def test_a_dispatcher_that_fell_silent_is_missing(
 def test_another_schema_level_is_503_with_the_command_that_mends_it(fresh_database: str, fresh_engine: Engine) -> None:
     with fresh_engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    client = TestClient(create_app(Settings(database_url=fresh_database), fresh_engine), base_url="http://localhost")
+    client = TestClient(app_of(Settings(database_url=fresh_database), fresh_engine), base_url="http://localhost")
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:rankloop:schema-version")
     assert "rankloop up" in answer.json()["detail"]

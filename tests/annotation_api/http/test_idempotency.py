@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.db.tables import ApiKey, Project, Role
 from annotation_api.http.auth import hash_token, new_api_key
 from annotation_api.settings import Settings
+from tests.support.live import app_of
 
 
 def test_a_repeat_gets_the_same_answer_and_makes_nothing(as_, session: Session) -> None:
@@ -66,7 +66,7 @@ def test_two_at_once_make_one(fresh_engine, factory) -> None:
         secret, prefix = new_api_key()
         session.add(ApiKey(person_id=engineer.id, name="t", prefix=prefix, key_hash=hash_token(secret)))
         session.commit()
-    app = create_app(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)
+    app = app_of(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)
     headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": str(uuid.uuid4())}
     answers: list[tuple[int, str]] = []
     gate = threading.Barrier(8)

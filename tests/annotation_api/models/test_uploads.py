@@ -17,7 +17,6 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.cli import main
 from annotation_api.cli.commands import models
 from annotation_api.db.engine import session_factory
@@ -26,7 +25,7 @@ from annotation_api.models import uploads
 from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
-from tests.support.live import served
+from tests.support.live import app_of, served
 
 As = Callable[..., TestClient]
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -208,7 +207,7 @@ def test_what_a_crash_left_of_a_beginning_keeps_nobody_from_theirs_and_goes_with
 
 @pytest.fixture
 def live(module_engine: Engine, factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    app = create_app(Settings(database_url="postgresql://given", home=tmp_path / "home"), module_engine)
+    app = app_of(Settings(database_url="postgresql://given", home=tmp_path / "home"), module_engine)
     with session_factory(module_engine).begin() as session:
         engineer = factory(session).person(Role.ENGINEER)
         _, key = people.add_api_key(session, engineer, NewApiKey(name="k"))

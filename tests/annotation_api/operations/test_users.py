@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.cli import main
 from annotation_api.db.tables import AuditRow, Person, Role
 from annotation_api.http import auth
 from annotation_api.people import second_factor
 from annotation_api.settings import Settings
+from tests.support.live import app_of
 
 EMAIL, PASSWORD, NEW = "last@example.org", "three plain words", "four plain words here"
 
@@ -33,7 +33,7 @@ def client(
         second_factor.begin(session, person)
         person.second_factor_at = func.now()
         session.commit()
-    app = create_app(Settings(database_url=fresh_database, home=tmp_path), fresh_engine)
+    app = app_of(Settings(database_url=fresh_database, home=tmp_path), fresh_engine)
     return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 

@@ -17,13 +17,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.db.tables import ApiKey, LoginSession, MadeFrom, Person, RecoveryCode, Role
 from annotation_api.http import auth, key_scopes
 from annotation_api.http.key_scopes import Scope
 from annotation_api.people import passwords, second_factor, service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.support.live import app_of
 
 PASSWORD, NEW = "three plain words", "four plain words here"
 As = Callable[..., TestClient]
@@ -454,7 +454,7 @@ def test_one_address_in_eight_invitations_at_once_makes_one_account(fresh_engine
     with Session(fresh_engine) as session:
         tokens = [service.invite(session, Role.ANNOTATOR)[0] for _ in range(8)]
         session.commit()
-    app = create_app(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)
+    app = app_of(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)
     client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
     body = {"email": "same@example.org", "name": "A", "password": PASSWORD}
     with ThreadPoolExecutor(8) as pool:

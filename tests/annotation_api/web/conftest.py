@@ -12,17 +12,16 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.submissions import queries as judgements
-from annotation_api.app import create_app
 from annotation_api.db.forms import RankingForm
 from annotation_api.db.tables import Person, Project, ResponseRow, Role, Submission
 from annotation_api.http import auth
 from annotation_api.settings import Settings
-from tests.support.live import chromium, served
+from tests.support.live import app_of, chromium, served
 
 
 @pytest.fixture(scope="module")
 def desk_url(module_engine: Engine) -> Iterator[str]:
-    with served(create_app(Settings(database_url="postgresql://given-by-the-engine"), module_engine)) as url:
+    with served(app_of(Settings(database_url="postgresql://given-by-the-engine"), module_engine)) as url:
         yield url
 
 

@@ -10,11 +10,10 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from annotation_api.app import create_app
 from annotation_api.db.tables import Role, Submission
 from annotation_api.http import auth
 from annotation_api.settings import Settings
-from tests.support.live import served
+from tests.support.live import app_of, served
 
 pytestmark = pytest.mark.browser
 
@@ -23,7 +22,7 @@ PASSWORD = "three plain words"
 
 @pytest.fixture
 def url(fresh_engine: Engine) -> Iterator[str]:
-    with served(create_app(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)) as url:
+    with served(app_of(Settings(database_url="postgresql://given-by-the-engine"), fresh_engine)) as url:
         yield url
 
 

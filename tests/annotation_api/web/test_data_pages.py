@@ -18,11 +18,10 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.on_data.prepare import PERSONAL
-from annotation_api.app import create_app
 from annotation_api.db.tables import Dataset, Job, Role
 from annotation_api.http import auth
 from annotation_api.settings import Settings
-from tests.support.live import served
+from tests.support.live import app_of, served
 
 pytestmark = pytest.mark.browser
 
@@ -38,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data_url(module_engine: Engine, home: Path) -> Iterator[str]:
-    with served(create_app(Settings(database_url="postgresql://given-by-the-engine", home=home), module_engine)) as url:
+    with served(app_of(Settings(database_url="postgresql://given-by-the-engine", home=home), module_engine)) as url:
         yield url
 
 

@@ -38,9 +38,9 @@ def reason(world: World, job_id: uuid.UUID, detail: str) -> Job:
     )
 
 
-def test_a_job_waits_for_a_gpu_that_comes_and_for_one_that_comes_back(world: World, no_gpu: Head) -> None:
-    """It never takes the CPU unasked, and the loss of its machine is no fault of its own."""
-    job_id = world.job({"steps": 600, "seconds": 0.1, "save_every": 5}, max_attempts=1, gpus=1.0)
+def test_a_job_waits_for_a_gpu_that_comes(world: World, no_gpu: Head) -> None:
+    """It never takes the CPU unasked."""
+    job_id = world.job({"steps": 2}, gpus=1.0)
     anywhere = world.job({"steps": 2}, gpus=1.0, allow_cpu=True)
     world.environment |= no_gpu.environment | {"RANKLOOP_INFEASIBLE_SECONDS": "1", "RANKLOOP_SLOTS": "2"}
     world.dispatcher()
@@ -48,7 +48,19 @@ def test_a_job_waits_for_a_gpu_that_comes_and_for_one_that_comes_back(world: Wor
     said = [note["message"] for note in world.events(anywhere, "note")]
     assert said.count("The job asks for 1 GPU and there is none here: it runs on the CPU.") == 1
     reason(world, job_id, "1 GPU, and the cluster has none now")
+    with no_gpu.machine("127.0.0.2", gpus=1):
+        job = world.wait(job_id)
+    assert (job.state, job.epoch, job.progress["device"]) == (JobState.SUCCEEDED, 1, "gpu"), world.report()
 
+
+@pytest.mark.deep(
+    reason="a minute; its words have a test of their own, and a job that lost its head goes on in every run"
+)
+def test_a_job_that_lost_its_machine_waits_for_it_and_goes_on(world: World, no_gpu: Head) -> None:
+    """The loss is no fault of the job's own."""
+    job_id = world.job({"steps": 600, "seconds": 0.1, "save_every": 5}, max_attempts=1, gpus=1.0)
+    world.environment |= no_gpu.environment | {"RANKLOOP_INFEASIBLE_SECONDS": "1"}
+    world.dispatcher()
     with no_gpu.machine("127.0.0.2", gpus=1) as machine:
         assert world.running(job_id).progress["device"] == "gpu"
         poll(lambda: world.checkpoints(job_id), "a checkpoint", world.report)
@@ -63,6 +75,9 @@ def test_a_job_waits_for_a_gpu_that_comes_and_for_one_that_comes_back(world: Wor
     assert (job.state, job.attempts, len(world.begins(job_id))) == (JobState.SUCCEEDED, 1, 1), world.report()
 
 
+@pytest.mark.deep(
+    reason="minutes; test_inspection.py asks each question, a machine that is mended is left out and back"
+)
 def test_machines_that_are_not_fit_are_left_out_by_name(
     world: World, no_gpu: Head, namespaces: None, tmp_path: Path
 ) -> None:

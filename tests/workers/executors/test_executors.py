@@ -276,6 +276,7 @@ def test_a_plain_process_sees_one_gpu_of_several(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.deep(reason="two processes show it of each stage without Ray, and two actors train PPO in every run")
 def test_two_gpus_train_what_one_trains_and_go_on_together_after_a_pause(
     on_ray: Make, process: Make, tmp_path: Path
 ) -> None:

@@ -58,7 +58,16 @@ def test_a_wall_between_two_machines_is_named_with_both_and_their_interfaces(mon
     assert "tried again by itself" in fault.next_step
 
 
-def test_a_process_that_dies_while_it_is_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("left", "kind", "cause"),
+    [
+        ([], ErrorKind.CRASH, "The process that ran the stage died."),
+        (["b"], ErrorKind.CLUSTER, "The machine that ran the stage left the cluster: b."),
+    ],
+)
+def test_a_process_that_dies_while_it_is_asked_is_named(
+    monkeypatch: pytest.MonkeyPatch, left: list[str], kind: ErrorKind, cause: str
+) -> None:
     places = [ActorPlace("a", 1, "10.0.0.1", 5000, "n1"), ActorPlace("b", 2, "10.0.0.2", 5001, "n2")]
 
     def get(asked: Any) -> Any:
@@ -71,10 +80,11 @@ def test_a_process_that_dies_while_it_is_asked_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(executor, "_actors", [actor] * 2)
     monkeypatch.setattr(executor, "_places", "places")
     monkeypatch.setattr(ray, "get", get)
-    monkeypatch.setattr("workers.executors.ray.gone", lambda nodes: [])
+    monkeypatch.setattr(executor, "_head_stays", lambda: True)
+    monkeypatch.setattr("workers.executors.ray.gone", lambda nodes: left)
     with pytest.raises(Faulted) as caught:
         executor._run_actors()
-    assert caught.value.fault.kind is ErrorKind.CRASH
+    assert (caught.value.fault.kind, caught.value.fault.cause) == (kind, cause)
 
 
 def test_auto_finds_a_head_whose_folder_is_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

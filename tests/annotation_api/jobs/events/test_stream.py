@@ -16,7 +16,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.events import SavedCheckpoint, StageProgress
-from annotation_api.app import create_app
 from annotation_api.cli.client import StreamedEvent, parse_events
 from annotation_api.db.engine import DatabaseUnavailable, session_factory
 from annotation_api.db.jobs import requests as job_requests
@@ -33,7 +32,7 @@ from annotation_api.people import service as people
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
 from tests.support.engine_room import PATIENCE, poll
-from tests.support.live import served
+from tests.support.live import app_of, served
 
 Job = tuple[uuid.UUID, int]
 
@@ -312,7 +311,7 @@ def test_comments_are_skipped_by_the_reader() -> None:
 
 @pytest.fixture
 def live(fresh_database: str, fresh_engine: Engine) -> Iterator[tuple[str, EventPoller]]:
-    app = create_app(Settings(database_url=fresh_database), fresh_engine)
+    app = app_of(Settings(database_url=fresh_database), fresh_engine)
     with served(app) as url:
         yield url, app.state.streams
 
