@@ -12,7 +12,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Annotated, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +21,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.routing import BaseRoute
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, either
 from annotation_api.db.membership import see_as
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import audit as recording
@@ -190,9 +189,9 @@ class Permission:
     def check(self, role: Role) -> None:
         if role not in self.roles:
             wanted = (ROLE_NAMES[each] for each in Role if each in self.roles)
-            names = reduce(lambda one, then: Sentence("one-or", "%(one)s or %(then)s", one=one, then=then), wanted)
             text = "This needs the role %(wanted)s; yours is %(own)s."
-            raise ApiError(403, "forbidden", Sentence("role-needed", text, wanted=names, own=ROLE_NAMES[role]))
+            detail = Sentence("role-needed", text, wanted=either(wanted), own=ROLE_NAMES[role])
+            raise ApiError(403, "forbidden", detail)
 
 
 @dataclass(frozen=True)
