@@ -99,10 +99,11 @@ def name_of(session: Session, kind: str, key: uuid.UUID, called: Called) -> str 
 def _frozen_from(session: Session, snapshot: Snapshot) -> str | None:
     """The name of the project or of the first data set whose rows it holds."""
     project, datasets = snapshot.sources.get("project"), snapshot.sources.get("datasets")
-    row = session.get(Project, uuid.UUID(project)) if project else None
     if datasets:
-        row = session.get(Dataset, uuid.UUID(datasets[0]))
-    return row.name if row else None
+        dataset = session.get(Dataset, uuid.UUID(datasets[0]))
+        return dataset.name if dataset else None
+    found = session.get(Project, uuid.UUID(project)) if project else None
+    return found.name if found else None
 
 
 def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:
