@@ -121,7 +121,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
     app.add_middleware(Exposure)
     app.add_middleware(ETags)
-    app.add_middleware(RequestGuard, tls=settings.tls)
+    app.add_middleware(RequestGuard, tls=settings.tls, page=render_error)
     for router in (tasks.daily, feedback.daily, jobs.daily):  # first, because routes are looked through in turn
         app.include_router(router, max_body_size=min(DAILY_BYTES, settings.max_body_bytes))
     for feature in FEATURES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -44,6 +44,11 @@ def counted(code: str, one: str, more: str, /, n: float, **values: Any) -> Sente
 def in_turn(said: Sequence[Sentence]) -> Sentence:
     """Several sentences as one, each of which keeps its code."""
     return reduce(lambda first, then: Sentence("then", "%(first)s %(then)s", first=first, then=then), said)
+
+
+def either(words: Iterable[str]) -> str:
+    """`a or b or c`."""
+    return reduce(lambda one, then: Sentence("one-or", "%(one)s or %(then)s", one=one, then=then), words)
 
 
 def _plain(value: Any) -> Any:

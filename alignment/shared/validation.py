@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, SkipValidation, ValidationError
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, either
 
 Scalar = bool | int | float | str | None
 SentenceText = Annotated[str, SkipValidation]  # of a model's field: pydantic would make a plain str of a Sentence
@@ -182,6 +182,8 @@ def said(item: Mapping[str, Any]) -> str:
     values = item.get("ctx", {})
     if item["type"] == "value_error" and isinstance(inner := next(iter(values["error"].args), ""), Sentence):
         return Sentence("value-error", "Value error, %(what)s", what=inner)
+    if expected := values.get("expected"):
+        values = {**values, "expected": either(expected.rsplit(" or ", 1))}
     if item["type"] in PYDANTICS:
         english = WORDS[item["type"]] % values if item["type"] in WORDS else item["msg"]
         return Sentence.filled(f"input-{item['type']}", english, values)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Annotated, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +21,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.routing import BaseRoute
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, either
 from annotation_api.db.membership import see_as
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import audit as recording
@@ -99,17 +98,25 @@ async def own_origin(request: Request, settings: Settings) -> None:
 
 def _find_person(request: Request, session: Session, settings: Settings) -> Person | None:
     """The caller, if the key or cookie is good. A key that is given must be good."""
-    key, token = bearer(request), request.cookies.get(cookie_name(settings))
-    person: Person | None = None
-    if key is not None:
-        person, found = holder_of_key(session, key) or _bad_key()
-        key_scopes.check(request, found)
-        request.scope[KEY] = found
-    elif token is not None:
-        person = person_of_session(session, token, settings.idle)
-    if person is not None:
-        remember(request, person)
-        see_as(session, person.id, person.role)
+    key = bearer(request)
+    if key is None:
+        return signed_in(request, session, settings)
+    person, found = holder_of_key(session, key) or _bad_key()
+    key_scopes.check(request, found)
+    request.scope[KEY] = found
+    return _known(request, session, person)
+
+
+def signed_in(request: Request, session: Session, settings: Settings) -> Person | None:
+    """Whose cookie the browser sends, if it is good; without one nothing is asked."""
+    token = request.cookies.get(cookie_name(settings))
+    person = None if token is None else person_of_session(session, token, settings.idle)
+    return None if person is None else _known(request, session, person)
+
+
+def _known(request: Request, session: Session, person: Person) -> Person:
+    remember(request, person)
+    see_as(session, person.id, person.role)
     return person
 
 
@@ -182,17 +189,9 @@ class Permission:
     def check(self, role: Role) -> None:
         if role not in self.roles:
             wanted = (ROLE_NAMES[each] for each in Role if each in self.roles)
-            names = reduce(lambda one, then: Sentence("one-or", "%(one)s or %(then)s", one=one, then=then), wanted)
-            raise ApiError(
-                403,
-                "forbidden",
-                Sentence(
-                    "role-needed",
-                    "This needs the role %(wanted)s; yours is %(own)s.",
-                    wanted=names,
-                    own=ROLE_NAMES[role],
-                ),
-            )
+            text = "This needs the role %(wanted)s; yours is %(own)s."
+            detail = Sentence("role-needed", text, wanted=either(wanted), own=ROLE_NAMES[role])
+            raise ApiError(403, "forbidden", detail)
 
 
 @dataclass(frozen=True)

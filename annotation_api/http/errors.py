@@ -128,18 +128,20 @@ def valid(model: type[M], sent: Mapping[str, Any]) -> M:
 PageRenderer = Callable[[Request, ApiError], Response]
 
 
+def answer(page: PageRenderer, request: Request, error: ApiError) -> Response:
+    """The error as who asks can read it: a person in a browser gets `page`."""
+    return page(request, error) if _wants_page(request) else error.response()
+
+
 def install(app: FastAPI, page: PageRenderer) -> None:
     """Send every error of `app` through one door; `page` renders it for a person in a browser."""
 
-    def answer(request: Request, error: ApiError) -> Response:
-        return page(request, error) if _wants_page(request) else error.response()
-
     def door(named: Callable[[Request, Any], ApiError]) -> Callable[[Request, Exception], Response]:
-        return lambda request, error: answer(request, named(request, error))
+        return lambda request, error: answer(page, request, named(request, error))
 
     def refuse(request: Request, error: ApiError) -> Response:
         record_refusal(request, error)
-        return answer(request, error)
+        return answer(page, request, error)
 
     async def on_api(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
@@ -240,12 +242,8 @@ def _body_type(request: Request) -> Any:
 
 def _problem(item: Mapping[str, Any]) -> Problem:
     if item["type"] == "json_invalid":
-        message = Sentence(
-            "body-not-json",
-            "The body is not JSON: %(error)s at character %(loc)s.",
-            error=item["ctx"]["error"],
-            loc=item["loc"][1],
-        )
+        text = "The body is not JSON: %(error)s at character %(loc)s."
+        message = Sentence("body-not-json", text, error=item["ctx"]["error"], loc=item["loc"][1])
         return Problem(pointer="/", message=message)
     where, *rest = item["loc"]
     pointer = "/" + "/".join(str(part) for part in rest) if where == "body" else f"{where}:{'.'.join(map(str, rest))}"

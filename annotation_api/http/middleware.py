@@ -10,14 +10,16 @@ import re
 import time
 import uuid
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from annotation_api import logs
 from annotation_api.http import metrics
-from annotation_api.http.errors import PROBLEM_JSON, internal, too_large, unknown_host
+from annotation_api.http.errors import PROBLEM_JSON, PageRenderer, answer, internal, too_large, unknown_host
 from annotation_api.http.scopes import PERSON, REQUEST, route_of
 
 log = logging.getLogger("rankloop.api")
@@ -43,10 +45,13 @@ CLOSED = 499  # what the log says of a request whose caller left before an answe
 
 
 class RequestGuard:
-    """Adds the headers; turns an exception that nobody caught into a 500 without its internals, logged."""
+    """Adds the headers; turns an exception that nobody caught into a 500 without its internals, logged.
 
-    def __init__(self, app: ASGIApp, *, tls: bool) -> None:
-        self.app = app
+    A person in a browser gets that as a `page`.
+    """
+
+    def __init__(self, app: ASGIApp, *, tls: bool, page: PageRenderer) -> None:
+        self.app, self.page = app, page
         self.headers = dict(SECURITY_HEADERS)
         if tls:
             self.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
@@ -85,9 +90,18 @@ class RequestGuard:
             log.exception("request %s: %s %s failed", request_id, scope["method"], route_of(scope))
             if answered.status is not None:  # the answer is half out: the server must cut the connection
                 raise
-            await internal(request_id).response()(scope, receive, guarded_send)
+            response = await run_in_threadpool(self._fault, Request(scope), request_id)
+            await response(scope, receive, guarded_send)
         finally:
             answered.tell(scope)
+
+    def _fault(self, request: Request, request_id: str) -> Response:
+        error = internal(request_id)
+        try:
+            return answer(self.page, request, error)
+        except Exception:
+            log.exception("request %s: the page that should say so failed, too", request_id)
+            return error.response()
 
     def _dress(self, headers: MutableHeaders, path: str, request_id: str) -> None:
         for name, value in self.headers.items():

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from alignment.shared.sentence import Sentence, unpacked
+from alignment.shared.validation import explain
 from annotation_api.db.tables import Dataset, Erasure, Person, Project, Task
 from annotation_api.erasure import service
 from annotation_api.erasure.schemas import ErasureTarget, NewErasure
@@ -67,11 +68,8 @@ def _plan(
     try:
         target = ErasureTarget.model_validate(given)
     except ValidationError as wrong:
-        raise ApiError(
-            422,
-            "invalid",
-            Sentence("nothing-to-erase", "This address names nothing to erase: %(msg)s.", msg=wrong.errors()[0]["msg"]),
-        ) from None
+        english, first = "This address names nothing to erase: %(msg)s.", explain(wrong, ErasureTarget)[0]
+        raise ApiError(422, "invalid", Sentence("nothing-to-erase", english, msg=first.message)) from None
     plan = service.preview(session, me, target)
     context = {"given": given, "plan": plan, "target": _words(session, target), "error": error, "reason": reason}
     return render(request, "erasure_plan.html", me, 409 if error else 200, **context)

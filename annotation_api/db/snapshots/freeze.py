@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, either
 from annotation_api.db.locks import let_erasures_wait
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
@@ -108,7 +108,7 @@ def check_dataset(session: Session, dataset_id: uuid.UUID, kind: DatasetKind) ->
             )
         )
     if dataset.kind not in DATASET_SOURCES[kind]:
-        fit = " or ".join(sorted(source.value for source in DATASET_SOURCES[kind]))
+        fit = either(sorted(source.value for source in DATASET_SOURCES[kind]))
         raise FreezeError(
             Sentence(
                 "freeze-other-kind",

@@ -14,7 +14,7 @@ from fastapi import Request, params
 from fastapi._compat import ModelField
 from fastapi.routing import APIRoute
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, either
 from alignment.shared.validation import Problem, shown
 from annotation_api.http.dependencies import dependants
 from annotation_api.http.errors import ApiError
@@ -97,7 +97,7 @@ def _check_content(given: str, taken: tuple[str, ...]) -> None:
     detail = Sentence(
         "path-takes",
         "This path takes %(taken)s; %(kind)s was sent.",
-        taken=" or ".join(taken),
+        taken=either(taken),
         kind=kind[:80] or "no Content-Type",
     )
     raise ApiError(415, "wrong-content-type", detail, headers={"Accept-Post": ", ".join(taken)})

@@ -16,7 +16,7 @@ from alignment.shared.intervals import interval95
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.jobs.differences import differences
-from annotation_api.db.tables import Artifact, Job, ModelVersion, Project, Snapshot
+from annotation_api.db.tables import Artifact, Dataset, Job, ModelVersion, Project, Snapshot
 from annotation_api.http.errors import invalid
 from annotation_api.jobs import queries, service
 from annotation_api.jobs.comparison.schemas import ComparedJob, ComparedNumber, JobComparison, NumberRow, SettingRow
@@ -26,6 +26,7 @@ from annotation_api.jobs.wins import Comparison, win_rates
 
 FEWEST, MOST = 2, 8
 ENDS = ("_low", "_high")
+NAMED: Mapping[str, type[Any]] = {"model": ModelVersion, "job": Job, "snapshot": Snapshot, "project": Project}
 Called = Callable[[Session, Collection[uuid.UUID]], Mapping[uuid.UUID, str]]
 
 
@@ -78,10 +79,31 @@ def _named(session: Session, reference: Any, called: Called) -> str:
     kind, key = (
         next(iter(reference.items())) if isinstance(reference, dict) and reference else ("project", str(reference))
     )
-    tables: dict[str, type[Any]] = {"model": ModelVersion, "job": Job, "snapshot": Snapshot, "project": Project}
-    row = session.get(tables[kind], uuid.UUID(key)) if kind in tables else None
-    name = called(session, [row.id])[row.id] if isinstance(row, ModelVersion) else row.name if row else None
-    return f"{name or kind} ({key[:8]})"
+    name = name_of(session, kind, uuid.UUID(key), called) if kind in NAMED else kind
+    return f"{name} ({key[:8]})" if name else key[:8]
+
+
+def name_of(session: Session, kind: str, key: uuid.UUID, called: Called) -> str | None:
+    """What something that a job reads is called; None where it is gone, or not the reader's to see."""
+    row = session.get(NAMED[kind], key)
+    match row:
+        case ModelVersion():
+            return called(session, [row.id])[row.id]
+        case Snapshot(name=None):
+            return _frozen_from(session, row)
+        case Job(name=None):
+            return row.stage.value
+    return row.name if row else None
+
+
+def _frozen_from(session: Session, snapshot: Snapshot) -> str | None:
+    """The name of the project or of the first data set whose rows it holds."""
+    project, datasets = snapshot.sources.get("project"), snapshot.sources.get("datasets")
+    if datasets:
+        dataset = session.get(Dataset, uuid.UUID(datasets[0]))
+        return dataset.name if dataset else None
+    found = session.get(Project, uuid.UUID(project)) if project else None
+    return found.name if found else None
 
 
 def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.shared.config import preset_names
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, either
 from annotation_api.db.tables import Dataset, DatasetKind, Job, ModelKind, ModelVersion, Snapshot
 
 NO_MODEL = Sentence("no-such-model-listed", "There is no such model. GET /v1/models lists them.")
@@ -66,4 +66,4 @@ def other_dataset(dataset: Dataset, kinds: Collection[DatasetKind]) -> Sentence:
 
 
 def any_of(kinds: Collection[Any]) -> str:
-    return " or ".join(sorted(kind.value for kind in kinds))
+    return either(sorted(kind.value for kind in kinds))

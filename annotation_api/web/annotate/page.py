@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, in_turn
 from annotation_api.annotation.gold import queries as screened
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.queue import service
@@ -189,4 +189,5 @@ def _sentence(error: ApiError) -> str:
     """What a person is told: plain words where there are some, and never a pointer into JSON."""
     if error.slug in PLAIN_WORDS:
         return PLAIN_WORDS[error.slug]
-    return " ".join(problem.message for problem in error.problems) or error.detail
+    told = [problem.message for problem in error.problems if isinstance(problem.message, Sentence)]
+    return in_turn(told) if told else error.detail

@@ -24,6 +24,7 @@ LOCALES = Path(__file__).parents[1] / "locales"
 LANGUAGES = {"en": "English", "zh": "中文"}  # each in its own words
 TAGS = {"en": "en", "zh": "zh-Hans"}  # of <html lang>
 COOKIE = "rankloop_language"
+NOT_FOUND = "not-found"
 
 _current: ContextVar[str] = ContextVar("language", default="en")
 
@@ -87,6 +88,8 @@ def _said(sentence: Sentence) -> str:
     if text is None:
         return str(sentence)
     inner = {name: _said(value) if isinstance(value, Sentence) else value for name, value in sentence.values.items()}
+    if sentence.code == NOT_FOUND:  # its thing is one of the pages' words
+        inner["what"] = words(current()).get(str(inner["what"]), inner["what"])
     return text % inner
 
 

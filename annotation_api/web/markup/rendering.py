@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime
 from functools import partial
@@ -12,25 +13,29 @@ from urllib.parse import quote
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from alignment.shared.sentence import unpacked
 from annotation_api.annotation.review.threads import count_waiting
+from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.jobs.differences import ABSENT, written
 from annotation_api.db.tables import Person
 from annotation_api.http import audit as recording
-from annotation_api.http.dependencies import SESSION
+from annotation_api.http.dependencies import SESSION, get_sessions, signed_in
 from annotation_api.http.errors import ApiError
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import translate as _
 from annotation_api.web.markup.richtext import rich, within_bounds
 from annotation_api.web.markup.sections import marked
 
+log = logging.getLogger("rankloop.api")
 HERE = Path(__file__).parents[1]
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "rankloop_theme"
+OVERLOADED = (429, 503, 507)  # whose pages ask nothing: there is too much to do, or the database is what fails
 
 
 BACKTICKS = re.compile(r"`([^`]+)`")
@@ -157,12 +162,28 @@ def here(request: Request) -> str:
 
 
 def render_error(request: Request, error: ApiError) -> Response:
-    """What a person in a browser gets for an error: the sign-in page for 401, else a page with the reason."""
+    """What a person in a browser gets for an error: the sign-in page for 401, else a page with the reason.
+
+    Who is signed in keeps the navigation and their language, unless the database does not say who that is.
+    """
     if error.status == 401 and request.method == "GET":
         return RedirectResponse(f"/login?next={quote(here(request))}", 303)
-    answer = render(request, "error.html", None, error.status, error=error)
+    try:
+        answer = _render_for_reader(request, error)
+    except (SQLAlchemyError, DatabaseUnavailable):
+        log.exception("who reads the page of the error %s cannot be asked", error.slug)
+        answer = render(request, "error.html", None, error.status, error=error)
     answer.headers.update(error.headers)
     return answer
+
+
+def _render_for_reader(request: Request, error: ApiError) -> Response:
+    """In a session of its own: that of the request is over, or there was none. A stranger's asks nothing."""
+    with get_sessions(request)() as session:
+        request.scope[SESSION] = session
+        known = error.status not in OVERLOADED
+        me = signed_in(request, session, request.app.state.settings) if known else None
+        return render(request, "error.html", me, error.status, error=error)
 
 
 def see_other(path: str) -> Response:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.shared.sentence import Sentence
+from alignment.shared.sentence import Sentence, in_turn
 from alignment.shared.validation import Problem, explain
 from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 
@@ -101,12 +101,19 @@ def _from_json(kind: str, text: str) -> AnyForm:
     try:
         form = CLASSES[kind].model_validate(json.loads(text))
     except ValidationError as error:
-        problems = explain(error, CLASSES[kind])
-        raise UnreadableForm(
-            {f"{kind}.json": " ".join(f"{each.pointer}: {each.message}" for each in problems)}
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UnreadableForm({f"{kind}.json": f"This is not JSON: {error}"}) from None
+        english = "%(pointer)s: %(message)s%(more)s"
+        problems = [
+            Sentence("pointer-and-message", english, pointer=each.pointer, message=each.message, more="")
+            for each in explain(error, CLASSES[kind])
+        ]
+        raise UnreadableForm({f"{kind}.json": in_turn(problems)}) from None
+    except json.JSONDecodeError as error:
+        where = "This is not JSON: see line %(line)s, character %(column)s."
+        told = Sentence("form-not-json", where, line=error.lineno, column=error.colno)
+        raise UnreadableForm({f"{kind}.json": told}) from None
+    except (ValueError, RecursionError):
+        told = Sentence("form-json-too-much", "This is not JSON to read: nested too deep, or with too long a number.")
+        raise UnreadableForm({f"{kind}.json": told}) from None
     return form
 
 

@@ -14,7 +14,8 @@ from alignment.shared.config import CONFIGS, load_preset, preset_names
 from annotation_api.db.jobs.differences import Difference, differences
 from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.kinds import DEFAULTS
-from annotation_api.db.tables import Dataset, Job, JobState, ModelVersion, Project, Snapshot
+from annotation_api.db.tables import Job, JobState, ModelVersion, Snapshot
+from annotation_api.jobs.comparison.jobs import NAMED, name_of
 from annotation_api.web.runs import titles
 
 
@@ -43,26 +44,16 @@ def _reads(session: Session, inputs: dict[str, Any]) -> Iterator[Read]:
 
 
 def _read(session: Session, role: str, kind: str, key: str) -> Read:
-    if kind == "model" and (model := session.get(ModelVersion, uuid.UUID(key))):
-        called = titles.of_models(session, [model.id])[model.id]
-        return Read(role, kind, key, called, model.kind.value, model.removed_at is not None)
-    if kind == "job" and (job := session.get(Job, uuid.UUID(key))):
-        return Read(role, kind, key, job.name or f"{job.stage.value} {key[:8]}", job.state.value)
-    if kind == "snapshot" and (snapshot := session.get(Snapshot, uuid.UUID(key))):
-        return Read(role, kind, key, snapshot.name or _origin(session, snapshot), f"{snapshot.rows:,}")
-    if kind == "project" and (project := session.get(Project, uuid.UUID(key))):
-        return Read(role, kind, key, project.name)
-    return Read(role, kind, key, key[:8], gone=True)
-
-
-def _origin(session: Session, snapshot: Snapshot) -> str:
-    """The name of what it was frozen from; its own beginning where one may not see that."""
-    project, datasets = snapshot.sources.get("project"), snapshot.sources.get("datasets")
-    if project and (found := session.get(Project, uuid.UUID(project))):
-        return found.name
-    if datasets and (row := session.get(Dataset, uuid.UUID(datasets[0]))):
-        return row.name
-    return str(snapshot.id)[:8]
+    name = name_of(session, kind, uuid.UUID(key), titles.of_models) if kind in NAMED else None
+    row = session.get(NAMED[kind], uuid.UUID(key)) if kind in NAMED else None
+    match row:
+        case ModelVersion():
+            return Read(role, kind, key, name or row.name, row.kind.value, row.removed_at is not None)
+        case Job():
+            return Read(role, kind, key, row.name or f"{name} {key[:8]}", row.state.value)
+        case Snapshot():
+            return Read(role, kind, key, name or key[:8], f"{row.rows:,}")
+    return Read(role, kind, key, name or key[:8], gone=row is None)
 
 
 def unlike_preset(job: Job) -> tuple[str, list[Difference]]:

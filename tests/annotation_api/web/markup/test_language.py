@@ -23,7 +23,7 @@ from alignment.shared.validation import PYDANTICS, Problem, explain
 from annotation_api.db.jobs.records import Failure
 from annotation_api.db.kinds import ErrorKind
 from annotation_api.db.tables import DatasetKind, FeedbackKind, JobState, ModelKind, Person, Role
-from annotation_api.http.errors import DATABASE_PROBLEMS
+from annotation_api.http.errors import DATABASE_PROBLEMS, not_found
 from annotation_api.jobs.curves import FIVE, GROUPS
 from annotation_api.web.markup import language
 from annotation_api.web.markup.language import (
@@ -117,6 +117,20 @@ def test_every_sentence_of_a_service_is_in_the_catalogue_by_its_code() -> None:
     made = dict(said_in_code())
     assert set(made) == set(SAID)
     assert [code for code, values in said_in_code() if set(BLANK.findall(SAID[code])) - values] == []
+
+
+def test_each_thing_that_may_not_be_found_is_a_word_of_the_pages() -> None:
+    calls = (node for path in house.files(*house.PACKAGES) for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    things = {
+        call.args[0].value
+        for call in calls
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "not_found"
+        if isinstance(call.args[0], ast.Constant)
+    }
+    assert len(things) > 20
+    assert things - words("zh").keys() == set()
+    with speaking("zh"):
+        assert translate(not_found("gold item", 7).detail) == "找不到：标准题 7"
 
 
 # Whose words reach a person on a page, by a class that is raised or returned.
