@@ -133,7 +133,8 @@ class Plain:
         **settings: Any,
     ) -> Generated:
         decoding = self.copy.of(model) if self.copies(model) else model
-        rows = rows_at_once(decoding, tokenizer, max(map(len, prompts)) + max_new_tokens, otherwise=batch_size)
+        length = max(map(len, prompts)) + max_new_tokens
+        rows = rows_at_once(decoding, tokenizer, len(prompts), length, otherwise=batch_size)
         return generate(decoding, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=rows, **settings)
 
     def copies(self, model: Any) -> bool:

@@ -71,11 +71,14 @@ def fit_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
     return _fits[model]
 
 
-def rows_at_once(model: Any, tokenizer: PreTrainedTokenizerBase, length: int, otherwise: int) -> int:
-    """How many replies are decoded together, with their prompts of that length at most: on a GPU as many as there is
-    room for; `otherwise` where the plain loop decodes, which cares for the memory of each step alone."""
+def rows_at_once(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int, length: int, otherwise: int) -> int:
+    """How many of the replies are decoded together, each `length` tokens with its prompt at most: on a GPU as many as
+    there is room for, in even parts; `otherwise` where the plain loop decodes."""
     fit = fit_of(model, tokenizer)
-    return fit.rows_at_once(length) if fit and torch.cuda.is_available() else otherwise
+    if fit is None or not torch.cuda.is_available():
+        return otherwise
+    parts = -(-rows // fit.rows_at_once(length))
+    return -(-rows // parts)
 
 
 @torch.no_grad()

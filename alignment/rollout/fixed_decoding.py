@@ -149,7 +149,7 @@ class Board:
         each."""
         narrow = _narrowest(width, speaking)
         if narrow < width:
-            kept = self.going[:width].argsort(descending=True, stable=True)[:narrow]
+            kept = self.going[:width].int().argsort(descending=True, stable=True)[:narrow]
             self.cache.keep(kept, length)
             for whole in (self.mask, self.tokens, self.places, self.alive, self.going):
                 whole[:narrow] = whole[kept]
