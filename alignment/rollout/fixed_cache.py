@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin, get_layer_types_and_kwargs
 
-KINDS = {"full_attention": False, "sliding_attention": True, "chunked_attention": True}  # whether a window is masked
+KINDS = {"full_attention", "sliding_attention", "chunked_attention"}  # of layers whose past is keys and values alone
 ATTENTION = ("sdpa", "eager")  # flash attention takes padding out of a batch, for which the host must know its lengths
 
 
@@ -28,7 +28,7 @@ def is_known(model: Any) -> bool:
     return (
         bool(getattr(model, "_can_compile_fullgraph", False))
         and config._attn_implementation in ATTENTION
-        and set(kinds) <= set(KINDS)
+        and set(kinds) <= KINDS
     )
 
 
@@ -52,7 +52,7 @@ class FixedCache(Cache):
         self.place = torch.zeros((), dtype=torch.long, device=device)
         self._seen = Seen(slice(0, rows), length, True, self.place)
         kinds, _ = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
-        layers = [FixedLayer(rows, length, self._seen, is_sliding=KINDS[kind]) for kind in kinds]
+        layers = [FixedLayer(rows, length, self._seen) for _ in kinds]
         super().__init__(layers=layers)  # type: ignore[arg-type]
 
     def show_prompt(self, rows: slice, length: int) -> None:
@@ -82,9 +82,9 @@ class FixedLayer(CacheLayerMixin):
 
     is_compileable = True  # the library then makes masks without a look at what they hold
 
-    def __init__(self, rows: int, length: int, seen: Seen, *, is_sliding: bool) -> None:
+    def __init__(self, rows: int, length: int, seen: Seen) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._rows, self._length, self._seen, self.is_sliding = rows, length, seen, is_sliding
+        self._rows, self._length, self._seen = rows, length, seen
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         dtype, heads = _multiplied(key_states), key_states.shape[1]

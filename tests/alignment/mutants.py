@@ -117,13 +117,6 @@ MUTANTS = (
         ("rollout/test_fixed_decoding.py",),
     ),
     Mutant(
-        "a window on a fixed cache",
-        "rollout/fixed_cache.py",
-        "is_sliding=KINDS[kind]",
-        "is_sliding=False",
-        ("rollout/test_fixed_decoding.py",),
-    ),
-    Mutant(
         "the cap of importance weights",
         "maths/losses.py",
         ".exp().clamp(max=cap)",

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import peft  # noqa: F401  # what is imported must be there before a GPU is pretended
 import pytest
 import torch
 
