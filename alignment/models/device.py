@@ -27,12 +27,12 @@ def dtype_for(device: torch.device, *, trained: bool) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16(device) and not trained else torch.float32
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device, *, cached: bool = True) -> torch.autocast:
     """The context of every forward pass: bfloat16 products on a GPU that has them, else nothing; or what a trainer
-    has chosen around it."""
+    has chosen around it. `cached`: whether a weight that was cast stays so until the context's end."""
     if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, dtype=torch.get_autocast_dtype(device.type))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device))
+        return torch.autocast(device.type, dtype=torch.get_autocast_dtype(device.type), cache_enabled=cached)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=cached)
 
 
 def in_float32(head: Any, hidden: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The rollout engines: who samples the policy's replies. All have the signature of `generation.generate`.
 
-`generate` is a plain decoding loop on the live weights, the reference for the others and the fastest on a CPU.
+`generate` decodes on the live weights in this process: on a CPU in a plain loop, the reference for all others, on a GPU
+in steps of fixed shape, as CUDA graphs (fixed_decoding.py).
 `continuous` is transformers' continuous batching in this process: a slot that has stopped is filled by the next prompt,
 prompts that begin alike share their cache, and on a GPU with flash attention the steps are CUDA graphs. `vllm` is for
 those who have it: it does not come with the project, whose torch is another than the one that vLLM 0.33 demands.
@@ -21,25 +22,22 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from alignment.cpu import packing
-from alignment.data import chat
-from alignment.data.batch import Sequences
 from alignment.data.stops import stop_ids
 from alignment.models.adapters import is_adapted
 from alignment.models.device import has_bfloat16
-from alignment.models.forward import response_logprobs
 from alignment.models.library import paged
 from alignment.models.sharing import DecodingCopy
-from alignment.rollout.generation import Generated, generate
+from alignment.rollout.batches import Generated
+from alignment.rollout.fit import rows_at_once
+from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
+from alignment.rollout.trial import TRIED, gap_of, most_gap
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import BadInput, StageError
-from alignment.shared.records import Prompt
 from alignment.shared.sentence import Sentence
 
 PAGE = 32  # tokens whose keys and values lie together
-TRIED = 8  # tokens of the replies by which an engine is tried
-MOST_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # nats a token; bfloat16 alone makes a few hundredths
 PREFILL = 2048  # most prompt tokens that are read in one step
 
 
@@ -89,11 +87,15 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
     if not isinstance(engine, Continuous):
         return
     live: Any = model.get_base_model() if is_adapted(model) else model
+
+    def decode(prompts: Sequence[Sequence[int]], generator: torch.Generator) -> Generated:
+        return engine(model, tokenizer, prompts, max_new_tokens=TRIED, generator=generator, batch_size=len(prompts))
+
     try:
-        gap = _gap(engine, model, tokenizer) if live._can_set_attn_implementation() else math.inf
+        gap = gap_of(decode, model, tokenizer) if live._can_set_attn_implementation() else math.inf
     except (StageError, ValueError, RuntimeError, NotImplementedError):  # it has no place for this kind of layer
         gap = math.inf
-    if not gap <= MOST_GAP[torch.bfloat16 if has_bfloat16(model.device) else torch.float32]:
+    if not gap <= most_gap(model.device):
         told = (
             Sentence("engine-unknown-attention", "does not know its attention")
             if gap == math.inf
@@ -110,26 +112,34 @@ def require_same_numbers(engine: Engine, model: Any, tokenizer: PreTrainedTokeni
         )
 
 
-def _gap(engine: Engine, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
-    """Mean difference of the log-probabilities that the engine and our forward pass give to a few replies."""
-    prompts = [chat.prompt_ids(tokenizer, Prompt.from_text(text)) for text in ("Hello?", "What is this, and why?")]
-    source = torch.Generator(model.device).manual_seed(0)
-    said = engine(model, tokenizer, prompts, max_new_tokens=TRIED, generator=source, batch_size=2)
-    rows = [said.ids(row) for row in range(len(prompts))]
-    joined = Sequences.join(prompts, rows, said.finished.tolist(), tokenizer.pad_token_id).to(model.device)
-    gaps = (response_logprobs(model, joined, 1.0) - said.logprobs)[joined.response_mask].abs()
-    return float(gaps.mean())
-
-
 class Plain:
     """`generate` on the live weights, or on a GPU on their `DecodingCopy`: float32 weights are twice the bytes for
-    every token, to be cast each time."""
+    every token, to be cast each time.
+
+    There as many replies are decoded at once as there is room for: a step reads all the weights, however many they are.
+    """
 
     def __init__(self) -> None:
-        self._copy = DecodingCopy()
+        self.copy = DecodingCopy()
 
-    def __call__(self, model: Any, *args: Any, **settings: Any) -> Generated:
-        return generate(self._copy.of(model) if has_bfloat16(model.device) else model, *args, **settings)
+    def __call__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        batch_size: int = 128,
+        **settings: Any,
+    ) -> Generated:
+        decoding = self.copy.of(model) if self.copies(model) else model
+        length = max(map(len, prompts)) + max_new_tokens
+        rows = rows_at_once(decoding, tokenizer, len(prompts), length, otherwise=batch_size)
+        return generate(decoding, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=rows, **settings)
+
+    def copies(self, model: Any) -> bool:
+        """Whether it decodes on a copy."""
+        return has_bfloat16(model.device)
 
 
 class Continuous:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alignment.data.stops import stop_ids
 from alignment.models.device import has_bfloat16
-from alignment.rollout.generation import Generated
+from alignment.rollout.batches import Generated
 from alignment.rollout.streams import Draws
 
 SHARE = 0.3  # of the GPU's memory; the rest is for training

@@ -23,6 +23,7 @@ PAIR = 2  # responses of a prompt in one forward pass, at least
 KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
 PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
+KEPT_CACHE = 2 * 2**30  # bytes of keys and values that stay on a GPU between two rollouts, at most (rollout/fit.py)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Memory:
     on_cpu: bool  # the device is the CPU: that is its memory, too
     resting: int = 0  # of the weights, those that wait in the host's memory
     awake: int = 0  # of those, the largest role's, which is here while it is asked
+    cache_kept: int = 0  # of the cache, what may stay between two rollouts
 
     @property
     def weights(self) -> int:
@@ -74,7 +76,8 @@ class Memory:
     def total(self) -> int:
         """At the worst moment: a rollout, what frozen roles say of it, and an update are not at once."""
         kept = self.weights - self.resting + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
-        return kept + max(self.cache, self.awake, self.gradients + self.activations + self.logits)
+        rest = self.cache - self.cache_kept
+        return kept + self.cache_kept + max(rest, self.awake, self.gradients + self.activations + self.logits)
 
 
 def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
@@ -85,13 +88,15 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
     roles = _roles(config, shapes, machine)
     rests = isinstance(config, PPOConfig) and config.offload_frozen and machine.gpus
     resting = [roles["reference"], roles["reward_model"]] if rests else [0]
+    cache = _cache(config, policy, machine)
     found = Memory(
         roles=roles,
         gradients=lanes * FLOAT * trained,
         optimizer=2 * FLOAT * trained,
         activations=lanes * max(largest),
         logits=lanes * _logits(config, policy),
-        cache=_cache(config, policy, machine),
+        cache=cache,
+        cache_kept=min(cache, KEPT_CACHE) if machine.gpus else 0,
         rollout_copy=HALF * policy.weights if _is_copied(config, machine) else 0,
         host=_host(config, shapes) + sum(resting),
         on_cpu=not machine.gpus,

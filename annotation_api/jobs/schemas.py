@@ -247,7 +247,10 @@ class MemoryEstimate(BaseModel):
     optimizer: int = Field(description="AdamW's two moments of each trained weight.")
     activations: int = Field(description="Of one micro-batch of the longest texts.")
     logits: int = Field(description="With their gradient, of the tokens that have them at one time.")
-    cache: int = Field(description="Keys and values of a rollout, which is over before an update begins.")
+    cache: int = Field(
+        description="Keys and values of a rollout, which is over before an update begins; on a GPU up to 2 GiB of them "
+        "may stay."
+    )
     rollout_copy: int = Field(description="Of the policy's weights, in the number type that decodes.")
     host: int = Field(
         description="In the memory of the CPU: the kept policy, and the copy that a checkpoint is written from beside "

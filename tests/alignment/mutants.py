@@ -103,6 +103,20 @@ MUTANTS = (
         ("maths/test_advantages.py",),
     ),
     Mutant(
+        "where a token stands behind padding on the left, on a fixed cache",
+        "rollout/fixed_decoding.py",
+        "self.mask[:size, :length], self.places[:size] = mask, places[:, -1:]",
+        "self.mask[:size, :length], self.places[:size] = mask, length - 1",
+        ("rollout/test_fixed_decoding.py",),
+    ),
+    Mutant(
+        "which rows go on when steps become narrow",
+        "rollout/fixed_decoding.py",
+        "argsort(descending=True, stable=True)",
+        "argsort(descending=False, stable=True)",
+        ("rollout/test_fixed_decoding.py",),
+    ),
+    Mutant(
         "the cap of importance weights",
         "maths/losses.py",
         ".exp().clamp(max=cap)",

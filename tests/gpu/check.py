@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from alignment.models.device import pick_device
-from tests.gpu import ceilings, shape_checks, stage_checks, tiny_checks
+from tests.gpu import ceilings, decode_checks, shape_checks, stage_checks, tiny_checks
 from tests.gpu.bench import Bench
 
 SUMMARY_LINES = 40
@@ -46,7 +46,7 @@ class Row:
 
 def checks() -> dict[str, Check]:
     """All of them by name, in order: the quick ones first."""
-    rooms = (ceilings.CHECKS, tiny_checks.CHECKS, stage_checks.checks(), shape_checks.CHECKS)
+    rooms = (ceilings.CHECKS, tiny_checks.CHECKS, decode_checks.CHECKS, stage_checks.checks(), shape_checks.CHECKS)
     return {name: check for room in rooms for name, check in room.items()}
 
 

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from alignment.models.adapters import add_adapters
 from alignment.models.device import dtype_for
-from alignment.models.sharing import DecodingCopy, scorer_on, with_own_head
+from alignment.models.sharing import scorer_on, with_own_head
 from alignment.ppo import roles
 from alignment.ppo.learner import Learner
 from alignment.ppo.update import update
@@ -22,6 +22,11 @@ from alignment.reward.batch import collate_rankings
 from alignment.reward.examples import Example, PairTarget, Vote
 from alignment.reward.forward import ranking_forward
 from alignment.reward.step import batch_loss
+from alignment.rollout import plain_decoding
+from alignment.rollout.engines import Plain
+from alignment.rollout.fit import fit_of
+from alignment.rollout.fixed_decoding import Board
+from alignment.rollout.sampling import Numbers, Sampling
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig
 from alignment.shared.memory import ModelShape, OnDevice, memory_of
 from alignment.training.ready import make_ready
@@ -88,6 +93,36 @@ def reward_step(bench: Bench) -> dict[str, Any]:
     return {"seconds": seconds, "rankings": len(examples), "peak_gb": peak["bytes"] / 1e9}
 
 
+def decode(bench: Bench) -> dict[str, Any]:
+    """A reply's token in each way of decoding: milliseconds, and reading the weights once as a share of that."""
+    shape = _shape(bench)
+    model = _made(bench, shape, LlamaForCausalLM, dtype_for(bench.device, trained=False)).eval().requires_grad_(False)
+    prompts = torch.randint(7, 500, (shape.batch, shape.prompt)).tolist()
+    most, length = shape.response // 4, shape.prompt + shape.response // 4
+    rule = Sampling(1.0, 1.0, (-1,), 1)  # none stops
+    numbers = torch.rand(shape.batch, most, dtype=torch.float64, device=bench.device)
+    ways: dict[str, Any] = {"plain": lambda source: plain_decoding.decode(model, most, rule, prompts, source)}
+    boards = {
+        name: Board(model, rule, shape.batch, length, most, graphs=name == "graphs") for name in ("steps", "graphs")
+    }
+    ways |= {
+        name: lambda source, board=board: board.decode(model, most, prompts, source) for name, board in boards.items()
+    }
+    said: dict[str, Any] = {}
+    floor = 2 * sum(weight.numel() for weight in model.parameters()) / bandwidth(bench)
+    with torch.no_grad():
+        for name, way in ways.items():
+            source = Numbers(torch.Generator(bench.device), numbers)
+            way(source)  # warms up, and captures
+            said[f"{name}_ms"] = 1e3 * bench.seconds(lambda way=way, source=source: way(source)) / most
+            said[f"{name}_of_floor"] = 1e3 * floor / said[f"{name}_ms"]
+    found = fit_of(model, tiny.tokenizer())
+    return said | {
+        "graphs": len(boards["graphs"].graphs),
+        "rows_at_once": found.rows_at_once(length) if found else None,
+    }
+
+
 def _phases(bench: Bench, adapters: LoRAConfig | None) -> dict[str, Any]:
     shape = _shape(bench)
     gc.collect()
@@ -96,16 +131,16 @@ def _phases(bench: Bench, adapters: LoRAConfig | None) -> dict[str, Any]:
         max_response_length=shape.response, lora=adapters, gradient_checkpointing=not bench.small,
     )  # fmt: skip
     with bench.peak() as peak:
-        cast = _cast(bench, shape, config)
+        engine = Plain()
+        cast = replace(_cast(bench, shape, config), engine=engine)
         held = _held(bench)
-        copy = DecodingCopy()
         source, shuffling = torch.Generator(bench.device).manual_seed(0), torch.Generator().manual_seed(0)
         prompts = torch.randint(7, 500, (shape.batch, shape.prompt)).tolist()
         learners = Learner.of(cast.policy, 1e-6, config), Learner.of(cast.critic, 1e-6, config)
         seconds: dict[str, float] = {}
         for _ in range(1 if bench.small else 2):  # the first one warms up
             found: dict[str, Any] = {}
-            seconds["sync"] = bench.seconds(lambda: copy.of(cast.policy))
+            seconds["sync"] = bench.seconds(lambda: engine.copy.of(cast.policy)) if engine.copies(cast.policy) else 0.0
             seconds["rollout"] = bench.seconds(
                 lambda found=found: found.update(said=roles.reply(cast, prompts, config, source))
             )
@@ -202,4 +237,9 @@ def _shape(bench: Bench) -> Shape:
     return SMALL if bench.small else LARGE
 
 
-CHECKS = {"1.3B: ppo, lora on one base": lora, "1.3B: ppo, full": full, "1.3B: reward step": reward_step}
+CHECKS = {
+    "1.3B: decode": decode,
+    "1.3B: ppo, lora on one base": lora,
+    "1.3B: ppo, full": full,
+    "1.3B: reward step": reward_step,
+}

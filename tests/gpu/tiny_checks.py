@@ -48,8 +48,8 @@ def beginning(bench: Bench) -> dict[str, Any]:
             found(cast, rows, config)
             for found in (roles.policy_logprobs, roles.policy_logprobs, roles.reference_logprobs)
         )
-        said |= {f"{name}_kl": _gap(old, reference), f"{name}_ratio": float((now - old).exp().max())}
-        assert _gap(old, reference) < NOISE
+        said |= {f"{name}_kl": largest_gap(old, reference), f"{name}_ratio": float((now - old).exp().max())}
+        assert largest_gap(old, reference) < NOISE
         assert abs(said[f"{name}_ratio"] - 1) < 1e-3
     return said
 
@@ -61,7 +61,7 @@ def regrouping(bench: Bench) -> dict[str, Any]:
         roles.policy_logprobs(cast, sequences(bench), config.model_copy(update={"micro_batch_size": size}))
         for size in (1, 4, 16)
     ]
-    gap = max(_gap(found[0], other) for other in found[1:])
+    gap = max(largest_gap(found[0], other) for other in found[1:])
     assert gap < NOISE
     return {"largest_difference": gap}
 
@@ -84,7 +84,7 @@ def against_float32(bench: Bench) -> dict[str, Any]:
     assert float(gap.mean()) < NOISE
     assert cosine > 0.99
     said = {"logprobs_mean": float(gap.mean()), "logprobs_most": float(gap.max()), "gradient_cosine": cosine}
-    return said | {"values_most": _gap(*values)}
+    return said | {"values_most": largest_gap(*values)}
 
 
 def left_padding(bench: Bench) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def shared_prompts(bench: Bench) -> dict[str, Any]:
     with torch.no_grad():
         alone, shared = (reward_forward.packed_scores(model, pack([example], PAD, share=s)) for s in (False, True))
     assert reward_forward.can_share(model, [example], PAD)
-    assert _gap(alone, shared) < NOISE
-    return {"largest_difference": _gap(alone, shared)}
+    assert largest_gap(alone, shared) < NOISE
+    return {"largest_difference": largest_gap(alone, shared)}
 
 
 def read_again(bench: Bench) -> dict[str, Any]:
@@ -118,11 +118,11 @@ def read_again(bench: Bench) -> dict[str, Any]:
     save_adapter(policy, tokenizer, bench.scratch / "policy", str(bench.folders / "sft"))
     save_model(policy, tokenizer, bench.scratch / "merged", torch.float32)
     again = load_scorer(bench.scratch / "scorer", tokenizer, trained=False)
-    said["scores"] = _gap(score_rows(scorer, rows, PAD, 8), score_rows(again, rows, PAD, 8))
+    said["scores"] = largest_gap(score_rows(scorer, rows, PAD, 8), score_rows(again, rows, PAD, 8))
     live = response_logprobs(policy, sequences(bench), 1.0).detach()
     for name in ("policy", "merged"):
         model = load_causal_lm(bench.scratch / name, tokenizer, trained=name == "merged")
-        said[name] = _gap(live, response_logprobs(model, sequences(bench), 1.0).detach())
+        said[name] = largest_gap(live, response_logprobs(model, sequences(bench), 1.0).detach())
     assert max(said.values()) < NOISE
     return said
 
@@ -134,7 +134,7 @@ def packed(bench: Bench) -> dict[str, Any]:
     with packing.disabled(model):
         plain = response_logprobs(model, rows, 1.0)
     packing.enable(model)
-    gap = _gap(plain, response_logprobs(model, rows, 1.0))
+    gap = largest_gap(plain, response_logprobs(model, rows, 1.0))
     assert gap < 1e-4
     return {"largest_difference": gap, "used": packing.is_packed(model)}
 
@@ -144,7 +144,7 @@ def scored_alone(bench: Bench) -> dict[str, Any]:
     model = load_scorer(bench.folders / "sft", tiny.tokenizer(), trained=False, device=bench.device)
     rows = [[3 + i % 23, 4 + i % 19, 5 + i % 21, 2] for i in range(254)]
     together = score_rows(model, rows, PAD, 64)
-    gap = _gap(together[:8], torch.cat([score_rows(model, [row], PAD, 1) for row in rows[:8]]))
+    gap = largest_gap(together[:8], torch.cat([score_rows(model, [row], PAD, 1) for row in rows[:8]]))
     different, texts = len(set(together.tolist())), len({tuple(row) for row in rows})
     assert gap < NOISE * float(together.abs().max())
     return {"largest_difference": gap, "texts": texts, "scores": different}
@@ -171,8 +171,8 @@ def fully_sharded(bench: Bench) -> dict[str, Any]:
             sharded = model(input_ids=ids).logits.float()
     finally:
         distributed.destroy_process_group()
-    assert _gap(plain, sharded) < NOISE
-    return {"largest_difference": _gap(plain, sharded)}
+    assert largest_gap(plain, sharded) < NOISE
+    return {"largest_difference": largest_gap(plain, sharded)}
 
 
 def decoding_copy(bench: Bench) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _moved(model: Any) -> Any:
     return model
 
 
-def _gap(a: Tensor, b: Tensor) -> float:
+def largest_gap(a: Tensor, b: Tensor) -> float:
     return float((a.detach().cpu() - b.detach().cpu()).abs().max())
 
 

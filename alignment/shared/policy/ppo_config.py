@@ -36,7 +36,7 @@ class PolicyConfig(AdapterSettings, SharedConfig):
     temperature: Positive = Field(default=1.0, description="Divides the logits in rollout, reference and update alike.")
     rollout_engine: Literal["generate", "continuous", "vllm"] = Field(
         default="generate",
-        description="What samples replies: a plain loop, transformers' continuous batching, or vLLM (engines.py).",
+        description="What samples replies: this process, transformers' continuous batching, or vLLM (engines.py).",
     )
     importance_cap: float | None = Field(
         default=2.0,

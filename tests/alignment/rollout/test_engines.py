@@ -17,8 +17,9 @@ from alignment.ppo.baselines import rloo
 from alignment.ppo.learner import Learner
 from alignment.ppo.roles import record, reply
 from alignment.ppo.update import targets_of, update
+from alignment.rollout.batches import Generated
 from alignment.rollout.engines import Continuous, Engine, engine_of
-from alignment.rollout.generation import Generated, generate
+from alignment.rollout.generation import generate
 from alignment.rollout.vllm_engine import VLLM
 from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.errors import StageError

@@ -12,7 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from alignment.data import chat
 from alignment.models.load import load_causal_lm, load_tokenizer
-from alignment.rollout import generation
+from alignment.rollout import generation, sampling
+from alignment.rollout.batches import Generated
 from alignment.sample import _keep, train
 from alignment.shared.config import SampleConfig
 from alignment.shared.errors import BadInput, Cancelled, StageError
@@ -48,7 +49,7 @@ def prompts(world: World, tokenizer: Any) -> list[list[int]]:
     return [chat.prompt_ids(tokenizer, prompt) for prompt in world.heldout[:20]]
 
 
-def sample(model: Any, tokenizer: Any, prompts: list[list[int]], seed: int = 0, **options: Any) -> generation.Generated:
+def sample(model: Any, tokenizer: Any, prompts: list[list[int]], seed: int = 0, **options: Any) -> Generated:
     generator = torch.Generator().manual_seed(seed)
     return generation.generate(model, tokenizer, prompts, max_new_tokens=LIMIT, generator=generator, **options)
 
@@ -124,14 +125,14 @@ def test_draws_follow_the_models_probabilities(model: Any, tokenizer: Any, promp
 def test_a_token_of_weight_0_is_never_drawn() -> None:
     weights = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).expand(20_000, -1)
     numbers = torch.rand(len(weights), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    drawn = generation._draw(weights, numbers).flatten().bincount(minlength=5)
+    drawn = sampling._draw(weights, numbers).flatten().bincount(minlength=5)
     assert drawn[[0, 2, 4]].tolist() == [0, 0, 0]
     assert abs(int(drawn[1]) - 5000) < 4 * math.sqrt(20_000 * 0.25 * 0.75)
 
 
 def test_nucleus_worked_by_hand() -> None:
     probs = torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
-    kept = generation._nucleus(probs, 0.6)  # 0.5 alone is below 0.6, with 0.3 it is reached; 0.8 reaches it alone
+    kept = sampling._nucleus(probs, 0.6)  # 0.5 alone is below 0.6, with 0.3 it is reached; 0.8 reaches it alone
     torch.testing.assert_close(kept, torch.tensor([[0.0, 0.5, 0.3], [0.0, 0.0, 0.8]]))
 
 

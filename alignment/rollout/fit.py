@@ -1,0 +1,118 @@
+"""Which models decode on a cache of fixed size, how many replies at once, and what is kept between two decodes.
+
+A model does so on a GPU, where the library says that it can, and where what comes of it was found to be right. Its
+board (fixed_decoding.py) is kept, graphs and all, where it is small beside what training needs, until the model goes;
+a large one is made again each time, which costs some tenths of a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from alignment.models.adapters import has_soft_prompt, is_adapted
+from alignment.models.device import is_in_four_bits
+from alignment.models.recurrent import is_recurrent
+from alignment.rollout.batches import Generated
+from alignment.rollout.fixed_cache import is_known
+from alignment.rollout.fixed_decoding import Board
+from alignment.rollout.sampling import Numbers, Sampling, sampling_of
+from alignment.rollout.trial import TRIED, gap_of, most_gap
+from alignment.shared.errors import StageError
+from alignment.shared.memory import KEPT_CACHE
+
+ROOM = 0.5  # of the memory that is free: the rest is for a prompt's activations, and for whoever comes meanwhile
+DRAWING = 72  # bytes: of each word of the vocabulary while a row's token is drawn
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Fitted:
+    """What was found out about a model, and the board that is kept for it."""
+
+    token_bytes: float  # of keys and values
+    vocabulary: int
+    graphs: bool
+    kept: Board | None = None
+
+    def board(self, model: Any, rule: Sampling, rows: int, length: int, most: int) -> Board:
+        """The one that is kept if it serves, else a new one."""
+        if self.kept is None or not self.kept.serves(model, rule, rows, length, most):
+            self.kept = None  # its memory is free before another is made
+            self.kept = Board(model, rule, rows, length, most, graphs=self.graphs)
+        return self.kept
+
+    def rest(self) -> None:
+        """After decoding: free what is too large to be kept."""
+        if self.kept is not None and self.kept.cache.nbytes > KEPT_CACHE:
+            self.kept = None
+
+    def rows_at_once(self, length: int) -> int:
+        """How many texts of that length the free memory has room for, one at least."""
+        return max(1, int(ROOM * _free() / (self.token_bytes * length + DRAWING * self.vocabulary)))
+
+
+_fits: WeakKeyDictionary[Any, Fitted | None] = WeakKeyDictionary()
+
+
+def fit_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
+    """None: the plain loop decodes. Found out once for each model."""
+    if model.device.type != "cuda":
+        return None
+    if model not in _fits:
+        _fits[model] = tried(model, tokenizer)
+    return _fits[model]
+
+
+def rows_at_once(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int, length: int, otherwise: int) -> int:
+    """How many of the replies are decoded together, each `length` tokens with its prompt at most: on a GPU as many as
+    there is room for, in even parts; `otherwise` where the plain loop decodes."""
+    fit = fit_of(model, tokenizer)
+    if fit is None or not torch.cuda.is_available():
+        return otherwise
+    parts = -(-rows // fit.rows_at_once(length))
+    return -(-rows // parts)
+
+
+@torch.no_grad()
+def tried(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
+    """None for a model whose memory is something else, that the library does not vouch for, or that says otherwise."""
+    base: Any = model.get_base_model() if is_adapted(model) else model
+    if has_soft_prompt(model) or is_recurrent(model) or not is_known(base):
+        return None
+    boards, was_training = [], model.training
+
+    def decode(prompts: Sequence[Sequence[int]], generator: torch.Generator) -> Generated:
+        rule, length = sampling_of(model, tokenizer, 1.0, 1.0), max(map(len, prompts)) + TRIED
+        boards.append(Board(model, rule, len(prompts), length, TRIED, graphs=False))
+        return boards[0].decode(model, TRIED, prompts, Numbers(generator, None))
+
+    try:
+        model.eval()
+        gap = gap_of(decode, model, tokenizer)
+    except (StageError, ValueError, TypeError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
+        _log.warning("%s decodes in the plain loop: %s", type(base).__name__, error)
+        return None
+    finally:
+        model.train(was_training)
+    if not gap <= most_gap(model.device):
+        _log.warning("%s decodes in the plain loop: it differs by %.2g nats a token", type(base).__name__, gap)
+        return None
+    cache = boards[0].cache
+    words = base.config.get_text_config().vocab_size
+    return Fitted(cache.nbytes / (cache.rows * cache.length), words, graphs=not is_in_four_bits(model))
+
+
+def _free() -> int:
+    """Bytes that this process may still use on the GPU, of which it may have a share."""
+    free, total = torch.cuda.mem_get_info()
+    reserved = torch.cuda.memory_reserved()
+    share = int(torch.cuda.get_per_process_memory_fraction() * total) - reserved
+    return min(free, share) + reserved - torch.cuda.memory_allocated()
