@@ -38,7 +38,7 @@ def main() -> None:
             run.start_module = functools.partial(_there, args.toy)
         code = run.main(args.folder, args.seed)
     report = json.loads((args.folder / "report.json").read_text())
-    names = ("win_rate", "kl_to_sft", "gold_by_update", "stages", "wall_seconds")
+    names = ("win_rate", "kl_to_sft", "gold", "stages", "wall_seconds")
     print(
         json.dumps({"gpus": args.gpus, "load": round(os.getloadavg()[0], 2)} | {name: report[name] for name in names})
     )
