@@ -11,6 +11,7 @@ import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,8 +68,9 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SLOTS = 20  # transactions at a time
 CLAIM_SLOTS = 14  # for claims and judgements, which never queue behind an import; more threads only hinder each other
 JOB_SLOTS = 6  # for new jobs
+ERROR_PAGES = 2  # that ask who reads them; more are shown as to a stranger
 DAILY_BYTES = 256 * 2**10  # of a claim, a judgement or a new job
-WORKERS = SLOTS + CLAIM_SLOTS + JOB_SLOTS  # threads: who has a slot waits for none
+WORKERS = SLOTS + CLAIM_SLOTS + JOB_SLOTS + ERROR_PAGES  # threads: who has a slot waits for none
 CONNECTIONS = WORKERS + LINES  # nor for a connection
 KEPT = 20  # connections that stay open
 FEATURES = (
@@ -147,6 +149,7 @@ def furnish(app: FastAPI, settings: Settings, engine: Engine) -> None:
     app.state.bodies, app.state.uploads = Bodies(settings.body_seconds), Uploads()
     app.state.download_threads = CapacityLimiter(downloads.THREADS)
     app.state.latest = scrape.Latest()
+    app.state.error_pages = Semaphore(ERROR_PAGES)
     app.state.streams = EventPoller(lambda: app.state.sessions)
 
 

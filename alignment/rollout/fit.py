@@ -25,10 +25,9 @@ from alignment.rollout.fixed_decoding import Board
 from alignment.rollout.sampling import Numbers, Sampling, sampling_of
 from alignment.rollout.trial import TRIED, gap_of, most_gap
 from alignment.shared.errors import StageError
-from alignment.shared.memory import KEPT_CACHE
+from alignment.shared.memory import DRAWING, KEPT_FOR_DECODING
 
 ROOM = 0.5  # of the memory that is free: the rest is for a prompt's activations, and for whoever comes meanwhile
-DRAWING = 72  # bytes: of each word of the vocabulary while a row's token is drawn
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +48,23 @@ class Fitted:
             self.kept = Board(model, rule, rows, length, most, graphs=self.graphs)
         return self.kept
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """After decoding: free what is too large to be kept."""
-        if self.kept is not None and self.kept.cache.nbytes > KEPT_CACHE:
+        if self._held() > KEPT_FOR_DECODING:
             self.kept = None
 
-    def rows_at_once(self, length: int) -> int:
-        """How many texts of that length the free memory has room for, one at least."""
-        return max(1, int(ROOM * _free() / (self.token_bytes * length + DRAWING * self.vocabulary)))
+    def rows_at_once(self, rows: int, length: int) -> int:
+        """How many of the replies are decoded together, each `length` tokens with its prompt at most: as many as there
+        is room for, one at least, in even parts."""
+        room = ROOM * (_free() + self._held()) / (self.token_bytes * length + DRAWING * self.vocabulary)
+        parts = -(-rows // max(1, int(room)))
+        return -(-rows // parts)
+
+    def _held(self) -> int:
+        """Bytes of the cache that is kept, and of what its graphs hold for themselves: the drawing of a token."""
+        if self.kept is None:
+            return 0
+        return self.kept.cache.nbytes + bool(self.kept.graphs) * DRAWING * self.vocabulary * self.kept.rows
 
 
 _fits: WeakKeyDictionary[Any, Fitted | None] = WeakKeyDictionary()
@@ -71,21 +79,12 @@ def fit_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
     return _fits[model]
 
 
-def rows_at_once(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int, length: int, otherwise: int) -> int:
-    """How many of the replies are decoded together, each `length` tokens with its prompt at most: on a GPU as many as
-    there is room for, in even parts; `otherwise` where the plain loop decodes."""
-    fit = fit_of(model, tokenizer)
-    if fit is None or not torch.cuda.is_available():
-        return otherwise
-    parts = -(-rows // fit.rows_at_once(length))
-    return -(-rows // parts)
-
-
 @torch.no_grad()
 def tried(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
     """None for a model whose memory is something else, that the library does not vouch for, or that says otherwise."""
     base: Any = model.get_base_model() if is_adapted(model) else model
     if has_soft_prompt(model) or is_recurrent(model) or not is_known(base):
+        _log.info("%s decodes in the plain loop: the library vouches for no cache of fixed size", type(base).__name__)
         return None
     boards, was_training = [], model.training
 
@@ -97,6 +96,8 @@ def tried(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
     try:
         model.eval()
         gap = gap_of(decode, model, tokenizer)
+    except torch.OutOfMemoryError:  # no fault of the way of decoding
+        raise
     except (StageError, ValueError, TypeError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
         _log.warning("%s decodes in the plain loop: %s", type(base).__name__, error)
         return None

@@ -41,20 +41,22 @@ def generate(
 ) -> Generated:
     """Sample one response to each of B prompts (token ids, as `chat.prompt_ids` makes them).
 
-    The model is put in evaluation mode meanwhile. `on_batch(n)` is called after each batch of n.
+    The model is put in evaluation mode meanwhile. `batch_size` are decoded together, on a GPU fewer where there is no
+    room for them; `on_batch(n)` is called after each batch of n.
     Each response has its numbers of `draws`; without, all take theirs from `generator`, which lives on the model's
     device. The same draws, or the same state, give the same responses; the draws do so in both ways of decoding.
     """
-    was_training = model.training
-    model.eval()
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     parts, rows = [], []
     rule, fit = sampling_of(model, tokenizer, temperature, top_p), fit_of(model, tokenizer)
+    was_training = model.training
+    model.eval()
     try:
         decode = partial(plain_decoding.decode, model, max_new_tokens, rule)
         if fit:
             length = len(prompts[order[-1]]) + max_new_tokens
-            board = fit.board(model, rule, min(batch_size, len(order)), length, max_new_tokens)
+            batch_size = fit.rows_at_once(min(batch_size, len(order)), length)
+            board = fit.board(model, rule, batch_size, length, max_new_tokens)
             decode = partial(board.decode, model, max_new_tokens)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -66,7 +68,7 @@ def generate(
     finally:
         model.train(was_training)
         if fit:
-            fit.rest()
+            fit.release()
     return in_order(parts, rows, tokenizer.pad_token_id)
 
 

@@ -23,7 +23,8 @@ PAIR = 2  # responses of a prompt in one forward pass, at least
 KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
 PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
-KEPT_CACHE = 2 * 2**30  # bytes of keys and values that stay on a GPU between two rollouts, at most (rollout/fit.py)
+KEPT_FOR_DECODING = 2 * 2**30  # bytes that stay on a GPU between two rollouts, at most (rollout/fit.py)
+DRAWING = 72  # bytes of each word of the vocabulary while a row's token is drawn; CUDA graphs keep them
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Memory:
     def total(self) -> int:
         """At the worst moment: a rollout, what frozen roles say of it, and an update are not at once."""
         kept = self.weights - self.resting + self.optimizer + self.rollout_copy + (self.host if self.on_cpu else 0)
-        rest = self.cache - self.cache_kept
-        return kept + self.cache_kept + max(rest, self.awake, self.gradients + self.activations + self.logits)
+        others = max(self.awake, self.gradients + self.activations + self.logits)
+        return kept + max(self.cache, self.cache_kept + others)
 
 
 def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
@@ -96,7 +97,7 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
         activations=lanes * max(largest),
         logits=lanes * _logits(config, policy),
         cache=cache,
-        cache_kept=min(cache, KEPT_CACHE) if machine.gpus else 0,
+        cache_kept=min(cache, KEPT_FOR_DECODING) if machine.gpus else 0,
         rollout_copy=HALF * policy.weights if _is_copied(config, machine) else 0,
         host=_host(config, shapes) + sum(resting),
         on_cpu=not machine.gpus,
@@ -260,10 +261,12 @@ def _logits(config: TrainingConfig, shape: ModelShape) -> int:
 
 
 def _cache(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
-    """Keys and values of a batch of texts of full length; as wide as the model, where heads share them less."""
+    """Keys and values of a batch of texts of full length, as wide as the model where heads share them less; on a GPU
+    also what it takes to draw their tokens, which graphs keep."""
     if not isinstance(config, PPOConfig):
         return 0
-    return 2 * machine.frozen * config.batch_size * config.max_length * shape.width * shape.layers
+    text = 2 * machine.frozen * config.max_length * shape.width * shape.layers
+    return config.batch_size * (text + (DRAWING * shape.vocabulary if machine.gpus else 0))
 
 
 def _shared(found: Memory, machine: OnDevice) -> Memory:

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 
 class Sentence(str):
@@ -41,7 +41,10 @@ def counted(code: str, one: str, more: str, /, n: float, **values: Any) -> Sente
     return Sentence(code, one if n == 1 else more, n=n if isinstance(n, int) else f"{n:g}", **values)
 
 
-def in_turn(said: Sequence[Sentence]) -> Sentence:
+Words = TypeVar("Words", Sentence, str)
+
+
+def in_turn(said: Sequence[Words]) -> Words:
     """Several sentences as one, each of which keeps its code."""
     return reduce(lambda first, then: Sentence("then", "%(first)s %(then)s", first=first, then=then), said)
 

@@ -177,6 +177,12 @@ def _tags(kind: Any) -> list[Any]:
     return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
 
 
+def pointed(problem: Problem, more: str = "") -> Sentence:
+    """What is wrong, and where."""
+    english = "%(pointer)s: %(message)s%(more)s"
+    return Sentence("pointer-and-message", english, pointer=problem.pointer, message=problem.message, more=more)
+
+
 def said(item: Mapping[str, Any]) -> str:
     """What pydantic or a validator of ours says, under a code; kinds that no input meets keep pydantic's words."""
     values = item.get("ctx", {})

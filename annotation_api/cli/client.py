@@ -66,8 +66,9 @@ def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials
         raise ClientError(f"RANKLOOP_URL is {url}, but {path} holds a key for {stored.url}: set RANKLOOP_API_KEY too.")
     if stored is None:
         raise ClientError(
-            f"No service is known: {path} does not exist. Start one with `rankloop up`, or set RANKLOOP_URL and "
-            "RANKLOOP_API_KEY."
+            f"No service is known: {path} does not exist. If one runs from another folder of this machine, set "
+            "RANKLOOP_HOME to that folder's .rankloop; if on another machine, set RANKLOOP_URL and RANKLOOP_API_KEY; "
+            "else start one with `rankloop up`."
         )
     return Credentials((url or stored.url).rstrip("/"), key or stored.api_key)
 

@@ -70,8 +70,11 @@ def found_by_name(client: Client, things: str, text: str) -> str:
         return text
     rows = client.get(f"/v1/{things}", name=text, limit=3)["items"]
     if not rows:
+        if things == "datasets" and Path(text).is_file():
+            raise ClientError(f"{text!r} is a file here: first `rankloop import {shlex.quote(text)} --as KIND`.")
         lister = LISTERS.get(things, f"GET /v1/{things}")
-        raise ClientError(f"{text!r} is neither an id nor a name among {things}; {lister} shows them.")
+        more = " What people said in a project is project:NAME." if things == "datasets" else ""
+        raise ClientError(f"{text!r} is neither an id nor a name among {things}; {lister} shows them.{more}")
     return _the_only([str(row["id"]) for row in rows], things, text)
 
 

@@ -89,7 +89,11 @@ def _may(session: Session, me: Person, project_id: uuid.UUID | None) -> None:
     if project_id and project is None:
         raise not_found("project", project_id)
     if me.role is not Role.ADMIN and (project is None or project.created_by != me.id):
-        detail = Sentence("erase-where", "Only an admin erases everywhere; who made a project erases in it: name it.")
+        detail = (
+            Sentence("erase-not-yours", "Only an admin, or who made this project, erases in it; you are neither.")
+            if project
+            else Sentence("erase-where", "Only an admin erases everywhere; who made a project erases in it: name it.")
+        )
         raise ApiError(403, "forbidden", detail)
 
 

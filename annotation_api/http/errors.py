@@ -25,7 +25,7 @@ from starlette.responses import Response
 from alignment.shared.errors import is_full
 from alignment.shared.records import storable
 from alignment.shared.sentence import Sentence
-from alignment.shared.validation import Problem, explain, said, shown
+from alignment.shared.validation import Problem, explain, pointed, said, shown
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http import audit as recording
 
@@ -103,12 +103,9 @@ def not_found(what: str, key: object) -> ApiError:
 
 def invalid(problems: Sequence[Problem]) -> ApiError:
     """422 with every problem; the detail repeats the first."""
-    first = problems[0]
     rest = len(problems) - 1
     more = Sentence("and-more", " (and %(rest)s more)", rest=rest) if rest else ""
-    english = "%(pointer)s: %(message)s%(more)s"
-    detail = Sentence("pointer-and-message", english, pointer=first.pointer, message=first.message, more=more)
-    return ApiError(422, "invalid", detail, problems)
+    return ApiError(422, "invalid", pointed(problems[0], more), problems)
 
 
 def from_validation(error: ValidationError, model: Any, under: str = "") -> ApiError:

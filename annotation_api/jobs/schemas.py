@@ -248,8 +248,8 @@ class MemoryEstimate(BaseModel):
     activations: int = Field(description="Of one micro-batch of the longest texts.")
     logits: int = Field(description="With their gradient, of the tokens that have them at one time.")
     cache: int = Field(
-        description="Keys and values of a rollout, which is over before an update begins; on a GPU up to 2 GiB of them "
-        "may stay."
+        description="Keys and values of a rollout, which is over before an update begins; on a GPU with what it takes "
+        "to draw tokens, and up to 2 GiB of all that may stay."
     )
     rollout_copy: int = Field(description="Of the policy's weights, in the number type that decodes.")
     host: int = Field(

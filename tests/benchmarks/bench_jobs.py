@@ -88,6 +88,8 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.open = False
+        if not self.answered.done():
+            self.answered.set_exception(error or ConnectionError("closed without an answer"))
 
 
 def main() -> None:

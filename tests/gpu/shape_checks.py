@@ -119,7 +119,7 @@ def decode(bench: Bench) -> dict[str, Any]:
     found = fit_of(model, tiny.tokenizer())
     return said | {
         "graphs": len(boards["graphs"].graphs),
-        "rows_at_once": found.rows_at_once(length) if found else None,
+        "rows_at_once": found.rows_at_once(2**20, length) if found else None,
     }
 
 

@@ -31,9 +31,12 @@ def _put_together() -> FastAPI:
 def app_of(settings: Settings, engine: Engine) -> FastAPI:
     """As `create_app` makes it, but with routes that are put together once: that takes longer than most tests.
 
-    Not for a test that adds a route, nor for settings that go into what is put together: hosts, TLS, sizes of bodies.
+    Not for settings that go into what is put together: hosts, TLS, sizes of bodies.
     """
     app = copy.copy(_put_together())
+    app.router = copy.copy(app.router)
+    app.router.routes = list(app.router.routes)
+    app.router.middleware_stack = app.router.app  # which the copy has of the one that it was copied from
     app.middleware_stack = None
     furnish(app, settings, engine)
     return app

@@ -115,6 +115,21 @@ def _comparisons_only(row: Row) -> Iterable[Record | Note]:
     )
 
 
+def _trl_demonstration(row: Row) -> Iterable[Record | Note]:
+    """TRL's rows for SFT beside those for preferences."""
+    if "completion" in row:
+        yield from chats.alpaca_demonstration(row)
+    else:
+        yield from (chats.chat_demonstration if "messages" in row else _comparisons_only)(row)
+
+
+def _trl_prompt(row: Row) -> Iterable[Record | Note]:
+    if "completion" in row:
+        yield from chats.alpaca_prompt(row)
+    else:
+        yield from (chats.chat_prompt if "messages" in row else pairs.chosen_prompt)(row)
+
+
 def _studio_demonstration(row: Row) -> Iterable[Record | Note]:
     yield from (label_studio.demonstration if label_studio.is_written(row) else _comparisons_only)(row)
 
@@ -174,7 +189,7 @@ _READERS: dict[Format, tuple[Reader, Reader, Reader]] = {
     Format.ALPACA: (chats.alpaca_demonstration, _alpaca_ranking, chats.alpaca_prompt),
     Format.SHAREGPT: (chats.chat_demonstration, _sharegpt_ranking, chats.chat_prompt),
     Format.HH: (_comparisons_only, dialogues.ranking, dialogues.prompt),
-    Format.TRL: (_comparisons_only, pairs.chosen_ranking, pairs.chosen_prompt),
+    Format.TRL: (_trl_demonstration, pairs.chosen_ranking, _trl_prompt),
     Format.BESIDE: (_comparisons_only, pairs.beside_ranking, pairs.beside_prompt),
     Format.KTO: (thumbs.demonstration, _kto_ranking, thumbs.prompt),
     Format.OASST: (_oasst_demonstration, _oasst_ranking, _oasst_prompt),

@@ -189,5 +189,5 @@ def _sentence(error: ApiError) -> str:
     """What a person is told: plain words where there are some, and never a pointer into JSON."""
     if error.slug in PLAIN_WORDS:
         return PLAIN_WORDS[error.slug]
-    told = [problem.message for problem in error.problems if isinstance(problem.message, Sentence)]
+    told = [problem.message for problem in error.problems]
     return in_turn(told) if told else error.detail

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 from urllib.parse import quote
 
@@ -178,12 +179,18 @@ def render_error(request: Request, error: ApiError) -> Response:
 
 
 def _render_for_reader(request: Request, error: ApiError) -> Response:
-    """In a session of its own: that of the request is over, or there was none. A stranger's asks nothing."""
-    with get_sessions(request)() as session:
-        request.scope[SESSION] = session
-        known = error.status not in OVERLOADED
-        me = signed_in(request, session, request.app.state.settings) if known else None
-        return render(request, "error.html", me, error.status, error=error)
+    """In a session of its own: that of the request is over, or there was none. Without a cookie nothing is asked, nor
+    while many ask: errors cost a stranger nothing, and must take no thread or connection from work."""
+    places: Semaphore = request.app.state.error_pages
+    if error.status in OVERLOADED or not places.acquire(blocking=False):
+        return render(request, "error.html", None, error.status, error=error)
+    try:
+        with get_sessions(request)() as session:
+            request.scope[SESSION] = session
+            me = signed_in(request, session, request.app.state.settings)
+            return render(request, "error.html", me, error.status, error=error)
+    finally:
+        places.release()
 
 
 def see_other(path: str) -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from alignment.shared.sentence import Sentence, in_turn
-from alignment.shared.validation import Problem, explain
+from alignment.shared.validation import Problem, explain, pointed
 from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, Rule, RulesForm
 
 Fields = Mapping[str, str]
@@ -101,18 +101,16 @@ def _from_json(kind: str, text: str) -> AnyForm:
     try:
         form = CLASSES[kind].model_validate(json.loads(text))
     except ValidationError as error:
-        english = "%(pointer)s: %(message)s%(more)s"
-        problems = [
-            Sentence("pointer-and-message", english, pointer=each.pointer, message=each.message, more="")
-            for each in explain(error, CLASSES[kind])
-        ]
-        raise UnreadableForm({f"{kind}.json": in_turn(problems)}) from None
+        told = in_turn([pointed(each) for each in explain(error, CLASSES[kind])])
+        raise UnreadableForm({f"{kind}.json": told}) from None
     except json.JSONDecodeError as error:
         where = "This is not JSON: see line %(line)s, character %(column)s."
         told = Sentence("form-not-json", where, line=error.lineno, column=error.colno)
         raise UnreadableForm({f"{kind}.json": told}) from None
     except (ValueError, RecursionError):
-        told = Sentence("form-json-too-much", "This is not JSON to read: nested too deep, or with too long a number.")
+        told = Sentence(
+            "form-json-too-much", "This JSON cannot be read: it is nested too deep, or holds too long a number."
+        )
         raise UnreadableForm({f"{kind}.json": told}) from None
     return form
 

@@ -72,11 +72,13 @@ def _chosen(project: Project, form: FormData) -> TaskFilter:
     try:
         since, until = (datetime.fromisoformat(text) if (text := text_of(form, name)) else None for name in TIMES)
         dataset = uuid.UUID(text) if (text := text_of(form, "dataset")) else None
+        if (state := _state(text_of(form, "state"))) != text_of(form, "state"):
+            raise ValueError("no such state")  # which would be all of them
     except ValueError:
         raise ApiError(
             422, "invalid", Sentence("form-without-fill", "The form came without its fill. Open the page again.")
         ) from None
-    return TaskFilter(project.id, _state(text_of(form, "state")), text_of(form, "q")[:200], dataset, since, until)
+    return TaskFilter(project.id, state, text_of(form, "q")[:200], dataset, since, until)
 
 
 TIMES = ("since", "until")

@@ -44,11 +44,11 @@ def _reads(session: Session, inputs: dict[str, Any]) -> Iterator[Read]:
 
 
 def _read(session: Session, role: str, kind: str, key: str) -> Read:
-    name = name_of(session, kind, uuid.UUID(key), titles.of_models) if kind in NAMED else None
     row = session.get(NAMED[kind], uuid.UUID(key)) if kind in NAMED else None
+    name = name_of(session, kind, uuid.UUID(key), titles.of_models) if row else None
     match row:
         case ModelVersion():
-            return Read(role, kind, key, name or row.name, row.kind.value, row.removed_at is not None)
+            return Read(role, kind, key, name or key[:8], row.kind.value, row.removed_at is not None)
         case Job():
             return Read(role, kind, key, row.name or f"{name} {key[:8]}", row.state.value)
         case Snapshot():

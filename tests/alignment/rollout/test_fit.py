@@ -103,10 +103,10 @@ def test_a_large_board_is_not_kept(gpu: None, monkeypatch: pytest.MonkeyPatch) -
     replies(model)
     board = board_of(model)
     assert board is not None
-    monkeypatch.setattr(fit, "KEPT_CACHE", board.cache.nbytes)
+    monkeypatch.setattr(fit, "KEPT_FOR_DECODING", board.cache.nbytes)
     replies(model)
     assert board_of(model) is board
-    monkeypatch.setattr(fit, "KEPT_CACHE", board.cache.nbytes - 1)
+    monkeypatch.setattr(fit, "KEPT_FOR_DECODING", board.cache.nbytes - 1)
     replies(model)
     assert board_of(model) is None
 
@@ -150,8 +150,10 @@ def test_rows_at_once_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000,000 bytes, of which half are used; a text of 100 tokens has 100 * 64 bytes, and 50 words * 72 bytes while
     a token is drawn: 500,000 / 10,000 = 50."""
     monkeypatch.setattr(fit, "_free", lambda: 1_000_000)
-    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(100) == 50
-    assert Fitted(token_bytes=64e9, vocabulary=50, graphs=True).rows_at_once(100) == 1
+    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(1000, 100) == 50
+    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(60, 100) == 30  # two even parts
+    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(49, 100) == 49
+    assert Fitted(token_bytes=64e9, vocabulary=50, graphs=True).rows_at_once(1000, 100) == 1
 
 
 def test_a_token_has_two_layers_of_keys_and_values_of_32_numbers(gpu: None) -> None:
@@ -179,17 +181,44 @@ def test_an_engine_decodes_as_many_rows_as_there_is_room_for(gpu: None, monkeypa
     model, tokenizer, engine = tiny.causal(), tiny.tokenizer(), Plain()
     settings: Any = {"max_new_tokens": LIMIT, "generator": torch.Generator(), "batch_size": 4}
     engine(model, tokenizer, PROMPTS, **settings)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    found = fit_of(engine.copy.of(model), tokenizer)
+    assert sizes == [12]  # whatever `batch_size` is
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_no_more_rows_are_decoded_at_once_than_there_is_room_for(
+    gpu: None, monkeypatch: pytest.MonkeyPatch, fewer: int
+) -> None:
+    model, done = tiny.causal(), list[int]()
+    found = fit_of(model, tiny.tokenizer())
     assert found is not None
-    row = found.token_bytes * (max(map(len, PROMPTS)) + LIMIT) + 72 * len(tokenizer)
-    monkeypatch.setattr(fit, "_free", lambda: int(2 * row * 11.5))  # for 11 of the 12: two times six
-    monkeypatch.setattr(fixed_decoding, "Graphs", lambda wanted: graphs_without_cuda())
-    engine(model, tokenizer, PROMPTS, **settings)
-    assert sizes == [4, 6]
+    row = found.token_bytes * (max(map(len, PROMPTS)) + LIMIT) + 72 * found.vocabulary
+    monkeypatch.setattr(fit, "_free", lambda: int(2 * row * (12.5 - fewer)))  # for 12, or 11: two times six
+    replies(model, on_batch=done.append)
+    assert done == [[12], [6, 6]][fewer]
 
 
-def graphs_without_cuda() -> Any:
-    from alignment.rollout.graphs import Graphs
+def test_what_is_kept_counts_as_free_and_with_what_graphs_hold(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.causal()
+    replies(model)
+    found, board = fit_of(model, tiny.tokenizer()), board_of(model)
+    assert found is not None
+    assert board is not None
+    monkeypatch.setattr(fit, "_free", lambda: 0)
+    row = found.token_bytes * 30 + 72 * found.vocabulary
+    room = int(board.cache.nbytes / 2 / row)
+    assert room > 1
+    assert found.rows_at_once(room, 30) == room
+    assert found.rows_at_once(room + 1, 30) <= room
+    monkeypatch.setattr(board, "graphs", [None])  # one that was captured
+    monkeypatch.setattr(fit, "KEPT_FOR_DECODING", board.cache.nbytes + 72 * found.vocabulary * board.rows - 1)
+    found.release()
+    assert found.kept is None
 
-    return Graphs(wanted=False)
+
+def test_a_lack_of_memory_is_no_reason_for_the_plain_loop(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(fit, "gap_of", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit_of(tiny.causal(), tiny.tokenizer())

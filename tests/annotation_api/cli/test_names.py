@@ -61,6 +61,15 @@ def test_a_name_is_taken_where_one_thing_alone_is_called_so() -> None:
         found_by_name(stub(), "jobs", "nobody")
 
 
+def test_a_name_of_data_that_is_none_leads_on(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="What people said in a project is project:NAME"):
+        data_ref(stub(), "helpfulness")
+    file = tmp_path / "rows.jsonl"
+    file.touch()
+    with pytest.raises(ClientError, match=f"is a file here: first `rankloop import {file} --as KIND`"):
+        data_ref(stub(), str(file))
+
+
 def test_inputs_and_arguments_take_names() -> None:
     assert data_ref(stub(), "toy") == {"dataset": IDS[1]}
     assert data_ref(stub(), f"snapshot:{IDS[0]}") == {"snapshot": IDS[0]}

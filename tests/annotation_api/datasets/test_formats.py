@@ -426,3 +426,23 @@ def test_every_spoiled_value_is_taken_or_refused_with_a_reason(format: str, kind
         records, reading = read([bad], kind, format)
         assert reading.refusals or records
         assert all(refused.row == 1 and len(refused.message) > 5 for refused in reading.refusals), bad
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Name a bird.", "completion": "Owl"},
+        {
+            "prompt": [{"role": "user", "content": "Name a bird."}],
+            "completion": [{"role": "assistant", "content": "Owl"}],
+        },
+        {"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "Owl"}]},
+    ],
+)
+def test_trl_by_name_is_what_its_sft_trainer_takes_too(row: Any) -> None:
+    for kind, wanted in (
+        ("demonstrations", Demonstration(prompt=Prompt.from_text("Name a bird."), response="Owl")),
+        ("prompts", Prompt.from_text("Name a bird.")),
+    ):
+        records, reading = read([row], kind, "trl")
+        assert records == [wanted], reading.report

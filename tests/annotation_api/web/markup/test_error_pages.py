@@ -76,9 +76,34 @@ def test_what_cannot_be_done_now_keeps_them_too(engineer: TestClient, make: Any)
     assert (answer.status_code, _has_the_frame(answer)) == (409, True), answer.text
 
 
-def test_of_a_stranger_nothing_is_asked_and_nothing_is_told(client: TestClient, broken: None, session: Session) -> None:
-    asked: list[str] = []
-    event.listen(session.connection(), "before_cursor_execute", lambda *given: asked.append(given[2]))
+@pytest.fixture
+def asked(session: Session) -> list[str]:
+    """What the database is asked."""
+    statements: list[str] = []
+    event.listen(session.connection(), "before_cursor_execute", lambda *given: statements.append(given[2]))
+    return statements
+
+
+def test_a_cookie_is_looked_up_while_few_ask(client: TestClient, app: FastAPI, asked: list[str]) -> None:
+    """A thousand strangers with invented cookies take no thread and no connection from those who work."""
+    client.cookies.set("rankloop", "x" * 43)
+    places = app.state.error_pages
+
+    def ask() -> int:
+        asked.clear()
+        answer = client.get("/nothing", headers={"Accept": "text/html"})
+        assert (answer.status_code, 'href="/jobs"' in answer.text) == (404, False)
+        return len(asked)
+
+    assert ask() > 0
+    while places.acquire(blocking=False):
+        pass
+    assert ask() == 0
+    places.release()
+    assert ask() > 0
+
+
+def test_of_a_stranger_nothing_is_asked_and_nothing_is_told(client: TestClient, broken: None, asked: list[str]) -> None:
     for path, status in (("/nothing", 404), (BROKEN, 500)):
         answer = client.get(path, headers={"Accept": "text/html", "Accept-Language": "zh"})
         assert answer.status_code == status
