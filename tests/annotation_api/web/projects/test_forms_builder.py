@@ -143,7 +143,7 @@ def test_a_condition_names_an_option_by_its_words_or_its_id() -> None:
         ("ranking", {"rules": "\n".join(f"r{n} = x" for n in range(41))}, "ranking.rules", "At most 40 may be given"),
         ("ranking", {"use_json": "yes", "json": "{"}, "ranking.json", "not JSON"),
         ("ranking", {"use_json": "yes", "json": '{"strenght": "off"}'}, "ranking.json", "strength"),
-        ("ranking", {"use_json": "yes", "json": "[" * 100_000}, "ranking.json", "not JSON"),
+        ("ranking", {"use_json": "yes", "json": "[" * 100_000}, "ranking.json", "nested too deep"),
     ],
 )
 def test_what_is_wrong_stands_at_its_field(kind: str, fields: dict[str, str], field: str, says: str) -> None:
