@@ -8,6 +8,7 @@ is 1e-5, and tokens are equal (tests/alignment/ppo/test_team.py holds every cell
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -30,6 +31,7 @@ SIZES = (1, 2, 4)
 
 def main() -> None:
     """A row a cell, flushed as it ends; exits 1 where one is beyond the limit."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     with tempfile.TemporaryDirectory(prefix="equality-") as scratch:
         folder = small_ppo.write(Path(scratch))
         rows = [row for cell in itertools.product(teams.KINDS, TRAINED, HELD) for row in rows_of(folder, *cell)]
