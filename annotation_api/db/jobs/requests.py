@@ -6,7 +6,7 @@ Every verb may be repeated: the second time changes nothing. Commits are the cal
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select, text
@@ -31,9 +31,10 @@ KEEP_CHECKPOINTS = ("save_every", "save_minutes", "GPUs", "priority")  # what ch
 CREATE = """
 WITH job AS (
     INSERT INTO jobs
-        (id, stage, state, inputs, config, gpus, allow_cpu, priority, max_attempts, pipeline_id, created_by, created_at)
-    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :allow_cpu, :priority, :max_attempts, :pipeline_id,
-        :created_by, clock_timestamp())
+        (id, stage, state, inputs, config, preset, gpus, allow_cpu, priority, max_attempts, pipeline_id, name, notes,
+        tags, created_by, created_at)
+    VALUES (:id, :stage, :state, :inputs, :config, :preset, :gpus, :allow_cpu, :priority, :max_attempts, :pipeline_id,
+        :name, :notes, :tags, :created_by, clock_timestamp())
     RETURNING *
 ),
 needed AS (INSERT INTO job_dependencies (job_id, needs_id) SELECT id, unnest(CAST(:needs AS uuid[])) FROM job),
@@ -44,7 +45,7 @@ event AS (
 SELECT * FROM job
 """
 _CREATE = select(Job).from_statement(
-    text(CREATE).bindparams(bindparam("inputs", type_=JSONB), bindparam("config", type_=JSONB))
+    text(CREATE).bindparams(*(bindparam(name, type_=JSONB) for name in ("inputs", "config", "tags")))
 )
 
 
@@ -61,6 +62,10 @@ def create_job(
     priority: int = 0,
     max_attempts: int = 5,
     pipeline_id: uuid.UUID | None = None,
+    preset: str | None = None,
+    name: str | None = None,
+    notes: str = "",
+    tags: Sequence[str] = (),
 ) -> Job:
     """Add a job: `queued`, or `blocked` while one of `needs` has not succeeded.
 
@@ -82,6 +87,10 @@ def create_job(
         "priority": priority,
         "max_attempts": max_attempts,
         "pipeline_id": pipeline_id,
+        "preset": preset,
+        "name": name,
+        "notes": notes,
+        "tags": list(tags),
         "created_by": created_by,
         "needs": list(wanted),
     }

@@ -48,6 +48,7 @@ from annotation_api.db.tables import (
 )
 from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
 from annotation_api.jobs.validation import fitness, unfit
+from annotation_api.jobs.validation.named import named_rows
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
@@ -82,9 +83,11 @@ class JobValidator:
         if config is not None:
             self._shareable(job, config)
         asked, given = inputs_of(job.stage), dict(job.inputs)
+        held = named_rows(self.session, given.values())  # each that is looked at below is known already
         named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
         inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
         self._together(config, inputs)
+        del held
         if config is None or self.problems:
             return None
         return ValidatedJob(job.stage, config, inputs, self.needs, self.rows, self.folders)
