@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, Executable, Text, Uuid, bindparam, cast, event, func, or_, select
+from sqlalchemy import ColumnElement, Executable, Text, Uuid, bindparam, cast, event, func, literal_column, or_, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
@@ -57,8 +57,9 @@ def _datasets() -> ColumnElement[bool]:
 
 
 def _snapshots() -> ColumnElement[bool]:
-    source = func.jsonb_extract_path_text(Snapshot.sources, "project")
-    datasets = func.jsonb_extract_path(Snapshot.sources, "datasets")
+    # Their names stand in the text: each parameter of a rule is sorted out anew in each select.
+    source = func.jsonb_extract_path_text(Snapshot.sources, literal_column("'project'"))
+    datasets = func.jsonb_extract_path(Snapshot.sources, literal_column("'datasets'"))
     hidden = select(cast(Project.id, Text)).where(~_projects())
     of_hidden = select(Dataset.id).where(
         Dataset.project_id.in_(_hidden_projects()), func.jsonb_exists(datasets, cast(Dataset.id, Text))

@@ -169,7 +169,8 @@ class Permission:
 
     roles: frozenset[Role]
 
-    async def __call__(self, request: Request, person: Me) -> Person:
+    async def __call__(self, request: Request) -> Person:
+        person = await current(request)
         self.check(person.role)
         self.check_factor(person, request.app.state.settings)
         return person
@@ -276,7 +277,8 @@ def permission_of(dependant: Dependant | None) -> Permission | Public | None:
 
 def asks_database(dependant: Dependant | None) -> bool:
     """Whether a route needs the request's transaction, itself or to know who calls."""
-    return not {get_session, optional_person, current}.isdisjoint(calls(dependant))
+    asking = (get_session, optional_person, current)
+    return any(need in asking or isinstance(need, Permission) for need in calls(dependant))
 
 
 def calls(dependant: Dependant | None) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.sentence import Sentence
 from annotation_api.db import limits
 from annotation_api.http.auth import Someone
-from annotation_api.http.dependencies import SESSION, Me
+from annotation_api.http.dependencies import SESSION, current
 from annotation_api.http.errors import ApiError
 from annotation_api.settings import Settings
 
@@ -48,7 +48,8 @@ class Spends:
     quota: Quota
     amount: int
 
-    async def __call__(self, request: Request, me: Me) -> None:
+    async def __call__(self, request: Request) -> None:
+        me = await current(request)
         _spend(request.scope[SESSION], request.app.state.settings, str(me.id), {self.quota: self.amount})
 
 

@@ -27,8 +27,10 @@ from annotation_api.db.tables import Job, JobState
 
 KEEP_CHECKPOINTS = ("save_every", "save_minutes", "GPUs", "priority")  # what changes no weight
 
-# `clock_timestamp`, because jobs of one transaction keep their order.
-CREATE = """
+_COLUMNS = Job.__table__.columns
+# `clock_timestamp`, because jobs of one transaction keep their order. With the columns named, SQLAlchemy does not find
+# out anew each time which is which.
+CREATE = f"""
 WITH job AS (
     INSERT INTO jobs
         (id, stage, state, inputs, config, preset, gpus, allow_cpu, priority, max_attempts, pipeline_id, name, notes,
@@ -42,11 +44,10 @@ event AS (
     INSERT INTO job_events (job_id, seq, epoch, type, data)
     SELECT id, 1, 0, 'state', jsonb_build_object('state', state) FROM job
 )
-SELECT * FROM job
+SELECT {", ".join(column.name for column in _COLUMNS)} FROM job
 """
-_CREATE = select(Job).from_statement(
-    text(CREATE).bindparams(*(bindparam(name, type_=JSONB) for name in ("inputs", "config", "tags")))
-)
+_JSON = (bindparam(name, type_=JSONB) for name in ("inputs", "config", "tags"))
+_CREATE = select(Job).from_statement(text(CREATE).bindparams(*_JSON).columns(*_COLUMNS))
 
 
 def create_job(
