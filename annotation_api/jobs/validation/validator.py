@@ -76,6 +76,7 @@ class JobValidator:
         self.needs: set[uuid.UUID] = set()
         self.rows = 0
         self.folders: dict[str, Path] = {}
+        self.named: list[Any] = []
 
     def check(self, job: StageJob) -> ValidatedJob | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
@@ -83,11 +84,10 @@ class JobValidator:
         if config is not None:
             self._shareable(job, config)
         asked, given = inputs_of(job.stage), dict(job.inputs)
-        held = named_rows(self.session, given.values())  # each that is looked at below is known already
+        self.named = named_rows(self.session, given.values())  # held: what is looked at below is known already
         named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
         inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
         self._together(config, inputs)
-        del held
         if config is None or self.problems:
             return None
         return ValidatedJob(job.stage, config, inputs, self.needs, self.rows, self.folders)
