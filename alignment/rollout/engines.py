@@ -28,7 +28,7 @@ from alignment.models.device import has_bfloat16
 from alignment.models.library import paged
 from alignment.models.sharing import DecodingCopy
 from alignment.rollout.batches import Generated
-from alignment.rollout.fit import fit_of
+from alignment.rollout.decode_support import support_of
 from alignment.rollout.generation import generate
 from alignment.rollout.streams import Draws
 from alignment.rollout.trial import TRIED, gap_of, most_gap
@@ -133,7 +133,7 @@ class Plain:
         **settings: Any,
     ) -> Generated:
         decoding = self.copy.of(model) if self.copies(model) else model
-        rows = len(prompts) if fit_of(decoding, tokenizer) else batch_size
+        rows = len(prompts) if support_of(decoding, tokenizer) else batch_size
         return generate(decoding, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=rows, **settings)
 
     def copies(self, model: Any) -> bool:

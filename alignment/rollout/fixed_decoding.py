@@ -32,8 +32,8 @@ PARTS = 4  # lengths at which steps read the cache, at most: a graph each
 PREFILL = 16_384  # prompt tokens in one pass, about: their activations lie beside the cache
 
 
-class Board:
-    """All that the steps of a decode read and write, for up to `rows` prompts with `most` tokens of a reply each.
+class DecodeRunner:
+    """Decodes up to `rows` prompts with `most` tokens of a reply each; holds all that the steps read and write.
 
     It does not hold the model; it counts on the model's weights to stay where they are.
     """

@@ -2,7 +2,7 @@
 
 Prompts are sorted by length, padded on the left, and decoded over the live model with a key-value cache, in one of two
 ways: in a plain loop (plain_decoding.py), on a CPU and for every model that there is; on a GPU, where steps cost more
-than rows, in steps of one shape (fixed_decoding.py), if the model can do it (fit.py).
+than rows, in steps of one shape (fixed_decoding.py), if the model can do it (decode_support.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alignment.rollout import plain_decoding
 from alignment.rollout.batches import Generated, in_order
-from alignment.rollout.fit import fit_of
+from alignment.rollout.decode_support import support_of
 from alignment.rollout.sampling import Numbers, sampling_of
 from alignment.rollout.streams import Draws
 from alignment.shared.errors import BadInput
@@ -48,16 +48,16 @@ def generate(
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     parts, rows = [], []
-    rule, fit = sampling_of(model, tokenizer, temperature, top_p), fit_of(model, tokenizer)
+    rule, support = sampling_of(model, tokenizer, temperature, top_p), support_of(model, tokenizer)
     was_training = model.training
     model.eval()
     try:
         decode = partial(plain_decoding.decode, model, max_new_tokens, rule)
-        if fit:
+        if support:
             length = len(prompts[order[-1]]) + max_new_tokens
-            batch_size = fit.rows_at_once(min(batch_size, len(order)), length)
-            board = fit.board(model, rule, batch_size, length, max_new_tokens)
-            decode = partial(board.decode, model, max_new_tokens)
+            batch_size = support.rows_at_once(min(batch_size, len(order)), length)
+            runner = support.runner(model, rule, batch_size, length, max_new_tokens)
+            decode = partial(runner.decode, model, max_new_tokens)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             numbers = draws(chosen, max_new_tokens).to(model.device) if draws else None
@@ -67,8 +67,8 @@ def generate(
                 on_batch(len(chosen))
     finally:
         model.train(was_training)
-        if fit:
-            fit.release()
+        if support:
+            support.release()
     return in_order(parts, rows, tokenizer.pad_token_id)
 
 

@@ -23,7 +23,7 @@ PAIR = 2  # responses of a prompt in one forward pass, at least
 KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
 PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
-KEPT_FOR_DECODING = 2 * 2**30  # bytes that stay on a GPU between two rollouts, at most (rollout/fit.py)
+KEPT_FOR_DECODING = 2 * 2**30  # bytes that stay on a GPU between two rollouts, at most (rollout/decode_support.py)
 DRAWING = 72  # bytes of each word of the vocabulary while a row's token is drawn; CUDA graphs keep them
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, Text, Uuid, bindparam, cast, event, func, or_, select
+from sqlalchemy import ColumnElement, Executable, Text, Uuid, bindparam, cast, event, func, literal_column, or_, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
@@ -56,8 +57,9 @@ def _datasets() -> ColumnElement[bool]:
 
 
 def _snapshots() -> ColumnElement[bool]:
-    source = func.jsonb_extract_path_text(Snapshot.sources, "project")
-    datasets = func.jsonb_extract_path(Snapshot.sources, "datasets")
+    # Their names stand in the text: each parameter of a rule is sorted out anew in each select.
+    source = func.jsonb_extract_path_text(Snapshot.sources, literal_column("'project'"))
+    datasets = func.jsonb_extract_path(Snapshot.sources, literal_column("'datasets'"))
     hidden = select(cast(Project.id, Text)).where(~_projects())
     of_hidden = select(Dataset.id).where(
         Dataset.project_id.in_(_hidden_projects()), func.jsonb_exists(datasets, cast(Dataset.id, Text))
@@ -99,6 +101,9 @@ RULES: dict[type, ExecutableOption] = {
 }
 
 
+_ruled: WeakKeyDictionary[Executable, Executable] = WeakKeyDictionary()  # a statement with the rules of what it reads
+
+
 @event.listens_for(Session, "do_orm_execute")
 def _hide(state: ORMExecuteState) -> None:
     """Also of what a relationship loads, which is a select of its own; so no rule is passed on to loaders."""
@@ -108,5 +113,8 @@ def _hide(state: ORMExecuteState) -> None:
     if kinds := {mapper.class_ for mapper in state.all_mappers} & RULES.keys():
         given = state.parameters
         assert not isinstance(given, Sequence), "a select runs once"
-        state.statement = state.statement.options(*(RULES[kind] for kind in kinds))
+        # One that is built once is ruled once: SQLAlchemy then works out but once which of its compiled ones it is.
+        if (ruled := _ruled.get(state.statement)) is None:
+            ruled = _ruled[state.statement] = state.statement.options(*(RULES[kind] for kind in kinds))
+        state.statement = ruled
         state.parameters = {**(given or {}), _ID.key: viewer}

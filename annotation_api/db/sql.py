@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, literal
 from sqlalchemy.exc import DBAPIError
@@ -28,6 +29,22 @@ def rows(session: Session, statement: str, **values: object) -> list[Any]:
         cursor.execute(statement, values)
         found: list[Any] = cursor.fetchall()
         return found
+
+
+def alone(session: Session, statement: str) -> None:
+    """A statement that is a transaction by itself: one trip to the server, where BEGIN and COMMIT are two more.
+
+    Within a transaction of the caller's it is a part of that one. Raises as `rows`.
+    """
+    with _driver(session, statement) as driver:
+        if driver.info.transaction_status == TransactionStatus.IDLE:
+            driver.autocommit = True
+        try:
+            driver.execute(statement)
+        finally:
+            if driver.autocommit and not driver.closed:
+                driver.autocommit = False
+    session.commit()
 
 
 def copy_in(session: Session, statement: str, many: Iterable[Sequence[object]]) -> None:

@@ -132,21 +132,24 @@ def _nobody() -> NoReturn:
     raise ApiError(401, "not-signed-in", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-async def optional_person(request: Request, session: Db, settings: Config) -> Person | None:
+# What most routes depend on, and several times: each takes what it needs of the request itself, for FastAPI walks
+# through all that a dependency depends on, also where it was solved before.
+async def optional_person(request: Request) -> Person | None:
     """The caller, or None for nobody; 401 for a key that is not good."""
     if CALLER in request.scope:
         return cast(Person, request.scope[CALLER])
+    settings: Settings = request.app.state.settings
     if bearer(request) is None and cookie_name(settings) not in request.cookies:
         return None
-    return _find_person(request, session, settings)
+    return _find_person(request, request.scope[SESSION], settings)
 
 
 MaybeMe = Annotated[Person | None, Depends(optional_person)]
 
 
-async def current(person: MaybeMe) -> Person:
+async def current(request: Request) -> Person:
     """The caller; 401 for nobody."""
-    return person or _nobody()
+    return await optional_person(request) or _nobody()
 
 
 Me = Annotated[Person, Depends(current)]
@@ -166,9 +169,10 @@ class Permission:
 
     roles: frozenset[Role]
 
-    async def __call__(self, person: Me, settings: Config) -> Person:
+    async def __call__(self, request: Request) -> Person:
+        person = await current(request)
         self.check(person.role)
-        self.check_factor(person, settings)
+        self.check_factor(person, request.app.state.settings)
         return person
 
     def enter(self, request: Request, session: Session, settings: Settings) -> Person:
@@ -269,6 +273,12 @@ def permission_of(dependant: Dependant | None) -> Permission | Public | None:
         if isinstance(found, Permission | Public):
             return found
     return None
+
+
+def asks_database(dependant: Dependant | None) -> bool:
+    """Whether a route needs the request's transaction, itself or to know who calls."""
+    asking = (get_session, optional_person, current)
+    return any(need in asking or isinstance(need, Permission) for need in calls(dependant))
 
 
 def calls(dependant: Dependant | None) -> Iterator[Any]:

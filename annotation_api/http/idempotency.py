@@ -27,7 +27,7 @@ from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import AuditOutcome, IdempotencyKey
 from annotation_api.http import audit as recording
 from annotation_api.http.auth import Someone
-from annotation_api.http.dependencies import Db, Me
+from annotation_api.http.dependencies import SESSION, Me
 from annotation_api.http.errors import ApiError
 
 KEY = "Idempotency-Key"
@@ -129,10 +129,10 @@ def _answer(status: int, body: dict[str, Any], location: str | None) -> Response
     return JSONResponse(body, status, headers)
 
 
-async def idempotency(request: Request, session: Db, person: Me, key: Key = None) -> Idempotency:
+async def idempotency(request: Request, person: Me, key: Key = None) -> Idempotency:
     """The helper of a creating route. An upload's body is not read here: its route passes `content`."""
     upload = request.headers.get("content-type", "").startswith("multipart/")
-    return once_of(request, session, person, key, b"" if upload else await request.body())
+    return once_of(request, request.scope[SESSION], person, key, b"" if upload else await request.body())
 
 
 def once_of(request: Request, session: Session, person: Someone, key: str | None, body: bytes) -> Idempotency:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence
 from annotation_api.db import limits
 from annotation_api.http.auth import Someone
-from annotation_api.http.dependencies import Config, Db, Me
+from annotation_api.http.dependencies import SESSION, current
 from annotation_api.http.errors import ApiError
 from annotation_api.settings import Settings
 
@@ -48,8 +48,9 @@ class Spends:
     quota: Quota
     amount: int
 
-    async def __call__(self, session: Db, settings: Config, me: Me) -> None:
-        _spend(session, settings, str(me.id), {self.quota: self.amount})
+    async def __call__(self, request: Request) -> None:
+        me = await current(request)
+        _spend(request.scope[SESSION], request.app.state.settings, str(me.id), {self.quota: self.amount})
 
 
 def spend_upload(session: Session, settings: Settings, me: Someone, size: int) -> None:

@@ -15,7 +15,6 @@ from annotation_api.db.jobs.records import JobError, TransitionRefused
 from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Job, JobState, Person
 from annotation_api.http.errors import ApiError, invalid, not_found, valid
-from annotation_api.http.labels import label
 from annotation_api.jobs import queries
 from annotation_api.jobs.queries import WAITING
 from annotation_api.jobs.schemas import JOBS, Estimate, JobOut, NewJob, StageJob, Validation
@@ -68,7 +67,7 @@ def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] 
 
 def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, pipeline: uuid.UUID | None) -> Job:
     try:
-        row = job_requests.create_job(
+        return job_requests.create_job(
             session,
             job.stage,
             prepared.inputs,
@@ -79,9 +78,11 @@ def store(session: Session, me: Person, job: StageJob, prepared: ValidatedJob, p
             allow_cpu=job.allow_cpu,
             priority=job.priority,
             pipeline_id=pipeline,
+            preset=job.preset or DEFAULTS,
+            name=job.name,
+            notes=job.notes,
+            tags=job.tags,
         )
-        row.preset = job.preset or DEFAULTS
-        return label(row, job)
     except JobError as error:  # a needed job failed since the door looked
         raise invalid([Problem(pointer="/inputs", message=str(error))]) from None
 

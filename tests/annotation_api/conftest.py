@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
@@ -110,3 +113,25 @@ def browser_of(app: FastAPI, session: Session, person: Callable[..., Person]) ->
         )
 
     return make
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Counts what the driver is asked, past the ORM, too."""
+    asked: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noted(self: Any, query: Any, *given: Any, **named: Any) -> Any:
+        asked.append(str(query))
+        return execute(self, query, *given, **named)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+
+    @contextmanager
+    def counted() -> Iterator[list[str]]:
+        begun = len(asked)
+        found: list[str] = []
+        yield found
+        found.extend(asked[begun:])
+
+    return counted

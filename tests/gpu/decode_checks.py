@@ -15,7 +15,7 @@ from alignment.models.load import load_causal_lm
 from alignment.rollout import plain_decoding
 from alignment.rollout.batches import Generated
 from alignment.rollout.engines import Plain
-from alignment.rollout.fixed_decoding import Board
+from alignment.rollout.fixed_decoding import DecodeRunner
 from alignment.rollout.generation import generate
 from alignment.rollout.sampling import Numbers, Sampling
 from alignment.rollout.streams import draws_of
@@ -32,20 +32,20 @@ def fixed_cache(bench: Bench) -> dict[str, Any]:
     """Steps of fixed shape against the plain loop, the same draws: in float32 the same tokens; in the type that decodes
     here, log-probabilities near those of our forward pass."""
     model: Any = _stopping(bench)
-    boards, plain = [], None
+    runners, plain = [], None
     with exactly():
         plain = plain_decoding.decode(model, LIMIT, RULE, PROMPTS, _source(bench))
-        boards.append(Board(model, RULE, 40, LENGTH, LIMIT, graphs=False))
-        found = boards[0].decode(model, LIMIT, PROMPTS, _source(bench))
+        runners.append(DecodeRunner(model, RULE, 40, LENGTH, LIMIT, graphs=False))
+        found = runners[0].decode(model, LIMIT, PROMPTS, _source(bench))
     assert torch.equal(found.responses, plain.responses)
     assert largest_gap(found.logprobs, plain.logprobs) < 1e-4
     frozen = load_causal_lm(bench.folders / "sft", tiny.tokenizer(), trained=False, device=bench.device)
-    board = Board(frozen, RULE, 40, LENGTH, LIMIT, graphs=False)
-    said = board.decode(frozen, LIMIT, PROMPTS, _source(bench))
+    runner = DecodeRunner(frozen, RULE, 40, LENGTH, LIMIT, graphs=False)
+    said = runner.decode(frozen, LIMIT, PROMPTS, _source(bench))
     rows = Sequences.join(PROMPTS, [said.ids(i) for i in range(32)], said.finished.tolist(), PAD).to(bench.device)
     gap = (response_logprobs(frozen, rows, 1.0) - said.logprobs)[rows.response_mask].abs()
     assert float(gap.mean()) < NOISE
-    cache = board.cache.layers[0].keys
+    cache = runner.cache.layers[0].keys
     assert cache is not None
     return {"float32": largest_gap(found.logprobs, plain.logprobs), "mean": float(gap.mean()), "type": str(cache.dtype)}
 
@@ -54,9 +54,9 @@ def graphs(bench: Bench) -> dict[str, Any]:
     """Steps as graphs against the same steps as they come: first captured on the way, then replayed alone, rows that
     have stopped leaving at the same places."""
     model = _stopping(bench)
-    ways = [Board(model, RULE, 40, LENGTH, LIMIT, graphs=wanted) for wanted in (False, True, True)]
+    ways = [DecodeRunner(model, RULE, 40, LENGTH, LIMIT, graphs=wanted) for wanted in (False, True, True)]
     ways[2] = ways[1]
-    eager, first, again = (board.decode(model, LIMIT, PROMPTS, _source(bench)) for board in ways)
+    eager, first, again = (runner.decode(model, LIMIT, PROMPTS, _source(bench)) for runner in ways)
     said = {"graphs": len(ways[1].graphs), "first": _apart(eager, first), "again": _apart(eager, again)}
     if bench.device.type == "cuda":
         assert ways[1].graphs.possible, "a Llama's step was refused"

@@ -23,9 +23,9 @@ from alignment.reward.examples import Example, PairTarget, Vote
 from alignment.reward.forward import ranking_forward
 from alignment.reward.step import batch_loss
 from alignment.rollout import plain_decoding
+from alignment.rollout.decode_support import support_of
 from alignment.rollout.engines import Plain
-from alignment.rollout.fit import fit_of
-from alignment.rollout.fixed_decoding import Board
+from alignment.rollout.fixed_decoding import DecodeRunner
 from alignment.rollout.sampling import Numbers, Sampling
 from alignment.shared.config import LoRAConfig, PPOConfig, RewardConfig
 from alignment.shared.memory import ModelShape, OnDevice, memory_of
@@ -102,11 +102,13 @@ def decode(bench: Bench) -> dict[str, Any]:
     rule = Sampling(1.0, 1.0, (-1,), 1)  # none stops
     numbers = torch.rand(shape.batch, most, dtype=torch.float64, device=bench.device)
     ways: dict[str, Any] = {"plain": lambda source: plain_decoding.decode(model, most, rule, prompts, source)}
-    boards = {
-        name: Board(model, rule, shape.batch, length, most, graphs=name == "graphs") for name in ("steps", "graphs")
+    runners = {
+        name: DecodeRunner(model, rule, shape.batch, length, most, graphs=name == "graphs")
+        for name in ("steps", "graphs")
     }
     ways |= {
-        name: lambda source, board=board: board.decode(model, most, prompts, source) for name, board in boards.items()
+        name: lambda source, runner=runner: runner.decode(model, most, prompts, source)
+        for name, runner in runners.items()
     }
     said: dict[str, Any] = {}
     floor = 2 * sum(weight.numel() for weight in model.parameters()) / bandwidth(bench)
@@ -116,9 +118,9 @@ def decode(bench: Bench) -> dict[str, Any]:
             way(source)  # warms up, and captures
             said[f"{name}_ms"] = 1e3 * bench.seconds(lambda way=way, source=source: way(source)) / most
             said[f"{name}_of_floor"] = 1e3 * floor / said[f"{name}_ms"]
-    found = fit_of(model, tiny.tokenizer())
+    found = support_of(model, tiny.tokenizer())
     return said | {
-        "graphs": len(boards["graphs"].graphs),
+        "graphs": len(runners["graphs"].graphs),
         "rows_at_once": found.rows_at_once(2**20, length) if found else None,
     }
 

@@ -148,17 +148,20 @@ def _append(session: Session, person: Someone, asked: Content, new: NewSubmissio
     created_at = queries.append(session, values)
     if created_at is None:  # another person used this id at the same moment
         raise _id_taken(new.id)
-    row = Submission(
+    return SubmissionOut(
         id=new.id,
-        assignment_id=new.assignment,
+        assignment=new.assignment,
+        task=asked.task_id,
+        project=asked.project_id,
+        annotator=person.pseudonym,
         kind=new.kind,
         payload=payload,
         supersedes=new.supersedes,
+        current=True,
         active_ms=new.active_ms,
         total_ms=new.total_ms,
         created_at=created_at,
     )
-    return _show(row, asked.task_id, asked.project_id, person.pseudonym, current=True)
 
 
 def find_submission(session: Session, viewer: Person, submission_id: uuid.UUID) -> Submission:

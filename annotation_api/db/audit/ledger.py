@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.records import canonical_json
 from alignment.shared.sentence import Sentence
 from annotation_api.db.locks import Lock
-from annotation_api.db.sql import LIGHTLY, one_row, rows
+from annotation_api.db.sql import LIGHTLY, alone, one_row, rows
 from annotation_api.db.tables import AuditOutcome, AuditRow
 
 SEALED = ("person_id", "pseudonym", "action", "objects", "outcome", "request_id", "address")
@@ -91,10 +91,7 @@ def commit_with(session: Session, deed: Deed) -> Noted:
     """
     row = append(session, deed)
     session.commit()
-    rows(
-        session, "SELECT pg_logical_emit_message(true, 'rankloop', '')"
-    )  # something to write, so that it is waited for
-    session.commit()
+    alone(session, "SELECT pg_logical_emit_message(true, 'rankloop', '')")  # something to write: it is waited for
     return row
 
 

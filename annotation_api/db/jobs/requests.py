@@ -6,7 +6,7 @@ Every verb may be repeated: the second time changes nothing. Commits are the cal
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select, text
@@ -27,13 +27,16 @@ from annotation_api.db.tables import Job, JobState
 
 KEEP_CHECKPOINTS = ("save_every", "save_minutes", "GPUs", "priority")  # what changes no weight
 
-# `clock_timestamp`, because jobs of one transaction keep their order.
-CREATE = """
+_COLUMNS = Job.__table__.columns
+# `clock_timestamp`, because jobs of one transaction keep their order. With the columns named, SQLAlchemy does not find
+# out anew each time which is which.
+CREATE = f"""
 WITH job AS (
     INSERT INTO jobs
-        (id, stage, state, inputs, config, gpus, allow_cpu, priority, max_attempts, pipeline_id, created_by, created_at)
-    VALUES (:id, :stage, :state, :inputs, :config, :gpus, :allow_cpu, :priority, :max_attempts, :pipeline_id,
-        :created_by, clock_timestamp())
+        (id, stage, state, inputs, config, preset, gpus, allow_cpu, priority, max_attempts, pipeline_id, name, notes,
+        tags, created_by, created_at)
+    VALUES (:id, :stage, :state, :inputs, :config, :preset, :gpus, :allow_cpu, :priority, :max_attempts, :pipeline_id,
+        :name, :notes, :tags, :created_by, clock_timestamp())
     RETURNING *
 ),
 needed AS (INSERT INTO job_dependencies (job_id, needs_id) SELECT id, unnest(CAST(:needs AS uuid[])) FROM job),
@@ -41,11 +44,10 @@ event AS (
     INSERT INTO job_events (job_id, seq, epoch, type, data)
     SELECT id, 1, 0, 'state', jsonb_build_object('state', state) FROM job
 )
-SELECT * FROM job
+SELECT {", ".join(column.name for column in _COLUMNS)} FROM job
 """
-_CREATE = select(Job).from_statement(
-    text(CREATE).bindparams(bindparam("inputs", type_=JSONB), bindparam("config", type_=JSONB))
-)
+_JSON = (bindparam(name, type_=JSONB) for name in ("inputs", "config", "tags"))
+_CREATE = select(Job).from_statement(text(CREATE).bindparams(*_JSON).columns(*_COLUMNS))
 
 
 def create_job(
@@ -61,6 +63,10 @@ def create_job(
     priority: int = 0,
     max_attempts: int = 5,
     pipeline_id: uuid.UUID | None = None,
+    preset: str | None = None,
+    name: str | None = None,
+    notes: str = "",
+    tags: Sequence[str] = (),
 ) -> Job:
     """Add a job: `queued`, or `blocked` while one of `needs` has not succeeded.
 
@@ -82,6 +88,10 @@ def create_job(
         "priority": priority,
         "max_attempts": max_attempts,
         "pipeline_id": pipeline_id,
+        "preset": preset,
+        "name": name,
+        "notes": notes,
+        "tags": list(tags),
         "created_by": created_by,
         "needs": list(wanted),
     }

@@ -84,9 +84,9 @@ def freeze_dataset(
     Raises FreezeError when there is no such data set, when it is empty, or when it is of another kind.
     """
     dataset = check_dataset(session, dataset_id, kind)
-    let_erasures_wait(session)
-    if found := dataset_snapshot(session, dataset_id, kind):
+    if found := dataset_snapshot(session, dataset_id, kind):  # no row is read that could be erased meanwhile
         return found
+    let_erasures_wait(session)
     rows = frozen_rows.of_dataset(session, dataset)
     if kind is DatasetKind.PROMPTS:
         rows = frozen_rows.prompts_once(rows)

@@ -49,9 +49,9 @@ from annotation_api.http.dependencies import (
     Alone,
     Permission,
     Public,
+    asks_database,
     calls,
     finish,
-    get_session,
     get_sessions,
     own_origin,
     permission_of,
@@ -225,7 +225,7 @@ def _slots_of(route: APIRoute) -> str | None:
         return "claim_slots"
     if any(isinstance(need, Spends) and need.quota is Quota.JOBS for need in needs):
         return "job_slots"
-    return "slots" if get_session in needs else None
+    return "slots" if asks_database(route.dependant) else None
 
 
 def _at_once(endpoint: Callable[..., Any]) -> Callable[..., Any]:
@@ -264,5 +264,5 @@ def check_doors(routes: Sequence[BaseRoute]) -> None:
         for need in calls(context.dependant):
             if not any(map(inspect.iscoroutinefunction, (need, type(need).__call__))):
                 raise RuntimeError(f"{route.path} depends on {need}, which would take another thread: make it async.")
-        if route.waits and get_session in calls(context.dependant) and not takes_stream(route):
+        if route.waits and asks_database(context.dependant) and not takes_stream(route):
             raise RuntimeError(f"{route.path} is async and would hold a transaction on the event loop: make it def.")

@@ -48,6 +48,7 @@ from annotation_api.db.tables import (
 )
 from annotation_api.jobs.schemas import DataRef, ModelRef, StageJob
 from annotation_api.jobs.validation import fitness, unfit
+from annotation_api.jobs.validation.named import named_rows
 
 WRITERS = frozenset({ModelKind.BASE, ModelKind.SFT, ModelKind.POLICY})  # models that write text
 SCORERS = frozenset({ModelKind.REWARD})
@@ -75,6 +76,7 @@ class JobValidator:
         self.needs: set[uuid.UUID] = set()
         self.rows = 0
         self.folders: dict[str, Path] = {}
+        self.named: list[Any] = []
 
     def check(self, job: StageJob) -> ValidatedJob | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
@@ -82,6 +84,7 @@ class JobValidator:
         if config is not None:
             self._shareable(job, config)
         asked, given = inputs_of(job.stage), dict(job.inputs)
+        self.named = named_rows(self.session, given.values())  # held: what is looked at below is known already
         named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
         inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
         self._together(config, inputs)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from alignment.rollout import fixed_decoding, sampling
 from alignment.rollout.batches import Generated
 from alignment.rollout.fixed_cache import is_known
-from alignment.rollout.fixed_decoding import ASKED_EVERY, Board
+from alignment.rollout.fixed_decoding import ASKED_EVERY, DecodeRunner
 from alignment.rollout.generation import generate
 from alignment.rollout.sampling import Numbers, Sampling
 from alignment.rollout.streams import draws_of
@@ -46,9 +46,9 @@ def sampling_of(model: Any, temperature: float = 1.0, top_p: float = 1.0) -> Sam
 
 
 @torch.no_grad()
-def fixed(model: Any, rows: int = len(PROMPTS), board: Board | None = None, **rule: float) -> Generated:
-    board = board or Board(model, sampling_of(model, **rule), rows, LENGTH, LIMIT)
-    return board.decode(model, LIMIT, PROMPTS, Numbers(torch.Generator(), DRAWS(range(len(PROMPTS)), LIMIT)))
+def fixed(model: Any, rows: int = len(PROMPTS), runner: DecodeRunner | None = None, **rule: float) -> Generated:
+    runner = runner or DecodeRunner(model, sampling_of(model, **rule), rows, LENGTH, LIMIT)
+    return runner.decode(model, LIMIT, PROMPTS, Numbers(torch.Generator(), DRAWS(range(len(PROMPTS)), LIMIT)))
 
 
 def plain(model: Any, **rule: float) -> Generated:
@@ -101,9 +101,9 @@ def test_temperature_and_nucleus_are_the_same(rule: dict[str, float]) -> None:
 
 def test_steps_become_narrow_as_rows_stop_and_read_as_much_of_the_cache_as_is_written() -> None:
     model = model_of(stops=0.5)
-    board = Board(model, sampling_of(model), 32, LENGTH, LIMIT)
-    shapes = shapes_of(board)
-    assert_same(fixed(model, board=board), plain(model))
+    runner = DecodeRunner(model, sampling_of(model), 32, LENGTH, LIMIT)
+    shapes = shapes_of(runner)
+    assert_same(fixed(model, runner=runner), plain(model))
     widths, lengths = ([shape[place] for shape in shapes] for place in (0, 1))
     assert sorted(set(widths)) == [8, 16, 32]
     assert widths == sorted(widths, reverse=True)
@@ -113,46 +113,46 @@ def test_steps_become_narrow_as_rows_stop_and_read_as_much_of_the_cache_as_is_wr
 
 def test_the_steps_end_soon_after_all_have_stopped() -> None:
     model = model_of(stops=1.5)
-    board = Board(model, sampling_of(model), 20, LENGTH, LIMIT)
-    shapes, longest = shapes_of(board), fixed(model, board=board).responses.shape[1]
+    runner = DecodeRunner(model, sampling_of(model), 20, LENGTH, LIMIT)
+    shapes, longest = shapes_of(runner), fixed(model, runner=runner).responses.shape[1]
     assert longest < LIMIT - ASKED_EVERY
     assert longest - 1 <= len(shapes) < longest - 1 + ASKED_EVERY
 
 
-def shapes_of(board: Board) -> list[Any]:
-    """Of each step that the board takes from now on."""
-    shapes, run = [], board.graphs.run
+def shapes_of(runner: DecodeRunner) -> list[Any]:
+    """Of each step that the runner takes from now on."""
+    shapes, run = [], runner.graphs.run
 
     def seen(shape: Any, step: Any) -> None:
         shapes.append(shape)
         run(shape, step)
 
-    board.graphs.run = seen  # type: ignore[method-assign]
+    runner.graphs.run = seen  # type: ignore[method-assign]
     return shapes
 
 
 def test_rows_are_kept_by_what_was_written_not_by_what_a_pass_has_shown() -> None:
     """A graph that is replayed shows nothing: the cache's own view is then of an earlier, shorter step."""
     model = model_of(stops=0.5)
-    board = Board(model, sampling_of(model), 32, LENGTH, LIMIT)
-    run = board.graphs.run
+    runner = DecodeRunner(model, sampling_of(model), 32, LENGTH, LIMIT)
+    run = runner.graphs.run
 
     def replayed(shape: Any, step: Any) -> None:
         run(shape, step)
-        board.cache.show_step(board.rows, 1)
+        runner.cache.show_step(runner.rows, 1)
 
-    board.graphs.run = replayed  # type: ignore[method-assign]
-    assert_same(fixed(model, board=board), plain(model))
+    runner.graphs.run = replayed  # type: ignore[method-assign]
+    assert_same(fixed(model, runner=runner), plain(model))
 
 
-def test_a_board_serves_again_and_remembers_nothing() -> None:
+def test_a_runner_serves_again_and_remembers_nothing() -> None:
     """Larger than the batch, after longer prompts, with all slots of the cache written."""
     model = model_of()
-    board = Board(model, sampling_of(model), 32, LENGTH + 20, LIMIT + 10)
+    runner = DecodeRunner(model, sampling_of(model), 32, LENGTH + 20, LIMIT + 10)
     with torch.no_grad():
         long = [[6 + (i + j) % 20 for j in range(12)] for i in range(32)]
-        board.decode(model, LIMIT + 10, long, Numbers(torch.Generator().manual_seed(1), None))
-    assert_same(fixed(model, board=board), plain(model))
+        runner.decode(model, LIMIT + 10, long, Numbers(torch.Generator().manual_seed(1), None))
+    assert_same(fixed(model, runner=runner), plain(model))
 
 
 def test_prompts_are_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,16 +172,16 @@ def test_a_pad_that_is_the_stop_ends_no_reply_early(monkeypatch: pytest.MonkeyPa
     model, tokenizer = model_of(), tiny.tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
     expected = generate(model, tokenizer, PROMPTS, max_new_tokens=LIMIT, generator=torch.Generator(), draws=DRAWS)
-    board = Board(model, Sampling(1.0, 1.0, (STOP,), STOP), 20, LENGTH, LIMIT)
-    assert_same(fixed(model, board=board), expected)
+    runner = DecodeRunner(model, Sampling(1.0, 1.0, (STOP,), STOP), 20, LENGTH, LIMIT)
+    assert_same(fixed(model, runner=runner), expected)
 
 
 def test_without_draws_a_seed_gives_the_same_replies() -> None:
     model = model_of()
-    board = Board(model, sampling_of(model), 20, LENGTH, LIMIT)
+    runner = DecodeRunner(model, sampling_of(model), 20, LENGTH, LIMIT)
     with torch.no_grad():
         first, again, other = (
-            board.decode(model, LIMIT, PROMPTS, Numbers(torch.Generator().manual_seed(seed), None))
+            runner.decode(model, LIMIT, PROMPTS, Numbers(torch.Generator().manual_seed(seed), None))
             for seed in (5, 5, 6)
         )
     assert torch.equal(first.responses, again.responses)
@@ -191,13 +191,13 @@ def test_without_draws_a_seed_gives_the_same_replies() -> None:
 def test_the_cache_is_in_the_type_that_attention_multiplies_in() -> None:
     """Rotary embeddings make float32 keys of bfloat16 ones where the weights are float32; values stay as they are."""
     model = model_of()
-    board = Board(model, sampling_of(model), 20, LENGTH, LIMIT)
+    runner = DecodeRunner(model, sampling_of(model), 20, LENGTH, LIMIT)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = fixed(model, board=board)
-    assert {layer.keys.dtype for layer in board.cache.layers if layer.keys is not None} == {torch.bfloat16}
-    assert {layer.values.dtype for layer in board.cache.layers if layer.values is not None} == {torch.bfloat16}
-    numbers = 2 * 2 * 20 * board.length * 32 // 2  # keys and values of 2 layers; 2 heads of the 4 have their own
-    assert board.cache.nbytes == 2 * numbers
+        found = fixed(model, runner=runner)
+    assert {layer.keys.dtype for layer in runner.cache.layers if layer.keys is not None} == {torch.bfloat16}
+    assert {layer.values.dtype for layer in runner.cache.layers if layer.values is not None} == {torch.bfloat16}
+    numbers = 2 * 2 * 20 * runner.length * 32 // 2  # keys and values of 2 layers; 2 heads of the 4 have their own
+    assert runner.cache.nbytes == 2 * numbers
     row = found.ids(3)
     table = model(torch.tensor([PROMPTS[3] + row])).logits[0].log_softmax(-1)
     exact = table[range(len(PROMPTS[3]) - 1, len(PROMPTS[3]) + len(row) - 1), row]
@@ -228,38 +228,38 @@ class Asked(TorchDispatchMode):
 
 
 @contextmanager
-def asked_in_steps(board: Board) -> Iterator[list[str]]:
-    asked, run = Asked(), board.graphs.run
+def asked_in_steps(runner: DecodeRunner) -> Iterator[list[str]]:
+    asked, run = Asked(), runner.graphs.run
 
     def watched(shape: Any, step: Any) -> None:
         with asked:
             run(shape, step)
 
-    board.graphs.run = watched  # type: ignore[method-assign]
+    runner.graphs.run = watched  # type: ignore[method-assign]
     yield asked.found
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom", "mistral", "gemma2", "mixtral", "deepseek_v3"])
 def test_a_step_asks_the_device_nothing(family: str) -> None:
     model = model_of(family)
-    board = Board(model, sampling_of(model, top_p=0.9), 20, LENGTH, LIMIT)
-    with asked_in_steps(board) as asked:
-        fixed(model, board=board)
+    runner = DecodeRunner(model, sampling_of(model, top_p=0.9), 20, LENGTH, LIMIT)
+    with asked_in_steps(runner) as asked:
+        fixed(model, runner=runner)
     assert asked == []
 
 
 def test_the_host_looks_every_few_tokens_and_at_the_end() -> None:
     model = model_of(stops=-9.0)  # none stops: 30 tokens
     asked = Asked()
-    board = Board(model, sampling_of(model), 20, LENGTH, LIMIT)
-    read, seen = board._read, []
+    runner = DecodeRunner(model, sampling_of(model), 20, LENGTH, LIMIT)
+    read, seen = runner._read, []
 
     def prefill(*args: Any) -> None:
         read(*args)
         asked.found.clear()  # what comes before the first step is another matter
 
-    board._read = prefill  # type: ignore[method-assign]
+    runner._read = prefill  # type: ignore[method-assign]
     with asked:
-        seen.append(fixed(model, board=board))
+        seen.append(fixed(model, runner=runner))
     assert int(seen[0].response_mask.sum()) == 20 * LIMIT
     assert asked.found == ["aten._local_scalar_dense.default"] * ((LIMIT - 1) // ASKED_EVERY + 1)

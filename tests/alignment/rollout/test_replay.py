@@ -12,7 +12,7 @@ from alignment.models.adapters import add_adapters
 from alignment.models.sharing import DecodingCopy
 from alignment.rollout import fixed_decoding, plain_decoding
 from alignment.rollout.batches import Generated
-from alignment.rollout.fixed_decoding import Board
+from alignment.rollout.fixed_decoding import DecodeRunner
 from alignment.rollout.sampling import Numbers, Sampling
 from alignment.rollout.streams import draws_of
 from alignment.shared.config import LoRAConfig
@@ -31,23 +31,23 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixed_decoding, "ALIGNED", 4)
 
 
-def board_of(model: Any) -> tuple[Board, Replayed]:
-    board = Board(model, RULE, 20, LENGTH, LIMIT)
+def runner_of(model: Any) -> tuple[DecodeRunner, Replayed]:
+    runner = DecodeRunner(model, RULE, 20, LENGTH, LIMIT)
 
     def state() -> list[Tensor]:
-        cached = [whole for layer in board.cache.layers for whole in (layer.keys, layer.values) if whole is not None]
-        return [value for value in vars(board).values() if isinstance(value, Tensor)] + [board.cache.place, *cached]
+        cached = [whole for layer in runner.cache.layers for whole in (layer.keys, layer.values) if whole is not None]
+        return [value for value in vars(runner).values() if isinstance(value, Tensor)] + [runner.cache.place, *cached]
 
-    board.graphs = replayed = Replayed(state)
-    return board, replayed
+    runner.graphs = replayed = Replayed(state)
+    return runner, replayed
 
 
-def decoded(model: Any, batch: int, board: Board | None = None) -> Generated:
+def decoded(model: Any, batch: int, runner: DecodeRunner | None = None) -> Generated:
     numbers = Numbers(torch.Generator(), draws_of(0, batch)(range(20), LIMIT))
     with torch.no_grad():
-        if board is None:
+        if runner is None:
             return plain_decoding.decode(model, LIMIT, RULE, BATCHES[batch], numbers)
-        return board.decode(model, LIMIT, BATCHES[batch], numbers)
+        return runner.decode(model, LIMIT, BATCHES[batch], numbers)
 
 
 def assert_same(found: Generated, expected: Generated) -> None:
@@ -60,27 +60,27 @@ def assert_same(found: Generated, expected: Generated) -> None:
     "family", ["llama", "gpt2", "opt", "bloom", "mistral", "gemma2", "qwen2", "mixtral", "deepseek_v3"]
 )
 def test_replayed_steps_say_what_the_plain_loop_says(family: str) -> None:
-    """Two batches with prompts of other lengths on one board: the second is replayed almost alone."""
+    """Two batches with prompts of other lengths on one runner: the second is replayed almost alone."""
     model = families.causal(family)
-    board, replayed = board_of(model)
+    runner, replayed = runner_of(model)
     for batch in (0, 1, 0):
-        assert_same(decoded(model, batch, board), decoded(model, batch))
+        assert_same(decoded(model, batch, runner), decoded(model, batch))
     assert len(replayed) > 3
     assert replayed.replays > 3 * (LIMIT - 1) - 12
 
 
 def test_replayed_steps_read_the_weights_of_now() -> None:
-    """As in PPO: adapters learn in place, the copy that decodes is renewed, the board and its steps stay."""
+    """As in PPO: adapters learn in place, the copy that decodes is renewed, the runner and its steps stay."""
     model: Any = add_adapters(families.causal("llama"), LoRAConfig(rank=2), "CAUSAL_LM", 0).eval()
     copy = DecodingCopy()
-    board, replayed = board_of(copy.of(model))
-    before = decoded(copy.of(model), 0, board)
+    runner, replayed = runner_of(copy.of(model))
+    before = decoded(copy.of(model), 0, runner)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 weight.fill_(0.3)
-    assert board.serves(copy.of(model), RULE, 20, LENGTH, LIMIT)
-    after, count = decoded(copy.of(model), 0, board), replayed.replays
+    assert runner.serves(copy.of(model), RULE, 20, LENGTH, LIMIT)
+    after, count = decoded(copy.of(model), 0, runner), replayed.replays
     assert count > LIMIT
     assert not torch.equal(before.responses, after.responses)
     assert_same(after, decoded(model, 0))

@@ -318,12 +318,29 @@ def test_rows_that_come_together_form_one_chain(fresh_engine: Engine) -> None:
 
 
 def test_what_is_acknowledged_is_on_the_disk(fresh_engine: Engine) -> None:
-    """The commit that others wait for does not wait for the disk; the one after it does, before anybody is answered."""
-    committed = []
-    with Session(fresh_engine) as session:
+    """The commit that others wait for does not wait for the disk; what follows does, before anybody is answered."""
+    committed: list[str] = []
+    with Session(fresh_engine) as session, Session(fresh_engine) as other:
+
+        def note(_: Session) -> None:
+            committed.append(other.scalar(text("SELECT pg_current_wal_insert_lsn()::text")) or "")
+
         event.listen(session, "before_commit", lambda s: committed.append(s.scalar(text("SHOW synchronous_commit"))))
+        event.listen(session, "after_commit", note)
         ledger.commit_with(session, deed())
-    assert committed == ["off", "on"]
+        waits, written = committed[:2]
+        asked = text("SELECT pg_current_wal_flush_lsn() >= CAST(:written AS pg_lsn)")
+        assert (waits, other.scalar(asked, {"written": written})) == ("off", True)
+
+
+def test_what_waits_for_the_disk_is_one_trip_and_leaves_the_connection_as_it_was(fresh_engine: Engine) -> None:
+    with Session(fresh_engine) as session:
+        ledger.commit_with(session, deed())
+        driver = session.connection().connection.driver_connection
+        assert driver is not None
+        assert not driver.autocommit
+        assert session.scalar(text("SELECT count(*) FROM audit")) == 1
+        session.rollback()
 
 
 # ---------------------------------------------------------------- reading it

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func
@@ -42,28 +39,6 @@ LISTS = (
     *(f"/v1/{name}" for name in REST.split()),
     *(f"/v1/projects/{{project}}/{name}" for name in REST_OF_A_PROJECT.split()),
 )
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Counts what the driver is asked, past the ORM, too."""
-    asked: list[str] = []
-    execute = psycopg.Cursor.execute
-
-    def noted(self: Any, query: Any, *given: Any, **named: Any) -> Any:
-        asked.append(str(query))
-        return execute(self, query, *given, **named)
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
-
-    @contextmanager
-    def counted() -> Iterator[list[str]]:
-        begun = len(asked)
-        found: list[str] = []
-        yield found
-        found.extend(asked[begun:])
-
-    return counted
 
 
 class Rows:

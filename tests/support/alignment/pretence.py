@@ -62,7 +62,7 @@ def pretended_gpu() -> Iterator[None]:
         _everywhere("pick_device", lambda: CUDA),
         patch("torch.autocast", Autocast),
         patch("torch.Generator", lambda device=None: generator()),
-        patch("alignment.rollout.fit._free", lambda: 2**34),
+        patch("alignment.rollout.decode_support._free", lambda: 2**34),
         patch.object(PreTrainedModel, "from_pretrained", classmethod(from_pretrained)),
         mode,
     ):

@@ -12,9 +12,9 @@ import torch
 
 from alignment.models.adapters import add_adapters
 from alignment.models.sharing import DecodingCopy
-from alignment.rollout import engines, fit, fixed_decoding
+from alignment.rollout import decode_support, engines, fixed_decoding
+from alignment.rollout.decode_support import DecodeSupport, support_of
 from alignment.rollout.engines import Plain
-from alignment.rollout.fit import Fitted, fit_of
 from alignment.rollout.fixed_cache import FixedLayer
 from alignment.rollout.generation import generate
 from alignment.shared.config import LoRAConfig
@@ -28,7 +28,7 @@ LIMIT = 10
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """What earlier tests found out is not known."""
-    monkeypatch.setattr(fit, "_fits", type(fit._fits)())
+    monkeypatch.setattr(decode_support, "_found", type(decode_support._found)())
 
 
 @pytest.fixture
@@ -42,27 +42,27 @@ def replies(model: Any, seed: int = 0, rows: int = len(PROMPTS), **options: Any)
     return generate(model, tiny.tokenizer(), PROMPTS[:rows], max_new_tokens=LIMIT, generator=source, **options)
 
 
-def board_of(model: Any) -> fixed_decoding.Board | None:
-    found = fit_of(model, tiny.tokenizer())
+def runner_of(model: Any) -> fixed_decoding.DecodeRunner | None:
+    found = support_of(model, tiny.tokenizer())
     assert found is not None
     return found.kept
 
 
 def test_on_a_cpu_the_plain_loop_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "tried", None)  # nobody asks
-    assert fit_of(tiny.causal(), tiny.tokenizer()) is None
+    monkeypatch.setattr(decode_support, "tried", None)  # nobody asks
+    assert support_of(tiny.causal(), tiny.tokenizer()) is None
     replies(tiny.causal())
 
 
-def test_on_a_gpu_a_model_is_tried_once_and_its_board_is_kept(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries, tried = [], fit.tried
-    monkeypatch.setattr(fit, "tried", lambda *given: tries.append(given) or tried(*given))
+def test_on_a_gpu_a_model_is_tried_once_and_its_runner_is_kept(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, tried = [], decode_support.tried
+    monkeypatch.setattr(decode_support, "tried", lambda *given: tries.append(given) or tried(*given))
     model = tiny.causal().train()
     replies(model)
-    board = board_of(model)
+    runner = runner_of(model)
     replies(model, seed=1)
-    assert board is not None
-    assert board_of(model) is board
+    assert runner is not None
+    assert runner_of(model) is runner
     assert len(tries) == 1
     assert model.training
 
@@ -70,14 +70,14 @@ def test_on_a_gpu_a_model_is_tried_once_and_its_board_is_kept(gpu: None, monkeyp
 @pytest.mark.parametrize("family", ["mamba", "falcon_h1", "mpt"])
 def test_what_is_no_plain_attention_is_left_to_the_plain_loop(gpu: None, family: str) -> None:
     model = families.causal(family)
-    assert fit_of(model, tiny.tokenizer()) is None
+    assert support_of(model, tiny.tokenizer()) is None
     replies(model, rows=2)
 
 
 def test_a_model_with_adapters_decodes_so_too(gpu: None) -> None:
     model = add_adapters(tiny.causal(), LoRAConfig(rank=2), "CAUSAL_LM", 0)
     replies(model)
-    assert board_of(model) is not None
+    assert runner_of(model) is not None
 
 
 @pytest.mark.parametrize("wrong", ["numbers", "error"])
@@ -93,71 +93,71 @@ def test_a_model_that_says_otherwise_there_is_left_to_the_plain_loop(
     own = FixedLayer.update
     monkeypatch.setattr(FixedLayer, "update", update)
     model = families.causal("llama")
-    assert fit_of(model, tiny.tokenizer()) is None
+    assert support_of(model, tiny.tokenizer()) is None
     assert "LlamaForCausalLM decodes in the plain loop" in caplog.text
     replies(model)
 
 
-def test_a_large_board_is_not_kept(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_runner_is_not_kept(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.causal()
     replies(model)
-    board = board_of(model)
-    assert board is not None
-    monkeypatch.setattr(fit, "KEPT_FOR_DECODING", board.cache.nbytes)
+    runner = runner_of(model)
+    assert runner is not None
+    monkeypatch.setattr(decode_support, "KEPT_FOR_DECODING", runner.cache.nbytes)
     replies(model)
-    assert board_of(model) is board
-    monkeypatch.setattr(fit, "KEPT_FOR_DECODING", board.cache.nbytes - 1)
+    assert runner_of(model) is runner
+    monkeypatch.setattr(decode_support, "KEPT_FOR_DECODING", runner.cache.nbytes - 1)
     replies(model)
-    assert board_of(model) is None
+    assert runner_of(model) is None
 
 
-def test_a_board_goes_with_its_model(gpu: None) -> None:
+def test_a_runner_goes_with_its_model(gpu: None) -> None:
     model = tiny.causal()
     replies(model)
-    assert len(fit._fits) == 1
+    assert len(decode_support._found) == 1
     del model
     gc.collect()
-    assert len(fit._fits) == 0
+    assert len(decode_support._found) == 0
 
 
-def test_a_board_goes_when_the_weights_move_and_stays_when_they_learn(gpu: None) -> None:
+def test_a_runner_goes_when_the_weights_move_and_stays_when_they_learn(gpu: None) -> None:
     model = tiny.causal()
     copy = DecodingCopy()
     replies(copy.of(model))
-    board = board_of(copy.of(model))
+    runner = runner_of(copy.of(model))
     with torch.no_grad():
         model.lm_head.weight.add_(1.0)
     replies(copy.of(model))
-    assert board_of(copy.of(model)) is board
+    assert runner_of(copy.of(model)) is runner
     moved: Any = copy.of(model)
     moved.lm_head.weight.data = moved.lm_head.weight.data.clone()
     replies(moved)
-    assert board_of(moved) is not board
+    assert runner_of(moved) is not runner
 
 
 @pytest.mark.parametrize("other", [{"max_new_tokens": 11}, {"temperature": 0.5}, {"top_p": 0.9}, "rows", "length"])
-def test_another_board_where_one_does_not_serve(gpu: None, other: Any) -> None:
+def test_another_runner_where_one_does_not_serve(gpu: None, other: Any) -> None:
     model = tiny.causal()
     replies(model)
-    board = board_of(model)
+    runner = runner_of(model)
     prompts = {"rows": [*PROMPTS, [7]], "length": [*PROMPTS[:11], [7] * 60]}.get(str(other), PROMPTS)
     settings = {"max_new_tokens": LIMIT} | (other if isinstance(other, dict) else {})
     generate(model, tiny.tokenizer(), prompts, generator=torch.Generator(), **settings)
-    assert board_of(model) is not board
+    assert runner_of(model) is not runner
 
 
 def test_rows_at_once_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000,000 bytes, of which half are used; a text of 100 tokens has 100 * 64 bytes, and 50 words * 72 bytes while
     a token is drawn: 500,000 / 10,000 = 50."""
-    monkeypatch.setattr(fit, "_free", lambda: 1_000_000)
-    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(1000, 100) == 50
-    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(60, 100) == 30  # two even parts
-    assert Fitted(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(49, 100) == 49
-    assert Fitted(token_bytes=64e9, vocabulary=50, graphs=True).rows_at_once(1000, 100) == 1
+    monkeypatch.setattr(decode_support, "_free", lambda: 1_000_000)
+    assert DecodeSupport(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(1000, 100) == 50
+    assert DecodeSupport(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(60, 100) == 30  # two even parts
+    assert DecodeSupport(token_bytes=64, vocabulary=50, graphs=True).rows_at_once(49, 100) == 49
+    assert DecodeSupport(token_bytes=64e9, vocabulary=50, graphs=True).rows_at_once(1000, 100) == 1
 
 
 def test_a_token_has_two_layers_of_keys_and_values_of_32_numbers(gpu: None) -> None:
-    found = fit_of(tiny.causal(), tiny.tokenizer())
+    found = support_of(tiny.causal(), tiny.tokenizer())
     assert found is not None
     assert found.token_bytes == 2 * 2 * 32 * 4  # the pretended GPU's autocast is a CPU's: float32 keys stay so
     assert found.vocabulary == len(tiny.tokenizer())
@@ -170,7 +170,7 @@ def test_free_is_what_the_process_may_still_take_and_what_it_does_not_use(monkey
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     for left, free in ((50, 20), (6, 16)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda left=left: (left, 80))
-        assert fit._free() == free
+        assert decode_support._free() == free
 
 
 def test_an_engine_decodes_as_many_rows_as_there_is_room_for(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +189,10 @@ def test_no_more_rows_are_decoded_at_once_than_there_is_room_for(
     gpu: None, monkeypatch: pytest.MonkeyPatch, fewer: int
 ) -> None:
     model, done = tiny.causal(), list[int]()
-    found = fit_of(model, tiny.tokenizer())
+    found = support_of(model, tiny.tokenizer())
     assert found is not None
     row = found.token_bytes * (max(map(len, PROMPTS)) + LIMIT) + 72 * found.vocabulary
-    monkeypatch.setattr(fit, "_free", lambda: int(2 * row * (12.5 - fewer)))  # for 12, or 11: two times six
+    monkeypatch.setattr(decode_support, "_free", lambda: int(2 * row * (12.5 - fewer)))  # for 12, or 11: two times six
     replies(model, on_batch=done.append)
     assert done == [[12], [6, 6]][fewer]
 
@@ -200,17 +200,19 @@ def test_no_more_rows_are_decoded_at_once_than_there_is_room_for(
 def test_what_is_kept_counts_as_free_and_with_what_graphs_hold(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.causal()
     replies(model)
-    found, board = fit_of(model, tiny.tokenizer()), board_of(model)
+    found, runner = support_of(model, tiny.tokenizer()), runner_of(model)
     assert found is not None
-    assert board is not None
-    monkeypatch.setattr(fit, "_free", lambda: 0)
+    assert runner is not None
+    monkeypatch.setattr(decode_support, "_free", lambda: 0)
     row = found.token_bytes * 30 + 72 * found.vocabulary
-    room = int(board.cache.nbytes / 2 / row)
+    room = int(runner.cache.nbytes / 2 / row)
     assert room > 1
     assert found.rows_at_once(room, 30) == room
     assert found.rows_at_once(room + 1, 30) <= room
-    monkeypatch.setattr(board, "graphs", [None])  # one that was captured
-    monkeypatch.setattr(fit, "KEPT_FOR_DECODING", board.cache.nbytes + 72 * found.vocabulary * board.rows - 1)
+    monkeypatch.setattr(runner, "graphs", [None])  # one that was captured
+    monkeypatch.setattr(
+        decode_support, "KEPT_FOR_DECODING", runner.cache.nbytes + 72 * found.vocabulary * runner.rows - 1
+    )
     found.release()
     assert found.kept is None
 
@@ -219,6 +221,6 @@ def test_a_lack_of_memory_is_no_reason_for_the_plain_loop(gpu: None, monkeypatch
     def full(*given: Any) -> Any:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(fit, "gap_of", full)
+    monkeypatch.setattr(decode_support, "gap_of", full)
     with pytest.raises(torch.OutOfMemoryError):
-        fit_of(tiny.causal(), tiny.tokenizer())
+        support_of(tiny.causal(), tiny.tokenizer())

@@ -1,7 +1,7 @@
 """Which models decode on a cache of fixed size, how many replies at once, and what is kept between two decodes.
 
 A model does so on a GPU, where the library says that it can, and where what comes of it was found to be right. Its
-board (fixed_decoding.py) is kept, graphs and all, where it is small beside what training needs, until the model goes;
+runner (fixed_decoding.py) is kept, graphs and all, where it is small beside what training needs, until the model goes;
 a large one is made again each time, which costs some tenths of a second.
 """
 
@@ -21,7 +21,7 @@ from alignment.models.device import is_in_four_bits
 from alignment.models.recurrent import is_recurrent
 from alignment.rollout.batches import Generated
 from alignment.rollout.fixed_cache import is_known
-from alignment.rollout.fixed_decoding import Board
+from alignment.rollout.fixed_decoding import DecodeRunner
 from alignment.rollout.sampling import Numbers, Sampling, sampling_of
 from alignment.rollout.trial import TRIED, gap_of, most_gap
 from alignment.shared.errors import StageError
@@ -33,19 +33,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Fitted:
-    """What was found out about a model, and the board that is kept for it."""
+class DecodeSupport:
+    """What was found out about a model, and the runner that is kept for it."""
 
     token_bytes: float  # of keys and values
     vocabulary: int
     graphs: bool
-    kept: Board | None = None
+    kept: DecodeRunner | None = None
 
-    def board(self, model: Any, rule: Sampling, rows: int, length: int, most: int) -> Board:
+    def runner(self, model: Any, rule: Sampling, rows: int, length: int, most: int) -> DecodeRunner:
         """The one that is kept if it serves, else a new one."""
         if self.kept is None or not self.kept.serves(model, rule, rows, length, most):
             self.kept = None  # its memory is free before another is made
-            self.kept = Board(model, rule, rows, length, most, graphs=self.graphs)
+            self.kept = DecodeRunner(model, rule, rows, length, most, graphs=self.graphs)
         return self.kept
 
     def release(self) -> None:
@@ -67,31 +67,31 @@ class Fitted:
         return self.kept.cache.nbytes + bool(self.kept.graphs) * DRAWING * self.vocabulary * self.kept.rows
 
 
-_fits: WeakKeyDictionary[Any, Fitted | None] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Any, DecodeSupport | None] = WeakKeyDictionary()
 
 
-def fit_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
+def support_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> DecodeSupport | None:
     """None: the plain loop decodes. Found out once for each model."""
     if model.device.type != "cuda":
         return None
-    if model not in _fits:
-        _fits[model] = tried(model, tokenizer)
-    return _fits[model]
+    if model not in _found:
+        _found[model] = tried(model, tokenizer)
+    return _found[model]
 
 
 @torch.no_grad()
-def tried(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
+def tried(model: Any, tokenizer: PreTrainedTokenizerBase) -> DecodeSupport | None:
     """None for a model whose memory is something else, that the library does not vouch for, or that says otherwise."""
     base: Any = model.get_base_model() if is_adapted(model) else model
     if has_soft_prompt(model) or is_recurrent(model) or not is_known(base):
         _log.info("%s decodes in the plain loop: the library vouches for no cache of fixed size", type(base).__name__)
         return None
-    boards, was_training = [], model.training
+    runners, was_training = [], model.training
 
     def decode(prompts: Sequence[Sequence[int]], generator: torch.Generator) -> Generated:
         rule, length = sampling_of(model, tokenizer, 1.0, 1.0), max(map(len, prompts)) + TRIED
-        boards.append(Board(model, rule, len(prompts), length, TRIED, graphs=False))
-        return boards[0].decode(model, TRIED, prompts, Numbers(generator, None))
+        runners.append(DecodeRunner(model, rule, len(prompts), length, TRIED, graphs=False))
+        return runners[0].decode(model, TRIED, prompts, Numbers(generator, None))
 
     try:
         model.eval()
@@ -106,9 +106,9 @@ def tried(model: Any, tokenizer: PreTrainedTokenizerBase) -> Fitted | None:
     if not gap <= most_gap(model.device):
         _log.warning("%s decodes in the plain loop: it differs by %.2g nats a token", type(base).__name__, gap)
         return None
-    cache = boards[0].cache
+    cache = runners[0].cache
     words = base.config.get_text_config().vocab_size
-    return Fitted(cache.nbytes / (cache.rows * cache.length), words, graphs=not is_in_four_bits(model))
+    return DecodeSupport(cache.nbytes / (cache.rows * cache.length), words, graphs=not is_in_four_bits(model))
 
 
 def _free() -> int:
