@@ -17,10 +17,12 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.sft_config import SFTConfig as TrainerConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from alignment.cpu.tiles import use_small_tiles
 from alignment.data import chat
 from alignment.data.mixture import by_source, mixed
 from alignment.data.screening import screen, shown_as
 from alignment.data.stops import turn_end
+from alignment.models.device import pick_device
 from alignment.models.load import context_length, load_causal_lm, load_tokenizer, save_adapter, save_model, saved_type
 from alignment.shared.config import SFTConfig, Stage
 from alignment.shared.errors import BadInput
@@ -124,6 +126,8 @@ def _fit(
     checkpoints: Checkpoints,
 ) -> list[dict[str, float]]:
     """Run the trainer; return the loss curve, one point an optimizer step, those before a kill included."""
+    if pick_device().type == "cpu":
+        use_small_tiles()
     with place_to_save(checkpoints) as folder, model_to_train(model, config) as trained:
         trainer = DemonstrationTrainer(
             model=trained,

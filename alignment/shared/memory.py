@@ -23,6 +23,8 @@ PAIR = 2  # responses of a prompt in one forward pass, at least
 KEPT = 1.25  # numbers for the gradient, as times what goes into a block's linear layers and comes out of them
 PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a token meets few of many experts, at most
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
+TILE_TOKENS, TILE_WORDS = 256, 32768  # a block of the logits that SFT has at one time on a CPU (cpu/tiles.py)
+TILES = 8  # tensors of a block's size that TRL's head works its gradient out in there
 KEPT_FOR_DECODING = 2 * 2**30  # bytes that stay on a GPU between two rollouts, at most (rollout/decode_support.py)
 DRAWING = 72  # bytes of each word of the vocabulary while a row's token is drawn; CUDA graphs keep them
 
@@ -95,7 +97,7 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
         gradients=lanes * FLOAT * trained,
         optimizer=2 * FLOAT * trained,
         activations=lanes * max(largest),
-        logits=lanes * _logits(config, policy),
+        logits=lanes * _logits(config, policy, machine),
         cache=cache,
         cache_kept=min(cache, KEPT_FOR_DECODING) if machine.gpus else 0,
         rollout_copy=HALF * policy.weights if _is_copied(config, machine) else 0,
@@ -252,10 +254,13 @@ def _kept(shape: ModelShape) -> int:
     return max(PLAIN * shape.width, min(linear, GATED * shape.width))
 
 
-def _logits(config: TrainingConfig, shape: ModelShape) -> int:
+def _logits(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
     """The logits of one micro-batch, or of a chunk, and their gradient, in float32."""
     if isinstance(config, RewardConfig):
         return 0
+    if not (isinstance(config, PPOConfig) or machine.gpus):
+        tokens = min(_texts(config) * config.max_length, TILE_TOKENS)
+        return TILES * FLOAT * tokens * min(shape.vocabulary, TILE_WORDS)
     tokens = _texts(config) * (config.max_response_length if isinstance(config, PPOConfig) else config.max_length)
     return 2 * FLOAT * shape.vocabulary * (min(tokens, LOGIT_CHUNK) if isinstance(config, PPOConfig) else tokens)
 

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from alignment.cpu.memory import give_freed_memory_back
 from alignment.models.adapters import has_soft_prompt
 from alignment.models.device import has_bfloat16, pick_device
 from alignment.models.forward import Model
@@ -180,6 +181,7 @@ class ResumingTrainer(Trainer):
             else:  # the trainer would take one step more
                 self._load_from_checkpoint(str(newest))
                 self.state = state
+        give_freed_memory_back()
         return [entry for entry in self.state.log_history if "loss" in entry]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import trl.kernels.chunked_logprob as head
 
 from alignment import sft
 from alignment.data import chat
@@ -15,6 +16,7 @@ from alignment.models.load import load_causal_lm, load_tokenizer, save_model
 from alignment.shared.config import LoRAConfig, SFTConfig
 from alignment.shared.errors import BadInput, Cancelled, StageError
 from alignment.shared.events import NullReporter
+from alignment.shared.memory import TILE_TOKENS
 from alignment.shared.records import Demonstration, Message, Prompt, read_jsonl, write_jsonl
 from alignment.shared.stages import SFTInputs
 
@@ -50,6 +52,22 @@ def nll(folder: Path, rows: list[Demonstration]) -> float:
         logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(after), reduction="none"))
     return float(torch.cat(losses).mean())
+
+
+def test_few_tokens_have_logits_at_one_time(
+    run: Callable[..., Any], demonstrations: list[Demonstration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU the head's blocks are the largest tensors of all, eight at a time."""
+    seen: list[int] = []
+    plain = head._backward_tile
+
+    def watched(tile: torch.Tensor, *rest: Any, **more: Any) -> None:
+        seen.append(len(tile))
+        plain(tile, *rest, **more)
+
+    monkeypatch.setattr(head, "_backward_tile", watched)
+    run(demonstrations, batch_size=32, micro_batch_size=32)
+    assert sum(seen) > TILE_TOKENS >= max(seen)
 
 
 def test_all_that_the_assistant_said_can_be_learnt(run: Callable[..., Any], tiny_base: Path) -> None:

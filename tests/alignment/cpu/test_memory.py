@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Freed memory stays with a policy stage, and goes back where it is asked to."""
 
 import subprocess
 import sys
@@ -38,3 +38,30 @@ def test_what_was_freed_is_taken_again_without_new_pages() -> None:
     said, pages = faults("keep")
     assert said == "True"
     assert pages < 100
+
+
+GIVE_AND_SAY = """
+import ctypes
+from alignment.cpu.memory import give_freed_memory_back, keep_freed_memory
+from tests.benchmarks.peers.ppo import resident
+
+keep_freed_memory()  # so that all of it is the heap's
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+before = resident("VmRSS")
+places = [libc.malloc(2**20) for _ in range(200)]
+for place in places:
+    ctypes.memset(place, 1, 2**20)
+for place in places[:-1]:  # the last one, in use, holds the heap's end where it is
+    libc.free(place)
+held = resident("VmRSS") - before
+give_freed_memory_back()
+print(round(held), round(resident("VmRSS") - before))
+"""
+
+
+def test_what_lies_under_something_in_use_is_given_back_when_asked() -> None:
+    done = subprocess.run([sys.executable, "-c", GIVE_AND_SAY], capture_output=True, text=True, check=True)
+    held, left = map(int, done.stdout.split())
+    assert held >= 199
+    assert left < 10

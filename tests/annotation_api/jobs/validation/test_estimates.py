@@ -92,9 +92,16 @@ def test_a_folder_that_does_not_say_is_not_guessed(here: Path, spoil: Any) -> No
 def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     found = memory(Stage.SFT, {"model": here})
     assert parts(found) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
-    # 2 texts of 16 tokens: 34 bytes a number of width 8 in 2 layers at 2 bytes, twice that at 4; logits and gradient
-    assert (found.activations, found.logits) == (2 * 34 * 32 * 8 * 2, 2 * 4 * 32 * 50)
-    assert memory(Stage.SFT, {"model": here}, gpus=1).activations == 34 * 32 * 8 * 2
+    # 2 texts of 16 tokens: 34 bytes a number of width 8 in 2 layers at 2 bytes, twice that at 4; eight blocks of logits
+    assert (found.activations, found.logits) == (2 * 34 * 32 * 8 * 2, 8 * 4 * 32 * 50)
+    on_gpu = memory(Stage.SFT, {"model": here}, gpus=1)
+    assert (on_gpu.activations, on_gpu.logits) == (34 * 32 * 8 * 2, 2 * 4 * 32 * 50)  # logits and gradient
+
+
+def test_a_cpu_has_the_logits_of_a_few_tokens_at_one_time(here: Path) -> None:
+    long = memory(Stage.SFT, {"model": here}, max_length=1000)
+    assert long.logits == 8 * 4 * 256 * 50
+    assert memory(Stage.SFT, {"model": here}, gpus=1, max_length=1000).logits == 2 * 4 * 2 * 1000 * 50
 
 
 def test_a_gated_feed_forward_keeps_more_and_experts_do_not_count_all(tmp_path: Path) -> None:
