@@ -144,8 +144,22 @@ def _as_decided(session: Session, task_id: uuid.UUID) -> dict[str, Any]:
             Sentence("not-decided", "This task is not decided yet. Decide it first, or say what is expected."),
         )
     payload = found[0].payload
-    name = next(name for name in ("groups", "answers", "verdicts") if name in payload)
-    return {"order" if name == "groups" else name: payload[name]}
+    if "answers" in payload:
+        return {"answers": _comparable(session, task_id, payload["answers"])}
+    return {"order": payload["groups"]} if "groups" in payload else {"verdicts": payload["verdicts"]}
+
+
+def _comparable(session: Session, task_id: uuid.UUID, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Without words of one's own, which nobody finds again."""
+    form = content_of(session, task_id).form
+    words = {question.id for question in getattr(form, "questions", ()) if question.kind == "text"}
+    if kept := {key: answer for key, answer in answers.items() if key not in words}:
+        return kept
+    raise ApiError(
+        422,
+        "invalid",
+        Sentence("only-words", "The decision is words alone, which nobody finds again: this task can be no gold item."),
+    )
 
 
 def _order(text: str, names: Mapping[str, str]) -> list[list[uuid.UUID]]:
