@@ -79,7 +79,7 @@ def joined(stored: Any) -> Any:
 
 
 def packed(text: str) -> str:
-    """`text` for a column that holds text: a Sentence keeps its code there, and what somebody typed stays what it is."""
+    """`text` for a column that holds text: a Sentence keeps its code there; what was typed stays as it is."""
     if isinstance(unpacked(text), Sentence) and not isinstance(text, Sentence):
         text = Sentence("as-typed", "%(text)s", text=text)
     return json.dumps(parts(text), ensure_ascii=False) if isinstance(text, Sentence) else text

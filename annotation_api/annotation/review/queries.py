@@ -90,8 +90,10 @@ SAID = """coalesce(
     END,
     {payload} -> 'answers', {payload} -> 'verdicts'
 )"""
-_IS_SAID = literal_column(SAID.format(payload="submissions.payload", shown="assignments.display_order"))
-_OTHER_IS_SAID = literal_column(SAID.format(payload="other.payload", shown="place.display_order"))
+_IS_SAID: ColumnElement[Any] = literal_column(
+    SAID.format(payload="submissions.payload", shown="assignments.display_order")
+)
+_OTHER_IS_SAID: ColumnElement[Any] = literal_column(SAID.format(payload="other.payload", shown="place.display_order"))
 
 
 def _contradicted() -> ColumnElement[bool]:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from datetime import datetime
 from typing import Any
 
+import krippendorff
 import pytest
 from scipy import stats
 from sqlalchemy.orm import Session
@@ -115,6 +116,49 @@ def test_scales_have_alpha_at_three_levels_and_an_answer_counts_at_once(as_: Any
         assert (row["estimate"], row["items"], row["low"]) == (pytest.approx(4 / 9), 3, None)
     assert found["alpha_ratio", "question clear", ""]["estimate"] == pytest.approx(4 / 9)
     assert not any(subject == "question why" for _, subject, _ in found)
+
+
+def test_what_was_said_before_a_task_became_gold_counts_no_more(as_: Any, make: Any, session: Session) -> None:
+    """Nor does what waits to be counted; and an ordinary task again counts again."""
+    form = QuestionsForm(questions=(Question(id="clear", text="?", kind="scale"),))
+    project, people = make.project(forms=[form, RankingForm()]), [make.person() for _ in range(4)]
+    client = as_(Role.ENGINEER)
+    prompts = [make.prompt(project, f"{n}?") for n in range(2)]
+    asked = [make.task(prompt, ("a",), kind=FeedbackKind.QUESTIONS, overlap=5) for prompt in prompts]
+    ranked = [make.task(prompt, tuple("ab"), overlap=5) for prompt in prompts]
+    figures(client, project)
+    for person, values in zip(people, [(1, 5), (3, 2), (2, 4), (4, 4)], strict=True):
+        for task, order, question, value in zip(ranked, ([[0], [1]], [[1], [0]]), asked, values, strict=True):
+            make.submission(task, order, person)
+            held = make.assignment(question, person)
+            fields = {"assignment_id": held.id, "kind": "questions", "payload": {"answers": {"clear": value}}}
+            make.submission(question, [], **fields)
+        session.commit()
+        if person is not people[-1]:
+            figures(client, project)
+    url = f"/v1/projects/{project.id}/tasks"
+    good, bad = map(str, make.response_ids(ranked[0]))
+    expected = ({"order": [[good], [bad]]}, {"answers": {"clear": 1}})
+    for task, known in zip((ranked[0], asked[0]), expected, strict=True):
+        sent = client.put(f"{url}/{task.id}/gold", json={"expected": known, "why": "It is known."})
+        assert sent.status_code == 200, sent.text
+    found = figures(client, project)
+    assert {key[0]: row["items"] for key, row in found.items()} == {
+        "pairs": 12, "tau_b": 6, "w": 1, "same": 6, "alpha_nominal": 1, "alpha_ordinal": 1, "alpha_ratio": 1
+    }  # fmt: skip
+    alpha = krippendorff.alpha([[value] for value in (5, 2, 4, 4)], level_of_measurement="nominal")
+    assert found["alpha_nominal", "question clear", ""]["estimate"] == pytest.approx(alpha)
+    for task in (ranked[0], asked[0]):
+        assert client.delete(f"{url}/{task.id}/gold").status_code == 204
+    again = figures(client, project)
+    assert {key[0]: row["items"] for key, row in again.items()} == {
+        "pairs": 24, "tau_b": 12, "w": 2, "same": 12, "alpha_nominal": 2, "alpha_ordinal": 2, "alpha_ratio": 2
+    }  # fmt: skip
+    for task in (ranked[0], asked[0], ranked[1]):
+        known = expected[1] if task is asked[0] else {"order": [[str(key)] for key in make.response_ids(task)]}
+        client.put(f"{url}/{task.id}/gold", json={"expected": known, "why": "It is known."})
+    client.put(f"{url}/{asked[1].id}/gold", json={"expected": expected[1], "why": "It is known."})
+    assert figures(client, project) == {}
 
 
 def test_nothing_is_said_of_what_one_person_judged(as_: Any, make: Any) -> None:

@@ -1,4 +1,4 @@
-"""Answers on a pair name what their person saw first and second: the same words, the pair turned round, are the contrary."""
+"""Answers on a pair name what their person saw first and second: with the pair turned round the contrary."""
 
 from __future__ import annotations
 
