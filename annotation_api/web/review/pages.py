@@ -72,7 +72,7 @@ def answers_page(
     query = queries.answers(project.id, wanted)
     rows, after = fetch_rows(session, query, Submission, limit=PAGE, cursor=cursor or None)
     shown = service.show_answers(session, me, project.id, rows)
-    kept = {name: value for name, value in vars(wanted).items() if value}
+    kept = {name: value for name, value in vars(wanted).items() if value is not None and value is not False}
     return render(
         request,
         "review.html",
