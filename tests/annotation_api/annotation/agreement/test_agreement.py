@@ -59,6 +59,29 @@ def test_the_ceiling_is_the_gates(as_: Any, session: Session, ranked: Any) -> No
     assert (said["estimate"], said["low"], said["high"]) == pytest.approx((gate.value, gate.low, gate.high))
 
 
+def test_orders_by_different_criteria_are_not_held_against_one_another(as_: Any, session: Session, make: Any) -> None:
+    """By honesty all are of one mind, by helpfulness two are and one says the contrary; so says the gate."""
+    project = make.project(overlap=3, forms=[RankingForm(criterion="helpful", apart=("honest",))])
+    people = [make.person() for _ in range(3)]
+    for n in range(4):
+        task = make.task(make.prompt(project, f"{n}?"), tuple("ab"), overlap=3)
+        first, second = map(str, make.response_ids(task))
+        for person, order in zip(people, ([[0], [1]], [[0], [1]], [[1], [0]]), strict=True):
+            make.submission(task, order, person, payload={"apart": {"honest": [[first], [second]]}})
+    session.commit()
+    client = as_(Role.REVIEWER)
+    of_each = figures(client, project, Slice.CRITERION)
+    assert of_each["pairs", "", "honest"]["estimate"] == 1
+    assert of_each["pairs", "", "helpful"]["estimate"] == pytest.approx(1 / 3)
+    assert (of_each["w", "", "honest"]["estimate"], of_each["tau_b", "", "honest"]["items"]) == (1, 12)
+    whole = figures(client, project)["pairs", "", ""]
+    assert (whole["estimate"], whole["items"], whole["prompts"]) == (pytest.approx(2 / 3), 48, 4)
+    frozen = [row.record for row in rankings(session, project.id, USUAL)]
+    gate = measure_agreement([row for row in frozen if isinstance(row, Ranking)]).ceiling
+    assert gate is not None
+    assert (whole["items"], whole["estimate"], whole["low"]) == pytest.approx((gate.n, gate.value, gate.low))
+
+
 def test_kendalls_numbers_are_scipys_means(as_: Any, ranked: Any) -> None:
     project, orders = ranked
     found = figures(as_(Role.ENGINEER), project)
