@@ -158,7 +158,8 @@ def disputed(session: Session, project_id: uuid.UUID) -> Disputed:
 def review(session: Session, me: Person, project_id: uuid.UUID, submission_id: uuid.UUID, new: NewReview) -> Submission:
     """Approve an answer or send it back. 409 for an own one, and for one that was corrected meanwhile."""
     answer = find_answer(session, project_id, submission_id)
-    assignment = session.get_one(Assignment, answer.assignment_id)
+    held = {"key_share": True}  # who corrects it just now comes before, and is seen, or after
+    assignment = session.get_one(Assignment, answer.assignment_id, with_for_update=held)
     if assignment.person_id == me.id:
         raise ApiError(
             409, "own-answer", Sentence("own-answer", "This answer is your own; another reviewer looks at it.")
