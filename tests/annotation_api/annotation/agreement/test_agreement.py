@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from argparse import Namespace
 from datetime import datetime
 from typing import Any
@@ -201,6 +202,18 @@ def test_the_page_shows_what_rest_says(browser_of: Any, as_: Any, ranked: Any) -
     assert "p0 · p1" in page
     empty = browser_of(Role.REVIEWER).get(f"/projects/{project.id}").text
     assert f'href="/projects/{project.id}/agreement"' in empty
+
+
+def test_the_page_names_forms_criteria_and_questions_in_chinese(browser_of: Any, make: Any, session: Session) -> None:
+    form = QuestionsForm(questions=(Question(id="clear", text="?", kind="yes_no", criterion="honest"),))
+    project = make.project(forms=[form], overlap=2)
+    task = make.task(make.prompt(project), ("a",), kind=FeedbackKind.QUESTIONS, overlap=2)
+    for person in (make.person(), make.person()):
+        fields = {"kind": "questions", "payload": {"answers": {"clear": True}}}
+        make.submission(task, [], assignment_id=make.assignment(task, person).id, **fields)
+    session.commit()
+    page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement", headers={"Accept-Language": "zh"}).text
+    assert set(re.findall(r'<span class="tag">(.*?)</span>', page)) == {"问题 clear", "问答 1", "诚实"}
 
 
 def test_the_page_draws_agreement_over_days(browser_of: Any, session: Session, make: Any) -> None:
