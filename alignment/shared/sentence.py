@@ -79,7 +79,9 @@ def joined(stored: Any) -> Any:
 
 
 def packed(text: str) -> str:
-    """`text` for a column that holds text: a Sentence keeps its code there."""
+    """`text` for a column that holds text: a Sentence keeps its code there; what was typed stays as it is."""
+    if isinstance(unpacked(text), Sentence) and not isinstance(text, Sentence):
+        text = Sentence("as-typed", "%(text)s", text=text)
     return json.dumps(parts(text), ensure_ascii=False) if isinstance(text, Sentence) else text
 
 
@@ -87,6 +89,6 @@ def unpacked(text: str) -> str:
     """What `packed` made, as it was; any other text as it is."""
     try:
         found = joined(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return text
     return found if isinstance(found, Sentence) else text

@@ -71,7 +71,8 @@ class Factory:
     ) -> tables.Submission:
         """A judgement of `task`: `groups` hold positions, best first. With `supersedes`, pass `assignment_id` too."""
         ids = self.response_ids(task)
-        payload = {"groups": [[str(ids[i]) for i in group] for group in groups]} | fields.pop("payload", {})
+        order = {"groups": [[str(ids[i]) for i in group] for group in groups]} if groups else {}
+        payload = order | fields.pop("payload", {})
         if "assignment_id" not in fields:
             fields["assignment_id"] = self.assignment(task, person or self.person(tables.Role.ANNOTATOR)).id
         digest = sha256_text(canonical_json(payload))

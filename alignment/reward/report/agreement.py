@@ -74,7 +74,7 @@ def measure_agreement(rankings: Sequence[Ranking]) -> Agreement:
 
 def predictions(rankings: Iterable[Ranking]) -> Iterator[LabelledPrediction]:
     """Every pair of annotators on every two responses that both judged, from both sides."""
-    for prompt, orders in _orders(rankings).items():
+    for (prompt, _), orders in _orders(rankings).items():
         for said in shared.predictions(shared.votes_of(orders)):
             yield LabelledPrediction(prompt, said.by, said.of, said.right)
 
@@ -82,13 +82,14 @@ def predictions(rankings: Iterable[Ranking]) -> Iterator[LabelledPrediction]:
 UNNAMED = "\0"  # begins the name of who has none; no pseudonym does
 
 
-def _orders(rankings: Iterable[Ranking]) -> dict[str, list[shared.Order]]:
-    """By prompt; a response is named by its text."""
-    found: dict[str, list[shared.Order]] = {}
+def _orders(rankings: Iterable[Ranking]) -> dict[tuple[str, str], list[shared.Order]]:
+    """By prompt and criterion, for orders by one say nothing of those by another; a response is named by its text."""
+    found: dict[tuple[str, str], list[shared.Order]] = {}
     for number, ranking in enumerate(rankings):
         who = ranking.annotator or f"{UNNAMED}{number}"
         ranks = dict(zip(ranking.responses, ranking.ranks, strict=True))
-        found.setdefault(ranking.prompt.key, []).append(shared.Order(who, ranks))
+        criterion = ranking.criterion or ranking.prompt.criterion or ""
+        found.setdefault((ranking.prompt.key, criterion), []).append(shared.Order(who, ranks))
     return found
 
 

@@ -12,6 +12,7 @@ from annotation_api.db.kinds import Slice
 from annotation_api.db.sql import rows
 from annotation_api.db.tables import AgreementSum, AgreementValue, FeedbackKind, PendingJudgement
 
+NOTHING = 1e-6  # what rounding leaves of thirds that were taken away again; a coincidence is a share of a few people
 MOST = 5000  # rows of a slice: those of some hundred pairs of people
 
 
@@ -26,7 +27,7 @@ def sums(session: Session, project: uuid.UUID, which: Slice) -> Sequence[Agreeme
 
 def values(session: Session, project: uuid.UUID, which: Slice) -> Sequence[AgreementValue]:
     query = select(AgreementValue).where(
-        AgreementValue.project_id == project, AgreementValue.slice == which, AgreementValue.times > 0
+        AgreementValue.project_id == project, AgreementValue.slice == which, AgreementValue.times > NOTHING
     )
     order = (AgreementValue.subject, AgreementValue.value)
     return session.scalars(query.order_by(*order).execution_options(populate_existing=True)).all()

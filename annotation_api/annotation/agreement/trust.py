@@ -12,9 +12,9 @@ from alignment.shared.judges.reliability import Reliability
 from annotation_api.annotation.agreement import queries
 from annotation_api.annotation.agreement.schemas import Trust, TrustOut
 from annotation_api.annotation.agreement.service import count_what_waits
-from annotation_api.db.tables import FeedbackKind, Project
+from annotation_api.db.tables import Project
 from annotation_api.db.tallies import judgements
-from annotation_api.db.tallies.contributions import ranks_of, standing
+from annotation_api.db.tallies.contributions import by_criterion, orders_of, ranks_of, standing
 from annotation_api.db.tallies.judgements import Judged
 from annotation_api.db.tallies.values import units_of
 
@@ -43,8 +43,8 @@ def _by_task(prompt: Iterable[Judged]) -> Iterator[list[Judged]]:
 
 
 def _orders(tasks: Iterable[list[Judged]]) -> list[list[tuple[str, list[int]]]]:
-    ranked = [[one for one in task if one.kind == FeedbackKind.RANKING] for task in tasks]
-    return [[(one.by, [ranks_of(one)[item.id] for item in one.items]) for one in task] for task in ranked]
+    ranked = [same for task in tasks for same in by_criterion(order for one in task for order in orders_of(one))]
+    return [[(one.by, [ranks_of(one)[item.id] for item in one.items]) for one in same] for same in ranked]
 
 
 def _things(tasks: Iterable[list[Judged]]) -> dict[str, list[Mapping[str, str]]]:

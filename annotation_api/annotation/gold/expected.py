@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
-from annotation_api.db.forms import MAX_RANKED, QuestionsForm, RankingForm, RulesForm
+from annotation_api.db.forms import MAX_RANKED, Question, QuestionsForm, RankingForm, RulesForm
 from annotation_api.http.schemas import Body
 
 MOST = 40  # constraints, answers or verdicts
@@ -117,18 +118,38 @@ def _impossible(expected: Expected, texts: Texts) -> list[Problem]:
                     message=Sentence("identical-tied", "Identical responses are always tied: none can be better."),
                 )
             ]
-    if expected.constraints and not any(_keeps(expected, _ranks(groups)) for groups in _orders(texts)):
+    if expected.constraints and not _is_possible(expected, texts):
         message = Sentence("no-such-order", "No order satisfies all of these without a tie.")
         return [Problem(pointer="/expected/constraints", message=message)]
     return []
 
 
-def _orders(texts: Texts) -> Iterator[list[list[str]]]:
-    """Every order of the different texts, ties only between identical ones: nine give 362,880."""
-    same: dict[str, list[str]] = {}
-    for key, text in texts.items():
-        same.setdefault(text, []).append(str(key))
-    yield from (list(order) for order in itertools.permutations(same.values()))
+def _is_possible(expected: Expected, texts: Texts) -> bool:
+    """Whether an order of the different texts keeps all constraints: the pairs make no circle, and of those that none
+    must stand before, and after, there are two that may be its ends. Whatever else is left fits between them."""
+    pairs = {(texts[better], texts[worse]) for better, worse in _before(expected)}
+    places = {(texts[one.response], one.place) for one in expected.constraints or () if isinstance(one, ExpectedPlace)}
+    different = set(texts.values())
+    first = _ends(different - {worse for _, worse in pairs}, "best", places)
+    last = _ends(different - {better for better, _ in pairs}, "last", places)
+    return _has_no_circle(pairs) and any(a != b or len(different) == 1 for a in first for b in last)
+
+
+def _ends(free: set[str], end: Place, places: Collection[tuple[str, Place]]) -> set[str]:
+    """Those of the texts that may stand at an end of the order."""
+    there = {text for text, place in places if place == end}
+    return {text for text in free if there <= {text} and (text, f"not_{end}") not in places}
+
+
+def _has_no_circle(pairs: Iterable[tuple[str, str]]) -> bool:
+    graph = TopologicalSorter[str]()
+    for better, worse in pairs:
+        graph.add(worse, better)
+    try:
+        graph.prepare()
+    except CycleError:
+        return False
+    return True
 
 
 def _of_questions(expected: Expected, form: QuestionsForm) -> list[Problem]:
@@ -149,7 +170,31 @@ def _of_questions(expected: Expected, form: QuestionsForm) -> list[Problem]:
         elif not asked[key].takes(answer):
             message = Sentence("takes", "This takes %(expects)s.", expects=asked[key].expects)
             problems.append(Problem(pointer=f"/expected/answers/{key}", message=message, value=answer))
-    return problems
+        elif asked[key].kind == "text":
+            message = Sentence(
+                "words-differ", "Nobody finds the same words twice: expect answers to the other questions."
+            )
+            problems.append(Problem(pointer=f"/expected/answers/{key}", message=message))
+    return problems or _never_together(expected.answers, asked)
+
+
+def _never_together(answers: Mapping[str, Any], asked: Mapping[str, Question]) -> list[Problem]:
+    """Answers to questions that nobody who gives the other answers is asked."""
+    left: dict[str, list[Any]] = {key: [answer] for key, answer in answers.items()}  # what each may be answered
+    for key in answers:
+        question = asked[key]
+        while when := question.when:
+            able = [(type(one), one) for one in when.answers]
+            left[when.question] = [one for one in left.get(when.question, when.answers) if (type(one), one) in able]
+            if not left[when.question]:
+                message = Sentence(
+                    "asked-otherwise",
+                    "Who gives the other answers is not asked this: it depends on %(question)s.",
+                    question=when.question,
+                )
+                return [Problem(pointer=f"/expected/answers/{key}", message=message)]
+            question = asked[when.question]
+    return []
 
 
 def _of_rules(expected: Expected, probed: Sequence[str]) -> list[Problem]:

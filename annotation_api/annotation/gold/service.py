@@ -18,6 +18,7 @@ from annotation_api.annotation.tasks.contents import content_of
 from annotation_api.annotation.tasks.queries import lock_task
 from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import GoldItem, Person, PersonStanding, QualityRules, Role, Task
+from annotation_api.db.tallies.fold import counted_anew
 from annotation_api.http.errors import ApiError, invalid, not_found
 
 
@@ -43,8 +44,9 @@ def make_gold(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid
     if item is None:
         item = GoldItem(task_id=task.id, project_id=project_id, overlap=task.overlap, made_by=me.id)
         item.created_at = func.clock_timestamp()
+        with counted_anew(session, project_id, task.prompt_id):  # what was said of it before counts no more
+            task.gold, task.overlap = True, 0
         session.add(item)
-        task.gold, task.overlap = True, 0
     elif queries.results(session, [task.id]):
         detail = Sentence(
             "gold-answered", "People answered this gold item already. Withdraw it and make another task gold instead."
@@ -67,7 +69,8 @@ def withdraw(session: Session, project_id: uuid.UUID, task_id: uuid.UUID) -> Non
     if queries.results(session, [task.id]):
         item.withdrawn_at = item.withdrawn_at or func.now()
     else:
-        task.gold, task.overlap = False, item.overlap
+        with counted_anew(session, project_id, task.prompt_id):
+            task.gold, task.overlap = False, item.overlap
         session.delete(item)
     session.flush()
 

@@ -7,7 +7,20 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Select, Text, and_, bindparam, cast, exists, func, literal_column, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.orm import Session, aliased
 
@@ -18,6 +31,7 @@ from annotation_api.db.tables import (
     AssignmentState,
     Comment,
     Draft,
+    FeedbackKind,
     Person,
     PersonStanding,
     PromptRow,
@@ -79,14 +93,32 @@ def _milliseconds(seconds: float) -> float:
     return min(1000 * seconds, 2**31 - 1)
 
 
-def _said(payload: Any) -> ColumnElement[Any]:
-    """The answer itself, without flags, notes and the like."""
-    return func.coalesce(payload["groups"], payload["answers"], payload["verdicts"])
+# The answer itself, without flags, notes and the like: those who tie the same tie them in any order, and an answer
+# that names a side of a pair is turned to the order of the ids.
+SAID = """coalesce(
+    (SELECT jsonb_agg((SELECT jsonb_agg(key ORDER BY key) FROM jsonb_array_elements_text(tied) key) ORDER BY place)
+        FROM jsonb_array_elements({payload} -> 'groups') WITH ORDINALITY AS groups (tied, place)),
+    CASE WHEN jsonb_array_length({shown}) = 2 AND {shown} ->> 0 > {shown} ->> 1 THEN
+        (SELECT jsonb_object_agg(key, CASE value WHEN '"first"' THEN '"second"' WHEN '"second"' THEN '"first"'
+            ELSE value END) FROM jsonb_each({payload} -> 'answers'))
+    END,
+    {payload} -> 'answers', {payload} -> 'verdicts'
+)"""
+_IS_SAID: ColumnElement[Any] = literal_column(
+    SAID.format(payload="submissions.payload", shown="assignments.display_order")
+)
+_OTHER_IS_SAID: ColumnElement[Any] = literal_column(SAID.format(payload="other.payload", shown="place.display_order"))
+
+
+def _is_the_same(other: type[Submission], place: type[Assignment]) -> ColumnElement[bool]:
+    """Word for word, and no side of a pair is named: most of those who agree, of whom no more need be asked."""
+    turned = (Submission.kind == FeedbackKind.QUESTIONS) & (place.display_order != Assignment.display_order)
+    return (other.payload == Submission.payload) & ~turned
 
 
 def _contradicted() -> ColumnElement[bool]:
     """Somebody else said otherwise of the same task."""
-    other, place, newer = aliased(Submission), aliased(Assignment), aliased(Submission)
+    other, place, newer = aliased(Submission, name="other"), aliased(Assignment, name="place"), aliased(Submission)
     return (
         select(other.id)
         .join(place, place.id == other.assignment_id)
@@ -95,7 +127,7 @@ def _contradicted() -> ColumnElement[bool]:
             place.person_id != Assignment.person_id,
             ~exists().where(newer.supersedes == other.id),
             other.erased_at.is_(None),
-            _said(other.payload) != _said(Submission.payload),
+            case((_is_the_same(other, place), False), else_=_OTHER_IS_SAID != _IS_SAID),
         )
         .exists()
     )
@@ -185,10 +217,12 @@ _NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPAR
 
 
 def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
-    """(task, kind, prompt's record, [payloads]) of the newest tasks with two answers or more that nobody decided."""
+    """(task, kind, prompt's record, [(payload, order shown)]) of the newest tasks with two answers or more that nobody
+    decided."""
+    given = func.jsonb_agg(func.jsonb_build_array(Submission.payload, Assignment.display_order))
     known = exists().where(TaskDecision.task_id == _NEWEST.c.id, decided.stands())
     return session.execute(
-        select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, func.jsonb_agg(Submission.payload))
+        select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, given)
         .join(PromptRow, PromptRow.id == _NEWEST.c.prompt_id)
         .join(Assignment, Assignment.task_id == _NEWEST.c.id)
         .join(Submission, Submission.assignment_id == Assignment.id)

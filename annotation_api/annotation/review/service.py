@@ -7,7 +7,7 @@ snapshot says so (`db.snapshots.judged_rows`).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,6 +36,7 @@ from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.annotation.tasks.queries import lock_task
 from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.tables import Assignment, Person, Review, Submission, TaskDecision
+from annotation_api.db.tallies.sides import in_order
 from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
 
 MOST_DISPUTED = 50
@@ -95,7 +96,7 @@ def show_task(session: Session, viewer: Person, project_id: uuid.UUID, task_id: 
     """Side by side what everybody said of the task, drafts apart, and the decision."""
     task = find_task(session, project_id, task_id)
     content, rows = content_of(session, task.id), queries.of_task(session, task.id)
-    decision = queries.decision_of(session, task.id)
+    answers, decision = show_answers(session, viewer, project_id, rows), queries.decision_of(session, task.id)
     return TaskReview(
         task=task.id,
         kind=content.kind,
@@ -104,8 +105,8 @@ def show_task(session: Session, viewer: Person, project_id: uuid.UUID, task_id: 
         gold=task.gold,
         prompt=content.prompt,
         responses=_shown(content, list(content.texts)),
-        disagreement=disagreement([row.payload for row in rows]),
-        answers=show_answers(session, viewer, project_id, rows),
+        disagreement=disagreement([_as_sampled(answer, content) for answer in answers]),
+        answers=answers,
         drafts=[
             DraftOut(
                 assignment=draft.assignment_id, annotator=whose, payload=draft.payload, updated_at=draft.updated_at
@@ -114,6 +115,11 @@ def show_task(session: Session, viewer: Person, project_id: uuid.UUID, task_id: 
         ],
         decision=show_decision(*decision) if decision else None,
     )
+
+
+def _as_sampled(answer: AnswerOut, content: Content) -> Mapping[str, Any]:
+    """What was said, as if the responses had stood in the order of sampling."""
+    return in_order(answer.payload, [response.id for response in answer.responses], list(content.texts))
 
 
 def show_decision(row: TaskDecision, reviewer: str) -> DecisionOut:
@@ -136,11 +142,11 @@ def disputed(session: Session, project_id: uuid.UUID) -> Disputed:
             task=task,
             kind=kind,
             prompt=record,
-            answers=len(payloads),
-            disagreement=disagreement(payloads),
+            answers=len(given),
+            disagreement=disagreement([in_order(payload, shown, sorted(shown)) for payload, shown in given]),
             decided=False,
         )
-        for task, kind, record, payloads in found
+        for task, kind, record, given in found
     ]
     apart = sorted((item for item in items if item.disagreement > 0), key=lambda item: (-item.disagreement, item.task))
     return Disputed(looked_at=len(items), items=apart[:MOST_DISPUTED])
@@ -152,7 +158,8 @@ def disputed(session: Session, project_id: uuid.UUID) -> Disputed:
 def review(session: Session, me: Person, project_id: uuid.UUID, submission_id: uuid.UUID, new: NewReview) -> Submission:
     """Approve an answer or send it back. 409 for an own one, and for one that was corrected meanwhile."""
     answer = find_answer(session, project_id, submission_id)
-    assignment = session.get_one(Assignment, answer.assignment_id)
+    held = {"key_share": True}  # who corrects it just now comes before, and is seen, or after
+    assignment = session.get_one(Assignment, answer.assignment_id, with_for_update=held)
     if assignment.person_id == me.id:
         raise ApiError(
             409, "own-answer", Sentence("own-answer", "This answer is your own; another reviewer looks at it.")

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from alignment.shared.records import canonical_json
+from annotation_api.db.tallies.sides import in_order
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class GivenAnswer:
     keys: tuple[str, ...]  # response ids as shown
     ranks: tuple[int, ...]  # 0 = best, equal for ties
     said: str  # of answers and verdicts: all of them, as text
+    meant: str  # the same, as if the responses had stood in the order of sampling
     sizes: tuple[int, ...]  # bytes of each response, as shown
     read: int  # bytes of all that there was to read
     seconds: float | None  # at work
@@ -65,7 +67,7 @@ def read_answer(
     prompt: int,
     active_ms: int | None,
 ) -> GivenAnswer:
-    """`sizes` are bytes by response, `prompt` those of the prompt."""
+    """`sizes` are bytes by response in the order of sampling, `prompt` those of the prompt."""
     place = {key: rank for rank, group in enumerate(payload.get("groups", ())) for key in group}
     lengths = tuple(sizes[key] for key in shown)
     return GivenAnswer(
@@ -74,8 +76,13 @@ def read_answer(
         person,
         tuple(shown),
         tuple(place[key] for key in shown) if place else (),
-        "" if place else canonical_json(payload.get("answers") or payload.get("verdicts") or {}),
+        "" if place else _words(payload),
+        "" if place else _words(in_order(payload, shown, list(sizes))),
         lengths,
         prompt + sum(lengths),
         None if active_ms is None else active_ms / 1000,
     )
+
+
+def _words(payload: Mapping[str, Any]) -> str:
+    return canonical_json(payload.get("answers") or payload.get("verdicts") or {})

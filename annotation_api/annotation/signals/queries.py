@@ -25,7 +25,8 @@ SELECT person.id AS person, answer.* FROM people person CROSS JOIN LATERAL (
 """
 SIZES = """
 SELECT t.id AS task, octet_length(p.record::text) AS prompt,
-    array_agg(r.id::text) AS ids, array_agg(octet_length(r.text)) AS sizes
+    array_agg(r.id::text ORDER BY place.position) AS ids,
+    array_agg(octet_length(r.text) ORDER BY place.position) AS sizes
 FROM tasks t
 JOIN prompts p ON p.id = t.prompt_id
 JOIN task_responses place ON place.task_id = t.id
@@ -41,7 +42,7 @@ def answers(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
 
 
 def sizes(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, dict[str, int]]]:
-    """(bytes of the prompt, bytes by response) of each task."""
+    """(bytes of the prompt, bytes by response in the order of sampling) of each task."""
     found = rows(session, SIZES, tasks=list(tasks))
     return {row.task: (row.prompt, dict(zip(row.ids, row.sizes, strict=True))) for row in found}
 

@@ -44,7 +44,7 @@ def _compare(answer: GivenAnswer, word: Word) -> tuple[float, float]:
     if "groups" in word:
         return _orders(answer, word["groups"]) if answer.ranks else (0.0, 0.0)
     wanted: Mapping[str, Any] = word.get("answers") or word.get("verdicts") or {}
-    given = json.loads(answer.said or "{}")
+    given = json.loads(answer.meant or "{}")
     return float(sum(given.get(key) == value for key, value in wanted.items())), float(len(wanted))
 
 

@@ -23,6 +23,7 @@ from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.db.locks import lock_person
 from annotation_api.db.membership import reads_answers
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Submission, Task
+from annotation_api.db.tallies.sides import in_order
 from annotation_api.http.auth import Someone
 from annotation_api.http.errors import ApiError, invalid, not_found
 
@@ -59,7 +60,9 @@ def judge(session: Session, person: Someone, new: NewSubmission) -> tuple[Submis
     added = _append(session, person, asked, new, digest)
     if not found.gold or new.supersedes is not None:
         return added, True
-    screening.record(session, person, asked.task_id, new.id, added.payload)
+    shown = session.get_one(Assignment, new.assignment).display_order
+    sampled = in_order(added.payload, shown, list(asked.texts))  # as whoever made the item saw the responses
+    screening.record(session, person, asked.task_id, new.id, sampled)
     return _with_feedback(session, added), True
 
 

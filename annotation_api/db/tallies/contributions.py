@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import combinations, permutations
 from typing import NamedTuple
@@ -72,11 +72,12 @@ class Contribution:
 def contribution(judgements: Sequence[Judged]) -> Contribution:
     """Of those of them that stand."""
     found, current = Contribution(), standing(judgements)
-    ranked = [one for one in current if one.kind == FeedbackKind.RANKING]
-    _add_pairs(found, ranked)
-    for task in _by_task(ranked):
-        _add_orders(found, task)
-        _add_wins(found, task)
+    ranked = [order for one in current for order in orders_of(one)]
+    for same in by_criterion(ranked):
+        _add_pairs(found, same)
+        for task in _by_task(same):
+            _add_orders(found, task)
+            _add_wins(found, task)
     for task in _by_task(current):
         for unit in units_of(task):
             _add_unit(found, task[0], unit)
@@ -87,6 +88,26 @@ def standing(judgements: Sequence[Judged]) -> list[Judged]:
     """Those that no other one of them corrects."""
     corrected = {one.supersedes for one in judgements}
     return [one for one in judgements if one.id not in corrected]
+
+
+def orders_of(one: Judged) -> list[Judged]:
+    """A ranking as one of each order that it gives: the whole, and those by criteria that are ranked apart."""
+    if one.kind != FeedbackKind.RANKING:
+        return []
+    apart = one.payload.get("apart", {})
+    return [one, *(_apart(one, criterion, groups) for criterion, groups in sorted(apart.items()))]
+
+
+def _apart(one: Judged, criterion: str, groups: Sequence[Sequence[str]]) -> Judged:
+    return replace(one, form=replace(one.form, criterion=criterion), payload={"groups": groups})
+
+
+def by_criterion(orders: Iterable[Judged]) -> Iterable[list[Judged]]:
+    """Orders by one criterion say nothing of those by another."""
+    found: dict[str, list[Judged]] = {}
+    for one in orders:
+        found.setdefault(criterion_of(one), []).append(one)
+    return found.values()
 
 
 def ranks_of(one: Judged) -> dict[str, int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ PROMPTS = 300  # judgements from which the prompts of one round are taken
 MANY = 3000  # where nobody waits for the round: the sums are written once for all of them
 
 LOCK = "SELECT pg_try_advisory_xact_lock(%(key)s) AS mine"
+WAIT = "SELECT pg_advisory_xact_lock(%(key)s)"
 # A round reads some prompts of however many. The list of what waits was empty a moment ago and holds a million now, so
 # that what Postgres knows of it says nothing; without this it reads whole tables for each round.
 BY_INDEX = """
@@ -129,6 +131,21 @@ def _count_prompts(session: Session, taken: Sequence[Any]) -> None:
             change.add(contribution(before), -1)
     for project, change in changes.items():
         _store(session, project, change)
+
+
+@contextmanager
+def counted_anew(session: Session, project: uuid.UUID, prompt: uuid.UUID) -> Iterator[None]:
+    """What was counted of the prompt counts as it is after the block, which changes what of it counts at all."""
+    rows(session, WAIT, key=Lock.TALLIES)  # who folds now reads it before, who folds next after
+    change = _Changes()
+    change.add(_of_prompt(session, prompt), -1)
+    yield
+    change.add(_of_prompt(session, prompt), 1)
+    _store(session, project, change)
+
+
+def _of_prompt(session: Session, prompt: uuid.UUID) -> Contribution:
+    return contribution(judgements.of_prompts(session, [prompt]).get(prompt, []))
 
 
 def _store(session: Session, project: uuid.UUID, change: _Changes) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotation_api.db.tallies.judgements import Judged
+from annotation_api.db.tallies.sides import in_order
 
 RATING = "rating"
-SIDES = ("first", "second")  # answers on a pair, which name what a person saw first
 NO_VALUES = "text"  # a kind of question whose answers are not compared
 
 
@@ -55,16 +55,11 @@ def _values(one: Judged) -> Iterator[tuple[str, str, str, Any]]:
     """(what was asked, of what, its criterion, the value)."""
     for response, rating in (one.payload.get("ratings") or {}).items():
         yield RATING, response, "", rating
-    for key, answer in (one.payload.get("answers") or {}).items():
+    sampled = [item.id for item in one.items]
+    for key, answer in (in_order(one.payload, one.shown, sampled).get("answers") or {}).items():
         question = one.form.questions.get(key, {})
         if question.get("kind") != NO_VALUES:
-            yield f"question {key}", "", question.get("criterion") or "", _of_the_same(one, answer)
+            yield f"question {key}", "", question.get("criterion") or "", answer
     for key, verdict in (one.payload.get("verdicts") or {}).items():
         criterion = one.form.rules.get(key, {}).get("criterion") or "harmless"
         yield f"rule {key}", "", criterion, verdict
-
-
-def _of_the_same(one: Judged, answer: Any) -> Any:
-    """`first` and `second` are what the person saw first and second; people see a pair in different orders."""
-    turned = len(one.items) == 2 and one.shown[:1] == (one.items[1].id,)
-    return SIDES[1 - SIDES.index(answer)] if turned and answer in SIDES else answer

@@ -14,10 +14,18 @@ from starlette.datastructures import FormData
 from annotation_api.annotation.gold.expected import Expected
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.review import queries, service, threads
-from annotation_api.annotation.review.schemas import AnswerFilter, NewDecision, NewReview, Reviewed, TaskReview
+from annotation_api.annotation.review.schemas import (
+    AnswerFilter,
+    AnswerOut,
+    NewDecision,
+    NewReview,
+    Reviewed,
+    TaskReview,
+)
 from annotation_api.annotation.tasks.contents import content_of
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.tables import Assignment, GoldItem, Person, Project, Submission, Task
+from annotation_api.db.tallies.sides import in_order
 from annotation_api.http.dependencies import READS_RUNS, REVIEWS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError, valid
@@ -64,7 +72,7 @@ def answers_page(
     query = queries.answers(project.id, wanted)
     rows, after = fetch_rows(session, query, Submission, limit=PAGE, cursor=cursor or None)
     shown = service.show_answers(session, me, project.id, rows)
-    kept = {name: value for name, value in vars(wanted).items() if value}
+    kept = {name: value for name, value in vars(wanted).items() if value is not None and value is not False}
     return render(
         request,
         "review.html",
@@ -216,7 +224,9 @@ def side_by_side(
         project=project,
         found=found,
         names=names,
-        answers=[(one, said.in_short(one.payload, names), said.flagged(one.payload, names)) for one in found.answers],
+        answers=[
+            (one, said.in_short(_told(one, found), names), said.flagged(one.payload, names)) for one in found.answers
+        ],
         decided=said.in_short(standing.payload, names) if standing else None,
         shown=shown,
         form=found.form,
@@ -230,6 +240,11 @@ def side_by_side(
         expected=expected or {},
         error=error.shown if error else None,
     )
+
+
+def _told(one: AnswerOut, found: TaskReview) -> Mapping[str, Any]:
+    """What a person said, of the responses as they stand on this page."""
+    return in_order(one.payload, [response.id for response in one.responses], [each.id for each in found.responses])
 
 
 def _gold(session: Session, found: TaskReview, names: dict[str, str]) -> dict[str, Any] | None:

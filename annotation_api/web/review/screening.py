@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -18,7 +19,7 @@ from annotation_api.annotation.gold.schemas import NewGold, NewPause, QualityRul
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.review.queries import decision_of
 from annotation_api.annotation.signals import service as signals
-from annotation_api.annotation.signals.hours import hours
+from annotation_api.annotation.signals.hours import WorkDay, hours
 from annotation_api.annotation.signals.routes import period
 from annotation_api.annotation.tasks.contents import content_of
 from annotation_api.annotation.tasks.schemas import ShownResponse
@@ -144,8 +145,22 @@ def _as_decided(session: Session, task_id: uuid.UUID) -> dict[str, Any]:
             Sentence("not-decided", "This task is not decided yet. Decide it first, or say what is expected."),
         )
     payload = found[0].payload
-    name = next(name for name in ("groups", "answers", "verdicts") if name in payload)
-    return {"order" if name == "groups" else name: payload[name]}
+    if "answers" in payload:
+        return {"answers": _comparable(session, task_id, payload["answers"])}
+    return {"order": payload["groups"]} if "groups" in payload else {"verdicts": payload["verdicts"]}
+
+
+def _comparable(session: Session, task_id: uuid.UUID, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Without words of one's own, which nobody finds again."""
+    form = content_of(session, task_id).form
+    words = {question.id for question in getattr(form, "questions", ()) if question.kind == "text"}
+    if kept := {key: answer for key, answer in answers.items() if key not in words}:
+        return kept
+    raise ApiError(
+        422,
+        "invalid",
+        Sentence("only-words", "The decision is words alone, which nobody finds again: this task can be no gold item."),
+    )
 
 
 def _order(text: str, names: Mapping[str, str]) -> list[list[uuid.UUID]]:
@@ -199,6 +214,20 @@ def change_standing(project_id: uuid.UUID, person_id: uuid.UUID, form: Form, ses
     return see_other(f"/projects/{project.id}/review/annotators")
 
 
+@dataclass
+class PersonHours:
+    """All days of a person, whom the pseudonym names: two people may have one name."""
+
+    annotator: str
+    name: str | None
+    seconds: float = 0.0
+    tasks: int = 0
+
+    def add(self, day: WorkDay) -> None:
+        self.seconds += day.seconds
+        self.tasks += day.tasks
+
+
 @router.get("/hours", dependencies=[allow(*READS_RUNS)])
 def hours_page(
     project_id: uuid.UUID, request: Request, session: Db, me: Me, since: Day = None, until: Day = None
@@ -206,9 +235,7 @@ def hours_page(
     """Time at work by person and day."""
     project = projects.find_project(session, project_id)
     found = hours(session, me, project.id, *period(since, until))
-    by_person: dict[str, list[float]] = {}
+    by_person: dict[str, PersonHours] = {}
     for item in found.items:
-        sums = by_person.setdefault(item.name or item.annotator, [0.0, 0.0])
-        sums[0] += item.seconds
-        sums[1] += item.tasks
-    return render(request, "hours.html", me, project=project, found=found, by_person=by_person)
+        by_person.setdefault(item.annotator, PersonHours(item.annotator, item.name)).add(item)
+    return render(request, "hours.html", me, project=project, found=found, by_person=list(by_person.values()))

@@ -17,7 +17,8 @@ from annotation_api.db import form_rows
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
 from annotation_api.db.forms import read_form
 from annotation_api.db.migrate import NewerDatabase, alembic_config, is_current, upgrade
-from annotation_api.db.tables import Base, Dataset, FeedbackKind, Snapshot, Task
+from annotation_api.db.tables import AgreementSum, Base, Dataset, FeedbackKind, JudgedDay, Snapshot, Task
+from annotation_api.db.tallies.fold import fold
 
 CATALOGUE = """
 SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || ' null:' || (NOT a.attnotnull)
@@ -163,6 +164,30 @@ def test_what_was_prepared_from_a_project_comes_to_belong_to_it(fresh_engine: En
         command.upgrade(config_on(connection), "head")
     with Session(fresh_engine) as session:
         assert [session.get_one(Dataset, key).project_id for key in keys[1:]] == [keys[0], keys[0], None]
+
+
+def test_what_was_judged_is_counted_anew_once(fresh_engine: Engine, factory: Any) -> None:
+    """Of two tasks on which two people agree, one became gold when its judgements were counted already."""
+    with fresh_engine.begin() as connection:
+        command.downgrade(config_on(connection), "0019")
+    with Session(fresh_engine) as session:
+        make = factory(session)
+        project, people = make.project(), [make.person() for _ in range(2)]
+        tasks = [make.task(make.prompt(project, f"{n}?"), overlap=2) for n in range(2)]
+        for task in tasks:
+            for person in people:
+                make.submission(task, [[0], [1]], person)
+        fold(session)
+        tasks[0].gold = True
+        session.commit()
+    with fresh_engine.begin() as connection:
+        command.upgrade(config_on(connection), "head")
+    with Session(fresh_engine) as session:
+        fold(session)
+        session.commit()
+        query = select(AgreementSum.count).where(AgreementSum.measure == "pairs", AgreementSum.slice == "all")
+        assert session.scalars(query).all() == [2]
+        assert sorted(session.scalars(select(JudgedDay.tasks))) == [2, 2]
 
 
 def test_what_was_collected_before_forms_keeps_its_meaning(fresh_engine: Engine) -> None:

@@ -105,4 +105,6 @@ def _answer(person: PlantedPerson, key: uuid.UUID, task: PlantedTask, turn: int,
     rng = random.Random(f"{seed} {person.name} {task.id} time")
     submission = uuid.uuid5(task.id, person.name)
     ranks = tuple(order.index(each) for each in shown)
-    return GivenAnswer(submission, task.id, key, tuple(shown), ranks, "", lengths, sum(lengths) + 80, person.takes(rng))
+    return GivenAnswer(
+        submission, task.id, key, tuple(shown), ranks, "", "", lengths, sum(lengths) + 80, person.takes(rng)
+    )

@@ -88,3 +88,9 @@ def test_a_low_agreement_that_may_be_chance_is_not_flagged() -> None:
     assert person.agreement.value == pytest.approx(8 / 12)
     assert person.rest.value == 1.0
     assert not person.flagged
+
+
+def test_orders_by_different_criteria_are_not_held_against_one_another() -> None:
+    helpful = [ranking(who, ((0,), (1,))).model_copy(update={"criterion": "helpful"}) for who in ("a", "b")]
+    honest = [ranking(who, ((1,), (0,))).model_copy(update={"criterion": "honest"}) for who in ("a", "b")]
+    assert [p.right for p in predictions([*helpful, *honest])] == [1.0] * 4

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from argparse import Namespace
 from datetime import datetime
 from typing import Any
 
+import krippendorff
 import pytest
 from scipy import stats
 from sqlalchemy.orm import Session
@@ -56,6 +58,29 @@ def test_the_ceiling_is_the_gates(as_: Any, session: Session, ranked: Any) -> No
     said = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/agreement").json()["ceiling"]
     assert (said["items"], said["prompts"]) == (gate.n, gate.prompts)
     assert (said["estimate"], said["low"], said["high"]) == pytest.approx((gate.value, gate.low, gate.high))
+
+
+def test_orders_by_different_criteria_are_not_held_against_one_another(as_: Any, session: Session, make: Any) -> None:
+    """By honesty all are of one mind, by helpfulness two are and one says the contrary; so says the gate."""
+    project = make.project(overlap=3, forms=[RankingForm(criterion="helpful", apart=("honest",))])
+    people = [make.person() for _ in range(3)]
+    for n in range(4):
+        task = make.task(make.prompt(project, f"{n}?"), tuple("ab"), overlap=3)
+        first, second = map(str, make.response_ids(task))
+        for person, order in zip(people, ([[0], [1]], [[0], [1]], [[1], [0]]), strict=True):
+            make.submission(task, order, person, payload={"apart": {"honest": [[first], [second]]}})
+    session.commit()
+    client = as_(Role.REVIEWER)
+    of_each = figures(client, project, Slice.CRITERION)
+    assert of_each["pairs", "", "honest"]["estimate"] == 1
+    assert of_each["pairs", "", "helpful"]["estimate"] == pytest.approx(1 / 3)
+    assert (of_each["w", "", "honest"]["estimate"], of_each["tau_b", "", "honest"]["items"]) == (1, 12)
+    whole = figures(client, project)["pairs", "", ""]
+    assert (whole["estimate"], whole["items"], whole["prompts"]) == (pytest.approx(2 / 3), 48, 4)
+    frozen = [row.record for row in rankings(session, project.id, USUAL)]
+    gate = measure_agreement([row for row in frozen if isinstance(row, Ranking)]).ceiling
+    assert gate is not None
+    assert (whole["items"], whole["estimate"], whole["low"]) == pytest.approx((gate.n, gate.value, gate.low))
 
 
 def test_kendalls_numbers_are_scipys_means(as_: Any, ranked: Any) -> None:
@@ -117,6 +142,49 @@ def test_scales_have_alpha_at_three_levels_and_an_answer_counts_at_once(as_: Any
     assert not any(subject == "question why" for _, subject, _ in found)
 
 
+def test_what_was_said_before_a_task_became_gold_counts_no_more(as_: Any, make: Any, session: Session) -> None:
+    """Nor does what waits to be counted; and an ordinary task again counts again."""
+    form = QuestionsForm(questions=(Question(id="clear", text="?", kind="scale"),))
+    project, people = make.project(forms=[form, RankingForm()]), [make.person() for _ in range(4)]
+    client = as_(Role.ENGINEER)
+    prompts = [make.prompt(project, f"{n}?") for n in range(2)]
+    asked = [make.task(prompt, ("a",), kind=FeedbackKind.QUESTIONS, overlap=5) for prompt in prompts]
+    ranked = [make.task(prompt, tuple("ab"), overlap=5) for prompt in prompts]
+    figures(client, project)
+    for person, values in zip(people, [(1, 5), (3, 2), (2, 4), (4, 4)], strict=True):
+        for task, order, question, value in zip(ranked, ([[0], [1]], [[1], [0]]), asked, values, strict=True):
+            make.submission(task, order, person)
+            held = make.assignment(question, person)
+            fields = {"assignment_id": held.id, "kind": "questions", "payload": {"answers": {"clear": value}}}
+            make.submission(question, [], **fields)
+        session.commit()
+        if person is not people[-1]:
+            figures(client, project)
+    url = f"/v1/projects/{project.id}/tasks"
+    good, bad = map(str, make.response_ids(ranked[0]))
+    expected = ({"order": [[good], [bad]]}, {"answers": {"clear": 1}})
+    for task, known in zip((ranked[0], asked[0]), expected, strict=True):
+        sent = client.put(f"{url}/{task.id}/gold", json={"expected": known, "why": "It is known."})
+        assert sent.status_code == 200, sent.text
+    found = figures(client, project)
+    assert {key[0]: row["items"] for key, row in found.items()} == {
+        "pairs": 12, "tau_b": 6, "w": 1, "same": 6, "alpha_nominal": 1, "alpha_ordinal": 1, "alpha_ratio": 1
+    }  # fmt: skip
+    alpha = krippendorff.alpha([[value] for value in (5, 2, 4, 4)], level_of_measurement="nominal")
+    assert found["alpha_nominal", "question clear", ""]["estimate"] == pytest.approx(alpha)
+    for task in (ranked[0], asked[0]):
+        assert client.delete(f"{url}/{task.id}/gold").status_code == 204
+    again = figures(client, project)
+    assert {key[0]: row["items"] for key, row in again.items()} == {
+        "pairs": 24, "tau_b": 12, "w": 2, "same": 12, "alpha_nominal": 2, "alpha_ordinal": 2, "alpha_ratio": 2
+    }  # fmt: skip
+    for task in (ranked[0], asked[0], ranked[1]):
+        known = expected[1] if task is asked[0] else {"order": [[str(key)] for key in make.response_ids(task)]}
+        client.put(f"{url}/{task.id}/gold", json={"expected": known, "why": "It is known."})
+    client.put(f"{url}/{asked[1].id}/gold", json={"expected": expected[1], "why": "It is known."})
+    assert figures(client, project) == {}
+
+
 def test_nothing_is_said_of_what_one_person_judged(as_: Any, make: Any) -> None:
     project = make.project()
     make.submission(make.task(make.prompt(project)), [[0], [1]])
@@ -134,6 +202,18 @@ def test_the_page_shows_what_rest_says(browser_of: Any, as_: Any, ranked: Any) -
     assert "p0 · p1" in page
     empty = browser_of(Role.REVIEWER).get(f"/projects/{project.id}").text
     assert f'href="/projects/{project.id}/agreement"' in empty
+
+
+def test_the_page_names_forms_criteria_and_questions_in_chinese(browser_of: Any, make: Any, session: Session) -> None:
+    form = QuestionsForm(questions=(Question(id="clear", text="?", kind="yes_no", criterion="honest"),))
+    project = make.project(forms=[form], overlap=2)
+    task = make.task(make.prompt(project), ("a",), kind=FeedbackKind.QUESTIONS, overlap=2)
+    for person in (make.person(), make.person()):
+        fields = {"kind": "questions", "payload": {"answers": {"clear": True}}}
+        make.submission(task, [], assignment_id=make.assignment(task, person).id, **fields)
+    session.commit()
+    page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement", headers={"Accept-Language": "zh"}).text
+    assert set(re.findall(r'<span class="tag">(.*?)</span>', page)) == {"问题 clear", "问答 1", "诚实"}
 
 
 def test_the_page_draws_agreement_over_days(browser_of: Any, session: Session, make: Any) -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import uuid
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from annotation_api.annotation.gold.expected import Expected, is_met, problems_of
-from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
+from annotation_api.annotation.gold.expected import Expected, Place, is_met, problems_of
+from annotation_api.db.forms import Condition, Question, QuestionsForm, RankingForm, Rule, RulesForm
 
 A, B, C = (uuid.UUID(int=number) for number in (1, 2, 3))
 TEXTS = {A: "one", B: "two", C: "three"}
-QUESTIONS = QuestionsForm(questions=(Question(id="right", text="Right?", kind="yes_no"),))
+QUESTIONS = QuestionsForm(
+    questions=(
+        Question(id="right", text="Right?", kind="yes_no"),
+        Question(id="why", text="Why?", kind="text", when=Condition(question="right", answers=(False,))),
+        Question(id="sure", text="Sure?", kind="yes_no", when=Condition(question="right", answers=(False,))),
+        Question(id="how", text="How?", kind="scale", when=Condition(question="sure", answers=(True,))),
+        Question(id="glad", text="Glad?", kind="yes_no", when=Condition(question="right", answers=(True,))),
+    )
+)
 RULES = RulesForm(rules=(Rule(id="polite", text="Is polite."), Rule(id="short", text="Is short.")))
 
 
@@ -92,12 +102,47 @@ def test_one_kind_of_expectation_is_given() -> None:
         ({"order": [[A], [B]]}, QUESTIONS, "give answers"),
         ({"answers": {"wrong": True}}, QUESTIONS, "does not ask this"),
         ({"answers": {"right": "yes"}}, QUESTIONS, "takes true or false"),
+        ({"answers": {"why": "It is not."}}, QUESTIONS, "Nobody finds the same words twice"),
+        ({"answers": {"right": True, "sure": True}}, QUESTIONS, "not asked this: it depends on right"),
+        ({"answers": {"right": True, "how": 3}}, QUESTIONS, "not asked this: it depends on right"),
+        ({"answers": {"sure": False, "how": 3}}, QUESTIONS, "not asked this: it depends on sure"),
+        ({"answers": {"sure": True, "glad": True}}, QUESTIONS, "not asked this: it depends on right"),
         ({"order": [[A], [B]]}, RULES, "give verdicts"),
         ({"verdicts": {"rude": "kept"}}, RULES, "not asked here. Asked: polite, short"),
     ],
 )
 def test_what_cannot_be_the_answer_is_refused(wanted: dict[str, Any], form: Any, says: str) -> None:
     assert says in problems_of(expected(**wanted), form, TEXTS, None)[0].message
+
+
+def test_answers_that_one_person_may_give_are_expected() -> None:
+    for answers in ({"how": 3}, {"right": False, "sure": True, "how": 3}, {"right": True, "glad": False}):
+        assert problems_of(expected(answers=answers), QUESTIONS, TEXTS, None) == []
+
+
+@pytest.mark.parametrize("texts", [TEXTS, {A: "one", B: "one", C: "three"}, {A: "same", B: "same", C: "same"}])
+def test_constraints_are_refused_where_no_order_keeps_them(texts: dict[uuid.UUID, str]) -> None:
+    """Against every order of the different texts."""
+    ones: list[dict[str, Any]] = [{"response": key, "place": place} for key in texts for place in get_args(Place)]
+    ones += [{"better": a, "worse": b} for a, b in itertools.permutations(texts, 2) if texts[a] != texts[b]]
+    together: dict[str, list[uuid.UUID]] = {}
+    for key, text in texts.items():
+        together.setdefault(text, []).append(key)
+    orders = [groups(*map(tuple, order)) for order in itertools.permutations(together.values())]
+    for size in (1, 2, 3):
+        for some in itertools.combinations(ones, size):
+            wanted = expected(constraints=some)
+            possible = any(is_met(wanted, order) for order in orders)
+            assert (problems_of(wanted, RankingForm(), texts, None) == []) is possible, some
+
+
+def test_nine_responses_are_as_quickly_refused_as_two() -> None:
+    keys = [uuid.UUID(int=number) for number in range(1, 10)]
+    texts = {key: str(key) for key in keys}
+    circle = [{"better": keys[0], "worse": keys[1]}, {"response": keys[1], "place": "best"}]
+    before = time.process_time()
+    assert "No order" in problems_of(expected(constraints=circle), RankingForm(), texts, None)[0].message
+    assert time.process_time() - before < 1  # 362,880 orders take a quarter of a minute
 
 
 def test_identical_responses_cannot_be_told_apart() -> None:

@@ -9,10 +9,25 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from annotation_api.db.tables import Assignment, AssignmentState, Draft, Role, SnapshotRow, Submission
+from annotation_api.annotation.review import service
+from annotation_api.annotation.review.schemas import NewReview
+from annotation_api.annotation.submissions import service as submissions
+from annotation_api.annotation.submissions.schemas import NewRanking
+from annotation_api.db.tables import (
+    Assignment,
+    AssignmentState,
+    Draft,
+    Person,
+    ReviewOutcome,
+    Role,
+    SnapshotRow,
+    Submission,
+)
+from annotation_api.http.errors import ApiError
 
 Clients = Callable[..., TestClient]
 
@@ -135,6 +150,30 @@ def test_an_answer_is_approved_or_sent_back_with_a_comment(room: Room, as_: Clie
     assert room.listed(reviewed="approved") == [body["id"]]
 
 
+def test_a_review_waits_for_a_correction_that_is_on_its_way(fresh_engine: Engine, factory: Any) -> None:
+    """It is not of an answer that nobody can see any more."""
+    with Session(fresh_engine, expire_on_commit=False) as session:
+        make = factory(session)
+        answer, reviewer = (
+            make.submission(make.task(make.prompt(make.project())), [[0], [1]]),
+            make.person(Role.REVIEWER),
+        )
+        session.commit()
+    with Session(fresh_engine) as correcting, Session(fresh_engine) as reviewing:
+        author = correcting.get_one(Person, answer.person_id)
+        new = {"id": uuid.uuid4(), "assignment": answer.assignment_id, "supersedes": answer.id}
+        sent = NewRanking.model_validate(new | {"payload": {"groups": answer.payload["groups"]}})
+        submissions.submit(correcting, author, sent)
+        reviewing.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        approved = NewReview(outcome=ReviewOutcome.APPROVED)
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            service.review(reviewing, reviewer, answer.project_id, answer.id, approved)
+        reviewing.rollback()
+        correcting.commit()
+        with pytest.raises(ApiError, match="corrected meanwhile"):
+            service.review(reviewing, reviewer, answer.project_id, answer.id, approved)
+
+
 def test_nobody_reviews_an_own_answer(room: Room, as_: Clients, person: Any) -> None:
     me = person(Role.REVIEWER)
     own = room.answer(me, [[0, 1]])
@@ -228,5 +267,5 @@ def test_a_question_from_a_task_waits_for_the_owner_until_it_is_answered(room: R
 
 def test_a_comment_without_words_is_refused(room: Room, as_: Clients) -> None:
     url = f"/v1/assignments/{room.answers[0].assignment_id}/comments"
-    for text in ("", "   ", "a\0b"):
-        assert as_(room.people[0]).post(url, json={"text": text}).status_code == 422
+    for words in ("", "   ", "a\0b"):
+        assert as_(room.people[0]).post(url, json={"text": words}).status_code == 422

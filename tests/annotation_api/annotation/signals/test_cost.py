@@ -15,7 +15,7 @@ KEYS = ("a", "b", "c")
 
 def answer(task: int, person: int, ranks: tuple[int, ...], seconds: float | None) -> GivenAnswer:
     ids = (uuid.uuid4(), uuid.UUID(int=task), uuid.UUID(int=person))
-    return GivenAnswer(*ids, KEYS, ranks, "", (300, 300, 300), 1000, seconds)
+    return GivenAnswer(*ids, KEYS, ranks, "", "", (300, 300, 300), 1000, seconds)
 
 
 def test_who_hurries_contradicts_the_others() -> None:
@@ -39,7 +39,9 @@ def test_agreement_with_those_who_know_what_is_wanted() -> None:
     assert (found.agreement, found.tasks) == ((1 + 0.5 + 0 + 2) / (3 + 2), 2)
     assert found.agreement_ci95[0] < found.agreement < found.agreement_ci95[1]
     assert agrees_with(own[2:], words) is None
-    said = GivenAnswer(uuid.uuid4(), uuid.UUID(int=1), uuid.UUID(int=5), ("a",), (), '{"x":true,"y":3}', (9,), 9, 9.0)
+    said = GivenAnswer(
+        uuid.uuid4(), uuid.UUID(int=1), uuid.UUID(int=5), ("a",), (), *2 * ('{"x":true,"y":3}',), (9,), 9, 9.0
+    )
     known = agrees_with([said], {tasks[0]: {"answers": {"x": True, "y": 4}}})
     assert known is not None
     assert known.agreement == 0.5

@@ -28,11 +28,11 @@ def ranked(
     keys = tuple(f"response {place}" for place in range(len(ranks)))
     lengths = tuple(sizes) or tuple(100 + 10 * place for place in range(len(ranks)))
     read_bytes = sum(lengths) + 50
-    return GivenAnswer(uuid.uuid4(), uuid.UUID(int=task), person, keys, ranks, "", lengths, read_bytes, seconds)
+    return GivenAnswer(uuid.uuid4(), uuid.UUID(int=task), person, keys, ranks, "", "", lengths, read_bytes, seconds)
 
 
 def said(words: str, person: uuid.UUID = ME) -> GivenAnswer:
-    return GivenAnswer(uuid.uuid4(), uuid.uuid4(), person, ("a",), (), words, (100,), 150, 60.0)
+    return GivenAnswer(uuid.uuid4(), uuid.uuid4(), person, ("a",), (), words, words, (100,), 150, 60.0)
 
 
 def shuffled(count: int, size: int = 3) -> list[GivenAnswer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
-from annotation_api.db.tables import Role
+from annotation_api.db.tables import PersonStanding, Role
 from annotation_api.http import auth
 
 pytestmark = pytest.mark.browser
@@ -30,6 +31,11 @@ def paths(module_engine: Engine, factory: Any) -> dict[str, str]:
     with Session(module_engine) as session:
         make = factory(session)
         admin, sides = make.person(Role.ADMIN), [make.job(Stage.PPO, config=NAMES), make.job(Stage.PPO)]
+        project, typed = make.project(admin), "W" * 900
+        ids = {"project_id": project.id, "person_id": make.person().id}
+        session.add(PersonStanding(**ids, paused_at=datetime.now(UTC), reason=typed))
+        make.model(name=typed[:100])
+        make.job(Stage.SFT).name = typed[:100]
         token, chosen = auth.start_session(session, admin), "&".join(f"job={job.id}" for job in sides)
         session.commit()
         return {
@@ -37,6 +43,8 @@ def paths(module_engine: Engine, factory: Any) -> dict[str, str]:
             "job": f"/jobs/{sides[0].id}",
             "form": "/jobs/new?stage=ppo",
             "compare": f"/compare?{chosen}",
+            "choose": "/compare",
+            "paused": f"/projects/{project.id}/review/annotators",
         }
 
 
@@ -54,6 +62,13 @@ def test_no_name_of_a_setting_is_broken(page: Page, paths: dict[str, str], name:
     page.evaluate("for (const it of document.querySelectorAll('details')) it.open = true")
     assert page.locator("code", has_text="evaluate_every").count()
     assert page.evaluate(BROKEN) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("name", ["choose", "paused"])
+def test_a_word_that_is_wider_than_the_page_is_broken(page: Page, paths: dict[str, str], name: str) -> None:
+    page.goto(paths[name])
+    assert "WWW" in page.locator("main").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 

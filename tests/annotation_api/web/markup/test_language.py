@@ -217,6 +217,22 @@ def test_what_a_service_says_is_retold_with_its_values() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        '{"said": "wait-seconds", "english": "x", "values": {}}',  # a catalogue's text without what it wants
+        '{"said": ["x"], "english": "x", "values": {}}',
+        '{"said": "paused", "english": "Forged.", "values": {"a": {"said": 5, "english": "", "values": {}}}}',
+        "[" * 1000,
+        "100 % sure: %(who)s",
+    ],
+)
+def test_what_somebody_typed_is_no_sentence_of_a_service(typed: str) -> None:
+    with speaking("zh"):
+        assert translate(unpacked(packed(typed))) == typed
+        assert translate(unpacked(packed(unpacked(packed(typed))))) == typed
+
+
 def test_why_a_job_ended_is_retold_from_what_is_stored() -> None:
     died = Sentence("stage-process-died", "The process that ran the stage died.")
     cause = Sentence(

@@ -22,6 +22,7 @@ from annotation_api.db.tables import (
     Submission,
     TaskDecision,
 )
+from annotation_api.web.review import pages
 
 Browsers = Callable[..., TestClient]
 
@@ -237,3 +238,29 @@ def test_hours_are_a_page_and_a_table(rooms: Rooms, browser_of: Browsers) -> Non
     assert browser.get(f"{rooms.url}/hours", params={"since": "", "until": ""}).status_code == 200
     assert browser.get(f"{rooms.url}/hours", params={"since": "2030-01-02", "until": "2030-01-01"}).status_code == 422
     assert browser.get(f"{rooms.url}/hours", params={"until": "0001-01-02"}).status_code == 200  # the calendar begins
+
+
+def test_hours_of_two_people_of_one_name_are_not_added_up(rooms: Rooms, session: Session, browser_of: Browsers) -> None:
+    for person, seconds in zip(rooms.people, (100, 200), strict=True):
+        person.name = "Wei Wang"
+        task = rooms.make.task(rooms.make.prompt(rooms.project, f"{seconds}?"))
+        rooms.make.submission(task, [[0], [1]], person, active_ms=1000 * seconds)
+    session.commit()
+    page = text_of(browser_of(Role.ADMIN).get(f"{rooms.url}/hours"))
+    table = page[page.index("By person") : page.index("All together")]
+    for person in rooms.people:
+        assert table.count(person.pseudonym) == 1
+    assert table.count("Wei Wang") == 2
+
+
+def test_the_next_page_asks_for_no_less(
+    rooms: Rooms, browser_of: Browsers, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In more than no seconds: those that have a time."""
+    monkeypatch.setattr(pages, "PAGE", 1)
+    rooms.make.submission(rooms.make.task(rooms.make.prompt(rooms.project, "Another?")), [[0], [1]], active_ms=5000)
+    session.commit()
+    browser = browser_of(Role.REVIEWER)
+    following = re.search(r'href="(\?[^"]*cursor=[^"]*)"', text_of(browser.get(rooms.url, params={"slower": "0"})))
+    assert following is not None
+    assert "slower=0" in following[1]
