@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotation_api.cli import completion, run_parsers
-from annotation_api.cli.client import Client, ClientError, find_credentials
+from annotation_api.cli.client import Client, ClientError, find_credentials, told
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
 from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, group, listens, values
@@ -27,6 +27,7 @@ from annotation_api.db.kinds import Adjudicated, DatasetKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
+FOR_ADMINS = "needs a key of the role admin"
 KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
 
 
@@ -70,9 +71,10 @@ def _client_command(args: argparse.Namespace) -> int:
     except ClientError as error:
         if args.json:
             emit({"error": str(error), **({"problem": error.body} if error.body else {})})
+            return 1
         remark(f"rankloop: {error}")
         for problem in error.body.get("errors", [])[1:]:
-            remark(f"rankloop: {problem.get('pointer', '')}: {problem.get('message', '')}")
+            remark(f"rankloop: {told(problem)}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -92,6 +94,7 @@ def _parser() -> Parser:
     run_parsers.add_jobs(commands)
     run_parsers.add_pipeline(commands)
     run_parsers.add_models(commands)
+    run_parsers.add_kept(commands)
     run_parsers.add_compare(commands)
     quality.add(commands)
     _add_users(commands)
@@ -199,9 +202,10 @@ def _importable(kind: str) -> str:
 
 
 def _add_users(commands: Sub[Parser]) -> None:
-    inner = group(commands, "users", "accounts; needs an administrator's key, or the machine that runs the service")
-    client_command(inner, "list", admin.list_users, "everybody").add_argument("--limit", type=int, default=200)
-    invite = client_command(inner, "invite", admin.invite, "a link that makes one account")
+    inner = group(commands, "users", "accounts; needs a key of the role admin, or the machine that runs the service")
+    everybody = client_command(inner, "list", admin.list_users, f"everybody; {FOR_ADMINS}")
+    everybody.add_argument("--limit", type=int, default=200)
+    invite = client_command(inner, "invite", admin.invite, f"a link that makes one account; {FOR_ADMINS}")
     invite.add_argument("--role", choices=values(Role), default="annotator")
     for name, text in (
         ("reset", "a link for a new password; on the machine that runs the service"),
@@ -217,12 +221,12 @@ def _add_users(commands: Sub[Parser]) -> None:
 
 
 def _add_audit(commands: Sub[Parser]) -> None:
-    inner = group(commands, "audit", "who did what; needs an administrator's key")
-    listing = client_command(inner, "list", admin.list_rows, "newest first")
+    inner = group(commands, "audit", f"who did what; {FOR_ADMINS}")
+    listing = client_command(inner, "list", admin.list_rows, f"newest first; {FOR_ADMINS}")
     listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
     listing.add_argument("--person", metavar="ID")
     listing.add_argument("--limit", type=int, default=50)
-    check = client_command(inner, "verify", admin.verify, "check that no row was changed or taken out")
+    check = client_command(inner, "verify", admin.verify, f"check that no row was changed or taken out; {FOR_ADMINS}")
     check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alignment.shared.stage_names import ON_DATA, Stage
-from annotation_api.cli.commands import compare, jobs, labels, models, pipelines
+from annotation_api.cli.commands import compare, data, jobs, labels, models, pipelines
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
-from annotation_api.db.kinds import JobState, ModelKind
+from annotation_api.db.kinds import DatasetKind, JobState, ModelKind
 
 
 def add_jobs(commands: Sub[Parser]) -> None:
@@ -15,6 +15,7 @@ def add_jobs(commands: Sub[Parser]) -> None:
     listing.add_argument("--stage", choices=values(Stage), action="append")
     listing.add_argument("--state", choices=values(JobState), action="append")
     _which(listing)
+    _found_by(listing)
     for name, run, text in (
         ("show", jobs.show, "one job"),
         ("watch", jobs.watch_job, "follow a job to its end"),
@@ -59,6 +60,11 @@ def _which(parser: Parser) -> None:
     parser.add_argument("--limit", type=int, default=50)
 
 
+def _found_by(parser: Parser) -> None:
+    parser.add_argument("--name", help="only those of this very name")
+    parser.add_argument("--tag", metavar="TAG", help="only those with this tag")
+
+
 def _settings(parser: Parser) -> None:
     parser.add_argument("--preset", help="named settings, for example toy")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; dots nest")
@@ -79,9 +85,12 @@ def add_pipeline(commands: Sub[Parser]) -> None:
     run.add_argument("--pretraining", metavar="DATASET", help="for PPO with a ptx_coef; unset: the demonstrations")
     run.add_argument("--project", metavar="PROJECT", help="where people compare PPO's replies with the SFT policy's")
     run.add_argument("--detach", action="store_true", help="return as soon as the jobs are queued")
+    run.add_argument("--validate", action="store_true", help="only say what each stage would do; start nothing")
     _settings(run)
     _labels(run)
-    _which(client_command(inner, "list", pipelines.list_pipelines, "newest first"))
+    listing = client_command(inner, "list", pipelines.list_pipelines, "newest first")
+    _which(listing)
+    _found_by(listing)
     for name, command, text in (
         ("show", pipelines.show, "its three stages"),
         ("cancel", pipelines.ask, "stop every stage that has not ended"),
@@ -101,6 +110,7 @@ def add_models(commands: Sub[Parser]) -> None:
     listing = client_command(inner, "list", models.list_models, "newest first")
     listing.add_argument("--kind", choices=values(ModelKind))
     listing.add_argument("--limit", type=int, default=50)
+    _found_by(listing)
     register = client_command(inner, "register", models.register_model, "register a base model")
     register.add_argument("path", metavar="PATH", help="folder below an allowed root, or an allowed hub id")
     register.add_argument("--name")
@@ -120,13 +130,29 @@ def add_models(commands: Sub[Parser]) -> None:
     client_command(inner, "lineage", models.lineage, "back to the annotations").add_argument("model", metavar="MODEL")
 
 
+def add_kept(commands: Sub[Parser]) -> None:
+    """`rankloop datasets` and `rankloop snapshots`: what `import` and `export` left."""
+    for group_name, run, text in (
+        ("datasets", data.list_datasets, "what was imported or prepared"),
+        ("snapshots", data.list_snapshots, "data that were frozen: what jobs read, and `export` writes"),
+    ):
+        inner, thing = group(commands, group_name, text), group_name.removesuffix("s")
+        listing = client_command(inner, "list", run, "newest first")
+        listing.add_argument("--limit", type=int, default=50)
+        _found_by(listing)
+        if run is data.list_datasets:
+            listing.add_argument("--kind", choices=values(DatasetKind))
+        one = client_command(inner, "show", data.show, f"one {'data set' if thing == 'dataset' else thing}")
+        one.add_argument(thing, metavar=thing.upper())
+
+
 def add_compare(commands: Sub[Parser]) -> None:
     """`rankloop compare`, and `rankloop label`, which names what is compared."""
     beside = client_command(commands, "compare", compare.compare, "two to eight jobs side by side: did it get better?")
     beside.add_argument("things", metavar="JOB", nargs="+", help="ids or names")
     beside.add_argument("--models", action="store_true", help="they are models")
     name = client_command(commands, "label", labels.change, "give a thing another name, notes or tags")
-    name.add_argument("kind", choices=("job", "model", "dataset", "snapshot"))
+    name.add_argument("kind", choices=("job", "pipeline", "model", "dataset", "snapshot"))
     name.add_argument("thing", metavar="THING", help="its id or name")
     _labels(name)
 

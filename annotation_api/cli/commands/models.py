@@ -11,16 +11,17 @@ from typing import Any
 
 from alignment.untrusted.folder import is_usable
 from annotation_api.cli.client import Client, ClientError
+from annotation_api.cli.commands.labels import by_labels, tagged
 from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.references import register
 
 PART = 32 * 2**20  # bytes of a file that are sent at once
-COLUMNS = ("id", "kind", "name", "path", "created_at")
+COLUMNS = ("id", "kind", "name", "tags", "path", "created_at")
 
 
 def list_models(client: Client, args: Namespace) -> int:
-    rows = client.pages("/v1/models", args.limit, kind=args.kind)
-    emit(rows) if args.json else table(rows, COLUMNS)
+    rows = client.pages("/v1/models", args.limit, kind=args.kind, **by_labels(args))
+    emit(rows) if args.json else table([tagged(row) for row in rows], COLUMNS)
     return 0
 
 
