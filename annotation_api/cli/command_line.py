@@ -27,15 +27,33 @@ from annotation_api.db.kinds import Adjudicated, DatasetKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
+EXITS = {
+    0: "All went well.",
+    1: "Something was refused, has failed, or is missing or damaged, and a sentence says what. So ends `import` where "
+    "any row was refused, with --skip-bad, too, which imports the others; `--validate` and `--preview` of what could "
+    "not be made; a command that waits for a job that does not succeed; `doctor` and `audit verify` that find a fault.",
+    2: "What was typed is no command, or lacks something; nothing was done.",
+    130: "Ctrl-C. A job that was watched goes on.",
+}
 FOR_ADMINS = "needs a key of the role admin"
 KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0 when all went well, 1 when something was refused, failed or lost."""
+    """Run one command; the exit code is one of EXITS."""
     parser = _parser()
     completion.offer(parser)
     args = parser.parse_args(argv)
+    try:
+        return _command(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `rankloop ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _command(args: argparse.Namespace) -> int:
     if args.command == "up":
         from annotation_api import up
 
@@ -76,15 +94,15 @@ def _client_command(args: argparse.Namespace) -> int:
         for problem in error.body.get("errors", [])[1:]:
             remark(f"rankloop: {told(problem)}")
         return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `rankloop ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="rankloop", description="From human rankings to an aligned language model.")
+    parser = Parser(
+        prog="rankloop",
+        description="From human rankings to an aligned language model.",
+        epilog="Each command has a --help of its own. A command prints words, and with --json nothing but JSON. Exit "
+        "codes: 0 all went well, 1 something was refused or failed, 2 it was typed wrongly, 130 Ctrl-C.",
+    )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_service(commands)
@@ -135,7 +153,11 @@ def _add_data(commands: Sub[Parser]) -> None:
         help="which column holds a field, in place of a layout: prompt=Question; once for each field",
     )  # fmt: skip
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
-    add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
+    add.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="import the good rows; the others go to a file beside, and the exit code is 1",
+    )
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
     add.add_argument("--whole", action="store_true", help="with --preview: look at all of a file, not its first 4 MB")
     out = client_command(
