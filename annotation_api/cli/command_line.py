@@ -19,7 +19,7 @@ from annotation_api.cli import completion, run_parsers
 from annotation_api.cli.client import Client, ClientError, find_credentials, told
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, group, listens, values
+from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, command, group, listens, values
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
@@ -118,24 +118,22 @@ def _parser() -> Parser:
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)
-    shell = commands.add_parser("completion", help='what tab offers, names too: eval "$(rankloop completion bash)"')
-    shell.add_argument("shell", choices=completion.SHELLS)
+    shell = command(commands, "completion", 'what tab offers, names too: eval "$(rankloop completion bash)"')
+    shell.add_argument("shell", choices=completion.SHELLS, help="yours")
     shell.set_defaults(here=completion.script)
     return parser
 
 
 def _add_service(commands: Sub[Parser]) -> None:
-    up = commands.add_parser("up", help="run the whole service in the foreground")
+    up = command(commands, "up", "run the whole service in the foreground")
     listens(up)
-    serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
+    serve = command(commands, "serve", "run parts of it in the foreground, for containers and supervisors")
     serve.add_argument("parts", metavar="PART", nargs="+", choices=values(Part), help=", ".join(Part))
     listens(serve)
-    migrate = commands.add_parser(
-        "migrate", help="bring a database up to date; print the set-up link if there is no admin"
-    )
-    demo = commands.add_parser("demo", help="run the closed loop on the toy world")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"))
-    demo.add_argument("--seed", type=int, default=0)
+    migrate = command(commands, "migrate", "bring a database up to date; print the set-up link if there is no admin")
+    demo = command(commands, "demo", "run the closed loop on the toy world")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (runs/demo)")
+    demo.add_argument("--seed", type=int, default=0, help="another world (0)")
     demo.add_argument("--keep", action="store_true", help="leave the service running afterwards, to look round in it")
     for parser in (up, migrate, demo):
         parser.add_argument("--json", action="store_true", help="print JSON only")
@@ -181,7 +179,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     out.add_argument(
         "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
     )
-    out.add_argument("--out", metavar="FILE")
+    out.add_argument("--out", metavar="FILE", help="unset: snapshot-ID and the format, here")
 
 
 def _add_prepare(commands: Sub[Parser]) -> None:
@@ -226,16 +224,16 @@ def _importable(kind: str) -> str:
 def _add_users(commands: Sub[Parser]) -> None:
     inner = group(commands, "users", "accounts; needs a key of the role admin, or the machine that runs the service")
     everybody = client_command(inner, "list", admin.list_users, f"everybody; {FOR_ADMINS}")
-    everybody.add_argument("--limit", type=int, default=200)
+    everybody.add_argument("--limit", type=int, default=200, help="rows at most (200)")
     invite = client_command(inner, "invite", admin.invite, f"a link that makes one account; {FOR_ADMINS}")
-    invite.add_argument("--role", choices=values(Role), default="annotator")
+    invite.add_argument("--role", choices=values(Role), default="annotator", help="of the new account (annotator)")
     for name, text in (
         ("reset", "a link for a new password; on the machine that runs the service"),
         ("unlock", "forget the wrong tries at an account; on the machine that runs the service"),
         ("promote", "make an admin of somebody; on the machine that runs the service"),
     ):
-        here = inner.add_parser(name, help=text, description=text)
-        here.add_argument("email", metavar="E-MAIL")
+        here = command(inner, name, text)
+        here.add_argument("email", metavar="E-MAIL", help="of the account")
         here.add_argument("--json", action="store_true", help="print JSON only")
         here.set_defaults(on_machine=True)
         if name == "reset":
@@ -246,24 +244,24 @@ def _add_audit(commands: Sub[Parser]) -> None:
     inner = group(commands, "audit", f"who did what; {FOR_ADMINS}")
     listing = client_command(inner, "list", admin.list_rows, f"newest first; {FOR_ADMINS}")
     listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
-    listing.add_argument("--person", metavar="ID")
-    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--person", metavar="ID", help="only what they did")
+    listing.add_argument("--limit", type=int, default=50, help="rows at most (50)")
     check = client_command(inner, "verify", admin.verify, f"check that no row was changed or taken out; {FOR_ADMINS}")
     check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
 
 
 def _add_operations(commands: Sub[Parser]) -> None:
     """Commands for the machine that runs the service."""
-    save = commands.add_parser("backup", help="write database and files into one archive, while the service runs")
+    save = command(commands, "backup", "write database and files into one archive, while the service runs")
     save.add_argument(
         "file", type=Path, metavar="FILE", help="a new file, or - for a pipe; it holds people's data, no sign-ins"
     )
-    load = commands.add_parser("restore", help="bring a backup back into an empty RANKLOOP_HOME and database")
+    load = command(commands, "restore", "bring a backup back into an empty RANKLOOP_HOME and database")
     load.add_argument("file", type=Path, metavar="FILE", help="or - for a pipe")
-    clear = commands.add_parser("prune", help="remove artifacts that nothing needs, and what has expired")
+    clear = command(commands, "prune", "remove artifacts that nothing needs, and what has expired")
     clear.add_argument("--dry-run", action="store_true", help="only list what would go")
     clear.add_argument("--days", type=int, metavar="N", help="unused artifacts older than this; unset: as configured")
-    look = commands.add_parser("doctor", help="say what this deployment leaves open; 1 if something is at fault")
+    look = command(commands, "doctor", "say what this deployment leaves open; 1 if something is at fault")
     for parser in (save, load, clear, look):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 

@@ -13,6 +13,7 @@ import pytest
 
 from annotation_api.cli import command_line
 from annotation_api.cli.commands import prepare
+from annotation_api.cli.parsers import Parser
 from annotation_api.db.tables import Role
 from tests.annotation_api.cli.test_cli import BAD, PAIRS, Live, Run, ask, data, live, run, write
 
@@ -20,7 +21,7 @@ __all__ = ["ask", "data", "live", "run"]  # fixtures
 NO_JSON = {"rankloop serve", "rankloop completion", "rankloop models convert"}  # a process, a shell's script, a path
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def commands(parser: Parser) -> Iterator[Parser]:
     """Every command that holds no others."""
     inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not inner:
@@ -33,6 +34,13 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
 def test_every_command_takes_json() -> None:
     without = {each.prog for each in commands(command_line._parser()) if "--json" not in each.format_help()}
     assert without == NO_JSON
+
+
+def test_every_command_and_every_argument_has_a_word_of_help() -> None:
+    for each in commands(command_line._parser()):
+        each.complete()
+        assert each.description, each.prog
+        assert [action.dest for action in each._actions if not action.help] == [], each.prog
 
 
 @pytest.mark.parametrize(
@@ -95,3 +103,10 @@ def test_a_preparation_is_told_in_words_or_as_json(as_json: bool, capsys: pytest
             "7 records before, 5 after.",
             "Nothing was written. To keep it: rankloop prepare job:j --keep",
         ]
+
+
+def test_a_folder_that_is_none_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["models", "check", "nowhere", "--json"]) == 1
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert json.loads(out)["error"].startswith("nowhere cannot be used: ")
