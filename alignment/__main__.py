@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder = COMMANDS_BESIDE.get(options.command, _stage)(options)
     except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if getattr(options, "json", False):
+            print(json.dumps({"error": str(error)}, ensure_ascii=False))
+        else:
+            print(f"error: {error}", file=sys.stderr)
         return 1
     except Paused as paused:
         print(f"{paused} The same command goes on from there.", file=sys.stderr)

@@ -205,7 +205,7 @@ class Settings(BaseModel):
             return cls.model_validate({name: value for name, value in found.items() if value})
         except ValidationError as error:
             name = str(error.errors(include_url=False, include_input=False, include_context=False)[0]["loc"][0])
-            message = str(explain(error, cls)[0].message).removeprefix("Value error, ")
+            message = str(explain(error, cls)[0].message)
             got = repr(found[name]) if cls.model_fields[name].repr and found[name] else ""  # no secret is shown
             ending = f" (got {got})" if got and got not in message else ""
             raise SettingsError(f"{PREFIX}{name.upper()} cannot be used: {message}{ending}.") from None

@@ -14,8 +14,13 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from annotation_api.settings import PREFIX, Settings
 
-# What is read elsewhere: by the command line, by the embedded Postgres, by tests of crashes.
-BESIDE = ("URL", "API_KEY", "POSTGRES_BIN", "CRASH_POINT")
+# What is read elsewhere: by the command line, by whoever needs Postgres's programs, by tests of crashes.
+BESIDE = {
+    "URL": "Of the command line: the service that it talks to; unset: the one of HOME/credentials.json.",
+    "API_KEY": "Of the command line: the key that it sends, made on the page API keys; unset: of that file, too.",
+    "POSTGRES_BIN": "The folder of Postgres's programs: the embedded server, backup, restore; unset: the newest found.",
+    "CRASH_POINT": "Of tests alone: the line at which a worker's process is killed.",
+}
 
 
 class ExecutorKind(StrEnum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from annotation_api.cli import command_line
 from tests.support import house, reference
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +18,7 @@ PACKAGES = "alignment|annotation_api|workers|tests|migrations"
 TESTS_OF_THE_SERVICE = ROOT / "tests" / "annotation_api"  # security.md names tests below it
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(rf"(?<![\w./-])((?:{PACKAGES}|docs|deploy)/[\w./*-]*|[\w./-]+\.py)(?![\w-])")
+OURS = re.compile(r"RANKLOOP_[A-Z_]*[A-Z]")
 MODULE = re.compile(rf"(?<![\w./-])(?:{PACKAGES})(?:\.\w+)+")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -50,6 +53,42 @@ def test_the_readme_is_a_few_screens() -> None:
 
 def test_the_reference_is_what_the_code_says() -> None:
     assert reference.PAGE.read_text("utf-8") == reference.page(), "renew it: python -m tests.support.reference"
+
+
+def test_every_variable_that_the_code_reads_is_in_the_reference() -> None:
+    page = reference.PAGE.read_text("utf-8")
+    read = {
+        name
+        for path in house.files(*house.PACKAGES, "migrations")
+        for name in _variables(ast.parse(path.read_text("utf-8")))
+    }
+    assert {"RANKLOOP_URL", "RANKLOOP_POSTGRES_BIN", "OMP_NUM_THREADS"} <= read  # it is found at all
+    assert [name for name in sorted(read - {*reference.OUR_OWN}) if f"| `{name}` |" not in page] == []
+
+
+def test_every_exit_code_of_the_command_line_is_in_its_table() -> None:
+    for path in house.files("annotation_api/cli"):
+        ends = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Return)]
+        found = {one.value for one in ends if isinstance(one, ast.Constant) and type(one.value) is int}
+        assert found <= command_line.EXITS.keys(), path
+
+
+def _variables(tree: ast.AST) -> Iterator[str]:
+    """The names of variables: what an environment is asked for, and every text that is one of ours."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and OURS.fullmatch(str(node.value)):
+            yield str(node.value)
+        asked = None
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_environment(node.value):
+            asked = node.slice
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_environment(node.func.value):
+            asked = next(iter(node.args), None)
+        if isinstance(asked, ast.Constant) and re.fullmatch("[A-Z_]+", str(asked.value)):
+            yield str(asked.value)
+
+
+def _is_environment(node: ast.expr) -> bool:
+    return ast.unparse(node).endswith(("environ", "environment"))
 
 
 def test_what_is_not_there_is_noticed() -> None:

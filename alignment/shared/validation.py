@@ -81,6 +81,7 @@ WORDS: dict[str, str] = {
     "too_long": "At most %(max_length)s may be given, not %(actual_length)s",
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "This is no object with fields"),
 }
+OURS = ("value_error", "assertion_error")  # what a validator of ours has raised
 NO_KEY = "[key]"  # where pydantic puts a key of a dictionary that is none of those it may have
 MOST_EXPLAINED = 50  # problems of one input: a near miss takes a while to find
 
@@ -186,8 +187,9 @@ def pointed(problem: Problem, more: str = "") -> Sentence:
 def said(item: Mapping[str, Any]) -> str:
     """What pydantic or a validator of ours says, under a code; kinds that no input meets keep pydantic's words."""
     values = item.get("ctx", {})
-    if item["type"] == "value_error" and isinstance(inner := next(iter(values["error"].args), ""), Sentence):
-        return Sentence("value-error", "Value error, %(what)s", what=inner)
+    if item["type"] in OURS:  # pydantic would put the kind of exception before our words
+        inner = next(iter(values["error"].args), "")
+        return inner if isinstance(inner, Sentence) else str(inner)
     if expected := values.get("expected"):
         values = {**values, "expected": either(expected.rsplit(" or ", 1))}
     if item["type"] in PYDANTICS:

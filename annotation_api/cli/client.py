@@ -22,6 +22,7 @@ from annotation_api.http.patience import Patient
 RECONNECT_SECONDS = 2.0
 RECONNECTS = 30  # in a row without an event; about a minute
 READ_SECONDS = 60.0
+KEYS_FALL_SHORT = ("urn:rankloop:forbidden", "urn:rankloop:out-of-scope")  # the role, or what the key is for
 FOR_NOW = (502, 503, 504)  # the same request may succeed later
 
 
@@ -256,7 +257,29 @@ def checked(answer: httpx.Response) -> httpx.Response:
     refusal = Unavailable if answer.status_code in FOR_NOW else ClientError
     if not isinstance(body, dict) or "detail" not in body:
         raise refusal(f"{answer.request.url} answered {answer.status_code}; is that a Rankloop service?")
-    raise refusal(str(body["detail"]), body)
+    raise refusal(_said(answer, body), body)
+
+
+def _said(answer: httpx.Response, body: Mapping[str, Any]) -> str:
+    """The service's sentence in the words of a command line, and where a better key comes from."""
+    first = next(iter(body.get("errors") or ()), {})
+    said = told(first) if _of_address(first) else str(body["detail"])
+    if body.get("type") not in KEYS_FALL_SHORT:
+        return said
+    at = f"{answer.request.url.scheme}://{answer.request.url.netloc.decode()}/keys"
+    return f"{said} Who may do it makes a key at {at}; set RANKLOOP_API_KEY to that."
+
+
+def told(problem: Mapping[str, Any]) -> str:
+    """One of a refusal's problems: the option or the argument that it is about, and what is wrong with it."""
+    where, _, name = str(problem.get("pointer", "")).partition(":")
+    place = {"query": f"--{name}", "path": repr(problem.get("value"))}.get(where, where)
+    return f"{place}: {problem.get('message', '')}" if place else str(problem.get("message", ""))
+
+
+def _of_address(problem: Mapping[str, Any]) -> bool:
+    """Whether it is about the address that a command asked, not about a body."""
+    return str(problem.get("pointer", "")).startswith(("query:", "path:"))
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[StreamedEvent]:

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotation_api.cli import completion, run_parsers
-from annotation_api.cli.client import Client, ClientError, find_credentials
+from annotation_api.cli.client import Client, ClientError, find_credentials, told
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark
-from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, group, listens, values
+from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, command, group, listens, values
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
@@ -27,14 +27,33 @@ from annotation_api.db.kinds import Adjudicated, DatasetKind, PausedPeople, Role
 from annotation_api.processes.part import Part
 
 COLLECTED = (DatasetKind.ANSWERS.value, DatasetKind.VERDICTS.value)  # made in projects; exported, never imported
+EXITS = {
+    0: "All went well.",
+    1: "Something was refused, has failed, or is missing or damaged, and a sentence says what. So ends `import` where "
+    "any row was refused, with --skip-bad, too, which imports the others; `--validate` and `--preview` of what could "
+    "not be made; a command that waits for a job that does not succeed; `doctor` and `audit verify` that find a fault.",
+    2: "What was typed is no command, or lacks something; nothing was done.",
+    130: "Ctrl-C. A job that was watched goes on.",
+}
+FOR_ADMINS = "needs a key of the role admin"
 KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0 when all went well, 1 when something was refused, failed or lost."""
+    """Run one command; the exit code is one of EXITS."""
     parser = _parser()
     completion.offer(parser)
     args = parser.parse_args(argv)
+    try:
+        return _command(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `rankloop ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _command(args: argparse.Namespace) -> int:
     if args.command == "up":
         from annotation_api import up
 
@@ -70,19 +89,20 @@ def _client_command(args: argparse.Namespace) -> int:
     except ClientError as error:
         if args.json:
             emit({"error": str(error), **({"problem": error.body} if error.body else {})})
+            return 1
         remark(f"rankloop: {error}")
         for problem in error.body.get("errors", [])[1:]:
-            remark(f"rankloop: {problem.get('pointer', '')}: {problem.get('message', '')}")
+            remark(f"rankloop: {told(problem)}")
         return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `rankloop ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="rankloop", description="From human rankings to an aligned language model.")
+    parser = Parser(
+        prog="rankloop",
+        description="From human rankings to an aligned language model.",
+        epilog="Each command has a --help of its own. A command prints words, and with --json nothing but JSON. Exit "
+        "codes: 0 all went well, 1 something was refused or failed, 2 it was typed wrongly, 130 Ctrl-C.",
+    )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_service(commands)
@@ -92,29 +112,28 @@ def _parser() -> Parser:
     run_parsers.add_jobs(commands)
     run_parsers.add_pipeline(commands)
     run_parsers.add_models(commands)
+    run_parsers.add_kept(commands)
     run_parsers.add_compare(commands)
     quality.add(commands)
     _add_users(commands)
     _add_audit(commands)
     _add_operations(commands)
-    shell = commands.add_parser("completion", help='what tab offers, names too: eval "$(rankloop completion bash)"')
-    shell.add_argument("shell", choices=completion.SHELLS)
+    shell = command(commands, "completion", 'what tab offers, names too: eval "$(rankloop completion bash)"')
+    shell.add_argument("shell", choices=completion.SHELLS, help="yours")
     shell.set_defaults(here=completion.script)
     return parser
 
 
 def _add_service(commands: Sub[Parser]) -> None:
-    up = commands.add_parser("up", help="run the whole service in the foreground")
+    up = command(commands, "up", "run the whole service in the foreground")
     listens(up)
-    serve = commands.add_parser("serve", help="run parts of it in the foreground, for containers and supervisors")
+    serve = command(commands, "serve", "run parts of it in the foreground, for containers and supervisors")
     serve.add_argument("parts", metavar="PART", nargs="+", choices=values(Part), help=", ".join(Part))
     listens(serve)
-    migrate = commands.add_parser(
-        "migrate", help="bring a database up to date; print the set-up link if there is no admin"
-    )
-    demo = commands.add_parser("demo", help="run the closed loop on the toy world")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"))
-    demo.add_argument("--seed", type=int, default=0)
+    migrate = command(commands, "migrate", "bring a database up to date; print the set-up link if there is no admin")
+    demo = command(commands, "demo", "run the closed loop on the toy world")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (runs/demo)")
+    demo.add_argument("--seed", type=int, default=0, help="another world (0)")
     demo.add_argument("--keep", action="store_true", help="leave the service running afterwards, to look round in it")
     for parser in (up, migrate, demo):
         parser.add_argument("--json", action="store_true", help="print JSON only")
@@ -132,7 +151,11 @@ def _add_data(commands: Sub[Parser]) -> None:
         help="which column holds a field, in place of a layout: prompt=Question; once for each field",
     )  # fmt: skip
     add.add_argument("--project", metavar="P", help="id or name of a project that the data belong to")
-    add.add_argument("--skip-bad", action="store_true", help="import the good rows; the others go to a file beside")
+    add.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="import the good rows; the others go to a file beside, and the exit code is 1",
+    )
     add.add_argument("--preview", action="store_true", help="say what importing would give; store nothing")
     add.add_argument("--whole", action="store_true", help="with --preview: look at all of a file, not its first 4 MB")
     out = client_command(
@@ -156,7 +179,7 @@ def _add_data(commands: Sub[Parser]) -> None:
     out.add_argument(
         "--paused", choices=values(PausedPeople), help="of a project: answers of paused people are out (unset) or in"
     )
-    out.add_argument("--out", metavar="FILE")
+    out.add_argument("--out", metavar="FILE", help="unset: snapshot-ID and the format, here")
 
 
 def _add_prepare(commands: Sub[Parser]) -> None:
@@ -199,17 +222,18 @@ def _importable(kind: str) -> str:
 
 
 def _add_users(commands: Sub[Parser]) -> None:
-    inner = group(commands, "users", "accounts; needs an administrator's key, or the machine that runs the service")
-    client_command(inner, "list", admin.list_users, "everybody").add_argument("--limit", type=int, default=200)
-    invite = client_command(inner, "invite", admin.invite, "a link that makes one account")
-    invite.add_argument("--role", choices=values(Role), default="annotator")
+    inner = group(commands, "users", "accounts; needs a key of the role admin, or the machine that runs the service")
+    everybody = client_command(inner, "list", admin.list_users, f"everybody; {FOR_ADMINS}")
+    everybody.add_argument("--limit", type=int, default=200, help="rows at most (200)")
+    invite = client_command(inner, "invite", admin.invite, f"a link that makes one account; {FOR_ADMINS}")
+    invite.add_argument("--role", choices=values(Role), default="annotator", help="of the new account (annotator)")
     for name, text in (
         ("reset", "a link for a new password; on the machine that runs the service"),
         ("unlock", "forget the wrong tries at an account; on the machine that runs the service"),
         ("promote", "make an admin of somebody; on the machine that runs the service"),
     ):
-        here = inner.add_parser(name, help=text, description=text)
-        here.add_argument("email", metavar="E-MAIL")
+        here = command(inner, name, text)
+        here.add_argument("email", metavar="E-MAIL", help="of the account")
         here.add_argument("--json", action="store_true", help="print JSON only")
         here.set_defaults(on_machine=True)
         if name == "reset":
@@ -217,27 +241,27 @@ def _add_users(commands: Sub[Parser]) -> None:
 
 
 def _add_audit(commands: Sub[Parser]) -> None:
-    inner = group(commands, "audit", "who did what; needs an administrator's key")
-    listing = client_command(inner, "list", admin.list_rows, "newest first")
+    inner = group(commands, "audit", f"who did what; {FOR_ADMINS}")
+    listing = client_command(inner, "list", admin.list_rows, f"newest first; {FOR_ADMINS}")
     listing.add_argument("--action", metavar="WORDS", help="part of the method and route")
-    listing.add_argument("--person", metavar="ID")
-    listing.add_argument("--limit", type=int, default=50)
-    check = client_command(inner, "verify", admin.verify, "check that no row was changed or taken out")
+    listing.add_argument("--person", metavar="ID", help="only what they did")
+    listing.add_argument("--limit", type=int, default=50, help="rows at most (50)")
+    check = client_command(inner, "verify", admin.verify, f"check that no row was changed or taken out; {FOR_ADMINS}")
     check.add_argument("--noted", metavar="ROW:SEAL", help="a row that was printed earlier, which must be there still")
 
 
 def _add_operations(commands: Sub[Parser]) -> None:
     """Commands for the machine that runs the service."""
-    save = commands.add_parser("backup", help="write database and files into one archive, while the service runs")
+    save = command(commands, "backup", "write database and files into one archive, while the service runs")
     save.add_argument(
         "file", type=Path, metavar="FILE", help="a new file, or - for a pipe; it holds people's data, no sign-ins"
     )
-    load = commands.add_parser("restore", help="bring a backup back into an empty RANKLOOP_HOME and database")
+    load = command(commands, "restore", "bring a backup back into an empty RANKLOOP_HOME and database")
     load.add_argument("file", type=Path, metavar="FILE", help="or - for a pipe")
-    clear = commands.add_parser("prune", help="remove artifacts that nothing needs, and what has expired")
+    clear = command(commands, "prune", "remove artifacts that nothing needs, and what has expired")
     clear.add_argument("--dry-run", action="store_true", help="only list what would go")
     clear.add_argument("--days", type=int, metavar="N", help="unused artifacts older than this; unset: as configured")
-    look = commands.add_parser("doctor", help="say what this deployment leaves open; 1 if something is at fault")
+    look = command(commands, "doctor", "say what this deployment leaves open; 1 if something is at fault")
     for parser in (save, load, clear, look):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 

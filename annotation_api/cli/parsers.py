@@ -54,9 +54,14 @@ class ShowVersion(argparse.Action):
 Sub = argparse._SubParsersAction  # what add_subparsers returns; argparse names it no other way
 
 
+def command(commands: Sub[Parser], name: str, text: str) -> Parser:
+    """A command whose help begins with what the list of commands says of it."""
+    return commands.add_parser(name, help=text, description=text)
+
+
 def client_command(commands: Sub[Parser], name: str, run: Command, text: str) -> Parser:
     """A command that talks to the service."""
-    parser = commands.add_parser(name, help=text, description=text)
+    parser = command(commands, name, text)
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.set_defaults(run=run)
     return parser
@@ -64,7 +69,7 @@ def client_command(commands: Sub[Parser], name: str, run: Command, text: str) ->
 
 def group(commands: Sub[Parser], name: str, text: str) -> Sub[Parser]:
     """A command that only holds others."""
-    parser = commands.add_parser(name, help=text, description=text)
+    parser = command(commands, name, text)
     return parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
 
 

@@ -14,16 +14,21 @@ from annotation_api.cli.client import Client, ClientError
 DATA = ("dataset", "snapshot", "project")
 MODELS = ("model", "alias", "job")
 MOST = 10_000  # things of a list that are looked through
-# How a person sees what there is; of data sets and snapshots there is no command that lists them.
-LISTERS = {name: f"`rankloop {name} list`" for name in ("jobs", "models")}
+# How a person sees what there is.
+LISTERS = {name: f"`rankloop {name} list`" for name in ("jobs", "models", "datasets", "snapshots")}
+ELSEWHERE = {
+    "datasets": " What people said in a project is project:NAME.",
+    "snapshots": " A data set is dataset:NAME, what people said in a project project:NAME.",
+}
+LISTERS["pipelines"] = "`rankloop pipeline list`"
 
 
 def by_names(client: Client, args: Namespace) -> None:
-    """Names in the place of ids become ids, where a command takes one job or model."""
-    for place, things in (("job", "jobs"), ("model", "models")):
+    """Names in the place of ids become ids, where a command takes one thing."""
+    for place in ("job", "pipeline", "model", "dataset", "snapshot"):
         given = getattr(args, place, None)
         if isinstance(given, str):
-            setattr(args, place, found_by_name(client, things, given))
+            setattr(args, place, found_by_name(client, f"{place}s", given))
 
 
 def data_ref(client: Client, text: str, default: str = "dataset") -> dict[str, str]:
@@ -72,9 +77,8 @@ def found_by_name(client: Client, things: str, text: str) -> str:
     if not rows:
         if things == "datasets" and Path(text).is_file():
             raise ClientError(f"{text!r} is a file here: first `rankloop import {shlex.quote(text)} --as KIND`.")
-        lister = LISTERS.get(things, f"GET /v1/{things}")
-        more = " What people said in a project is project:NAME." if things == "datasets" else ""
-        raise ClientError(f"{text!r} is neither an id nor a name among {things}; {lister} shows them.{more}")
+        more = ELSEWHERE.get(things, "")
+        raise ClientError(f"{text!r} is neither an id nor a name among {things}; {LISTERS[things]} shows them.{more}")
     return _the_only([str(row["id"]) for row in rows], things, text)
 
 

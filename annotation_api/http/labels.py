@@ -1,4 +1,4 @@
-"""Names, notes and tags: by which people find jobs, models, data sets and snapshots again. All features share them."""
+"""Names, notes and tags: by which people find jobs, pipelines, models and data again. All features share them."""
 
 from __future__ import annotations
 
@@ -101,3 +101,9 @@ def labelled(query: Select[Any], table: type[Labelled], by: tuple[str | None, st
     name, tag = by
     query = query if name is None else query.where(table.name == name)
     return query if tag is None else query.where(table.tags.contains([tag]))
+
+
+def searched(query: Select[Any], table: type[Labelled], name: str, tag: str) -> Select[Any]:
+    """As pages search: those with this part of the name and this tag, where they are given."""
+    query = query.where(table.name.icontains(name, autoescape=True)) if name else query
+    return query.where(table.tags.contains([tag])) if tag else query

@@ -48,13 +48,14 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
             prepared = validator.check(job)
         except ApiError as error:
             validator.problems.extend(error.problems)
-        found = _estimate(session, prepared, job) if prepared else None
+        found = estimated(session, prepared, job.gpus) if prepared else None
         attempt.rollback()
     return Validation(ok=not validator.problems, problems=validator.problems, estimate=found)
 
 
-def _estimate(session: Session, prepared: ValidatedJob, job: StageJob) -> Estimate:
-    return estimate(prepared, job.gpus).model_copy(update={"notes": tool_rows.notes(session, prepared)})
+def estimated(session: Session, prepared: ValidatedJob, gpus: float) -> Estimate:
+    """What a job that may be created would take, with what to know of its data."""
+    return estimate(prepared, gpus).model_copy(update={"notes": tool_rows.notes(session, prepared)})
 
 
 def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> ValidatedJob:

@@ -49,7 +49,12 @@ def check_folder(folder: Path, settings: Settings) -> Path:
     return folder
 
 
-def _sound(folder: Path, settings: Settings) -> list[safe_folder.SafeFolder]:
+def check_upload(folder: Path, settings: Settings, name: str) -> None:
+    """The same of what somebody sent, who knows it by `name`, not by where it lies here."""
+    _sound(folder, settings, name, "/files")
+
+
+def _sound(folder: Path, settings: Settings, name: str = "", at: str = "/path") -> list[safe_folder.SafeFolder]:
     """The folder, and where it holds adapters all that they stand on, which must lie below the roots."""
     try:
         safe = safe_folder.inspect(folder)
@@ -59,14 +64,15 @@ def _sound(folder: Path, settings: Settings) -> list[safe_folder.SafeFolder]:
             open_weights(below[-1], descriptors)
     except UnsafeModel as error:
         raise _wrong(
-            str(folder),
+            name or str(folder),
             Sentence(
                 "folder-unusable-next",
                 "%(folder)s cannot be used: %(cause)s %(next_step)s",
-                folder=folder,
+                folder=name or folder,
                 cause=error.cause,
                 next_step=error.next_step,
             ),
+            at,
         ) from None
     return below
 
@@ -140,6 +146,6 @@ def _allowed_hub_id(path: str, settings: Settings, roots: Sequence[Path]) -> str
     raise _wrong(path, message)
 
 
-def _wrong(path: str, message: str) -> ApiError:
+def _wrong(path: str, message: str, at: str = "/path") -> ApiError:
     shown = path.encode("utf-8", "replace").decode()
-    return invalid([Problem(pointer="/path", message=message, value=shown[:200])])
+    return invalid([Problem(pointer=at, message=message, value=shown[:200])])

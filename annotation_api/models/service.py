@@ -46,7 +46,7 @@ def register_upload(
     session.commit()  # the caller is known; a connection is not held while gigabytes are hashed
     if upload.files.is_dir():
         uploads.check_hashes(upload, sha256)
-        folders.check_folder(upload.files, settings)
+        folders.check_upload(upload.files, settings, upload.name)
     path = str(uploads.publish(upload))
     queries.hold_path(session, path)
     if found := queries.base_at(session, path, None):

@@ -27,6 +27,8 @@ from annotation_api.db.tables import Dataset, DatasetKind, DatasetRow, Person, P
 from annotation_api.http.dependencies import ENGINEERS, Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
+from annotation_api.http.labels import searched
+from annotation_api.http.pagination import fetch_rows
 from annotation_api.models.descent import derived
 from annotation_api.settings import Settings
 from annotation_api.web.markup.rendering import render, see_other
@@ -39,12 +41,14 @@ from annotation_api.web.start.inputs import offered
 router = APIRouter(route_class=DoorRoute)
 
 IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
+LISTED = 100  # data sets on a page
 PAGE = 20  # records on a page
 FIRST_PAGE = "0.0"  # after the row and the part of it
 SHOWN_PROBLEMS = 50
 ONLY_ITS_BEGINNING = Sentence(
     "only-its-beginning", "Only the beginning of this file was sent. Choose the file again and send it whole."
 )
+Text = Annotated[str, Query(max_length=200)]
 Key = Annotated[str | None, Form(max_length=255)]
 
 
@@ -62,9 +66,15 @@ class PendingImport:
 
 
 @router.get("/datasets", dependencies=[allow(*ENGINEERS)])
-def datasets_page(request: Request, session: Db, me: Me) -> Response:
+def datasets_page(
+    request: Request, session: Db, me: Me, name: Text = "", tag: Text = "", cursor: str | None = None
+) -> Response:
+    """Newest first, of a tag or part of a name where they are chosen; and the form that imports a file."""
+    query = searched(queries.datasets(None, None), Dataset, name, tag)
+    rows, after = fetch_rows(session, query, Dataset, limit=LISTED, cursor=cursor or None)
     context = {"kinds": IMPORTED, "formats": list(Format), "projects": newest(session, Project)}
-    return render(request, "datasets.html", me, datasets=newest(session, Dataset), **context)
+    context |= {"chosen": {"name": name, "tag": tag}, "next": after, "first": not cursor}
+    return render(request, "datasets.html", me, datasets=rows, **context)
 
 
 @router.post("/datasets/preview", dependencies=[allow(*ENGINEERS)])

@@ -15,6 +15,7 @@ from annotation_api.db.jobs.machine import ENDED, LIVE
 from annotation_api.db.tables import Job, JobState, Person, Pipeline, Project
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
+from annotation_api.http.labels import searched
 from annotation_api.http.pagination import fetch_rows
 from annotation_api.jobs import artifacts, logs
 from annotation_api.jobs import queries as job_queries
@@ -33,6 +34,7 @@ from annotation_api.web.runs import curves, ran_on, retold, titles
 router = APIRouter(route_class=DoorRoute)
 
 PAGE = 50
+Text = Annotated[str, Query(max_length=200)]
 ATTEMPTS_SHOWN = 20
 LOG_LINES = 40
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"  # no script at all
@@ -45,14 +47,16 @@ def jobs_page(
     me: Me,
     stage: Annotated[str, Query(max_length=20)] = "",
     state: Annotated[str, Query(max_length=20)] = "",
+    name: Text = "",
+    tag: Text = "",
     cursor: str | None = None,
 ) -> Response:
-    """Newest first, of one stage or state if one is chosen."""
+    """Newest first, of one stage, state, tag or part of a name where they are chosen."""
     stages, states = [it for it in Stage if it == stage], [it for it in JobState if it == state]
-    rows, after = fetch_rows(
-        session, job_queries.jobs(stages, states, None, None), Job, limit=PAGE, cursor=cursor or None
-    )
+    query = searched(job_queries.jobs(stages, states, None, None), Job, name, tag)
+    rows, after = fetch_rows(session, query, Job, limit=PAGE, cursor=cursor or None)
     chosen = {"stage": stages[0].value if stages else "", "state": states[0].value if states else ""}
+    chosen |= {"name": name, "tag": tag}
     return render(
         request,
         "jobs.html",
@@ -202,14 +206,19 @@ def pause(job_id: uuid.UUID, session: Db) -> Response:
 
 
 @router.get("/pipelines", dependencies=[allow(*READS_RUNS)])
-def pipelines_page(request: Request, session: Db, me: Me, cursor: str | None = None) -> Response:
-    rows, after = fetch_rows(session, job_queries.pipelines(None), Pipeline, limit=PAGE, cursor=cursor or None)
+def pipelines_page(
+    request: Request, session: Db, me: Me, name: Text = "", tag: Text = "", cursor: str | None = None
+) -> Response:
+    """Newest first, of a tag or part of a name where they are chosen."""
+    query = searched(job_queries.pipelines(None), Pipeline, name, tag)
+    rows, after = fetch_rows(session, query, Pipeline, limit=PAGE, cursor=cursor or None)
     return render(
         request,
         "pipelines.html",
         me,
         pipelines=pipelines.show_all(session, rows),
         people=queries.names_of(session, [row.created_by for row in rows]),
+        chosen={"name": name, "tag": tag},
         next=after,
         first=not cursor,
     )
@@ -217,6 +226,13 @@ def pipelines_page(request: Request, session: Db, me: Me, cursor: str | None = N
 
 @router.get("/pipelines/{pipeline_id}", dependencies=[allow(*READS_RUNS)])
 def pipeline_page(pipeline_id: uuid.UUID, request: Request, session: Db, me: Me) -> Response:
+    return shown_pipeline(request, session, me, pipeline_id)
+
+
+def shown_pipeline(
+    request: Request, session: Session, me: Person, pipeline_id: uuid.UUID, back: Returned = NOTHING_SENT
+) -> Response:
+    """The page of a pipeline; `back` is its form that comes again."""
     row = pipelines.get(session, pipeline_id)
     shown = job_queries.pipeline_jobs(session, [row.id])
     models = {job.id: queries.model_of_job(session, job.id) for job in shown}
@@ -224,6 +240,8 @@ def pipeline_page(pipeline_id: uuid.UUID, request: Request, session: Db, me: Me)
         request,
         "pipeline.html",
         me,
+        back.status,
+        returned=back,
         pipeline=row,
         state=pipelines.state_of([job.state for job in shown]),
         jobs=shown,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,8 @@ from annotation_api.db.tables import Dataset, DatasetKind, FeedbackKind, Freeze,
 from annotation_api.http.dependencies import ENGINEERS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
+from annotation_api.http.labels import searched
+from annotation_api.http.pagination import fetch_rows
 from annotation_api.models.descent import derived
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
@@ -31,16 +33,26 @@ from annotation_api.web.runs import titles
 
 router = APIRouter(route_class=DoorRoute)
 
+LISTED = 100  # snapshots on a page
 FIRST = 10  # records shown of a snapshot
+EVERY = {"name": "", "tag": ""}
+Text = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
 def snapshots_page(
-    request: Request, session: Db, me: Me, project: uuid.UUID | None = None, dataset: uuid.UUID | None = None
+    request: Request,
+    session: Db,
+    me: Me,
+    project: uuid.UUID | None = None,
+    dataset: uuid.UUID | None = None,
+    name: Text = "",
+    tag: Text = "",
+    cursor: str | None = None,
 ) -> Response:
-    """All snapshots, newest first, and the form to make one; `project` or `dataset` fills it in."""
+    """Newest first, of a tag or part of a name where they are chosen; `project` or `dataset` fills in the form."""
     chosen = f"project:{project}" if project else f"dataset:{dataset}" if dataset else ""
-    return _snapshots(request, session, me, chosen=chosen)
+    return _snapshots(request, session, me, chosen=chosen, named={"name": name, "tag": tag}, cursor=cursor)
 
 
 @router.post("/snapshots", dependencies=[allow(*ENGINEERS)])
@@ -87,8 +99,12 @@ def _snapshots(
     kind: str = "",
     votes: VoteChoice = USUAL,
     error: str | None = None,
+    named: Mapping[str, str] = EVERY,
+    cursor: str | None = None,
 ) -> Response:
-    shown, projects, datasets = newest(session, Snapshot), newest(session, Project), newest(session, Dataset)
+    query = searched(queries.snapshots(), Snapshot, named["name"], named["tag"])
+    shown, after = fetch_rows(session, query, Snapshot, limit=LISTED, cursor=cursor or None)
+    projects, datasets = newest(session, Project), newest(session, Dataset)
     return render(
         request,
         "snapshots.html",
@@ -107,6 +123,9 @@ def _snapshots(
         adjudicated=list(Adjudicated),
         paused=list(PausedPeople),
         error=error,
+        named=named,
+        next=after,
+        first=not cursor,
     )
 
 

@@ -1,4 +1,4 @@
-"""Names, notes and tags of jobs, models, data sets and snapshots: given, changed, found by."""
+"""Names, notes and tags of jobs, pipelines, models and data: given, changed, found by, in REST and on the pages."""
 
 from __future__ import annotations
 
@@ -8,25 +8,37 @@ import pytest
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import Demonstration, Prompt
-from annotation_api.db.tables import DatasetKind, Role
+from annotation_api.db.tables import DatasetKind, Pipeline, Role
 from tests.support.jobs import As
 
 
 @pytest.fixture
-def places(make: Any, as_: As) -> dict[str, str]:
+def places(make: Any, as_: As, session: Session) -> dict[str, str]:
     """A thing of each kind by its list."""
     rows = [Demonstration(prompt=Prompt.from_text("Q?"), response="a")]
     dataset = make.dataset(DatasetKind.DEMONSTRATIONS, rows)
     frozen = as_(Role.ENGINEER).post("/v1/snapshots", json={"dataset": str(dataset.id), "kind": "demonstrations"})
     return {
         "jobs": str(make.job().id),
+        "pipelines": _pipeline(make, session),
         "models": str(make.model().id),
         "datasets": str(dataset.id),
         "snapshots": frozen.json()["id"],
     }
 
 
-@pytest.mark.parametrize("kind", ["jobs", "models", "datasets", "snapshots"])
+def _pipeline(make: Any, session: Session) -> str:
+    """One that was made before pipelines had labels."""
+    row = Pipeline(spec={"gpus": 1}, created_by=make.person(Role.ENGINEER).id)
+    session.add(row)
+    session.commit()
+    return str(row.id)
+
+
+KINDS = ["jobs", "pipelines", "models", "datasets", "snapshots"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_named_is_found_by_its_name_and_tags(as_: As, places: dict[str, str], kind: str) -> None:
     client, path = as_(Role.ENGINEER), f"/v1/{kind}/{places[kind]}"
     shown = client.patch(path, json={"name": " first 模型 ", "notes": "a\nb", "tags": ["toy", "a.b", "toy"]}).json()
@@ -39,6 +51,33 @@ def test_what_is_named_is_found_by_its_name_and_tags(as_: As, places: dict[str, 
 
     assert found(name="first 模型") == found(tag="toy") == found(name="first 模型", tag="a.b") == [places[kind]]
     assert found(name="first") == found(tag="to") == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_of_a_list_finds_by_a_part_of_the_name_and_a_tag(as_: As, places: dict[str, str], kind: str) -> None:
+    client, link = as_(Role.ENGINEER), f'href="/{kind}/{places[kind]}"'
+    client.patch(f"/v1/{kind}/{places[kind]}", json={"name": "first 模型", "tags": ["toy"]})
+
+    def page(**by: str) -> str:
+        return str(client.get(f"/{kind}", params=by, headers={"Accept": "text/html"}).text)
+
+    for shown in (page(), page(name="模型"), page(tag="toy"), page(name="FIRST", tag="toy")):
+        assert link in shown
+        assert 'name="tag"' in shown
+    for hidden in (page(name="%"), page(tag="to"), page(name="first", tag="other")):
+        assert link not in hidden.partition("<main")[2].partition("<details")[0]
+        assert "There is no such" in hidden
+
+
+def test_the_page_of_a_pipeline_names_it(as_: As, places: dict[str, str]) -> None:
+    client, at = as_(Role.ENGINEER), f"/pipelines/{places['pipelines']}"
+    wrong = client.post(f"{at}/labels", data={"name": "a\nb", "tags": "", "notes": ""})
+    assert wrong.status_code == 422
+    assert "a name stands on one line" in wrong.text
+    client.post(f"{at}/labels", data={"name": "third try", "tags": "toy, small", "notes": "why"})
+    shown = client.get(f"/v1{at}").json()
+    assert (shown["name"], shown["tags"], shown["notes"]) == ("third try", ["small", "toy"], "why")
+    assert "<h1>third try</h1>" in client.get(at).text
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ import alignment.__main__
 from alignment.shared.config import BASELINES, CONFIGS
 from annotation_api.cli import command_line
 from annotation_api.cli.parsers import Parser
-from annotation_api.worker_settings import WorkerSettings
+from annotation_api.settings import PREFIX
+from annotation_api.worker_settings import BESIDE, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
@@ -29,26 +30,52 @@ TITLE = """# Reference
 Written by `python -m tests.support.reference` from the code; change it there. Every variable of the environment,
 every setting of a stage, every command and every route. What they are for is told in [operations.md](operations.md),
 [training.md](training.md) and [rest.md](rest.md)."""
+SECRETS = """Each of `RANKLOOP_...` may lie in a file instead, which `RANKLOOP_..._FILE` names."""
+SETTING = ("name", "may be", "default", "meaning")
+CODES = """A command prints words, and with `--json` nothing but JSON, one value a line: a watched job gives its events,
+an error is `{"error": ..., "problem": ...}`. Without it `import` prints its report as JSON, too, where standard
+output is no terminal; its words stand on standard error."""
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
 
 
+# What libraries and shells read as well: who sets it chooses what a stage's process has.
+LIBRARIES = {
+    "OMP_NUM_THREADS": "Threads of a stage's products on the CPU; unset: its share of the cores.",
+    "OMP_WAIT_POLICY": "Of `python -m alignment`: whether resting threads spin; unset: PASSIVE.",
+    "CUDA_VISIBLE_DEVICES": "The GPUs that stages without Ray may use; empty: none.",
+    "PYTORCH_ALLOC_CONF": "How torch takes a GPU's memory; a job with a share of a GPU adds its share.",
+    "PYTORCH_CUDA_ALLOC_CONF": "The older name of the same.",
+    "GLOO_SOCKET_IFNAME": "The network interface of processes that train together; unset: that of Ray.",
+    "HF_HUB_DISABLE_TELEMETRY": "Whether libraries report to the hub; unset: they do not.",
+}
+OUR_OWN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "COMP_LINE")  # set by Ray, by us and by the shell
+
+
 def page() -> str:
-    parts = [TITLE, "## Variables", _settings(WorkerSettings, lambda name: f"RANKLOOP_{name.upper()}")]
+    variables = [*_rows_of(WorkerSettings, lambda name: f"{PREFIX}{name.upper()}"), *_beside()]
+    parts = [TITLE, "## Variables", SECRETS, _table(SETTING, variables)]
     for stage, config in (CONFIGS | BASELINES).items():
         parts += [f"## Settings of {stage.value}", _settings(config)]
     for parser in (command_line._parser(), alignment.__main__._parser()):
-        parts += [f"## {parser.prog}", *_commands(parser)]
+        parts += [f"## {parser.prog}", *(_exits() if parser.prog == "rankloop" else ()), *_commands(parser)]
     return "\n\n".join([*parts, "## Routes", _routes(json.loads(DOCUMENT.read_text("utf-8")))]) + "\n"
 
 
-def _settings(model: type[BaseModel], named: Any = str) -> str:
+def _beside() -> Iterator[tuple[str, ...]]:
+    """The variables that are no settings of the service."""
+    for name, meaning in ({PREFIX + name: text for name, text in BESIDE.items()} | LIBRARIES).items():
+        yield f"`{name}`", "string", "", meaning
+
+
+def _settings(model: type[BaseModel]) -> str:
+    return _table(SETTING, _rows_of(model))
+
+
+def _rows_of(model: type[BaseModel], named: Any = str) -> Iterator[tuple[str, ...]]:
     """A row a setting: name, what it may be, default, sentence."""
     schema = model.model_json_schema()
-    rows = (
-        (f"`{named(name)}`", _allowed(one, schema), _default(one), one.get("description", ""))
-        for name, one in schema["properties"].items()
-    )
-    return _table(("name", "may be", "default", "meaning"), rows)
+    for name, one in schema["properties"].items():
+        yield f"`{named(name)}`", _allowed(one, schema), _default(one), one.get("description", "")
 
 
 def _allowed(one: dict[str, Any], whole: dict[str, Any]) -> str:
@@ -80,6 +107,12 @@ def _commands(parser: argparse.ArgumentParser, text: str = "") -> Iterator[str]:
         said = {choice.dest: choice.help or "" for choice in action._choices_actions}
         for name, command in action.choices.items():
             yield from _commands(command, said.get(name, ""))
+
+
+def _exits() -> tuple[str, ...]:
+    """What the exit codes of `rankloop` mean."""
+    rows = ((f"`{code}`", meaning) for code, meaning in command_line.EXITS.items())
+    return CODES, _table(("exit code", "meaning"), rows)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> str:

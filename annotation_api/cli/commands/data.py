@@ -1,9 +1,10 @@
-"""`rankloop import` and `rankloop export`."""
+"""`rankloop import`, `export`, `datasets` and `snapshots`."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 import uuid
 from argparse import Namespace
@@ -13,7 +14,8 @@ from typing import Any
 from annotation_api.cli import progress
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.commands import folders
-from annotation_api.cli.output import emit, remark, say
+from annotation_api.cli.commands.labels import by_labels, tagged
+from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.references import data_ref
 
 SHOWN = 5  # refused rows that are told to a person; the JSON holds all
@@ -24,6 +26,8 @@ BEGINNING = 4 * 2**20  # bytes of a larger file that a preview looks at
 NEEDS_ITS_END = (b"PAR1", b"PK\3\4", b"ARROW1")  # Parquet, zip, Arrow
 COLUMNS = {"prompt": "Question", "response": "Answer", "chosen": "Better", "rejected": "Worse"}  # what a file may have
 REPORT = ("dataset", "accepted", "duplicates", "rejected", "errors")
+DATASETS = ("id", "name", "tags", "kind", "accepted", "duplicates", "rejected", "created_at")
+SNAPSHOTS = ("id", "name", "tags", "kind", "rows", "sha256", "created_at")
 MORE = ("kind", "format", "notes", "unused", "unknown")
 
 
@@ -39,13 +43,13 @@ def import_file(client: Client, args: Namespace) -> int:
 def _import(client: Client, source: Path, packed: Path, args: Namespace) -> int:
     """`packed` is what is sent: the file itself, or the folder as a zip."""
     report = _upload(client, packed, args)
-    emit(report)
-    if args.preview:
-        _print_preview(source, args, report)
-        return 1 if report["rejected"] else 0
-    _print(source, report)
+    beside = None
     if report["rejected"] and report["dataset"]:
-        remark(f"The refused rows are in {_write_refused(source, packed, args, report['errors'])}.")
+        beside = _write_refused(source, packed, args, report["errors"])
+    if args.json or not sys.stdout.isatty():  # scripts that do not ask for it have always read the report
+        emit(report)
+    if not args.json:
+        _print(source, args, report, beside)
     return 1 if report["rejected"] else 0
 
 
@@ -86,8 +90,20 @@ def _mapping(given: list[str]) -> dict[str, str]:
     return {"map": json.dumps(pairs)}
 
 
-def _print_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None:
+def _print(source: Path, args: Namespace, report: dict[str, Any], beside: Path | None) -> None:
+    """The report in words; the errors first, what came of it last."""
     _print_errors(source, report)
+    if args.preview:
+        _print_preview(source, args, report)
+    elif report["dataset"]:
+        remark(f"Imported {report['accepted']} records as data set {report['dataset']}.")
+    else:
+        remark("Nothing was imported.")
+    if beside:
+        remark(f"The refused rows are in {beside}.")
+
+
+def _print_preview(source: Path, args: Namespace, report: dict[str, Any]) -> None:
     if report.get("offered") and not report["accepted"]:
         words = " ".join(f"--map {field}={shlex.quote(column)}" for field, column in report["offered"].items())
         remark(f"A file with these columns was imported before with {words}")
@@ -124,14 +140,6 @@ def _example(kind: str) -> str:
     return " ".join(f"--map {field}={COLUMNS[field]}" for field in NEEDED[kind])
 
 
-def _print(source: Path, report: dict[str, Any]) -> None:
-    _print_errors(source, report)
-    if report["dataset"]:
-        remark(f"Imported {report['accepted']} records as data set {report['dataset']}.")
-    else:
-        remark("Nothing was imported.")
-
-
 def _write_refused(source: Path, packed: Path, args: Namespace, errors: list[dict[str, Any]]) -> Path:
     """Each refused row with its reason and what it held, beside the source; whole or absent."""
     from annotation_api.datasets.files.source import Source
@@ -163,7 +171,8 @@ def export(client: Client, args: Namespace) -> int:
     if "snapshot" in reference:
         snapshot = client.get(f"/v1/snapshots/{reference['snapshot']}")
     else:
-        snapshot = _freeze(client, {"kind": _kind(client, reference, args), **reference, **_choice(args)})
+        wanted = {"kind": _kind(client, reference, args), **reference, **_choice(args)}
+        snapshot = _freeze(client, wanted, quiet=args.json)
     suffix = {"trl": "trl.jsonl", "records-parquet": "records.parquet"}.get(args.format, args.format)
     target = Path(args.out or f"snapshot-{snapshot['id']}.{suffix}")
     size = client.download(f"/v1/snapshots/{snapshot['id']}/export", target, format=args.format)
@@ -175,13 +184,14 @@ def export(client: Client, args: Namespace) -> int:
     return 0
 
 
-def _freeze(client: Client, body: dict[str, str]) -> dict[str, Any]:
+def _freeze(client: Client, body: dict[str, str], *, quiet: bool) -> dict[str, Any]:
     """The snapshot; of many rows once it is there, which is awaited."""
     answer: dict[str, Any] = client.post("/v1/snapshots", body)
     if "sha256" in answer:
         return answer
     while answer["state"] in ("queued", "running"):
-        remark(f"Freezing: {answer['done']} of {answer['total']} rows, {answer['state']}.")
+        if not quiet:
+            remark(f"Freezing: {answer['done']} of {answer['total']} rows, {answer['state']}.")
         time.sleep(FREEZE_SECONDS)
         answer = client.get(f"/v1/freezes/{answer['id']}")
     if answer["state"] == "failed":
@@ -193,6 +203,25 @@ def _freeze(client: Client, body: dict[str, str]) -> dict[str, Any]:
 def _choice(args: Namespace) -> dict[str, str]:
     """Which judgements of a project are frozen, where that was said."""
     return {name: value for name in ("adjudicated", "paused") if (value := getattr(args, name)) is not None}
+
+
+def list_datasets(client: Client, args: Namespace) -> int:
+    rows = client.pages("/v1/datasets", args.limit, kind=args.kind, **by_labels(args))
+    emit(rows) if args.json else table([tagged(row) for row in rows], DATASETS)
+    return 0
+
+
+def list_snapshots(client: Client, args: Namespace) -> int:
+    rows = client.pages("/v1/snapshots", args.limit, **by_labels(args))
+    emit(rows) if args.json else table([tagged(row) for row in rows], SNAPSHOTS)
+    return 0
+
+
+def show(client: Client, args: Namespace) -> int:
+    """One data set or snapshot: of what the command is called."""
+    row = client.get(f"/v1/{args.command}/{getattr(args, args.command.removesuffix('s'))}")
+    emit(row) if args.json else facts(row)
+    return 0
 
 
 def _kind(client: Client, reference: dict[str, str], args: Namespace) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from annotation_api.cli.client import told
 from annotation_api.cli.output import facts, say, size
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "cache", "rollout_copy")
@@ -13,11 +14,29 @@ ON_BASE = "trained with lora from the same base model, it would stand on that."
 
 def print_estimate(answer: dict[str, Any]) -> None:
     """The estimate in a few lines, or every problem with its place."""
+    if answer["ok"]:
+        _print_one(answer["estimate"])
+    else:
+        _print_problems(answer["problems"])
+
+
+def print_estimates(answer: dict[str, Any]) -> None:
+    """The same of each stage of a pipeline."""
     if not answer["ok"]:
-        for problem in answer["problems"]:
-            say(f"{problem['pointer']}: {problem['message']}")
-        return
-    found = answer["estimate"]
+        _print_problems(answer["problems"])
+    for number, (stage, found) in enumerate(answer["estimates"].items()):
+        if number:
+            say()
+        say(f"{stage}:")
+        _print_one(found)
+
+
+def _print_problems(problems: list[dict[str, Any]]) -> None:
+    for problem in problems:
+        say(told(problem))
+
+
+def _print_one(found: dict[str, Any]) -> None:
     say(f"This job can be made: {_counted(found['rows'], 'record')}, {_counted(found['steps'], 'step')}.")
     say(f"GPUs: {found['gpus']:g}.")
     say(f"Disk: {_disk(found)}.")

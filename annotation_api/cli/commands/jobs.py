@@ -7,12 +7,12 @@ from typing import Any
 
 from annotation_api.cli.client import Client
 from annotation_api.cli.commands.estimate import print_estimate
-from annotation_api.cli.commands.labels import labels
+from annotation_api.cli.commands.labels import by_labels, labels, tagged
 from annotation_api.cli.commands.watch import waits, watch
 from annotation_api.cli.output import emit, facts, remark, say, size, table
 from annotation_api.cli.references import settings
 
-COLUMNS = ("id", "name", "stage", "state", "progress", "waits", "epoch", "created_at")
+COLUMNS = ("id", "name", "tags", "stage", "state", "progress", "waits", "epoch", "created_at")
 ATTEMPTS = ("epoch", "outcome", "worker", "claimed_at", "ended_at", "waited_seconds", "cause")
 SAVED = ("step", "size", "epoch", "created_at", "removed_at", "name", "sha256")
 CANDIDATES = ("step", "chosen", "metrics")
@@ -51,11 +51,11 @@ def _finish(client: Client, job: str, args: Namespace) -> int:
 
 def list_jobs(client: Client, args: Namespace) -> int:
     maker = "me" if args.mine else None
-    rows = client.pages("/v1/jobs", args.limit, stage=args.stage, state=args.state, created_by=maker)
+    rows = client.pages("/v1/jobs", args.limit, stage=args.stage, state=args.state, created_by=maker, **by_labels(args))
     if args.json:
         emit(rows)
     else:
-        table([row | {"progress": _share(row), "waits": waits(row)} for row in rows], COLUMNS)
+        table([tagged(row) | {"progress": _share(row), "waits": waits(row)} for row in rows], COLUMNS)
     return 0
 
 

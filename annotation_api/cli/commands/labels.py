@@ -16,8 +16,18 @@ def labels(args: Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def by_labels(args: Namespace) -> dict[str, Any]:
+    """What --name and --tag look for in a list."""
+    return {"name": args.name, "tag": args.tag}
+
+
+def tagged(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a list with its tags as a person writes them."""
+    return row | {"tags": " ".join(row["tags"])}
+
+
 def change(client: Client, args: Namespace) -> int:
-    """Another name, notes or tags for a job, model, data set or snapshot."""
+    """Another name, notes or tags for what jobs and people made."""
     wanted = labels(args)
     if not wanted:
         raise ClientError("Say what is to change: --name, --notes or --tag.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 import sys
 from argparse import Namespace
@@ -11,16 +12,17 @@ from typing import Any
 
 from alignment.untrusted.folder import is_usable
 from annotation_api.cli.client import Client, ClientError
+from annotation_api.cli.commands.labels import by_labels, tagged
 from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.references import register
 
 PART = 32 * 2**20  # bytes of a file that are sent at once
-COLUMNS = ("id", "kind", "name", "path", "created_at")
+COLUMNS = ("id", "kind", "name", "tags", "path", "created_at")
 
 
 def list_models(client: Client, args: Namespace) -> int:
-    rows = client.pages("/v1/models", args.limit, kind=args.kind)
-    emit(rows) if args.json else table(rows, COLUMNS)
+    rows = client.pages("/v1/models", args.limit, kind=args.kind, **by_labels(args))
+    emit(rows) if args.json else table([tagged(row) for row in rows], COLUMNS)
     return 0
 
 
@@ -45,14 +47,37 @@ def upload(client: Client, args: Namespace) -> int:
     path = "/v1/model-uploads"
     open_upload = client.get(f"{path}/{args.resume}") if args.resume else None
     row = open_upload or client.post(path, {"name": args.name or folder.resolve().name})
+    at = f"{path}/{row['id']}"
     try:
         for file in files:
-            _send(client, f"{path}/{row['id']}/files/{file.name}", file, row["files"].get(file.name, 0), args.json)
+            _send(client, at, file, row["files"].get(file.name, 0), args.json)
+        model = _finish(client, at, files, args.json)
     except ClientError as error:
-        raise ClientError(f"{error} Go on with --resume {row['id']}.", error.body) from None
-    model = client.post(f"{path}/{row['id']}:finish", {"sha256": {file.name: _sha256(file) for file in files}})
+        raise ClientError(_by_folder(folder, row["id"], error), error.body) from None
     emit(model) if args.json else say(f"model {model['id']}: {model['name']}, {model['path']}")
     return 0
+
+
+def _finish(client: Client, at: str, files: list[Path], quiet: bool) -> dict[str, Any]:
+    """The model. A file that is another one than what has arrived of it, mended since, is sent again first."""
+    hashes = {file.name: _sha256(file) for file in files}
+    try:
+        return dict(client.post(f"{at}:finish", {"sha256": hashes}))
+    except ClientError as error:
+        other = {problem["pointer"].removeprefix("/sha256/") for problem in error.body.get("errors", [])}
+        changed = [file for file in files if file.name in other]
+        if not changed:
+            raise
+    for file in changed:
+        _send(client, at, file, 0, quiet)
+    return dict(client.post(f"{at}:finish", {"sha256": hashes}))
+
+
+def _by_folder(folder: Path, upload: str, error: ClientError) -> str:
+    """What is wrong, by the folder as it was typed, and how the upload goes on."""
+    said = str(error).removeprefix("/files: ")
+    again = f"rankloop models upload {shlex.quote(str(folder))} --resume {upload}"
+    return f"{folder}: {said} To go on: {again}"
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -62,9 +87,10 @@ def _entries(folder: Path) -> list[Path]:
         raise ClientError(f"{folder} cannot be listed: {error.strerror or error}.") from None
 
 
-def _send(client: Client, to: str, file: Path, offset: int, quiet: bool) -> None:
+def _send(client: Client, at: str, file: Path, offset: int, quiet: bool) -> None:
     """What is still missing of a file, part by part; an empty file is one part."""
     size = file.stat().st_size
+    to = f"{at}/files/{file.name}"
     with file.open("rb") as stream:
         stream.seek(offset)
         while offset < size or (size == offset == 0):

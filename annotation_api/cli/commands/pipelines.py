@@ -6,16 +6,34 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client
-from annotation_api.cli.commands.labels import labels
+from annotation_api.cli.commands.estimate import print_estimates
+from annotation_api.cli.commands.labels import by_labels, labels, tagged
 from annotation_api.cli.commands.watch import verdict, watch
 from annotation_api.cli.output import emit, say, table
 from annotation_api.cli.references import data_ref, project_id, settings, start_model
 
-COLUMNS = ("id", "state", "sft", "reward", "ppo", "created_at")
+COLUMNS = ("id", "name", "tags", "state", "sft", "reward", "ppo", "created_at")
 
 
 def run(client: Client, args: Namespace) -> int:
-    """SFT, reward model and PPO; 0 when all three succeeded. `--detach` returns when they are queued."""
+    """SFT, reward model and PPO; 0 when all three succeeded. `--detach` returns when they are queued.
+
+    With `--validate` only what each would do is said.
+    """
+    if args.validate:
+        answer = client.post("/v1/pipelines:validate", _body(client, args))
+        emit(answer) if args.json else print_estimates(answer)
+        return 0 if answer["ok"] else 1
+    pipeline = client.post("/v1/pipelines", _body(client, args))
+    if not args.detach:
+        for job in pipeline["jobs"]:
+            _follow(client, job["id"], args)
+        pipeline = client.get(f"/v1/pipelines/{pipeline['id']}")
+    _print(pipeline, args)
+    return 0 if args.detach or pipeline["state"] == "succeeded" else 1
+
+
+def _body(client: Client, args: Namespace) -> dict[str, Any]:
     body: dict[str, Any] = {
         "demonstrations": data_ref(client, args.demonstrations),
         "preferences": data_ref(client, args.preferences),
@@ -27,14 +45,8 @@ def run(client: Client, args: Namespace) -> int:
     body |= {name: data_ref(client, text) for name in ("prompts", "pretraining") if (text := getattr(args, name))}
     body |= {"project": project_id(client, args.project)} if args.project else {}
     body |= labels(args)
-    body["model"] = start_model(client, args.base)  # last: a folder is registered once all else is known to be there
-    pipeline = client.post("/v1/pipelines", body)
-    if not args.detach:
-        for job in pipeline["jobs"]:
-            _follow(client, job["id"], args)
-        pipeline = client.get(f"/v1/pipelines/{pipeline['id']}")
-    _print(pipeline, args)
-    return 0 if args.detach or pipeline["state"] == "succeeded" else 1
+    # last: a folder is registered once all else is known to be there
+    return body | {"model": start_model(client, args.base, new=not args.validate)}
 
 
 def _follow(client: Client, job: str, args: Namespace) -> None:
@@ -52,9 +64,10 @@ def _print(pipeline: dict[str, Any], args: Namespace) -> None:
         for job in pipeline["jobs"]
     ]
     if args.json:
-        emit({"pipeline": pipeline["id"], "state": pipeline["state"], "stages": stages})
+        emit({"pipeline": pipeline["id"], "name": pipeline["name"], "state": pipeline["state"], "stages": stages})
         return
-    say(f"pipeline {pipeline['id']} {pipeline['state']}")
+    named = f" ({pipeline['name']})" if pipeline["name"] else ""
+    say(f"pipeline {pipeline['id']}{named} {pipeline['state']}")
     table(stages, ("stage", "job", "state", "model"))
     for job in pipeline["jobs"]:
         if job["state"] == "failed":
@@ -62,11 +75,11 @@ def _print(pipeline: dict[str, Any], args: Namespace) -> None:
 
 
 def list_pipelines(client: Client, args: Namespace) -> int:
-    rows = client.pages("/v1/pipelines", args.limit, created_by="me" if args.mine else None)
+    rows = client.pages("/v1/pipelines", args.limit, created_by="me" if args.mine else None, **by_labels(args))
     if args.json:
         emit(rows)
     else:
-        table([row | {job["stage"]: job["state"] for job in row["jobs"]} for row in rows], COLUMNS)
+        table([tagged(row) | {job["stage"]: job["state"] for job in row["jobs"]} for row in rows], COLUMNS)
     return 0
 
 

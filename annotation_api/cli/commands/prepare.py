@@ -6,8 +6,8 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client, ClientError
-from annotation_api.cli.commands.watch import watch
-from annotation_api.cli.output import emit, remark
+from annotation_api.cli.commands.watch import verdict, watch
+from annotation_api.cli.output import emit, say
 from annotation_api.cli.references import data_ref, found_by_name, settings, start_model
 
 INSTRUCT = ("teacher", "teacher_model", "count", "language", "makes")  # settings with an option of their own
@@ -21,7 +21,7 @@ def run(client: Client, args: Namespace) -> int:
         if key is None:
             raise ClientError("--undo takes a data set that a preparation made.")
         client.delete(f"/v1/datasets/{key}")
-        remark(f"Data set {key} is gone; what it was made of stays.")
+        emit({"removed": key}) if args.json else say(f"Data set {key} is gone; what it was made of stays.")
         return 0
     return _told(client, args, _shown(client, args))
 
@@ -41,19 +41,23 @@ def instruct(client: Client, args: Namespace) -> int:
 def _told(client: Client, args: Namespace, shown: dict[str, Any]) -> int:
     """The job's report; its outcome as a new data set where that was asked for."""
     if shown["state"] != "succeeded":
-        emit(shown)
+        emit(shown) if args.json else say(verdict(shown))
         return 1
     report = shown["result"]["details"]["preparation"]
+    kept = _kept(client, args, shown["id"]) if args.keep else None
+    if args.json:
+        emit({"job": shown["id"], "report": report, "dataset": kept})
+        return 0
     _print(report)
-    answer: dict[str, Any] = {"job": shown["id"], "report": report, "dataset": None}
-    if args.keep:
-        body = {"job": shown["id"]} | ({"name": args.name} if args.name else {})
-        answer["dataset"] = client.post("/v1/datasets:from-preparation", body)["id"]
-        remark(f"Kept as data set {answer['dataset']}.")
-    else:
-        remark(f"Nothing was written. To keep it: rankloop {shown['stage']} job:{shown['id']} --keep")
-    emit(answer)
+    again = f"rankloop {shown['stage']} job:{shown['id']} --keep"
+    say(f"Kept as data set {kept}." if kept else f"Nothing was written. To keep it: {again}")
     return 0
+
+
+def _kept(client: Client, args: Namespace, job: str) -> str:
+    """The new data set that the job's outcome becomes."""
+    body = {"job": job} | ({"name": args.name} if args.name else {})
+    return str(client.post("/v1/datasets:from-preparation", body)["id"])
 
 
 def _shown(client: Client, args: Namespace) -> dict[str, Any]:
@@ -75,14 +79,15 @@ def _job(client: Client, text: str) -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any]) -> None:
+    """Step by step; what came of it last."""
     for step in report["steps"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in step["left_out"].items())
-        remark(f"{step['step']}: {step['before']} -> {step['after']}, {step['changed']} changed. {reasons}".rstrip())
+        say(f"{step['step']}: {step['before']} -> {step['after']}, {step['changed']} changed. {reasons}".rstrip())
         for example in step["examples"]:
             after = f" -> {example['after'][:WIDTH]!r}" if "after" in example else ""
-            remark(f"  row {example['row']}, {example['why']}: {example['text'][:WIDTH]!r}{after}")
+            say(f"  row {example['row']}, {example['why']}: {example['text'][:WIDTH]!r}{after}")
     for language, each in report.get("tokens", {}).get("languages", {}).items():
         over = f", {each['over']:.1%} over {report['tokens']['context']}" if report["tokens"]["context"] else ""
         lengths = f"median {each['median']:g}, 95 % {each['p95']:g}, longest {each['longest']}"
-        remark(f"tokens, {language}: {lengths}, {each['fertility']:.2f} a word{over}")
-    remark(f"{report['before']} records before, {report['after']} after.")
+        say(f"tokens, {language}: {lengths}, {each['fertility']:.2f} a word{over}")
+    say(f"{report['before']} records before, {report['after']} after.")

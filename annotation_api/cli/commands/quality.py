@@ -9,7 +9,7 @@ from argparse import Namespace
 from typing import Any
 
 from annotation_api.cli.client import Client, ClientError
-from annotation_api.cli.output import emit, remark, table
+from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
 from annotation_api.cli.references import project_id
 from annotation_api.db.kinds import ErasureScope, Slice
@@ -17,6 +17,7 @@ from annotation_api.db.kinds import ErasureScope, Slice
 FIGURES = ("statistic", "subject", "value", "estimate", "low", "high", "items", "prompts")
 TRUST = ("person", "subject", "value", "low", "high", "weight", "votes", "items")
 POLL_SECONDS = 1.0
+GOES = ("prompts", "responses", "answers", "dataset_rows", "tasks")  # of a plan
 ERASED = ("id", "scope", "state", "done", "reason", "created_at")
 STANDINGS = ("name", "strength", "low", "high", "elo", "comparisons", "wins", "losses", "ties", "group", "model")
 
@@ -106,8 +107,7 @@ def erase(client: Client, args: Namespace) -> int:
         target["project"] = project_id(client, args.project)
     plan = client.post("/v1/erasures:preview", target)
     if not args.yes:
-        emit(plan)
-        remark("Nothing was erased. To erase it for good: the same with --reason WHY --yes")
+        emit(plan) if args.json else _print_plan(plan)
         return 0
     if not args.reason:
         raise ClientError("--yes needs --reason: say why, for those who ask later.")
@@ -115,8 +115,25 @@ def erase(client: Client, args: Namespace) -> int:
     while row["finished_at"] is None:
         time.sleep(POLL_SECONDS)
         row = client.get(f"/v1/erasures/{row['id']}")
-    emit(row)
+    emit(row) if args.json else say(_ended(row))
     return 0 if row["state"] == "succeeded" else 1
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    """What would go, what would be marked, and what stands in the way."""
+    facts({name.replace("_", " "): plan[name] for name in GOES})
+    for kind, what in (("snapshot", "nothing reads it any more"), ("model", "it stays, and says so")):
+        for one in plan[f"{kind}s"]:
+            say(f"{kind} {one['id']} ({one['name']}): {one['rows']} of its rows; {what}")
+    for job in plan["readers"]:
+        say(f"It cannot be erased now: job {job} reads it. Wait until it ends, or cancel it.")
+    say("Nothing was erased. To erase it for good: the same with --reason WHY --yes")
+
+
+def _ended(row: dict[str, Any]) -> str:
+    """How an erasure ended, in one line."""
+    counts = ", ".join(f"{count} {what}" for what, count in row["counts"].items() if count)
+    return f"erasure {row['id']} {row['state']}: {row['error'] or counts or 'there was nothing left to erase'}"
 
 
 def show_erased(client: Client, args: Namespace) -> int:

@@ -263,8 +263,6 @@ def _refused(problems: list[Problem]) -> Refused:
 
 def _sentence(problem: Problem) -> str:
     said = problem.message
-    if isinstance(said, Sentence) and said.code == "value-error":
-        said = said.values["what"]
     if problem.value == "" or (isinstance(said, Sentence) and said.code == "input-missing"):
         return said
     return Sentence("it-is", "%(what)s (it is %(value)s)", what=said, value=problem.written)

@@ -137,9 +137,7 @@ def _refused(error: ValidationError, field: str, kind: Any) -> Refused:
     """The first problem, by the place at which it stands."""
     problem = explain(error, kind)[0]
     path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in problem.pointer.strip("/").split("/"))
-    said = problem.message
-    inner = said.values.get("what") if isinstance(said, Sentence) and said.code == "value-error" else None
-    return Refused(field + path.rstrip("."), inner or said)
+    return Refused(field + path.rstrip("."), problem.message)
 
 
 def _opened(value: object, field: str) -> object:

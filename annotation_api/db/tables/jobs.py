@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, Float, ForeignKey, Index
+from sqlalchemy import Boolean, CheckConstraint, ColumnElement, Float, ForeignKey, Index
 from sqlalchemy import text as sql
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from alignment.shared.config import Stage
@@ -17,13 +18,47 @@ from annotation_api.db.tables.base import Base, new_id, notes_text, now, tag_lis
 
 
 class Pipeline(Base):
-    """SFT, reward and PPO in turn; its state is read off its jobs."""
+    """SFT, reward and PPO in turn; its state is read off its jobs, what it is called off its body."""
 
     __tablename__ = "pipelines"
     id: Mapped[uuid.UUID] = new_id()
-    spec: Mapped[dict[str, Any]]
+    spec: Mapped[dict[str, Any]]  # the body that it was made with, under the labels that people have given it since
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
+
+    @hybrid_property
+    def name(self) -> str | None:
+        return self.spec.get("name")
+
+    @name.inplace.setter
+    def _set_name(self, name: str) -> None:
+        self.spec = {**self.spec, "name": name}
+
+    @name.inplace.expression
+    @classmethod
+    def _name_in_sql(cls) -> ColumnElement[str]:
+        return cls.spec["name"].astext
+
+    @hybrid_property
+    def notes(self) -> str:
+        return str(self.spec.get("notes", ""))
+
+    @notes.inplace.setter
+    def _set_notes(self, notes: str) -> None:
+        self.spec = {**self.spec, "notes": notes}
+
+    @hybrid_property
+    def tags(self) -> list[Any]:
+        return list(self.spec.get("tags", ()))
+
+    @tags.inplace.setter
+    def _set_tags(self, tags: list[Any]) -> None:
+        self.spec = {**self.spec, "tags": tags}
+
+    @tags.inplace.expression
+    @classmethod
+    def _tags_in_sql(cls) -> ColumnElement[Any]:
+        return cls.spec["tags"]
 
 
 class Job(Base):

@@ -11,6 +11,7 @@ from annotation_api.db.tables import Job, Pipeline
 from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.idempotency import Once
+from annotation_api.http.labels import By, Labels, label, labelled
 from annotation_api.http.pagination import Cursor, Limit, NextPage, Page, fetch_rows
 from annotation_api.http.quotas import Quota, spends
 from annotation_api.jobs import queries, service
@@ -46,10 +47,16 @@ def validate_pipeline(body: NewPipeline, session: Db, me: Me) -> PipelineValidat
 
 @router.get("/pipelines", dependencies=[allow(*READS_RUNS)])
 def list_pipelines(
-    session: Db, more: NextPage, me: Me, created_by: Maker = None, limit: Limit = 100, cursor: Cursor = None
+    session: Db,
+    more: NextPage,
+    me: Me,
+    created_by: Maker = None,
+    by: By = (None, None),
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Page[PipelineOut]:
     """Pipelines with their jobs, newest first."""
-    query = queries.pipelines(maker_of(created_by, me))
+    query = labelled(queries.pipelines(maker_of(created_by, me)), Pipeline, by)
     rows, after = fetch_rows(session, query, Pipeline, limit=limit, cursor=cursor)
     return more.page(pipelines.show_all(session, rows), after)
 
@@ -58,6 +65,12 @@ def list_pipelines(
 def show_pipeline(pipeline_id: uuid.UUID, session: Db) -> PipelineOut:
     """A pipeline with its three jobs."""
     return pipelines.show(session, pipelines.get(session, pipeline_id))
+
+
+@router.patch("/pipelines/{pipeline_id}", dependencies=[allow(*ENGINEERS)])
+def label_pipeline(pipeline_id: uuid.UUID, body: Labels, session: Db) -> PipelineOut:
+    """Give a pipeline another name, notes or tags; what is left out stays. Its jobs keep theirs."""
+    return pipelines.show(session, label(pipelines.get(session, pipeline_id), body))
 
 
 @router.post(

@@ -45,6 +45,9 @@ class ResumedPipeline(Body):
 
 class PipelineOut(BaseModel):
     id: uuid.UUID
+    name: str | None
+    notes: str
+    tags: list[str]
     state: JobState
     jobs: list[JobOut]
     created_by: uuid.UUID

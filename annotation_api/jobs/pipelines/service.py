@@ -62,7 +62,8 @@ def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipel
         shared |= {"name": f"{body.name} {stage.value}"[:MOST_NAME]} if body.name else {}
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
-        prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
+        with _named(stage):
+            prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
         queued[stage] = prepared, body.gpus
         return {"job": str(service.store(session, me, job, prepared, row.id).id)}
 
@@ -109,6 +110,10 @@ def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[l
         validator = JobValidator(session, me, places)
         config = validator.config(stage, body.preset, body.config.get(stage, {}))
         problems += [found for found in validator.problems if found not in problems]
+        if config is not None:
+            asked = JobValidator(session, me)
+            asked.shareable(stage, config, body.gpus)
+            problems += [_of_stage(stage, found) for found in asked.problems]
     for stage in body.config.keys() - PIPELINE_PLACES.keys():
         problems.append(
             Problem(
@@ -117,6 +122,24 @@ def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[l
             )
         )
     return problems, config if isinstance(config, PPOConfig) else None
+
+
+@contextmanager
+def _named(stage: Stage) -> Iterator[None]:
+    """Problems say which stage has them, where their place in the pipeline's body does not."""
+    try:
+        yield
+    except ApiError as error:
+        if not error.problems:
+            raise
+        raise invalid([_of_stage(stage, each) for each in error.problems]) from None
+
+
+def _of_stage(stage: Stage, problem: Problem) -> Problem:
+    if problem.pointer.startswith(f"/config/{stage.value}"):
+        return problem
+    said = Sentence("stage-and-message", "%(stage)s: %(message)s", stage=stage.value, message=problem.message)
+    return problem.model_copy(update={"message": said})
 
 
 def get(session: Session, key: uuid.UUID) -> Pipeline:
@@ -139,7 +162,10 @@ def show_all(session: Session, rows: Sequence[Pipeline]) -> list[PipelineOut]:
 
 def _shown(row: Pipeline, jobs: list[JobOut]) -> PipelineOut:
     state = state_of([job.state for job in jobs])
-    return PipelineOut(id=row.id, state=state, jobs=jobs, created_by=row.created_by, created_at=row.created_at)
+    called = {"name": row.name, "notes": row.notes, "tags": row.tags}
+    return PipelineOut(
+        id=row.id, **called, state=state, jobs=jobs, created_by=row.created_by, created_at=row.created_at
+    )
 
 
 def state_of(states: Sequence[JobState]) -> JobState:

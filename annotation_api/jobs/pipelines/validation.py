@@ -9,10 +9,10 @@ from alignment.shared.config import Stage
 from alignment.shared.validation import Problem
 from annotation_api.db.tables import Person
 from annotation_api.http.errors import ApiError
+from annotation_api.jobs import service as jobs
 from annotation_api.jobs.pipelines import service
 from annotation_api.jobs.pipelines.schemas import NewPipeline
 from annotation_api.jobs.schemas import Estimate
-from annotation_api.jobs.validation.estimates import estimate
 
 
 class PipelineValidation(BaseModel):
@@ -34,7 +34,7 @@ def validate(session: Session, me: Person, body: NewPipeline) -> PipelineValidat
             for stage, (prepared, gpus) in queued.items():
                 for role in ("model", "reward_model") if base else ():
                     prepared.folders.setdefault(role, base["model"])
-                found[stage] = estimate(prepared, gpus)
+                found[stage] = jobs.estimated(session, prepared, gpus)
         except ApiError as error:
             problems = list(error.problems) or [Problem(pointer="", message=error.detail)]
         attempt.rollback()

@@ -29,6 +29,7 @@ from alignment.shared.config import (
 from alignment.shared.errors import StageError
 from alignment.shared.gpus import refuse_impossible
 from alignment.shared.records import Prompt, Record
+from alignment.shared.sentence import in_turn
 from alignment.shared.stages import DataInput, Input, ModelInput, ProjectInput, along, inputs_of, main_data
 from alignment.shared.validation import Problem, explain, shown
 from annotation_api.db.form_rows import newest_form
@@ -82,7 +83,7 @@ class JobValidator:
         """The job with its inputs resolved, or None when `problems` say why not."""
         config = self.config(job.stage, job.preset, job.config)
         if config is not None:
-            self._shareable(job, config)
+            self.shareable(job.stage, config, job.gpus)
         asked, given = inputs_of(job.stage), dict(job.inputs)
         self.named = named_rows(self.session, given.values())  # held: what is looked at below is known already
         named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
@@ -265,12 +266,12 @@ class JobValidator:
             self._wrong(at, unfit.NO_RANKINGS, key)
         return str(key)
 
-    def _shareable(self, job: StageJob, config: StageSettings) -> None:
+    def shareable(self, stage: Stage, config: StageSettings, gpus: float) -> None:
         """As the launcher asks before it starts the stage."""
         try:
-            refuse_impossible(job.stage, config.model_dump(), job.gpus)
+            refuse_impossible(stage, config.model_dump(), gpus)
         except StageError as error:
-            self._wrong("/gpus", str(error), job.gpus)
+            self._wrong("/gpus", in_turn([each for each in (error.cause, error.next_step) if each]), gpus)
 
     def _wrong(self, pointer: str, message: str, value: object = "") -> None:
         for old, new in self.places.items():

@@ -16,9 +16,10 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError, valid
 from annotation_api.http.labels import Labelled, Labels, label
 from annotation_api.jobs import service as jobs
+from annotation_api.jobs.pipelines import service as pipelines
 from annotation_api.models import service as models
 from annotation_api.web.data import shown_dataset
-from annotation_api.web.jobs import shown_job
+from annotation_api.web.jobs import shown_job, shown_pipeline
 from annotation_api.web.markup.rendering import read_form, see_other, text_of
 from annotation_api.web.markup.returned import Returned, returned
 from annotation_api.web.models import shown_model
@@ -54,6 +55,14 @@ def label_job(request: Request, job_id: uuid.UUID, session: Db, me: Me, settings
         return shown_job(request, session, me, settings, job_id, back)
 
     return _labelled(session, jobs.get(session, job_id), form, f"/jobs/{job_id}", again)
+
+
+@router.post("/pipelines/{pipeline_id}/labels", dependencies=[allow(*ENGINEERS)])
+def label_pipeline(request: Request, pipeline_id: uuid.UUID, session: Db, me: Me, form: Form) -> Response:
+    def again(back: Returned) -> Response:
+        return shown_pipeline(request, session, me, pipeline_id, back)
+
+    return _labelled(session, pipelines.get(session, pipeline_id), form, f"/pipelines/{pipeline_id}", again)
 
 
 @router.post("/models/{model_id}/labels", dependencies=[allow(*ENGINEERS)])

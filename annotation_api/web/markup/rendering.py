@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from alignment.shared.sentence import unpacked
+from alignment.shared.validation import Problem
 from annotation_api.annotation.review.threads import count_waiting
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.db.jobs.differences import ABSENT, written
@@ -45,6 +46,14 @@ BACKTICKS = re.compile(r"`([^`]+)`")
 def _coded(text: str) -> Markup:
     """A sentence whose `names` are set as code."""
     return Markup(BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _place(problem: Problem) -> str:
+    """What a problem is about as people see it: what stands in the address, else the field's name."""
+    where, colon, name = problem.pointer.partition(":")
+    if colon:
+        return str(problem.value) if where == "path" else name
+    return where.strip("/").replace("/", ".")
 
 
 def _when(value: datetime | None) -> str:
@@ -120,6 +129,7 @@ _environment.filters.update(
     rich=rich,
     metric=language.metric,
     coded=_coded,
+    place=_place,
 )
 _environment.globals.update(
     _=_,

@@ -56,8 +56,7 @@ def plain(message: str) -> str:
     if message.code in BOUNDS:
         bound, code, english = BOUNDS[message.code]
         return Sentence(code, english, n=message.values[bound])
-    inner = message.values["what"] if message.code == "value-error" else message
-    return Sentence.filled(inner.code, f"{inner[:1].upper()}{inner[1:].removesuffix('.')}.", inner.values)
+    return Sentence.filled(message.code, f"{message[:1].upper()}{message[1:].removesuffix('.')}.", message.values)
 
 
 FIELDS_OF_WHOLE = {"choice-needs-two": "options", "options-of-a-choice": "options", "scale-rises": "most"}
@@ -293,5 +292,4 @@ def _field(kind: str, problem: Problem, blocks: list[int]) -> str:
 
 def _of_whole(message: str) -> str:
     """The field that a fault of a whole block is about."""
-    inner = message.values.get("what") if isinstance(message, Sentence) else None
-    return FIELDS_OF_WHOLE.get(getattr(inner, "code", ""), "text")
+    return FIELDS_OF_WHOLE.get(getattr(message, "code", ""), "text")

@@ -351,7 +351,11 @@ def test_users_are_for_administrators(
     run: Run, ask: Callable[..., Any], live: Live, factory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = run("users", "list")
-    assert (code, "role admin" in err) == (1, True)
+    assert (code, "role admin" in err, f"makes a key at {live.url}/keys; set RANKLOOP_API_KEY" in err) == (
+        1,
+        True,
+        True,
+    )
     monkeypatch.setenv("RANKLOOP_API_KEY", live.key(Role.ADMIN, factory))
     assert {row["role"] for row in ask("users", "list")} == {"engineer", "admin"}
     assert "/join/" in ask("users", "invite", "--role", "annotator")["url"]
@@ -476,6 +480,10 @@ def test_a_missing_model_folder(run: Run, data: tuple[str, str]) -> None:
         (("jobs", "watch", str(uuid.uuid4())), "no job"),
         (("export", "planet:x"), "planet"),
         (("export", "x"), "neither an id nor a name among snapshots"),
+        (("export", "x"), "A data set is dataset:NAME"),
+        (("datasets", "show", "x"), "`rankloop datasets list` shows them"),
+        (("pipeline", "show", "x"), "`rankloop pipeline list` shows them"),
+        (("snapshots", "list", "--name", "x" * 201), "--name: "),
         (("models", "register", "/etc"), "no folder /etc below an allowed root"),
     ],
 )
@@ -547,3 +555,10 @@ def test_what_a_newcomer_types(typed: str, code: int, words: str, capsys: pytest
     assert stop.value.code == code
     said = capsys.readouterr()
     assert words in said.out + said.err
+
+
+def test_help_says_which_commands_need_an_admin(capsys: pytest.CaptureFixture[str]) -> None:
+    for typed in ("users list", "users invite", "audit list", "audit verify"):
+        with pytest.raises(SystemExit):
+            main([*typed.split(), "--help"])
+        assert "needs a key of the role admin" in capsys.readouterr().out

@@ -125,7 +125,7 @@ def test_a_pipeline_is_listed_stopped_and_taken_up(
 ) -> None:
     made = ask(*pipeline(data, live), "--detach")["pipeline"]
     _, out, _ = run("pipeline", "list", "--mine")
-    assert out.splitlines()[1].split()[:5] == [made, "queued", "queued", "blocked", "blocked"]
+    assert out.splitlines()[1].split()[:6] == [made, "-", "queued", "queued", "blocked", "blocked"]
     stopped = ask("pipeline", "cancel", made)
     assert [stage["state"] for stage in stopped["stages"]] == ["cancelled"] * 3
     assert ask("pipeline", "cancel", made) == stopped
@@ -256,3 +256,31 @@ def test_news_are_told_in_words() -> None:
     queued = {"state": "queued", "error": {"cause": "The actor died."}}
     assert watch._news(StreamedEvent(1, "state", queued)) == "queued: The actor died."
     assert watch._news(StreamedEvent(1, "samples", {"rows": []})) == ""
+
+
+def test_what_is_labelled_is_found_by_it(run: Run, ask: Ask, live: Live, data: tuple[str, str]) -> None:
+    made = ask(*pipeline(data, live), "--detach", "--name", "third", "--tag", "toy")["pipeline"]
+    snapshot = ask("export", f"dataset:{data[0]}")["snapshot"]["id"]
+    named = {"job": "third sft", "pipeline": "third", "model": "tiny", "dataset": data[0], "snapshot": snapshot}
+    for kind, thing in named.items():
+        listing = ("pipeline" if kind == "pipeline" else f"{kind}s", "list")
+        ask("label", kind, thing, "--tag", "kept", "--name", f"my {kind}")
+        (row,) = ask(*listing, "--tag", "kept")
+        assert ask(*listing, "--name", f"my {kind}") == [row]
+        assert ask(*listing, "--name", f"my {kind}", "--tag", "other") == []
+        assert f"my {kind} kept" in " ".join(run(*listing)[1].split())
+        assert ask(listing[0], "show", f"my {kind}")["name"] == f"my {kind}"
+    assert ask("pipeline", "show", "my pipeline")["pipeline"] == made
+
+
+def test_a_pipeline_is_tried_dry(run: Run, ask: Ask, live: Live, data: tuple[str, str]) -> None:
+    code, _, err = run(*pipeline(data, live), "--validate")
+    assert (code, "register it first: rankloop models register" in err) == (1, True)
+    ask("models", "register", str(live.root / "tiny"), "--name", "tiny")
+    code, out, _ = run(*pipeline(data, live), "--validate")
+    assert code == 0
+    assert [line for line in out.splitlines() if line in ("sft:", "reward:", "ppo:")] == ["sft:", "reward:", "ppo:"]
+    assert set(ask(*pipeline(data, live), "--validate")["estimates"]) == {"sft", "reward", "ppo"}
+    code, out, _ = run(*pipeline(data, live), "--validate", "--set", "ppo.updates=0")
+    assert (code, out.startswith("/config/ppo/updates: ")) == (1, True)
+    assert ask("jobs", "list") == ask("pipeline", "list") == []

@@ -14,6 +14,9 @@ from annotation_api.cli.client import ClientError
 ROWS = {
     "jobs": ["first run", "first look", "second"],
     "models": ["first base"],
+    "pipelines": ["first whole"],
+    "snapshots": ["first frozen"],
+    "projects": ["first project"],
     "datasets": ["first prompts", None],
 }
 
@@ -64,6 +67,12 @@ def test_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rankloop compare --models fir", ["first base"]),
         ("rankloop models lineage ", ["first base"]),
         ("rankloop pipeline run --prompts ", ["first prompts"]),
+        ("rankloop pipeline resume ", ["first whole"]),
+        ("rankloop label pipeline fir", ["first whole"]),
+        ("rankloop label dataset fir", ["first prompts"]),
+        ("rankloop jobs create sft --data fir", ["first prompts"]),
+        ("rankloop snapshots show ", ["first frozen"]),
+        ("rankloop agreement fir", ["first project"]),
         ("rankloop jobs log --lines ", []),
     ],
 )

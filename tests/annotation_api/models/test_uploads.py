@@ -236,11 +236,28 @@ def test_the_command_sends_a_folder_and_goes_on_after_a_break(
     assert main(["models", "upload", str(live), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)["error"]
     monkeypatch.setattr(models.Client, "send_part", whole)
-    key = told.partition("--resume ")[2].rstrip(".")
+    key = told.partition("--resume ")[2]
     assert main(["models", "upload", str(live), "--resume", key, "--json"]) == 0
     model = json.loads(capsys.readouterr().out)
     assert {path.name: path.read_bytes() for path in Path(model["path"]).iterdir()} == FILES
     assert main(["models", "upload", str(live / "nowhere"), "--json"]) == 1
+
+
+def test_what_is_wrong_is_told_by_the_folder_that_was_typed_and_a_mended_file_is_sent_again(
+    live: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = (live / "model.safetensors").read_bytes()
+    (live / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert main(["models", "upload", str(live), "--name", "sent"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"rankloop: {live}: sent cannot be used: model.safetensors is a pointer of Git LFS")
+    assert "model-uploads" not in told
+    again = told.strip().partition("To go on: rankloop ")[2]
+    assert again.startswith(f"models upload {live} --resume ")
+    (live / "model.safetensors").write_bytes(good)
+    assert main([*again.split(), "--json"]) == 0
+    model = json.loads(capsys.readouterr().out)
+    assert Path(model["path"], "model.safetensors").read_bytes() == good
 
 
 def test_the_bytes_of_parts_count_before_they_come(as_: As, app: FastAPI, home: Path) -> None:

@@ -105,6 +105,27 @@ def test_settings_of_every_stage_are_checked_together(as_: As, body: dict[str, A
     assert [p["pointer"] for p in problems] == ["/config/sft/epochs", "/config/reward/epochs", "/config/ppo/updates"]
 
 
+def test_what_a_stage_cannot_do_with_the_gpus_names_the_stage(as_: As, body: dict[str, Any]) -> None:
+    config = {"sft": {"batch_size": 32, "micro_batch_size": 4}, "reward": {"batch_size": 6, "micro_batch_size": 3}}
+    wanted = {
+        **body,
+        "gpus": 4,
+        "config": {**config, "ppo": {"batch_size": 4, "mini_batches": 2, "micro_batch_size": 2}},
+    }
+    client = as_(Role.ENGINEER)
+    dry = client.post("/v1/pipelines:validate", json=wanted).json()["problems"]
+    assert [each["pointer"] for each in dry] == ["/gpus", "/gpus"]
+    assert [each["message"].partition(" ")[0] for each in dry] == ["reward:", "ppo:"]
+    assert client.post("/v1/pipelines", json=wanted).json()["errors"] == dry
+
+
+def test_what_a_stage_finds_of_its_data_names_the_stage(as_: As, body: dict[str, Any], make: Any) -> None:
+    few = [Ranking(prompt=Prompt.from_text("Q?"), responses=("a", "b"), groups=((0,), (1,)))]
+    wanted = {**body, "preferences": {"dataset": str(make.dataset(DatasetKind.PREFERENCES, few).id)}}
+    (problem,) = as_(Role.ENGINEER).post("/v1/pipelines:validate", json=wanted).json()["problems"]
+    assert problem["message"].startswith("reward: Only ")
+
+
 def test_a_reward_model_cannot_be_the_base(as_: As, body: dict[str, Any], make: Any, tmp_path: Path) -> None:
     model = make.model(ModelKind.REWARD, path=str(tmp_path))
     answer = as_(Role.ENGINEER).post("/v1/pipelines", json={**body, "model": {"model": str(model.id)}})

@@ -70,6 +70,17 @@ def test_who_is_signed_in_keeps_the_frame_and_the_language(
     assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "place"), [("/jobs/7", "7"), ("/jobs?cursor=x", "cursor"), ("/models/7?kind=sft", "7")]
+)
+def test_a_person_reads_no_pointer(engineer: TestClient, path: str, place: str) -> None:
+    shown = engineer.get(path, headers={"Accept": "text/html"})
+    assert shown.status_code == 422
+    assert f"<code>{place}</code> " in shown.text
+    assert "path:" not in shown.text
+    assert "query:" not in shown.text
+
+
 def test_what_cannot_be_done_now_keeps_them_too(engineer: TestClient, make: Any) -> None:
     dataset = make.dataset(DatasetKind.PROMPTS, [])
     answer = engineer.post(f"/datasets/{dataset.id}/undo")

@@ -275,7 +275,7 @@ class Shaped(BaseModel, extra="forbid"):
         ({"rows": 1, "kinds": 1}, "Unknown key 'kinds'. Did you mean 'kind'?", "未知的键 'kinds'。您是否想写 'kind'？"),
         (
             {"rows": 1, "kind": "none"},
-            "Value error, This address names nothing to erase: none.",
+            "This address names nothing to erase: none.",
             "此地址没有指明可删除的内容：none。",
         ),
     ],
