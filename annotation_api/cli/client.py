@@ -262,7 +262,7 @@ def checked(answer: httpx.Response) -> httpx.Response:
 
 def _said(answer: httpx.Response, body: Mapping[str, Any]) -> str:
     """The service's sentence in the words of a command line, and where a better key comes from."""
-    first = next(iter(body.get("errors") or ()), {})
+    first: Mapping[str, Any] = next(iter(body.get("errors") or ()), {})
     said = told(first) if _of_address(first) else str(body["detail"])
     if body.get("type") not in KEYS_FALL_SHORT:
         return said

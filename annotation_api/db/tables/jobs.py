@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, CheckConstraint, ColumnElement, Float, ForeignKey, Index
 from sqlalchemy import text as sql
@@ -26,39 +26,45 @@ class Pipeline(Base):
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
     created_at: Mapped[datetime] = now()
 
-    @hybrid_property
-    def name(self) -> str | None:
-        return self.spec.get("name")
+    if TYPE_CHECKING:  # a hybrid is no settable attribute to the checker
+        name: Any
+        notes: Any
+        tags: Any
+    else:
 
-    @name.inplace.setter
-    def _set_name(self, name: str) -> None:
-        self.spec = {**self.spec, "name": name}
+        @hybrid_property
+        def name(self) -> str | None:
+            return self.spec.get("name")
 
-    @name.inplace.expression
-    @classmethod
-    def _name_in_sql(cls) -> ColumnElement[str]:
-        return cls.spec["name"].astext
+        @name.inplace.setter
+        def _set_name(self, name: str) -> None:
+            self.spec = {**self.spec, "name": name}
 
-    @hybrid_property
-    def notes(self) -> str:
-        return str(self.spec.get("notes", ""))
+        @name.inplace.expression
+        @classmethod
+        def _name_in_sql(cls) -> ColumnElement[str]:
+            return cls.spec["name"].astext
 
-    @notes.inplace.setter
-    def _set_notes(self, notes: str) -> None:
-        self.spec = {**self.spec, "notes": notes}
+        @hybrid_property
+        def notes(self) -> str:
+            return str(self.spec.get("notes", ""))
 
-    @hybrid_property
-    def tags(self) -> list[Any]:
-        return list(self.spec.get("tags", ()))
+        @notes.inplace.setter
+        def _set_notes(self, notes: str) -> None:
+            self.spec = {**self.spec, "notes": notes}
 
-    @tags.inplace.setter
-    def _set_tags(self, tags: list[Any]) -> None:
-        self.spec = {**self.spec, "tags": tags}
+        @hybrid_property
+        def tags(self) -> list[Any]:
+            return list(self.spec.get("tags", ()))
 
-    @tags.inplace.expression
-    @classmethod
-    def _tags_in_sql(cls) -> ColumnElement[Any]:
-        return cls.spec["tags"]
+        @tags.inplace.setter
+        def _set_tags(self, tags: list[Any]) -> None:
+            self.spec = {**self.spec, "tags": tags}
+
+        @tags.inplace.expression
+        @classmethod
+        def _tags_in_sql(cls) -> ColumnElement[Any]:
+            return cls.spec["tags"]
 
 
 class Job(Base):

@@ -162,7 +162,7 @@ def show_all(session: Session, rows: Sequence[Pipeline]) -> list[PipelineOut]:
 
 def _shown(row: Pipeline, jobs: list[JobOut]) -> PipelineOut:
     state = state_of([job.state for job in jobs])
-    called = {"name": row.name, "notes": row.notes, "tags": row.tags}
+    called: dict[str, Any] = {"name": row.name, "notes": row.notes, "tags": row.tags}
     return PipelineOut(
         id=row.id, **called, state=state, jobs=jobs, created_by=row.created_by, created_at=row.created_at
     )

@@ -47,7 +47,7 @@ def _told(record: Any) -> str:
                 record.annotator and f"by {record.annotator}",
                 record.strength and f"strength {record.strength}",
             )
-            said = ", ".join(filter(None, more))
+            said = ", ".join(str(each) for each in more if each)
             return f"{order} ({said})" if said else order
     return f"{' and '.join(record.responses)}, without an order"
 
