@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
 from annotation_api.audit import queries, sealed
@@ -16,14 +14,12 @@ from annotation_api.db.tables import AuditOutcome, Role
 from annotation_api.http.dependencies import Config, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.settings import Settings
+from annotation_api.web.markup.fields import LEFT_EMPTY, ChosenId, Words
 from annotation_api.web.markup.rendering import render
 
 PAGE = 50
 router = APIRouter(prefix="/audit", dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
-EMPTY = BeforeValidator(lambda value: value or None)  # a field of the form that was left empty
-Chosen = Annotated[uuid.UUID | None, EMPTY]
-Outcome = Annotated[AuditOutcome | None, EMPTY]
-Words = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+Outcome = Annotated[AuditOutcome | None, LEFT_EMPTY]
 Seq = Annotated[int | None, Query(ge=1, lt=2**63)]
 
 
@@ -33,7 +29,7 @@ def audit_page(
     session: Db,
     settings: Config,
     me: Me,
-    person: Chosen = None,
+    person: ChosenId = None,
     action: Words = "",
     object: Words = "",
     outcome: Outcome = None,

@@ -31,6 +31,7 @@ from annotation_api.http.labels import searched
 from annotation_api.http.pagination import fetch_rows
 from annotation_api.models.descent import derived
 from annotation_api.settings import Settings
+from annotation_api.web.markup.fields import Words
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
@@ -48,7 +49,6 @@ SHOWN_PROBLEMS = 50
 ONLY_ITS_BEGINNING = Sentence(
     "only-its-beginning", "Only the beginning of this file was sent. Choose the file again and send it whole."
 )
-Text = Annotated[str, Query(max_length=200)]
 Key = Annotated[str | None, Form(max_length=255)]
 
 
@@ -67,7 +67,7 @@ class PendingImport:
 
 @router.get("/datasets", dependencies=[allow(*ENGINEERS)])
 def datasets_page(
-    request: Request, session: Db, me: Me, name: Text = "", tag: Text = "", cursor: str | None = None
+    request: Request, session: Db, me: Me, name: Words = "", tag: Words = "", cursor: str | None = None
 ) -> Response:
     """Newest first, of a tag or part of a name where they are chosen; and the form that imports a file."""
     query = searched(queries.datasets(None, None), Dataset, name, tag)
@@ -206,7 +206,7 @@ def dataset_page(
     session: Db,
     me: Me,
     settings: Config,
-    q: Annotated[str, Query(max_length=200)] = "",
+    q: Words = "",
     after: Annotated[str, Query(pattern=r"^\d{1,9}\.\d{1,9}$")] = FIRST_PAGE,
 ) -> Response:
     """Counts, what was refused, and the records a page at a time, all or those with some words in them."""

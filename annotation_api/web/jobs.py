@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,7 @@ from annotation_api.jobs.wins import win_rates
 from annotation_api.settings import Settings
 from annotation_api.web import queries
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, line, marks
+from annotation_api.web.markup.fields import LEFT_EMPTY, Words
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.markup.wording import differing
@@ -34,7 +35,6 @@ from annotation_api.web.runs import curves, ran_on, retold, titles
 router = APIRouter(route_class=DoorRoute)
 
 PAGE = 50
-Text = Annotated[str, Query(max_length=200)]
 ATTEMPTS_SHOWN = 20
 LOG_LINES = 40
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"  # no script at all
@@ -45,18 +45,17 @@ def jobs_page(
     request: Request,
     session: Db,
     me: Me,
-    stage: Annotated[str, Query(max_length=20)] = "",
-    state: Annotated[str, Query(max_length=20)] = "",
-    name: Text = "",
-    tag: Text = "",
+    stage: Annotated[Stage | None, LEFT_EMPTY] = None,
+    state: Annotated[JobState | None, LEFT_EMPTY] = None,
+    name: Words = "",
+    tag: Words = "",
     cursor: str | None = None,
 ) -> Response:
     """Newest first, of one stage, state, tag or part of a name where they are chosen."""
-    stages, states = [it for it in Stage if it == stage], [it for it in JobState if it == state]
-    query = searched(job_queries.jobs(stages, states, None, None), Job, name, tag)
+    query = job_queries.jobs([stage] if stage else [], [state] if state else [], None, None)
+    query = searched(query, Job, name, tag)
     rows, after = fetch_rows(session, query, Job, limit=PAGE, cursor=cursor or None)
-    chosen = {"stage": stages[0].value if stages else "", "state": states[0].value if states else ""}
-    chosen |= {"name": name, "tag": tag}
+    chosen = {"stage": stage or "", "state": state or "", "name": name, "tag": tag}
     return render(
         request,
         "jobs.html",
@@ -207,7 +206,7 @@ def pause(job_id: uuid.UUID, session: Db) -> Response:
 
 @router.get("/pipelines", dependencies=[allow(*READS_RUNS)])
 def pipelines_page(
-    request: Request, session: Db, me: Me, name: Text = "", tag: Text = "", cursor: str | None = None
+    request: Request, session: Db, me: Me, name: Words = "", tag: Words = "", cursor: str | None = None
 ) -> Response:
     """Newest first, of a tag or part of a name where they are chosen."""
     query = searched(job_queries.pipelines(None), Pipeline, name, tag)

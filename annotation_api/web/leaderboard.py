@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
 from annotation_api.db.tables import Project
@@ -16,6 +15,7 @@ from annotation_api.http.entry.route import DoorRoute
 from annotation_api.models.leaderboard import service
 from annotation_api.models.leaderboard.schemas import Leaderboard, ModelStanding
 from annotation_api.web.markup.charts import WIDTH
+from annotation_api.web.markup.fields import ChosenId, Words
 from annotation_api.web.markup.rendering import render
 from annotation_api.web.queries import newest
 from annotation_api.web.runs import titles
@@ -41,14 +41,13 @@ def leaderboard_page(
     request: Request,
     session: Db,
     me: Me,
-    project: str = "",
-    criterion: Annotated[str, Query(max_length=40)] = "",
-    language: Annotated[str, Query(max_length=40)] = "",
+    project: ChosenId = None,
+    criterion: Words = "",
+    language: Words = "",
     length: bool = False,
 ) -> Response:
     """All comparisons, or those that the form chooses; an empty field chooses nothing."""
-    key = uuid.UUID(project) if _is_id(project) else None
-    wanted = service.BoardFilter(key, criterion or None, language or None, length)
+    wanted = service.BoardFilter(project, criterion or None, language or None, length)
     board = _called(session, service.leaderboard(session, wanted))
     return render(
         request,
@@ -59,7 +58,7 @@ def leaderboard_page(
         matrix=_matrix(board),
         box=(WIDTH, ROW * len(board.models)),
         projects=newest(session, Project),
-        chosen={"project": project, "criterion": criterion, "language": language, "length": length},
+        chosen={"project": str(project or ""), "criterion": criterion, "language": language, "length": length},
     )
 
 
@@ -68,14 +67,6 @@ def _called(session: Session, board: Leaderboard) -> Leaderboard:
     called = titles.of_models(session, [row.model for row in board.models])
     models = [row.model_copy(update={"name": called.get(row.model, row.name)}) for row in board.models]
     return board.model_copy(update={"models": models})
-
-
-def _is_id(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _spans(models: Sequence[ModelStanding]) -> list[Span]:

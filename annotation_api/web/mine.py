@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BeforeValidator
 
 from annotation_api.http.dependencies import ANNOTATES, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web import work_queries
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, Bar, bars
+from annotation_api.web.markup.fields import ChosenId
 from annotation_api.web.markup.rendering import render
 
-Chosen = Annotated[uuid.UUID | None, BeforeValidator(lambda value: value or None)]  # "" is all of them
 Seq = Annotated[int | None, Query(ge=0, lt=2**63)]
 router = APIRouter(prefix="/mine", dependencies=[allow(*ANNOTATES)], route_class=DoorRoute)
 MOST_SHOWN = 140  # letters of a question
 
 
 @router.get("")
-def mine_page(request: Request, session: Db, me: Me, project: Chosen = None, before: Seq = None) -> Response:
+def mine_page(request: Request, session: Db, me: Me, project: ChosenId = None, before: Seq = None) -> Response:
     items, after = work_queries.own_items(session, me, project, before)
     days = work_queries.by_day(session, me, project)
     today, week, median = work_queries.this_week(session, me)

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -21,20 +21,19 @@ from annotation_api.models.descent import derived
 from annotation_api.models.lineage import lineage
 from annotation_api.models.schemas import Lineage, NewAlias, Node
 from annotation_api.web import queries
+from annotation_api.web.markup.fields import LEFT_EMPTY, Words
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned, returned
 from annotation_api.web.runs import registry, titles
 from annotation_api.web.start import forms
 
 router = APIRouter(route_class=DoorRoute)
-
-
-Text = Annotated[str, Query(max_length=200)]
+ChosenKind = Annotated[ModelKind | None, LEFT_EMPTY]
 
 
 @router.get("/models", dependencies=[allow(*READS_RUNS)])
 def models_page(
-    request: Request, session: Db, me: Me, kind: Text = "", tag: Text = "", name: Text = "", sort: Text = ""
+    request: Request, session: Db, me: Me, kind: ChosenKind = None, tag: Words = "", name: Words = "", sort: Words = ""
 ) -> Response:
     """The models with the numbers by which people choose: of a kind, a tag, a part of a name; the best first."""
     query = registry.found(kind, tag, name)
@@ -51,7 +50,7 @@ def models_page(
         titles=called,
         columns=registry.columns_of(found),
         kinds=list(ModelKind),
-        chosen={"kind": kind, "tag": tag, "name": name, "sort": sort},
+        chosen={"kind": kind or "", "tag": tag, "name": name, "sort": sort},
         history=registry.history(session, registry.ROLES),
     )
 

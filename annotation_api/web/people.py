@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -21,6 +21,7 @@ from annotation_api.people import queries, second_factor, service, tries
 from annotation_api.people.routes import join_url, reset_url
 from annotation_api.people.schemas import PersonChange
 from annotation_api.web import work_queries
+from annotation_api.web.markup.fields import Words
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 
 router = APIRouter(prefix="/people", dependencies=[allow(Role.ADMIN)], route_class=DoorRoute)
@@ -29,7 +30,7 @@ Form = Annotated[FormData, Depends(read_form)]
 
 
 @router.get("")
-def people_page(request: Request, session: Db, me: Me, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+def people_page(request: Request, session: Db, me: Me, q: Words = "") -> Response:
     return _people(request, session, me, wanted=q)
 
 

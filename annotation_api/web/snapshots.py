@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ from annotation_api.http.errors import ApiError
 from annotation_api.http.labels import searched
 from annotation_api.http.pagination import fetch_rows
 from annotation_api.models.descent import derived
+from annotation_api.web.markup.fields import Words
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
@@ -36,7 +37,6 @@ router = APIRouter(route_class=DoorRoute)
 LISTED = 100  # snapshots on a page
 FIRST = 10  # records shown of a snapshot
 EVERY = {"name": "", "tag": ""}
-Text = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/snapshots", dependencies=[allow(*ENGINEERS)])
@@ -46,8 +46,8 @@ def snapshots_page(
     me: Me,
     project: uuid.UUID | None = None,
     dataset: uuid.UUID | None = None,
-    name: Text = "",
-    tag: Text = "",
+    name: Words = "",
+    tag: Words = "",
     cursor: str | None = None,
 ) -> Response:
     """Newest first, of a tag or part of a name where they are chosen; `project` or `dataset` fills in the form."""

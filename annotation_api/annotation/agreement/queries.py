@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.kinds import Slice
@@ -13,16 +13,24 @@ from annotation_api.db.sql import rows
 from annotation_api.db.tables import AgreementSum, AgreementValue, FeedbackKind, PendingJudgement
 
 NOTHING = 1e-6  # what rounding leaves of thirds that were taken away again; a coincidence is a share of a few people
-MOST = 5000  # rows of a slice: those of some hundred pairs of people
+MOST = 5000  # rows of a slice: of pairs of people, those who judged most together
 
 
 def sums(session: Session, project: uuid.UUID, which: Slice) -> Sequence[AgreementSum]:
-    """Those in which something is counted, by measure, subject and value."""
-    query = select(AgreementSum).where(
-        AgreementSum.project_id == project, AgreementSum.slice == which, AgreementSum.count > 0
-    )
-    order = (AgreementSum.measure, AgreementSum.subject, AgreementSum.value)
-    return session.scalars(query.order_by(*order).limit(MOST).execution_options(populate_existing=True)).all()
+    """Those in which something is counted, by measure, subject and value; of very many those that rest on most."""
+    query = select(AgreementSum).where(_counted(project, which))
+    order = (AgreementSum.count.desc(), AgreementSum.measure, AgreementSum.subject, AgreementSum.value)
+    found = session.scalars(query.order_by(*order).limit(MOST).execution_options(populate_existing=True))
+    return sorted(found, key=lambda row: (row.measure, row.subject, row.value))
+
+
+def left_out(session: Session, project: uuid.UUID, which: Slice) -> int:
+    """How many rows of a slice `sums` does not tell."""
+    return max(0, (session.scalar(select(func.count()).where(_counted(project, which))) or 0) - MOST)
+
+
+def _counted(project: uuid.UUID, which: Slice) -> ColumnElement[bool]:
+    return and_(AgreementSum.project_id == project, AgreementSum.slice == which, AgreementSum.count > 0)
 
 
 def values(session: Session, project: uuid.UUID, which: Slice) -> Sequence[AgreementValue]:

@@ -48,6 +48,7 @@ class AgreementOut(BaseModel):
         description="Agreement on pairs of all: what the reward stage's gate measures a reward model against."
     )
     figures: list[AgreementFigure]
+    left_out: int = Field(description="Sums of very many pairs of people: those that rest on least are not told.")
 
 
 class Trust(BaseModel):

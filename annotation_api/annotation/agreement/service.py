@@ -45,6 +45,7 @@ def agreement_of(session: Session, project: Project, by: Sequence[Slice]) -> Agr
         waiting=queries.waiting(session, project.id),
         ceiling=_figure(pairs) if pairs else None,
         figures=figures,
+        left_out=sum(queries.left_out(session, project.id, which) for which in by),
     )
 
 

@@ -125,6 +125,9 @@ def _check_correction(session: Session, person: Someone, assignment_id: uuid.UUI
     old = queries.submission(session, old_id)
     if old is None or queries.author_of(session, old) != person.id or old.assignment_id != assignment_id:
         raise not_found("submission of this assignment", old_id)
+    if old.erased_at is not None:  # nobody knows any more what it counted for
+        detail = Sentence("answer-erased", "This answer was erased: it is not changed any more.")
+        raise ApiError(409, "erased", detail)
     newer = queries.successor_of(session, old_id)
     if newer is not None:
         raise ApiError(

@@ -6,7 +6,8 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -20,12 +21,14 @@ from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allo
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError, not_found
 from annotation_api.http.pagination import fetch_rows
+from annotation_api.web.markup.fields import Words
 from annotation_api.web.markup.rendering import read_form, render, text_of
 from annotation_api.web.projects import preview
 
 router = APIRouter(prefix="/projects/{project_id}", route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 PAGE = 50
+STATE: TypeAdapter[State] = TypeAdapter(State)
 
 
 @router.get("/tasks", dependencies=[allow(*READS_RUNS)])
@@ -34,12 +37,12 @@ def tasks_page(
     request: Request,
     session: Db,
     me: Me,
-    state: Annotated[str, Query(max_length=20)] = "",
-    q: Annotated[str, Query(max_length=200)] = "",
+    state: State = "",
+    q: Words = "",
     cursor: str | None = None,
 ) -> Response:
     """Newest first, of one state or with words in the prompt if asked for."""
-    choice = TaskFilter(projects.find_project(session, project_id).id, _state(state), q)
+    choice = TaskFilter(projects.find_project(session, project_id).id, state, q)
     return _tasks(request, session, me, choice, cursor=cursor or None)
 
 
@@ -72,8 +75,7 @@ def _chosen(project: Project, form: FormData) -> TaskFilter:
     try:
         since, until = (datetime.fromisoformat(text) if (text := text_of(form, name)) else None for name in TIMES)
         dataset = uuid.UUID(text) if (text := text_of(form, "dataset")) else None
-        if (state := _state(text_of(form, "state"))) != text_of(form, "state"):
-            raise ValueError("no such state")  # which would be all of them
+        state = STATE.validate_python(text_of(form, "state"))
     except ValueError:
         raise ApiError(
             422, "invalid", Sentence("form-without-fill", "The form came without its fill. Open the page again.")
@@ -94,10 +96,6 @@ def _ticked(form: FormData) -> list[uuid.UUID] | None:
         raise ApiError(
             422, "invalid", Sentence("form-without-id", "A task of the form has no id. Open the page again.")
         ) from None
-
-
-def _state(text: str) -> State:
-    return next((state for state in STATES if state == text), "")
 
 
 def _tasks(

@@ -32,13 +32,14 @@ from annotation_api.http.errors import ApiError, valid
 from annotation_api.http.pagination import fetch_rows
 from annotation_api.web.annotate.cards import cards_of
 from annotation_api.web.annotate.work import KINDS, TaskPage
+from annotation_api.web.markup.fields import LEFT_EMPTY, Words
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.review import said
 
 router = APIRouter(prefix="/projects/{project_id}/review", route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
 PAGE = 25
-Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+Seconds = Annotated[Annotated[float, Query(ge=0, allow_inf_nan=False)] | None, LEFT_EMPTY]
 
 
 @router.get("", dependencies=[allow(*READS_RUNS)])
@@ -47,26 +48,26 @@ def answers_page(
     request: Request,
     session: Db,
     me: Me,
-    annotator: Text = "",
-    reviewed: Text = "",
-    flag: Text = "",
+    annotator: Words = "",
+    reviewed: Annotated[Reviewed | None, LEFT_EMPTY] = None,
+    flag: Words = "",
     noted: bool = False,
-    prompt: Text = "",
-    faster: Text = "",
-    slower: Text = "",
+    prompt: Words = "",
+    faster: Seconds = None,
+    slower: Seconds = None,
     disagrees: bool = False,
-    cursor: Text = "",
+    cursor: Words = "",
 ) -> Response:
     """Answers as they stand, newest first; the fields of the form narrow them down."""
     project = projects.find_project(session, project_id)
     wanted = AnswerFilter(
         annotator=annotator.strip() or None,
-        reviewed=Reviewed(reviewed) if reviewed in set(Reviewed) else None,
+        reviewed=reviewed,
         flag=flag.strip() or None,
         noted=noted,
         prompt=prompt.strip() or None,
-        faster=_seconds(faster),
-        slower=_seconds(slower),
+        faster=faster,
+        slower=slower,
         disagrees=disagrees,
     )
     query = queries.answers(project.id, wanted)
@@ -83,15 +84,6 @@ def answers_page(
         answers=[(one, said.in_short(one.payload, said.letters(one.responses))) for one in shown],
         next=f"?{urlencode(kept | {'cursor': after})}" if after else None,
     )
-
-
-def _seconds(text: str) -> float | None:
-    """What was typed, if it is a number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value <= 86_400 else None
 
 
 @router.get("/disputed", dependencies=[allow(*READS_RUNS)])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -28,6 +27,7 @@ from annotation_api.http.dependencies import ENGINEERS, READS_RUNS, Db, Me, allo
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError, valid
 from annotation_api.http.schemas import Day as WrittenDay
+from annotation_api.web.markup.fields import LEFT_EMPTY
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.mine import opening
 from annotation_api.web.review import said
@@ -35,7 +35,7 @@ from annotation_api.web.review.pages import side_by_side
 
 router = APIRouter(prefix="/projects/{project_id}/review", route_class=DoorRoute)
 Form = Annotated[FormData, Depends(read_form)]
-Day = Annotated[WrittenDay | None, BeforeValidator(lambda value: value or None)]  # a field that was left empty
+Day = Annotated[WrittenDay | None, LEFT_EMPTY]
 PLACES = ("best", "not_best", "last", "not_last")
 UNREADABLE = Sentence("order-unreadable", "Write the order with the letters of the answers, for example A > B = C.")
 

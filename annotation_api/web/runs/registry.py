@@ -43,10 +43,10 @@ class ModelLine:
     gate: str | None  # of a reward model
 
 
-def found(kind: str, tag: str, name: str) -> Select[Any]:
+def found(kind: ModelKind | None, tag: str, name: str) -> Select[Any]:
     """The models of a kind, with a tag, with a part of its name or of its job's, where they are given."""
     query = select(ModelVersion)
-    query = query.where(ModelVersion.kind == kind) if kind in list(ModelKind) else query
+    query = query.where(ModelVersion.kind == kind) if kind else query
     query = query.where(ModelVersion.tags.contains([tag])) if tag else query
     if not name:
         return query

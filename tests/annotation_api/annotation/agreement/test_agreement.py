@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from alignment.reward.report.agreement import measure_agreement
 from alignment.shared.records import Prompt, Ranking
+from annotation_api.annotation.agreement import queries
 from annotation_api.annotation.agreement.schemas import Statistic
 from annotation_api.cli.client import Client, ClientError, Credentials
 from annotation_api.cli.commands import quality
@@ -58,6 +59,20 @@ def test_the_ceiling_is_the_gates(as_: Any, session: Session, ranked: Any) -> No
     said = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/agreement").json()["ceiling"]
     assert (said["items"], said["prompts"]) == (gate.n, gate.prompts)
     assert (said["estimate"], said["low"], said["high"]) == pytest.approx((gate.value, gate.low, gate.high))
+
+
+def test_of_very_many_pairs_those_who_judged_most_together_are_told(
+    as_: Any, ranked: Any, browser_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, _ = ranked
+    told = figures(as_(Role.REVIEWER), project, Slice.PAIR)
+    monkeypatch.setattr(queries, "MOST", 3)
+    answer = as_(Role.REVIEWER).get(f"/v1/projects/{project.id}/agreement", params={"by": "pair"}).json()
+    assert answer["left_out"] > 0
+    most = sorted((row["items"] for row in told.values()), reverse=True)
+    assert min(row["items"] for row in answer["figures"]) >= most[len(answer["figures"])]
+    page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/agreement").text
+    assert "Of those who judged most together" in page
 
 
 def test_orders_by_different_criteria_are_not_held_against_one_another(as_: Any, session: Session, make: Any) -> None:

@@ -6,15 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy import Engine, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared import artifact
+from annotation_api.annotation.submissions import service as submissions
+from annotation_api.annotation.submissions.schemas import NewSubmission
 from annotation_api.db.engine import session_factory
 from annotation_api.db.erasing import erasures, marks, plan, work
 from annotation_api.db.kinds import ErasureScope
@@ -35,6 +39,7 @@ from annotation_api.db.tables import (
     Submission,
 )
 from annotation_api.db.tallies import counts, fold
+from annotation_api.http.errors import ApiError
 from tests.support.factory import Factory
 from tests.support.planted import KEPT, WORD, Planted, found
 from workers.attempt.snapshot import write_snapshot
@@ -120,6 +125,17 @@ def test_a_person_s_answers_go_and_their_task_stays(session: Session, planted: P
     lines = session.scalars(select(SnapshotRow.line).where(SnapshotRow.submission_id == planted.answer.id))
     assert set(lines) == {""}
     assert planted.of_project[1].erased_rows == 1  # the better answer
+
+
+def test_an_erased_answer_is_changed_no_more(session: Session, planted: Planted) -> None:
+    """What it counted for is known to nobody, so it could not be taken out of the sums."""
+    answer = planted.answer
+    payload = {"groups": answer.payload["groups"][::-1]}
+    again = {"id": str(uuid.uuid4()), "assignment": str(answer.assignment_id), "supersedes": str(answer.id)}
+    new: NewSubmission = TypeAdapter(NewSubmission).validate_python(again | {"kind": "ranking", "payload": payload})
+    erase(session, planted, answers(planted, planted.person))
+    with pytest.raises(ApiError, match="was erased: it is not changed any more"):
+        submissions.submit(session, planted.person, new)
 
 
 def test_nothing_that_a_person_said_is_left(session: Session, planted: Planted) -> None:
