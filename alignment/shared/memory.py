@@ -25,6 +25,7 @@ PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a toke
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
 TILE_TOKENS, TILE_WORDS = 256, 32768  # a block of the logits that SFT has at one time on a CPU (cpu/tiles.py)
 TILES = 8  # tensors of a block's size that TRL's head works its gradient out in there
+KERNEL_TOKENS = 4096  # of a block on a GPU, where a kernel does so in place
 KEPT_FOR_DECODING = 2 * 2**30  # bytes that stay on a GPU between two rollouts, at most (rollout/decode_support.py)
 DRAWING = 72  # bytes of each word of the vocabulary while a row's token is drawn; CUDA graphs keep them
 
@@ -255,14 +256,16 @@ def _kept(shape: ModelShape) -> int:
 
 
 def _logits(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
-    """The logits of one micro-batch, or of a chunk, and their gradient, in float32."""
+    """What of the logits is there at one time, in float32: of PPO those of a chunk and their gradient."""
     if isinstance(config, RewardConfig):
         return 0
-    if not (isinstance(config, PPOConfig) or machine.gpus):
-        tokens = min(_texts(config) * config.max_length, TILE_TOKENS)
-        return TILES * FLOAT * tokens * min(shape.vocabulary, TILE_WORDS)
-    tokens = _texts(config) * (config.max_response_length if isinstance(config, PPOConfig) else config.max_length)
-    return 2 * FLOAT * shape.vocabulary * (min(tokens, LOGIT_CHUNK) if isinstance(config, PPOConfig) else tokens)
+    if isinstance(config, PPOConfig):
+        tokens = min(_texts(config) * config.max_response_length, LOGIT_CHUNK)
+        return 2 * FLOAT * shape.vocabulary * tokens
+    tokens = min(_texts(config) * config.max_length, KERNEL_TOKENS if machine.gpus else TILE_TOKENS)
+    block = FLOAT * tokens * min(shape.vocabulary, TILE_WORDS)
+    added = FLOAT * shape.vocabulary * shape.width if config.light is None else 0  # to the gradient of the head
+    return (block if machine.gpus else TILES * block) + added
 
 
 def _cache(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:

@@ -72,10 +72,10 @@ def parts(text: str) -> Any:
 
 def joined(stored: Any) -> Any:
     """What `parts` took apart."""
-    if not isinstance(stored, dict) or "said" not in stored:
-        return stored
-    values = {name: joined(value) for name, value in stored["values"].items()}
-    return Sentence.filled(stored["said"], stored["english"], values)
+    match stored:
+        case {"said": str(code), "english": str(english), "values": dict(values)}:
+            return Sentence.filled(code, english, {name: joined(value) for name, value in values.items()})
+    return stored
 
 
 def packed(text: str) -> str:

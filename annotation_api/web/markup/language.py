@@ -83,14 +83,18 @@ def translate(sentence: str, **values: object) -> str:
 
 
 def _said(sentence: Sentence) -> str:
-    """What a service said, in the current language; its values are text, and may be sentences of their own."""
+    """What a service said, in the current language; its values are text, and may be sentences of their own. English
+    where they are not what the catalogue fills in: a sentence that an older version stored, or that somebody typed."""
     text = said(current()).get(sentence.code)
     if text is None:
         return str(sentence)
     inner = {name: _said(value) if isinstance(value, Sentence) else value for name, value in sentence.values.items()}
-    if sentence.code == NOT_FOUND:  # its thing is one of the pages' words
-        inner["what"] = words(current()).get(str(inner["what"]), inner["what"])
-    return text % inner
+    try:
+        if sentence.code == NOT_FOUND:  # its thing is one of the pages' words
+            inner["what"] = words(current()).get(str(inner["what"]), inner["what"])
+        return text % inner
+    except (KeyError, TypeError, ValueError):
+        return str(sentence)
 
 
 def why_it_ended(error: Mapping[str, Any]) -> tuple[str, str]:
