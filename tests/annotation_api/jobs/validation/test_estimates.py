@@ -19,6 +19,13 @@ CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
 TENSORS = {"embed_tokens.weight": [50, 8], "layers.0.q.weight": [16, 8], "layers.1.q.weight": [16, 8], "norm": [8]}
 WEIGHTS = 50 * 8 + 2 * 16 * 8 + 8  # 664
 HEAD = 4 * 50 * 8  # its gradient, before it is added
+
+
+def on_heap(size: int) -> int:
+    """On a CPU, whose heap keeps blocks between."""
+    return round(1.6 * size)
+
+
 LINEAR = 2 * (16 + 8)
 
 
@@ -94,14 +101,14 @@ def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     found = memory(Stage.SFT, {"model": here})
     assert parts(found) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
     # 2 texts of 16 tokens: 34 bytes a number of width 8 in 2 layers at 2 bytes, twice that at 4; eight blocks of logits
-    assert (found.activations, found.logits) == (2 * 34 * 32 * 8 * 2, 8 * 4 * 32 * 50 + HEAD)
+    assert (found.activations, found.logits) == (on_heap(2 * 34 * 32 * 8 * 2), on_heap(8 * 4 * 32 * 50 + HEAD))
     on_gpu = memory(Stage.SFT, {"model": here}, gpus=1)
     assert (on_gpu.activations, on_gpu.logits) == (34 * 32 * 8 * 2, 4 * 32 * 50 + HEAD)  # a kernel needs one block
 
 
 def test_a_cpu_has_the_logits_of_a_few_tokens_at_one_time(here: Path) -> None:
     long = memory(Stage.SFT, {"model": here}, max_length=1000)
-    assert long.logits == 8 * 4 * 256 * 50 + HEAD
+    assert long.logits == on_heap(8 * 4 * 256 * 50 + HEAD)
     assert memory(Stage.SFT, {"model": here}, gpus=1, max_length=1000).logits == 4 * 2 * 1000 * 50 + HEAD
 
 
@@ -109,9 +116,11 @@ def test_a_gated_feed_forward_keeps_more_and_experts_do_not_count_all(tmp_path: 
     """By what goes into its linear layers and comes out, at 1.25: measured by bench_memory."""
     gated = {f"layers.{n}.{part}.weight": [64, 8] for n in range(2) for part in ("q", "up", "gate")}
     found = memory(Stage.SFT, {"model": folder(tmp_path / "gated", tensors=TENSORS | gated)})
-    assert found.activations == 4 * 32 * 270 * 2  # 3 layers of 8 + 64, one of them in place of TENSORS' own
+    assert found.activations == on_heap(4 * 32 * 270 * 2)  # 3 layers of 8 + 64, one of them in place of TENSORS' own
     many = {f"layers.{n}.{e}.weight": [64, 8] for n in range(2) for e in range(99)}
-    assert memory(Stage.SFT, {"model": folder(tmp_path / "many", tensors=many)}).activations == 4 * 32 * 320 * 2
+    assert memory(Stage.SFT, {"model": folder(tmp_path / "many", tensors=many)}).activations == on_heap(
+        4 * 32 * 320 * 2
+    )
 
 
 def test_several_gpus_hold_a_copy_each_or_a_share(here: Path) -> None:
