@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import NamedTuple, TypeVar
 
-
 T = TypeVar("T")
 
 
