@@ -224,8 +224,8 @@ _NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPAR
 
 
 def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
-    """(task, kind, form, prompt's record, [(payload, order shown)]) of the newest tasks with two answers or more that nobody
-    decided."""
+    """(task, kind, form, prompt's record, [(payload, order shown)]) of the newest tasks with two answers or more that
+    nobody decided."""
     given = func.jsonb_agg(func.jsonb_build_array(Submission.payload, Assignment.display_order))
     known = exists().where(TaskDecision.task_id == _NEWEST.c.id, decided.stands())
     return session.execute(

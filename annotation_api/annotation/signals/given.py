@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -66,7 +66,7 @@ def read_answer(
     sizes: Mapping[str, int],
     prompt: int,
     active_ms: int | None,
-    of: frozenset[str] = frozenset(),
+    of: Collection[str],
 ) -> GivenAnswer:
     """`sizes` are bytes by response in the order of sampling, `prompt` those of the prompt, `of` the questions
     whose answers name a side of a pair."""

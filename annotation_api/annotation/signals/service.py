@@ -66,9 +66,12 @@ def _given(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, list[Give
     asking = {key: sided(form) for key, form in read_forms(session, project_id).items()}
     found: dict[uuid.UUID, list[GivenAnswer]] = defaultdict(list)
     for row in rows:
-        form, *read = sizes[row.task]
-        given = row.submission, row.task, row.person, row.payload, row.display_order
-        found[row.person].append(read_answer(*given, *read, row.active_ms, asking[form]))
+        form, lengths, prompt = sizes[row.task]
+        shown, sides = row.display_order, asking[form]
+        read = read_answer(
+            row.submission, row.task, row.person, row.payload, shown, lengths, prompt, row.active_ms, sides
+        )
+        found[row.person].append(read)
     return found
 
 
