@@ -7,7 +7,7 @@ import uuid
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
+from annotation_api.db.forms import FormSpec, QuestionsForm, RankingForm, RulesForm, read_form
 from annotation_api.db.tables import FeedbackKind, Form
 
 
@@ -21,6 +21,12 @@ def newest_forms(session: Session, project_id: uuid.UUID) -> dict[FeedbackKind, 
     """The newest form of each kind that the project asks for."""
     query = select(Form).where(Form.project_id == project_id).order_by(Form.version)
     return {form.kind: form for form in session.scalars(query)}
+
+
+def read_forms(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, FormSpec]:
+    """Every version of the project's forms, by its id."""
+    found = session.execute(select(Form.id, Form.spec).where(Form.project_id == project_id))
+    return {key: read_form(spec) for key, spec in found}
 
 
 def add_form(

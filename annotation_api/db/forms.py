@@ -20,6 +20,7 @@ from alignment.shared.sentence import Sentence
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Stable name in exports: a-z, 0-9, _.")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
 Need = Literal["off", "optional", "required"]
+SIDES = ("first", "second")  # options that name a response of a pair by where it was shown
 MAX_RANKED = 9  # responses that a person ranks at once, a digit key each
 
 
@@ -131,6 +132,12 @@ class Question(Spec):
             )
         _refuse_repeats("options", self.options)
         return self
+
+    @property
+    def names_a_side(self) -> bool:
+        """Whether its answers name one of two responses as they were shown; of a pair nothing is the third."""
+        named = {option.id for option in self.options}
+        return named.issuperset(SIDES) and "third" not in named
 
     def takes(self, answer: str | int | bool) -> bool:
         """Whether `answer` is one that this question can have."""

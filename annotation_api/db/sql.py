@@ -34,7 +34,7 @@ def rows(session: Session, statement: str, **values: object) -> list[Any]:
 def alone(session: Session, statement: str) -> None:
     """A statement that is a transaction by itself: one trip to the server, where BEGIN and COMMIT are two more.
 
-    Within a transaction of the caller's it is a part of that one. Raises as `rows`.
+    Where the caller's transaction has begun it is the last statement of that one, which is committed. Raises as `rows`.
     """
     with _driver(session, statement) as driver:
         if driver.info.transaction_status == TransactionStatus.IDLE:

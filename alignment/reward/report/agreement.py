@@ -85,12 +85,26 @@ UNNAMED = "\0"  # begins the name of who has none; no pseudonym does
 def _orders(rankings: Iterable[Ranking]) -> dict[tuple[str, str], list[shared.Order]]:
     """By prompt and criterion, for orders by one say nothing of those by another; a response is named by its text."""
     found: dict[tuple[str, str], list[shared.Order]] = {}
-    for number, ranking in enumerate(rankings):
+    for number, ranking in enumerate(_once(rankings)):
         who = ranking.annotator or f"{UNNAMED}{number}"
         ranks = dict(zip(ranking.responses, ranking.ranks, strict=True))
-        criterion = ranking.criterion or ranking.prompt.criterion or ""
-        found.setdefault((ranking.prompt.key, criterion), []).append(shared.Order(who, ranks))
+        found.setdefault((ranking.prompt.key, _criterion(ranking)), []).append(shared.Order(who, ranks))
     return found
+
+
+def _once(rankings: Iterable[Ranking]) -> Iterator[Ranking]:
+    """One order of a judgement by a criterion: older snapshots hold a second one, ranked apart, of the prompt's own."""
+    whole: dict[str, str] = {}
+    for ranking in rankings:
+        source, order = ranking.lineage.get("submission", ""), ranking.lineage.get("order")
+        if order is None:
+            whole[source] = _criterion(ranking)
+        if not source or order is None or whole.get(source) != order:
+            yield ranking
+
+
+def _criterion(ranking: Ranking) -> str:
+    return ranking.criterion or ranking.prompt.criterion or ""
 
 
 def _mean(found: Sequence[LabelledPrediction]) -> IntervalEstimate | None:

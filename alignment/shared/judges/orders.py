@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+C = TypeVar("C", bound=str)
+T = TypeVar("T")
+
+
+def besides(own: str | None, apart: Mapping[C, T]) -> list[tuple[C, T]]:
+    """(criterion, order) of the orders that were given apart from the whole, which is by the criterion `own`. One apart
+    by that very criterion is left out: a person has one order by each, and the whole is it."""
+    return sorted((criterion, order) for criterion, order in apart.items() if criterion != own)
 
 
 @dataclass(frozen=True)

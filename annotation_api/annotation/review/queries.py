@@ -93,16 +93,23 @@ def _milliseconds(seconds: float) -> float:
     return min(1000 * seconds, 2**31 - 1)
 
 
+# Whether an answer names a side of a pair, as `Question.names_a_side` says it.
+SIDED = """value IN ('"first"', '"second"') AND EXISTS (
+    SELECT FROM forms, jsonb_array_elements(forms.spec -> 'questions') AS question
+    WHERE forms.id = tasks.form_id AND question ->> 'id' = key
+        AND question -> 'options' @> '[{{"id": "first"}}, {{"id": "second"}}]'
+        AND NOT question -> 'options' @> '[{{"id": "third"}}]'
+)"""
 # The answer itself, without flags, notes and the like: those who tie the same tie them in any order, and an answer
 # that names a side of a pair is turned to the order of the ids.
-SAID = """coalesce(
+SAID = f"""coalesce(
     (SELECT jsonb_agg((SELECT jsonb_agg(key ORDER BY key) FROM jsonb_array_elements_text(tied) key) ORDER BY place)
-        FROM jsonb_array_elements({payload} -> 'groups') WITH ORDINALITY AS groups (tied, place)),
-    CASE WHEN jsonb_array_length({shown}) = 2 AND {shown} ->> 0 > {shown} ->> 1 THEN
-        (SELECT jsonb_object_agg(key, CASE value WHEN '"first"' THEN '"second"' WHEN '"second"' THEN '"first"'
-            ELSE value END) FROM jsonb_each({payload} -> 'answers'))
+        FROM jsonb_array_elements({{payload}} -> 'groups') WITH ORDINALITY AS groups (tied, place)),
+    CASE WHEN jsonb_array_length({{shown}}) = 2 AND {{shown}} ->> 0 > {{shown}} ->> 1 THEN
+        (SELECT jsonb_object_agg(key, CASE WHEN NOT ({SIDED}) THEN value WHEN value = '"first"' THEN '"second"'
+            ELSE '"first"' END) FROM jsonb_each({{payload}} -> 'answers'))
     END,
-    {payload} -> 'answers', {payload} -> 'verdicts'
+    {{payload}} -> 'answers', {{payload}} -> 'verdicts'
 )"""
 _IS_SAID: ColumnElement[Any] = literal_column(
     SAID.format(payload="submissions.payload", shown="assignments.display_order")
@@ -217,17 +224,17 @@ _NEWEST = _several.order_by(Task.created_at.desc(), Task.id.desc()).limit(COMPAR
 
 
 def compared(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
-    """(task, kind, prompt's record, [(payload, order shown)]) of the newest tasks with two answers or more that nobody
-    decided."""
+    """(task, kind, form, prompt's record, [(payload, order shown)]) of the newest tasks with two answers or more that
+    nobody decided."""
     given = func.jsonb_agg(func.jsonb_build_array(Submission.payload, Assignment.display_order))
     known = exists().where(TaskDecision.task_id == _NEWEST.c.id, decided.stands())
     return session.execute(
-        select(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.record, given)
+        select(_NEWEST.c.id, _NEWEST.c.kind, _NEWEST.c.form_id, PromptRow.record, given)
         .join(PromptRow, PromptRow.id == _NEWEST.c.prompt_id)
         .join(Assignment, Assignment.task_id == _NEWEST.c.id)
         .join(Submission, Submission.assignment_id == Assignment.id)
         .where(CURRENT, ~known)
-        .group_by(_NEWEST.c.id, _NEWEST.c.kind, PromptRow.id),
+        .group_by(_NEWEST.c.id, _NEWEST.c.kind, _NEWEST.c.form_id, PromptRow.id),
         {"project": project_id},
     ).all()
 

@@ -35,8 +35,9 @@ from annotation_api.annotation.submissions.checks import problems_of
 from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.annotation.tasks.queries import lock_task
 from annotation_api.annotation.tasks.schemas import ShownResponse
+from annotation_api.db.form_rows import read_forms
 from annotation_api.db.tables import Assignment, Person, Review, Submission, TaskDecision
-from annotation_api.db.tallies.sides import in_order
+from annotation_api.db.tallies.sides import in_order, sided
 from annotation_api.http.errors import ApiError, from_validation, invalid, not_found
 
 MOST_DISPUTED = 50
@@ -119,7 +120,8 @@ def show_task(session: Session, viewer: Person, project_id: uuid.UUID, task_id: 
 
 def _as_sampled(answer: AnswerOut, content: Content) -> Mapping[str, Any]:
     """What was said, as if the responses had stood in the order of sampling."""
-    return in_order(answer.payload, [response.id for response in answer.responses], list(content.texts))
+    shown = [response.id for response in answer.responses]
+    return in_order(answer.payload, shown, list(content.texts), sided(content.form))
 
 
 def show_decision(row: TaskDecision, reviewer: str) -> DecisionOut:
@@ -137,16 +139,19 @@ def show_decision(row: TaskDecision, reviewer: str) -> DecisionOut:
 def disputed(session: Session, project_id: uuid.UUID) -> Disputed:
     """The tasks on which people differ most, of the newest that several judged."""
     found = queries.compared(session, project_id)
+    asking = {key: sided(form) for key, form in read_forms(session, project_id).items()}
     items = [
         DisputedTask(
             task=task,
             kind=kind,
             prompt=record,
             answers=len(given),
-            disagreement=disagreement([in_order(payload, shown, sorted(shown)) for payload, shown in given]),
+            disagreement=disagreement(
+                [in_order(payload, shown, sorted(shown), asking[form]) for payload, shown in given]
+            ),
             decided=False,
         )
-        for task, kind, record, given in found
+        for task, kind, form, record, given in found
     ]
     apart = sorted((item for item in items if item.disagreement > 0), key=lambda item: (-item.disagreement, item.task))
     return Disputed(looked_at=len(items), items=apart[:MOST_DISPUTED])

@@ -24,7 +24,7 @@ SELECT person.id AS person, answer.* FROM people person CROSS JOIN LATERAL (
 ) AS answer
 """
 SIZES = """
-SELECT t.id AS task, octet_length(p.record::text) AS prompt,
+SELECT t.id AS task, t.form_id, octet_length(p.record::text) AS prompt,
     array_agg(r.id::text ORDER BY place.position) AS ids,
     array_agg(octet_length(r.text) ORDER BY place.position) AS sizes
 FROM tasks t
@@ -41,10 +41,10 @@ def answers(session: Session, project_id: uuid.UUID) -> Sequence[Any]:
     return rows(session, ANSWERS, project=project_id, most=NEWEST)
 
 
-def sizes(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, dict[str, int]]]:
-    """(bytes of the prompt, bytes by response in the order of sampling) of each task."""
+def sizes(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.UUID, dict[str, int], int]]:
+    """(form, bytes by response in the order of sampling, bytes of the prompt) of each task."""
     found = rows(session, SIZES, tasks=list(tasks))
-    return {row.task: (row.prompt, dict(zip(row.ids, row.sizes, strict=True))) for row in found}
+    return {row.task: (row.form_id, dict(zip(row.ids, row.sizes, strict=True)), row.prompt) for row in found}
 
 
 # Decisions that stand, and gold items that say more than where some responses stand.

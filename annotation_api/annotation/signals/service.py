@@ -15,7 +15,9 @@ from annotation_api.annotation.signals.given import GivenAnswer, read_answer
 from annotation_api.annotation.signals.readings import EverybodyElse, SignalReading
 from annotation_api.annotation.signals.researchers import agrees_with
 from annotation_api.annotation.signals.schemas import PersonSignals, ReadingOut
+from annotation_api.db.form_rows import read_forms
 from annotation_api.db.tables import Person
+from annotation_api.db.tallies.sides import sided
 
 COMPARED = 2000  # of everybody's answers are what a person's are held against; of more, so many evenly chosen
 
@@ -61,14 +63,15 @@ def everything(session: Session, project_id: uuid.UUID) -> list[GivenAnswer]:
 def _given(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, list[GivenAnswer]]:
     rows = queries.answers(session, project_id)
     sizes = queries.sizes(session, list({row.task for row in rows}))
+    asking = {key: sided(form) for key, form in read_forms(session, project_id).items()}
     found: dict[uuid.UUID, list[GivenAnswer]] = defaultdict(list)
     for row in rows:
-        prompt, lengths = sizes[row.task]
-        found[row.person].append(
-            read_answer(
-                row.submission, row.task, row.person, row.payload, row.display_order, lengths, prompt, row.active_ms
-            )
+        form, lengths, prompt = sizes[row.task]
+        shown, sides = row.display_order, asking[form]
+        read = read_answer(
+            row.submission, row.task, row.person, row.payload, shown, lengths, prompt, row.active_ms, sides
         )
+        found[row.person].append(read)
     return found
 
 

@@ -23,7 +23,7 @@ from annotation_api.annotation.tasks.contents import Content, content_of
 from annotation_api.db.locks import lock_person
 from annotation_api.db.membership import reads_answers
 from annotation_api.db.tables import Assignment, AssignmentState, Person, Submission, Task
-from annotation_api.db.tallies.sides import in_order
+from annotation_api.db.tallies.sides import in_order, sided
 from annotation_api.http.auth import Someone
 from annotation_api.http.errors import ApiError, invalid, not_found
 
@@ -61,7 +61,8 @@ def judge(session: Session, person: Someone, new: NewSubmission) -> tuple[Submis
     if not found.gold or new.supersedes is not None:
         return added, True
     shown = session.get_one(Assignment, new.assignment).display_order
-    sampled = in_order(added.payload, shown, list(asked.texts))  # as whoever made the item saw the responses
+    made = list(asked.texts)  # as whoever made the item saw the responses
+    sampled = in_order(added.payload, shown, made, sided(asked.form))
     screening.record(session, person, asked.task_id, new.id, sampled)
     return _with_feedback(session, added), True
 

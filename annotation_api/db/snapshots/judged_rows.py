@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from alignment.shared.judges.orders import besides
 from alignment.shared.records import Answer, Answers, Demonstration, Prompt, Ranking, RuleVerdict
 from alignment.shared.sentence import Sentence
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
@@ -101,7 +102,7 @@ def _made(
 
 
 def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
-    """The order, and one for each criterion that was ranked apart."""
+    """The order, and one for each other criterion, ranked apart."""
     ratings = judged.payload.get("ratings")
     own = judged.form.criterion if isinstance(judged.form, RankingForm) else None
     whole = Ranking(
@@ -119,7 +120,7 @@ def _ranking(judged: ReadSubmission) -> Iterator[Ranking]:
         lineage=judged.lineage,
     )
     yield whole
-    for criterion, groups in sorted(judged.payload.get("apart", {}).items()):
+    for criterion, groups in besides(whole.criterion, judged.payload.get("apart", {})):
         yield Ranking(
             prompt=whole.prompt,
             responses=whole.responses,

@@ -15,7 +15,7 @@ from itertools import combinations, permutations
 from typing import NamedTuple
 
 from alignment.shared.judges import kendall
-from alignment.shared.judges.orders import Order, PairVote, against_majority, predictions, votes_of
+from alignment.shared.judges.orders import Order, PairVote, against_majority, besides, predictions, votes_of
 from annotation_api.db.kinds import Slice
 from annotation_api.db.tables import FeedbackKind
 from annotation_api.db.tallies.judgements import Judged
@@ -91,11 +91,11 @@ def standing(judgements: Sequence[Judged]) -> list[Judged]:
 
 
 def orders_of(one: Judged) -> list[Judged]:
-    """A ranking as one of each order that it gives: the whole, and those by criteria that are ranked apart."""
+    """A ranking as one of each order that it gives: the whole, and those by other criteria, ranked apart."""
     if one.kind != FeedbackKind.RANKING:
         return []
-    apart = one.payload.get("apart", {})
-    return [one, *(_apart(one, criterion, groups) for criterion, groups in sorted(apart.items()))]
+    apart = besides(criterion_of(one), one.payload.get("apart", {}))
+    return [one, *(_apart(one, criterion, groups) for criterion, groups in apart)]
 
 
 def _apart(one: Judged, criterion: str, groups: Sequence[Sequence[str]]) -> Judged:

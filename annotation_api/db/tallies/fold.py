@@ -1,6 +1,7 @@
 """Folds what was appended into the sums, some prompts at a time; every few seconds by the dispatcher, and by who reads.
 
-One process folds at a time, and never waits for another: what it leaves the next one takes.
+One process folds at a time, and `fold` never waits for another: what it leaves the next one takes. Only `counted_anew`
+waits.
 """
 
 from __future__ import annotations
@@ -135,8 +136,12 @@ def _count_prompts(session: Session, taken: Sequence[Any]) -> None:
 
 @contextmanager
 def counted_anew(session: Session, project: uuid.UUID, prompt: uuid.UUID) -> Iterator[None]:
-    """What was counted of the prompt counts as it is after the block, which changes what of it counts at all."""
-    rows(session, WAIT, key=Lock.TALLIES)  # who folds now reads it before, who folds next after
+    """For a block that changes which judgements of the prompt count, as when its task becomes a gold item: what the
+    prompt added to the sums before the block is taken out, and what it adds after the block is put in.
+
+    Waits until nobody else folds; raises sqlalchemy.exc.OperationalError where that takes longer than `lock_timeout`.
+    """
+    rows(session, WAIT, key=Lock.TALLIES)  # who folds now reads the prompt as before, who folds next as after
     change = _Changes()
     change.add(_of_prompt(session, prompt), -1)
     yield

@@ -9,7 +9,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from annotation_api.db.forms import read_form
 from annotation_api.db.sql import rows
+from annotation_api.db.tallies.sides import sided
 
 # Gold items are known, so that agreement on them is no agreement of people; nor do they make a model win.
 # Judgements that still wait to be counted are left out, but for those that this transaction took from the list.
@@ -56,6 +58,7 @@ class FormFacts:
     name: str  # its kind and version
     criterion: str
     questions: Mapping[str, Mapping[str, Any]]  # by id
+    sided: frozenset[str]  # those of the questions whose answers name a side of a pair
     rules: Mapping[str, Mapping[str, Any]]
 
 
@@ -118,6 +121,7 @@ def _forms(session: Session, forms: Collection[uuid.UUID]) -> dict[uuid.UUID, Fo
             name=f"{row.kind} {row.version}",
             criterion=row.spec.get("criterion") or "",
             questions={question["id"]: question for question in row.spec.get("questions", ())},
+            sided=sided(read_form(row.spec)),
             rules={rule["id"]: rule for rule in row.spec.get("rules", ())},
         )
         for row in rows(session, FORMS, forms=list(forms))

@@ -56,7 +56,7 @@ def _values(one: Judged) -> Iterator[tuple[str, str, str, Any]]:
     for response, rating in (one.payload.get("ratings") or {}).items():
         yield RATING, response, "", rating
     sampled = [item.id for item in one.items]
-    for key, answer in (in_order(one.payload, one.shown, sampled).get("answers") or {}).items():
+    for key, answer in (in_order(one.payload, one.shown, sampled, one.form.sided).get("answers") or {}).items():
         question = one.form.questions.get(key, {})
         if question.get("kind") != NO_VALUES:
             yield f"question {key}", "", question.get("criterion") or "", answer

@@ -24,7 +24,9 @@ LOCALES = Path(__file__).parents[1] / "locales"
 LANGUAGES = {"en": "English", "zh": "中文"}  # each in its own words
 TAGS = {"en": "en", "zh": "zh-Hans"}  # of <html lang>
 COOKIE = "rankloop_language"
-NOT_FOUND = "not-found"
+# Values that are words of the pages, by the code of their sentence; and what the pages say for some of them.
+NAMED = {"not-found": "what", "order-apart": "criterion", "stage-and-message": "stage"}
+SAY = {"reward": "Reward model"}
 
 _current: ContextVar[str] = ContextVar("language", default="en")
 
@@ -90,11 +92,15 @@ def _said(sentence: Sentence) -> str:
         return str(sentence)
     inner = {name: _said(value) if isinstance(value, Sentence) else value for name, value in sentence.values.items()}
     try:
-        if sentence.code == NOT_FOUND:  # its thing is one of the pages' words
-            inner["what"] = words(current()).get(str(inner["what"]), inner["what"])
+        if name := NAMED.get(sentence.code):
+            inner[name] = _named(str(inner[name]))
         return text % inner
     except (KeyError, TypeError, ValueError):
         return str(sentence)
+
+
+def _named(word: str) -> str:
+    return words(current()).get(SAY.get(word, word), word)
 
 
 def why_it_ended(error: Mapping[str, Any]) -> tuple[str, str]:

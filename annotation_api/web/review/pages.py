@@ -25,7 +25,7 @@ from annotation_api.annotation.review.schemas import (
 from annotation_api.annotation.tasks.contents import content_of
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.tables import Assignment, GoldItem, Person, Project, Submission, Task
-from annotation_api.db.tallies.sides import in_order
+from annotation_api.db.tallies.sides import in_order, sided
 from annotation_api.http.dependencies import READS_RUNS, REVIEWS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError, valid
@@ -236,7 +236,8 @@ def side_by_side(
 
 def _told(one: AnswerOut, found: TaskReview) -> Mapping[str, Any]:
     """What a person said, of the responses as they stand on this page."""
-    return in_order(one.payload, [response.id for response in one.responses], [each.id for each in found.responses])
+    shown, here = ([response.id for response in each] for each in (one.responses, found.responses))
+    return in_order(one.payload, shown, here, sided(found.form))
 
 
 def _gold(session: Session, found: TaskReview, names: dict[str, str]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alignment.shared.sentence import Sentence
 from annotation_api.annotation.gold.expected import Expected, ExpectedPair
 from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm
@@ -20,10 +21,15 @@ def letters(responses: Sequence[ShownResponse]) -> dict[str, str]:
 
 
 def in_short(payload: Mapping[str, Any], names: Letters) -> str:
-    """`B › A = C`, with the orders by criteria ranked apart, or the answers one after another."""
+    """`B › A = C`, with the orders by criteria ranked apart, or the answers one after another; for `_`."""
     if "groups" in payload:
-        apart = [f"{criterion}: {order(groups, names)}" for criterion, groups in payload.get("apart", {}).items()]
-        return " · ".join([order(payload["groups"], names), *apart])
+        told = order(payload["groups"], names)
+        for criterion, groups in payload.get("apart", {}).items():
+            apart = order(groups, names)
+            told = Sentence(
+                "order-apart", "%(told)s · %(criterion)s: %(apart)s", told=told, criterion=criterion, apart=apart
+            )
+        return told
     given = payload.get("answers") or payload.get("verdicts") or {}
     return " · ".join(f"{key}: {value}" for key, value in given.items())
 

@@ -15,9 +15,23 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db import form_rows
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
-from annotation_api.db.forms import read_form
+from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, read_form
 from annotation_api.db.migrate import NewerDatabase, alembic_config, is_current, upgrade
-from annotation_api.db.tables import AgreementSum, Base, Dataset, FeedbackKind, JudgedDay, Snapshot, Task
+from annotation_api.db.tables import (
+    AgreementSum,
+    Base,
+    Dataset,
+    FeedbackKind,
+    GoldAnswer,
+    GoldItem,
+    GoldUse,
+    JudgedDay,
+    PendingJudgement,
+    Person,
+    PersonStanding,
+    Snapshot,
+    Task,
+)
 from annotation_api.db.tallies.fold import fold
 
 CATALOGUE = """
@@ -44,6 +58,13 @@ def config_on(connection: Any) -> Config:
     config = alembic_config()
     config.attributes["connection"] = connection
     return config
+
+
+def move(engine: Engine, revision: str) -> None:
+    """Up or down to a level of the tables."""
+    with engine.begin() as connection:
+        step = command.upgrade if revision == "head" else command.downgrade
+        step(config_on(connection), revision)
 
 
 @pytest.fixture
@@ -167,27 +188,84 @@ def test_what_was_prepared_from_a_project_comes_to_belong_to_it(fresh_engine: En
 
 
 def test_what_was_judged_is_counted_anew_once(fresh_engine: Engine, factory: Any) -> None:
-    """Of two tasks on which two people agree, one became gold when its judgements were counted already."""
-    with fresh_engine.begin() as connection:
-        command.downgrade(config_on(connection), "0019")
+    """Of two tasks on which two people agree by two criteria, one became gold when its judgements were counted."""
+    move(fresh_engine, "0019")
     with Session(fresh_engine) as session:
         make = factory(session)
-        project, people = make.project(), [make.person() for _ in range(2)]
+        project = make.project(forms=[RankingForm(criterion="helpful", apart=("honest",))])
+        people = [make.person() for _ in range(2)]
         tasks = [make.task(make.prompt(project, f"{n}?"), overlap=2) for n in range(2)]
         for task in tasks:
+            first, second = map(str, make.response_ids(task))
             for person in people:
-                make.submission(task, [[0], [1]], person)
+                make.submission(task, [[0], [1]], person, payload={"apart": {"honest": [[second], [first]]}})
         fold(session)
         tasks[0].gold = True
+        session.execute(text("UPDATE agreement_sums SET total = 7, count = 7"))  # as an older formula had it
         session.commit()
-    with fresh_engine.begin() as connection:
-        command.upgrade(config_on(connection), "head")
+    for revision in ("head", "0019", "head"):
+        move(fresh_engine, revision)
+        with Session(fresh_engine) as session:
+            assert len(session.scalars(select(PendingJudgement)).all()) == 4
+            fold(session)
+            session.commit()
+            query = select(AgreementSum.slice, AgreementSum.value, AgreementSum.count)
+            query = query.where(AgreementSum.measure == "pairs", AgreementSum.slice.in_(("all", "criterion")))
+            counted = {(name, value): count for name, value, count in session.execute(query)}
+            assert counted == {("all", ""): 4, ("criterion", "helpful"): 2, ("criterion", "honest"): 2}
+            assert sorted(session.scalars(select(JudgedDay.tasks))) == [2, 2]
+
+
+YES = Question(id="true", text="Is it true?", kind="yes_no")
+BETTER = Question(
+    id="better", text="Which?", kind="choice", options=(Option(id="first", text="A"), Option(id="second", text="B"))
+)
+
+
+def test_answers_to_gold_items_on_pairs_are_held_anew(fresh_engine: Engine, factory: Any) -> None:
+    """Of three who saw the pair turned round one is right, and was paused by the rule for it; another was let in."""
+    move(fresh_engine, "0019")
+    said = {  # (the better one, whether the pair was turned, held to be right, who paused, right, whether paused)
+        "right": ("second", True, False, "rule", True, False),
+        "wrong": ("first", True, True, "", False, False),
+        "by hand": ("second", True, False, "owner", True, True),
+        "not turned": ("second", False, False, "rule", False, True),
+    }
     with Session(fresh_engine) as session:
-        fold(session)
+        make = factory(session)
+        owner, project = make.person(), make.project(forms=[QuestionsForm(about="pair", questions=(BETTER, YES))])
+        task = make.task(make.prompt(project), kind=FeedbackKind.QUESTIONS, gold=True)
+        expected = {"answers": {"better": "first", "true": True}}
+        session.add(
+            GoldItem(
+                task_id=task.id,
+                project_id=project.id,
+                overlap=1,
+                made_by=owner.id,
+                use=GoldUse.MIXED,
+                expected=expected,
+                why="So.",
+            )
+        )
+        session.flush()
+        ids = [str(key) for key in make.response_ids(task)]
+        for name, (better, turned, held, by, *_) in said.items():
+            person = make.person(pseudonym=name)
+            shown = make.assignment(task, person, display_order=ids[::-1] if turned else ids)
+            payload = {"answers": {"better": better, "true": True}}
+            row = make.submission(task, [], assignment_id=shown.id, kind="questions", payload=payload)
+            of = {"project_id": project.id, "person_id": person.id}
+            session.add(GoldAnswer(submission_id=row.id, task_id=task.id, correct=held, **of))
+            if by:
+                hand = owner.id if by == "owner" else None
+                session.add(PersonStanding(**of, paused_at=text("now()"), paused_by=hand, reason="Below."))
         session.commit()
-        query = select(AgreementSum.count).where(AgreementSum.measure == "pairs", AgreementSum.slice == "all")
-        assert session.scalars(query).all() == [2]
-        assert sorted(session.scalars(select(JudgedDay.tasks))) == [2, 2]
+    move(fresh_engine, "head")
+    with Session(fresh_engine) as session:
+        paused = select(PersonStanding.person_id).where(PersonStanding.paused_at.is_not(None))
+        query = select(Person.pseudonym, GoldAnswer.correct, Person.id.in_(paused))
+        found = session.execute(query.join(GoldAnswer, GoldAnswer.person_id == Person.id))
+        assert {name: rest for name, *rest in found} == {name: list(each[4:]) for name, each in said.items()}
 
 
 def test_what_was_collected_before_forms_keeps_its_meaning(fresh_engine: Engine) -> None:

@@ -94,3 +94,14 @@ def test_orders_by_different_criteria_are_not_held_against_one_another() -> None
     helpful = [ranking(who, ((0,), (1,))).model_copy(update={"criterion": "helpful"}) for who in ("a", "b")]
     honest = [ranking(who, ((1,), (0,))).model_copy(update={"criterion": "honest"}) for who in ("a", "b")]
     assert [p.right for p in predictions([*helpful, *honest])] == [1.0] * 4
+
+
+def test_a_second_order_by_the_same_criterion_counts_once() -> None:
+    """So older snapshots hold it where the prompt's own criterion was ranked apart, too."""
+    found = []
+    for who, own in (("a", ((0,), (1,))), ("b", ((1,), (0,)))):
+        whole, lineage = ranking(who, own), {"submission": who, "task": "t"}
+        found.append(whole.model_copy(update={"criterion": "honest", "lineage": lineage}))
+        apart = {"criterion": "honest", "lineage": lineage | {"order": "honest"}}
+        found.append(ranking(who, ((0,), (1,))).model_copy(update=apart))
+    assert [p.right for p in predictions(found)] == [0.0, 0.0]

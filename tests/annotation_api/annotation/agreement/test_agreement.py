@@ -98,6 +98,28 @@ def test_orders_by_different_criteria_are_not_held_against_one_another(as_: Any,
     assert (whole["items"], whole["estimate"], whole["low"]) == pytest.approx((gate.n, gate.value, gate.low))
 
 
+def test_a_person_has_one_order_by_the_prompts_own_criterion(as_: Any, session: Session, make: Any) -> None:
+    """The form ranks honesty apart, and the prompt is about honesty: the whole is that order, and counts once."""
+    project = make.project(overlap=2, forms=[RankingForm(apart=("honest",))])
+    task = make.task(make.prompt(project, Prompt.from_text("?", criterion="honest")), tuple("ab"), overlap=2)
+    first, second = map(str, make.response_ids(task))
+    apart = {"apart": {"honest": [[first], [second]]}}
+    make.submission(task, [[0], [1]], make.person(pseudonym="A"), payload=apart)
+    session.commit()
+    client = as_(Role.REVIEWER)
+    assert figures(client, project) == figures(client, project, Slice.PAIR) == {}
+    make.submission(task, [[1], [0]], make.person(pseudonym="B"), payload=apart)
+    session.commit()
+    found = figures(client, project, Slice.CRITERION)
+    assert (found["pairs", "", "honest"]["estimate"], found["pairs", "", "honest"]["items"]) == (0, 2)
+    assert (found["tau_b", "", "honest"]["estimate"], found["w", "", "honest"]["estimate"]) == (-1, 0)
+    frozen = [row.record for row in rankings(session, project.id, USUAL)]
+    assert len(frozen) == 2
+    gate = measure_agreement([row for row in frozen if isinstance(row, Ranking)]).ceiling
+    assert gate is not None
+    assert (gate.n, gate.value) == (2, 0)
+
+
 def test_kendalls_numbers_are_scipys_means(as_: Any, ranked: Any) -> None:
     project, orders = ranked
     found = figures(as_(Role.ENGINEER), project)

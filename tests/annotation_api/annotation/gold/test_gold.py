@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.gold import screening
+from annotation_api.db.locks import Lock
 from annotation_api.db.snapshots.freeze import freeze_project
 from annotation_api.db.snapshots.frozen_rows import FreezeError
 from annotation_api.db.tables import Assignment, AssignmentState, DatasetKind, Role, SnapshotRow, Task
@@ -330,3 +331,17 @@ def test_a_freeze_says_whether_paused_people_are_in(desk: Desk, session: Session
     assert session.scalar(select(func.count()).select_from(SnapshotRow).where(
         SnapshotRow.snapshot_id == uuid.UUID(out["id"])
     )) == 1  # fmt: skip
+
+
+def test_who_makes_gold_while_others_count_is_told_to_try_again(
+    desk: Desk, session: Session, engine: Engine, browser_of: Clients
+) -> None:
+    task, answers = desk.task("plain"), []
+    session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+    page = f"/projects/{desk.project.id}/review/tasks/{task.id}/gold"
+    with engine.begin() as counting:
+        counting.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.TALLIES})
+        answers.append(browser_of(Role.REVIEWER).post(page, data={"order": "A > B", "why": "So.", "use": "mixed"}))
+    answers.append(browser_of(Role.REVIEWER).post(page, data={"order": "A > B", "why": "So.", "use": "mixed"}))
+    assert [answer.status_code for answer in answers] == [503, 303]
+    assert "Others hold what this needs. Nothing was changed" in answers[0].text

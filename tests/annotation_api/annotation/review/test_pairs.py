@@ -20,7 +20,12 @@ WHICH = Question(
     kind="choice",
     options=(Option(id="first", text="A"), Option(id="second", text="B"), Option(id="tie", text="Equal")),
 )
-PAIR = QuestionsForm(about="pair", questions=(WHICH, Question(id="true", text="Is it true?", kind="yes_no")))
+WORDS = Question(id="word", text="In a word?", kind="text", required=False)
+PLACES = tuple(Option(id=name, text=name) for name in ("first", "second", "third"))
+PLACE = Question(id="place", text="Where does the prompt err?", kind="choice", options=PLACES, required=False)
+PAIR = QuestionsForm(
+    about="pair", questions=(WHICH, Question(id="true", text="Is it true?", kind="yes_no"), WORDS, PLACE)
+)
 
 
 class Pairs:
@@ -32,8 +37,8 @@ class Pairs:
         self.url = f"/v1/projects/{self.project.id}"
         self.reviewer = as_(Role.REVIEWER)
 
-    def task(self, text: str, *said: tuple[str, bool]) -> Task:
-        """A task on which people said (which is better, whether they saw the pair turned round)."""
+    def task(self, text: str, *said: tuple[str, bool], **also: str) -> Task:
+        """A task on which people said (which is better, whether they saw the pair turned round), and `also` all."""
         prompt = self.make.prompt(self.project, text)
         task: Task = self.make.task(prompt, ("good", "bad"), kind=FeedbackKind.QUESTIONS, overlap=5)
         for better, turned in said:
@@ -41,7 +46,7 @@ class Pairs:
             held = self.make.assignment(
                 task, self.make.person(Role.ANNOTATOR), display_order=shown[::-1] if turned else shown
             )
-            payload = {"answers": {"better": better, "true": True}}
+            payload = {"answers": {"better": better, "true": True} | also}
             self.make.submission(task, [], assignment_id=held.id, kind="questions", payload=payload)
         self.session.commit()
         return task
@@ -63,6 +68,24 @@ def test_who_prefers_the_same_response_is_of_one_mind(pairs: Pairs) -> None:
     assert [(item["task"], item["disagreement"]) for item in disputed] == [(str(apart.id), 0.5)]
     found = pairs.reviewer.get(f"{pairs.url}/answers", params={"disagrees": True}).json()["items"]
     assert [item["task"] for item in found] == [str(apart.id)] * 2
+
+
+def test_an_answer_that_names_no_side_is_not_turned(pairs: Pairs, browser_of: Callable[..., TestClient]) -> None:
+    """Words of one's own, and a choice about something else, are the same for whoever saw the pair turned round."""
+    also = {"word": "first", "place": "second"}
+    agreed = pairs.task("agreed", ("first", False), ("second", True), **also)
+    assert pairs.apart(agreed) == 0
+    assert pairs.reviewer.get(f"{pairs.url}/disputed").json()["items"] == []
+    assert pairs.reviewer.get(f"{pairs.url}/answers", params={"disagrees": True}).json()["items"] == []
+    page = browser_of(Role.REVIEWER).get(f"/projects/{pairs.project.id}/review/tasks/{agreed.id}").text
+    assert re.findall(r"(word|place): (\w+)", page) == [("word", "first"), ("place", "second")] * 2
+    body = {"payload": {"answers": {"better": "first", "true": True, "place": "second"}}}
+    assert pairs.reviewer.post(f"{pairs.url}/tasks/{agreed.id}:decide", json=body).status_code == 201
+    people = pairs.reviewer.get(f"{pairs.url}/signals").json()["items"]
+    assert [one["researchers"]["agreement"] for one in people] == [1, 1]
+    figures = pairs.reviewer.get(f"{pairs.url}/agreement").json()["figures"]
+    same = {row["subject"]: row["estimate"] for row in figures if row["statistic"] == "same"}
+    assert same == {"question better": 1, "question true": 1, "question place": 1}
 
 
 def test_those_who_tie_the_same_disagree_in_no_order_of_the_tie(pairs: Pairs, make: Any, session: Session) -> None:

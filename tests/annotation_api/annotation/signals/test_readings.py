@@ -47,10 +47,12 @@ def found(own: Sequence[GivenAnswer], name: SignalName, others: Sequence[GivenAn
 
 def test_a_submission_is_read_by_the_places_on_the_page() -> None:
     payload = {"groups": [["b"], ["a", "c"]]}
-    given = read_answer(uuid.uuid4(), uuid.uuid4(), ME, payload, ["c", "b", "a"], {"a": 1, "b": 2, "c": 3}, 10, 1500)
+    given = read_answer(
+        uuid.uuid4(), uuid.uuid4(), ME, payload, ["c", "b", "a"], {"a": 1, "b": 2, "c": 3}, 10, 1500, ()
+    )
     assert (given.ranks, given.ties, given.arrangements) == ((1, 0, 1), (1, 2), 3)
     assert (given.sizes, given.read, given.seconds) == ((3, 2, 1), 16, 1.5)
-    words = read_answer(uuid.uuid4(), uuid.uuid4(), ME, {"answers": {"x": True}}, ["a"], {"a": 1}, 10, None)
+    words = read_answer(uuid.uuid4(), uuid.uuid4(), ME, {"answers": {"x": True}}, ["a"], {"a": 1}, 10, None, ())
     assert (words.ranks, words.said, words.seconds) == ((), '{"x":true}', None)
 
 

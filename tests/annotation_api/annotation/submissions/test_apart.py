@@ -79,6 +79,18 @@ def test_an_order_that_lacks_or_strays_is_refused(
     assert says in problems[pointer]
 
 
+def test_a_reviewer_reads_each_order_in_the_language_of_the_page(
+    project: Any, as_: Clients, browser_of: Clients
+) -> None:
+    sent = submit(as_(Role.ANNOTATOR), project, apart={"honest": "two>one=three", "harmless": "three>two>one"}).json()
+    browser, review = browser_of(Role.REVIEWER), f"/projects/{project.id}/review"
+    browser.cookies.set("rankloop_language", "zh")
+    for path in (review, f"{review}/answers/{sent['id']}", f"{review}/tasks/{sent['task']}"):
+        page = browser.get(path).text
+        assert "诚实：" in page, path
+        assert "honest:" not in page, path
+
+
 def test_no_order_is_owed_where_all_are_bad(project: Any, as_: Clients) -> None:
     assert submit(as_(Role.ANNOTATOR), project, all_bad=True).status_code == 201
 

@@ -37,6 +37,7 @@ from annotation_api.web.markup.language import (
     words,
 )
 from annotation_api.web.projects import form_builder
+from annotation_api.web.review.said import in_short
 from tests.support import house
 
 WEB = LOCALES.parent
@@ -131,6 +132,21 @@ def test_each_thing_that_may_not_be_found_is_a_word_of_the_pages() -> None:
     assert things - words("zh").keys() == set()
     with speaking("zh"):
         assert translate(not_found("gold item", 7).detail) == "找不到：标准题 7"
+
+
+def test_a_stage_and_a_criterion_are_called_as_the_pages_call_them() -> None:
+    english = "%(stage)s: %(message)s"
+    wrong = Sentence("stage-and-message", english, stage="reward", message=Sentence("no-such-order", "No order."))
+    payload = {"groups": [["1"], ["2"]], "apart": {"honest": [["2"], ["1"]], "harmless": [["1", "2"]]}}
+    order = in_short(payload, {"1": "A", "2": "B"})
+    with speaking("zh"):
+        assert translate(wrong).startswith("奖励模型：")
+        assert translate(order) == "A › B · 诚实：B › A · 无害：A = B"
+    with speaking("en"):
+        assert (translate(wrong), translate(order)) == (
+            "reward: No order.",
+            "A › B · honest: B › A · harmless: A = B",
+        )
 
 
 # Whose words reach a person on a page, by a class that is raised or returned.
