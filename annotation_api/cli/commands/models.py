@@ -115,7 +115,7 @@ def check_folder(args: Namespace) -> int:
 
 def convert_folder(args: Namespace) -> int:
     """A folder with pickled weights as a new one with safetensors; asks no service."""
-    return _science("convert", args.folder, args.out)
+    return _science("convert", args.folder, args.out, *(["--json"] if args.json else []))
 
 
 def _science(*command: str) -> int:
