@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotation_api.cli import completion, run_parsers
-from annotation_api.cli.client import Client, ClientError, find_credentials, told
+from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
 from annotation_api.cli.output import emit, remark, unread
 from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, command, group, listens, values
+from annotation_api.cli.problems import told
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
