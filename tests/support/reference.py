@@ -33,8 +33,9 @@ every setting of a stage, every command and every route. What they are for is to
 FILES = "Each of `RANKLOOP_...` may lie in a file instead, which `RANKLOOP_..._FILE` names; not so {}."
 SETTING = ("name", "may be", "default", "meaning")
 CODES = """A command prints words, and with `--json` nothing but JSON, one value a line: a watched job gives its events,
-an error is `{"error": ..., "problem": ...}`. Without it `import` prints its report as JSON, too, where standard
-output is no terminal; its words stand on standard error."""
+an error is `{"error": ..., "problem": ...}`. What `backup -` says stands on standard error, beside the archive.
+Without `--json` `import` prints its report as JSON, too, where standard output is no terminal; its words stand on
+standard error."""
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
 
 
