@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _is_piped(args: argparse.Namespace) -> bool:
     """Whether standard output is the archive's; then what is to be said goes to standard error."""
-    return args.command == "backup" and args.file == PIPE
+    return bool(args.command == "backup" and args.file == PIPE)
 
 
 def _backup(settings: Settings, args: argparse.Namespace) -> int:
