@@ -54,19 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder = COMMANDS_BESIDE.get(options.command, _stage)(options)
     except StageError as error:
-        if getattr(options, "json", False):
-            print(json.dumps({"error": str(error)}, ensure_ascii=False))
-        else:
-            print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(options, str(error), 1)
     except Paused as paused:
         print(f"{paused} The same command goes on from there.", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("error: Interrupted; nothing was published.", file=sys.stderr)
-        return 130
+        return _failed(options, "Interrupted; nothing was published.", 130)
     print(folder)
     return 0
+
+
+def _failed(options: argparse.Namespace, reason: str, code: int) -> int:
+    if getattr(options, "json", False):
+        print(json.dumps({"error": reason}, ensure_ascii=False))
+    else:
+        print(f"error: {reason}", file=sys.stderr)
+    return code
 
 
 def read_run(path: Path, stage: Stage | Baseline) -> tuple[StageSettings, StageSettings]:
@@ -102,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     converts = commands.add_parser("convert", help="pickled weights to safetensors, in a process with limits")
     converts.add_argument("folder", type=Path)
     converts.add_argument("out", type=Path, help="result folder, must be new")
+    converts.add_argument("--json", action="store_true", help="as JSON")
     toy.add_argument("--steps", type=int, default=BaseModelConfig().steps, help="pretraining steps")
     return parser
 
@@ -151,10 +155,11 @@ def _said(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"refused": [parts(error.cause), parts(error.next_step)]}
 
 
-def _convert(options: argparse.Namespace) -> Path:
+def _convert(options: argparse.Namespace) -> Path | str:
     from alignment.models.convert import convert
 
-    return convert(options.folder, options.out)
+    folder = convert(options.folder, options.out)
+    return json.dumps({"folder": str(folder)}, ensure_ascii=False) if options.json else folder
 
 
 COMMANDS_BESIDE: dict[str, Callable[[argparse.Namespace], Path | str]] = {

@@ -191,10 +191,10 @@ def main(host: str, port: int, as_json: bool = False) -> int:
     try:
         WorkerSettings.from_environment()  # the dispatcher's too, before anything is made
         for remark in remarks(os.environ):
-            _step(remark)
+            step(remark)
         with Service(Settings.from_environment(), host, port, say, step) as service:
             if as_json:
-                print(json.dumps({"url": service.url, "setup_url": service.setup_url}), flush=True)
+                _say(json.dumps({"url": service.url, "setup_url": service.setup_url}))
             say(f"Rankloop is running at {service.url}")
             if service.setup_url:
                 say(f"{SETUP} {service.setup_url}")
@@ -204,9 +204,17 @@ def main(host: str, port: int, as_json: bool = False) -> int:
                 time.sleep(0.5)
             say("Stopping ...")
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
-        print(f"rankloop up: {reason}", file=sys.stderr)
-        return 1
+        return failed("up", str(reason), as_json)
     return 0
+
+
+def failed(command: str, reason: str, as_json: bool) -> int:
+    """Say why a command that runs a service, or prepares for one, came to nothing; its exit code."""
+    if as_json:
+        _say(json.dumps({"error": reason}, ensure_ascii=False))
+    else:
+        _step(f"rankloop {command}: {reason}")
+    return 1
 
 
 def _say(text: str) -> None:
@@ -235,12 +243,11 @@ def migrate(as_json: bool = False) -> int:
         with session_factory(make_engine(settings.database_url)).begin() as session:
             token = ensure_setup_link(session)
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
-        print(f"rankloop migrate: {reason}", file=sys.stderr)
-        return 1
+        return failed("migrate", str(reason), as_json)
     link = f"{settings.public_url or 'http://127.0.0.1:8000'}/setup/{token}" if token else None
-    print(json.dumps({"setup_url": link}) if as_json else "The database is up to date.")
+    _say(json.dumps({"setup_url": link}) if as_json else "The database is up to date.")
     if link and not as_json:
-        print(f"{SETUP} {link}")
+        _say(f"{SETUP} {link}")
     return 0
 
 

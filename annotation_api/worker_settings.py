@@ -21,6 +21,7 @@ BESIDE = {
     "POSTGRES_BIN": "The folder of Postgres's programs: the embedded server, backup, restore; unset: the newest found.",
     "CRASH_POINT": "Of tests alone: the line at which a worker's process is killed.",
 }
+IN_FILES = ("API_KEY",)  # of them what may lie in a file, too, as each setting may
 
 
 class ExecutorKind(StrEnum):
@@ -89,8 +90,9 @@ class WorkerSettings(Settings):
 
 def remarks(names: Iterable[str]) -> list[str]:
     """Of an environment's names those that look like settings and are none, each with what was perhaps meant."""
-    known = [PREFIX + name.upper() for name in (*WorkerSettings.model_fields, *BESIDE)]
-    meant = {*known, *(f"{name}_FILE" for name in known)}
+    settings = [PREFIX + name.upper() for name in WorkerSettings.model_fields]
+    known = [*settings, *(PREFIX + name for name in BESIDE)]
+    meant = {*known, *(f"{name}_FILE" for name in (*settings, *(PREFIX + name for name in IN_FILES)))}
     return [_remark(name, known) for name in sorted(names) if name.startswith(PREFIX) and name not in meant]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from annotation_api.cli.problems import of_address, told
 from annotation_api.http.patience import Patient
 
 RECONNECT_SECONDS = 2.0
@@ -263,23 +264,11 @@ def checked(answer: httpx.Response) -> httpx.Response:
 def _said(answer: httpx.Response, body: Mapping[str, Any]) -> str:
     """The service's sentence in the words of a command line, and where a better key comes from."""
     first: Mapping[str, Any] = next(iter(body.get("errors") or ()), {})
-    said = told(first) if _of_address(first) else str(body["detail"])
+    said = told(first) if of_address(first) else str(body["detail"])
     if body.get("type") not in KEYS_FALL_SHORT:
         return said
-    at = f"{answer.request.url.scheme}://{answer.request.url.netloc.decode()}/keys"
-    return f"{said} Who may do it makes a key at {at}; set RANKLOOP_API_KEY to that."
-
-
-def told(problem: Mapping[str, Any]) -> str:
-    """One of a refusal's problems: the option or the argument that it is about, and what is wrong with it."""
-    where, _, name = str(problem.get("pointer", "")).partition(":")
-    place = {"query": f"--{name}", "path": repr(problem.get("value"))}.get(where, where)
-    return f"{place}: {problem.get('message', '')}" if place else str(problem.get("message", ""))
-
-
-def _of_address(problem: Mapping[str, Any]) -> bool:
-    """Whether it is about the address that a command asked, not about a body."""
-    return str(problem.get("pointer", "")).startswith(("query:", "path:"))
+    at = str(answer.request.url).partition("/v1/")[0]
+    return f"{said} Who may do it makes a key at {at}/keys; set RANKLOOP_API_KEY to that."
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[StreamedEvent]:

@@ -10,16 +10,16 @@ Client commands use the REST API only. Nothing here loads a model library.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotation_api.cli import completion, run_parsers
-from annotation_api.cli.client import Client, ClientError, find_credentials, told
+from annotation_api.cli.client import Client, ClientError, find_credentials
 from annotation_api.cli.commands import admin, data, prepare, quality
-from annotation_api.cli.output import emit, remark
+from annotation_api.cli.output import emit, remark, unread
 from annotation_api.cli.parsers import Parser, ShowVersion, Sub, client_command, command, group, listens, values
+from annotation_api.cli.problems import told
 from annotation_api.cli.references import by_names
 from annotation_api.datasets.export_formats import ExportFormat
 from annotation_api.datasets.layouts import Format
@@ -32,8 +32,8 @@ EXITS = {
     1: "Something was refused, has failed, or is missing or damaged, and a sentence says what. So ends `import` where "
     "any row was refused, with --skip-bad, too, which imports the others; `--validate` and `--preview` of what could "
     "not be made; a command that waits for a job that does not succeed; `doctor` and `audit verify` that find a fault.",
-    2: "What was typed is no command, or lacks something; nothing was done.",
-    130: "Ctrl-C. A job that was watched goes on.",
+    2: "What was typed is no command, or lacks something; nothing was done. Words say so, with `--json`, too.",
+    130: "Ctrl-C. A job that was watched goes on. `up` and `serve` end with 0: that is how they are stopped.",
 }
 FOR_ADMINS = "needs a key of the role admin"
 KINDS = tuple(kind.value for kind in DatasetKind if kind.value not in COLLECTED)
@@ -48,9 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _command(args)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `rankloop ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -74,10 +71,17 @@ def _command(args: argparse.Namespace) -> int:
         from annotation_api.cli.commands import operations
 
         return operations.run(args)
-    if here := getattr(args, "here", None):  # it asks no service
-        code: int = here(args)
-        return code
-    return _client_command(args)
+    here = getattr(args, "here", None)  # it asks no service
+    return _as_far_as_read(here or _client_command, args)
+
+
+def _as_far_as_read(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Its exit code; 0 where who reads it has enough: `rankloop ... | head`."""
+    try:
+        return run(args)
+    except BrokenPipeError:
+        unread()
+        return 0
 
 
 def _client_command(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ Names and texts are other people's: what would steer a terminal, or turn a line 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,11 @@ def emit(value: Any) -> None:
 
 def remark(text: str) -> None:
     print(shown(text), file=sys.stderr, flush=True)
+
+
+def unread() -> None:
+    """Nobody reads standard output any more: the rest of it goes nowhere, and ends no command."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

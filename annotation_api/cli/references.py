@@ -16,11 +16,11 @@ MODELS = ("model", "alias", "job")
 MOST = 10_000  # things of a list that are looked through
 # How a person sees what there is.
 LISTERS = {name: f"`rankloop {name} list`" for name in ("jobs", "models", "datasets", "snapshots")}
+LISTERS |= {"pipelines": "`rankloop pipeline list`"}
 ELSEWHERE = {
     "datasets": " What people said in a project is project:NAME.",
     "snapshots": " A data set is dataset:NAME, what people said in a project project:NAME.",
 }
-LISTERS["pipelines"] = "`rankloop pipeline list`"
 
 
 def by_names(client: Client, args: Namespace) -> None:

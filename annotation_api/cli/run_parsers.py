@@ -27,10 +27,10 @@ def add_jobs(commands: Sub[Parser]) -> None:
         ("checkpoints", jobs.checkpoints, "what it saved on the way, and what it compared at the end"),
         ("wins", jobs.wins, "how often people prefer the policy of a ppo job to the SFT policy, at each evaluation"),
     ):
-        command = client_command(inner, name, run, text)
-        command.add_argument("job", metavar="JOB", help="id or name")
+        parser = client_command(inner, name, run, text)
+        parser.add_argument("job", metavar="JOB", help="id or name")
         if run is jobs.again:
-            _changed(command)
+            _changed(parser)
     log = client_command(inner, "log", jobs.log, "the last lines that an attempt wrote")
     log.add_argument("job", metavar="JOB", help="id or name")
     log.add_argument("--attempt", type=int, metavar="N", help="its number; unset: the newest")
@@ -135,6 +135,7 @@ def add_models(commands: Sub[Parser]) -> None:
     convert = command(inner, "convert", "a folder with pickled weights as a new one with safetensors")
     convert.add_argument("folder", metavar="FOLDER", help="with the pickled weights")
     convert.add_argument("out", metavar="NEW_FOLDER", help="must not be there yet")
+    convert.add_argument("--json", action="store_true", help="print JSON")
     convert.set_defaults(here=models.convert_folder)
     client_command(inner, "show", models.show, "one model").add_argument("model", metavar="MODEL", help="id or name")
     client_command(inner, "lineage", models.lineage, "back to the annotations").add_argument(

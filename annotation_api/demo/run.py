@@ -33,7 +33,7 @@ from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
 from annotation_api.http.patience import Patient
 from annotation_api.settings import Settings
-from annotation_api.up import CannotStart, Service, start_module
+from annotation_api.up import CannotStart, Service, failed, start_module
 
 PRESET = "toy"
 TASKS_PER_PROMPT = 2  # of K = 4 each: more different responses teach more than more opinions on the same
@@ -87,10 +87,10 @@ def main(out: Path, seed: int, as_json: bool = False, keep: bool = False) -> int
             if keep:
                 demo.keep()
     except (DemoFailed, CannotStart, DatabaseUnavailable) as reason:
-        print(f"rankloop demo: {reason}", file=sys.stderr)
-        return 1
+        return failed("demo", str(reason), as_json)
     except KeyboardInterrupt:
-        print("rankloop demo: stopped.", file=sys.stderr)
+        if not as_json:
+            print("rankloop demo: stopped.", file=sys.stderr)
         return 130
     finally:
         base.kill()

@@ -35,15 +35,14 @@ from annotation_api.web.markup.fields import Words
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
-from annotation_api.web.queries import newest
+from annotation_api.web.queries import PAGE, newest
 from annotation_api.web.runs import titles
 from annotation_api.web.start.inputs import offered
 
 router = APIRouter(route_class=DoorRoute)
 
 IMPORTED = [kind for kind in DatasetKind if kind not in COLLECTED]
-LISTED = 100  # data sets on a page
-PAGE = 20  # records on a page
+RECORDS = 20  # records on a page
 FIRST_PAGE = "0.0"  # after the row and the part of it
 SHOWN_PROBLEMS = 50
 ONLY_ITS_BEGINNING = Sentence(
@@ -71,7 +70,7 @@ def datasets_page(
 ) -> Response:
     """Newest first, of a tag or part of a name where they are chosen; and the form that imports a file."""
     query = searched(queries.datasets(None, None), Dataset, name, tag)
-    rows, after = fetch_rows(session, query, Dataset, limit=LISTED, cursor=cursor or None)
+    rows, after = fetch_rows(session, query, Dataset, limit=PAGE, cursor=cursor or None)
     context = {"kinds": IMPORTED, "formats": list(Format), "projects": newest(session, Project)}
     context |= {"chosen": {"name": name, "tag": tag}, "next": after, "first": not cursor}
     return render(request, "datasets.html", me, datasets=rows, **context)
@@ -242,8 +241,8 @@ def shown_dataset(
         personal_kinds=PERSONAL,
         project=session.get(Project, dataset.project_id) if dataset.project_id else None,
         holds=HOLDS[dataset.kind].__name__,
-        rows=rows[:PAGE],
-        next=f"{rows[PAGE - 1].row}.{rows[PAGE - 1].part}" if len(rows) > PAGE else None,
+        rows=rows[:RECORDS],
+        next=f"{rows[RECORDS - 1].row}.{rows[RECORDS - 1].part}" if len(rows) > RECORDS else None,
         q=q,
         after=after,
         too_slow=too_slow,
@@ -256,7 +255,7 @@ def _rows(session: Session, dataset: Dataset, words: str, after: str) -> tuple[l
     row, _, part = after.partition(".")
     place = (int(row), int(part))
     try:
-        found = queries.dataset_rows(session, dataset.id, place, PAGE + 1, words)
+        found = queries.dataset_rows(session, dataset.id, place, RECORDS + 1, words)
     except queries.SearchTooSlow:
         return [], True
     return list(found), False

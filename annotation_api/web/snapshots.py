@@ -29,12 +29,11 @@ from annotation_api.web.markup.fields import Words
 from annotation_api.web.markup.rendering import render, see_other
 from annotation_api.web.markup.returned import NOTHING_SENT, Returned
 from annotation_api.web.models import branches
-from annotation_api.web.queries import kinds_asked, newest, origins
+from annotation_api.web.queries import PAGE, kinds_asked, newest, origins
 from annotation_api.web.runs import titles
 
 router = APIRouter(route_class=DoorRoute)
 
-LISTED = 100  # snapshots on a page
 FIRST = 10  # records shown of a snapshot
 EVERY = {"name": "", "tag": ""}
 
@@ -51,8 +50,8 @@ def snapshots_page(
     cursor: str | None = None,
 ) -> Response:
     """Newest first, of a tag or part of a name where they are chosen; `project` or `dataset` fills in the form."""
-    chosen = f"project:{project}" if project else f"dataset:{dataset}" if dataset else ""
-    return _snapshots(request, session, me, chosen=chosen, named={"name": name, "tag": tag}, cursor=cursor)
+    source = f"project:{project}" if project else f"dataset:{dataset}" if dataset else ""
+    return _snapshots(request, session, me, source=source, chosen={"name": name, "tag": tag}, cursor=cursor)
 
 
 @router.post("/snapshots", dependencies=[allow(*ENGINEERS)])
@@ -77,7 +76,7 @@ def freeze(
         error = refusal.shown
     session.rollback()
     votes = VoteChoice(adjudicated, paused)
-    return _snapshots(request, session, me, 422, chosen=source, kind=kind.value, votes=votes, error=error)
+    return _snapshots(request, session, me, 422, source=source, kind=kind.value, votes=votes, error=error)
 
 
 @router.get("/freezes/{freeze_id}", dependencies=[allow(*ENGINEERS)])
@@ -95,15 +94,15 @@ def _snapshots(
     me: Person,
     status: int = 200,
     *,
-    chosen: str,
+    source: str,
     kind: str = "",
     votes: VoteChoice = USUAL,
     error: str | None = None,
-    named: Mapping[str, str] = EVERY,
+    chosen: Mapping[str, str] = EVERY,
     cursor: str | None = None,
 ) -> Response:
-    query = searched(queries.snapshots(), Snapshot, named["name"], named["tag"])
-    shown, after = fetch_rows(session, query, Snapshot, limit=LISTED, cursor=cursor or None)
+    query = searched(queries.snapshots(), Snapshot, chosen["name"], chosen["tag"])
+    shown, after = fetch_rows(session, query, Snapshot, limit=PAGE, cursor=cursor or None)
     projects, datasets = newest(session, Project), newest(session, Dataset)
     return render(
         request,
@@ -117,13 +116,13 @@ def _snapshots(
         fits=_of_projects(session, projects) | _of_datasets(datasets),
         project_kinds=list(PROJECT_SOURCES),
         dataset_kinds=list(DATASET_SOURCES),
-        chosen=chosen,
+        source=source,
         kind=kind,
         votes=votes,
         adjudicated=list(Adjudicated),
         paused=list(PausedPeople),
         error=error,
-        named=named,
+        chosen=chosen,
         next=after,
         first=not cursor,
     )

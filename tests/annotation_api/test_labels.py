@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from alignment.shared.records import Demonstration, Prompt
 from annotation_api.db.tables import DatasetKind, Pipeline, Role
+from annotation_api.people import service as people
+from annotation_api.people.schemas import NewApiKey
+from annotation_api.settings import Settings
+from tests.annotation_api.conftest import HOST
+from tests.support.databases import is_waited
+from tests.support.engine_room import poll
 from tests.support.jobs import As
+from tests.support.live import app_of
 
 
 @pytest.fixture
@@ -65,7 +76,7 @@ def test_a_page_of_a_list_finds_by_a_part_of_the_name_and_a_tag(as_: As, places:
         assert link in shown
         assert 'name="tag"' in shown
     for hidden in (page(name="%"), page(tag="to"), page(name="first", tag="other")):
-        assert link not in hidden.partition("<main")[2].partition("<details")[0]
+        assert link not in hidden.partition("<main")[2].partition("</main>")[0]
         assert "There is no such" in hidden
 
 
@@ -78,6 +89,37 @@ def test_the_page_of_a_pipeline_names_it(as_: As, places: dict[str, str]) -> Non
     shown = client.get(f"/v1{at}").json()
     assert (shown["name"], shown["tags"], shown["notes"]) == ("third try", ["small", "toy"], "why")
     assert "<h1>third try</h1>" in client.get(at).text
+
+
+@pytest.mark.parametrize("on_the_page", [False, True])
+def test_two_who_label_a_pipeline_at_once_lose_nothing(
+    fresh_engine: Engine, factory: Any, tmp_path: Path, on_the_page: bool
+) -> None:
+    with Session(fresh_engine) as session:
+        engineer = factory(session).person(Role.ENGINEER)
+        row = Pipeline(spec={"gpus": 1}, created_by=engineer.id)
+        session.add(row)
+        _, key = people.add_api_key(session, engineer, NewApiKey(name="k"))
+        session.commit()
+        at = f"/pipelines/{row.id}"
+    app = app_of(Settings(database_url="postgresql://given", home=tmp_path), fresh_engine)
+    client = TestClient(app, base_url=HOST, headers={"Authorization": f"Bearer {key}"})
+
+    def tag() -> int:
+        if on_the_page:
+            form = {"name": "", "notes": "", "tags": "toy"}
+            return client.post(f"{at}/labels", data=form, follow_redirects=False).status_code
+        return client.patch(f"/v1{at}", json={"tags": ["toy"]}).status_code
+
+    with Session(fresh_engine) as first, ThreadPoolExecutor(1) as pool:
+        first.get_one(Pipeline, row.id).name = "a name"
+        first.flush()
+        second = pool.submit(tag)
+        poll(lambda: is_waited(fresh_engine), "the second to wait for the first")
+        first.commit()
+        assert second.result() in (200, 303)
+    shown = client.get(f"/v1{at}").json()
+    assert (shown["name"], shown["tags"]) == ("a name", ["toy"])
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_a_variable_that_no_part_reads_is_remarked_upon() -> None:
     assert remarks(["RANKLOOP_SLOT"]) == [
         "RANKLOOP_SLOT is set, but no setting is called so. Did you mean RANKLOOP_SLOTS?"
     ]
+    plain = ("RANKLOOP_CRASH_POINT_FILE", "RANKLOOP_POSTGRES_BIN_FILE", "RANKLOOP_URL_FILE")
+    assert [remark.partition(" is set, but")[0] for remark in remarks(plain)] == list(plain)
     assert remarks(["RANKLOOP_ZZZ"]) == ["RANKLOOP_ZZZ is set, but no setting is called so."]
 
 

@@ -20,7 +20,7 @@ from alignment.shared.config import BASELINES, CONFIGS
 from annotation_api.cli import command_line
 from annotation_api.cli.parsers import Parser
 from annotation_api.settings import PREFIX
-from annotation_api.worker_settings import BESIDE, WorkerSettings
+from annotation_api.worker_settings import BESIDE, IN_FILES, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
@@ -30,11 +30,12 @@ TITLE = """# Reference
 Written by `python -m tests.support.reference` from the code; change it there. Every variable of the environment,
 every setting of a stage, every command and every route. What they are for is told in [operations.md](operations.md),
 [training.md](training.md) and [rest.md](rest.md)."""
-SECRETS = """Each of `RANKLOOP_...` may lie in a file instead, which `RANKLOOP_..._FILE` names."""
+FILES = "Each of `RANKLOOP_...` may lie in a file instead, which `RANKLOOP_..._FILE` names; not so {}."
 SETTING = ("name", "may be", "default", "meaning")
 CODES = """A command prints words, and with `--json` nothing but JSON, one value a line: a watched job gives its events,
-an error is `{"error": ..., "problem": ...}`. Without it `import` prints its report as JSON, too, where standard
-output is no terminal; its words stand on standard error."""
+an error is `{"error": ..., "problem": ...}`. What `backup -` says stands on standard error, beside the archive.
+Without `--json` `import` prints its report as JSON, too, where standard output is no terminal; its words stand on
+standard error."""
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
 
 
@@ -53,12 +54,17 @@ OUR_OWN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "COMP_LINE")  # s
 
 def page() -> str:
     variables = [*_rows_of(WorkerSettings, lambda name: f"{PREFIX}{name.upper()}"), *_beside()]
-    parts = [TITLE, "## Variables", SECRETS, _table(SETTING, variables)]
+    parts = [TITLE, "## Variables", FILES.format(_read_plainly()), _table(SETTING, variables)]
     for stage, config in (CONFIGS | BASELINES).items():
         parts += [f"## Settings of {stage.value}", _settings(config)]
     for parser in (command_line._parser(), alignment.__main__._parser()):
         parts += [f"## {parser.prog}", *(_exits() if parser.prog == "rankloop" else ()), *_commands(parser)]
     return "\n\n".join([*parts, "## Routes", _routes(json.loads(DOCUMENT.read_text("utf-8")))]) + "\n"
+
+
+def _read_plainly() -> str:
+    *others, last = [f"`{PREFIX}{name}`" for name in BESIDE if name not in IN_FILES]
+    return f"{', '.join(others)} and {last}"
 
 
 def _beside() -> Iterator[tuple[str, ...]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotation_api.cli.client import told
 from annotation_api.cli.output import facts, say, size
+from annotation_api.cli.problems import told
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "cache", "rollout_copy")
 

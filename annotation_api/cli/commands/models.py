@@ -16,6 +16,7 @@ from annotation_api.cli.commands.labels import by_labels, tagged
 from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.references import register
 
+GONE = "urn:rankloop:not-found"
 PART = 32 * 2**20  # bytes of a file that are sent at once
 COLUMNS = ("id", "kind", "name", "tags", "path", "created_at")
 
@@ -45,8 +46,8 @@ def upload(client: Client, args: Namespace) -> int:
     if not files:
         raise ClientError(f"{folder} holds no file of a model: weights as safetensors, settings, vocabulary.")
     path = "/v1/model-uploads"
-    open_upload = client.get(f"{path}/{args.resume}") if args.resume else None
-    row = open_upload or client.post(path, {"name": args.name or folder.resolve().name})
+    row = _resumed(client, f"{path}/{args.resume}", folder, files) if args.resume else None
+    row = row or client.post(path, {"name": args.name or folder.resolve().name})
     at = f"{path}/{row['id']}"
     try:
         for file in files:
@@ -56,6 +57,22 @@ def upload(client: Client, args: Namespace) -> int:
         raise ClientError(_by_folder(folder, row["id"], error), error.body) from None
     emit(model) if args.json else say(f"model {model['id']}: {model['name']}, {model['path']}")
     return 0
+
+
+def _resumed(client: Client, at: str, folder: Path, files: list[Path]) -> dict[str, Any]:
+    """The upload that is to go on. What was taken out of the folder since stays in it, and is checked with the rest."""
+    try:
+        row: dict[str, Any] = client.get(at)
+    except ClientError as error:
+        said = f"{folder}: {error} {_anew(folder)}" if error.body.get("type") == GONE else str(error)
+        raise ClientError(said, error.body) from None
+    if lacking := sorted(row["files"].keys() - {file.name for file in files}):
+        raise ClientError(f"{folder} lacks {', '.join(lacking)}, which the upload has. {_anew(folder)}")
+    return row
+
+
+def _anew(folder: Path) -> str:
+    return f"To start anew: rankloop models upload {shlex.quote(str(folder))}"
 
 
 def _finish(client: Client, at: str, files: list[Path], quiet: bool) -> dict[str, Any]:
@@ -74,8 +91,10 @@ def _finish(client: Client, at: str, files: list[Path], quiet: bool) -> dict[str
 
 
 def _by_folder(folder: Path, upload: str, error: ClientError) -> str:
-    """What is wrong, by the folder as it was typed, and how the upload goes on."""
+    """What is wrong, by the folder as it was typed, and how the upload goes on, unless it is gone."""
     said = str(error).removeprefix("/files: ")
+    if error.body.get("type") == GONE:
+        return f"{folder}: {said} {_anew(folder)}"
     again = f"rankloop models upload {shlex.quote(str(folder))} --resume {upload}"
     return f"{folder}: {said} To go on: {again}"
 
@@ -115,7 +134,7 @@ def check_folder(args: Namespace) -> int:
 
 def convert_folder(args: Namespace) -> int:
     """A folder with pickled weights as a new one with safetensors; asks no service."""
-    return _science("convert", args.folder, args.out)
+    return _science("convert", args.folder, args.out, *(["--json"] if args.json else []))
 
 
 def _science(*command: str) -> int:

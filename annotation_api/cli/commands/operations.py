@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from annotation_api.cli.commands import users
-from annotation_api.cli.output import emit, remark, say, table
+from annotation_api.cli.output import emit, remark, say, table, unread
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http.errors import ApiError
 from annotation_api.operations import archive, doctor
@@ -34,14 +34,24 @@ def run(args: argparse.Namespace) -> int:
         reason = str(error)
     except OSError as error:
         reason = f"{error.filename or args.command}: {error.strerror or error}"
-    if args.json:
+        if isinstance(error, BrokenPipeError):
+            unread()
+    if not args.json:
+        remark(f"rankloop {args.command}: {reason}")
+    elif _is_piped(args):
+        remark(json.dumps({"error": reason}, ensure_ascii=False))
+    else:
         emit({"error": reason})
-    remark(f"rankloop {args.command}: {reason}")
     return 1
 
 
+def _is_piped(args: argparse.Namespace) -> bool:
+    """Whether standard output is the archive's; then what is to be said goes to standard error."""
+    return bool(args.command == "backup" and args.file == PIPE)
+
+
 def _backup(settings: Settings, args: argparse.Namespace) -> int:
-    piped = args.file == PIPE
+    piped = _is_piped(args)
     if piped and sys.stdout.isatty():
         raise OperationError("a backup does not belong on a terminal; name a file, or redirect: backup - > FILE.")
     with shown(args.json) as bar:
@@ -52,7 +62,7 @@ def _backup(settings: Settings, args: argparse.Namespace) -> int:
     else:
         say(f"{report.file}: {report.bytes} bytes, the database and {report.files} files.")
         remark(f"Not in it: {'; '.join(report.left_out)}. It holds hashes of passwords and keys: keep it safe.")
-    return _print_damaged(report.damaged, "Missing or changed when the backup was made")
+    return _damaged(report.damaged, args.json, "Missing or changed when the backup was made")
 
 
 def _restore(settings: Settings, args: argparse.Namespace) -> int:
@@ -68,7 +78,7 @@ def _restore(settings: Settings, args: argparse.Namespace) -> int:
         say(f"Restored the database and {report.files} files into {report.home}.")
         remark(f"{report.jobs_queued} jobs that were at work are queued again. People sign in anew.")
         remark(f"Not in the backup: {'; '.join(report.left_out)}.")
-    return _print_damaged(report.damaged, "Missing or changed already when the backup was made")
+    return _damaged(report.damaged, args.json, "Missing or changed already when the backup was made")
 
 
 def _prune(settings: Settings, args: argparse.Namespace) -> int:
@@ -115,8 +125,9 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
 }
 
 
-def _print_damaged(names: list[str], when: str) -> int:
-    for name in names:
+def _damaged(names: list[str], quiet: bool, when: str) -> int:
+    """The exit code; the report has the names, too."""
+    for name in () if quiet else names:
         remark(f"{when}: {name}")
     return 1 if names else 0
 

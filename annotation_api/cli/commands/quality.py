@@ -88,7 +88,7 @@ def _add_erase(commands: Sub[Parser]) -> None:
 def _targets(parser: Parser, scope: ErasureScope) -> None:
     if scope is ErasureScope.RECORD:
         parser.add_argument("--task", metavar="ID", help="a task that asks the prompt")
-        parser.add_argument("--dataset", metavar="ID", help="the data set that holds it, with --row")
+        parser.add_argument("--dataset", metavar="DATASET", help="the data set that holds it, with --row; id or name")
         parser.add_argument("--row", type=int, metavar="N", help="from 1, as in the file")
         parser.add_argument("--part", type=int, metavar="N", help="of a row that gave several records")
     if scope is ErasureScope.PERSON:

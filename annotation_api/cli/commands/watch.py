@@ -27,7 +27,8 @@ REASONS = {
 def watch(client: Client, job: str, *, as_json: bool) -> dict[str, Any]:
     """Show the job until it ends; its row."""
     row: dict[str, Any] = client.get(f"/v1/jobs/{job}")
-    events = client.events(job, lost=lambda: remark("The connection was lost; trying again."))
+    lost = "The connection was lost; trying again."
+    events = client.events(job, lost=lambda: None if as_json else remark(lost))
     if as_json:
         _as_json(job, events)
     elif sys.stdout.isatty():

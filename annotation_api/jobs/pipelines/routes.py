@@ -70,7 +70,7 @@ def show_pipeline(pipeline_id: uuid.UUID, session: Db) -> PipelineOut:
 @router.patch("/pipelines/{pipeline_id}", dependencies=[allow(*ENGINEERS)])
 def label_pipeline(pipeline_id: uuid.UUID, body: Labels, session: Db) -> PipelineOut:
     """Give a pipeline another name, notes or tags; what is left out stays. Its jobs keep theirs."""
-    return pipelines.show(session, label(pipelines.get(session, pipeline_id), body))
+    return pipelines.show(session, label(pipelines.get(session, pipeline_id, lock=True), body))
 
 
 @router.post(

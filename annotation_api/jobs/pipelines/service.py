@@ -62,7 +62,7 @@ def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipel
         shared |= {"name": f"{body.name} {stage.value}"[:MOST_NAME]} if body.name else {}
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
-        with _named(stage):
+        with _saying(stage):
             prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
         queued[stage] = prepared, body.gpus
         return {"job": str(service.store(session, me, job, prepared, row.id).id)}
@@ -125,7 +125,7 @@ def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[l
 
 
 @contextmanager
-def _named(stage: Stage) -> Iterator[None]:
+def _saying(stage: Stage) -> Iterator[None]:
     """Problems say which stage has them, where their place in the pipeline's body does not."""
     try:
         yield
@@ -142,8 +142,9 @@ def _of_stage(stage: Stage, problem: Problem) -> Problem:
     return problem.model_copy(update={"message": said})
 
 
-def get(session: Session, key: uuid.UUID) -> Pipeline:
-    found = session.get(Pipeline, key)
+def get(session: Session, key: uuid.UUID, *, lock: bool = False) -> Pipeline:
+    """404 where there is none. `lock` holds the row: its labels are one column, read and written whole."""
+    found = session.get(Pipeline, key, with_for_update=lock, populate_existing=lock)
     if found is None:
         raise not_found("pipeline", key)
     return found

@@ -77,7 +77,7 @@ class JobValidator:
         self.needs: set[uuid.UUID] = set()
         self.rows = 0
         self.folders: dict[str, Path] = {}
-        self.named: list[Any] = []
+        self.held: list[Any] = []
 
     def check(self, job: StageJob) -> ValidatedJob | None:
         """The job with its inputs resolved, or None when `problems` say why not."""
@@ -85,9 +85,9 @@ class JobValidator:
         if config is not None:
             self.shareable(job.stage, config, job.gpus)
         asked, given = inputs_of(job.stage), dict(job.inputs)
-        self.named = named_rows(self.session, given.values())  # held: what is looked at below is known already
-        named = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
-        inputs = self.beside(job.stage, given[main_data(job.stage)]) | named
+        self.held = named_rows(self.session, given.values())  # what is looked at below is known already
+        resolved = {name: self._input(name, asked[name], value) for name, value in given.items() if value is not None}
+        inputs = self.beside(job.stage, given[main_data(job.stage)]) | resolved
         self._together(config, inputs)
         if config is None or self.problems:
             return None

@@ -62,7 +62,8 @@ def label_pipeline(request: Request, pipeline_id: uuid.UUID, session: Db, me: Me
     def again(back: Returned) -> Response:
         return shown_pipeline(request, session, me, pipeline_id, back)
 
-    return _labelled(session, pipelines.get(session, pipeline_id), form, f"/pipelines/{pipeline_id}", again)
+    row = pipelines.get(session, pipeline_id, lock=True)
+    return _labelled(session, row, form, f"/pipelines/{pipeline_id}", again)
 
 
 @router.post("/models/{model_id}/labels", dependencies=[allow(*ENGINEERS)])

@@ -50,10 +50,10 @@ def _coded(text: str) -> Markup:
 
 def _place(problem: Problem) -> str:
     """What a problem is about as people see it: what stands in the address, else the field's name."""
-    where, colon, name = problem.pointer.partition(":")
-    if colon:
+    where, _, name = problem.pointer.partition(":")
+    if where in ("path", "query", "header"):
         return str(problem.value) if where == "path" else name
-    return where.strip("/").replace("/", ".")
+    return problem.pointer.strip("/").replace("/", ".")
 
 
 def _when(value: datetime | None) -> str:

@@ -43,6 +43,8 @@ def test_a_converted_folder_is_the_same_model(parts: int, tmp_path: Path, capsys
         assert torch.equal(weight, again), name
     assert __main__.main(["convert", str(source), str(tmp_path / "new")]) == 1
     assert "never overwritten" in capsys.readouterr().err
+    assert __main__.main(["convert", str(source), str(tmp_path / "again"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path / "again")}
 
 
 class Attack:

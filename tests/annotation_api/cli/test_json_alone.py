@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from annotation_api.cli import command_line
-from annotation_api.cli.commands import prepare
+from annotation_api.cli.client import StreamedEvent
+from annotation_api.cli.commands import operations, prepare, watch
 from annotation_api.cli.parsers import Parser
 from annotation_api.db.tables import Role
+from annotation_api.operations.backup import BackupReport
 from tests.annotation_api.cli.test_cli import BAD, PAIRS, Live, Run, ask, data, live, run, write
 
 __all__ = ["ask", "data", "live", "run"]  # fixtures
-NO_JSON = {"rankloop serve", "rankloop completion", "rankloop models convert"}  # a process, a shell's script, a path
+NO_JSON = {"rankloop serve", "rankloop completion"}  # a process, a shell's script
+
+
+NO_SERVER = {"RANKLOOP_POSTGRES_BIN": "/nowhere"}  # of `demo`, which has a database of its own
 
 
 def commands(parser: Parser) -> Iterator[Parser]:
@@ -105,8 +113,55 @@ def test_a_preparation_is_told_in_words_or_as_json(as_json: bool, capsys: pytest
         ]
 
 
-def test_a_folder_that_is_none_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main(["models", "check", "nowhere", "--json"]) == 1
+@pytest.mark.parametrize("words", [("check", "nowhere"), ("convert", "nowhere", "new")])
+def test_a_folder_that_is_none_is_json_too(capfd: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    assert command_line.main(["models", *words, "--json"]) == 1
     out, err = capfd.readouterr()
     assert err == ""
-    assert json.loads(out)["error"].startswith("nowhere cannot be used: ")
+    assert "nowhere" in json.loads(out)["error"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up", "--port", "0"),
+        ("migrate",),
+        ("demo",),
+        ("backup", "b.tar"),
+        ("restore", "b.tar"),
+        ("prune",),
+        ("doctor",),
+        ("users", "unlock", "nobody@example.com"),
+    ],
+)
+def test_on_the_machine_of_the_service_it_stands_alone_too(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Each fails, since there is no such database; and a variable that means nothing is in the way."""
+    given = {"RANKLOOP_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "RANKLOOP_SLOT": "3"}
+    given |= {"RANKLOOP_HOME": str(tmp_path / "home")} | NO_SERVER
+    command = [sys.executable, "-m", "annotation_api.cli", *words, "--json"]
+    done = subprocess.run(command, env=os.environ | given, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_damage_is_told_once_and_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    report = BackupReport("b.tar", 7, 1, ["models/a.json"], [])
+    monkeypatch.setattr(operations, "backup", lambda *given: report)
+    assert command_line.main(["backup", "b.tar", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["damaged"], err) == (["models/a.json"], "")
+
+
+def test_a_lost_connection_is_no_word_among_events(capsys: pytest.CaptureFixture[str]) -> None:
+    class Client:
+        def get(self, path: str) -> Any:
+            return {"stage": "sft"}
+
+        def events(self, job: str, lost: Callable[[], None]) -> Iterator[StreamedEvent]:
+            lost()
+            yield StreamedEvent(1, "end", {})
+
+    client: Any = Client()
+    watch.watch(client, "j", as_json=True)
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["type"], err) == ("end", "")

@@ -260,6 +260,25 @@ def test_what_is_wrong_is_told_by_the_folder_that_was_typed_and_a_mended_file_is
     assert Path(model["path"], "model.safetensors").read_bytes() == good
 
 
+def test_an_upload_that_cannot_go_on_is_told_to_start_anew(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (live / "adapter_config.json").write_bytes(b'{"peft_type": "LORA"}')
+    assert main(["models", "upload", str(live)]) == 1
+    told = capsys.readouterr().err
+    assert "adapters" in told
+    again = told.strip().partition("To go on: rankloop ")[2].split()
+    (live / "adapter_config.json").unlink()
+    assert main(again) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"rankloop: {live} lacks adapter_config.json, which the upload has. To start anew: rankloop "
+    )
+    assert main([*again[:-1], str(uuid.uuid4())]) == 1
+    gone = capsys.readouterr().err
+    assert "To go on" not in gone
+    assert gone.partition("To start anew: ")[2] == told.partition("To start anew: ")[2]
+    assert main([*gone.strip().partition("To start anew: rankloop ")[2].split(), "--name", "anew"]) == 0
+
+
 def test_the_bytes_of_parts_count_before_they_come(as_: As, app: FastAPI, home: Path) -> None:
     app.state.settings = app.state.settings.model_copy(update={"upload_bytes_per_hour": 10})
     client = as_(Role.ENGINEER)

@@ -222,6 +222,27 @@ def test_through_a_pipe_as_out_of_and_into_a_container(filled: Filled, folder: P
     assert sorted(path.name for path in there.iterdir()) == ["artifacts", "checkpoints", "models"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_backup_whose_reader_is_gone_has_failed_and_says_so(filled: Filled, where, flags: tuple[str, ...]) -> None:
+    where(filled.home, filled.url)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "annotation_api.cli", "backup", "-", *flags]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 1
+    told = json.loads(done.stderr)["error"] if flags else done.stderr.removeprefix("rankloop backup: ").rstrip()
+    assert told == "backup: Broken pipe"
+
+
+def test_why_a_piped_backup_failed_does_not_go_into_the_archive(folder: Path, where) -> None:
+    where(folder, "postgresql://nobody@127.0.0.1:1/none")
+    command = [sys.executable, "-m", "annotation_api.cli", "backup", "-", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error" in json.loads(done.stderr)
+
+
 def test_half_of_a_pipe_is_no_backup(filled: Filled, folder: Path, empty: str, where) -> None:
     command, there = [sys.executable, "-m", "annotation_api.cli"], folder / "there"
     where(filled.home, filled.url)
