@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_memory [--only ppo]
 
 Each job runs in a process of its own, with checkpoints, on random weights; measured is its peak memory above the
-imports. The estimate counts where it is above 500 MB, and is to be within 20 % there; below that, what no estimate knows
-(thread stacks, the tokenizer, pages of files) is a large part.
+imports. The estimate counts where it is above 500 MB, and is to be within 20 % there; below that, what no estimate
+knows (thread stacks, the tokenizer, pages of files) is a large part.
 """
 
 from __future__ import annotations
