@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from alignment.shared.config import Stage
 from alignment.shared.records import Prompt
 from annotation_api.db.jobs import store as job_store
-from annotation_api.db.tables import Job, Project, ResponseRow, Task, TaskResponse
+from annotation_api.db.tables import Job, Project, PromptRow, ResponseRow, Task, TaskResponse
 from workers.attempt.comparisons import add_evaluation
 
 QUESTIONS = ("Where is the mill?", "Who bakes?", "What is red?")
@@ -54,7 +54,9 @@ def tasks_of(session: Session, job: Job, update: int) -> list[Task]:
         chosen[place.response_id]: place.task_id
         for place in session.scalars(select(TaskResponse).where(TaskResponse.response_id.in_(chosen)))
     }
-    return [session.get_one(Task, held[text]) for text in chosen.values()]
+    found = [session.get_one(Task, held[text]) for text in chosen.values()]
+    records = {task.id: session.get_one(PromptRow, task.prompt_id).record for task in found}
+    return sorted(found, key=lambda task: QUESTIONS.index(records[task.id]["messages"][0]["content"]))
 
 
 def replies(session: Session, job: Job) -> list[ResponseRow]:

@@ -113,7 +113,7 @@ class World:
         self.session.add(Draft(assignment_id=leased.id, payload={"fields": [["note", "a draft"]]}))
         sent = self.ranking(answered.id, second)
         submission, _ = feedback.submit(self.session, person, sent)
-        key = ApiKey(person_id=person.id, name=f"key of {person.id}", prefix="p", key_hash=auth.new_token()[:40])
+        key = ApiKey(person_id=person.id, name=f"key-{person.id}", prefix="p", key_hash=auth.new_token()[:40])
         self.session.add(key)
         self.session.flush()
         uploads = self.settings.home / "uploads"

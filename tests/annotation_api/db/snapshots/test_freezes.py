@@ -172,11 +172,11 @@ def test_the_command_waits_for_it(as_: Any, session: Session, judged: Any, few: 
     client = Client(Credentials("http://localhost", "key"))
     client.http = as_(Role.ENGINEER)
     monkeypatch.setattr(data.time, "sleep", lambda _seconds: freezes.work_off(here(session)))
-    assert data._freeze(client, body(judged))["rows"] == 5
+    assert data._freeze(client, body(judged), quiet=False)["rows"] == 5
     monkeypatch.setattr(client, "get", lambda path: {"state": "failed", "error": "It cannot."})
     monkeypatch.setattr(client, "post", lambda path, sent: {"state": "queued", "done": 0, "total": 9, "id": "x"})
     with pytest.raises(ClientError, match="It cannot"):
-        data._freeze(client, body(judged))
+        data._freeze(client, body(judged), quiet=True)
 
 
 def test_the_dispatcher_starts_one_process_for_all(fresh_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

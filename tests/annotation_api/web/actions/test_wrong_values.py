@@ -101,6 +101,7 @@ WRONG: Mapping[str, Sequence[Sent]] = {
     "/datasets/{dataset_id}/labels": LABELS,
     "/jobs/{job_id}/labels": LABELS,
     "/models/{model_id}/labels": LABELS,
+    "/pipelines/{pipeline_id}/labels": LABELS,
     "/snapshots/{snapshot_id}/labels": LABELS,
     "/erasures": [{"scope": "project", "project": "x", "reason": "its author asked"},
         {"scope": "moon", "reason": "abc"},
