@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.sft_config import SFTConfig as TrainerConfig
 from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from alignment.cpu.tiles import use_small_tiles
 from alignment.data import chat
@@ -112,10 +114,20 @@ class DemonstrationTrainer(ResumingTrainer, SFTTrainer):
     What routers pay for uneven load is trained on, but it is no loss on demonstrations: it is logged as `aux_loss`.
     """
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        head_in_float32(self.model)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and (aux := self._metrics["train"].get("aux_loss")):
             logs = {**logs, "loss": logs["loss"] - self.router_aux_loss_coef * sum(aux) / len(aux)}
         super().log(logs, start_time)
+
+
+def head_in_float32(model: Any) -> None:
+    """TRL's head once more, in place of its own, which runs in bfloat16 under autocast: 2e-3 nats a token."""
+    whole = model.get_base_model() if is_peft_model(model) else model
+    add_fused_lm_head(whole, cast_lm_head_to_fp32=True, outputs=("log_probs", "entropy", "is_top1"))
 
 
 def _fit(

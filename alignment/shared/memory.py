@@ -257,16 +257,21 @@ def _kept(shape: ModelShape) -> int:
 
 
 def _logits(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:
-    """What of the logits is there at one time, in float32: of PPO those of a chunk and their gradient."""
+    """What of the logits is there at one time, in float32: of PPO those of a chunk and their gradient; of SFT what
+    TRL's head has, on a GPU a block of full width and a copy of frozen weights. Where micro-batches are added up it
+    makes each one's gradient of its weights beside the sum."""
     if isinstance(config, RewardConfig):
         return 0
     if isinstance(config, PPOConfig):
         tokens = min(_texts(config) * config.max_response_length, LOGIT_CHUNK)
         return 2 * FLOAT * shape.vocabulary * tokens
     tokens = min(_texts(config) * config.max_length, KERNEL_TOKENS if machine.gpus else TILE_TOKENS)
-    block = FLOAT * tokens * min(shape.vocabulary, TILE_WORDS)
-    added = FLOAT * shape.vocabulary * shape.width if config.light is None else 0  # to the gradient of the head
-    return (block if machine.gpus else TILES * block) + added
+    words = min(shape.vocabulary, TILE_WORDS)
+    adds_up = config.light is None and config.batch_size > config.micro_batch_size * max(1, machine.gpus)
+    added = FLOAT * shape.vocabulary * shape.width if adds_up else 0
+    if not machine.gpus:
+        return TILES * FLOAT * tokens * words + added
+    return FLOAT * (tokens * TILE_WORDS + (words * shape.width if config.light else 0)) + added
 
 
 def _cache(config: TrainingConfig, shape: ModelShape, machine: OnDevice) -> int:

@@ -16,10 +16,12 @@ import alignment.ppo.baselines.rloo
 import alignment.ppo.stage
 import alignment.sample  # noqa: F401  # what a stage imports must be there before it is pretended
 from alignment.data.batch import Sequences
+from alignment.models.device import autocast
 from alignment.models.forward import response_logprobs, response_values, score_rows
 from alignment.models.load import load_base, load_causal_lm, load_reward_model, load_scorer, save_adapter, save_model
 from alignment.ppo.roles import ActorCritic, policy_logprobs, reference_logprobs
 from alignment.reward import forward as reward_forward
+from alignment.sft import head_in_float32
 from alignment.shared import stages
 from alignment.shared.config import Baseline, LoRAConfig, PPOConfig, Stage
 from alignment.shared.events import NullReporter
@@ -90,6 +92,17 @@ def test_the_head_adds_nothing_to_the_error_of_the_trunk(folders: Path) -> None:
     model.model.forward = _saying(states)
     with pretended_gpu():
         found = response_logprobs(model, rows, 1.0)
+    torch.testing.assert_close(found, exact, atol=1e-5, rtol=1e-5)
+
+
+def test_the_head_of_sft_adds_nothing_either(folders: Path) -> None:
+    model, ids = tiny.causal(), torch.tensor([[6, 7, 8, 9, 10, 11]])
+    states = model.model(input_ids=ids).last_hidden_state
+    exact = torch.log_softmax(model.lm_head(states), -1)[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
+    model.model.forward = _saying(states)
+    head_in_float32(model)
+    with pretended_gpu(), autocast(torch.device("cuda")):
+        found = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
     torch.testing.assert_close(found, exact, atol=1e-5, rtol=1e-5)
 
 

@@ -103,13 +103,23 @@ def test_trained_weights_carry_a_gradient_and_two_moments(here: Path) -> None:
     # 2 texts of 16 tokens: 34 bytes a number of width 8 in 2 layers at 2 bytes, twice that at 4; eight blocks of logits
     assert (found.activations, found.logits) == (on_heap(2 * 34 * 32 * 8 * 2), on_heap(8 * 4 * 32 * 50 + HEAD))
     on_gpu = memory(Stage.SFT, {"model": here}, gpus=1)
-    assert (on_gpu.activations, on_gpu.logits) == (34 * 32 * 8 * 2, 4 * 32 * 50 + HEAD)  # a kernel needs one block
+    assert (on_gpu.activations, on_gpu.logits) == (34 * 32 * 8 * 2, 4 * 32 * 32768 + HEAD)  # a kernel needs one block
 
 
 def test_a_cpu_has_the_logits_of_a_few_tokens_at_one_time(here: Path) -> None:
     long = memory(Stage.SFT, {"model": here}, max_length=1000)
     assert long.logits == on_heap(8 * 4 * 256 * 50 + HEAD)
-    assert memory(Stage.SFT, {"model": here}, gpus=1, max_length=1000).logits == 4 * 2 * 1000 * 50 + HEAD
+    assert memory(Stage.SFT, {"model": here}, gpus=1, max_length=1000).logits == 4 * 2 * 1000 * 32768 + HEAD
+
+
+def test_the_logits_of_sft_are_those_of_one_block(here: Path, tmp_path: Path) -> None:
+    long = {"max_length": 5000, "gpus": 1}
+    assert memory(Stage.SFT, {"model": here}, **long).logits == 4 * 4096 * 32768 + HEAD
+    assert memory(Stage.SFT, {"model": here}, **long, lora={"rank": 4}).logits == 4 * (4096 * 32768 + 50 * 8)
+    assert memory(Stage.SFT, {"model": here}, **long, micro_batch_size=4).logits == 4 * 4096 * 32768  # nothing adds up
+    words = TENSORS | {"embed.weight": [40_000, 8]}
+    many = folder(tmp_path / "words", CONFIG | {"vocab_size": 40_000}, words)
+    assert memory(Stage.SFT, {"model": many}, lora={"rank": 4}).logits == on_heap(8 * 4 * 32 * 32768)
 
 
 def test_a_gated_feed_forward_keeps_more_and_experts_do_not_count_all(tmp_path: Path) -> None:
