@@ -125,7 +125,7 @@ class DemonstrationTrainer(ResumingTrainer, SFTTrainer):
 
 
 def head_in_float32(model: Any) -> None:
-    """TRL's head once more, in place of its own, which runs in bfloat16 under autocast: 2e-3 nats a token."""
+    """TRL's head once more, in place of its own, which runs in bfloat16 under autocast."""
     whole = model.get_base_model() if is_peft_model(model) else model
     add_fused_lm_head(whole, cast_lm_head_to_fp32=True, outputs=("log_probs", "entropy", "is_top1"))
 

@@ -44,6 +44,7 @@ def _real(value: Any) -> Any:
 def pretended_gpu() -> Iterator[None]:
     """What is loaded and run inside stands on it. Threads that begin inside do not."""
     mode = CallsItselfCuda()
+    enabled, dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
     autocast, generator, load = torch.autocast, torch.Generator, PreTrainedModel.from_pretrained.__func__
 
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -61,6 +62,8 @@ def pretended_gpu() -> Iterator[None]:
         _everywhere("has_bfloat16", lambda device: True),
         _everywhere("pick_device", lambda: CUDA),
         patch("torch.autocast", Autocast),
+        patch("torch.is_autocast_enabled", lambda device_type="cpu": enabled("cpu")),
+        patch("torch.get_autocast_dtype", lambda device_type: dtype("cpu")),
         patch("torch.Generator", lambda device=None: generator()),
         patch("alignment.rollout.decode_support._free", lambda: 2**34),
         patch.object(PreTrainedModel, "from_pretrained", classmethod(from_pretrained)),
