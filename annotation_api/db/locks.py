@@ -24,9 +24,8 @@ class Lock(IntEnum):
     AUDIT = 7_265_012  # rows of the audit are added one after another
     FILES = 7_265_013  # shared by backups, taken alone by what removes artifacts
     FREEZING = 7_265_014  # shared by freezes and fills; an erasure waits for those that began before it
-    TALLIES = (
-        7_265_020  # one at a time changes the sums of what was judged: a fold leaves it, counting a prompt anew waits
-    )
+    # one at a time changes the sums of what was judged: a fold leaves it, counting a prompt anew waits
+    TALLIES = 7_265_020
 
 
 def lock_person(session: Session, person_id: uuid.UUID) -> None:

@@ -5,7 +5,8 @@ Every judgement waits again, and the dispatcher folds what waits: a million in s
 version may judge or fold meanwhile: the service is stopped first.
 
 Answers to gold items that name a side of a pair are held against what was expected as whoever made the item saw the
-pair. Pauses that a rule took from such answers are lifted: the rule looks again at the person's next claim or answer.
+pair. A rule's pause is lifted where more of what that rule counts became right than wrong: it looks again at the
+person's next claim (entry) or next mixed gold answer (the bar).
 Rankings are frozen anew, for a snapshot may hold two orders of one person by one criterion.
 """
 
@@ -49,13 +50,18 @@ WITH wanted AS (
 ), held AS (
     SELECT submission_id, bool_and(coalesce(given = wanted.right, false)) AS correct FROM wanted GROUP BY submission_id
 ), changed AS (
-    UPDATE gold_answers g SET correct = held.correct FROM held
-    WHERE g.submission_id = held.submission_id AND g.correct <> held.correct
-    RETURNING g.project_id, g.person_id, g.correct
+    UPDATE gold_answers g SET correct = held.correct FROM held, gold_items item
+    WHERE g.submission_id = held.submission_id AND g.correct <> held.correct AND item.task_id = g.task_id
+    RETURNING g.project_id, g.person_id, g.created_at, g.correct, item.use, item.withdrawn_at
 )
-UPDATE standings s SET paused_at = NULL, reason = NULL FROM changed
-WHERE changed.correct AND s.project_id = changed.project_id AND s.person_id = changed.person_id
-    AND s.paused_at IS NOT NULL AND s.paused_by IS NULL
+UPDATE standings s SET paused_at = NULL, reason = NULL
+WHERE s.paused_at IS NOT NULL AND s.paused_by IS NULL AND (
+    SELECT count(*) FILTER (WHERE correct) > count(*) FILTER (WHERE NOT correct) FROM changed
+    WHERE changed.project_id = s.project_id AND changed.person_id = s.person_id AND withdrawn_at IS NULL AND (
+        use = 'entry' AND s.reason LIKE '%"entry-failed"%' OR use = 'mixed' AND s.reason LIKE '%"below-the-bar"%'
+            AND (s.trusted_from IS NULL OR changed.created_at > s.trusted_from)
+    )
+)
 """
 FREEZE_ANEW = "UPDATE snapshots SET seen = NULL WHERE kind = 'rankings'"
 

@@ -96,7 +96,8 @@ def _once(rankings: Iterable[Ranking]) -> Iterator[Ranking]:
     """One order of a judgement by a criterion: older snapshots hold a second one, ranked apart, of the prompt's own."""
     whole: dict[str, str] = {}
     for ranking in rankings:
-        source, order = ranking.lineage.get("submission", ""), ranking.lineage.get("order")
+        source = ranking.lineage.get("submission") or ranking.lineage.get("decision", "")
+        order = ranking.lineage.get("order")
         if order is None:
             whole[source] = _criterion(ranking)
         if not source or order is None or whole.get(source) != order:

@@ -93,11 +93,11 @@ def _milliseconds(seconds: float) -> float:
     return min(1000 * seconds, 2**31 - 1)
 
 
-# Whether an answer names a side of a pair, as `Question.names_a_side` says it.
-SIDED = """value IN ('"first"', '"second"') AND EXISTS (
-    SELECT FROM forms, jsonb_array_elements(forms.spec -> 'questions') AS question
-    WHERE forms.id = tasks.form_id AND question ->> 'id' = key
-        AND question -> 'options' @> '[{{"id": "first"}}, {{"id": "second"}}]'
+# Whether an answer names a side of a pair, as `Question.names_a_side` says it. Which questions do depends on no
+# answer: Postgres looks them up once for all.
+SIDED = """value IN ('"first"', '"second"') AND (tasks.form_id, key) IN (
+    SELECT forms.id, question ->> 'id' FROM forms, jsonb_array_elements(forms.spec -> 'questions') AS question
+    WHERE question -> 'options' @> '[{{"id": "first"}}, {{"id": "second"}}]'
         AND NOT question -> 'options' @> '[{{"id": "third"}}]'
 )"""
 # The answer itself, without flags, notes and the like: those who tie the same tie them in any order, and an answer

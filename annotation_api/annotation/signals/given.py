@@ -66,10 +66,10 @@ def read_answer(
     sizes: Mapping[str, int],
     prompt: int,
     active_ms: int | None,
-    of: Collection[str],
+    about_sides: Collection[str],
 ) -> GivenAnswer:
-    """`sizes` are bytes by response in the order of sampling, `prompt` those of the prompt, `of` the questions
-    whose answers name a side of a pair."""
+    """`sizes` are bytes by response in the order of sampling, `prompt` those of the prompt, `about_sides` the ids of
+    the questions whose answers name a side of a pair."""
     place = {key: rank for rank, group in enumerate(payload.get("groups", ())) for key in group}
     lengths = tuple(sizes[key] for key in shown)
     return GivenAnswer(
@@ -79,7 +79,7 @@ def read_answer(
         tuple(shown),
         tuple(place[key] for key in shown) if place else (),
         "" if place else _words(payload),
-        "" if place else _words(in_order(payload, shown, list(sizes), of)),
+        "" if place else _words(in_order(payload, shown, list(sizes), about_sides)),
         lengths,
         prompt + sum(lengths),
         None if active_ms is None else active_ms / 1000,

@@ -20,14 +20,14 @@ def sided(form: FormSpec) -> frozenset[str]:
 
 
 def in_order(
-    payload: Mapping[str, Any], shown: Sequence[Any], order: Sequence[Any], of: Collection[str]
+    payload: Mapping[str, Any], shown: Sequence[Any], order: Sequence[Any], about_sides: Collection[str]
 ) -> Mapping[str, Any]:
-    """The payload of who saw the responses as `shown`, as if they had stood in `order`; `of` are the questions whose
-    answers name a side (`sided`)."""
+    """The payload of who saw the responses as `shown`, as if they had stood in `order`; `about_sides` are the ids
+    of the questions whose answers name a side (`sided`)."""
     answers = payload.get("answers")
     if not answers or not _are_turned(shown, order):
         return payload
-    turned = {key: OTHER.get(answer, answer) for key, answer in answers.items() if key in of}
+    turned = {key: OTHER.get(answer, answer) for key, answer in answers.items() if key in about_sides}
     return {**payload, "answers": {**answers, **turned}}
 
 

@@ -15,20 +15,15 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db import form_rows
 from annotation_api.db.engine import DatabaseUnavailable, make_engine
-from annotation_api.db.forms import Option, Question, QuestionsForm, RankingForm, read_form
+from annotation_api.db.forms import RankingForm, read_form
 from annotation_api.db.migrate import NewerDatabase, alembic_config, is_current, upgrade
 from annotation_api.db.tables import (
     AgreementSum,
     Base,
     Dataset,
     FeedbackKind,
-    GoldAnswer,
-    GoldItem,
-    GoldUse,
     JudgedDay,
     PendingJudgement,
-    Person,
-    PersonStanding,
     Snapshot,
     Task,
 )
@@ -216,56 +211,22 @@ def test_what_was_judged_is_counted_anew_once(fresh_engine: Engine, factory: Any
             assert sorted(session.scalars(select(JudgedDay.tasks))) == [2, 2]
 
 
-YES = Question(id="true", text="Is it true?", kind="yes_no")
-BETTER = Question(
-    id="better", text="Which?", kind="choice", options=(Option(id="first", text="A"), Option(id="second", text="B"))
-)
-
-
-def test_answers_to_gold_items_on_pairs_are_held_anew(fresh_engine: Engine, factory: Any) -> None:
-    """Of three who saw the pair turned round one is right, and was paused by the rule for it; another was let in."""
-    move(fresh_engine, "0019")
-    said = {  # (the better one, whether the pair was turned, held to be right, who paused, right, whether paused)
-        "right": ("second", True, False, "rule", True, False),
-        "wrong": ("first", True, True, "", False, False),
-        "by hand": ("second", True, False, "owner", True, True),
-        "not turned": ("second", False, False, "rule", False, True),
-    }
+def test_rankings_are_frozen_anew(fresh_engine: Engine, factory: Any) -> None:
+    """Down as up; what is frozen of answers stands."""
     with Session(fresh_engine) as session:
-        make = factory(session)
-        owner, project = make.person(), make.project(forms=[QuestionsForm(about="pair", questions=(BETTER, YES))])
-        task = make.task(make.prompt(project), kind=FeedbackKind.QUESTIONS, gold=True)
-        expected = {"answers": {"better": "first", "true": True}}
-        session.add(
-            GoldItem(
-                task_id=task.id,
-                project_id=project.id,
-                overlap=1,
-                made_by=owner.id,
-                use=GoldUse.MIXED,
-                expected=expected,
-                why="So.",
-            )
-        )
-        session.flush()
-        ids = [str(key) for key in make.response_ids(task)]
-        for name, (better, turned, held, by, *_) in said.items():
-            person = make.person(pseudonym=name)
-            shown = make.assignment(task, person, display_order=ids[::-1] if turned else ids)
-            payload = {"answers": {"better": better, "true": True}}
-            row = make.submission(task, [], assignment_id=shown.id, kind="questions", payload=payload)
-            of = {"project_id": project.id, "person_id": person.id}
-            session.add(GoldAnswer(submission_id=row.id, task_id=task.id, correct=held, **of))
-            if by:
-                hand = owner.id if by == "owner" else None
-                session.add(PersonStanding(**of, paused_at=text("now()"), paused_by=hand, reason="Below."))
+        common = {"sources": {}, "sha256": "0" * 64, "rows": 0, "created_by": factory(session).person().id}
+        session.add_all(Snapshot(kind=kind, seen={"at": 1}, **common) for kind in ("rankings", "answers"))
         session.commit()
-    move(fresh_engine, "head")
-    with Session(fresh_engine) as session:
-        paused = select(PersonStanding.person_id).where(PersonStanding.paused_at.is_not(None))
-        query = select(Person.pseudonym, GoldAnswer.correct, Person.id.in_(paused))
-        found = session.execute(query.join(GoldAnswer, GoldAnswer.person_id == Person.id))
-        assert {name: rest for name, *rest in found} == {name: list(each[4:]) for name, each in said.items()}
+    for revision in ("0019", "head"):
+        move(fresh_engine, revision)
+        with Session(fresh_engine) as session:
+            frozen = {snapshot.kind.value: snapshot for snapshot in session.scalars(select(Snapshot))}
+            assert {kind: snapshot.seen for kind, snapshot in frozen.items()} == {
+                "rankings": None,
+                "answers": {"at": 1},
+            }
+            frozen["rankings"].seen = {"at": 2}
+            session.commit()
 
 
 def test_what_was_collected_before_forms_keeps_its_meaning(fresh_engine: Engine) -> None:

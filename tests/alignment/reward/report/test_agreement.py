@@ -97,10 +97,10 @@ def test_orders_by_different_criteria_are_not_held_against_one_another() -> None
 
 
 def test_a_second_order_by_the_same_criterion_counts_once() -> None:
-    """So older snapshots hold it where the prompt's own criterion was ranked apart, too."""
+    """So older snapshots hold it where the prompt's own criterion was ranked apart, too; also of a decision."""
     found = []
-    for who, own in (("a", ((0,), (1,))), ("b", ((1,), (0,)))):
-        whole, lineage = ranking(who, own), {"submission": who, "task": "t"}
+    for kind, who, own in (("submission", "a", ((0,), (1,))), ("decision", "b", ((1,), (0,)))):
+        whole, lineage = ranking(who, own), {kind: who, "task": "t"}
         found.append(whole.model_copy(update={"criterion": "honest", "lineage": lineage}))
         apart = {"criterion": "honest", "lineage": lineage | {"order": "honest"}}
         found.append(ranking(who, ((0,), (1,))).model_copy(update=apart))
