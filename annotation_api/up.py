@@ -176,8 +176,8 @@ class Service:
 
 
 def main(host: str, port: int, as_json: bool = False) -> int:
-    """Run until Ctrl-C or SIGTERM; the exit code. `as_json` prints one line, {"url", "setup_url"}, and no more."""
-    say: Callable[[str], None] = (lambda text: None) if as_json else _say
+    """Run until Ctrl-C or SIGTERM; the exit code. `as_json`: one line, {"url", "setup_url", "remarks"}, and no more."""
+    say: Callable[[str], None] = (lambda text: None) if as_json else say_anyway
     step: Callable[[str], None] = (lambda text: None) if as_json else _step
     os.umask(0o077)  # what the service writes is nobody else's to read
     stop = False
@@ -190,11 +190,12 @@ def main(host: str, port: int, as_json: bool = False) -> int:
         signal.signal(told, ask_to_stop)
     try:
         WorkerSettings.from_environment()  # the dispatcher's too, before anything is made
-        for remark in remarks(os.environ):
+        unknown = remarks(os.environ)
+        for remark in unknown:
             step(remark)
         with Service(Settings.from_environment(), host, port, say, step) as service:
             if as_json:
-                _say(json.dumps({"url": service.url, "setup_url": service.setup_url}))
+                say_anyway(json.dumps({"url": service.url, "setup_url": service.setup_url, "remarks": unknown}))
             say(f"Rankloop is running at {service.url}")
             if service.setup_url:
                 say(f"{SETUP} {service.setup_url}")
@@ -211,13 +212,13 @@ def main(host: str, port: int, as_json: bool = False) -> int:
 def failed(command: str, reason: str, as_json: bool) -> int:
     """Say why a command that runs a service, or prepares for one, came to nothing; its exit code."""
     if as_json:
-        _say(json.dumps({"error": reason}, ensure_ascii=False))
+        say_anyway(json.dumps({"error": reason}, ensure_ascii=False))
     else:
         _step(f"rankloop {command}: {reason}")
     return 1
 
 
-def _say(text: str) -> None:
+def say_anyway(text: str) -> None:
     """Whether or not anybody still reads it: a pipe that was closed does not end the service."""
     try:
         print(text, flush=True)
@@ -245,9 +246,9 @@ def migrate(as_json: bool = False) -> int:
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
         return failed("migrate", str(reason), as_json)
     link = f"{settings.public_url or 'http://127.0.0.1:8000'}/setup/{token}" if token else None
-    _say(json.dumps({"setup_url": link}) if as_json else "The database is up to date.")
+    say_anyway(json.dumps({"setup_url": link}) if as_json else "The database is up to date.")
     if link and not as_json:
-        _say(f"{SETUP} {link}")
+        say_anyway(f"{SETUP} {link}")
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from annotation_api.cli.output import without_password
 from annotation_api.cli.problems import of_address, told
 from annotation_api.http.patience import Patient
 
@@ -65,7 +66,8 @@ def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials
     path = Path(environment.get("RANKLOOP_HOME") or ".rankloop") / "credentials.json"
     stored = _stored(path)
     if url and stored and stored.url.rstrip("/") != url.rstrip("/"):
-        raise ClientError(f"RANKLOOP_URL is {url}, but {path} holds a key for {stored.url}: set RANKLOOP_API_KEY too.")
+        here, there = without_password(url), without_password(stored.url)
+        raise ClientError(f"RANKLOOP_URL is {here}, but {path} holds a key for {there}: set RANKLOOP_API_KEY too.")
     if stored is None:
         raise ClientError(
             f"No service is known: {path} does not exist. If one runs from another folder of this machine, set "
@@ -100,10 +102,13 @@ class Client:
     """The verbs that commands use; every answer is checked."""
 
     def __init__(self, credentials: Credentials) -> None:
-        self.url = credentials.url
+        self.url = without_password(credentials.url)
         timeout = httpx.Timeout(READ_SECONDS, connect=5.0)
         headers = {"Authorization": f"Bearer {credentials.api_key}"}
-        self.http = httpx.Client(base_url=credentials.url, headers=headers, timeout=timeout, transport=Patient())
+        try:
+            self.http = httpx.Client(base_url=credentials.url, headers=headers, timeout=timeout, transport=Patient())
+        except httpx.InvalidURL:  # what it says may hold a part of a password
+            raise ClientError(f"{self.url} is no address of a service; one is http://HOST:PORT.") from None
 
     def get(self, path: str, **query: Any) -> Any:
         return self._send("GET", path, params={k: v for k, v in query.items() if v is not None}).json()
@@ -257,7 +262,7 @@ def checked(answer: httpx.Response) -> httpx.Response:
         body = {}
     refusal = Unavailable if answer.status_code in FOR_NOW else ClientError
     if not isinstance(body, dict) or "detail" not in body:
-        raise refusal(f"{answer.request.url} answered {answer.status_code}; is that a Rankloop service?")
+        raise refusal(f"{_asked(answer)} answered {answer.status_code}; is that a Rankloop service?")
     raise refusal(_said(answer, body), body)
 
 
@@ -267,8 +272,14 @@ def _said(answer: httpx.Response, body: Mapping[str, Any]) -> str:
     said = told(first) if of_address(first) else str(body["detail"])
     if body.get("type") not in KEYS_FALL_SHORT:
         return said
-    at = str(answer.request.url).partition("/v1/")[0]
+    at = _asked(answer).partition("/v1/")[0]
     return f"{said} Who may do it makes a key at {at}/keys; set RANKLOOP_API_KEY to that."
+
+
+def _asked(answer: httpx.Response) -> str:
+    """The address that may be printed: nobody's name and password before its host, which `netloc` leaves out."""
+    url = answer.request.url
+    return f"{url.scheme}://{url.netloc.decode()}{url.path}"
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[StreamedEvent]:

@@ -70,7 +70,7 @@ def _command(args: argparse.Namespace) -> int:
     if args.command in ("backup", "restore", "prune", "doctor") or getattr(args, "on_machine", False):
         from annotation_api.cli.commands import operations
 
-        return operations.run(args)
+        return _as_far_as_read(operations.run, args)
     here = getattr(args, "here", None)  # it asks no service
     return _as_far_as_read(here or _client_command, args)
 

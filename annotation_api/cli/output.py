@@ -22,6 +22,11 @@ def shown(text: str) -> str:
     return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def without_password(url: str) -> str:
+    """An address as it was typed, without the name and the password that may stand before its host."""
+    return re.sub(r"^(\w+://)?.*@", r"\1", url)  # up to the last @: passwords hold slashes that should have been coded
+
+
 def say(text: str = "") -> None:
     """A line for people."""
     print(shown(text), flush=True)

@@ -38,7 +38,7 @@ def data_ref(client: Client, text: str, default: str = "dataset") -> dict[str, s
 
 def model_ref(client: Client, text: str) -> dict[str, str]:
     """A model that the registry knows or will know: `ID`, `model:ID`, `job:ID` or `alias:NAME`; names as above."""
-    if not _in_registry(text) and not client.get("/v1/models", name=text, limit=1)["items"]:
+    if not _in_registry(text) and not _called(client, "models", text):
         raise ClientError(f"{text!r} names no registered model; write its id or name, job:ID or alias:NAME.")
     return _ref(client, text, MODELS, "model")
 
@@ -73,13 +73,23 @@ def found_by_name(client: Client, things: str, text: str) -> str:
     """The id that a person means: it itself, or that of the only one of this name. `things` is the list's path."""
     if _is_id(text):
         return text
-    rows = client.get(f"/v1/{things}", name=text, limit=3)["items"]
+    rows = _called(client, things, text)
     if not rows:
         if things == "datasets" and Path(text).is_file():
             raise ClientError(f"{text!r} is a file here: first `rankloop import {shlex.quote(text)} --as KIND`.")
         more = ELSEWHERE.get(things, "")
         raise ClientError(f"{text!r} is neither an id nor a name among {things}; {LISTERS[things]} shows them.{more}")
     return _the_only([str(row["id"]) for row in rows], things, text)
+
+
+def _called(client: Client, things: str, text: str) -> list[dict[str, Any]]:
+    """Some of this very name: none where nothing can be called so, as when it is too long."""
+    try:
+        return list(client.get(f"/v1/{things}", name=text, limit=3)["items"])
+    except ClientError as error:
+        if not any(problem["pointer"] == "query:name" for problem in error.body.get("errors", ())):
+            raise
+        return []
 
 
 def _the_only(ids: list[str], things: str, text: str) -> str:
@@ -101,7 +111,7 @@ def start_model(client: Client, text: str, *, new: bool = True) -> dict[str, str
     if _in_registry(text):
         return model_ref(client, text)
     if not text.startswith((".", "/")):  # these begin a path
-        rows = client.get("/v1/models", name=text, limit=3)["items"]
+        rows = _called(client, "models", text)
         elsewhere = [str(row["id"]) for row in rows if row["path"] != _full(text)]
         if elsewhere and Path(text).is_dir():
             words = f"write model:{text}, or its id, for the model and ./{text} for the folder"

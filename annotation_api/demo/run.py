@@ -33,7 +33,7 @@ from annotation_api.demo.memory import PeakMemory
 from annotation_api.demo.report import write_report
 from annotation_api.http.patience import Patient
 from annotation_api.settings import Settings
-from annotation_api.up import CannotStart, Service, failed, start_module
+from annotation_api.up import CannotStart, Service, failed, say_anyway, start_module
 
 PRESET = "toy"
 TASKS_PER_PROMPT = 2  # of K = 4 each: more different responses teach more than more opinions on the same
@@ -70,9 +70,12 @@ def main(out: Path, seed: int, as_json: bool = False, keep: bool = False) -> int
     os.environ.setdefault("RANKLOOP_EXECUTOR", "process")  # one machine, one job at a time: no Ray starts for each
     toy = out.resolve() / "toy"
     home = out.resolve() / f"home-{datetime.now():%Y%m%d-%H%M%S}"  # its own for each run: no earlier rows in the way
-    home.mkdir(parents=True)
-    shutil.rmtree(toy, ignore_errors=True)
-    base = start_module("alignment", "toy", str(toy), "--seed", str(seed), log=home / "base.log")
+    try:
+        home.mkdir(parents=True)
+        shutil.rmtree(toy, ignore_errors=True)
+        base = start_module("alignment", "toy", str(toy), "--seed", str(seed), log=home / "base.log")
+    except OSError as error:
+        return failed("demo", f"--out {out} cannot be written: {error.strerror or error}.", as_json)
     try:
         settings = Settings(home=home, model_roots=(toy,))
         with PeakMemory() as memory, Service(settings, "127.0.0.1", 0, say=console.print) as service:
@@ -83,7 +86,7 @@ def main(out: Path, seed: int, as_json: bool = False, keep: bool = False) -> int
             verdict = write_report(out, report)
             console.print(verdict.text)
             if as_json:
-                print((out / "report.json").read_text(), flush=True)
+                say_anyway((out / "report.json").read_text())
             if keep:
                 demo.keep()
     except (DemoFailed, CannotStart, DatabaseUnavailable) as reason:

@@ -34,7 +34,7 @@ from annotation_api.web.runs import curves, ran_on, retold, titles
 
 router = APIRouter(route_class=DoorRoute)
 
-PAGE = 50
+PAGE = 50  # half of other lists: the row of a pipeline shows each of its jobs
 ATTEMPTS_SHOWN = 20
 LOG_LINES = 40
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"  # no script at all

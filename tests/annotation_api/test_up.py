@@ -223,9 +223,10 @@ def test_a_script_gets_one_line_of_json_and_damaged_credentials_are_written_anew
     credentials = tmp_path / "home" / "credentials.json"
     credentials.parent.mkdir()
     credentials.write_text("{")
-    process = start("--port", "0", "--json", RANKLOOP_ALLOWED_HOSTS="rank.example.org")
+    process = start("--port", "0", "--json", RANKLOOP_ALLOWED_HOSTS="rank.example.org", RANKLOOP_SLOT="3")
     line = json.loads(read_until(process, r"(\{.*\})"))
     assert line["setup_url"].startswith(line["url"])
+    assert line["remarks"] == ["RANKLOOP_SLOT is set, but no setting is called so. Did you mean RANKLOOP_SLOTS?"]
     assert httpx.get(f"{line['url']}/readyz").is_success
     assert json.loads(credentials.read_text())["api_key"].startswith("rl_")
 

@@ -11,6 +11,7 @@ import platform
 import sys
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from annotation_api.settings import Settings, SettingsError
 
@@ -35,6 +36,10 @@ def main() -> int:
 def _trouble(settings: Settings) -> str | None:
     """What keeps jobs from running here; None when nothing does."""
     url = (settings.database_url or "").replace("postgresql+psycopg://", "postgresql://", 1)
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # what it says may hold the password
+        return "RANKLOOP_DATABASE_URL cannot be read; a % in its password is written %25."
     with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
         states = [row[0] for row in connection.execute(STATES, (platform.node(), ALIVE_SECONDS))]
     if not states:

@@ -46,7 +46,7 @@ def upload(client: Client, args: Namespace) -> int:
     if not files:
         raise ClientError(f"{folder} holds no file of a model: weights as safetensors, settings, vocabulary.")
     path = "/v1/model-uploads"
-    row = _resumed(client, f"{path}/{args.resume}", folder, files) if args.resume else None
+    row = _resumed(client, f"{path}/{args.resume}", folder, files, args.name) if args.resume else None
     row = row or client.post(path, {"name": args.name or folder.resolve().name})
     at = f"{path}/{row['id']}"
     try:
@@ -54,25 +54,28 @@ def upload(client: Client, args: Namespace) -> int:
             _send(client, at, file, row["files"].get(file.name, 0), args.json)
         model = _finish(client, at, files, args.json)
     except ClientError as error:
-        raise ClientError(_by_folder(folder, row["id"], error), error.body) from None
+        raise ClientError(_by_folder(folder, row, error), error.body) from None
     emit(model) if args.json else say(f"model {model['id']}: {model['name']}, {model['path']}")
     return 0
 
 
-def _resumed(client: Client, at: str, folder: Path, files: list[Path]) -> dict[str, Any]:
+def _resumed(client: Client, at: str, folder: Path, files: list[Path], name: str | None) -> dict[str, Any]:
     """The upload that is to go on. What was taken out of the folder since stays in it, and is checked with the rest."""
     try:
         row: dict[str, Any] = client.get(at)
     except ClientError as error:
-        said = f"{folder}: {error} {_anew(folder)}" if error.body.get("type") == GONE else str(error)
+        said = f"{folder}: {error} {_anew(folder, name)}" if error.body.get("type") == GONE else str(error)
         raise ClientError(said, error.body) from None
     if lacking := sorted(row["files"].keys() - {file.name for file in files}):
-        raise ClientError(f"{folder} lacks {', '.join(lacking)}, which the upload has. {_anew(folder)}")
+        raise ClientError(
+            f"{folder} lacks {', '.join(lacking)}, which the upload has. {_anew(folder, name or row['name'])}"
+        )
     return row
 
 
-def _anew(folder: Path) -> str:
-    return f"To start anew: rankloop models upload {shlex.quote(str(folder))}"
+def _anew(folder: Path, name: str | None) -> str:
+    named = f" --name {shlex.quote(name)}" if name and name != folder.resolve().name else ""
+    return f"To start anew: rankloop models upload {shlex.quote(str(folder))}{named}"
 
 
 def _finish(client: Client, at: str, files: list[Path], quiet: bool) -> dict[str, Any]:
@@ -90,12 +93,12 @@ def _finish(client: Client, at: str, files: list[Path], quiet: bool) -> dict[str
     return dict(client.post(f"{at}:finish", {"sha256": hashes}))
 
 
-def _by_folder(folder: Path, upload: str, error: ClientError) -> str:
+def _by_folder(folder: Path, upload: dict[str, Any], error: ClientError) -> str:
     """What is wrong, by the folder as it was typed, and how the upload goes on, unless it is gone."""
     said = str(error).removeprefix("/files: ")
     if error.body.get("type") == GONE:
-        return f"{folder}: {said} {_anew(folder)}"
-    again = f"rankloop models upload {shlex.quote(str(folder))} --resume {upload}"
+        return f"{folder}: {said} {_anew(folder, upload['name'])}"
+    again = f"rankloop models upload {shlex.quote(str(folder))} --resume {upload['id']}"
     return f"{folder}: {said} To go on: {again}"
 
 

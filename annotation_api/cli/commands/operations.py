@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         reason = f"{error.filename or args.command}: {error.strerror or error}"
         if isinstance(error, BrokenPipeError):
+            if not _is_piped(args):  # what was to be done is done, and only its report unread
+                raise
             unread()
     if not args.json:
         remark(f"rankloop {args.command}: {reason}")
@@ -56,11 +58,11 @@ def _backup(settings: Settings, args: argparse.Namespace) -> int:
         raise OperationError("a backup does not belong on a terminal; name a file, or redirect: backup - > FILE.")
     with shown(args.json) as bar:
         report = backup(settings, sys.stdout.buffer if piped else args.file, bar)
-    say = remark if piped else print
+    tell = remark if piped else say
     if args.json:
-        say(json.dumps(asdict(report), ensure_ascii=False))
+        tell(json.dumps(asdict(report), ensure_ascii=False))
     else:
-        say(f"{report.file}: {report.bytes} bytes, the database and {report.files} files.")
+        tell(f"{report.file}: {report.bytes} bytes, the database and {report.files} files.")
         remark(f"Not in it: {'; '.join(report.left_out)}. It holds hashes of passwords and keys: keep it safe.")
     return _damaged(report.damaged, args.json, "Missing or changed when the backup was made")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from annotation_api.cli.client import ClientError, find_credentials
+from annotation_api.cli.output import without_password
 from annotation_api.db.audit import ledger, notes
 from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.tables import AuditOutcome, Person, Role
@@ -61,7 +62,7 @@ def _reset(session: Session, person: Person, settings: Settings) -> str:
 def _address() -> str:
     """Where the service on this machine listens, as far as it is known."""
     try:
-        return find_credentials().url
+        return without_password(find_credentials().url)
     except ClientError:
         return USUAL
 

@@ -62,7 +62,7 @@ def queue_stages(session: Session, me: Person, body: NewPipeline) -> tuple[Pipel
         shared |= {"name": f"{body.name} {stage.value}"[:MOST_NAME]} if body.name else {}
         values = {"stage": stage, "inputs": inputs, "config": body.config.get(stage, {}), **shared}
         job = JOBS[stage].model_validate(values)
-        with _saying(stage):
+        with _with_stage(stage):
             prepared = service.checked(session, me, job, PIPELINE_PLACES[stage])
         queued[stage] = prepared, body.gpus
         return {"job": str(service.store(session, me, job, prepared, row.id).id)}
@@ -125,7 +125,7 @@ def _config_problems(session: Session, me: Person, body: NewPipeline) -> tuple[l
 
 
 @contextmanager
-def _saying(stage: Stage) -> Iterator[None]:
+def _with_stage(stage: Stage) -> Iterator[None]:
     """Problems say which stage has them, where their place in the pipeline's body does not."""
     try:
         yield

@@ -484,6 +484,7 @@ def test_a_missing_model_folder(run: Run, data: tuple[str, str]) -> None:
         (("datasets", "show", "x"), "`rankloop datasets list` shows them"),
         (("pipeline", "show", "x"), "`rankloop pipeline list` shows them"),
         (("snapshots", "list", "--name", "x" * 201), "--name: "),
+        (("jobs", "show", "x" * 201), "xx' is neither an id nor a name among jobs"),
         (("models", "register", "/etc"), "no folder /etc below an allowed root"),
     ],
 )

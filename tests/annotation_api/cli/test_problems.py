@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from alignment.shared.validation import Problem
-from annotation_api.cli.client import ClientError, checked
+from annotation_api.cli.client import ClientError, checked, find_credentials
+from annotation_api.cli.command_line import main
 from annotation_api.cli.problems import told
 from annotation_api.web.markup.rendering import _place
 
@@ -26,6 +29,41 @@ from annotation_api.web.markup.rendering import _place
 def test_a_problem_names_what_was_typed(pointer: str, typed: str, shown: str) -> None:
     assert told({"pointer": pointer, "message": "no", "value": "7"}) == f"{typed}: no"
     assert _place(Problem(pointer=pointer, message="no", value="7")) == shown
+
+
+def test_a_password_in_the_address_is_not_printed() -> None:
+    request = httpx.Request("GET", "http://u:secret@h:81/rankloop/v1/jobs?name=x")
+    body = {"detail": "No.", "type": "urn:rankloop:forbidden"}
+    with pytest.raises(ClientError, match="makes a key at http://h:81/rankloop/keys; set"):
+        checked(httpx.Response(403, json=body, request=request))
+    with pytest.raises(ClientError, match=r"^http://h:81/rankloop/v1/jobs answered 502; "):
+        checked(httpx.Response(502, request=request))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("http://u:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x does not answer"),
+        ("http://u:secret/s@127.0.0.1:1", "http://127.0.0.1:1 is no address of a service"),
+        ("http://u:secret@h:bad", "http://h:bad is no address of a service"),
+        ("u:secret@h", "The connection to h failed"),
+    ],
+)
+def test_nor_is_one_in_an_address_that_leads_nowhere(
+    typed: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANKLOOP_URL", typed)
+    monkeypatch.setenv("RANKLOOP_API_KEY", "rl_x")
+    assert main(["jobs", "list"]) == 1
+    err = capsys.readouterr().err
+    assert told in err
+    assert "secret" not in err
+
+
+def test_nor_where_a_key_is_for_another_service(tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").write_text('{"url": "http://u:secret@a", "api_key": "rl_a"}')
+    with pytest.raises(ClientError, match=r"RANKLOOP_URL is http://b, but .* holds a key for http://a: set"):
+        find_credentials({"RANKLOOP_HOME": str(tmp_path), "RANKLOOP_URL": "http://u:secret@b"})
 
 
 def test_a_service_below_a_path_has_its_keys_there() -> None:

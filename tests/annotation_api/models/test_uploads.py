@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -276,7 +277,10 @@ def test_an_upload_that_cannot_go_on_is_told_to_start_anew(live: Path, capsys: p
     gone = capsys.readouterr().err
     assert "To go on" not in gone
     assert gone.partition("To start anew: ")[2] == told.partition("To start anew: ")[2]
-    assert main([*gone.strip().partition("To start anew: rankloop ")[2].split(), "--name", "anew"]) == 0
+    assert main([*again[:-1], str(uuid.uuid4()), "--name", "my own"]) == 1
+    anew = shlex.split(capsys.readouterr().err.partition("To start anew: rankloop ")[2])
+    assert anew == ["models", "upload", str(live), "--name", "my own"]
+    assert main(anew) == 0
 
 
 def test_the_bytes_of_parts_count_before_they_come(as_: As, app: FastAPI, home: Path) -> None:

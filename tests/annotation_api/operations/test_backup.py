@@ -235,6 +235,19 @@ def test_a_backup_whose_reader_is_gone_has_failed_and_says_so(filled: Filled, wh
     assert told == "backup: Broken pipe"
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_one_in_a_file_is_made_though_nobody_reads_of_it(filled: Filled, where, flags: tuple[str, ...]) -> None:
+    where(filled.home, filled.url)
+    file = filled.home.parent / "b.tar"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "annotation_api.cli", "backup", str(file), *flags]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert file.exists()
+
+
 def test_why_a_piped_backup_failed_does_not_go_into_the_archive(folder: Path, where) -> None:
     where(folder, "postgresql://nobody@127.0.0.1:1/none")
     command = [sys.executable, "-m", "annotation_api.cli", "backup", "-", "--json"]

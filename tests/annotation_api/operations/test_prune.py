@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +124,28 @@ def test_an_unused_chain_goes_and_its_rows_say_so(shelf: Shelf, prune) -> None:
     assert [bool(model.removed_at) for model in (sft, policy, base)] == [True, True, False]
     assert all(row.removed_at for row in shelf.session.scalars(select(Artifact)))
     assert prune("--days", "30")[0] == set()
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_what_is_done_is_done_though_nobody_reads_of_it(
+    shelf: Shelf, fresh_database: str, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    model = shelf.model()
+    shelf.session.commit()
+    monkeypatch.setenv("RANKLOOP_DATABASE_URL", fresh_database)
+    monkeypatch.setenv("RANKLOOP_HOME", str(shelf.home))
+    assert unread("prune", "--days", "30", *flags) == (0, "")
+    assert not shelf.folder(model.job_id).exists()
+
+
+def unread(*words: str) -> tuple[int, str]:
+    """How a command ends whose standard output nobody reads, and what it says on the other."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "annotation_api.cli", *words]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    return done.returncode, done.stderr
 
 
 def test_what_something_needs_stays_with_its_ancestors(shelf: Shelf, prune) -> None:

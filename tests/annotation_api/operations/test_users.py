@@ -62,6 +62,16 @@ def test_the_last_admin_gets_a_new_password_and_loses_the_factor_when_asked(
     assert actions(fresh_engine) == [("rankloop users reset", "this machine")] * 2
 
 
+def test_a_link_has_nobody_s_password_in_it(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RANKLOOP_PUBLIC_URL")
+    monkeypatch.setenv("RANKLOOP_URL", "http://u:secret@h:81")
+    monkeypatch.setenv("RANKLOOP_API_KEY", "rl_x")
+    assert main(["users", "reset", EMAIL, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["url"].startswith("http://h:81/reset/")
+
+
 def test_unlock_forgets_wrong_tries(client: TestClient, fresh_engine: Engine) -> None:
     for _ in range(6):
         sign_in(client, "wrong")
