@@ -162,8 +162,8 @@ def test_no_page_is_wider_than_a_phone(scene: Scene, tabs: dict[str | None, Page
 
 @pytest.mark.browser
 def test_chinese_pages_hold_no_english_sentence(scene: Scene, tabs: dict[str | None, Page], desk_url: str) -> None:
-    """What a person reads in the header, titles, labels and buttons, apart from data of the scene (`data-name`); a chart's
-    own legend repeats its lines' names, jobs among them, as soon as it is drawn."""
+    """What a person reads in the header, titles, labels and buttons, apart from data of the scene (`data-name`); a
+    chart's own legend repeats its lines' names, jobs among them, as soon as it is drawn."""
     english = []
     for place in scene.places:
         page = tabs[place.who]
@@ -171,7 +171,8 @@ def test_chinese_pages_hold_no_english_sentence(scene: Scene, tabs: dict[str | N
         page.goto(place.path)
         words = page.evaluate(
             "[...document.querySelectorAll('button, label, th, dt, summary, nav a, legend, .note, .hint[id]')]"
-            ".filter(it => !it.closest('[lang=en], .rich, .ask, .u-legend, [data-name]')).map(it => it.innerText.trim())"
+            ".filter(it => !it.closest('[lang=en], .rich, .ask, .u-legend, [data-name]'))"
+            ".map(it => it.innerText.trim())"
         )
         english += [f"{place.name}: {text}" for text in words if is_english(text)]
         page.context.clear_cookies(name="rankloop_language")
