@@ -41,8 +41,8 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.erasure import routes as erasure
 from annotation_api.exposure import Exposure
 from annotation_api.http import downloads, errors
-from annotation_api.http.dependencies import check_permissions
 from annotation_api.http.entry.bodies import Bodies
+from annotation_api.http.entry.declared import check_permissions
 from annotation_api.http.entry.route import check_doors
 from annotation_api.http.entry.slots import Slots
 from annotation_api.http.entry.uploads import Uploads

@@ -3,23 +3,19 @@
     @router.get("/v1/jobs", dependencies=[allow(Role.ENGINEER, Role.ADMIN)])
     def list_jobs(session: Db, me: Me) -> ...
 
-A route without a permission keeps the app from starting (`check_permissions`). All of it runs in the worker thread
-of the request (`doors`), so what is `async` here asks the database directly and waits for nothing else.
+A route without a permission keeps the app from starting (entry/declared.py). All of it runs in the worker thread of the
+request (entry/route.py), so what is `async` here asks the database directly and waits for nothing else.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.routing import BaseRoute
 
 from alignment.shared.sentence import Sentence, either
 from annotation_api.db.membership import see_as
@@ -263,45 +259,3 @@ ANNOTATES = (Role.ANNOTATOR, Role.REVIEWER, Role.ADMIN)
 REVIEWS = (Role.REVIEWER, Role.ADMIN)  # who judges answers must not know which model wrote what: engineers do
 READS_RUNS = (Role.REVIEWER, Role.ENGINEER, Role.ADMIN)
 ENGINEERS = (Role.ENGINEER, Role.ADMIN)
-
-
-def permission_of(dependant: Dependant | None) -> Permission | Public | None:
-    """The permission that a route declares, directly or through a parameter."""
-    for found in calls(dependant):
-        if isinstance(found, Alone | Scraper):
-            return found.permission
-        if isinstance(found, Permission | Public):
-            return found
-    return None
-
-
-def asks_database(dependant: Dependant | None) -> bool:
-    """Whether a route needs the request's transaction, itself or to know who calls."""
-    asking = (get_session, optional_person, current)
-    return any(need in asking or isinstance(need, Permission) for need in calls(dependant))
-
-
-def calls(dependant: Dependant | None) -> Iterator[Any]:
-    """All that a route depends on, directly or through others."""
-    for needed in dependants(dependant):
-        if needed is not dependant:
-            yield needed.call
-
-
-def dependants(dependant: Dependant | None) -> Iterator[Dependant]:
-    """What it asks for itself, and what that asks for."""
-    if dependant is not None:
-        yield dependant
-        for child in dependant.dependencies:
-            yield from dependants(child)
-
-
-def check_permissions(routes: Sequence[BaseRoute]) -> None:
-    """Raise RuntimeError if a route declares no permission. Static files and the schema are public."""
-    bare = [
-        f"{sorted(context.methods or ())} {context.path}"
-        for context in iter_route_contexts(routes)
-        if isinstance(context.original_route, APIRoute) and permission_of(getattr(context, "dependant", None)) is None
-    ]
-    if bare:
-        raise RuntimeError(f"These routes declare no permission (use allow(...) or public): {', '.join(bare)}")

@@ -15,7 +15,8 @@ from sqlalchemy.orm import sessionmaker
 
 from annotation_api.app import create_app
 from annotation_api.db.tables import Role
-from annotation_api.http.dependencies import check_permissions, public
+from annotation_api.http.dependencies import public
+from annotation_api.http.entry.declared import check_permissions
 from annotation_api.settings import Settings, SettingsError
 
 NOWHERE = Settings(database_url="postgresql://nobody@127.0.0.1:9/none")

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 
 from alignment.shared.sentence import Sentence, either
 from alignment.shared.validation import Problem, shown
-from annotation_api.http.dependencies import dependants
+from annotation_api.http.entry.declared import dependants
 from annotation_api.http.errors import ApiError
 
 CHECKED = "/v1/"

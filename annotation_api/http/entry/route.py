@@ -49,15 +49,13 @@ from annotation_api.http.dependencies import (
     Alone,
     Permission,
     Public,
-    asks_database,
-    calls,
     finish,
     get_sessions,
     own_origin,
-    permission_of,
 )
 from annotation_api.http.entry import request_head
 from annotation_api.http.entry.bodies import Arriving, Whole
+from annotation_api.http.entry.declared import asks_database, calls, permission_of
 from annotation_api.http.entry.slots import Slots
 from annotation_api.http.entry.uploads import MAX_UPLOAD_BYTES
 from annotation_api.http.errors import ApiError, invalid, too_large

@@ -14,7 +14,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from annotation_api.db.tables import Role
-from annotation_api.http.dependencies import Public, Scraper, calls, cookie_name, permission_of
+from annotation_api.http.dependencies import Public, Scraper, cookie_name
+from annotation_api.http.entry.declared import calls, permission_of
 from annotation_api.http.entry.route import BYTES, takes_file
 from annotation_api.http.errors import PROBLEM_JSON
 from annotation_api.http.idempotency import idempotency
