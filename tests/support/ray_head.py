@@ -88,6 +88,11 @@ class Head(Machine):
         super().start()
         poll(lambda: answers(self.address), "the head to answer")
 
+    def kill(self) -> None:
+        """A busy machine lets a killed process listen a little longer."""
+        super().kill()
+        poll(lambda: not answers(self.address), "the head's port to be closed")
+
     def machine(self, ip: str, gpus: int, before: str = "") -> Machine:
         """One more, once it is started."""
         return Machine(ip, gpus, self.token, [f"--address={self.address}"], before)
