@@ -1,12 +1,14 @@
 """Peak memory of PPO above the imports: adapters on one base, adapters on a base a role, four whole models.
 
-    python -m tests.benchmarks.bench_base
+    python -m tests.benchmarks.bench_base [--micro 1]
 
-The shape is bench_ppo's, 8.4 million weights; each side trains for two updates in a process of its own.
+The shape is bench_ppo's, 8.4 million weights; each side trains for two updates in a process of its own. Activations of
+a micro-batch are the same on all sides: one of a single text leaves mostly what the models take.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -28,19 +30,25 @@ SIDES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """One JSON line: MB above the imports by side, and the share of four models."""
-    if len(sys.argv) > 1:
-        print(json.dumps(_run(SIDES[sys.argv[1]])))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--micro", type=int, default=Work.micro, help="texts of a micro-batch, on all sides")
+    parser.add_argument("--side", choices=SIDES, help="measure this one, in this process")
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(_run(SIDES[options.side], Work(micro=options.micro))))
         return
-    command = [sys.executable, "-m", "tests.benchmarks.bench_base"]
+    command = [sys.executable, "-m", "tests.benchmarks.bench_base", f"--micro={options.micro}"]
     found = {
-        side: json.loads(subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout)
+        side: json.loads(
+            subprocess.run([*command, f"--side={side}"], check=True, capture_output=True, text=True).stdout
+        )
         for side in SIDES
     }
     share = found["one base"]["above_imports_mb"] / found["four models"]["above_imports_mb"]
     print(json.dumps({**found, "share": round(share, 2), "load": round(os.getloadavg()[0], 2)}))
 
 
-def _run(side: dict[str, Any]) -> dict[str, int]:
+def _run(side: dict[str, Any], work: Work) -> dict[str, int]:
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
     from alignment.models.load import load_scorer, load_tokenizer, save_adapter
@@ -50,7 +58,7 @@ def _run(side: dict[str, Any]) -> dict[str, int]:
     from alignment.shared.records import Prompt, write_jsonl
     from alignment.shared.stages import PPOInputs
 
-    work, folder = Work(), Path(tempfile.mkdtemp(prefix="bench-base-"))
+    folder = Path(tempfile.mkdtemp(prefix="bench-base-"))
     if "lora" in side:
         import peft  # noqa: F401
     imports = resident("VmHWM")
