@@ -241,8 +241,12 @@ def migrate(as_json: bool = False) -> int:
         if settings.database_url is None:
             raise CannotStart("RANKLOOP_DATABASE_URL is not set; `rankloop up` migrates the embedded Postgres itself.")
         upgrade(settings.database_url)
-        with session_factory(make_engine(settings.database_url)).begin() as session:
-            token = ensure_setup_link(session)
+        engine = make_engine(settings.database_url)
+        try:
+            with session_factory(engine).begin() as session:
+                token = ensure_setup_link(session)
+        finally:
+            engine.dispose()
     except (CannotStart, SettingsError, DatabaseUnavailable) as reason:
         return failed("migrate", str(reason), as_json)
     link = f"{settings.public_url or 'http://127.0.0.1:8000'}/setup/{token}" if token else None

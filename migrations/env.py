@@ -27,5 +27,9 @@ else:
     url = os.environ.get("RANKLOOP_DATABASE_URL")
     if not url:
         raise SystemExit("Set RANKLOOP_DATABASE_URL to the database that alembic shall look at.")
-    with make_engine(url, application_name="alembic").connect() as connection:
-        run(connection)
+    engine = make_engine(url, application_name="alembic")
+    try:
+        with engine.connect() as connection:
+            run(connection)
+    finally:
+        engine.dispose()

@@ -87,9 +87,10 @@ def _as_far_as_read(run: Callable[[argparse.Namespace], int], args: argparse.Nam
 def _client_command(args: argparse.Namespace) -> int:
     try:
         client = Client(find_credentials())
-        by_names(client, args)
-        code: int = args.run(client, args)
-        return code
+        with client.http:
+            by_names(client, args)
+            code: int = args.run(client, args)
+            return code
     except ClientError as error:
         if args.json:
             emit({"error": str(error), **({"problem": error.body} if error.body else {})})

@@ -40,6 +40,11 @@ def let_erasures_wait(session: Session) -> None:
     rows(session, "SELECT pg_advisory_xact_lock_shared(%(key)s)", key=Lock.FREEZING)
 
 
+def freeze_alone(session: Session, source: uuid.UUID) -> None:
+    """One freeze of a data set or project at a time: of several at once, the next finds the snapshot of the first."""
+    rows(session, "SELECT pg_advisory_xact_lock(hashtextextended(%(source)s, 0))", source=f"freeze {source}")
+
+
 def remember(session: Session, person_id: uuid.UUID) -> None:
     """This transaction holds the person's row."""
     session.info["locked"] = (person_id, session.get_transaction())

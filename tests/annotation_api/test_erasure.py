@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from annotation_api.annotation.tasks import contents
 from annotation_api.cli.client import Client, Credentials
 from annotation_api.cli.commands import quality
 from annotation_api.db.erasing import erasures
-from annotation_api.db.tables import AuditRow, DatasetKind, Erasure, Job, ProjectMember, Role
+from annotation_api.db.tables import AuditRow, DatasetKind, Erasure, GoldItem, Job, ProjectMember, Role, Task
 from tests.support.planted import WORD, Planted, found
 
 
@@ -232,3 +233,39 @@ def test_an_erased_task_stays_out_of_the_queue(as_: Any, session: Session, plant
     assert back.json() == {"tasks": 0}
     given = as_(Role.ANNOTATOR).post(f"/v1/projects/{planted.project.id}/next").json()
     assert given["task"] == str(planted.kept_task.id)
+
+
+def test_of_an_erased_task_nothing_more_is_said(as_: Any, session: Session, planted: Planted, person: Any) -> None:
+    """Neither decided, nor made gold, nor spoken of."""
+    task, reviewer = f"/v1/projects/{planted.project.id}/tasks/{planted.task.id}", as_(Role.REVIEWER)
+    groups, worker = [[str(key)] for key in planted.make.response_ids(planted.task)], person(Role.ANNOTATOR)
+    held = planted.make.assignment(planted.task, worker, state="leased")
+    as_(Role.ADMIN).post("/v1/erasures", json={"scope": "record", "task": str(planted.task.id), "reason": "asked"})
+    work_off(session, planted)
+    gold = {"expected": {"order": groups}, "why": WORD}
+    answers = [
+        reviewer.post(f"{task}:decide", json={"payload": {"groups": groups, "note": WORD}}),
+        reviewer.put(f"{task}/gold", json=gold),
+        reviewer.post(f"/v1/assignments/{held.id}/comments", json={"text": WORD}),
+        as_(worker).post(f"/v1/assignments/{held.id}/comments", json={"text": WORD}),
+    ]
+    assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [(409, "urn:rankloop:erased")] * 4
+    assert found(session, planted.home, WORD) == []
+
+
+def test_an_erased_gold_item_is_never_an_ordinary_task_again(
+    as_: Any, session: Session, planted: Planted, person: Any
+) -> None:
+    item, worker = session.scalars(select(GoldItem)).one(), person(Role.ANNOTATOR)
+    held = planted.make.assignment(session.get_one(Task, item.task_id), worker, state="leased")
+    as_(Role.ADMIN).post("/v1/erasures", json={"scope": "record", "task": str(planted.task.id), "reason": "asked"})
+    work_off(session, planted)
+    groups = [held.display_order]  # all are one text now
+    late = {"id": str(uuid.uuid4()), "assignment": str(held.id), "payload": {"groups": groups, "note": WORD}}
+    answer = as_(worker).post("/v1/submissions", json=late)
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:rankloop:lease-ended")
+    url = f"/v1/projects/{planted.project.id}"
+    assert as_(Role.ENGINEER).delete(f"{url}/tasks/{item.task_id}/gold").status_code == 204
+    annotator = as_(Role.ANNOTATOR)
+    assert annotator.post(f"{url}/next").json()["task"] == str(planted.kept_task.id)
+    assert found(session, planted.home, WORD) == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine, text
 
-from annotation_api.db.engine import parse_url
+from annotation_api.db.engine import make_engine, parse_url
 
 
 class new_database:
@@ -27,6 +29,19 @@ class new_database:
         engine = create_engine(parse_url(self.server), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(statement))
+        engine.dispose()
+
+
+@contextmanager
+def engine_of(url: str) -> Iterator[Engine]:
+    """An engine as the service makes it, whose connections are closed afterwards.
+
+    What a test leaves open is closed when Python comes to it: in another test's midst, with a warning raised there.
+    """
+    engine = make_engine(url)
+    try:
+        yield engine
+    finally:
         engine.dispose()
 
 

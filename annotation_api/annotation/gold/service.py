@@ -15,7 +15,7 @@ from annotation_api.annotation.gold import queries
 from annotation_api.annotation.gold.expected import Expected, problems_of
 from annotation_api.annotation.gold.schemas import GoldOut, NewGold, QualityRulesPatch, ScreenedOut
 from annotation_api.annotation.tasks.contents import content_of
-from annotation_api.annotation.tasks.queries import lock_task
+from annotation_api.annotation.tasks.queries import is_erased, lock_task, refuse_erased
 from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import GoldItem, Person, PersonStanding, QualityRules, Role, Task
 from annotation_api.db.tallies.fold import counted_anew
@@ -33,9 +33,10 @@ def find_task(session: Session, project_id: uuid.UUID, task_id: uuid.UUID) -> Ta
 def make_gold(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid.UUID, new: NewGold) -> GoldItem:
     """Say what the answer to a task is; asked again, say it anew. It leaves the queue, and training never sees it.
 
-    422 for what cannot be its answer, 409 to change what people answered already.
+    422 for what cannot be its answer, 409 to change what people answered already and for a task that is erased.
     """
     task = lock_task(session, find_task(session, project_id, task_id).id)
+    refuse_erased(session, task)
     content = content_of(session, task.id)
     if problems := problems_of(new.expected, content.form, content.texts, content.rules):
         raise invalid(problems)
@@ -47,6 +48,8 @@ def make_gold(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid
         with counted_anew(session, project_id, task.prompt_id):  # what was said of it before counts no more
             task.gold, task.overlap = True, 0
         session.add(item)
+    elif (item.use, item.expected, item.why, item.withdrawn_at) == (new.use, expected, new.why, None):
+        return item  # sent again: people may have answered it meanwhile
     elif queries.results(session, [task.id]):
         detail = Sentence(
             "gold-answered", "People answered this gold item already. Withdraw it and make another task gold instead."
@@ -61,12 +64,13 @@ def make_gold(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid
 
 
 def withdraw(session: Session, project_id: uuid.UUID, task_id: uuid.UUID) -> None:
-    """Ask it no more, and count its answers no more. What nobody answered as gold is an ordinary task again."""
+    """Ask it no more, and count its answers no more. What nobody answered as gold is an ordinary task again,
+    unless it is erased."""
     task = lock_task(session, find_task(session, project_id, task_id).id)
     item = session.get(GoldItem, task.id)
     if item is None:
         raise not_found("gold item", task_id)
-    if queries.results(session, [task.id]):
+    if queries.results(session, [task.id]) or is_erased(session, task):
         item.withdrawn_at = item.withdrawn_at or func.now()
     else:
         with counted_anew(session, project_id, task.prompt_id):

@@ -33,7 +33,7 @@ from annotation_api.annotation.review.schemas import (
 )
 from annotation_api.annotation.submissions.checks import problems_of
 from annotation_api.annotation.tasks.contents import Content, content_of
-from annotation_api.annotation.tasks.queries import lock_task
+from annotation_api.annotation.tasks.queries import lock_task, refuse_erased
 from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.form_rows import read_forms
 from annotation_api.db.tables import Assignment, Person, Review, Submission, TaskDecision
@@ -183,6 +183,7 @@ def review(session: Session, me: Person, project_id: uuid.UUID, submission_id: u
 def decide(session: Session, me: Person, project_id: uuid.UUID, task_id: uuid.UUID, new: NewDecision) -> DecisionOut:
     """Say what the answer to a task is. 422 for what is no answer to it, 409 to overlook another decision."""
     task = lock_task(session, find_task(session, project_id, task_id).id)
+    refuse_erased(session, task)
     content = content_of(session, task.id)
     payload = _payload(content, new.payload)
     standing = queries.decision_of(session, task.id)

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.review.schemas import Words
+from annotation_api.annotation.tasks.queries import refuse_erased
 from annotation_api.db.membership import reads_answers
 from annotation_api.db.tables import (
     Assignment,
@@ -89,7 +90,8 @@ def _may_read(session: Session, viewer: Person, assignment: Assignment, task: Ta
 
 
 def write(session: Session, me: Person, assignment: Assignment, text: str) -> Comment:
-    """Add a message; an answer settles what was asked before it."""
+    """Add a message; an answer settles what was asked before it. 409 once the task is erased."""
+    refuse_erased(session, session.get_one(Task, assignment.task_id))
     asks = assignment.person_id == me.id
     row = Comment(assignment_id=assignment.id, author_id=me.id, text=text, asks=asks, created_at=func.clock_timestamp())
     if not asks:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
+from alignment.shared.sentence import Sentence
 from annotation_api.db.membership import EVERYTHING
 from annotation_api.db.places import is_running, takes_place
 from annotation_api.db.tables import (
@@ -26,20 +27,38 @@ from annotation_api.db.tables import (
 )
 from annotation_api.db.tallies import counts
 from annotation_api.http.auth import Someone
+from annotation_api.http.errors import ApiError, not_found
 
 NOW = func.clock_timestamp()
 HELD = (AssignmentState.LEASED, AssignmentState.SUBMITTED, AssignmentState.SKIPPED)
 
 
 def lock_task(session: Session, task_id: uuid.UUID) -> Task:
-    return session.scalars(select(Task).where(Task.id == task_id).with_for_update(key_share=True)).one()
+    """Held until the transaction ends. 404 for one that was just taken out of the queue, as nobody had it."""
+    held = select(Task).where(Task.id == task_id).with_for_update(key_share=True)
+    found = session.scalars(held, execution_options={"populate_existing": True}).one_or_none()
+    if found is None:
+        raise not_found("task", task_id)
+    return found
+
+
+def is_erased(session: Session, task: Task) -> bool:
+    """Whether its prompt is, and with it all that hangs on it. An erasure that is just at it is waited for."""
+    held = select(PromptRow.erased_at).where(PromptRow.id == task.prompt_id).with_for_update(read=True, key_share=True)
+    return session.scalar(held) is not None
+
+
+def refuse_erased(session: Session, task: Task) -> None:
+    """409 for whoever would say something more of a task that is erased."""
+    if is_erased(session, task):
+        raise ApiError(409, "erased", Sentence("task-erased", "This task was erased: nothing more is said of it."))
 
 
 def free_places(session: Session, task: Task, *, besides: uuid.UUID | None = None) -> int:
     """Free places of a locked task, counted afresh; the assignment `besides` does not count. A gold item has one for
-    everybody."""
+    everybody, unless it is erased."""
     if task.gold:
-        return 1
+        return 0 if is_erased(session, task) else 1
     query = select(func.count()).select_from(Assignment).where(Assignment.task_id == task.id, takes_place())
     if besides is not None:
         query = query.where(Assignment.id != besides)

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import Sentence, either
-from annotation_api.db.locks import let_erasures_wait
+from annotation_api.db.locks import freeze_alone, let_erasures_wait
 from annotation_api.db.snapshots import frozen_rows, judged_rows
 from annotation_api.db.snapshots.frozen_rows import COLLECTED, HOLDS, FreezeError, Frozen, kinds_of
 from annotation_api.db.snapshots.votes import USUAL, VoteChoice
@@ -87,6 +87,7 @@ def freeze_dataset(
     if found := dataset_snapshot(session, dataset_id, kind):  # no row is read that could be erased meanwhile
         return found
     let_erasures_wait(session)
+    freeze_alone(session, dataset_id)
     rows = frozen_rows.of_dataset(session, dataset)
     if kind is DatasetKind.PROMPTS:
         rows = frozen_rows.prompts_once(rows)
@@ -141,6 +142,7 @@ def freeze_project(
     """
     project = check_project(session, project_id, kind)
     let_erasures_wait(session)
+    freeze_alone(session, project_id)
     source, first = PROJECT_SOURCES[kind]
     empty = f"Project {project.name} has no {first}."
     seen = _seen(session, project_id, kind, choice)

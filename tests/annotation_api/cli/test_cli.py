@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -383,7 +385,8 @@ def test_watching_goes_on_after_a_lost_connection(live: Live, factory: Any, monk
             yield event
 
     monkeypatch.setattr(watcher, "_events", cut)
-    events = list(watcher.events(str(job.id)))
+    with watcher.http:
+        events = list(watcher.events(str(job.id)))
     assert [event.id for event in events] == [1, 2, 3, 4, 5, 6, None]
     assert asked == [0, 2]
 
@@ -429,11 +432,22 @@ def test_the_bar_shows_stage_step_rate_time_left_and_metrics(
         job = factory(session).job()
     live.work_off()
     reader = client.Client(client.Credentials(live.url, live.key(Role.ENGINEER, factory)))
-    row = watch.watch(reader, str(job.id), as_json=False)
+    with reader.http:
+        row = watch.watch(reader, str(job.id), as_json=False)
     out = capsys.readouterr().out
     assert row["state"] == JobState.SUCCEEDED
     for word in ("sft train", "1/1", "4/s", "0 s left", "loss 0.25"):
         assert word in out
+
+
+def test_a_command_leaves_no_connection_open(run: Run) -> None:
+    """What is left is closed when Python comes to it, with a warning in the midst of something else."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        assert [run("jobs", "list")[0], run("jobs", "show", str(uuid.uuid4()))[0]] == [0, 1]
+        gc.collect()
+    assert [str(one.message) for one in left] == []
 
 
 # ---------------------------------------------------------------- what goes wrong is one sentence

@@ -245,7 +245,8 @@ def test_the_bar_says_what_it_waits_for(
                     job_store.fail(session, job.id, job.epoch, Failure(ErrorKind.INFEASIBLE, "No."), Again.NEVER)
 
     monkeypatch.setattr(reader, "events", until_it_waits)
-    watch.watch(reader, str(job.id), as_json=False)
+    with reader.http:
+        watch.watch(reader, str(job.id), as_json=False)
     out = capsys.readouterr().out
     assert "sft: starting (waiting for a GPU: 1 of 1 GPUs is taken)" in out
     assert re.search(r"waiting for a GPU for \d+ s: 1 of 1 GPUs is taken", out)

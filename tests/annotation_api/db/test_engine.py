@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.engine import DatabaseUnavailable, make_engine, session_factory
 from annotation_api.db.tables import Person
+from tests.support.databases import engine_of
 from workers.attempt.lease import LEASE_SECONDS
 
 
@@ -49,21 +50,21 @@ def test_a_wrong_database_name(postgres_url: str) -> None:
 
 
 def test_a_lost_connection_is_named_and_the_next_one_works(fresh_database: str) -> None:
-    engine = make_engine(fresh_database)
-    with pytest.raises(DatabaseUnavailable, match="closed the connection"), engine.connect() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT 1")) == 1
+    with engine_of(fresh_database) as engine:
+        with pytest.raises(DatabaseUnavailable, match="closed the connection"), engine.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
 
 
 def test_a_connection_that_died_in_the_pool_is_replaced(fresh_database: str) -> None:
-    engine = make_engine(fresh_database)
-    with engine.connect() as connection:
-        pid = connection.scalar(text("SELECT pg_backend_pid()"))
-    with make_engine(fresh_database).connect() as other:
-        other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
+    with engine_of(fresh_database) as engine, engine_of(fresh_database) as another:
+        with engine.connect() as connection:
+            pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        with another.connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
 
 
 def test_other_errors_stay_what_they_are(engine: Any) -> None:
@@ -83,20 +84,21 @@ def test_a_tests_own_transaction_has_no_limit_that_a_busy_machine_passes(session
 
 
 def test_the_url_may_say_otherwise(fresh_database: str) -> None:
-    with make_engine(f"{fresh_database}&options=-c%20statement_timeout%3D5s").connect() as connection:
+    url = f"{fresh_database}&options=-c%20statement_timeout%3D5s"
+    with engine_of(url) as engine, engine.connect() as connection:
         assert connection.scalar(text("SHOW statement_timeout")) == "5s"
         assert connection.scalar(text("SHOW lock_timeout")) == "10s"
 
 
 def test_a_connection_that_is_cut_off_is_noticed_before_a_lease_ends(fresh_database: str) -> None:
     """Seen from the client: what the server sets has no meaning on a socket of this machine."""
-    with make_engine(fresh_database).connect() as connection:
+    with engine_of(fresh_database) as engine, engine.connect() as connection:
         told = connection.connection.driver_connection.info.get_parameters()
     assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("12000", "5")
     idle, interval, count = (int(told[f"keepalives_{name}"]) for name in ("idle", "interval", "count"))
     assert idle + interval * count < LEASE_SECONDS
     longer = make_url(fresh_database).update_query_dict({"tcp_user_timeout": "30000"})
-    with make_engine(longer.render_as_string(hide_password=False)).connect() as connection:
+    with engine_of(longer.render_as_string(hide_password=False)) as engine, engine.connect() as connection:
         assert connection.connection.driver_connection.info.get_parameters()["tcp_user_timeout"] == "30000"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from annotation_api.db.engine import make_engine
 from annotation_api.db.tables import Role
 from annotation_api.http.errors import database_problem
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.support.databases import engine_of
 from tests.support.live import app_of
 
 # As if no file could grow, whatever table it is of.
@@ -41,19 +42,19 @@ class Scene:
     project: str
     keys: dict[Role, str]
     held: dict[str, Any]
+    undo: ExitStack
 
     def client(self, role: Role) -> TestClient:
         """Of a fresh app, whose connections know the database's state."""
-        app = app_of(Settings(database_url=self.url, home=self.home), make_engine(self.url))
+        engine = self.undo.enter_context(engine_of(self.url))
+        app = app_of(Settings(database_url=self.url, home=self.home), engine)
         headers = {"Authorization": f"Bearer {self.keys[role]}"}
         return TestClient(app, base_url="http://localhost", headers=headers, raise_server_exceptions=False)
 
     def execute(self, *statements: str) -> None:
-        engine = make_engine(self.url)
-        with engine.begin() as connection:
+        with engine_of(self.url) as engine, engine.begin() as connection:
             for statement in statements:
                 connection.execute(text(statement))
-        engine.dispose()
 
     def answer(self) -> dict[str, Any]:
         order = [[response["id"]] for response in self.held["responses"]]
@@ -62,19 +63,18 @@ class Scene:
 
 
 @pytest.fixture
-def scene(fresh_database: str, factory: Any, tmp_path: Path) -> Scene:
-    engine = make_engine(fresh_database)
-    with Session(engine, expire_on_commit=False) as session:
+def scene(fresh_database: str, factory: Any, tmp_path: Path) -> Iterator[Scene]:
+    with engine_of(fresh_database) as engine, Session(engine, expire_on_commit=False) as session:
         make = factory(session)
         project = make.project(overlap=3)
         for number in range(2):
             make.task(make.prompt(project, f"{number}?"), overlap=3)
         keys = {role: service.add_api_key(session, make.person(role), NewApiKey(name="k"))[1] for role in Role}
         session.commit()
-    engine.dispose()
-    scene = Scene(fresh_database, tmp_path, str(project.id), keys, {})
-    scene.held = scene.client(Role.ANNOTATOR).post(f"/v1/projects/{project.id}/next").json()
-    return scene
+    with ExitStack() as undo:
+        scene = Scene(fresh_database, tmp_path, str(project.id), keys, {}, undo)
+        scene.held = scene.client(Role.ANNOTATOR).post(f"/v1/projects/{project.id}/next").json()
+        yield scene
 
 
 def writes(scene: Scene) -> list[tuple[Role, str, str, dict[str, Any]]]:

@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 
 from annotation_api.app import create_app
 from annotation_api.db.audit import ledger
-from annotation_api.db.engine import make_engine
 from annotation_api.db.locks import Lock
 from annotation_api.db.tables import Person, Role
 from annotation_api.http import auth
@@ -27,6 +26,7 @@ from annotation_api.operations.local import OperationError, files_kept, files_mi
 from annotation_api.people import service
 from annotation_api.people.schemas import NewApiKey
 from annotation_api.settings import Settings
+from tests.support.databases import engine_of
 
 PASSWORD = "three plain words"
 
@@ -48,9 +48,10 @@ def people(fresh_engine: Engine, factory: Any) -> dict[Role, tuple[Person, str]]
 
 
 @pytest.fixture
-def client(hasty: str, tmp_path: Path) -> TestClient:
-    app = create_app(Settings(database_url=hasty, home=tmp_path))
-    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+def client(hasty: str, tmp_path: Path) -> Iterator[TestClient]:
+    with engine_of(hasty) as engine:
+        app = create_app(Settings(database_url=hasty, home=tmp_path), engine)
+        yield TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -146,10 +147,8 @@ def test_the_door_of_the_own_password_is_pardoned_likewise(
 
 def test_the_hasty_engine_is_hasty(hasty: str) -> None:
     """Else the tests above would wait for ten seconds, and one of them pass for it."""
-    engine = make_engine(hasty)
-    with engine.connect() as connection:
+    with engine_of(hasty) as engine, engine.connect() as connection:
         assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "300ms"
-    engine.dispose()
 
 
 @pytest.mark.parametrize("script", [[b"SELEC 1;\n"], [b"CREATE TABLE x (n int);\n", b"COPY x FROM stdin;\n", b"a\n"]])

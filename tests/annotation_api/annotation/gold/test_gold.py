@@ -169,6 +169,22 @@ def test_an_item_nobody_answered_becomes_a_task_again_and_an_answered_one_is_wit
     assert desk.owner.get(f"{desk.url}/annotators").json()["items"] == []
 
 
+def test_the_same_item_sent_again_is_no_change_though_people_answered_it(
+    desk: Desk, as_: Clients, every_claim: None
+) -> None:
+    """As by a client whose first request got no answer."""
+    desk.task("plain")
+    desk.rules(gold_rate=0.5)
+    item, annotator = desk.gold("gold"), as_(Role.ANNOTATOR)
+    assert desk.submit(annotator, desk.next(annotator)).status_code == 201
+    good, bad = map(str, desk.make.response_ids(item))
+    url, sent = f"{desk.url}/tasks/{item.id}/gold", {"expected": {"order": [[good], [bad]]}, "use": "mixed"}
+    again = desk.owner.put(url, json=sent | {"why": "Good is better than bad."})
+    assert (again.status_code, again.json()["answers"]) == (200, 1)
+    changed = desk.owner.put(url, json=sent | {"why": "Because."})
+    assert (changed.status_code, changed.json()["type"]) == (409, "urn:rankloop:gold-answered")
+
+
 def test_gold_answers_never_enter_training(desk: Desk, session: Session, as_: Clients, every_claim: None) -> None:
     desk.gold("gold")
     plain = desk.task("plain")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ from annotation_api.db.tables import (
     Task,
     TaskDecision,
 )
+from tests.support.databases import is_waited
+from tests.support.engine_room import poll
 from tests.support.factory import Factory
 from workers.dispatch.freezing import Freezer
 
@@ -232,3 +235,28 @@ def test_a_decision_a_pause_and_a_choice_are_changes(session: Session, make: Any
     session.add(PersonStanding(project_id=judged.id, person_id=author, paused_at=func.now()))
     session.flush()
     assert freeze.freeze_project(session, judged.id, judged.created_by).id != second.id
+
+
+@pytest.mark.parametrize("source", ["project", "data set"])
+def test_two_who_freeze_the_same_at_once_get_one_snapshot(fresh_engine: Engine, factory: Any, source: str) -> None:
+    sessions = session_factory(fresh_engine)
+    with sessions.begin() as session:
+        make = factory(session)
+        project, dataset = make.project(), make.dataset(DatasetKind.RANKINGS, [ranking(1)])
+        make.submission(make.task(make.prompt(project)), [[0], [1]])
+
+    def frozen(session: Session) -> uuid.UUID:
+        if source == "project":
+            return freeze.freeze_project(session, project.id, project.created_by).id
+        return freeze.freeze_dataset(session, dataset.id, DatasetKind.RANKINGS, project.created_by).id
+
+    def second() -> uuid.UUID:
+        with sessions.begin() as session:
+            return frozen(session)
+
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as session:
+            first = frozen(session)
+            other = pool.submit(second)
+            poll(lambda: other.done() or is_waited(fresh_engine), "the second to wait for the first")
+        assert other.result() == first
