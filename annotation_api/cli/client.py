@@ -61,13 +61,18 @@ class StreamedEvent:
 def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials:
     """The service's URL and a key. Raises ClientError saying which to set."""
     url, key = environment.get("RANKLOOP_URL"), _secret(environment, "RANKLOOP_API_KEY")
+    if url and (bare := without_password(url)) != url:  # httpx would send them in the key's header, in its place
+        raise ClientError(
+            f"RANKLOOP_URL holds a name or a password before {bare}, which would be sent in place of the key: "
+            "write the address alone, and the key in RANKLOOP_API_KEY."
+        )
     if url and key:
         return Credentials(url.rstrip("/"), key)
     path = Path(environment.get("RANKLOOP_HOME") or ".rankloop") / "credentials.json"
     stored = _stored(path)
     if url and stored and stored.url.rstrip("/") != url.rstrip("/"):
-        here, there = without_password(url), without_password(stored.url)
-        raise ClientError(f"RANKLOOP_URL is {here}, but {path} holds a key for {there}: set RANKLOOP_API_KEY too.")
+        there = without_password(stored.url)
+        raise ClientError(f"RANKLOOP_URL is {url}, but {path} holds a key for {there}: set RANKLOOP_API_KEY too.")
     if stored is None:
         raise ClientError(
             f"No service is known: {path} does not exist. If one runs from another folder of this machine, set "
@@ -107,8 +112,11 @@ class Client:
         headers = {"Authorization": f"Bearer {credentials.api_key}"}
         try:
             self.http = httpx.Client(base_url=credentials.url, headers=headers, timeout=timeout, transport=Patient())
+            known = self.http.base_url.scheme in ("http", "https")
         except httpx.InvalidURL:  # what it says may hold a part of a password
-            raise ClientError(f"{self.url} is no address of a service; one is http://HOST:PORT.") from None
+            known = False
+        if not known:
+            raise ClientError(f"{self.url} is no address of a service; one is http://HOST:PORT.")
 
     def get(self, path: str, **query: Any) -> Any:
         return self._send("GET", path, params={k: v for k, v in query.items() if v is not None}).json()
@@ -214,7 +222,8 @@ class Client:
     def _unreachable(self, error: Exception) -> ClientError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return ClientError(f"The service at {self.url} does not answer. Is `rankloop up` running?")
-        return ClientError(f"The connection to {self.url} failed: {str(error) or type(error).__name__}.")
+        said = str(error).rstrip(".") or type(error).__name__
+        return ClientError(f"The connection to {self.url} failed: {said}.")
 
 
 def _beginning(file: Path, most: int) -> bytes:

@@ -41,29 +41,39 @@ def test_a_password_in_the_address_is_not_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "bare"),
     [
-        ("http://u:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x does not answer"),
-        ("http://u:secret/s@127.0.0.1:1", "http://127.0.0.1:1 is no address of a service"),
-        ("http://u:secret@h:bad", "http://h:bad is no address of a service"),
-        ("u:secret@h", "The connection to h failed"),
+        ("http://u:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x"),
+        ("http://u:secret/s@127.0.0.1:1", "http://127.0.0.1:1"),
+        ("http://u:secret@h:bad", "http://h:bad"),
+        ("u:secret@h", "h"),
     ],
 )
-def test_nor_is_one_in_an_address_that_leads_nowhere(
-    typed: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_nor_is_one_sent_in_place_of_the_key(
+    typed: str, bare: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANKLOOP_URL", typed)
     monkeypatch.setenv("RANKLOOP_API_KEY", "rl_x")
     assert main(["jobs", "list"]) == 1
     err = capsys.readouterr().err
-    assert told in err
+    assert f"RANKLOOP_URL holds a name or a password before {bare}, which would be sent in place of the key" in err
     assert "secret" not in err
+
+
+@pytest.mark.parametrize("typed", ["http://h:bad", "127.0.0.1:8000", "ftp://h", "h"])
+def test_an_address_that_is_none_is_refused_with_what_one_is(
+    typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANKLOOP_URL", typed)
+    monkeypatch.setenv("RANKLOOP_API_KEY", "rl_x")
+    assert main(["jobs", "list"]) == 1
+    assert f"{typed} is no address of a service; one is http://HOST:PORT." in capsys.readouterr().err
 
 
 def test_nor_where_a_key_is_for_another_service(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text('{"url": "http://u:secret@a", "api_key": "rl_a"}')
     with pytest.raises(ClientError, match=r"RANKLOOP_URL is http://b, but .* holds a key for http://a: set"):
-        find_credentials({"RANKLOOP_HOME": str(tmp_path), "RANKLOOP_URL": "http://u:secret@b"})
+        find_credentials({"RANKLOOP_HOME": str(tmp_path), "RANKLOOP_URL": "http://b"})
 
 
 def test_a_service_below_a_path_has_its_keys_there() -> None:
