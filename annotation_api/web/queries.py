@@ -94,6 +94,11 @@ def names_of(session: Session, people: Collection[uuid.UUID]) -> dict[uuid.UUID,
     return {row.id: row.name for row in session.execute(query)}
 
 
+def names_by_pseudonym(session: Session, pseudonyms: Collection[str]) -> dict[str, str]:
+    query = select(Person.pseudonym, Person.name).where(Person.pseudonym.in_(pseudonyms))
+    return {row.pseudonym: row.name for row in session.execute(query)}
+
+
 def median_active_ms(session: Session, person: Person, project_id: uuid.UUID) -> float | None:
     """The median time at work on the person's first answers in a project since midnight UTC; None without any."""
     query = select(func.percentile_cont(0.5).within_group(Submission.active_ms)).where(

@@ -136,7 +136,7 @@ class NewReview(Body):
     def _says_why(self) -> Self:
         if self.outcome is ReviewOutcome.SENT_BACK and self.comment is None:
             raise ValueError(
-                Sentence("say-what-to-change", "comment: say what should be changed when you send an answer back")
+                Sentence("say-what-to-change", "An answer is sent back with a comment: say what should be changed.")
             )
         return self
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy.orm import Session, aliased
 
 from annotation_api.annotation.review.schemas import Words
 from annotation_api.annotation.tasks.queries import refuse_erased
@@ -134,14 +134,17 @@ def _shown(row: Comment, author: str, viewer: Person) -> CommentOut:
 
 
 def _waits_for(viewer: Person) -> ColumnElement[bool]:
-    """Said to the viewer; or asked in a project that the viewer made, belongs to as a reviewer, or runs as an admin."""
+    """Said to the viewer; or asked in a project that the viewer made, belongs to as a reviewer, or runs as an admin, or
+    in a thread to which the viewer wrote."""
     said = ~Comment.asks & (Assignment.person_id == viewer.id)
     if viewer.role is Role.ANNOTATOR:
         return said
     member = select(ProjectMember.project_id).where(ProjectMember.person_id == viewer.id)
     own = Project.created_by == viewer.id
     cared = own | Project.id.in_(member) if viewer.role is not Role.ADMIN else own | (Project.id == Project.id)
-    return said | (Comment.asks & cared & (Assignment.person_id != viewer.id))
+    earlier = aliased(Comment)
+    wrote = exists().where(earlier.assignment_id == Comment.assignment_id, earlier.author_id == viewer.id)
+    return said | (Comment.asks & (cared | wrote) & (Assignment.person_id != viewer.id))
 
 
 def count_waiting(session: Session, viewer: Person) -> int:

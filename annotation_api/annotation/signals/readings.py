@@ -98,7 +98,7 @@ def _straight(own: Sequence[GivenAnswer], others: EverybodyElse) -> SignalReadin
     found = [each for each in kinds if each is not None]
     if not found:
         return None
-    hits, of, chance = min(found, key=lambda each: each[2])
+    hits, of, chance = min(found, key=_telling)
     return _share(SignalName.STRAIGHT, hits, of, lambda ci95: chance < CHANCE)
 
 
@@ -117,7 +117,12 @@ def _same_places(own: Sequence[GivenAnswer]) -> Same | None:
         ways = answers[0].arrangements
         chance = _at_least(len(answers), count, 1 / ways) * ways * len(by_ties)
         found.append(([answer for answer in answers if answer.ranks == pattern], len(answers), chance))
-    return min(found, key=lambda each: each[2], default=None)
+    return min(found, key=_telling, default=None)
+
+
+def _telling(same: Same) -> tuple[float, int]:
+    """What chance gives least; where it gives all of them, what rests on most answers."""
+    return min(same[2], 1.0), -same[1]
 
 
 def _same_words(own: Sequence[GivenAnswer], others: EverybodyElse) -> Same | None:

@@ -18,9 +18,12 @@ from annotation_api.db.tables import (
     AssignmentState,
     Draft,
     Form,
+    GoldItem,
+    GoldUse,
     Project,
     ProjectMember,
     PromptRow,
+    QualityRules,
     ResponseRow,
     Task,
     TaskResponse,
@@ -184,7 +187,10 @@ def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> 
 
 
 def left_for(session: Session, person: Someone, project_id: uuid.UUID) -> int:
-    """Tasks that the person may still get, those in hand included, and those that others hold just now."""
+    """Tasks that the person may still get, those in hand included, and those that others hold just now.
+
+    Gold items that are mixed in count like any other task: a number that stood still would give them away.
+    """
     return left_of(session, person, [project_id])[project_id]
 
 
@@ -208,7 +214,22 @@ def left_of(session: Session, person: Someone, projects: Collection[uuid.UUID]) 
             Assignment.state.in_((AssignmentState.SUBMITTED, AssignmentState.SKIPPED)),
         ),
     )
-    return {key: wanted.get(key, 0) - had.get(key, 0) for key in projects}
+    plain = {key: wanted.get(key, 0) - had.get(key, 0) for key in projects}
+    blind = _by_project(session, _blind_for(person, [key for key, number in plain.items() if number]))
+    return {key: number + blind.get(key, 0) for key, number in plain.items()}
+
+
+def _blind_for(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.UUID, int]:
+    """How many gold items of each project may come to the person among its tasks, or are in hand."""
+    over = Assignment.state != AssignmentState.LEASED
+    had = exists().where(Assignment.task_id == GoldItem.task_id, Assignment.person_id == person.id, over)
+    return (
+        select(GoldItem.project_id, func.count())
+        .join(QualityRules, QualityRules.project_id == GoldItem.project_id)
+        .where(GoldItem.project_id.in_(projects), GoldItem.use == GoldUse.MIXED, QualityRules.gold_rate > 0)
+        .where(GoldItem.withdrawn_at.is_(None), GoldItem.made_by != person.id, ~had)
+        .group_by(GoldItem.project_id)
+    )
 
 
 def _wanted_by(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.UUID, int]:

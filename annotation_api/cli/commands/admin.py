@@ -7,7 +7,7 @@ from argparse import Namespace
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.output import emit, remark, say, table
 
-PEOPLE = ("id", "role", "name", "email", "active")
+PEOPLE = ("id", "role", "name", "email", "pseudonym", "active")
 ROWS = ("seq", "at", "pseudonym", "action", "objects", "outcome", "address")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -23,6 +25,7 @@ from annotation_api.http.dependencies import ANNOTATES, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.http.errors import ApiError
 from annotation_api.web.annotate.work import TaskPage
+from annotation_api.web.markup.language import language_of, speaking, translate
 from annotation_api.web.markup.rendering import read_form, render, see_other, text_of
 from annotation_api.web.queries import median_active_ms
 
@@ -65,7 +68,8 @@ def card(project_id: uuid.UUID, request: Request, session: Db, me: Me, besides: 
     With Retry-After where others hold tasks that may come back, and with how many they hold.
     """
     project = projects.find_project(session, project_id)
-    assignment = service.next_assignment(session, me, project, besides=besides)
+    with _in_their_language(request, me):
+        assignment = service.next_assignment(session, me, project, besides=besides)
     if assignment is None:
         return _nothing(*queries.held_by_others(session, me, project.id))
     shown = service.show_assignment(session, assignment)
@@ -76,6 +80,18 @@ def _nothing(held: int, seconds: float) -> Response:
     """A lease may be given back before it ends: look again soon, but not without pause."""
     wait = min(max(math.ceil(seconds), SOONEST), LATEST)
     return Response(status_code=204, headers={"Retry-After": str(wait), "X-Held-Tasks": str(held)} if held else {})
+
+
+@contextmanager
+def _in_their_language(request: Request, me: Person) -> Iterator[None]:
+    """What is refused inside is told in the person's language: the page's script shows it as it comes."""
+    try:
+        yield
+    except ApiError as error:
+        with speaking(language_of(request, me)):
+            told = [each.model_copy(update={"message": translate(each.message)}) for each in error.problems]
+            detail = translate(error.detail)
+        raise ApiError(error.status, error.slug, detail, told, error.headers, error.objects) from error
 
 
 @router.get("/correct")
@@ -110,15 +126,15 @@ def submit(
     assignment = service.find_assignment(session, me, _uuid(text_of(form, "assignment")))
     shown = service.show_assignment(session, assignment)
     work = TaskPage.read(form, shown)
+    if background:
+        with _in_their_language(request, me):
+            feedback.submit(session, me, work.submit(shown))
+        return render(request, "_status.html", me, **_status(session, me, project))
     try:
         feedback.submit(session, me, work.submit(shown))
     except ApiError as error:
-        if background:
-            raise
         session.rollback()
         return _page(request, session, me, project, shown, work, error)
-    if background:
-        return render(request, "_status.html", me, **_status(session, me, project))
     return see_other(f"/projects/{project.id}/annotate")
 
 

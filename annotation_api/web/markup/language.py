@@ -25,7 +25,7 @@ LANGUAGES = {"en": "English", "zh": "中文"}  # each in its own words
 TAGS = {"en": "en", "zh": "zh-Hans"}  # of <html lang>
 COOKIE = "rankloop_language"
 # Values that are words of the pages, by the code of their sentence; and what the pages say for some of them.
-NAMED = {"not-found": "what", "order-apart": "criterion", "stage-and-message": "stage"}
+NAMED = {"not-found": "what", "order-apart": "criterion", "letter-placed": "place", "stage-and-message": "stage"}
 SAY = {"reward": "Reward model"}
 
 _current: ContextVar[str] = ContextVar("language", default="en")

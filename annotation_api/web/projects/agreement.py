@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from annotation_api.annotation.agreement import service, trust
 from annotation_api.annotation.agreement.schemas import AgreementFigure, Statistic
+from annotation_api.annotation.gold.service import shows_names
 from annotation_api.annotation.projects import service as projects
 from annotation_api.db.kinds import Slice
 from annotation_api.db.tallies.contributions import BETWEEN
@@ -18,6 +19,7 @@ from annotation_api.http.dependencies import READS_RUNS, Db, Me, allow
 from annotation_api.http.entry.route import DoorRoute
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, Mark, marks
 from annotation_api.web.markup.rendering import render
+from annotation_api.web.queries import names_by_pseudonym
 
 router = APIRouter(prefix="/projects", route_class=DoorRoute)
 SHOWN = (Slice.ALL, Slice.CRITERION, Slice.LANGUAGE, Slice.FORM, Slice.PERSON, Slice.MAJORITY, Slice.PAIR, Slice.DAY)
@@ -52,6 +54,7 @@ def agreement_page(project_id: uuid.UUID, request: Request, session: Db, me: Me,
     project = projects.find_project(session, project_id)
     found = service.agreement_of(session, project, SHOWN)
     by = {which: [figure for figure in found.figures if figure.slice is which] for which in SHOWN}
+    judges = [figure.value for figure in by[Slice.PERSON]]
     return render(
         request,
         "agreement.html",
@@ -63,6 +66,7 @@ def agreement_page(project_id: uuid.UUID, request: Request, session: Db, me: Me,
         parts=[figure for which in PARTS for figure in by[which]],
         people=_people(by[Slice.PERSON], by[Slice.MAJORITY]),
         pairs=_pairs(by[Slice.PAIR]),
+        called=names_by_pseudonym(session, judges) if shows_names(session, me, project.id) else {},
         most_pairs=MOST_PAIRS,
         between=BETWEEN,
         plots=[plot for statistic in IN_ORDERS if (plot := _plot(statistic, by[Slice.DAY]))],

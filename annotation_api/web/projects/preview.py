@@ -32,13 +32,14 @@ def show_forms(request: Request, me: Person, forms: Sequence[AnyForm], name: str
         me,
         name=name,
         back=None,
+        answers=None,
         erasable=None,
         tasks=[TaskPage.begin(each).shown_with(each) for each in shown],
     )
 
 
 def show_task(request: Request, me: Person, content: Content, project: Project) -> Response:
-    """A task as it is shown, in the order of sampling; who may erase it finds the way there."""
+    """A task as it is shown, in the order of sampling, and the ways on: to what was said of it, and to erase it."""
     shown = AssignmentOut(
         assignment=NOBODY,
         task=content.task_id,
@@ -51,7 +52,6 @@ def show_task(request: Request, me: Person, content: Content, project: Project) 
         lease_until=datetime.now(UTC),
         draft=None,
     )
-    back, name = f"/projects/{project.id}/tasks", project.name
     erasable = {"scope": "record", "task": content.task_id} if me.role is Role.ADMIN else None
     if erasable is None and me.role is Role.ENGINEER and project.created_by == me.id:
         erasable = {"scope": "record", "task": content.task_id, "project": project.id}
@@ -59,8 +59,9 @@ def show_task(request: Request, me: Person, content: Content, project: Project) 
         request,
         "preview.html",
         me,
-        name=name,
-        back=back,
+        name=project.name,
+        back=f"/projects/{project.id}/tasks",
+        answers=f"/projects/{project.id}/review/tasks/{content.task_id}",
         erasable=erasable,
         tasks=[TaskPage.begin(shown).shown_with(shown)],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from alignment.shared.sentence import Sentence
@@ -62,11 +63,12 @@ def _answer(question: Any, value: Any) -> str:
 
 
 def expected_in_short(expected: Expected, names: Letters) -> str:
-    """What a gold item wants, as it is entered: `A > B`, `A best`, `polite: kept`."""
+    """What a gold item wants, as it is entered: `A > B`, `A: best`, `polite: kept`; for `_`."""
     if expected.order is not None:
         return order(expected.order, names)
     if expected.constraints is not None:
-        return ", ".join(_constraint(one, names) for one in expected.constraints)
+        told = [_constraint(one, names) for one in expected.constraints]
+        return reduce(lambda first, then: Sentence("listed", "%(first)s, %(then)s", first=first, then=then), told)
     given: Mapping[str, object] = expected.answers or dict(expected.verdicts or {})
     return " · ".join(f"{key}: {value}" for key, value in given.items())
 
@@ -74,7 +76,8 @@ def expected_in_short(expected: Expected, names: Letters) -> str:
 def _constraint(one: Any, names: Letters) -> str:
     if isinstance(one, ExpectedPair):
         return f"{names[str(one.better)]} › {names[str(one.worse)]}"
-    return f"{names[str(one.response)]}: {one.place.replace('_', ' ')}"
+    letter, place = names[str(one.response)], one.place.replace("_", " ")
+    return Sentence("letter-placed", "%(letter)s: %(place)s", letter=letter, place=place)
 
 
 def flagged(payload: Mapping[str, Any], names: Letters) -> str:

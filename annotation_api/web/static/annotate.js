@@ -107,7 +107,7 @@ async function again(end) {
   await fetchNext(null);
   if (task !== end || !next) return;
   next.last = true;
-  if (next.form || next.again || end.again) advance();
+  advance(); // also from one end to another: the set is passed, or it is not
   if (task.again) watch(task);
 }
 

@@ -360,6 +360,7 @@ def test_users_are_for_administrators(
     )
     monkeypatch.setenv("RANKLOOP_API_KEY", live.key(Role.ADMIN, factory))
     assert {row["role"] for row in ask("users", "list")} == {"engineer", "admin"}
+    assert all(row["pseudonym"] in run("users", "list")[1] for row in ask("users", "list"))  # what all else names
     assert "/join/" in ask("users", "invite", "--role", "annotator")["url"]
 
 

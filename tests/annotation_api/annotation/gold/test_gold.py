@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from annotation_api.annotation.gold import screening
+from annotation_api.annotation.tasks import queries
 from annotation_api.db.locks import Lock
 from annotation_api.db.snapshots.freeze import freeze_project
 from annotation_api.db.snapshots.frozen_rows import FreezeError
@@ -90,6 +91,23 @@ def test_a_gold_item_leaves_the_queue_and_looks_like_any_task_when_it_comes(
     assert answer.status_code == 201
     assert answer.json()["feedback"] is None  # blind
     assert desk.next(annotator)["task"] != str(gold.id)  # never twice
+
+
+def test_the_number_of_tasks_left_falls_by_one_with_gold_too_and_gives_none_away(
+    desk: Desk, person: Any, as_: Clients, every_claim: None
+) -> None:
+    desk.gold("gold")
+    desk.gold("gold too")
+    desk.task("plain")
+    who = person(Role.ANNOTATOR)
+    assert queries.left_for(desk.session, who, desk.project.id) == 1  # gold items rest: no rate is set
+    desk.rules(gold_rate=0.5)
+    annotator, seen = as_(who), []
+    while task := desk.next(annotator):
+        seen.append(queries.left_for(desk.session, who, desk.project.id))
+        desk.submit(annotator, task)
+    assert seen == [3, 2, 1]
+    assert queries.left_for(desk.session, who, desk.project.id) == 0
 
 
 def test_gold_comes_only_while_there_is_other_work(desk: Desk, as_: Clients, every_claim: None) -> None:

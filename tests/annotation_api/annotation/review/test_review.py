@@ -265,6 +265,16 @@ def test_a_question_from_a_task_waits_for_the_owner_until_it_is_answered(room: R
     assert annotator.get("/v1/me/waiting").json()["items"] == []
 
 
+def test_an_answer_to_a_comment_waits_for_the_reviewer_who_wrote_it(room: Room, as_: Clients) -> None:
+    """Also in an open project, where reviewers are no members."""
+    annotator, other = as_(room.people[0]), as_(Role.REVIEWER)
+    url = f"/v1/assignments/{room.answers[0].assignment_id}/comments"
+    assert room.reviewer.post(url, json={"text": "Four, is it not?"}).status_code == 201
+    assert annotator.post(url, json={"text": "It is."}).status_code == 201
+    assert [each["text"] for each in room.reviewer.get("/v1/me/waiting").json()["items"]] == ["It is."]
+    assert other.get("/v1/me/waiting").json()["items"] == []
+
+
 def test_a_comment_without_words_is_refused(room: Room, as_: Clients) -> None:
     url = f"/v1/assignments/{room.answers[0].assignment_id}/comments"
     for words in ("", "   ", "a\0b"):

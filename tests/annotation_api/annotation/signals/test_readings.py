@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 import uuid
@@ -54,6 +55,13 @@ def test_a_submission_is_read_by_the_places_on_the_page() -> None:
     assert (given.sizes, given.read, given.seconds) == ((3, 2, 1), 16, 1.5)
     words = read_answer(uuid.uuid4(), uuid.uuid4(), ME, {"answers": {"x": True}}, ["a"], {"a": 1}, 10, None, ())
     assert (words.ranks, words.said, words.seconds) == ((), '{"x":true}', None)
+
+
+def test_of_what_chance_gives_the_kind_with_most_answers_is_told() -> None:
+    one = ranked(0, 1, 2, 3)  # it is all of its kind, and says nothing
+    each_twice = [ranked(*order) for order in itertools.permutations(range(3))] * 2
+    told = found([one, *each_twice], SignalName.STRAIGHT)
+    assert (told.answers, told.raised) == (12, False)
 
 
 def test_speed_is_what_nobody_can_read() -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_api.db.forms import RankingForm, Rule
-from annotation_api.db.tables import Assignment, AssignmentState
+from annotation_api.db.tables import Assignment, AssignmentState, GoldItem, GoldUse, QualityRules, Task
 
 pytestmark = pytest.mark.browser
 
@@ -354,3 +354,24 @@ def test_differences_are_the_shortest_and_whole(desk: Any) -> None:
         }"""
     )
     assert wrong == [0, 2]
+
+
+# ---------------------------------------------------------------- the qualification set
+
+
+@pytest.mark.parametrize(("best", "told"), [("A", "All done"), ("B", "was not passed")])
+def test_the_end_of_the_qualification_set_is_told_as_it_is(desk: Any, best: str, told: str) -> None:
+    page = desk.begin(["one", "two"])
+    with Session(desk.engine) as session:
+        task = session.scalars(select(Task).where(Task.project_id == desk.project_id)).one()
+        task.gold, task.overlap = True, 0
+        keys = [str(key) for key in desk.factory(session).response_ids(task)]
+        known = {"use": GoldUse.ENTRY, "expected": {"order": [[key] for key in keys]}, "why": "So.", "overlap": 1}
+        owner = desk.factory(session).person()
+        session.add(GoldItem(task_id=task.id, project_id=task.project_id, made_by=owner.id, **known))
+        session.add(QualityRules(project_id=task.project_id, entry=1.0))
+        session.commit()
+    page.reload()
+    right = "A" if text_of(page, "A") == "one" else "B"
+    press(page, right if best == "A" else "AB".replace(right, ""), "Enter")
+    expect(page.locator("#task")).to_contain_text(told)

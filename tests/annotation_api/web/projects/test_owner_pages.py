@@ -126,6 +126,7 @@ def test_a_task_is_looked_at_as_annotators_see_it(browser_of, make) -> None:
     page = browser_of(Role.REVIEWER).get(f"/projects/{project.id}/tasks/{task.id}").text
     assert "A burrito." in page
     assert "inert" in page
+    assert f'href="/projects/{project.id}/review/tasks/{task.id}"' in page  # where it becomes a gold item
     other = make.project()
     assert browser_of(Role.REVIEWER).get(f"/projects/{other.id}/tasks/{task.id}").status_code == 404
     project.open = False

@@ -192,7 +192,32 @@ def test_the_word_on_an_answer_to_the_qualification_set_stands_in_the_status(
     said = annotator.post(f"/projects/{rooms.project.id}/annotate?background=true", data=fields)
     assert "Not right." in said.text
     assert "Because it is." in said.text
+    card = f"/projects/{rooms.project.id}/card"
+    told = annotator.post(card, headers={"Accept": "application/problem+json", "Accept-Language": "zh-CN"}).json()
+    assert (told["type"], told["detail"]) == ("urn:rankloop:paused", "资格题未通过。项目负责人可以让您加入。")
     assert "qualification set was not passed" in annotator.get(f"/projects/{rooms.project.id}/annotate").text
+
+
+def test_where_responses_stand_in_a_gold_item_is_said_in_the_language_of_the_page(
+    rooms: Rooms, browser_of: Browsers
+) -> None:
+    browser = browser_of(Role.ENGINEER)
+    sent = {"place-A": "best", "place-B": "not_best", "why": "So.", "use": "mixed"}
+    assert browser.post(f"{rooms.of_task}/gold", data=sent).status_code == 303
+    for page in (f"{rooms.url}/gold", rooms.of_task):
+        assert "A: best, B: not best" in text_of(browser.get(page))
+        assert "A：最好，B：不是最好" in text_of(browser.get(page, headers={"Accept-Language": "zh"}))
+
+
+def test_agreement_shows_names_to_those_who_see_them_elsewhere(
+    rooms: Rooms, session: Session, browser_of: Browsers
+) -> None:
+    page = f"/projects/{rooms.project.id}/agreement?people=true"
+    names = [who.name for who in rooms.people]
+    assert all(name in text_of(browser_of(Role.ADMIN).get(page)) for name in names)
+    told = text_of(browser_of(Role.REVIEWER).get(page))
+    assert not any(name in told for name in names)
+    assert all(who.pseudonym in told for who in rooms.people)
 
 
 def test_questions_and_rules_are_read_and_decided(session: Session, make: Any, browser_of: Browsers) -> None:
