@@ -18,10 +18,10 @@ from typing import Any
 from alignment.shared.records import Record, canonical_json
 from alignment.shared.turns.tools import holds_tools
 from annotation_api.datasets.columns import FLAT, FULL, Columns, flat, full, with_tools
-from annotation_api.datasets.disarmed import disarm
 from annotation_api.datasets.export_formats import ExportFormat as ExportFormat
 from annotation_api.db.snapshots.frozen_rows import HOLDS
 from annotation_api.db.tables import DatasetKind
+from annotation_api.disarmed import disarm
 
 PIECE = 2**18  # bytes handed to the server at once
 GROUP = 2**21  # characters of a row group of Parquet, as JSON

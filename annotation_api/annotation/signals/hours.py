@@ -21,6 +21,7 @@ from annotation_api.annotation.signals.cost import SpeedQuarter, what_speed_cost
 from annotation_api.annotation.signals.service import everything
 from annotation_api.db.sql import rows
 from annotation_api.db.tables import Person
+from annotation_api.disarmed import disarm
 
 # Of all that fell into a day: the sum; per task: median and quartiles of the first answers.
 BY_DAY = """
@@ -96,9 +97,7 @@ def as_csv(items: Sequence[WorkDay]) -> str:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for item in items:
-        writer.writerow([_harmless(getattr(item, column)) for column in COLUMNS])
+        writer.writerow(
+            [disarm(value) if isinstance(value := getattr(item, column), str) else value for column in COLUMNS]
+        )
     return text.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

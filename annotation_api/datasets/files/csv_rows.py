@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignment.shared.sentence import Sentence
-from annotation_api.datasets.disarmed import rearm
 from annotation_api.datasets.files import limits
 from annotation_api.datasets.files.csv_marks import MARKDOWN, marks_in, parted_alike
 from annotation_api.datasets.files.csv_quotes import (
@@ -30,6 +29,7 @@ from annotation_api.datasets.files.csv_quotes import (
 )
 from annotation_api.datasets.files.json_rows import Numbered, Parsed, check_count, check_storable, lines
 from annotation_api.datasets.values import Refused, Unreadable
+from annotation_api.disarmed import rearm
 
 DELIMITERS = ",;\t|"
 _SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import date
 
+import pytest
+
 from annotation_api.annotation.signals.cost import what_speed_costs
 from annotation_api.annotation.signals.given import GivenAnswer
 from annotation_api.annotation.signals.hours import WorkDay, as_csv
@@ -54,9 +56,10 @@ def test_few_answers_say_nothing() -> None:
     assert what_speed_costs(untimed) == []
 
 
-def test_a_name_is_no_formula_in_a_spreadsheet() -> None:
+@pytest.mark.parametrize("before", ["", " ", "\u200b", ";"])
+def test_a_name_is_no_formula_in_a_spreadsheet(before: str) -> None:
     day = WorkDay(
-        day=date(2026, 11, 29), annotator="p", name="=cmd()", tasks=1, corrections=0, untimed=0, seconds=1.5,
+        day=date(2026, 11, 29), annotator="p", name=f"{before}=cmd()", tasks=1, corrections=0, untimed=0, seconds=1.5,
         low=1.0, median=1.5, high=None,
     )  # fmt: skip
-    assert as_csv([day]).splitlines()[1] == "2026-11-29,p,'=cmd(),1,0,0,1.5,1.0,1.5,"
+    assert as_csv([day]).splitlines()[1] == f"2026-11-29,p,'{before}=cmd(),1,0,0,1.5,1.0,1.5,"
