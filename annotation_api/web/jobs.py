@@ -25,6 +25,7 @@ from annotation_api.jobs.pipelines import service as pipelines
 from annotation_api.jobs.wins import win_rates
 from annotation_api.settings import Settings
 from annotation_api.web import queries
+from annotation_api.web.markup import language
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, line, marks
 from annotation_api.web.markup.fields import LEFT_EMPTY, Words
 from annotation_api.web.markup.rendering import render, see_other
@@ -88,6 +89,8 @@ def shown_job(
     """The page of a job; `back` is its form that comes again."""
     job = jobs.get(session, job_id)
     log = logs.tail(session, settings, job.id, None, LOG_LINES)
+    with language.speaking(language.language_of(request, me)):  # what has no name is called as the page calls it
+        read = _ran_on(session, job)
     return render(
         request,
         "job.html",
@@ -95,7 +98,7 @@ def shown_job(
         back.status,
         returned=back,
         **_state(session, job),
-        **_ran_on(session, job),
+        **read,
         **_reported(session, job),
         **_evaluations(session, job),
         **_left(session, job),

@@ -27,7 +27,9 @@ from annotation_api.jobs.wins import Comparison, win_rates
 FEWEST, MOST = 2, 8
 ENDS = ("_low", "_high")
 NAMED: Mapping[str, type[Any]] = {"model": ModelVersion, "job": Job, "snapshot": Snapshot, "project": Project}
+ALL_PROMPTS = "all prompts"  # in the place of a criterion, where prompts have none
 Called = Callable[[Session, Collection[uuid.UUID]], Mapping[uuid.UUID, str]]
+StageName = Callable[[Stage], str]
 
 
 def own_names(session: Session, keys: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
@@ -36,13 +38,21 @@ def own_names(session: Session, keys: Collection[uuid.UUID]) -> Mapping[uuid.UUI
     return {row.id: row.name for row in session.execute(query)}
 
 
-def compare(session: Session, keys: Sequence[uuid.UUID], called: Called = own_names) -> JobComparison:
+def code(stage: Stage) -> str:
+    """What a stage is called where nobody has other words for it."""
+    return stage.value
+
+
+def compare(
+    session: Session, keys: Sequence[uuid.UUID], called: Called = own_names, stage_name: StageName = code
+) -> JobComparison:
     """404 for a job that does not exist, 422 for fewer than two different ones or more than eight.
 
-    `called` says what the models that they read are called where the comparison is shown.
+    `called` says what the models that they read are called where the comparison is shown, `stage_name` what a job
+    without a name is.
     """
     jobs = [service.get(session, key) for key in several(keys, "job")]
-    labels = labelled(jobs)
+    labels = labelled(jobs, stage_name)
     models = _models(session, jobs)
     shown = [
         ComparedJob(
@@ -56,7 +66,7 @@ def compare(session: Session, keys: Sequence[uuid.UUID], called: Called = own_na
         for job, label in zip(jobs, labels, strict=True)
     ]
     found = differences(*(job.config | {"GPUs": job.gpus} for job in jobs))
-    inputs = differences(*(_inputs(session, job, called) for job in jobs))
+    inputs = differences(*(_inputs(session, job, called, stage_name) for job in jobs))
     return JobComparison(
         jobs=shown,
         notes=list(_notes(session, jobs, labels)),
@@ -66,24 +76,30 @@ def compare(session: Session, keys: Sequence[uuid.UUID], called: Called = own_na
     )
 
 
-def _inputs(session: Session, job: Job, called: Called) -> dict[str, str]:
+def _inputs(session: Session, job: Job, called: Called, stage_name: StageName) -> dict[str, str]:
     """What the job reads, by role: the name of each thing with the beginning of its id."""
     found = {}
     for role, value in job.inputs.items():
         given = value if isinstance(value, list) else [value]
-        found[role] = ", ".join(_named(session, each, called) for each in given)
+        found[role] = ", ".join(_named(session, each, called, stage_name) for each in given)
     return found
 
 
-def _named(session: Session, reference: Any, called: Called) -> str:
+def _named(session: Session, reference: Any, called: Called, stage_name: StageName) -> str:
     kind, key = (
         next(iter(reference.items())) if isinstance(reference, dict) and reference else ("project", str(reference))
     )
-    name = name_of(session, kind, uuid.UUID(key), called) if kind in NAMED else kind
+    if kind == "job" and (made := _made_by(session, uuid.UUID(key))):  # named by its job or by its id, it is one model
+        kind, key = "model", str(made)
+    name = name_of(session, kind, uuid.UUID(key), called, stage_name) if kind in NAMED else kind
     return f"{name} ({key[:8]})" if name else key[:8]
 
 
-def name_of(session: Session, kind: str, key: uuid.UUID, called: Called) -> str | None:
+def _made_by(session: Session, job: uuid.UUID) -> uuid.UUID | None:
+    return session.scalar(select(ModelVersion.id).where(ModelVersion.job_id == job))
+
+
+def name_of(session: Session, kind: str, key: uuid.UUID, called: Called, stage_name: StageName) -> str | None:
     """What something that a job reads is called; None where it is gone, or not the reader's to see."""
     row = session.get(NAMED[kind], key)
     match row:
@@ -92,7 +108,7 @@ def name_of(session: Session, kind: str, key: uuid.UUID, called: Called) -> str 
         case Snapshot(name=None):
             return _frozen_from(session, row)
         case Job(name=None):
-            return row.stage.value
+            return stage_name(row.stage)
     return row.name if row else None
 
 
@@ -121,9 +137,9 @@ def several(keys: Sequence[uuid.UUID], of: str) -> list[uuid.UUID]:
     return found
 
 
-def labelled(jobs: Sequence[Job]) -> list[str]:
-    """Their names, each once: one that is taken, or missing, gets the beginning of the id."""
-    names = [job.name or job.stage.value for job in jobs]
+def labelled(jobs: Sequence[Job], stage_name: StageName) -> list[str]:
+    """Their names, or their stages', each once: one that is taken gets the beginning of the id."""
+    names = [job.name or stage_name(job.stage) for job in jobs]
     return [
         name if names.count(name) == 1 else f"{name} {str(job.id)[:8]}" for name, job in zip(names, jobs, strict=True)
     ]
@@ -168,7 +184,7 @@ def gains_of(samples: Sequence[Mapping[str, Any]]) -> Numbers:
     """What the reward model gives the kept policy's replies above the SFT policy's, for each criterion."""
     gains: dict[str, list[float]] = {}
     for row in samples:
-        gains.setdefault(row.get("criterion") or "all prompts", []).append(row["score_after"] - row["score_before"])
+        gains.setdefault(row.get("criterion") or ALL_PROMPTS, []).append(row["score_after"] - row["score_before"])
     return {f"score_gain ({criterion})": _mean(values) for criterion, values in sorted(gains.items())}
 
 

@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from alignment.shared.sentence import Sentence, joined
 from annotation_api.db.tables import Person
+from annotation_api.jobs.comparison.jobs import ALL_PROMPTS
 
 LOCALES = Path(__file__).parents[1] / "locales"
 LANGUAGES = {"en": "English", "zh": "中文"}  # each in its own words
@@ -127,10 +128,12 @@ def said(language: str) -> Mapping[str, str]:
 def metric(name: str) -> str:
     """What a job measures, in words of the current language; its own name, spaced, where the language has none.
 
-    What stands in brackets, a criterion, is the data's own word.
+    What stands in brackets, a criterion, is the data's own word, unless there is none.
     """
     name, bracket, criterion = name.partition(" (")
     raw = name.replace(" ", "_")
+    if criterion == f"{ALL_PROMPTS})":
+        criterion = f"{translate(ALL_PROMPTS)})"
     return metrics(current()).get(raw, raw.replace("_", " ")) + bracket + criterion
 
 

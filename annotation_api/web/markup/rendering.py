@@ -19,6 +19,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from alignment.shared.config import Stage
 from alignment.shared.sentence import unpacked
 from alignment.shared.validation import Problem
 from annotation_api.annotation.review.threads import count_waiting
@@ -40,6 +41,7 @@ THEME_COOKIE = "rankloop_theme"
 OVERLOADED = (429, 503, 507)  # whose pages ask nothing: there is too much to do, or the database is what fails
 
 
+WRITTEN_OUT = (1e4, 1e5)  # where `g` writes an exponent and charts.js none
 BACKTICKS = re.compile(r"`([^`]+)`")
 
 
@@ -61,7 +63,11 @@ def _when(value: datetime | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    """Four digits that count, as charts.js writes them."""
+    if value is None:
+        return "–"
+    short = f"{value:.4g}"
+    return f"{float(short):.0f}" if WRITTEN_OUT[0] <= abs(float(short)) < WRITTEN_OUT[1] else short
 
 
 def _hundredths(value: float | None) -> str:
@@ -142,6 +148,12 @@ _environment.globals.update(
     LANGUAGE_TAGS=language.TAGS,
 )
 _templates = Jinja2Templates(env=_environment)
+
+
+def stage_name(stage: Stage) -> str:
+    """What pages call it, in the current language."""
+    macros: Any = _environment.get_template("_macros.html").module
+    return str(macros.stage_name(stage.value))
 
 
 def render(request: Request, template: str, me: Person | None, status: int = 200, /, **context: Any) -> Response:

@@ -15,8 +15,9 @@ from annotation_api.jobs.comparison import jobs, models
 from annotation_api.jobs.comparison.jobs import MOST, labelled
 from annotation_api.jobs.comparison.schemas import JobComparison, ModelComparison
 from annotation_api.jobs.curves import Curves
+from annotation_api.web.markup import language
 from annotation_api.web.markup.charts import HEIGHT, WIDTH, line
-from annotation_api.web.markup.rendering import render
+from annotation_api.web.markup.rendering import render, stage_name
 from annotation_api.web.markup.wording import differing
 from annotation_api.web.queries import newest
 from annotation_api.web.runs import titles
@@ -30,11 +31,12 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
     """Jobs, or models where some are named, beside one another; otherwise what there is to choose from."""
     found: JobComparison | ModelComparison | None = None
     error: str | None = None
+    spoken = language.language_of(request, me)
     try:
         if model:
             found = models.compare(session, model, titles.of_models)
         elif job:
-            found = jobs.compare(session, job, titles.of_models)
+            found = _compared(session, job, spoken)
     except ApiError as refusal:
         error = refusal.shown
     chosen = {str(key) for key in (*job, *model)}
@@ -46,7 +48,8 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
         more = {"groups": found.charts, "curves_at": at, "alarms": [], "five": [], "nothing_held_out": False}
         return render(request, "compare_jobs.html", me, it=found, **shared, **more)
     rows = newest(session, Job, 50)
-    names = dict(zip([row.id for row in rows], labelled(rows), strict=True))
+    with language.speaking(spoken):
+        names = dict(zip([row.id for row in rows], labelled(rows, stage_name), strict=True))
     made = newest(session, ModelVersion, 50)
     called = titles.of_models(session, [row.id for row in made])
     lists = {"jobs": rows, "names": names, "models": made, "titles": called}
@@ -54,6 +57,12 @@ def compare_page(request: Request, session: Db, me: Me, job: Chosen = [], model:
 
 
 @router.get("/compare/curves", dependencies=[allow(*READS_RUNS)])
-def compared_curves(session: Db, job: Chosen) -> Response:
+def compared_curves(request: Request, session: Db, me: Me, job: Chosen) -> Response:
     """The charts of the page, for its script."""
-    return as_json(Curves(groups=jobs.compare(session, job).charts, marks=[]))
+    found = _compared(session, job, language.language_of(request, me))
+    return as_json(Curves(groups=found.charts, marks=[]))
+
+
+def _compared(session: Db, keys: list[uuid.UUID], spoken: str) -> JobComparison:
+    with language.speaking(spoken):
+        return jobs.compare(session, keys, titles.of_models, stage_name)

@@ -16,6 +16,7 @@ from annotation_api.db.jobs.machine import LIVE
 from annotation_api.db.kinds import DEFAULTS
 from annotation_api.db.tables import Job, JobState, ModelVersion, Snapshot
 from annotation_api.jobs.comparison.jobs import NAMED, name_of
+from annotation_api.web.markup.rendering import stage_name
 from annotation_api.web.runs import titles
 
 
@@ -45,7 +46,7 @@ def _reads(session: Session, inputs: dict[str, Any]) -> Iterator[Read]:
 
 def _read(session: Session, role: str, kind: str, key: str) -> Read:
     row = session.get(NAMED[kind], uuid.UUID(key)) if kind in NAMED else None
-    name = name_of(session, kind, uuid.UUID(key), titles.of_models) if row else None
+    name = name_of(session, kind, uuid.UUID(key), titles.of_models, stage_name) if row else None
     match row:
         case ModelVersion():
             return Read(role, kind, key, name or key[:8], row.kind.value, row.removed_at is not None)

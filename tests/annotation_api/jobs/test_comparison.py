@@ -79,6 +79,46 @@ def test_jobs_differ_in_settings_numbers_and_curves(as_: As, runs: list[Job], ma
     assert found["notes"] == []
 
 
+def test_a_model_named_by_the_job_that_made_it_is_no_other_model(as_: As, runs: list[Job], make: Any) -> None:
+    sft = make.job(Stage.SFT)
+    model = make.model(ModelKind.SFT, name="one start", job_id=sft.id)
+    runs[0].inputs, runs[1].inputs = {"model": {"job": str(sft.id)}}, {"model": {"model": str(model.id)}}
+    assert compared(as_, "job", runs)["settings"] == [{"name": "kl_coef", "values": [0.05, 0.2]}]
+
+
+def test_pages_call_a_job_without_a_name_by_its_stage_in_their_language(
+    browser_of: Any, person: Any, runs: list[Job], make: Any
+) -> None:
+    engineer = person(Role.ENGINEER)
+    engineer.language = "zh"
+    reward = make.job(Stage.REWARD)
+    runs[0].name, runs[1].name = None, None
+    runs[0].inputs = {"reward_model": {"job": str(reward.id)}}
+    chosen, browser = {"job": [str(runs[0].id), str(reward.id)]}, browser_of(engineer)
+    page = browser.get("/compare", params=chosen).text
+    assert f'<a href="/jobs/{reward.id}">奖励模型</a>' in page
+    assert f"奖励模型 ({str(reward.id)[:8]})" in page
+    assert f"> PPO {str(runs[1].id)[:8]}</label>" in browser.get("/compare").text
+    (chart,) = [
+        chart for group in browser.get("/compare/curves", params=chosen).json()["groups"] for chart in group["charts"]
+    ]
+    assert [one["label"] for one in chart["series"]] == ["PPO"]
+    assert f"奖励模型 {str(reward.id)[:8]}" in browser.get(f"/jobs/{runs[0].id}").text
+
+
+def test_gains_over_prompts_without_a_criterion_are_named_in_the_pages_language(
+    browser_of: Any, person: Any, runs: list[Job]
+) -> None:
+    engineer = person(Role.ENGINEER)
+    engineer.language = "zh"
+    assert runs[0].result is not None
+    samples = [{name: value for name, value in row.items() if name != "criterion"} for row in SAMPLES]
+    runs[0].result = runs[0].result | {"details": {"samples": samples}}
+    page = browser_of(engineer).get("/compare", params={"job": [str(run.id) for run in runs]}).text
+    assert "分数增益 (所有提示)" in page
+    assert "分数增益 (helpful)" in page
+
+
 def test_what_limits_a_comparison_is_said(as_: As, runs: list[Job], make: Any, session: Session) -> None:
     sft = make.job(Stage.SFT, config=SFTConfig().model_dump(mode="json"))
     session.add(

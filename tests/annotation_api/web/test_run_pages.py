@@ -26,6 +26,7 @@ from annotation_api.db.tables import (
     Pipeline,
     Role,
 )
+from annotation_api.web.markup.rendering import _environment
 from tests.annotation_api.web.test_pages import Page
 
 
@@ -113,6 +114,22 @@ def test_the_numbers_on_top_say_which_are_of_training(
 
 
 PPO_NUMBERS = ("heldout_objective", "heldout_score", "heldout_kl", "response_length", "finished_share")
+
+
+def test_numbers_are_written_as_the_charts_script_writes_them() -> None:
+    """Live numbers and those of a page that is read again are the same."""
+    shown = {5.5: "5.5", 9999.6: "10000", 16093: "16090", 99_994: "99990", 160_930: "1.609e+05", -12_341.6: "-12340"}
+    assert {value: _environment.filters["number"](value) for value in shown} == shown
+
+
+def test_pages_say_that_a_policy_is_the_sft_policy_once_more(browser_of: Any, make: Any, session: Session) -> None:
+    job = make.job(Stage.PPO)
+    model = make.model(ModelKind.POLICY, name="kept", job_id=job.id, metrics={"chosen_update": 0.0})
+    browser, said = browser_of(Role.REVIEWER), "No trained policy was better than the SFT policy"
+    assert [said in browser.get(path).text for path in (f"/jobs/{job.id}", f"/models/{model.id}")] == [True, True]
+    model.metrics = {"chosen_update": 4.0}
+    session.flush()
+    assert [said in browser.get(path).text for path in (f"/jobs/{job.id}", f"/models/{model.id}")] == [False, False]
 
 
 def test_a_job_is_stopped_by_form(browser_of, make, session: Session) -> None:
