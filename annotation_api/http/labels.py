@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Query
@@ -33,9 +34,18 @@ Name = Annotated[
     AfterValidator(_of_one_line),
 ]
 Notes = Annotated[StoredText, StringConstraints(max_length=10_000)]
-Tag = Annotated[str, StringConstraints(pattern=r"^[\w][\w.:-]{0,49}$")]
-Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: sorted(set(tags)))]
 TAG = Sentence("tags-fit", "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20.")
+TAG_PATTERN = r"^[\w][\w.:-]{0,49}$"
+
+
+def _is_tag(text: str) -> str:
+    if not re.fullmatch(TAG_PATTERN, text):
+        raise ValueError(TAG)
+    return text
+
+
+Tag = Annotated[str, AfterValidator(_is_tag), Field(json_schema_extra={"pattern": TAG_PATTERN})]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: sorted(set(tags)))]
 
 
 class NewLabels(Body):

@@ -140,6 +140,14 @@ def test_labels_that_cannot_be_are_refused_by_field(as_: As, places: dict[str, s
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
 
 
+@pytest.mark.parametrize("tag", ["two words", "", "a\n", "x" * 51])
+def test_a_tag_that_cannot_be_is_told_what_one_is(as_: As, places: dict[str, str], tag: str) -> None:
+    answer = as_(Role.ENGINEER).patch(f"/v1/jobs/{places['jobs']}", json={"tags": [tag]}).json()
+    assert answer["errors"][0]["message"] == (
+        "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20."
+    )
+
+
 def test_an_alias_remembers_what_it_stood_for(as_: As, make: Any, session: Session) -> None:
     client, first, second = as_(Role.ENGINEER), str(make.model().id), str(make.model().id)
     assert client.get("/v1/aliases/champion/history").status_code == 404

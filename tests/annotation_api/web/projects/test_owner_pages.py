@@ -82,6 +82,12 @@ def test_a_dry_run_counts_repeats_as_the_run_does(as_, make, session: Session) -
     assert dry.json()["since"] is None
 
 
+def test_a_project_without_tasks_says_so(browser_of, make) -> None:
+    shown = browser_of(Role.ADMIN).get(f"/projects/{make.project().id}").text
+    assert "No task yet." in shown
+    assert "Nothing is left for you here." not in shown
+
+
 def test_tasks_are_found_taken_out_and_brought_back(browser_of, make, session: Session) -> None:
     project = make.project()
     fresh = make.task(make.prompt(project, "What is a monad?"), overlap=2)
