@@ -101,7 +101,7 @@ def test_a_job_is_made_by_its_form_and_twice_is_once(
         ({"in.model": ""}, "in.model", "Field required"),
         ({"in.model": "alias:nobody"}, "in.model", "There is no such alias"),
         ({"gpus": "many"}, "gpus", "no number"),
-        ({"tags": "a;b"}, "tags", "match pattern"),
+        ({"tags": "a;b"}, "tags", "digits, dots, colons"),
     ],
 )
 def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_stays(
