@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from alignment.shared.methods import (
     ADAPTERS,
@@ -23,6 +23,7 @@ from alignment.shared.methods import (
     SoftPrompt,
 )
 from alignment.shared.sentence import Sentence
+from alignment.shared.validation import NumbersAreNumbers
 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -35,7 +36,7 @@ LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,100}$")]
 LayerNames = Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=64)]
 
 
-class StageSettings(BaseModel):
+class StageSettings(NumbersAreNumbers):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 

@@ -10,10 +10,11 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, SkipValidation, ValidationError
+from pydantic import BaseModel, Field, SkipValidation, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 from alignment.shared.sentence import Sentence, either
 
@@ -21,6 +22,19 @@ Scalar = bool | int | float | str | None
 SentenceText = Annotated[str, SkipValidation]  # of a model's field: pydantic would make a plain str of a Sentence
 MOST_SHOWN = 80  # characters of a value
 MOST_WHOLE = 2**53  # what every reader of JSON reads as it was written
+
+
+class NumbersAreNumbers(BaseModel):
+    """A true or false where a number belongs is refused; pydantic would read 1 or 0."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, bool) and field.field_name in cls.model_fields:
+            kinds = _options(cls.model_fields[field.field_name].annotation)
+            if bool not in kinds and (int in kinds or float in kinds):
+                raise PydanticKnownError("int_type" if int in kinds else "float_type")
+        return value
 
 
 class Problem(BaseModel):
@@ -82,6 +96,11 @@ WORDS: dict[str, str] = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "This is no object with fields"),
 }
 OURS = ("value_error", "assertion_error")  # what a validator of ours has raised
+OTHER_KIND = (
+    "_type",
+    "_parsing",
+    "literal_error",
+)  # how the kinds of errors end that say that a value is of another kind
 NO_KEY = "[key]"  # where pydantic puts a key of a dictionary that is none of those it may have
 MOST_EXPLAINED = 50  # problems of one input: a near miss takes a while to find
 
@@ -92,8 +111,9 @@ def explain(error: ValidationError, model: Any = None) -> list[Problem]:
     `model` is what was validated against: a model class, or a union of such told apart by a field.
     """
     problems, found = [], sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    found = _of_kinds_that_fit(found, model)
     for item in found[:MOST_EXPLAINED]:
-        path, known = _locate(model, item["loc"])
+        path, known, _ = _locate(model, item["loc"])
         if path[-1:] == [NO_KEY] and item["type"] in ("enum", "literal_error"):
             path = path[:-1]
             message = _unknown_key(path[-1], re.findall(r"'(\w+)'", item["ctx"]["expected"]))
@@ -134,18 +154,40 @@ def sentences(error: ValidationError, model: Any = None) -> str:
     )
 
 
-def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """The parts of a JSON pointer, and the field names of the model that holds the last one.
+def _of_kinds_that_fit(found: list[Any], model: Any) -> list[Any]:
+    """Of a value that may be of several kinds, what is wrong with it as those that it could be; if it is of none, all.
 
-    pydantic puts a union's tag into the location, where the input has nothing of that name: left out.
+    A list of names with a bad name is no whole number either, which helps nobody.
+    """
+    tried = [_locate(model, item["loc"])[2] for item in found]
+    other = [k == item["loc"] and item["type"].endswith(OTHER_KIND) for k, item in zip(tried, found, strict=True)]
+    fitting = {k[:-1] for k, is_other in zip(tried, other, strict=True) if k and not is_other}
+    inner = {item["loc"][:-1] for item in found}  # pydantic counts what is right of a list alone
+    return [
+        item
+        for item, k, is_other in zip(found, tried, other, strict=True)
+        if not (k and is_other and k[:-1] in fitting) and not (item["type"] == "too_short" and item["loc"] in inner)
+    ]
+
+
+def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str], Sequence[int | str]]:
+    """The parts of a JSON pointer, the field names of the model that holds the last one, and the start of `loc` up to
+    the kind that it names last.
+
+    pydantic puts a union's tag, or the name of the kind that it tried, into the location, where the input has nothing
+    of that name: left out.
     """
     path: list[str] = []
     known: list[str] = []
-    for part in loc:
+    tried = loc[:0]
+    for number, part in enumerate(loc):
         options = _options(kind)
         tagged = [option for option in options if len(options) > 1 and part in _tags(option)]
         if tagged:
             kind = tagged[0]
+            continue
+        if len(options) > 1 and not any(map(_is_model, options)) and isinstance(part, str):
+            kind, tried = _named(part, options), loc[: number + 1]
             continue
         path.append(str(part))
         model = next((option for option in options if _is_model(option)), None)
@@ -156,16 +198,22 @@ def _locate(kind: Any, loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
         else:
             inner = next((get_args(option) for option in options if get_args(option)), (None,))
             kind = inner[0] if isinstance(part, int) else inner[-1]  # of a list, of a dict
-    return path, known
+    return path, known, tried
 
 
 def _options(kind: Any) -> list[Any]:
-    """The members of a union, or the type alone; what Annotated adds is put aside."""
+    """The members of a union but for None, or the type alone; what Annotated adds is put aside."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, UnionType):
-        return [option for member in get_args(kind) for option in _options(member)]
+        return [option for member in get_args(kind) if member is not NoneType for option in _options(member)]
     return [kind]
+
+
+def _named(label: str, options: Sequence[Any]) -> Any:
+    """The member of a union that pydantic calls so: "constrained-int", "tuple[str, ...]", "literal['usual']"."""
+    said = label.removeprefix("constrained-")
+    return next((kind for kind in options if said.startswith((get_origin(kind) or kind).__name__.lower())), None)
 
 
 def _is_model(kind: Any) -> bool:

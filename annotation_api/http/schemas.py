@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from alignment.shared.sentence import Sentence
-from alignment.shared.validation import Problem
+from alignment.shared.validation import NumbersAreNumbers, Problem
 
 MOST_BYTES = 64 * 2**10  # of free-form JSON
 MOST_LEVELS = 20  # of free-form JSON
@@ -31,7 +31,7 @@ Moment = Annotated[datetime, BeforeValidator(written_out)]
 Day = Annotated[date, BeforeValidator(written_out)]
 
 
-class Body(BaseModel):
+class Body(NumbersAreNumbers):
     """A request body: unknown keys are refused, so that a misspelt one is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

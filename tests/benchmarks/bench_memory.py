@@ -55,7 +55,7 @@ def main() -> None:
     stages = [args.only] if args.only else STAGES
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as scratch:
         for name, work in SIZES.items():
-            _write(Path(scratch) / name, work)
+            write_models(Path(scratch) / name, work)
         rows = [_row(Path(scratch), *cell) for cell in itertools.product(stages, ("full", "LoRA"), SIZES)]
     counted = [row["off"] for row in rows if row["measured_mb"] > COUNTS_FROM]
     worst = max(map(abs, counted), default=0.0)
@@ -63,7 +63,7 @@ def main() -> None:
     sys.exit(worst > WITHIN)
 
 
-def _write(folder: Path, work: Work) -> None:
+def write_models(folder: Path, work: Work) -> None:
     """Policy, whole reward model, adapters on the policy, and records."""
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
@@ -102,12 +102,12 @@ def _run(scratch: Path, stage: Stage, lora: bool, size: str) -> dict[str, Any]:
 
     folder = scratch / size
     settings = SHARED | SETTINGS[stage] | ({"lora": {"rank": 16}} if lora else {})
-    inputs = {"model": folder / "sft", "checkpoints": scratch / "saved" / f"{stage}-{lora}-{size}"} | _data(
+    inputs = {"model": folder / "sft", "checkpoints": scratch / "saved" / f"{stage}-{lora}-{size}"} | data_of(
         folder, stage, lora
     )
     out = scratch / "out" / f"{stage}-{lora}-{size}"
     out.mkdir(parents=True)
-    _load_libraries(stage, lora)
+    load_libraries(stage, lora)
     imports = resident("VmHWM")
     stages.run(stage, settings, inputs, out, NullReporter())
     measured = resident("VmHWM") - imports
@@ -129,7 +129,7 @@ def _run(scratch: Path, stage: Stage, lora: bool, size: str) -> dict[str, Any]:
     }
 
 
-def _data(folder: Path, stage: Stage, lora: bool) -> dict[str, Path]:
+def data_of(folder: Path, stage: Stage, lora: bool) -> dict[str, Path]:
     if stage is Stage.SFT:
         return {"demonstrations": folder / "demonstrations.jsonl"}
     if stage is Stage.REWARD:
@@ -137,7 +137,7 @@ def _data(folder: Path, stage: Stage, lora: bool) -> dict[str, Path]:
     return {"reward_model": folder / ("adapter" if lora else "whole"), "prompts": folder / "prompts.jsonl"}
 
 
-def _load_libraries(stage: Stage, lora: bool) -> None:
+def load_libraries(stage: Stage, lora: bool) -> None:
     """What the stage imports by itself, so that it is no part of the measure."""
     import alignment.ppo.stage
     import alignment.reward.stage

@@ -35,6 +35,28 @@ def test_an_unknown_key_inside_a_part_names_the_parts_own_keys() -> None:
     assert problems(SFTConfig, lora={"rnk": 4})["/lora/rnk"][0] == "Unknown key 'rnk'. Did you mean 'rank'?"
 
 
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        (["a", 5], {"/layers/1": "This is no text"}),
+        ([], {"/layers": "At least 1 must be given, not 0"}),
+        (["a b"], {"/layers/0": "String should match pattern '^[A-Za-z0-9_.]{1,100}$'"}),
+        (1.5, {"/layers": "This is no whole number: it has a fraction"}),
+        (0, {"/layers": "Input should be greater than or equal to 1"}),
+        ({}, {"/layers": "This is no list"}),
+    ],
+)
+def test_a_value_of_several_kinds_is_reported_at_its_field_as_the_kind_that_it_could_be(
+    layers: object, said: dict[str, str]
+) -> None:
+    assert {at: message for at, (message, _) in problems(SFTConfig, method="layers", layers=layers).items()} == said
+
+
+@pytest.mark.parametrize(("key", "said"), [("batch_size", "This is no whole number"), ("epochs", "This is no number")])
+def test_true_is_no_number(key: str, said: str) -> None:
+    assert problems(SFTConfig, **{key: True}) == {f"/{key}": (said, True)}
+
+
 def test_a_key_like_no_other_lists_what_there_is() -> None:
     message, _ = problems(SampleConfig, zzz=1)["/zzz"]
     assert "Known keys: template_refusals, responses_per_prompt," in message
