@@ -43,6 +43,7 @@ class ModelShape:
     biases: int = 0
     rescaled: int = 0  # keys, values and feed-forward activations of all blocks: what IA3 has
     ends: int = 0  # layers that end a sublayer: where bottleneck adapters stand
+    context: int = 0  # tokens that its positions reach; 0: not told
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ class Memory:
 
 
 def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine: OnDevice) -> Memory:
-    """`shapes` by the name of the input: `model`, and for PPO `reward_model`."""
+    """`shapes` by the name of the input: `model`, and for PPO `reward_model`. No text is longer than a model reads."""
+    reach = [shape.context for shape in shapes.values() if shape.context]
+    config = config.model_copy(update={"max_length": min([config.max_length, *reach])})
     trained, lanes = sum(trained_by_role(config, shapes).values()), _lanes(config, machine)
     policy = shapes["model"]
     largest = [_activations(config, shape, machine) for shape in shapes.values()]

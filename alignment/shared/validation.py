@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, SkipValidation, ValidationError, ValidationInfo, field_validator
-from pydantic_core import PydanticKnownError
+from pydantic import BaseModel, Field, SkipValidation, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails
 
 from alignment.shared.sentence import Sentence, either
 
@@ -27,14 +28,24 @@ MOST_WHOLE = 2**53  # what every reader of JSON reads as it was written
 class NumbersAreNumbers(BaseModel):
     """A true or false where a number belongs is refused; pydantic would read 1 or 0."""
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
-        if isinstance(value, bool) and field.field_name in cls.model_fields:
-            kinds = _options(cls.model_fields[field.field_name].annotation)
-            if bool not in kinds and (int in kinds or float in kinds):
-                raise PydanticKnownError("int_type" if int in kinds else "float_type")
-        return value
+    def _no_truth_for_a_number(cls, values: Any) -> Any:
+        given = values.items() if isinstance(values, dict) else ()
+        wrong = [
+            InitErrorDetails(type=kind, loc=(name,), input=value)
+            for name, value in given
+            if isinstance(value, bool) and (kind := _number_of(cls.model_fields.get(name)))
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return values
+
+
+def _number_of(field: FieldInfo | None) -> Literal["int_type", "float_type"] | None:
+    """The error that it is none, of a field for a number."""
+    kinds = _options(field.annotation) if field else []
+    return None if bool in kinds else "int_type" if int in kinds else "float_type" if float in kinds else None
 
 
 class Problem(BaseModel):
@@ -162,7 +173,9 @@ def _of_kinds_that_fit(found: list[Any], model: Any) -> list[Any]:
     tried = [_locate(model, item["loc"])[2] for item in found]
     other = [k == item["loc"] and item["type"].endswith(OTHER_KIND) for k, item in zip(tried, found, strict=True)]
     fitting = {k[:-1] for k, is_other in zip(tried, other, strict=True) if k and not is_other}
-    inner = {item["loc"][:-1] for item in found}  # pydantic counts what is right of a list alone
+    inner = {
+        item["loc"][:n] for item in found for n in range(len(item["loc"]))
+    }  # pydantic counts what is right of a list alone
     return [
         item
         for item, k, is_other in zip(found, tried, other, strict=True)

@@ -33,7 +33,7 @@ _NOT_ADAPTABLE = dict.fromkeys(_STATE_SPACES, ("out_proj", "conv1d", "dt_proj"))
 
 
 # How far positions reach, by the names that configs have for it.
-_POSITIONS = ("max_position_embeddings", "max_seq_len")
+POSITIONS = ("max_position_embeddings", "max_seq_len")
 # What follows the output layer: a factor on the logits, then a soft cap.
 _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _FACTORS = ("logit_scale", "lm_head_multiplier")
@@ -143,7 +143,7 @@ def positions(config: Any) -> int | None:
     Long-rope models (Phi-3) change the frequencies of a whole batch once one row of it passes the context that they
     were first trained on, so that is their bound.
     """
-    limit = _first(config, _POSITIONS)
+    limit = _first(config, POSITIONS)
     found = [int(value) for value in (limit, _first_context(config)) if value and value > 0]
     return min(found) if found else None
 

@@ -69,6 +69,17 @@ def project_id(client: Client, text: str) -> str:
     return _the_only(named, "projects", text)
 
 
+def person_id(client: Client, text: str) -> str:
+    """The id of a person who is named by it, by address or by pseudonym."""
+    if _is_id(text):
+        return text
+    people = client.pages("/v1/people", MOST)
+    called = [str(row["id"]) for row in people if text.lower() in (row["email"].lower(), row["pseudonym"])]
+    if not called:
+        raise ClientError(f"There is nobody with the address or pseudonym {text!r}; `rankloop users list` shows all.")
+    return _the_only(called, "people", text)
+
+
 def found_by_name(client: Client, things: str, text: str) -> str:
     """The id that a person means: it itself, or that of the only one of this name. `things` is the list's path."""
     if _is_id(text):

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
 from alignment.shared.records import Criterion
 from alignment.shared.sentence import Sentence
+from alignment.shared.validation import NumbersAreNumbers
 
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Stable name in exports: a-z, 0-9, _.")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -24,7 +25,7 @@ SIDES = ("first", "second")  # options that name a response of a pair by where i
 MAX_RANKED = 9  # responses that a person ranks at once, a digit key each
 
 
-class Spec(BaseModel):
+class Spec(NumbersAreNumbers):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

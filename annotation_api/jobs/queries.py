@@ -62,11 +62,20 @@ def pipeline_jobs(session: Session, pipelines: Collection[uuid.UUID]) -> Sequenc
     return session.scalars(query.order_by(Job.created_at, Job.id)).all()
 
 
-def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list[uuid.UUID]]:
-    """For each job the jobs that it waits for or waited for."""
-    found: dict[uuid.UUID, list[uuid.UUID]] = {job: [] for job in jobs}
-    for edge in session.scalars(select(JobDependency).where(JobDependency.job_id.in_(jobs))):
-        found[edge.job_id].append(edge.needs_id)
+class Needed(NamedTuple):
+    """A job that another waits for or waited for, as it is called."""
+
+    id: uuid.UUID
+    name: str | None
+    stage: Stage
+
+
+def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list[Needed]]:
+    """For each job those that it waits for or waited for."""
+    found: dict[uuid.UUID, list[Needed]] = {job: [] for job in jobs}
+    edges = select(JobDependency.job_id, Job.id, Job.name, Job.stage).join(Job, Job.id == JobDependency.needs_id)
+    for job, *needed in session.execute(edges.where(JobDependency.job_id.in_(jobs))):
+        found[job].append(Needed(*needed))
     return found
 
 

@@ -109,7 +109,7 @@ def get(session: Session, key: uuid.UUID) -> Job:
 
 def show(session: Session, jobs: Sequence[Job], *, brief: bool = False) -> list[JobOut]:
     needs = queries.needs(session, [job.id for job in jobs])
-    return [JobOut.of(job, needs[job.id], brief=brief) for job in jobs]
+    return [JobOut.of(job, [one.id for one in needs[job.id]], brief=brief) for job in jobs]
 
 
 def cancel(session: Session, key: uuid.UUID) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from annotation_api.annotation.gold import screening
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.submissions import queries as judgements
 from annotation_api.annotation.tasks import queries as tasks
@@ -36,6 +37,7 @@ def home(request: Request, session: Db, me: Me, archived: bool = False) -> Respo
         archived=archived,
         put_away=queries.has_archived(session),
         left=tasks.left_of(session, me, worked_in),
+        pauses=screening.pauses_of(session, me, worked_in),
         mine=counts.judged_by(session, me.id) if me.role in ANNOTATES else {},
         today=judgements.judged_today_in(session, me, worked_in),
         jobs=latest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -134,6 +134,16 @@ def feedback(session: Session, submission_id: uuid.UUID) -> Any:
         .join(GoldItem, GoldItem.task_id == GoldAnswer.task_id)
         .where(GoldAnswer.submission_id == submission_id, GoldItem.use == GoldUse.ENTRY)
     ).one_or_none()
+
+
+def pauses(session: Session, person: Someone, projects: Collection[uuid.UUID]) -> dict[uuid.UUID, str | None]:
+    """Those of the projects in which the person is paused, with the reason that is kept."""
+    kept = select(PersonStanding.project_id, PersonStanding.reason).where(
+        PersonStanding.person_id == person.id,
+        PersonStanding.project_id.in_(projects),
+        PersonStanding.paused_at.is_not(None),
+    )
+    return {row.project_id: row.reason for row in session.execute(kept)}
 
 
 def standings(session: Session, project_id: uuid.UUID) -> Sequence[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -82,6 +82,11 @@ def _hold_to_bar(session: Session, person_id: uuid.UUID, project_id: uuid.UUID, 
             bar=f"{bar:.0%}",
         )
         queries.pause(session, project_id, person_id, None, reason)
+
+
+def pauses_of(session: Session, person: Someone, projects: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Of the projects in which the person is paused, what the next claim would say."""
+    return {project: paused(reason).detail for project, reason in queries.pauses(session, person, projects).items()}
 
 
 def paused(reason: str | None) -> ApiError:

@@ -11,7 +11,7 @@ from typing import Any
 from annotation_api.cli.client import Client, ClientError
 from annotation_api.cli.output import emit, facts, remark, say, table
 from annotation_api.cli.parsers import Parser, Sub, client_command, group, values
-from annotation_api.cli.references import project_id
+from annotation_api.cli.references import person_id, project_id
 from annotation_api.db.kinds import ErasureScope, Slice
 
 FIGURES = ("statistic", "subject", "value", "estimate", "low", "high", "items", "prompts")
@@ -61,6 +61,11 @@ def leaderboard(client: Client, args: Namespace) -> int:
         emit(board)
         return 0
     table([rounded(row) for row in board["models"]], STANDINGS)
+    for asked, known in ((args.criterion, board["criteria"]), (args.language, board["languages"])):
+        if asked and asked not in known:
+            remark(
+                f"No comparison of models was judged for {asked!r}; there are some for: {', '.join(known) or 'none'}."
+            )
     if effect := board["length"]:
         remark(f"Twice the length gains {effect['value']:.2f} in log-odds; it is taken out above.")
     return 0
@@ -92,7 +97,7 @@ def _targets(parser: Parser, scope: ErasureScope) -> None:
         parser.add_argument("--row", type=int, metavar="N", help="from 1, as in the file")
         parser.add_argument("--part", type=int, metavar="N", help="of a row that gave several records")
     if scope is ErasureScope.PERSON:
-        parser.add_argument("person", metavar="PERSON", help="the person's id")
+        parser.add_argument("person", metavar="PERSON", help="address, pseudonym or id")
     if scope is ErasureScope.PROJECT:
         parser.add_argument("project", metavar="PROJECT", help="id or name")
     else:
@@ -105,6 +110,8 @@ def erase(client: Client, args: Namespace) -> int:
     target: dict[str, Any] = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     if args.project:
         target["project"] = project_id(client, args.project)
+    if "person" in target:
+        target["person"] = person_id(client, target["person"])
     plan = client.post("/v1/erasures:preview", target)
     if not args.yes:
         emit(plan) if args.json else _print_plan(plan)

@@ -14,7 +14,7 @@ from typing import Any
 
 from alignment.shared.memory import ModelShape
 from alignment.untrusted.adapters import base_of
-from alignment.untrusted.families import ends_sublayer, rescaled
+from alignment.untrusted.families import POSITIONS, ends_sublayer, rescaled
 from alignment.untrusted.folder import ADAPTER, ADAPTER_WEIGHTS
 
 MOST_HEADER = 2**26  # bytes
@@ -24,6 +24,7 @@ NAMES = {  # of the same thing in different families
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "vocabulary": ("vocab_size",),
 }
+CONTEXT = (*POSITIONS, "n_positions")  # the same, where it is bounded
 
 
 def shape_of(folder: Path) -> ModelShape | None:
@@ -35,6 +36,7 @@ def shape_of(folder: Path) -> ModelShape | None:
         tensors = [tensor for file in sorted(folder.glob("*.safetensors")) for tensor in _tensors(file)]
         config = json.loads((folder / "config.json").read_text("utf-8"))
         facts = {name: _number(config, keys) for name, keys in NAMES.items()}
+        facts["context"] = max(0, _found(config, CONTEXT) or 0)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     if not tensors:
@@ -100,9 +102,12 @@ def _is_linear(name: str) -> bool:
 
 
 def _number(config: dict[str, Any], keys: tuple[str, ...]) -> int:
+    if (found := _found(config, keys)) is None:
+        raise KeyError(keys[0])
+    return found
+
+
+def _found(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:
     """The first of the keys that stands in the config, or in the part that describes its texts."""
-    for part in (config, config.get("text_config") or {}):
-        for key in keys:
-            if isinstance(part.get(key), int):
-                return int(part[key])
-    raise KeyError(keys[0])
+    parts = (config, config.get("text_config") or {})
+    return next((int(part[key]) for part in parts for key in keys if isinstance(part.get(key), int)), None)

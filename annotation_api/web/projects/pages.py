@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import explain
+from annotation_api.annotation.gold import screening
 from annotation_api.annotation.projects import bulk, from_dataset
 from annotation_api.annotation.projects import service as projects
 from annotation_api.annotation.projects.schemas import FromDataset, FromDatasetOut, ProjectPatch
@@ -41,6 +42,12 @@ STANDINGS = {
     "bring-back": ProjectPatch(archived=False),
 }
 BOXES = [f"{kind}.{name}" for kind in CLASSES for name in ("on", "demonstration")]  # not sent when left empty
+
+
+@router.get("", dependencies=[allow(*SIGNED_IN)])
+def list_page() -> Response:
+    """The projects stand on the first page."""
+    return see_other("/")
 
 
 @router.get("/new", dependencies=[allow(*ENGINEERS)])
@@ -202,6 +209,7 @@ def _project_page(
         project=projects.show_project(session, me, project),
         owns=engineer and project.created_by == me.id,
         left=tasks.left_for(session, me, project.id) if me.role in ANNOTATES else None,
+        paused=screening.pauses_of(session, me, [project.id]).get(project.id),
         done=judgements.judged_today(session, me, project.id) if me.role in ANNOTATES else None,
         days=counts.judged_by_day(session, project.id) if me.role != Role.ANNOTATOR else [],
         versions=projects.form_versions(session, project) if engineer else [],

@@ -90,6 +90,11 @@ def test_a_person_reads_words_alone(
     assert "dataset rows  3" in out
 
 
+def test_a_criterion_without_comparisons_is_told(run: Run, data: tuple[str, str]) -> None:
+    code, _, err = run("leaderboard", "--criterion", "kindness")
+    assert (code, err) == (0, "No comparison of models was judged for 'kindness'; there are some for: none.\n")
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_preparation_is_told_in_words_or_as_json(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     report = {"steps": [], "tokens": {}, "before": 7, "after": 5}

@@ -10,7 +10,15 @@ import pytest
 
 from annotation_api.cli.client import ClientError
 from annotation_api.cli.commands import compare, labels
-from annotation_api.cli.references import by_names, data_ref, found_by_name, model_ref, project_id, start_model
+from annotation_api.cli.references import (
+    by_names,
+    data_ref,
+    found_by_name,
+    model_ref,
+    person_id,
+    project_id,
+    start_model,
+)
 
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(3)]
 
@@ -59,6 +67,13 @@ def test_a_name_is_taken_where_one_thing_alone_is_called_so() -> None:
         found_by_name(stub(), "jobs", "twice")
     with pytest.raises(ClientError, match="'nobody' is neither an id nor a name among jobs"):
         found_by_name(stub(), "jobs", "nobody")
+
+
+def test_a_person_is_named_by_address_or_pseudonym() -> None:
+    client = Stub(people=[{"id": IDS[0], "email": "Ada@example.com", "pseudonym": "person-7", "name": "Ada"}])
+    assert {person_id(client, text) for text in (IDS[0], "ada@example.com", "person-7")} == {IDS[0]}  # type: ignore[arg-type]
+    with pytest.raises(ClientError, match="nobody with the address or pseudonym 'Ada'; `rankloop users list`"):
+        person_id(client, "Ada")  # type: ignore[arg-type]
 
 
 def test_a_name_of_data_that_is_none_leads_on(tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def test_a_near_miss_leads_and_what_is_missing_has_no_value(as_: Any) -> None:
     assert [(one["pointer"], one["value"]) for one in body["errors"]] == [("/nam", "x"), ("/name", None)]
 
 
+def test_true_is_no_number_in_a_body_or_a_form(as_: Any) -> None:
+    scale = {"kind": "questions", "questions": [{"id": "q", "text": "How much?", "kind": "scale", "least": True}]}
+    body = {"name": "x", "overlap": True, "forms": [scale]}
+    told = {
+        pointer: one["message"]
+        for sent in (body, body | {"overlap": 2})
+        for one in as_(Role.ENGINEER).post("/v1/projects", json=sent).json()["errors"]
+        for pointer in [one["pointer"]]
+    }
+    assert told == dict.fromkeys(("/overlap", "/forms/0/questions/0/least"), "This is no whole number")
+
+
 def test_a_stage_that_is_none_is_told_with_its_near_miss(as_: Any) -> None:
     errors = as_(Role.ENGINEER).post("/v1/pipelines", json={"config": {"pppo": {"updates": 1}}}).json()["errors"]
     assert ("/config/pppo", "Unknown key 'pppo'. Did you mean 'ppo'?") in [(e["pointer"], e["message"]) for e in errors]

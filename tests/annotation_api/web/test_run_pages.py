@@ -165,7 +165,10 @@ def test_a_job_says_what_it_waits_for_and_how_long(browser_of: Any, make: Any, s
     for path in ("/jobs", f"/jobs/{job.id}"):
         assert words in text_of(browser, path)
     assert f'data-since="{job.reason_since.isoformat()}"' in browser.get("/jobs").text
-    assert f"waits for {str(job.id)[:8]}" in text_of(browser, f"/jobs/{behind.id}")
+    assert f"waits for SFT {str(job.id)[:8]}" in text_of(browser, f"/jobs/{behind.id}")
+    job.name = "Demonstrations of May"
+    session.flush()
+    assert "waits for Demonstrations of May" in text_of(browser, "/jobs")
     assert "is tried again at 2100-01-02 03:04 UTC" in text_of(browser, f"/jobs/{again.id}")
 
 

@@ -277,6 +277,19 @@ def adapters_on(base: Path, path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("stage", [Stage.SFT, Stage.REWARD, Stage.PPO])
+def test_texts_are_no_longer_than_the_model_reads(stage: Stage, here: Path, tmp_path: Path) -> None:
+    short = folder(tmp_path / "short", CONFIG | {"max_position_embeddings": 16})
+    named = folder(tmp_path / "gpt", {"n_embd": 8, "n_layer": 2, "vocab_size": 50, "n_positions": 16})
+    light = {"max_response_length": 8} if stage is Stage.PPO else {}
+    long, fits = (
+        [memory(stage, {"model": it, "reward_model": here}, max_length=length, **light) for it in (here, short, named)]
+        for length in (10_000, 16)
+    )
+    assert long[1:] == fits[1:]
+    assert long[0].activations > 100 * fits[0].activations
+
+
 def test_adapters_are_as_large_as_the_model_under_them(here: Path, tmp_path: Path) -> None:
     found = shape_of(adapters_on(here, tmp_path / "judge"))
     assert found == ModelShape(WEIGHTS, LINEAR, 8, 2, 50, adapters=100, block=16 * 8)

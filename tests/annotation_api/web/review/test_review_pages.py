@@ -170,6 +170,10 @@ def test_a_person_is_paused_and_let_in_again(rooms: Rooms, session: Session, bro
     refused = browser_of(who).get(f"/projects/{rooms.project.id}/annotate")
     assert refused.status_code == 409
     assert "paused" in refused.text
+    for first in ("/", f"/projects/{rooms.project.id}"):
+        told = text_of(browser_of(who).get(first))
+        assert "Your work in this project is paused." in told
+        assert "left for you" not in told
     assert browser.post(page, data={"do": "resume"}).status_code == 303
     assert session.get_one(PersonStanding, (rooms.project.id, who.id)).paused_at is None
     assert browser_of(who).get(f"/projects/{rooms.project.id}/annotate").status_code == 200
