@@ -1,6 +1,6 @@
 """What each process of a team holds of a job with `shard_weights`: while models are loaded, after it, and while saving.
 
-    python -m tests.benchmarks.bench_shares [--processes 1 2 4] [--size medium]
+    python -m tests.benchmarks.bench_shares [--stages sft ppo] [--processes 1 2 4] [--size medium]
 
 A line of JSON a stage (SFT, PPO) and a number of processes, in MB: `whole_mb`, all weights in float32 (of PPO's
 policy); and of each process, in its order, above its imports: `load_mb`, the peak until the models are placed;
@@ -45,7 +45,7 @@ def main() -> None:
         write_models(folder, SIZES[options.size])
         shape = shape_of(folder / "sft")
         assert shape is not None, "it was just written"
-        for stage in STAGES:
+        for stage in options.stages:
             for processes in options.processes:
                 row = {"stage": stage, "processes": processes, "whole_mb": round(shape.weights * 4 / 2**20)}
                 print(json.dumps(row | _measured(folder, stage, processes)), flush=True)
@@ -71,11 +71,14 @@ def _team(folder: Path, stage: Stage, processes: int) -> None:
 def _process(rank: int, folder: Path, stage: Stage, processes: int) -> None:
     """One job to its end, as one of its processes; leaves `RANK.json`."""
     from alignment.shared import stages
+    from tests.support.alignment import teams
 
     inputs = {"model": folder / "sft", "checkpoints": folder / f"saved-{stage}-{processes}"}
     inputs |= data_of(folder, stage, lora=False)
     out = folder / f"out-{stage}-{processes}-{rank}"
     out.mkdir()
+    if processes > 1:
+        teams.as_on_gpus()
     with _watched() as peaks:
         stages.run(stage, SHARED | SETTINGS[stage] | {"shard_weights": True}, inputs, out, NullReporter())
     (folder / f"{rank}.json").write_text(json.dumps(peaks.ended()))
@@ -128,6 +131,7 @@ class _Peaks:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", nargs="+", type=Stage, choices=STAGES, default=STAGES)
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--size", choices=SIZES, default="medium")
     parser.add_argument("--run", nargs=2, metavar=("FOLDER", "STAGE"), help="one job, with the first of --processes")

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
-from torch.distributed.fsdp import FSDPModule
+from accelerate.state import AcceleratorState
 
 from alignment import sft
 from alignment.models import adapters
@@ -25,8 +23,8 @@ from alignment.shared.events import Paused
 from alignment.shared.records import Demonstration, Prompt, Ranking
 from alignment.shared.stages import ResumableInputs
 from alignment.training.checkpoints import Checkpoints
-from alignment.training.trainer import ResumingTrainer, load_to_train
-from tests.support.alignment import tiny
+from alignment.training.trainer import load_to_train
+from tests.support.alignment import teams, tiny
 from tests.support.alignment.kills import RecordingReporter
 
 pytestmark = pytest.mark.slow
@@ -103,24 +101,6 @@ def train(stage: str, out: Path, saved: Path | None = None, pause_at: int | None
     torch.save((weights, found, reporter.steps), out)
 
 
-def as_on_gpus() -> None:
-    """Accelerate shares weights out among GPUs alone; torch does so among CPU processes as well."""
-    begin, step = PartialState.__init__, ResumingTrainer.training_step
-
-    def seem(self: PartialState, *arguments: Any, **named: Any) -> None:
-        begin(self, *arguments, **named)
-        if self.distributed_type is DistributedType.MULTI_CPU:
-            self.distributed_type = DistributedType.MULTI_GPU
-
-    def must_share(self: ResumingTrainer, model: torch.nn.Module, *rest: Any) -> torch.Tensor:
-        assert isinstance(model, FSDPModule)
-        assert all(weight.to_local().shape[0] <= -(-len(weight) // 2) for weight in model.parameters())
-        return step(self, model, *rest)
-
-    PartialState.__init__ = seem
-    ResumingTrainer.training_step = must_share
-
-
 def must_be_told(self: Checkpoints) -> None:
     raise AssertionError("the first process finds the newest checkpoint, and tells the others")
 
@@ -132,7 +112,7 @@ def one_of_two(stage: str, rank: int, port: int, folder: Path, pause_at: int | N
     if rank > 0:
         Checkpoints._newest = must_be_told
     if STAGES[stage][1].shard_weights:
-        as_on_gpus()
+        teams.as_on_gpus()
     with pytest.raises(Paused) if pause_at else nullcontext():
         train(stage, folder / f"{rank}.pt", folder / "checkpoints", pause_at if rank == 0 else None)
 

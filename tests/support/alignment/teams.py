@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from alignment.data.batch import Sequences
 from alignment.ppo import learner
@@ -28,6 +31,7 @@ from alignment.shared.config import PPOConfig, RLOOConfig
 from alignment.shared.events import NullReporter
 from alignment.shared.stages import PPOInputs
 from alignment.training.team import together
+from alignment.training.trainer import ResumingTrainer
 from tests.support.alignment.small_ppo import SETTINGS, inputs_of
 
 PATIENCE = 300.0  # seconds; a busy machine takes long
@@ -60,6 +64,25 @@ def _one(rank: int, size: int, port: int, work: Callable[..., None], arguments: 
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     work(rank, *arguments)
+
+
+def as_on_gpus() -> None:
+    """For the trainers, in this process: accelerate shares weights out among GPUs alone; torch does so among CPU
+    processes as well."""
+    begin, step = PartialState.__init__, ResumingTrainer.training_step
+
+    def seem(self: PartialState, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        if self.distributed_type is DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    def must_share(self: ResumingTrainer, model: torch.nn.Module, *rest: Any) -> torch.Tensor:
+        assert isinstance(model, FSDPModule)
+        assert all(weight.to_local().shape[0] <= -(-len(weight) // 2) for weight in model.parameters())
+        return step(self, model, *rest)
+
+    PartialState.__init__ = seem
+    ResumingTrainer.training_step = must_share
 
 
 # ---------------------------------------------------------------- the equality of their numbers
