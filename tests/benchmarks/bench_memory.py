@@ -88,7 +88,8 @@ def write_models(folder: Path, work: Work) -> None:
 
 def _row(scratch: Path, stage: Stage, trained: str, size: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.bench_memory", "--run", str(scratch), stage, trained, size]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cores = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}  # all, as a job has them
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=cores).stdout
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     row = {"stage": stage, "trained": trained, "size": size, **found}
     print(json.dumps(row), flush=True)
