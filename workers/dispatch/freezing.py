@@ -8,6 +8,7 @@ much, and keep Python busy, which must not hold up the taking back of jobs.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from annotation_api.db.engine import make_engine, session_factory
 from annotation_api.db.erasing import erasures
 from annotation_api.db.snapshots import freezes
 from annotation_api.worker_settings import WorkerSettings
+from workers.attempt.lease import AWAY, EXIT_AWAY
 
+log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "workers.dispatch.freezing")
 STOP_SECONDS = 5.0
 
@@ -58,10 +61,15 @@ def main() -> int:
         print("workers: RANKLOOP_DATABASE_URL is not set.", file=sys.stderr)
         return 1
     engine = make_engine(url, application_name="rankloop-freezing")
-    freezes.work_off(session_factory(engine))
-    if erasures.work_off(session_factory(engine), settings.home.resolve()):
-        erasures.tidy(engine)
-    engine.dispose()
+    try:
+        freezes.work_off(session_factory(engine))
+        if erasures.work_off(session_factory(engine), settings.home.resolve()):
+            erasures.tidy(engine)
+    except AWAY as reason:
+        log.warning("What waits is taken up again once Postgres is back: %s", reason)
+        return EXIT_AWAY
+    finally:
+        engine.dispose()
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import packed
@@ -105,6 +106,12 @@ def rules_of(session: Session, project_id: uuid.UUID) -> QualityRules:
     """The project's rules; those that screen nobody where none were set."""
     found = session.get(QualityRules, project_id)
     return found or QualityRules(project_id=project_id, gold_rate=0.0, bar=None, entry=None, names_shown=False)
+
+
+def lock_rules(session: Session, project_id: uuid.UUID) -> QualityRules:
+    """The project's rules, to change them: others who do wait until the transaction ends."""
+    session.execute(insert(QualityRules).values(project_id=project_id).on_conflict_do_nothing())
+    return session.get_one(QualityRules, project_id, with_for_update=True, populate_existing=True)
 
 
 def items(session: Session, project_id: uuid.UUID) -> Sequence[GoldItem]:

@@ -106,7 +106,7 @@ def _shown(session: Session, item: GoldItem, answers: int, correct: int) -> Gold
 
 def change_rules(session: Session, me: Person, project_id: uuid.UUID, patch: QualityRulesPatch) -> QualityRules:
     """Set what the patch names. 403 for names by anybody but an admin, 422 for a set that has no items."""
-    rules = queries.rules_of(session, project_id)
+    rules = queries.lock_rules(session, project_id)
     changes = {key: getattr(patch, key) for key in patch.model_fields_set}
     if changes.get("names_shown", rules.names_shown) != rules.names_shown and me.role is not Role.ADMIN:
         raise ApiError(
@@ -117,7 +117,6 @@ def change_rules(session: Session, me: Person, project_id: uuid.UUID, patch: Qua
         raise invalid([Problem(pointer="/entry", message=message, value=changes["entry"])])
     for column, value in changes.items():
         setattr(rules, column, value)
-    session.add(rules)
     session.flush()
     return rules
 
