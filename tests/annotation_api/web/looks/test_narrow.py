@@ -72,6 +72,17 @@ def test_a_word_that_is_wider_than_the_page_is_broken(page: Page, paths: dict[st
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/models"])
+def test_a_name_of_one_long_word_widens_no_table(page: Page, path: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(path)
+    name = page.get_by_role("link", name="W" * 100)
+    box = name.bounding_box()
+    assert box is not None
+    assert box["width"] <= 24 * 16  # rem
+    assert page.locator(".wide").evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_what_is_wider_than_the_page_has_a_shadow_where_it_goes_on(
     page: Page, paths: dict[str, str], scheme: Any
