@@ -1,6 +1,6 @@
 """What each process of a team holds of a job with `shard_weights`: while models are loaded, after it, and while saving.
 
-    python -m tests.benchmarks.bench_shares [--stages sft ppo] [--processes 1 2 4] [--size medium]
+    python -m tests.benchmarks.teams.bench_shares [--stages sft ppo] [--processes 1 2 4] [--size medium]
 
 A line of JSON a stage (SFT, PPO) and a number of processes, in MB: `whole_mb`, all weights in float32 (of PPO's
 policy); and of each process, in its order, above its imports: `load_mb`, the peak until the models are placed;
@@ -53,7 +53,7 @@ def main() -> None:
 
 def _measured(folder: Path, stage: Stage, processes: int) -> dict[str, list[int]]:
     """Of one job, in new processes."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_shares", "--run", str(folder), stage]
+    command = [sys.executable, "-m", "tests.benchmarks.teams.bench_shares", "--run", str(folder), stage]
     subprocess.run(
         [*command, "--processes", str(processes)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -1,6 +1,6 @@
 """PPO by two processes of one core each, beside one process that has both cores, on bench_ppo's work.
 
-    python -m tests.benchmarks.bench_team [--rounds 3] [--updates 4]
+    python -m tests.benchmarks.teams.bench_team [--rounds 3] [--updates 4]
 
 The sides run in turn, each round in processes of its own; an update's seconds are their median without the first
 update. Two processes talk by gloo. Prints a line of JSON a round, and the median of the ratios: the speed of two
@@ -47,7 +47,7 @@ def main() -> None:
 
 def _measured(processes: int, updates: int) -> float:
     """Median seconds of an update in new processes, which share the cores."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_team", "--processes", str(processes)]
+    command = [sys.executable, "-m", "tests.benchmarks.teams.bench_team", "--processes", str(processes)]
     threads = {"OMP_NUM_THREADS": str(len(SIDES) // processes)}
     done = subprocess.run(
         [*command, "--updates", str(updates)], env=os.environ | threads, check=True, stdout=subprocess.PIPE, text=True
