@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alignment.shared.config import Stage
+from alignment.shared.config import PPOConfig, Stage, TrainingConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.methods import require_four_bits
 from alignment.shared.sentence import Sentence
@@ -39,6 +39,16 @@ def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> N
         _refuse_idle(config, int(gpus))
     elif stage is not Stage.SAMPLE:  # whose processes take what prompts there are
         _refuse_uneven(config, int(gpus))
+
+
+def can_share(config: TrainingConfig, gpus: int) -> bool:
+    """Whether the rows of a training stage's batch go round so many GPUs."""
+    refuse = _refuse_idle if isinstance(config, PPOConfig) else _refuse_uneven
+    try:
+        refuse(config.model_dump(), gpus)
+    except BadInput:
+        return False
+    return True
 
 
 def _refuse_idle(config: Mapping[str, Any], gpus: int) -> None:

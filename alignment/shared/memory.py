@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from alignment.shared.config import PPOConfig, RewardConfig, SharedConfig, TrainingConfig
+from alignment.shared.gpus import can_share
 from alignment.shared.methods import ADAPTERS, Bottleneck, OwnWeights, Rescaling, SoftPrompt
 from alignment.shared.policy.ppo_config import CPU_LANES
 from alignment.shared.settings import LoRAConfig
@@ -139,7 +140,9 @@ def _changes(config: TrainingConfig, gpus: float) -> Iterator[tuple[str, dict[st
         yield "micro_batch_size 1", {"micro_batch_size": 1}, gpus
     if isinstance(config, SharedConfig) and gpus >= 1 and not _is_packed(config):
         more = int(max(2, gpus if not config.shard_weights else 2 * gpus))
-        yield f"gpus {more} with shard_weights", {"shard_weights": True, "offload_frozen": False}, float(more)
+        if can_share(config, more):  # else the door would refuse what we advise
+            update: dict[str, object] = {"shard_weights": True, "offload_frozen": False}
+            yield f"gpus {more} with shard_weights", update, float(more)
 
 
 def _is_shared(config: TrainingConfig) -> bool:

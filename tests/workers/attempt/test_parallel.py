@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from alignment.shared.config import Stage
+from alignment.shared.config import PPOConfig, SFTConfig, Stage, TrainingConfig
 from alignment.shared.errors import BadInput
 from alignment.shared.gpus import refuse_impossible
+from alignment.shared.memory import ModelShape, OnDevice, instead
 from workers.executors.actors import ActorPlace
 from workers.executors.machines import Machine, Machines
 from workers.executors.placement import processes
@@ -109,3 +110,19 @@ def test_each_process_has_its_own_part_and_all_meet_at_the_first() -> None:
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "5000",
     }
+
+
+@pytest.mark.parametrize(
+    ("config", "advised"),
+    [
+        (SFTConfig(batch_size=8, micro_batch_size=8), False),
+        (SFTConfig(batch_size=8, micro_batch_size=4), True),
+        (PPOConfig(batch_size=4, micro_batch_size=1, mini_batches=4), False),
+        (PPOConfig(batch_size=4, micro_batch_size=1, mini_batches=2), True),
+    ],
+)
+def test_more_gpus_are_advised_only_where_the_batch_goes_round_them(config: TrainingConfig, advised: bool) -> None:
+    shape = ModelShape(weights=10**9, linear=10**6, width=1024, layers=16, vocabulary=32000)
+    shapes = dict.fromkeys(("model", "reward_model"), shape)
+    said = dict(instead(config, shapes, OnDevice(1)))
+    assert ("gpus 2 with shard_weights" in said) == advised
