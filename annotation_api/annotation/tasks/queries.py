@@ -169,18 +169,16 @@ def _unfinished(project_id: uuid.UUID, languages: Collection[str] | None) -> tup
 
 
 def held_by_others(session: Session, person: Someone, project_id: uuid.UUID) -> tuple[int, float]:
-    """Tasks that the person may get once others let go of them, and the seconds until the first lease ends."""
+    """Tasks that the person may get once others let go of them, and the seconds until the first lease ends.
+
+    It is asked when none is open: one that somebody has let go of since counts, too, for it is there.
+    """
     theirs, own = aliased(Assignment, name="theirs"), aliased(Assignment)
     had = select(own.id).where(own.task_id == Task.id, own.person_id == person.id, own.state.in_(HELD))
     query = (
         select(func.count(Task.id.distinct()), func.extract("epoch", func.min(theirs.lease_until) - NOW))
-        .join(theirs, theirs.task_id == Task.id)
-        .where(
-            *_unfinished(project_id, _languages(session, person, project_id)),
-            is_running("theirs"),
-            theirs.person_id != person.id,
-            ~exists(had),
-        )
+        .outerjoin(theirs, (theirs.task_id == Task.id) & is_running("theirs") & (theirs.person_id != person.id))
+        .where(*_unfinished(project_id, _languages(session, person, project_id)), ~exists(had))
     )
     tasks, seconds = session.execute(query).one()
     return tasks, max(float(seconds or 0), 0)

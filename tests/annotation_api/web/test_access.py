@@ -21,7 +21,8 @@ FILES = {
     "/jobs/{job_id}/report",
     "/jobs/{job_id}/curves",
     "/compare/curves",
-}  # GET routes beside /v1 that answer with a file, not a page of the service
+    "/projects",
+}  # GET routes beside /v1 that answer with a file, or lead to a page, and are none of the service's
 EVERYTHING = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 CONTRAST = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from annotation_api.annotation.queue import service
+from annotation_api.annotation.tasks import queries
 from annotation_api.annotation.tasks.contents import display_order
 from annotation_api.annotation.tasks.schemas import AssignmentOut
 from annotation_api.db.tables import Assignment, AssignmentState, Role
@@ -165,3 +167,16 @@ def test_the_order_shown_is_the_order_stored(as_, make, session: Session) -> Non
         assert row.display_order == [response["id"] for response in shown["responses"]]
     orders = session.scalars(select(Assignment.display_order).where(Assignment.task_id == task.id)).all()
     assert len({order[0] for order in orders}) == 4
+
+
+def test_a_task_that_was_let_go_of_after_the_claim_is_no_end(session: Session, make) -> None:
+    """Between the claim that finds none and the question of what others hold, a lease may end."""
+    project, me, other = make.project(), make.person(Role.ANNOTATOR), make.person(Role.ANNOTATOR)
+    task = make.task(make.prompt(project))
+    held = make.assignment(task, other, state=AssignmentState.LEASED, lease_until=func.now() + timedelta(hours=1))
+    assert service.next_assignment(session, me, project) is None
+    tasks, seconds = queries.held_by_others(session, me, project.id)
+    assert (tasks, seconds > 3000) == (1, True)
+    held.lease_until = func.now()
+    session.flush()
+    assert queries.held_by_others(session, me, project.id) == (1, 0)
