@@ -26,8 +26,9 @@ PLAIN, GATED = 17, 40  # of them for each of the width: at least, and, as a toke
 LOGIT_CHUNK = 4096  # tokens of which PPO has logits at one time (forward.py)
 TILE_TOKENS, TILE_WORDS = 256, 32768  # a block of the logits that SFT has at one time on a CPU (cpu/tiles.py)
 TILES = 8  # tensors of a block's size that TRL's head works its gradient out in there
-HEAP = 0.6  # times what a micro-batch frees: a CPU's heap keeps blocks of other lengths between, those of each lane
-# between its own and the other's (bench_memory, with two threads)
+# By lanes, times what a micro-batch frees: what a CPU's heap keeps of it between blocks of other lengths, of two lanes
+# also between the other's (bench_memory).
+HEAP = {1: 0.6, 2: 3.0}
 KERNEL_TOKENS = 4096  # of a block on a GPU, where a kernel does so in place
 KEPT_FOR_DECODING = 2 * 2**30  # bytes that stay on a GPU between two rollouts, at most (rollout/decode_support.py)
 DRAWING = 72  # bytes of each word of the vocabulary while a row's token is drawn; CUDA graphs keep them
@@ -98,7 +99,7 @@ def memory_of(config: TrainingConfig, shapes: Mapping[str, ModelShape], machine:
     roles = _roles(config, shapes, machine)
     rests = isinstance(config, PPOConfig) and config.offload_frozen and machine.gpus
     resting = [roles["reference"], roles["reward_model"]] if rests else [0]
-    cache, heap = _cache(config, policy, machine), 0.0 if machine.gpus else HEAP * lanes**2
+    cache, heap = _cache(config, policy, machine), 0.0 if machine.gpus else HEAP[lanes]
     found = Memory(
         roles=roles,
         gradients=lanes * FLOAT * trained,
