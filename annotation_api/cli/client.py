@@ -19,6 +19,7 @@ import httpx
 
 from annotation_api.cli.output import without_password
 from annotation_api.cli.problems import of_address, told
+from annotation_api.cli.streamed import StreamedEvent, parse_events
 from annotation_api.http.patience import Patient
 
 RECONNECT_SECONDS = 2.0
@@ -47,15 +48,6 @@ class Unavailable(ClientError):
 class Credentials:
     url: str
     api_key: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class StreamedEvent:
-    """One server-sent event of a job; `end` closes the stream and has no number."""
-
-    id: int | None
-    type: str
-    data: dict[str, Any]
 
 
 def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials:
@@ -289,18 +281,3 @@ def _asked(answer: httpx.Response) -> str:
     """The address that may be printed: nobody's name and password before its host, which `netloc` leaves out."""
     url = answer.request.url
     return f"{url.scheme}://{url.netloc.decode()}{url.path}"
-
-
-def parse_events(lines: Iterator[str]) -> Iterator[StreamedEvent]:
-    """Server-sent events from their lines; comments are skipped."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        if line and name:
-            fields[name] = value.removeprefix(" ")
-        elif not line and "data" in fields:
-            number = fields.get("id")
-            yield StreamedEvent(
-                int(number) if number else None, fields.get("event", "message"), json.loads(fields["data"])
-            )
-            fields = {}

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from alignment.shared.config import BaseModelConfig
 from alignment.shared.events import NullReporter
-from annotation_api.cli.client import parse_events
+from annotation_api.cli.streamed import parse_events
 from annotation_api.settings import Settings
 from annotation_api.up import Service
 

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.events import StageProgress
 from annotation_api.cli import client, command_line, main
+from annotation_api.cli.streamed import StreamedEvent
 from annotation_api.datasets.exports import ExportFormat
 from annotation_api.db.engine import session_factory
 from annotation_api.db.jobs import store as job_store
@@ -378,7 +379,7 @@ def test_watching_goes_on_after_a_lost_connection(live: Live, factory: Any, monk
     watcher = client.Client(client.Credentials(live.url, live.key(Role.REVIEWER, factory)))
     whole, asked = watcher._events, []
 
-    def cut(job_id: str, last: int) -> Iterator[client.StreamedEvent]:
+    def cut(job_id: str, last: int) -> Iterator[StreamedEvent]:
         asked.append(last)
         for count, event in enumerate(whole(job_id, last)):
             if count == 2 and len(asked) == 1:

@@ -13,8 +13,8 @@ import pytest
 
 from alignment.shared.events import SavedCheckpoint
 from annotation_api.cli import client
-from annotation_api.cli.client import StreamedEvent
 from annotation_api.cli.commands import estimate, watch
+from annotation_api.cli.streamed import StreamedEvent
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
 from annotation_api.db.kinds import ErrorKind

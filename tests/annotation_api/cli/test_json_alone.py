@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from annotation_api.cli import command_line
-from annotation_api.cli.client import StreamedEvent
 from annotation_api.cli.commands import operations, prepare, watch
 from annotation_api.cli.parsers import Parser
+from annotation_api.cli.streamed import StreamedEvent
 from annotation_api.db.tables import Role
 from annotation_api.operations.backup import BackupReport
 from tests.annotation_api.cli.test_cli import BAD, PAIRS, Live, Run, ask, data, live, run, write

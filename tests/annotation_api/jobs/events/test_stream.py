@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.events import SavedCheckpoint, StageProgress
-from annotation_api.cli.client import StreamedEvent, parse_events
+from annotation_api.cli.streamed import StreamedEvent, parse_events
 from annotation_api.db.engine import DatabaseUnavailable, session_factory
 from annotation_api.db.jobs import requests as job_requests
 from annotation_api.db.jobs import store as job_store
