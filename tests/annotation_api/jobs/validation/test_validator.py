@@ -128,6 +128,7 @@ def test_a_job_that_cannot_work_is_refused_at_the_door(
         ({"gpus": -1}, "/gpus"),
         ({"gpus": 1.5}, "/gpus"),
         ({"gpus": 65}, "/gpus"),
+        ({"gpus": 1e-5}, "/gpus"),
         ({"gpus": 1e308}, "/gpus"),
         ({"gpus": "many"}, "/gpus"),
         ({"gpus": None}, "/gpus"),
