@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,19 @@ from alignment.shared.errors import BadInput
 from alignment.shared.methods import require_four_bits
 from alignment.shared.sentence import Sentence
 
+SMALLEST_SHARE = 0.0001  # of a GPU: Ray counts no finer, and starts nothing that asks for less
+NOTHING_SHARED = Sentence("nothing-shared", "shard_weights is set, and the run is one process: nothing is shared out.")
+
 
 def refuse_impossible(stage: Stage, config: Mapping[str, Any], gpus: float) -> None:
     """Raise BadInput when the stage cannot use so many GPUs as it is set up, needs one, or a library that is away."""
+    if not 0 <= gpus < math.inf:
+        cause = Sentence("gpus-no-number", "gpus is %(gpus)s, which is no number of GPUs.", gpus=f"{gpus:g}")
+        raise BadInput(cause, Sentence("ask-for-some-gpus", "Ask for 0, a share of one, or whole GPUs."))
+    if 0 < gpus < SMALLEST_SHARE:
+        english = "gpus is %(gpus)s, and no share of a GPU is smaller than %(least)s."
+        cause = Sentence("gpus-too-small", english, gpus=f"{gpus:g}", least=f"{SMALLEST_SHARE:g}")
+        raise BadInput(cause, Sentence("ask-for-none-or-more", "Ask for 0, or for more."))
     if (config.get("lora") or {}).get("bits"):
         require_four_bits()
     if not gpus and config.get("number_type") == "float16":

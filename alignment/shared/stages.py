@@ -10,11 +10,14 @@ wrong config is refused in milliseconds.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
@@ -22,8 +25,11 @@ from pydantic import Field, SecretStr
 from alignment.shared.config import Baseline, Stage, StageSettings, config_class
 from alignment.shared.errors import BadInput
 from alignment.shared.events import Reporter, StageResult
+from alignment.shared.gpus import NOTHING_SHARED
 from alignment.shared.records import Answers, Demonstration, Prompt, Ranking, Record, RuleVerdict
 from alignment.shared.sentence import Sentence
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)  # no other try helps
 
 
 @dataclass(frozen=True)
@@ -214,7 +220,7 @@ def run(
     settings = config_class(stage).model_validate(config)
     files = INPUTS[stage].model_validate(inputs)
     if isinstance(files, ResumableInputs) and files.checkpoints is not None:
-        files.checkpoints.mkdir(parents=True, exist_ok=True)
+        _make(files.checkpoints)
     for name, value in files:
         for path in value.values() if isinstance(value, dict) else [value]:
             if path is not None and not path.exists():
@@ -223,6 +229,21 @@ def run(
                     Sentence("check-path", "Check the path."),
                 )
     out_dir.mkdir(parents=True, exist_ok=True)
+    if getattr(settings, "shard_weights", False) and os.environ.get("WORLD_SIZE", "1") == "1":
+        reporter.note(NOTHING_SHARED)
     module = importlib.import_module(MODULES[stage])
     result: StageResult = module.train(settings, files, out_dir, reporter)
     return result
+
+
+def _make(folder: Path) -> None:
+    """The folder for checkpoints. BadInput where nothing can be written there, before anything is trained in vain."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        english = "Checkpoints cannot be written to %(folder)s: %(why)s."
+        cause = Sentence("checkpoints-unwritable", english, folder=folder, why=error.strerror)
+        raise BadInput(cause, Sentence("writable-folder", "Name a folder that can be written.")) from error

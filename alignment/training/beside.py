@@ -40,7 +40,7 @@ class Beside:
         """At a step border: begin to write a checkpoint if one is due. Raise Paused if that was asked for, once it is
         written; DiskFull if the one before did not fit."""
         pausing = self._checkpoints.pausing()
-        self._raise_together()
+        self._raise_together(self.failure())
         if self._team.anywhere(pausing or self._due(step, total)):
             self.finish()  # memory and disk hold one at a time
             self._begin(step, total, copy)
@@ -52,7 +52,7 @@ class Beside:
         """Wait until nothing is being written; raise what it failed of."""
         if self._writing is not None:
             wait([self._writing])
-        self._raise_together()
+        self._raise_together(self.failure())
 
     def failure(self) -> BaseException | None:
         """Of what was written last, as far as it is known."""
@@ -70,19 +70,25 @@ class Beside:
         home = self._checkpoints.folder
         assert home is not None, "only a run with a folder saves"
         with ExitStack() as opened:
-            if self._team.first:
-                opened.enter_context(self._checkpoints.saving(step, total))
-            self._team.from_first(None)  # the folder is there
+            self._raise_together(self._opened(opened, step, total))
             copied, place, until_whole = copy(), home / PARTIAL / f"checkpoint-{step}", opened.pop_all()
         self._writing = self._pool.submit(self._write, copied, place, until_whole)
+
+    def _opened(self, opened: ExitStack, step: int, total: int) -> Exception | None:
+        """What hinders the first process from making the folder: raised together, or the others would only lose it."""
+        try:
+            if self._team.first:
+                opened.enter_context(self._checkpoints.saving(step, total))
+        except Exception as error:
+            return error
+        return None
 
     def _write(self, copied: Copied, place: Path, until_whole: ExitStack) -> None:
         with until_whole:
             copied.write(place, self._group)
 
-    def _raise_together(self) -> None:
+    def _raise_together(self, failure: BaseException | None) -> None:
         """All processes stop for what one could not write."""
-        failure = self.failure()
         if not self._team.anywhere(failure is not None):
             return
         told = failure if isinstance(failure, StageError) else failure and StageError(str(failure))

@@ -123,6 +123,9 @@ class Checkpoints:
             english = "Going on from %(name)s of %(folder)s."
             self.reporter.note(Sentence("going-on-from", english, name=found.name, folder=found.parent))
             return found
+        if self._damaged:
+            said = Sentence("no-checkpoint-whole", "No checkpoint of the run is whole: it begins anew.")
+            self.reporter.note(said, level="warning")
         return None
 
     def pausing(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MethodType
@@ -200,24 +201,35 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def save_shares(tensors: Mapping[str, Tensor], folder: Path, group: dist.ProcessGroup | None) -> None:
-    """Each process writes its shares, as safetensors; every one of `group` must. Raises what the first one that could
-    not failed of, on all."""
+    """Each process writes its shares, as safetensors; every one of `group` must. Raises as `causes` does."""
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    try:
+    with causes():
         save(dict(tensors), storage_writer=writer, process_group=group)
+
+
+@contextmanager
+def causes() -> Iterator[None]:
+    """Where shares are written or read: raises what the first process that could not failed of, on all.
+
+    torch's own exception names no cause, and is none that `except Exception` catches.
+    """
+    try:
+        yield
     except CheckpointException as error:
         raise next(iter(error.failures.values()))[0] from error
 
 
 def load_shares(folder: Path, like: Callable[[str], Tensor | None], team: Team) -> dict[str, Tensor]:
-    """What any number of processes saved, cut as this one's are: each as the tensor that `like` names for it."""
+    """What any number of processes saved, cut as this one's are: each as the tensor that `like` names for it. Raises as
+    `causes` does."""
     reader = HuggingFaceStorageReader(str(folder))
     found: dict[str, Tensor] = {}
     for name, told in reader.read_metadata().state_dict_metadata.items():
         assert isinstance(told, TensorStorageMetadata)
         same = like(name)
         found[name] = torch.zeros(told.size) if same is None else torch.zeros_like(same)
-    load(found, storage_reader=reader, no_dist=team.size == 1)
+    with causes():
+        load(found, storage_reader=reader, no_dist=team.size == 1)
     return found
 
 

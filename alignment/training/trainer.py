@@ -29,7 +29,7 @@ from alignment.shared.errors import BadInput, Diverged
 from alignment.shared.events import Meter, Paused, Reporter
 from alignment.shared.sentence import Sentence
 from alignment.training.checkpoints import PARTIAL, Checkpoints
-from alignment.training.shards import skeleton, with_room
+from alignment.training.shards import causes, skeleton, with_room
 from alignment.training.team import Team
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers send a usage ping otherwise
@@ -187,7 +187,8 @@ class ResumingTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """A soft prompt's own weights: PEFT keeps what they come to, from which p_tuning cannot go on."""
         if not has_soft_prompt(self.model):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            with causes():
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         self.model.load_state_dict(load_file(Path(resume_from_checkpoint, SOFT_PROMPT)), strict=False)
 
@@ -203,7 +204,8 @@ class ResumingTrainer(Trainer):
         state = self.state
         with self.checkpoints.saving(state.global_step, state.max_steps) if self.args.should_save else nullcontext():
             self.accelerator.wait_for_everyone()
-            Trainer._save_checkpoint(self, model, trial)  # TRL's own would write a model card, too
+            with causes():
+                Trainer._save_checkpoint(self, model, trial)  # TRL's own would write a model card, too
             self.accelerator.wait_for_everyone()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from alignment.shared.gpus import NOTHING_SHARED
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem
 from annotation_api.db.jobs import requests as job_requests
@@ -55,7 +56,8 @@ def validate(session: Session, me: Person, body: NewJob) -> Validation:
 
 def estimated(session: Session, prepared: ValidatedJob, gpus: float) -> Estimate:
     """What a job that may be created would take, with what to know of its data."""
-    return estimate(prepared, gpus).model_copy(update={"notes": tool_rows.notes(session, prepared)})
+    unshared = [NOTHING_SHARED] if gpus <= 1 and getattr(prepared.config, "shard_weights", False) else []
+    return estimate(prepared, gpus).model_copy(update={"notes": unshared + tool_rows.notes(session, prepared)})
 
 
 def checked(session: Session, me: Person, job: StageJob, places: dict[str, str] | None = None) -> ValidatedJob:

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from alignment.shared import artifact as checkpoint
 from alignment.shared import stages
 from alignment.shared.config import CONFIGS, PPOConfig, Stage
-from alignment.shared.errors import DiskFull
+from alignment.shared.errors import BadInput, DiskFull
 from alignment.shared.events import Meter, NullReporter, Paused, SavedCheckpoint, StageProgress
+from alignment.shared.gpus import NOTHING_SHARED
 from alignment.shared.records import Demonstration, Prompt, Ranking, write_jsonl
 from alignment.training.checkpoints import Checkpoints
 from tests.support.alignment import kills, tiny
@@ -238,6 +239,36 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(files: Path, tmp_path: Pa
             assert any(n.startswith("warning: A damaged checkpoint") and str(newest) in n for n in reported.notes)
             path.write_bytes(whole)
     assert found(run) == newest
+
+
+def test_where_none_is_whole_the_run_says_that_it_begins_anew(files: Path, tmp_path: Path) -> None:
+    run, both = saved_by(files, "sft", tmp_path / "checkpoints")
+    for folder in both:
+        (folder / checkpoint.MANIFEST).write_bytes(b"half")
+    reported = RecordingReporter()
+    assert found(run, reported) is None
+    assert reported.notes[-1] == "warning: No checkpoint of the run is whole: it begins anew."
+    fresh = RecordingReporter()
+    assert found(run_of(files, "sft", tmp_path / "others"), fresh) is None
+    assert not fresh.notes
+
+
+def test_one_process_says_that_it_shares_nothing_out(files: Path, tmp_path: Path) -> None:
+    for shares in (True, False):
+        reported = RecordingReporter()
+        run_of(files, "ppo", None, shard_weights=shares, updates=1).into(tmp_path / "out", reported)
+        assert (f"info: {NOTHING_SHARED}" in reported.notes) == shares
+
+
+@pytest.mark.parametrize("below", ["", "runs"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(
+    files: Path, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "checkpoints").write_text("a file")
+    reported = RecordingReporter()
+    with pytest.raises(BadInput, match=r"Checkpoints cannot be written to .*(exists|Not a directory)"):
+        run_of(files, "ppo", tmp_path / "checkpoints" / below).into(tmp_path / "out", reported)
+    assert not reported.steps
 
 
 @pytest.mark.parametrize("name", ["sft", "ppo"])

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import resource
 import socket
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,8 +25,10 @@ from alignment.shared.records import Demonstration, Prompt, Ranking
 from alignment.shared.stages import ResumableInputs
 from alignment.training.checkpoints import Checkpoints
 from alignment.training.trainer import load_to_train
+from annotation_api.db.kinds import ErrorKind
 from tests.support.alignment import teams, tiny
 from tests.support.alignment.kills import RecordingReporter
+from workers.stage.faults import fault_of
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +104,20 @@ def train(stage: str, out: Path, saved: Path | None = None, pause_at: int | None
     torch.save((weights, found, reporter.steps), out)
 
 
+def without_room(rank: int, folder: Path, stage: str) -> None:
+    """Leave what kind of fault the process ends of, when files of the second one may not grow."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    teams.as_on_gpus()
+    run, config = STAGES[stage]
+    if rank == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    found = Checkpoints("run", config, ResumableInputs(checkpoints=folder / "checkpoints"), RecordingReporter())
+    try:
+        run(config, found)
+    except Exception as error:
+        (folder / f"{rank}.kind").write_text(fault_of(error).kind)
+
+
 def must_be_told(self: Checkpoints) -> None:
     raise AssertionError("the first process finds the newest checkpoint, and tells the others")
 
@@ -147,3 +164,10 @@ def test_two_processes_train_what_one_trains(stage: str, tmp_path: Path) -> None
             assert weights.keys() == expected.keys()
             for name, weight in expected.items():
                 torch.testing.assert_close(weights[name], weight, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if "sharded" in stage])
+def test_where_one_has_no_room_for_its_shares_both_say_so(stage: str, tmp_path: Path) -> None:
+    teams.run(2, without_room, tmp_path, stage)
+    assert [(tmp_path / f"{rank}.kind").read_text() for rank in range(2)] == [ErrorKind.DISK_FULL] * 2
+    assert not list(tmp_path.glob("checkpoints/run/*")), "nothing half-written is left"

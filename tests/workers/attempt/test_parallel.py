@@ -35,6 +35,15 @@ def test_what_can_be_shared_is_let_through(gpus: float) -> None:
             3.0,
             r"gpus is 3, and batch_size \(8\) in 4 mini_batches has 2 rows for them in a step. Ask for 2 or fewer",
         ),
+        (Stage.SFT, BATCHES, float("nan"), "gpus is nan, which is no number of GPUs. Ask for 0, a share of one, or"),
+        (Stage.PPO, BATCHES, float("inf"), "gpus is inf, which is no number of GPUs."),
+        (Stage.SAMPLE, {}, -1.0, "gpus is -1, which is no number of GPUs."),
+        (
+            Stage.SFT,
+            BATCHES,
+            1e-5,
+            "gpus is 1e-05, and no share of a GPU is smaller than 0.0001. Ask for 0, or for more",
+        ),
         (Stage.SAMPLE, {}, 2.5, "gpus is 2.5: a run has whole GPUs, or a share of one."),
         (Stage.SFT, BATCHES, 1.5, "gpus is 1.5: a run has whole GPUs, or a share of one. Ask for 1 or 2"),
         (

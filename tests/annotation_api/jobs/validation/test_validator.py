@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
+from alignment.shared.gpus import NOTHING_SHARED
 from alignment.shared.stages import inputs_of
 from annotation_api.db.jobs import store as job_store
 from annotation_api.db.jobs.records import Again, Failure
@@ -127,6 +128,7 @@ def test_a_job_that_cannot_work_is_refused_at_the_door(
         ({"gpus": -1}, "/gpus"),
         ({"gpus": 1.5}, "/gpus"),
         ({"gpus": 65}, "/gpus"),
+        ({"gpus": 1e-5}, "/gpus"),
         ({"gpus": 1e308}, "/gpus"),
         ({"gpus": "many"}, "/gpus"),
         ({"gpus": None}, "/gpus"),
@@ -149,6 +151,14 @@ def test_the_body_around_is_checked_too(as_: As, body: Body, change: dict[str, A
 def test_every_stage_takes_several_gpus(as_: As, body: Body, stage: str, gpus: float) -> None:
     answer = as_(Role.ENGINEER).post("/v1/jobs", json=body(stage, {"batch_size": 512}) | {"gpus": gpus})
     assert (answer.status_code, answer.json()["gpus"]) == (202, gpus)
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize(("gpus", "told"), [(0, True), (0.5, True), (1, True), (2, False)])
+def test_shares_of_one_process_are_told_beforehand(as_: As, body: Body, stage: str, gpus: float, told: bool) -> None:
+    request = body(stage, {"batch_size": 32, "shard_weights": True}) | {"gpus": gpus}
+    answer = as_(Role.ENGINEER).post("/v1/jobs:validate", json=request).json()
+    assert (answer["estimate"]["notes"] == [NOTHING_SHARED]) == told
 
 
 def test_nothing_is_trained_on_the_soft_prompt_that_a_job_will_make(as_: As, body: Body) -> None:
