@@ -139,6 +139,11 @@ def results(session: Session, task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, 
     return {task: (answers, correct) for task, answers, correct in found}
 
 
+def pseudonyms(session: Session, people: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+    found = session.execute(select(Person.id, Person.pseudonym).where(Person.id.in_(people)))
+    return {row.id: row.pseudonym for row in found}
+
+
 def feedback(session: Session, submission_id: uuid.UUID) -> Any:
     """(correct, why) of an answer to the qualification set; None for any other."""
     return session.execute(
