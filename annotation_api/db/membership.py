@@ -24,6 +24,12 @@ from annotation_api.db.tables import Dataset, Job, ModelVersion, Pipeline, Proje
 
 VIEWER = "viewer"  # in a session's info: for whom it works, if that one does not see everything
 EVERYTHING = {"everything": True}  # execution options of a statement that must know what nobody may see
+# Of `tasks t`, in statements that go straight to the driver: a prompt in one of these languages, or in none that is
+# named. No languages: all of them.
+SPOKEN = """(%(languages)s::text[] IS NULL OR EXISTS (
+    SELECT FROM prompts q WHERE q.id = t.prompt_id
+        AND (q.record->>'language' IS NULL OR q.record->>'language' = ANY (%(languages)s::text[]))
+))"""
 # Of `projects p`, in statements that go straight to the driver.
 SEES = """(p.open OR %(everything)s OR EXISTS (
     SELECT FROM project_members m WHERE m.project_id = p.id AND m.person_id = %(person)s

@@ -12,15 +12,17 @@ from sqlalchemy.orm import Session
 
 from alignment.shared.sentence import packed
 from annotation_api.db import places
+from annotation_api.db.membership import SPOKEN
 from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import GoldAnswer, GoldItem, GoldUse, Person, PersonStanding, QualityRules, Task
 from annotation_api.http.auth import Someone
 
 # An item that the person never had; one of the qualification set also comes again after a lease that ran out.
 # What a person made is nothing to ask that person. In a random order for mixed items, in the order made at the entry.
-FIND = """
-SELECT g.task_id FROM gold_items g
+FIND = f"""
+SELECT g.task_id FROM gold_items g JOIN tasks t ON t.id = g.task_id
 WHERE g.project_id = %(project)s AND g.use = %(use)s AND g.withdrawn_at IS NULL AND g.made_by <> %(person)s
+    AND {SPOKEN}
     AND NOT EXISTS (
         SELECT FROM assignments a
         WHERE a.task_id = g.task_id AND a.person_id = %(person)s AND (a.state <> 'expired' OR g.use = 'mixed')
@@ -70,9 +72,12 @@ RETURNING person_id
 """
 
 
-def find_item(session: Session, person: Someone, project_id: uuid.UUID, use: GoldUse) -> uuid.UUID | None:
-    """The task of an item that the person may be asked now."""
-    row = one_row(session, FIND, project=project_id, person=person.id, use=use.value)
+def find_item(
+    session: Session, person: Someone, project_id: uuid.UUID, use: GoldUse, languages: Collection[str] | None = None
+) -> uuid.UUID | None:
+    """The task of an item that the person may be asked now, in one of these languages if any are given."""
+    values = {"project": project_id, "person": person.id, "use": use.value, "languages": languages}
+    row = one_row(session, FIND, **values)
     return row.task_id if row else None
 
 
@@ -132,6 +137,11 @@ def results(session: Session, task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, 
         .group_by(GoldAnswer.task_id)
     )
     return {task: (answers, correct) for task, answers, correct in found}
+
+
+def pseudonyms(session: Session, people: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+    found = session.execute(select(Person.id, Person.pseudonym).where(Person.id.in_(people)))
+    return {row.id: row.pseudonym for row in found}
 
 
 def feedback(session: Session, submission_id: uuid.UUID) -> Any:

@@ -25,7 +25,10 @@ FAILED = Sentence("entry-failed", "The qualification set was not passed.")
 
 
 def check_entry(session: Session, person: Someone, project_id: uuid.UUID, share: float) -> uuid.UUID | None:
-    """The next item of the qualification set; None once the person is let in. 409 for who has not passed."""
+    """The next item of the qualification set; None once the person is let in. 409 for who has not passed.
+
+    Everybody is asked the whole set, whatever languages they judge: it is the owner's to say who enters.
+    """
     if item := queries.find_item(session, person, project_id, GoldUse.ENTRY):
         return item
     found = queries.entry(session, project_id, person.id)
@@ -35,15 +38,24 @@ def check_entry(session: Session, person: Someone, project_id: uuid.UUID, share:
             "entry-first",
             Sentence("entry-first", "Answer the tasks of the qualification set that you have in hand first."),
         )
-    if found.correct < share * found.items:
+    if not _passes(found, share):
         raise paused(FAILED)
     queries.let_in(session, project_id, person.id)
     return None
 
 
-def draw(session: Session, person: Someone, project_id: uuid.UUID, rate: float) -> uuid.UUID | None:
-    """Now and then a gold item that the person never had."""
-    return queries.find_item(session, person, project_id, GoldUse.MIXED) if _dice.random() < rate else None
+def _passes(found: Any, share: float) -> bool:
+    """Shares are compared: 14 of 25 are 0.56, but 0.56 times 25 is a little more than 14."""
+    return not found.items or found.correct / found.items >= share
+
+
+def draw(
+    session: Session, person: Someone, project_id: uuid.UUID, rate: float, languages: Collection[str] | None
+) -> uuid.UUID | None:
+    """Now and then a gold item that the person never had; in their languages, since another would give it away."""
+    if _dice.random() >= rate:
+        return None
+    return queries.find_item(session, person, project_id, GoldUse.MIXED, languages)
 
 
 def record(
@@ -65,7 +77,7 @@ def _settle_entry(session: Session, person_id: uuid.UUID, project_id: uuid.UUID,
     found = queries.entry(session, project_id, person_id)
     if found.open:
         return
-    if found.correct >= share * found.items:
+    if _passes(found, share):
         queries.let_in(session, project_id, person_id)
     else:
         queries.pause(session, project_id, person_id, None, FAILED)

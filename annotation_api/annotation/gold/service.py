@@ -14,7 +14,7 @@ from alignment.shared.validation import Problem
 from annotation_api.annotation.gold import queries
 from annotation_api.annotation.gold.expected import Expected, problems_of
 from annotation_api.annotation.gold.schemas import GoldOut, NewGold, QualityRulesPatch, ScreenedOut
-from annotation_api.annotation.tasks.contents import content_of
+from annotation_api.annotation.tasks.contents import Content, content_of, contents_of
 from annotation_api.annotation.tasks.queries import is_erased, lock_task, refuse_erased
 from annotation_api.db.locks import lock_person
 from annotation_api.db.tables import GoldItem, Person, PersonStanding, QualityRules, Role, Task
@@ -80,12 +80,15 @@ def withdraw(session: Session, project_id: uuid.UUID, task_id: uuid.UUID) -> Non
 
 
 def show_items(session: Session, items: Sequence[GoldItem]) -> list[GoldOut]:
-    results = queries.results(session, [item.task_id for item in items])
-    return [_shown(session, item, *results.get(item.task_id, (0, 0))) for item in items]
+    asked = [item.task_id for item in items]
+    results, contents = queries.results(session, asked), contents_of(session, asked)
+    makers = queries.pseudonyms(session, {item.made_by for item in items})
+    return [
+        _shown(item, contents[item.task_id], makers[item.made_by], *results.get(item.task_id, (0, 0))) for item in items
+    ]
 
 
-def _shown(session: Session, item: GoldItem, answers: int, correct: int) -> GoldOut:
-    content = content_of(session, item.task_id)
+def _shown(item: GoldItem, content: Content, maker: str, answers: int, correct: int) -> GoldOut:
     return GoldOut(
         task=item.task_id,
         kind=content.kind,
@@ -93,7 +96,7 @@ def _shown(session: Session, item: GoldItem, answers: int, correct: int) -> Gold
         use=item.use,
         expected=Expected.model_validate(item.expected),
         why=item.why,
-        made_by=session.get_one(Person, item.made_by).pseudonym,
+        made_by=maker,
         created_at=item.created_at,
         withdrawn_at=item.withdrawn_at,
         answers=answers,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from annotation_api.db.membership import SEES
+from annotation_api.db.membership import SEES, SPOKEN
 from annotation_api.db.places import taken
 from annotation_api.db.sql import one_row, rows
 from annotation_api.db.tables import Role
@@ -45,10 +45,7 @@ OPEN = f"""
     AND NOT EXISTS (
         SELECT FROM assignments mine WHERE mine.task_id = t.id AND mine.person_id = %(person)s
             AND mine.state IN ('leased', 'submitted', 'skipped')
-    ) AND (%(languages)s::text[] IS NULL OR EXISTS (
-        SELECT FROM prompts q WHERE q.id = t.prompt_id
-            AND (q.record->>'language' IS NULL OR q.record->>'language' = ANY (%(languages)s::text[]))
-    )) AND (SELECT count(*) FROM assignments a WHERE a.task_id = t.id AND {taken("a")}) < t.overlap
+    ) AND {SPOKEN} AND (SELECT count(*) FROM assignments a WHERE a.task_id = t.id AND {taken("a")}) < t.overlap
 """
 ANY_OPEN = f"SELECT EXISTS (SELECT FROM tasks t WHERE {OPEN}) AS found"
 LOCK_FIRST = f"""

@@ -74,7 +74,8 @@ def next_in(
     if project.closed_at is not None:  # what is in hand may be finished, nothing more is given out
         return None
     if project.daily_limit is not None:
-        _check_limit(session, person, project_id, project.daily_limit, len(hand))
+        # the others were not to be had back: judged by somebody else, or taken out of the queue
+        _check_limit(session, person, project_id, project.daily_limit, sum(row.id == besides for row in hand))
     if gold := _gold(session, person, project):
         return _take(session, person, gold, project.lease_seconds)
     return _claim(session, person, project)
@@ -88,7 +89,7 @@ def _gold(session: Session, person: Someone, project: Any) -> uuid.UUID | None:
             return item
     if not project.gold_rate:
         return None
-    item = screening.draw(session, person, project.project_id, project.gold_rate)
+    item = screening.draw(session, person, project.project_id, project.gold_rate, project.languages)
     return item if item and claims.any_open(session, person, project) else None
 
 

@@ -32,7 +32,7 @@ from annotation_api.annotation.review.schemas import (
     TaskReview,
 )
 from annotation_api.annotation.submissions.checks import problems_of
-from annotation_api.annotation.tasks.contents import Content, content_of
+from annotation_api.annotation.tasks.contents import Content, content_of, contents_of
 from annotation_api.annotation.tasks.queries import lock_task, refuse_erased
 from annotation_api.annotation.tasks.schemas import ShownResponse
 from annotation_api.db.form_rows import read_forms
@@ -56,14 +56,20 @@ def show_answers(
     tells = shows_names(session, viewer, project_id)
     contexts = queries.contexts(session, {row.assignment_id for row in rows})
     reviews = queries.newest_reviews(session, {row.id for row in rows})
-    return [_answer(session, row, contexts[row.assignment_id], reviews.get(row.id), tells=tells) for row in rows]
+    contents = contents_of(session, {assignment.task_id for assignment, *_ in contexts.values()})
+    return [_answer(row, contexts[row.assignment_id], contents, reviews.get(row.id), tells=tells) for row in rows]
 
 
 def _answer(
-    session: Session, row: Submission, context: Any, review: tuple[Review, str] | None, *, tells: bool
+    row: Submission,
+    context: Any,
+    contents: Mapping[uuid.UUID, Content],
+    review: tuple[Review, str] | None,
+    *,
+    tells: bool,
 ) -> AnswerOut:
     assignment, person, paused, comments, gold = context
-    content = content_of(session, assignment.task_id)
+    content = contents[assignment.task_id]
     return AnswerOut(
         id=row.id,
         task=assignment.task_id,

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from annotation_api.db.forms import QuestionsForm, RankingForm, RulesForm, read_form
-from annotation_api.db.sql import one_row
+from annotation_api.db.sql import rows
 from annotation_api.db.tables import FeedbackKind
 
 KEPT_CHARACTERS = 16 * 2**20  # of texts in memory, over all tasks
@@ -24,14 +24,14 @@ KEPT_SECONDS = 30.0  # in which people take it and answer it; what is erased is 
 OVERHEAD = 2000  # characters that a task's other fields are worth
 
 CONTENT = """
-SELECT t.project_id, t.kind, t.rules, f.spec, p.record AS prompt,
+SELECT t.id AS task_id, t.project_id, t.kind, t.rules, f.spec, p.record AS prompt,
     array_agg(r.id ORDER BY tr.position) AS ids, array_agg(r.text ORDER BY tr.position) AS texts
 FROM tasks t
 JOIN forms f ON f.id = t.form_id
 JOIN prompts p ON p.id = t.prompt_id
 JOIN task_responses tr ON tr.task_id = t.id
 JOIN responses r ON r.id = tr.response_id
-WHERE t.id = %(task)s
+WHERE t.id = ANY(%(tasks)s)
 GROUP BY t.id, f.id, p.id
 """
 
@@ -70,15 +70,22 @@ class Contents:
         self._kept: OrderedDict[uuid.UUID, tuple[Content, float]] = OrderedDict()  # and until when
         self._limit, self._size, self._lock = limit, 0, threading.Lock()
 
-    def of(self, session: Session, task_id: uuid.UUID) -> Content:
+    def of(self, session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Content]:
+        """Those that are not kept are asked for in one statement."""
+        found = {task_id: kept for task_id in task_ids if (kept := self._fresh(task_id))}
+        if missing := set(task_ids) - found.keys():
+            for content in _load(session, missing):
+                self._keep(content)
+                found[content.task_id] = content
+        return found
+
+    def _fresh(self, task_id: uuid.UUID) -> Content | None:
         with self._lock:
             kept, until = self._kept.get(task_id, (None, 0.0))
-            if kept is not None and until > time.monotonic():
-                self._kept.move_to_end(task_id)
-                return kept
-        found = _load(session, task_id)
-        self._keep(found)
-        return found
+            if kept is None or until <= time.monotonic():
+                return None
+            self._kept.move_to_end(task_id)
+            return kept
 
     def _keep(self, content: Content) -> None:
         with self._lock:
@@ -94,14 +101,19 @@ _contents = Contents()
 
 
 def content_of(session: Session, task_id: uuid.UUID) -> Content:
-    return _contents.of(session, task_id)
+    return contents_of(session, [task_id])[task_id]
 
 
-def _load(session: Session, task_id: uuid.UUID) -> Content:
-    row = one_row(session, CONTENT, task=task_id)
-    texts = dict(zip(row.ids, row.texts, strict=True))
-    kind, form = FeedbackKind(row.kind), read_form(row.spec)
-    return Content(task_id, row.project_id, kind, form, row.rules, row.prompt, texts)
+def contents_of(session: Session, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Content]:
+    """By task; for a list, which would otherwise ask for each of its rows."""
+    return _contents.of(session, task_ids)
+
+
+def _load(session: Session, task_ids: Collection[uuid.UUID]) -> Iterator[Content]:
+    for row in rows(session, CONTENT, tasks=list(task_ids)):
+        texts = dict(zip(row.ids, row.texts, strict=True))
+        kind, form = FeedbackKind(row.kind), read_form(row.spec)
+        yield Content(row.task_id, row.project_id, kind, form, row.rules, row.prompt, texts)
 
 
 def display_order(task_id: uuid.UUID, responses: Sequence[str], turn: int) -> list[str]:

@@ -218,11 +218,11 @@ def left_of(session: Session, person: Someone, projects: Collection[uuid.UUID]) 
 
 
 def _blind_for(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.UUID, int]:
-    """How many gold items of each project may come to the person among its tasks, or are in hand."""
+    """How many gold items of each project may come to the person among its tasks, in their languages, or are held."""
     over = Assignment.state != AssignmentState.LEASED
     had = exists().where(Assignment.task_id == GoldItem.task_id, Assignment.person_id == person.id, over)
     return (
-        select(GoldItem.project_id, func.count())
+        _in_languages_of(person, select(GoldItem.project_id, func.count()).join(Task, Task.id == GoldItem.task_id))
         .join(QualityRules, QualityRules.project_id == GoldItem.project_id)
         .where(GoldItem.project_id.in_(projects), GoldItem.use == GoldUse.MIXED, QualityRules.gold_rate > 0)
         .where(GoldItem.withdrawn_at.is_(None), GoldItem.made_by != person.id, ~had)
@@ -232,17 +232,20 @@ def _blind_for(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.
 
 def _wanted_by(person: Someone, projects: Collection[uuid.UUID]) -> Select[uuid.UUID, int]:
     """How many tasks of each project want more judgements, in the person's languages; of a closed one none does."""
+    return (
+        _in_languages_of(person, select(Task.project_id, func.count()))
+        .join(Project, Project.id == Task.project_id)
+        .where(Task.project_id.in_(projects), Task.judged < Task.overlap, Project.closed_at.is_(None))
+        .group_by(Task.project_id)
+    )
+
+
+def _in_languages_of(person: Someone, tasks: Select[uuid.UUID, int]) -> Select[uuid.UUID, int]:
+    """Of the tasks that are asked about, those that the person judges."""
     language = PromptRow.record["language"].as_string()
     spoken = or_(ProjectMember.languages.is_(None), language.is_(None), language == func.any(ProjectMember.languages))
     mine = (ProjectMember.project_id == Task.project_id) & (ProjectMember.person_id == person.id)
-    return (
-        select(Task.project_id, func.count())
-        .join(Project, Project.id == Task.project_id)
-        .join(PromptRow, PromptRow.id == Task.prompt_id)
-        .outerjoin(ProjectMember, mine)
-        .where(Task.project_id.in_(projects), Task.judged < Task.overlap, Project.closed_at.is_(None), spoken)
-        .group_by(Task.project_id)
-    )
+    return tasks.join(PromptRow, PromptRow.id == Task.prompt_id).outerjoin(ProjectMember, mine).where(spoken)
 
 
 def _by_project(session: Session, query: Select[uuid.UUID, int]) -> dict[uuid.UUID, int]:

@@ -49,9 +49,9 @@ def write(assignment_id: uuid.UUID, request: Request, form: Form, session: Db, m
         new = NewComment.model_validate({"text": text_of(form, "text")})
     except ValidationError:
         return _page(request, session, me, assignment, task, Sentence("no-words", "Write a few words first."))
-    if assignment.person_id == me.id:
-        threads.settle(session, assignment.id, asks=False)  # who answers has read it
     threads.write(session, me, assignment, new.text)
+    if assignment.person_id == me.id:  # who answers has read it; after the prompt's lock, as an erasure takes them
+        threads.settle(session, assignment.id, asks=False)
     return see_other(f"/threads/{assignment.id}")
 
 

@@ -11,12 +11,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
+from alignment.shared.records import Prompt
 from annotation_api.annotation.gold import screening
 from annotation_api.annotation.tasks import queries
 from annotation_api.db.locks import Lock
 from annotation_api.db.snapshots.freeze import freeze_project
 from annotation_api.db.snapshots.frozen_rows import FreezeError
-from annotation_api.db.tables import Assignment, AssignmentState, DatasetKind, Role, SnapshotRow, Task
+from annotation_api.db.tables import Assignment, AssignmentState, DatasetKind, ProjectMember, Role, SnapshotRow, Task
 
 Clients = Callable[..., TestClient]
 
@@ -29,14 +30,14 @@ class Desk:
         self.project = make.project(overlap=5, **project)
         self.url = f"/v1/projects/{self.project.id}"
 
-    def task(self, text: str, **fields: Any) -> Task:
-        row: Task = self.make.task(self.make.prompt(self.project, text), ("good", "bad"), overlap=5, **fields)
+    def task(self, prompt: Prompt | str, **fields: Any) -> Task:
+        row: Task = self.make.task(self.make.prompt(self.project, prompt), ("good", "bad"), overlap=5, **fields)
         self.session.commit()
         return row
 
-    def gold(self, text: str, use: str = "mixed") -> Task:
+    def gold(self, prompt: Prompt | str, use: str = "mixed") -> Task:
         """The first response is the better one."""
-        task = self.task(text)
+        task = self.task(prompt)
         good, bad = map(str, self.make.response_ids(task))
         body = {"expected": {"order": [[good], [bad]]}, "why": "Good is better than bad.", "use": use}
         answer = self.owner.put(f"{self.url}/tasks/{task.id}/gold", json=body)
@@ -137,6 +138,28 @@ def test_who_made_an_item_is_not_asked_it(desk: Desk, as_: Clients, every_claim:
     desk.gold("gold")
     as_(Role.ENGINEER).patch(f"{desk.url}/quality", json={"gold_rate": 0.5})
     assert desk.next(desk.owner)["task"] == str(plain.id)
+
+
+def test_a_gold_item_comes_to_those_who_judge_its_language(
+    desk: Desk, session: Session, person: Any, as_: Clients, every_claim: None
+) -> None:
+    """Who is asked in another language than ever knows that it is gold."""
+    asked = [Prompt.from_text(f"in {tongue}").model_copy(update={"language": tongue}) for tongue in ("en", "zh")]
+    english, chinese = desk.gold(asked[0]), desk.gold(asked[1])
+    plain = desk.task("plain")
+    desk.rules(gold_rate=0.5)
+    who, everything = person(Role.ANNOTATOR), as_(Role.ANNOTATOR)
+    session.add(ProjectMember(project_id=desk.project.id, person_id=who.id, languages=["zh"]))
+    session.commit()
+    annotator, seen = as_(who), []
+    assert queries.left_for(session, who, desk.project.id) == 2
+    while task := desk.next(annotator):
+        seen.append(task["task"])
+        desk.submit(annotator, task)
+    assert seen == [str(chinese.id), str(plain.id)]
+    first = desk.next(everything)
+    desk.submit(everything, first)
+    assert {first["task"], desk.next(everything)["task"]} == {str(english.id), str(chinese.id)}
 
 
 def test_a_gold_item_has_a_place_for_everybody(desk: Desk, as_: Clients, every_claim: None) -> None:
@@ -257,6 +280,18 @@ def test_who_does_not_pass_is_told_and_can_be_let_in(desk: Desk, person: Any, as
     assert "qualification set was not passed" in refusal.json()["detail"]
     assert desk.owner.post(f"{desk.url}/annotators/{someone.id}:resume").status_code == 204
     assert desk.next(annotator)
+
+
+def test_who_has_just_the_share_right_is_let_in(desk: Desk, as_: Clients) -> None:
+    """0.56 times 25 is a little more than 14."""
+    for number in range(25):
+        desk.gold(f"entry {number}", "entry")
+    plain = desk.task("plain")
+    desk.rules(entry=0.56)
+    annotator = as_(Role.ANNOTATOR)
+    for number in range(25):
+        desk.submit(annotator, desk.next(annotator), right=number < 14)
+    assert desk.next(annotator)["task"] == str(plain.id)
 
 
 def test_who_skips_the_whole_set_is_not_let_in(desk: Desk, as_: Clients) -> None:

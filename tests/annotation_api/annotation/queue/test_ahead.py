@@ -140,6 +140,21 @@ def test_the_limit_of_a_day_counts_what_is_in_hand(as_, make) -> None:
     assert ask(as_(Role.ANNOTATOR), project).status_code == 200  # others go on
 
 
+def test_a_task_that_was_lost_to_another_counts_no_more_for_the_limit(as_, make, session: Session) -> None:
+    """Nobody marked the lease as run out: late work took the place, which claims nothing."""
+    project, slow, quick = fill(make, 2, daily_limit=1), as_(Role.ANNOTATOR), as_(Role.ANNOTATOR)
+    ran_out = update(Assignment).values(lease_until=func.now() - timedelta(seconds=1))
+    late = ask(slow, project).json()
+    session.execute(ran_out)
+    lost = ask(quick, project).json()
+    assert lost["task"] == late["task"]
+    session.execute(ran_out)
+    assert submit(slow, late).status_code == 201
+    other = ask(quick, project)
+    assert other.status_code == 200, other.text
+    assert other.json()["task"] != lost["task"]
+
+
 def test_yesterday_and_corrections_do_not_count(as_, make, session: Session) -> None:
     project, annotator = fill(make, 3, daily_limit=2), as_(Role.ANNOTATOR)
     task = ask(annotator, project).json()

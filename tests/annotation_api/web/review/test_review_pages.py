@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from annotation_api.db.forms import Question, QuestionsForm, RankingForm, Rule, RulesForm
 from annotation_api.db.tables import (
+    Comment,
     FeedbackKind,
     GoldItem,
     PersonStanding,
@@ -87,6 +88,19 @@ def test_a_reviewer_finds_reads_and_sends_back_an_answer(rooms: Rooms, browser_o
     assert owner.post(thread, data={"do": "settle"}).headers["location"] == "/waiting"
     assert "Nothing waits for you." in text_of(owner.get("/waiting"))
     assert annotator.post(thread, data={"text": " "}).status_code == 422
+
+
+def test_who_answers_holds_no_message_while_the_prompt_is_waited_for(
+    rooms: Rooms, session: Session, browser_of: Browsers, statements: Any
+) -> None:
+    """An erasure holds the prompt, and then empties the messages."""
+    session.add(Comment(assignment_id=rooms.first.assignment_id, author_id=rooms.owner.id, text="Look.", asks=False))
+    session.commit()
+    annotator = browser_of(rooms.people[0])
+    with statements() as asked:
+        assert annotator.post(f"/threads/{rooms.first.assignment_id}", data={"text": "Why?"}).status_code == 303
+    held = next(n for n, one in enumerate(asked) if "FROM prompts" in one and "FOR KEY SHARE" in one)
+    assert [n > held for n, one in enumerate(asked) if one.startswith("UPDATE comments")] == [True]
 
 
 def test_a_disputed_task_is_decided_and_becomes_gold_as_decided(
