@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from alignment.untrusted.texts import shown
 from annotation_api.cli.client import Client, StreamedEvent
-from annotation_api.cli.output import emit, remark, say, shown, size, span
+from annotation_api.cli.output import emit, remark, say, size, span
 
 METRICS_SHOWN = 4
 STILL = ("blocked", "queued", "starting", "paused")  # nothing moves
