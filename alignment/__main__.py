@@ -34,6 +34,7 @@ from alignment.shared.sentence import parts
 from alignment.shared.validation import sentences
 from alignment.terminal import TerminalReporter
 from alignment.toyworld import world as toyworld
+from alignment.untrusted.texts import shown
 
 COMMANDS: tuple[Stage | Baseline, ...] = tuple(stages.MODULES)  # what this package does itself
 
@@ -60,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except KeyboardInterrupt:
         return _failed(options, "Interrupted; nothing was published.", 130)
-    print(folder)
+    print(shown(str(folder)))  # a path, or what a command found in a stranger's folder
     return 0
 
 
 def _failed(options: argparse.Namespace, reason: str, code: int) -> int:
     if getattr(options, "json", False):
-        print(json.dumps({"error": reason}, ensure_ascii=False))
+        print(shown(json.dumps({"error": reason}, ensure_ascii=False)))
     else:
-        print(f"error: {reason}", file=sys.stderr)
+        print(shown(f"error: {reason}"), file=sys.stderr)
     return code
 
 

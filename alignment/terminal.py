@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from alignment.shared import events
 from alignment.shared.sentence import Sentence
+from alignment.untrusted.texts import on_a_line, shown
 
 SHOWN = ("loss", "accuracy", "reward", "score", "kl")  # what fits beside a bar
 
@@ -61,13 +62,13 @@ class TerminalReporter:
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows[:4]:
-            self.console.print(f"  {row['prompt']} -> {row['response']}", markup=False)
+            self.console.print(f"  {on_a_line(row['prompt'])} -> {on_a_line(row['response'])}", markup=False)
 
     def evaluation(self, update: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Nobody ranks at a terminal; the files beside the model show every evaluation."""
 
     def note(self, message: Sentence, *, level: str = "info") -> None:
-        self.console.print(message if level == "info" else f"{level}: {message}", markup=False)
+        self.console.print(shown(message if level == "info" else f"{level}: {message}"), markup=False)
 
     def cancelled(self) -> bool:
         return self._stop and not self.pauses

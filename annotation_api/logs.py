@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal
 
+from alignment.untrusted.texts import shown
+
 Style = Literal["json", "text"]
 VARIABLE = "RANKLOOP_LOG"
 FIELDS = ("request", "person", "job", "epoch", "method", "route", "status", "milliseconds")  # also as `extra=`
@@ -113,7 +115,7 @@ class JsonLines(logging.Formatter):
     """One JSON object a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _encode(_entry(record))
+        return shown(_encode(_entry(record)))  # in JSON these codes are the signs themselves
 
 
 class Text(logging.Formatter):
@@ -124,10 +126,14 @@ class Text(logging.Formatter):
 
 
 def as_text(entry: dict[str, Any]) -> str:
-    """The line that `Text` writes, from the object that `JsonLines` writes."""
+    """The line that `Text` writes, from the object that `JsonLines` writes.
+
+    Lines that go on with it are indented, so that no text of a stranger's passes for a record.
+    """
     known = " ".join(f"{name}={entry[name]}" for name in ("request", "job", "epoch", "person") if name in entry)
     line = f"{entry['time'][:19].replace('T', ' ')} {entry['level']} {entry['message']}"
-    return line + (f"  [{known}]" if known else "") + (f"\n{entry['error']}" if "error" in entry else "")
+    whole = line + (f"  [{known}]" if known else "") + (f"\n{entry['error']}" if "error" in entry else "")
+    return shown(whole).replace("\n", "\n  ")
 
 
 def readable(line: str) -> str:

@@ -12,14 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Signs of control but tab and line end; of C1; marks that turn the direction of a text; halves of characters, which no
-# terminal takes.
-_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def shown(text: str) -> str:
-    """The text as a terminal may have it."""
-    return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+from alignment.untrusted.texts import on_a_line, shown
 
 
 def without_password(url: str) -> str:
@@ -83,4 +76,4 @@ def span(seconds: float) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return shown(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
+    return on_a_line(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, or_, select, text, tuple_
-from sqlalchemy.dialects.postgresql import JSONPATH
+from sqlalchemy import Select, exists, func, or_, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from alignment.shared.turns.tools import MARKS
+from annotation_api.db import sql
 from annotation_api.db.tables import (
     Assignment,
     Dataset,
@@ -54,22 +53,11 @@ def dataset_rows(
     try:
         with session.begin_nested():
             session.execute(text(f"SET LOCAL statement_timeout = '{SEARCH_SECONDS}s'"))
-            return session.scalars(query.where(*_holds(words))).all()
+            return session.scalars(query.where(*sql.holds(DatasetRow.record, words))).all()
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
             raise SearchTooSlow from error
         raise
-
-
-def _holds(words: str) -> tuple[ColumnElement[bool], ...]:
-    """Letter case aside. The quick look at the whole JSON comes first; the path leaves the names of fields out."""
-    written = json.dumps(words, ensure_ascii=False)
-    like = "".join(f"\\{mark}" if mark in "\\%_" else mark for mark in written[1:-1])
-    path = f'$.** ? (@ like_regex {json.dumps(words)} flag "iq")'
-    return (
-        cast(DatasetRow.record, Text).ilike(f"%{like}%", escape="\\"),
-        func.jsonb_path_exists(DatasetRow.record, cast(path, JSONPATH)),
-    )
 
 
 def project_named(session: Session, name: str) -> Project | None:

@@ -6,13 +6,13 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from alignment.shared.sentence import Sentence, unpacked
 from alignment.shared.validation import SentenceText
 from annotation_api.db.kinds import Adjudicated, PausedPeople
 from annotation_api.db.tables import DatasetKind, FreezeState
-from annotation_api.http.labels import NewLabels
+from annotation_api.http.labels import NewLabels, one_line
 from annotation_api.http.schemas import Body, Shown
 
 
@@ -106,7 +106,9 @@ class FromPreparation(Body):
     """Keep what a preparation would leave as a new data set."""
 
     job: uuid.UUID = Field(description="A job of work on data (prepare, instruct) that has succeeded.")
-    name: str | None = Field(default=None, min_length=1, max_length=300, description="Unset: the source's, prepared.")
+    name: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(one_line)] | None = Field(
+        default=None, description="Unset: the source's, prepared."
+    )
 
 
 class DatasetRowOut(Shown):

@@ -5,6 +5,7 @@ What stands between a session and the driver costs four times as much as the dri
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, literal
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, cast, func, literal
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -80,6 +82,20 @@ def one_of(column: Any, keys: Collection[uuid.UUID]) -> ColumnElement[bool]:
     """The column is one of the keys: a single parameter, however many there are. A statement takes 65,535 of them."""
     found: ColumnElement[bool] = column == any_(literal(list(keys), ARRAY(Uuid)))
     return found
+
+
+def holds(column: Any, words: str) -> tuple[ColumnElement[bool], ...]:
+    """A text in the JSON of `column` has these words, letter case aside.
+
+    The quick look at the whole JSON comes first; the path leaves the names of fields out.
+    """
+    written = json.dumps(words, ensure_ascii=False)
+    like = "".join(f"\\{mark}" if mark in "\\%_" else mark for mark in written[1:-1])
+    path = f'$.** ? (@ like_regex {json.dumps(words)} flag "iq")'
+    return (
+        cast(column, Text).ilike(f"%{like}%", escape="\\"),
+        func.jsonb_path_exists(column, cast(path, JSONPATH)),
+    )
 
 
 def commit_lightly(session: Session) -> None:

@@ -28,6 +28,7 @@ from alignment.shared.sentence import Sentence
 from alignment.shared.validation import Problem, explain, pointed, said, shown
 from annotation_api.db.engine import DatabaseUnavailable
 from annotation_api.http import audit as recording
+from annotation_api.http.schemas import WrongBody, unstorable
 
 log = logging.getLogger("rankloop.api")
 PROBLEM_JSON = "application/problem+json"
@@ -197,8 +198,8 @@ def _wants_page(request: Request) -> bool:
 def _from_http(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 413:
         return too_large()
-    if error.status_code == 422:  # a body that is no input of ours at all
-        return invalid([Problem(pointer="/", message=str(error.detail))])
+    if isinstance(error, WrongBody):
+        return invalid([error.problem])
     slug = SLUGS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     detail = {
         404: Sentence("no-such-path", "There is nothing at %(path)s.", path=request.url.path),
@@ -267,6 +268,9 @@ def _conflict(request: Request, error: Exception) -> ApiError:
 
 
 def _unstorable(request: Request, error: Exception) -> ApiError:
+    if found := unstorable({"query": dict(request.query_params), "path": request.path_params}):
+        place = found.pointer.removeprefix("/").replace("/", ":", 1)
+        return invalid([found.model_copy(update={"pointer": place})])
     text = "A text has a character that cannot be stored: NUL or half of a surrogate pair. Remove it."
     return ApiError(422, "unstorable-text", Sentence("unstorable-character", text))
 

@@ -16,8 +16,14 @@ MOST_TAGS = 20
 MOST_NAME = 200  # characters
 
 
-def _of_one_line(text: str) -> str:
-    if not text.isprintable():
+# Not printable for Python, but part of how names are written: joiners in Persian and Hindi, wide and fixed blanks.
+_WRITTEN = str.maketrans({"\u200c": None, "\u200d": None, "\u3000": " ", "\u00a0": " "})
+
+
+def one_line(text: str) -> str:
+    """Raise ValueError for a name that is not one line that can be seen."""
+    seen = text.translate(_WRITTEN)
+    if not seen.isprintable() or (text and not seen.strip()):
         raise ValueError(Sentence("name-one-line", "a name stands on one line, without characters that cannot be seen"))
     return text
 
@@ -31,7 +37,7 @@ def on_one_line(name: str) -> str:
 Name = Annotated[
     StoredText,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME),
-    AfterValidator(_of_one_line),
+    AfterValidator(one_line),
 ]
 Notes = Annotated[StoredText, StringConstraints(max_length=10_000)]
 TAG = Sentence("tags-fit", "Letters, digits, dots, colons, dashes and underscores, 50 at most; up to 20.")

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from starlette.exceptions import HTTPException
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import NumbersAreNumbers, Problem
@@ -73,6 +74,29 @@ def storable_text(text: str) -> str:
             Sentence("has-half-pair", "it has half of a surrogate pair, which is no character; remove it")
         ) from None
     return text
+
+
+def unstorable(sent: object) -> Problem | None:
+    """A text in a JSON value, keys included, that cannot be stored, with its place; None where all can."""
+    waiting: list[tuple[str, object]] = [("", sent)]
+    while waiting:
+        at, value = waiting.pop()
+        for text in value if isinstance(value, dict) else [value] if isinstance(value, str) else ():
+            try:
+                storable_text(text)
+            except ValueError as error:
+                return Problem(pointer=at or "/", message=error.args[0])
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += ((f"{at}/{place}", item) for place, item in inner)
+    return None
+
+
+class WrongBody(HTTPException):
+    """What is wrong in a body, found while FastAPI reads it, which lets no exception of another kind through."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(422, problem.message)
+        self.problem = problem
 
 
 StoredText = Annotated[str, AfterValidator(storable_text)]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alignment.shared.validation import SentenceText
 from annotation_api.db.tables import ModelKind
-from annotation_api.http.labels import Notes
+from annotation_api.http.labels import Name, Notes
 from annotation_api.http.schemas import Body, Shown
 from annotation_api.models.uploads import ModelUpload
 
@@ -18,7 +18,7 @@ from annotation_api.models.uploads import ModelUpload
 class NewModel(Body):
     """A base model: a folder on the service's machine below an allowed root, or an allowed hub id."""
 
-    name: str = Field(min_length=1, max_length=200, description="Shown in lists.")
+    name: Name = Field(description="Shown in lists.")
     path: str = Field(min_length=1, max_length=4096, description="The folder, or a hub id such as owner/name.")
 
 
@@ -41,7 +41,7 @@ class CheckedModel(BaseModel):
 class NewUpload(Body):
     """A base model that is sent file by file."""
 
-    name: str = Field(min_length=1, max_length=200, description="Shown in lists, when it is registered.")
+    name: Name = Field(description="Shown in lists, when it is registered.")
 
 
 class FinishedUpload(Body):

@@ -12,13 +12,14 @@ from pydantic import AfterValidator, Field, StringConstraints
 from alignment.shared.sentence import Sentence
 from annotation_api.db.tables import MadeFrom, Role
 from annotation_api.http.key_scopes import Scope
+from annotation_api.http.labels import one_line
 from annotation_api.http.schemas import Body, Shown
 
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 def _address(text: str) -> str:
-    if not ADDRESS.fullmatch(text):
+    if not ADDRESS.fullmatch(text) or not text.isprintable():
         raise ValueError(Sentence("no-address", "this is no e-mail address; one looks like ada@example.org"))
     return text
 
@@ -29,7 +30,7 @@ Email = Annotated[
     AfterValidator(_address),
     Field(json_schema_extra={"pattern": f"^{ADDRESS.pattern}$"}),
 ]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(one_line)]
 # `repr=False`: never shown, neither in a repr nor in what a refused body is told.
 Password = Annotated[str, Field(min_length=10, max_length=200, repr=False, description="At least 10 characters.")]
 
@@ -76,7 +77,7 @@ class ResetPassword(Body):
     password: Password
 
 
-Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(one_line)]
 
 
 class NewInvitation(Body):

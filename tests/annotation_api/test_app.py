@@ -102,6 +102,49 @@ def test_text_that_postgres_cannot_hold_is_422(as_, text: str) -> None:
     assert answer.status_code == 422, answer.text
 
 
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800", "\\uDFFF\\uD800"])
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/v1/projects", '{"name": "a%s"}', "/name"),
+        ("/v1/projects", '{"name": "a", "forms": [{"kind": "ranking", "reasons": ["%s"]}]}', "/forms/0/reasons/0"),
+        ("/v1/jobs:validate", '{"stage": "sft", "inputs": {"model": "%s"}}', "/inputs/model"),
+        ("/v1/jobs:validate", '{"stage": "sft", "inputs": {"%s": 1}}', "/inputs"),
+        ("/v1/pipelines:validate", '{"preset": "%s"}', "/preset"),
+    ],
+)
+def test_a_text_that_cannot_be_stored_is_named_by_its_place(as_, path: str, body: str, pointer: str, text: str) -> None:
+    sent = (body % text).encode()
+    answer = as_(Role.ENGINEER).post(path, content=sent, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+
+
+def test_half_a_pair_in_bytes_is_refused_too(as_) -> None:
+    headers = {"Content-Type": "application/json"}
+    for sent in (
+        b'{"name": "\xed\xa0\x80"}',
+        '{"name": "\\ud800"}'.encode("utf-16"),
+        b'{"name": "\xed\x95\x9c\\ud800"}',
+    ):
+        answer = as_(Role.ENGINEER).post("/v1/projects", content=sent, headers=headers)
+        assert [each["pointer"] for each in answer.json()["errors"]] == ["/name"], sent
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/v1/jobs?name=%00", "query:name"),
+        ("/v1/leaderboard?criterion=a%00", "query:criterion"),
+        ("/v1/aliases/%00/history", "path:name"),
+    ],
+)
+def test_what_cannot_be_stored_in_an_address_is_named(as_, path: str, pointer: str) -> None:
+    answer = as_(Role.ENGINEER).get(path)
+    assert answer.status_code == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+
+
 def test_a_body_beyond_the_limit_is_413(as_) -> None:
     answer = as_(Role.ENGINEER).post("/v1/projects", json={"name": "x", "guidelines": "y" * (5 * 2**20)})
     assert answer.status_code == 413

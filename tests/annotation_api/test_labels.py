@@ -161,3 +161,37 @@ def test_an_alias_remembers_what_it_stood_for(as_: As, make: Any, session: Sessi
         (second, "people prefer it, 61 % of 200"),
         (first, "the only one"),
     ]
+
+
+MISLEADING = ["a\u202eb", "a\x1b[31mb", "a\nb", "a\tb", "\u200b", "\u200d", "a\u2066b", "a\ufeff", "a\x9bb"]
+
+
+def _names(client: TestClient, places: dict[str, str], text: str) -> dict[str, tuple[int, list[str]]]:
+    """Each place where something gets a name: the status and the fields that are refused."""
+    sent = {
+        "project": ("post", "/v1/projects", {"name": text}),
+        "job": ("patch", f"/v1/jobs/{places['jobs']}", {"name": text}),
+        "model": ("post", "/v1/models", {"name": text, "path": "/nowhere"}),
+        "upload": ("post", "/v1/model-uploads", {"name": text}),
+        "prepared": ("post", "/v1/datasets:from-preparation", {"name": text, "job": places["jobs"]}),
+        "key": ("post", "/v1/api-keys", {"name": text}),
+        "note": ("post", "/v1/invitations", {"role": "engineer", "note": text}),
+        "person": ("post", "/v1/invitations/none:accept", {"email": "a@b.c", "name": text, "password": "x" * 12}),
+    }
+    found = {}
+    for what, (method, path, body) in sent.items():
+        answer = client.request(method, path, json=body)
+        found[what] = answer.status_code, [each["pointer"] for each in answer.json().get("errors", ())]
+    return found
+
+
+@pytest.mark.parametrize("text", MISLEADING)
+def test_no_name_holds_what_cannot_be_seen(as_: As, places: dict[str, str], text: str) -> None:
+    for what, (status, pointers) in _names(as_(Role.ADMIN), places, text).items():
+        assert (status, pointers) == (422, ["/note" if what == "note" else "/name"]), what
+
+
+@pytest.mark.parametrize("text", ["علی\u200cرضا", "山田\u3000太郎", "👩\u200d👧", "Jean\u00a0Paul", "שלום"])
+def test_names_are_written_as_people_write_them(as_: As, places: dict[str, str], text: str) -> None:
+    for what, (_, pointers) in _names(as_(Role.ADMIN), places, text).items():
+        assert not {"/name", "/note"} & set(pointers), what

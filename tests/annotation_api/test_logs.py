@@ -131,3 +131,17 @@ def test_fields_reach_threads_that_inherit_the_context_and_end_with_the_block() 
         thread.join()
     assert seen == [{"request": "r1", "person": "p1"}]
     assert logs._about.get() is None
+
+
+HOSTILE = "a\\n2026-12-01 00:00:00 INFO forged\\x1b]0;owned\\x07\\x9b31m\\r\\u202e\\u2028\\udce9"
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("call", [f"error('%s', '{HOSTILE}')", f"exception('%s', KeyError('{HOSTILE}'))"])
+def test_no_text_steers_the_terminal_or_passes_for_a_record(style: str, call: str) -> None:
+    code = f"logs.start('api')\ntry: raise ValueError('{HOSTILE}')\nexcept ValueError: logging.{call}\n"
+    lines = run(code, RANKLOOP_LOG=style)
+    assert not set("\x1b\x07\x9b\r\u202e\u2028") & set("".join(lines))
+    assert [line for line in lines if not line.startswith("  ")] == lines[:1]
+    if style == "json":
+        assert "a\n2026" in json.loads(lines[0])["message"].replace("\\n", "\n")

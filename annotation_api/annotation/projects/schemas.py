@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from alignment.shared.sentence import Sentence
 from alignment.shared.validation import SentenceText
-from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut
+from annotation_api.annotation.tasks.schemas import MAX_RANKED, FormOut, ProjectName
 from annotation_api.db.forms import FormSpec
 from annotation_api.db.tables import FeedbackKind
 from annotation_api.http.schemas import Body, Moment, Patch
@@ -21,7 +21,7 @@ class ProjectPatch(Patch):
 
     NULLABLE = frozenset({"daily_limit"})
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] | None = None
+    name: ProjectName | None = None
     guidelines: str | None = Field(default=None, max_length=20_000)
     overlap: int | None = Field(default=None, ge=1, le=50, description="Of new tasks.")
     lease_seconds: int | None = Field(default=None, ge=1, le=86_400)

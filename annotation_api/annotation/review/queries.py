@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Select,
-    Text,
     and_,
     bindparam,
     case,
@@ -25,6 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from annotation_api.annotation.review.schemas import AnswerFilter, Reviewed
+from annotation_api.db import sql
 from annotation_api.db.snapshots import decided
 from annotation_api.db.tables import (
     Assignment,
@@ -63,7 +63,7 @@ def answers(project_id: uuid.UUID, wanted: AnswerFilter) -> Select[Submission]:
         query = query.where(Submission.person_id == who)  # read off the person's own list
     if wanted.prompt:
         query = query.join(PromptRow, PromptRow.id == Task.prompt_id)
-        query = query.where(cast(PromptRow.record, Text).icontains(wanted.prompt, autoescape=True))
+        query = query.where(*sql.holds(PromptRow.record, wanted.prompt))
     return query.where(*_of_answer(wanted))
 
 

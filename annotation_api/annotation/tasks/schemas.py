@@ -20,9 +20,13 @@ from alignment.shared.sentence import Sentence
 from annotation_api.db.forms import MAX_RANKED as MAX_RANKED
 from annotation_api.db.forms import FormSpec, QuestionsForm, RankingForm, RulesForm
 from annotation_api.db.tables import FeedbackKind
+from annotation_api.http.labels import one_line
 from annotation_api.http.schemas import Body, Shown, kept_small, storable_text
 
 MAX_TASKS = 1000  # in one request
+ProjectName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(one_line)
+]
 
 
 def _ranking_only() -> list[RankingForm | QuestionsForm | RulesForm]:
@@ -30,7 +34,7 @@ def _ranking_only() -> list[RankingForm | QuestionsForm | RulesForm]:
 
 
 class NewProject(Body):
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    name: ProjectName
     guidelines: str = Field(default="", max_length=20_000, description="What a good answer is, for the annotators.")
     overlap: int = Field(default=1, ge=1, le=50, description="How many people judge each task.")
     lease_seconds: int = Field(default=300, ge=1, le=86_400, description="For how long a task is kept for a person.")

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from alignment.untrusted.texts import shown
 from annotation_api.cli.client import Client
-from annotation_api.cli.output import emit, remark, say, shown, size, span
+from annotation_api.cli.output import emit, remark, say, size, span
 from annotation_api.cli.streamed import StreamedEvent
 
 METRICS_SHOWN = 4

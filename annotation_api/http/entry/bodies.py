@@ -11,20 +11,23 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
+from alignment.shared.validation import Problem
 from annotation_api.http import metrics
 from annotation_api.http.entry.deadlines import at_least
 from annotation_api.http.errors import ApiError
+from annotation_api.http.schemas import WrongBody, unstorable
 
 SLOWEST = 16 * 2**10  # bytes a second
 BYTES_OF_A_VALUE = 64  # a route that takes so many bytes takes one value of JSON for each 64 of them
+COULD_BE_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD])|[\xed\0]")  # of the bytes, most bodies have none of these
 MOST_HELD = 64 * 2**20  # bytes of all bodies that are on their way
 
 Hold = Callable[[int], None]  # so many bytes more
@@ -40,7 +43,10 @@ class Whole(Request):
         found = parsed(body)
         most = self.scope.get(MAX_BODY_SIZE_SCOPE_KEY, len(body)) // BYTES_OF_A_VALUE
         if _has_more(found, most):
-            raise HTTPException(422, f"The body has more than {most} values, the most that this path takes.")
+            message = f"The body has more than {most} values, the most that this path takes."
+            raise WrongBody(Problem(pointer="/", message=message))
+        if COULD_BE_UNSTORABLE.search(body) and (problem := unstorable(found)):
+            raise WrongBody(problem)
         return found
 
 

@@ -36,3 +36,12 @@ def test_lines_tabs_and_other_scripts_stay(capsys: pytest.CaptureFixture[str]) -
 def test_json_is_the_same_value(capsys: pytest.CaptureFixture[str]) -> None:
     emit({"name": STEERING})
     assert json.loads(capsys.readouterr().out) == {"name": STEERING}
+
+
+@pytest.mark.parametrize("put", [lambda text: facts({"note": text}), lambda text: table([{"note": text}], ["note"])])
+def test_no_text_passes_for_another_line_or_column(put: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(put)
+    put("fine\nstate  succeeded\u2028state  failed\tyes")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith(r"fine\nstate  succeeded\u2028state  failed\tyes")
+    assert not [line for line in lines if line.startswith("state")]

@@ -114,8 +114,14 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(kind: str) -> None:
         assert not found.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")), found
 
 
-@pytest.mark.parametrize("before", ["", " ", "  ", "\u00a0", "\u3000", ",", ";", "|", "\ufeff", "\u200b", " ;\u00a0"])
-@pytest.mark.parametrize("formula", ["=1+2", "+1", "-1", "@SUM(A1)", "＝1"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        *("", " ", "  ", "\u00a0", "\u3000", ",", ";", "|", "\ufeff", "\u200b", " ;\u00a0"),
+        *("\u202e", "\u2066", "\u061c", "\u2061", "\ufe0f", "\0", "\x1b", "\x7f"),
+    ],
+)
+@pytest.mark.parametrize("formula", ["=1+2", "+1", "-1", "@SUM(A1)", "＝1", "﹦1", "﹢1", "﹣1", "﹫A1"])
 def test_a_formula_is_disarmed_whatever_is_overlooked_before_it(before: str, formula: str) -> None:
     assert cell(before + formula) == f"'{before}{formula}"
     assert cell(f"a{before}{formula}") == f"a{before}{formula}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alignment.shared.config import Stage
+from alignment.shared.events import StageResult
 from alignment.shared.records import Prompt, canonical_json
+from annotation_api.db.jobs import store as job_store
+from annotation_api.db.jobs.records import LeaseLost
 from annotation_api.db.tables import ModelKind, PromptRow, ResponseRow, Task, TaskResponse
 from workers.attempt.candidates import Dealt, add_candidates
+from workers.attempt.commit import Published, commit
+from workers.attempt.inputs import Resolved
+from workers.staging import Folders
 
 PROMPTS = [Prompt.from_text(words) for words in ("Where is the mill?", "Who bakes?", "What is red?")]
 
@@ -104,3 +111,44 @@ def test_what_was_not_dealt_out_is_said() -> None:
     assert Dealt(4, 0, 0, 0).said(2) == "4 tasks wait for annotators."
     told = Dealt(4, 3, 2, 5).said(2)
     assert all(each in told for each in ("3 prompts have fewer than 2", "2 prompts have none", "5 responses"))
+
+
+def test_an_attempt_that_dies_inside_its_commit_doubles_no_task(make: Any, session: Session, tmp_path: Path) -> None:
+    project, model = make.project(), str(make.model().id)
+    job = make.job(Stage.SAMPLE, inputs={"project": str(project.id)}, priority=1000)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(PROMPTS[0].canonical() + "\n")
+    rows = [{"prompt": 0, "model": model, "text": text, "sampling": {}} for text in "ab"]
+
+    def attempt() -> Folders:
+        assert job_store.claim(session, "host:1", 60) is job
+        job_store.mark_running(session, job.id, job.epoch)
+        job_store.mark_committing(session, job.id, job.epoch)
+        folders = Folders(tmp_path, job.id, job.epoch)
+        folders.artifact.mkdir(parents=True)
+        (folders.artifact / "responses.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows))
+        return folders
+
+    def end(folders: Folders) -> None:
+        resolved = Resolved(job.stage, prompts, uuid.uuid4(), {}, {})
+        commit(session, folders, resolved, Published("0" * 64, ()), StageResult("sample", {}))
+
+    def stored() -> list[int | None]:
+        mine = (select(func.count()).select_from(Task), select(func.count()).select_from(ResponseRow))
+        return [session.scalar(query) for query in mine]
+
+    killed = attempt()
+    with session.begin_nested() as transaction:
+        end(killed)
+        assert stored() == [1, 2]
+        transaction.rollback()  # as Postgres does when its client is gone
+    assert stored() == [0, 0]
+    job_store.release(session, job.id, killed.epoch)
+    second = attempt()
+    with pytest.raises(LeaseLost), session.begin_nested():
+        end(killed)  # it was not dead, only slow
+    end(second)
+    assert job_store.is_committed(session, job.id, second.epoch)
+    with pytest.raises(LeaseLost), session.begin_nested():
+        end(second)
+    assert stored() == [1, 2]

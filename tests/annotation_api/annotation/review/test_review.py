@@ -95,6 +95,8 @@ def test_an_answer_is_read_with_what_its_annotator_saw(room: Room) -> None:
         ({"slower": 30}, {0}),
         ({"prompt": "WHICH"}, {0, 1}),
         ({"prompt": "%"}, set()),
+        ({"prompt": "_hich"}, set()),
+        ({"prompt": "role"}, set()),  # a field's name is no word in it
         ({"disagrees": True}, {0, 1}),
         ({"reviewed": "open"}, {0, 1}),
         ({"reviewed": "approved"}, set()),
@@ -279,3 +281,11 @@ def test_a_comment_without_words_is_refused(room: Room, as_: Clients) -> None:
     url = f"/v1/assignments/{room.answers[0].assignment_id}/comments"
     for words in ("", "   ", "a\0b"):
         assert as_(room.people[0]).post(url, json={"text": words}).status_code == 422
+
+
+@pytest.mark.parametrize("words", ['say "HI"', "\\back", "two\nlines", "50%_", "ü \u2028 树"])
+def test_answers_are_found_by_the_very_words_of_their_prompt(room: Room, words: str) -> None:
+    task = room.make.task(room.make.prompt(room.project, f"Please: {words.lower()}!"), ("four", "five"))
+    answer = room.make.submission(task, [[0], [1]])
+    room.session.commit()
+    assert room.listed(prompt=words) == [str(answer.id)]
