@@ -121,7 +121,8 @@ def test_an_attempt_that_dies_inside_its_commit_doubles_no_task(make: Any, sessi
     rows = [{"prompt": 0, "model": model, "text": text, "sampling": {}} for text in "ab"]
 
     def attempt() -> Folders:
-        assert job_store.claim(session, "host:1", 60) is job
+        claimed = job_store.claim(session, "host:1", 60)
+        assert claimed is job
         job_store.mark_running(session, job.id, job.epoch)
         job_store.mark_committing(session, job.id, job.epoch)
         folders = Folders(tmp_path, job.id, job.epoch)
