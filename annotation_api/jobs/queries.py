@@ -74,7 +74,8 @@ def needs(session: Session, jobs: Collection[uuid.UUID]) -> dict[uuid.UUID, list
     """For each job those that it waits for or waited for."""
     found: dict[uuid.UUID, list[Needed]] = {job: [] for job in jobs}
     edges = select(JobDependency.job_id, Job.id, Job.name, Job.stage).join(Job, Job.id == JobDependency.needs_id)
-    for job, key, name, stage in session.execute(edges.where(JobDependency.job_id.in_(jobs))):
+    edges = edges.where(JobDependency.job_id.in_(jobs)).order_by(JobDependency.needs_id)
+    for job, key, name, stage in session.execute(edges):
         found[job].append(Needed(key, name, stage))
     return found
 

@@ -176,7 +176,7 @@ def test_records_are_browsed_and_searched(tabs: Tabs, imported: uuid.UUID) -> No
 def test_a_snapshot_is_made_and_downloaded_in_every_format(tabs: Tabs, imported: uuid.UUID) -> None:
     page = tabs.open(f"/datasets/{imported}")
     page.get_by_role("link", name="Make a snapshot").click()
-    assert page.locator("select[name=kind] option[value=answers]").is_disabled()  # a data set holds none
+    expect(page.locator("select[name=kind] option[value=answers]")).to_be_disabled()  # a data set holds none
     page.locator("select[name=kind]").select_option("rankings")
     page.get_by_role("button", name="Freeze").click()
     expect(page.get_by_role("heading", name="Snapshot of file.jsonl")).to_be_visible()
